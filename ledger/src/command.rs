@@ -1,0 +1,324 @@
+//! All that may enter the log. A command's meaning never changes once released; fields are only ever added (architecture D15).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{
+    ActuationId, Binding, EventId, HostDescription, HostId, LeaseId, NodeId, Observation, OnEnd, ProjectId, Reason, RequestKey,
+    ReservationId, ResourceWish, Seconds, Timestamp, UserId,
+};
+
+/// One command as the log holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Idempotency key; requests without one store nothing (architecture D18).
+    #[serde(default)]
+    pub key: Option<RequestKey>,
+    /// Time agreed by most nodes, stamped by the leader; `apply` raises it to the stored clock if it is lower (D4).
+    pub proposed_at: Timestamp,
+    /// The wish.
+    pub command: Command,
+}
+
+/// What an [`Entry`] wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Names the cluster; the first command of a cluster, refused afterwards.
+    InitCluster {
+        /// Goes into every name made in the cloud (architecture D7).
+        cluster_id: Uuid,
+    },
+    /// Books a new lease as planned.
+    CreateLease(Box<CreateLease>),
+    /// Changes a lease, all or nothing.
+    UpdateLease(Box<UpdateLease>),
+    /// Deletes a lease in any status (architecture D19).
+    DeleteLease {
+        /// Which.
+        lease_id: LeaseId,
+    },
+    /// Frees a lease that is still CREATING and clears its key (architecture D24).
+    WithdrawLease {
+        /// Which.
+        lease_id: LeaseId,
+        /// Told to the waiting caller.
+        reason: Reason,
+    },
+    /// Moves bindings of leases that are not open yet, or still being created, to other hosts; verified as one batch.
+    Rebind {
+        /// Which lease.
+        lease_id: LeaseId,
+        /// All bindings of every reservation that moves.
+        moves: Vec<PlannedReservation>,
+    },
+    /// Onboards a host.
+    RegisterHost(Box<RegisterHost>),
+    /// Changes a host's extra capabilities or whether new reservations may use it.
+    UpdateHost {
+        /// Which.
+        host_id: HostId,
+        /// Added or replaced; keys are never removed (blazar-api §9).
+        #[serde(default)]
+        properties: BTreeMap<String, String>,
+        /// `None`: unchanged.
+        #[serde(default)]
+        reservable: Option<bool>,
+    },
+    /// Forgets a host that has no bindings.
+    RemoveHost {
+        /// Which.
+        host_id: HostId,
+    },
+    /// What Nova and Placement say of a host now. Does not read the time.
+    ReportHost {
+        /// Which.
+        host_id: HostId,
+        /// As read.
+        observation: Observation,
+    },
+    /// Moves the clock on: due events become actuation rows, keys and creations expire.
+    AdvanceClock,
+    /// How an attempt on the cloud ended. Does not read the time.
+    RecordOutcome {
+        /// Which row.
+        actuation_id: ActuationId,
+        /// The row's revision as the leader read it; another one changes nothing.
+        revision: u32,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Takes or renews the right to send unfenced calls (architecture D6).
+    HoldActuationLease {
+        /// Holder.
+        node_id: NodeId,
+        /// Its term.
+        term: u64,
+    },
+    /// States that a key will never apply, if it has not applied yet (architecture D18). The key is the entry's own.
+    ForgetKey,
+    /// Changes nothing: a write probe for operators and load generators.
+    Probe {
+        /// At most 64 KiB.
+        #[serde(with = "serde_bytes_vec")]
+        payload: Vec<u8>,
+    },
+}
+
+/// See [`Command::CreateLease`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreateLease {
+    /// What the user asked for: the content of the key.
+    pub wish: LeaseWish,
+    /// Made by the operation.
+    pub lease_id: LeaseId,
+    /// For start, end, before_end, prepare; then two for staging. Always six; unused ones are ignored.
+    pub event_ids: Vec<EventId>,
+    /// One per reservation of the wish, in order: its ids and its plan.
+    pub plan: Vec<PlannedReservation>,
+    /// `resource_id` of each reservation, in order.
+    pub resource_ids: Vec<Uuid>,
+    /// Ledger index the plan was computed at.
+    pub planned_at: u64,
+}
+
+/// What a user asks for with a new lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseWish {
+    /// 1 to 255 characters.
+    pub name: String,
+    /// Owner.
+    pub project_id: ProjectId,
+    /// Creator.
+    pub user_id: UserId,
+    /// First second.
+    pub start: StartWish,
+    /// First second after, or [`Seconds::OPEN_END`].
+    pub end: Seconds,
+    /// When `before_end_lease` is due.
+    pub before_end: BeforeEndWish,
+    /// Possibly none.
+    pub reservations: Vec<ReservationWish>,
+}
+
+/// When a lease is to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartWish {
+    /// At the entry's time, in whole seconds.
+    Now,
+    /// At this second; not before the current minute.
+    At(Seconds),
+}
+
+/// When `before_end_lease` is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeforeEndWish {
+    /// No such event.
+    Never,
+    /// So many seconds before the end, but not before the start. With an open end there is no such event.
+    SecondsBefore(u32),
+    /// At this second, strictly inside the lease.
+    At(Seconds),
+}
+
+/// What a user asks for with one reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationWish {
+    /// The resource.
+    pub resource: ResourceWish,
+    /// `None`: no staging.
+    #[serde(default)]
+    pub staging: Option<StagingWish>,
+    /// What happens to its servers at the end.
+    #[serde(default)]
+    pub on_end: OnEnd,
+}
+
+/// A staging window as asked for (architecture D23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagingWish {
+    /// `None`: from the entry's time.
+    #[serde(default)]
+    pub start: Option<Seconds>,
+    /// `None`: 30 min after the window's start, cut so that window and margin end by the lease's start.
+    #[serde(default)]
+    pub end: Option<Seconds>,
+    /// Seconds booked after the window for parking.
+    pub park_margin_s: u32,
+}
+
+/// The plan of one reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedReservation {
+    /// Which.
+    pub reservation_id: ReservationId,
+    /// Where, sorted by phase and host; one row per pair.
+    pub bindings: Vec<Binding>,
+}
+
+/// See [`Command::UpdateLease`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateLease {
+    /// Which.
+    pub lease_id: LeaseId,
+    /// What the user asked for: the content of the key, with `lease_id`.
+    pub change: LeaseChange,
+    /// Bindings of every reservation of the lease after the change, in order; empty when nothing is to be rebooked
+    /// (rename, before_end).
+    #[serde(default)]
+    pub plan: Vec<PlannedReservation>,
+    /// Ledger index the plan was computed at.
+    pub planned_at: u64,
+}
+
+/// What a user asks to change. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseChange {
+    /// New name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// New start; refused once started.
+    #[serde(default)]
+    pub start: Option<StartWish>,
+    /// New end. [`EndWish::Now`] ends it at the entry's time.
+    #[serde(default)]
+    pub end: Option<EndWish>,
+    /// New before_end. `None` keeps its distance to the end.
+    #[serde(default)]
+    pub before_end: Option<BeforeEndWish>,
+    /// Changed reservations, each at most once.
+    #[serde(default)]
+    pub reservations: Vec<ReservationChange>,
+}
+
+/// When a lease is to end after an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndWish {
+    /// At the entry's time.
+    Now,
+    /// At this second.
+    At(Seconds),
+}
+
+/// What a user asks to change in one reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationChange {
+    /// Which.
+    pub reservation_id: ReservationId,
+    /// The whole wish as it is to be after the change. Once open only `amount` may differ; once prepared not the sizes.
+    pub resource: ResourceWish,
+    /// New `on_end`.
+    #[serde(default)]
+    pub on_end: Option<OnEnd>,
+}
+
+/// See [`Command::RegisterHost`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegisterHost {
+    /// As read from Nova and Placement.
+    pub description: HostDescription,
+    /// As read.
+    pub observation: Observation,
+    /// Extra capabilities.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// How an attempt on the cloud ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The cloud is where the row wants it: the row closes.
+    Done,
+    /// [`Step::Hold`](crate::model::Step::Hold) only: the hold is accepted, the server group made if one was wanted.
+    Held {
+        /// For affinity true and false.
+        server_group_id: Option<Uuid>,
+    },
+    /// [`Step::Hold`](crate::model::Step::Hold) of an update only: refused; the lease returns to what it was.
+    HoldRefused {
+        /// Told to the waiting caller.
+        reason: Reason,
+    },
+    /// Not there yet, for this reason; the row stays open.
+    Delayed {
+        /// Shown on the lease; `None` clears it.
+        reason: Option<Reason>,
+    },
+    /// It will never be there: the row closes, the reservation and its lease become ERROR.
+    Failed {
+        /// Shown on the lease.
+        reason: Reason,
+    },
+}
+
+/// Bytes as MessagePack's binary type.
+mod serde_bytes_vec {
+    use serde::{Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> de::Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}

@@ -1,0 +1,316 @@
+//! Lease, reservation, event and binding: what a tenant asked for and what was booked for it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Amounts, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey, Requirement,
+    ReservationId, ReservationStatus, Seconds, Timestamp, UserId,
+};
+
+/// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnEnd {
+    /// Delete them.
+    #[default]
+    Delete,
+    /// Shelve and offload them; flavor and class live on while they exist (architecture D23).
+    Shelve,
+    /// Make an image of each, give it to the tenant's project, then delete (architecture D25).
+    Snapshot,
+}
+
+/// What one `virtual:instance` reservation asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceWish {
+    /// Virtual CPUs of each instance, ≥ 1.
+    pub vcpus: u32,
+    /// Memory of each instance in MiB, ≥ 1.
+    pub memory_mb: u32,
+    /// Disk of each instance in GiB.
+    pub disk_gb: u32,
+    /// How many instances, ≥ 1.
+    pub amount: u32,
+    /// `Some(true)`: all on one host; `Some(false)`: every one on a different host; `None`: anywhere.
+    pub affinity: Option<bool>,
+    /// Availability zone the hosts must be in.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Pool the hosts must be in; `None`: any, dedicated hosts first.
+    #[serde(default)]
+    pub pool: Option<PoolKind>,
+    /// Traits every host must have.
+    #[serde(default)]
+    pub required_traits: BTreeSet<String>,
+    /// Traits no host may have.
+    #[serde(default)]
+    pub forbidden_traits: BTreeSet<String>,
+    /// Terms every host must meet.
+    #[serde(default)]
+    pub requirements: Vec<Requirement>,
+    /// The expression as given, echoed verbatim (blazar-api §17).
+    #[serde(default)]
+    pub resource_properties: String,
+}
+
+impl InstanceWish {
+    /// What one slot takes of a host.
+    pub fn need(&self) -> Amounts {
+        Amounts { vcpus: self.vcpus, memory_mb: self.memory_mb, disk_gb: self.disk_gb, slots: 1 }
+    }
+}
+
+/// What a reservation asks for, by resource type. Later types are added here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceWish {
+    /// `virtual:instance`
+    Instance(InstanceWish),
+}
+
+impl ResourceWish {
+    /// The instance wish inside. With one resource type this never fails; a second type makes callers decide.
+    pub fn instance(&self) -> &InstanceWish {
+        match self {
+            ResourceWish::Instance(wish) => wish,
+        }
+    }
+
+    /// Mutable [`ResourceWish::instance`].
+    pub fn instance_mut(&mut self) -> &mut InstanceWish {
+        match self {
+            ResourceWish::Instance(wish) => wish,
+        }
+    }
+}
+
+/// The booked time before the start in which the tenant may boot servers that are then parked (architecture D23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staging {
+    /// Tokens are open inside.
+    pub window: Interval,
+    /// Seconds after the window in which the servers are parked; booked as well.
+    pub park_margin_s: u32,
+}
+
+impl Staging {
+    /// What is booked: window and margin.
+    pub fn booked(&self) -> Interval {
+        Interval { start: self.window.start, end: self.window.end.plus(self.park_margin_s) }
+    }
+}
+
+/// Which interval of a reservation a binding serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The staging window and its park margin.
+    Staging,
+    /// The lease itself, `[start, end)`.
+    Main,
+}
+
+/// `slots` instances of a reservation are bound to `host` during `phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Binding {
+    /// When.
+    pub phase: Phase,
+    /// Where.
+    pub host: HostId,
+    /// How many, ≥ 1.
+    pub slots: u32,
+}
+
+/// How far the cloud is to follow a reservation. Moves forward only, by `apply`; an open actuation row means that the
+/// cloud is not known to be there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Capacity held; nothing else exists.
+    Booked,
+    /// Class and flavor exist (flavor private, no access), inventories of the next phase's hosts exist, closed.
+    Prepared,
+    /// Staging window: access granted, tokens open on the staging hosts.
+    Staging,
+    /// Tokens closed, access removed; servers are being shelved and offloaded.
+    Parking,
+    /// Servers parked; inventories of the staging hosts dropped, those of the main hosts exist, closed.
+    Parked,
+    /// Main window: access granted, tokens open on the main hosts, parked servers unshelved.
+    Open,
+    /// Ended: tokens closed, access removed, servers treated by `on_end`; then inventories, class and flavor dropped
+    /// (class and flavor stay while parked servers need them).
+    Ended,
+}
+
+/// One homogeneous request inside a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Identity; the flavor's id too.
+    pub id: ReservationId,
+    /// Blazar's opaque id of the plugin's row.
+    pub resource_id: Uuid,
+    /// What was asked for, as it stands after updates.
+    pub wish: ResourceWish,
+    /// Staging, if asked for.
+    #[serde(default)]
+    pub staging: Option<Staging>,
+    /// What happens to the servers at the end.
+    #[serde(default)]
+    pub on_end: OnEnd,
+    /// Blazar's status.
+    pub status: ReservationStatus,
+    /// How far the cloud is to follow.
+    pub stage: Stage,
+    /// What is booked, sorted.
+    pub bindings: Vec<Binding>,
+    /// While an update waits for Placement's hold: the wish and bindings to return to when it is refused. Both are booked,
+    /// the larger at every instant.
+    #[serde(default)]
+    pub previous: Option<Box<Previous>>,
+    /// Server group made for affinity true or false.
+    #[serde(default)]
+    pub server_group_id: Option<Uuid>,
+    /// Lost a resource without replacement.
+    #[serde(default)]
+    pub missing_resources: bool,
+    /// Got a replacement while active.
+    #[serde(default)]
+    pub resources_changed: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+}
+
+/// What an update that waits for its hold returns to when the hold is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Main interval before the update.
+    pub interval: Interval,
+    /// Wish before the update.
+    pub wish: ResourceWish,
+    /// Staging before the update.
+    pub staging: Option<Staging>,
+    /// Bindings before the update.
+    pub bindings: Vec<Binding>,
+}
+
+/// What an event of a lease is. The first three are Blazar's, shown at the edge; the others are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// `start_lease`
+    StartLease,
+    /// `before_end_lease`
+    BeforeEndLease,
+    /// `end_lease`
+    EndLease,
+    /// Flavor, class and inventories are made.
+    Prepare,
+    /// The staging window opens.
+    StagingOpen,
+    /// The staging window closes, parking begins.
+    StagingClose,
+}
+
+impl EventKind {
+    /// Blazar's name; `None` for ours, which its API does not show.
+    pub fn blazar_name(self) -> Option<&'static str> {
+        match self {
+            EventKind::StartLease => Some("start_lease"),
+            EventKind::BeforeEndLease => Some("before_end_lease"),
+            EventKind::EndLease => Some("end_lease"),
+            EventKind::Prepare | EventKind::StagingOpen | EventKind::StagingClose => None,
+        }
+    }
+}
+
+/// Something that is due at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Identity.
+    pub id: EventId,
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub time: Seconds,
+    /// Blazar's status.
+    pub status: EventStatus,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+}
+
+/// What a tenant reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Identity.
+    pub id: LeaseId,
+    /// Not unique.
+    pub name: String,
+    /// Owner.
+    pub project_id: ProjectId,
+    /// Who created it.
+    pub user_id: UserId,
+    /// First second.
+    pub start: Seconds,
+    /// First second after; [`Seconds::OPEN_END`] for none.
+    pub end: Seconds,
+    /// Blazar's status.
+    pub status: LeaseStatus,
+    /// Lost or replaced resources.
+    #[serde(default)]
+    pub degraded: bool,
+    /// Why it is not where it should be, for people and metrics.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+    /// In the order of the request.
+    pub reservations: Vec<Reservation>,
+    /// In the order start, end, before_end, then ours.
+    pub events: Vec<Event>,
+    /// Raised by every accepted change; an outcome of an older revision changes nothing.
+    pub revision: u32,
+    /// A delete was accepted: 404 for all, the row stays until the cloud confirmed (architecture D19).
+    #[serde(default)]
+    pub deleted: bool,
+    /// The key it was created with, to be cleared when it is withdrawn.
+    #[serde(default)]
+    pub key: Option<RequestKey>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+    /// Ledger index of the command that made it visible or changed it last.
+    #[serde(default)]
+    pub ledger_index: u64,
+}
+
+impl Lease {
+    /// Whether users may see it: prepared and not deleted (architecture D19, D24).
+    pub fn visible(&self) -> bool {
+        !self.deleted && self.status != LeaseStatus::Creating
+    }
+
+    /// `[start, end)`.
+    pub fn interval(&self) -> Interval {
+        Interval { start: self.start, end: self.end }
+    }
+
+    /// The event of a kind; every lease has start and end.
+    pub fn event(&self, kind: EventKind) -> Option<&Event> {
+        self.events.iter().find(|event| event.kind == kind)
+    }
+
+    /// The reservation with this id.
+    pub fn reservation(&self, id: ReservationId) -> Option<&Reservation> {
+        self.reservations.iter().find(|reservation| reservation.id == id)
+    }
+}

@@ -1,0 +1,21 @@
+//! The nouns of the ledger. They know nothing of commands, Raft, wire formats or the cloud's calls.
+
+mod actuation;
+mod amounts;
+mod host;
+mod ids;
+mod lease;
+mod requirement;
+mod status;
+mod time;
+
+pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
+pub use amounts::{Amounts, Class};
+pub use host::{Host, HostDescription, Observation, PoolKind};
+pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
+pub use lease::{
+    Binding, Event, EventKind, InstanceWish, Lease, OnEnd, Phase, Previous, Reservation, ResourceWish, Stage, Staging,
+};
+pub use requirement::{Comparison, Requirement};
+pub use status::{EventStatus, LeaseStatus, ReservationStatus};
+pub use time::{Interval, Seconds, Timestamp, LEDGER_EPOCH_UNIX_S};
