@@ -1,1 +1,12 @@
-//! The Leasehold node.
+//! The Leasehold node: Raft, the two edges, and the leader's work on the cloud.
+//!
+//! One direction: a request goes down (edge → operations → raft → ledger), a reply comes up. What the leader learns from
+//! the cloud goes down again as a command. `node.rs` wires the parts; `seams/` are the only doors to the system.
+
+pub mod edge;
+pub mod leader;
+pub mod openstack;
+pub mod operations;
+pub mod raft;
+pub mod seams;
+pub mod telemetry;

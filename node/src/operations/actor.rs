@@ -1,0 +1,83 @@
+//! Who asks, and what Blazar's policy table lets them do (blazar-api §13).
+
+use std::collections::BTreeSet;
+
+use leasehold_ledger::model::{ProjectId, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::Denied;
+
+/// A validated caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Keystone user.
+    pub user_id: UserId,
+    /// Project the token is scoped to.
+    pub project_id: ProjectId,
+    /// Role names, lower case.
+    pub roles: BTreeSet<String>,
+}
+
+impl Actor {
+    /// Has the role `admin`.
+    pub fn is_admin(&self) -> bool {
+        self.roles.contains("admin")
+    }
+
+    /// Checks a rule against the project that owns the target; for hosts `owner` is `None`.
+    ///
+    /// Errors: [`Denied`], with Blazar's rule name.
+    pub fn authorise(&self, rule: Rule, owner: Option<&ProjectId>) -> Result<(), Denied> {
+        let own_project = owner.is_none_or(|owner| *owner == self.project_id);
+        let allowed = self.is_admin()
+            || match rule {
+                Rule::LeasesGet => own_project && self.has_any(&["reader", "member"]),
+                Rule::LeasesPost | Rule::LeasesPut | Rule::LeasesDelete => own_project && self.has_any(&["member"]),
+                Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => false,
+                Rule::ClusterGet | Rule::ClusterChange => false,
+            };
+        if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.roles.contains(*name))
+    }
+}
+
+/// A rule of the policy table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Rule {
+    LeasesGet,
+    LeasesPost,
+    LeasesPut,
+    LeasesDelete,
+    OshostsGet,
+    OshostsPost,
+    OshostsPut,
+    OshostsDelete,
+    OshostsGetAllocations,
+    /// Ours: status of the cluster.
+    ClusterGet,
+    /// Ours: membership, leader transfer, clock accept.
+    ClusterChange,
+}
+
+impl Rule {
+    /// As Blazar's policy file spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::LeasesGet => "blazar:leases:get",
+            Rule::LeasesPost => "blazar:leases:post",
+            Rule::LeasesPut => "blazar:leases:put",
+            Rule::LeasesDelete => "blazar:leases:delete",
+            Rule::OshostsGet => "blazar:oshosts:get",
+            Rule::OshostsPost => "blazar:oshosts:post",
+            Rule::OshostsPut => "blazar:oshosts:put",
+            Rule::OshostsDelete => "blazar:oshosts:delete",
+            Rule::OshostsGetAllocations => "blazar:oshosts:get_allocations",
+            Rule::ClusterGet => "leasehold:cluster:get",
+            Rule::ClusterChange => "leasehold:cluster:change",
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Why an operation did not give what was asked. The table that turns these into statuses is `edge/error.rs`.
+
+use leasehold_ledger::plan::NoRoom;
+use leasehold_ledger::reply::Rejection;
+use serde::{Deserialize, Serialize};
+
+/// The policy table says no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Policy doesn't allow {rule} to be performed.")]
+pub struct Denied {
+    /// Blazar's rule name.
+    pub rule: &'static str,
+}
+
+/// An operation's failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum OperationError {
+    /// The caller's mistake, found before or inside the ledger. Nothing was changed.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// No room. A linearizable read, decided at this index, not stored under the key (architecture D2).
+    #[error("Not enough hosts available")]
+    NoRoom {
+        /// What would fit.
+        offer: NoRoom,
+        /// Index it was decided at.
+        ledger_index: u64,
+    },
+    /// The policy table says no.
+    #[error("Policy doesn't allow {rule} to be performed.")]
+    Forbidden {
+        /// Blazar's rule name.
+        rule: String,
+    },
+    /// The cloud knows no compute host of this name.
+    #[error("Host '{0}' not found!")]
+    ComputeHostNotFound(String),
+    /// The cloud's state does not allow it (servers on the host, a grain of memory too small, …). Nothing was changed.
+    #[error("{0}")]
+    Conflict(String),
+    /// Placement refused the hold and no other host has room (architecture D24). Nothing is left of the lease.
+    #[error("Not enough hosts available: {0}")]
+    HoldRefused(String),
+    /// The cloud does not answer or fails. Nothing was changed.
+    #[error("the cloud cannot be used now: {0}")]
+    CloudUnavailable(String),
+    /// Try again, same key: it was not proposed.
+    #[error("{0}")]
+    Unavailable(Unavailable),
+    /// Proposed, answer not seen: the outcome is unknown, not absent. Try again with the same key.
+    #[error("the outcome is not known yet; try again with the same idempotency key or look the key up")]
+    Unknown,
+    /// Our bug, or a damaged peer. The outcome is unknown.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Why nothing could be proposed or read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unavailable {
+    /// No leader is known, or the leader was lost.
+    #[error("no leader; try another node or wait for the election")]
+    NoLeader,
+    /// A majority does not answer.
+    #[error("no quorum: a majority of the nodes does not answer")]
+    NoQuorum,
+    /// The nodes' clocks disagree, so no time is stamped (architecture D4).
+    #[error("the nodes' clocks disagree; no time is stamped until they meet (see `leasehold cluster status`)")]
+    ClockDisagrees,
+    /// This node is stopping.
+    #[error("this node is stopping; try another")]
+    Stopping,
+    /// Planned against a moving ledger three times without luck (architecture D2).
+    #[error("the ledger is too busy on the hosts this needs; try again")]
+    Busy,
+    /// More requests in flight than the node takes.
+    #[error("too many requests in flight; try again later")]
+    Overloaded,
+    /// It was not prepared in time and was withdrawn (architecture D24).
+    #[error("withdrawn: {0}")]
+    Withdrawn(String),
+}
+
+impl From<Denied> for OperationError {
+    fn from(denied: Denied) -> Self {
+        OperationError::Forbidden { rule: denied.rule.to_owned() }
+    }
+}
+
+impl From<Rejection> for OperationError {
+    fn from(rejection: Rejection) -> Self {
+        OperationError::Rejected(rejection)
+    }
+}
