@@ -18,4 +18,4 @@ pub use lease::{
 };
 pub use requirement::{Comparison, Requirement};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
-pub use time::{Interval, Seconds, Timestamp, LEDGER_EPOCH_UNIX_S};
+pub use time::{Interval, LEDGER_EPOCH_UNIX_S, Seconds, Timestamp};

@@ -14,11 +14,17 @@ pub struct Overlay {}
 
 impl Overlay {
     /// Adds a plan; the number names it for [`Overlay::remove`].
-    pub fn add(&mut self, state: &State, planned: &Planned) -> u64 { unimplemented!() }
+    pub fn add(&mut self, state: &State, planned: &Planned) -> u64 {
+        unimplemented!()
+    }
     /// Its entry was applied, or will never be.
-    pub fn remove(&mut self, number: u64) { unimplemented!() }
+    pub fn remove(&mut self, number: u64) {
+        unimplemented!()
+    }
     /// No plans in flight.
-    pub fn is_empty(&self) -> bool { unimplemented!() }
+    pub fn is_empty(&self) -> bool {
+        unimplemented!()
+    }
 }
 
 /// A plan that fits view and overlay.
@@ -59,10 +65,28 @@ pub struct NoRoom {
 }
 
 /// Plans a new lease. `now` is what the entry's time will be or later; `ids` are those of the reservations, in order.
-pub fn plan_create(state: &State, overlay: &Overlay, wish: &LeaseWish, ids: &[ReservationId], now: Timestamp) -> Result<Planned, NoPlan> { unimplemented!() }
+pub fn plan_create(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    ids: &[ReservationId],
+    now: Timestamp,
+) -> Result<Planned, NoPlan> {
+    unimplemented!()
+}
 
 /// Plans a change; `Ok(None)` when nothing is to be rebooked.
-pub fn plan_update(state: &State, overlay: &Overlay, lease_id: LeaseId, change: &LeaseChange, now: Timestamp) -> Result<Option<Planned>, NoPlan> { unimplemented!() }
+pub fn plan_update(
+    state: &State,
+    overlay: &Overlay,
+    lease_id: LeaseId,
+    change: &LeaseChange,
+    now: Timestamp,
+) -> Result<Option<Planned>, NoPlan> {
+    unimplemented!()
+}
 
 /// Plans other hosts for a lease that is not open yet, avoiding `avoid`.
-pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> { unimplemented!() }
+pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> {
+    unimplemented!()
+}

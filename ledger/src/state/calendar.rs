@@ -9,9 +9,15 @@ pub struct Calendar {}
 
 impl Calendar {
     /// The most booked at any instant of the interval, class by class.
-    pub fn peak(&self, host: HostId, interval: Interval) -> Amounts { unimplemented!() }
+    pub fn peak(&self, host: HostId, interval: Interval) -> Amounts {
+        unimplemented!()
+    }
     /// The most booked at any instant from `from` on: what the hold must cover (scheduling-design §1).
-    pub fn peak_from(&self, host: HostId, from: Seconds) -> Amounts { unimplemented!() }
+    pub fn peak_from(&self, host: HostId, from: Seconds) -> Amounts {
+        unimplemented!()
+    }
     /// What is booked at one instant.
-    pub fn at(&self, host: HostId, at: Seconds) -> Amounts { unimplemented!() }
+    pub fn at(&self, host: HostId, at: Seconds) -> Amounts {
+        unimplemented!()
+    }
 }

@@ -9,9 +9,7 @@ pub use delta::Delta;
 
 use uuid::Uuid;
 
-use crate::model::{
-    Actuation, ActuationId, ActuationLease, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Timestamp,
-};
+use crate::model::{Actuation, ActuationId, ActuationLease, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Timestamp};
 use crate::reply::{Rejection, Reply};
 
 /// The replicated state.
@@ -81,39 +79,75 @@ pub struct TooOld {
 
 impl State {
     /// How many commands were applied (architecture D17).
-    pub fn ledger_index(&self) -> u64 { unimplemented!() }
+    pub fn ledger_index(&self) -> u64 {
+        unimplemented!()
+    }
     /// The ledger's clock.
-    pub fn clock(&self) -> Timestamp { unimplemented!() }
+    pub fn clock(&self) -> Timestamp {
+        unimplemented!()
+    }
     /// 128-bit sum of row hashes (architecture D3).
-    pub fn hash(&self) -> u128 { unimplemented!() }
+    pub fn hash(&self) -> u128 {
+        unimplemented!()
+    }
     /// The cluster's id, once initialised.
-    pub fn cluster_id(&self) -> Option<Uuid> { unimplemented!() }
+    pub fn cluster_id(&self) -> Option<Uuid> {
+        unimplemented!()
+    }
     /// A lease, visible or not.
-    pub fn lease(&self, id: LeaseId) -> Option<&Lease> { unimplemented!() }
+    pub fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        unimplemented!()
+    }
     /// All leases by id, visible or not.
-    pub fn leases(&self) -> impl Iterator<Item = &Lease> + '_ { std::iter::empty() }
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> + '_ {
+        std::iter::empty()
+    }
     /// The leases of one project, by id.
-    pub fn leases_of(&self, project: &ProjectId) -> impl Iterator<Item = &Lease> + '_ { std::iter::empty() }
+    pub fn leases_of(&self, project: &ProjectId) -> impl Iterator<Item = &Lease> + '_ {
+        std::iter::empty()
+    }
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.
-    pub fn leases_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ { std::iter::empty() }
+    pub fn leases_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
+        std::iter::empty()
+    }
     /// A host.
-    pub fn host(&self, id: HostId) -> Option<&Host> { unimplemented!() }
+    pub fn host(&self, id: HostId) -> Option<&Host> {
+        unimplemented!()
+    }
     /// A host by `hypervisor_hostname`.
-    pub fn host_by_name(&self, name: &str) -> Option<&Host> { unimplemented!() }
+    pub fn host_by_name(&self, name: &str) -> Option<&Host> {
+        unimplemented!()
+    }
     /// All hosts by number.
-    pub fn hosts(&self) -> impl Iterator<Item = &Host> + '_ { std::iter::empty() }
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> + '_ {
+        std::iter::empty()
+    }
     /// All open rows, oldest first.
-    pub fn actuations(&self) -> impl Iterator<Item = &Actuation> + '_ { std::iter::empty() }
+    pub fn actuations(&self) -> impl Iterator<Item = &Actuation> + '_ {
+        std::iter::empty()
+    }
     /// One open row.
-    pub fn actuation(&self, id: ActuationId) -> Option<&Actuation> { unimplemented!() }
+    pub fn actuation(&self, id: ActuationId) -> Option<&Actuation> {
+        unimplemented!()
+    }
     /// Who may send unfenced calls.
-    pub fn actuation_lease(&self) -> Option<ActuationLease> { unimplemented!() }
+    pub fn actuation_lease(&self) -> Option<ActuationLease> {
+        unimplemented!()
+    }
     /// When `AdvanceClock` has something to do next (events, creations to withdraw); keys to expire do not count.
-    pub fn next_due(&self) -> Option<Timestamp> { unimplemented!() }
+    pub fn next_due(&self) -> Option<Timestamp> {
+        unimplemented!()
+    }
     /// What is booked on whom, when.
-    pub fn calendar(&self) -> &Calendar { unimplemented!() }
+    pub fn calendar(&self) -> &Calendar {
+        unimplemented!()
+    }
     /// What is known of a key at the ledger's clock.
-    pub fn key(&self, key: &RequestKey) -> KeyLookup { unimplemented!() }
+    pub fn key(&self, key: &RequestKey) -> KeyLookup {
+        unimplemented!()
+    }
     /// Changes with an index above `after`, oldest first, at most `limit`.
-    pub fn changes_after(&self, after: u64, limit: usize) -> Result<Vec<Change>, TooOld> { unimplemented!() }
+    pub fn changes_after(&self, after: u64, limit: usize) -> Result<Vec<Change>, TooOld> {
+        unimplemented!()
+    }
 }

@@ -13,6 +13,10 @@ pub struct CodecError {
 }
 
 /// An entry as the log holds it.
-pub fn encode_entry(entry: &Entry) -> Vec<u8> { unimplemented!() }
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    unimplemented!()
+}
 /// The inverse.
-pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> { unimplemented!() }
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
+    unimplemented!()
+}

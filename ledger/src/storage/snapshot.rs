@@ -15,9 +15,13 @@ pub struct SnapshotReader {}
 
 impl SnapshotReader {
     /// From the first row on.
-    pub fn new(view: Arc<dyn FrozenView>) -> SnapshotReader { unimplemented!() }
+    pub fn new(view: Arc<dyn FrozenView>) -> SnapshotReader {
+        unimplemented!()
+    }
     /// The next chunk.
-    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, DiskError> { unimplemented!() }
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, DiskError> {
+        unimplemented!()
+    }
 }
 
 /// Why a snapshot was refused.
@@ -37,7 +41,11 @@ pub struct SnapshotWriter {}
 
 impl SnapshotWriter {
     /// The rows of one chunk; empty for the trailer.
-    pub fn accept(&mut self, chunk: &[u8]) -> Result<Vec<Row>, SnapshotError> { unimplemented!() }
+    pub fn accept(&mut self, chunk: &[u8]) -> Result<Vec<Row>, SnapshotError> {
+        unimplemented!()
+    }
     /// After the last chunk: everything was there and agrees with the trailer.
-    pub fn finish(self) -> Result<(), SnapshotError> { unimplemented!() }
+    pub fn finish(self) -> Result<(), SnapshotError> {
+        unimplemented!()
+    }
 }

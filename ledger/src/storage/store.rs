@@ -2,8 +2,8 @@
 #![allow(unused_variables)]
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskError, DiskFuture, FrozenView};
 use super::codec::CodecError;
+use super::disk::{Disk, DiskError, DiskFuture, FrozenView};
 use crate::state::{Delta, State};
 
 /// Why a store does not open.
@@ -36,11 +36,19 @@ pub struct Store {
 
 impl Store {
     /// Wraps a disk; reads nothing.
-    pub fn new(disk: Arc<dyn Disk>) -> Store { Store { disk } }
+    pub fn new(disk: Arc<dyn Disk>) -> Store {
+        Store { disk }
+    }
     /// Reads every row.
-    pub fn open(&self) -> Result<Opened, Error> { unimplemented!() }
+    pub fn open(&self) -> Result<Opened, Error> {
+        unimplemented!()
+    }
     /// Writes the deltas of some entries and the caller's position in one batch.
-    pub fn commit(&self, deltas: Vec<Delta>, position: &[u8], sync: bool) -> DiskFuture<()> { unimplemented!() }
+    pub fn commit(&self, deltas: Vec<Delta>, position: &[u8], sync: bool) -> DiskFuture<()> {
+        unimplemented!()
+    }
     /// The rows as they are now, unchanged by later commits, position included.
-    pub fn freeze(&self) -> Arc<dyn FrozenView> { unimplemented!() }
+    pub fn freeze(&self) -> Arc<dyn FrozenView> {
+        unimplemented!()
+    }
 }

@@ -33,7 +33,9 @@ impl Actor {
             || match rule {
                 Rule::LeasesGet => own_project && self.has_any(&["reader", "member"]),
                 Rule::LeasesPost | Rule::LeasesPut | Rule::LeasesDelete => own_project && self.has_any(&["member"]),
-                Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => false,
+                Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => {
+                    false
+                }
                 Rule::ClusterGet | Rule::ClusterChange => false,
             };
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }

@@ -55,40 +55,92 @@ pub struct Operations {
 #[allow(unused_variables, missing_docs, clippy::unused_async)]
 impl Operations {
     /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared (D24).
-    pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> { unimplemented!() }
+    pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
+        unimplemented!()
+    }
     /// One lease. Foreign: Forbidden; unknown, hidden or deleted: Rejected(LeaseNotFound).
-    pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> { unimplemented!() }
+    pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> {
+        unimplemented!()
+    }
     /// Visible leases by id.
-    pub async fn list_leases(&self, actor: &Actor, filter: LeaseFilter, consistency: Consistency) -> Result<Answer<Vec<Lease>>> { unimplemented!() }
+    pub async fn list_leases(&self, actor: &Actor, filter: LeaseFilter, consistency: Consistency) -> Result<Answer<Vec<Lease>>> {
+        unimplemented!()
+    }
     /// Changes a lease, all or nothing.
-    pub async fn update_lease(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId, change: LeaseChange) -> Result<Answer<Lease>> { unimplemented!() }
+    pub async fn update_lease(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        lease_id: LeaseId,
+        change: LeaseChange,
+    ) -> Result<Answer<Lease>> {
+        unimplemented!()
+    }
     /// Deletes a lease; answers when its capacity is free, or after 60 s (architecture D19).
-    pub async fn delete_lease(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<()>> { unimplemented!() }
+    pub async fn delete_lease(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<()>> {
+        unimplemented!()
+    }
     /// What is known of a key; when nothing is, states in the log that it never will apply.
-    pub async fn look_up_key(&self, actor: &Actor, key: RequestKey) -> Result<Answer<KeyState>> { unimplemented!() }
+    pub async fn look_up_key(&self, actor: &Actor, key: RequestKey) -> Result<Answer<KeyState>> {
+        unimplemented!()
+    }
     /// Onboards a compute host (reads Nova and Placement, makes the two child providers, logs it).
-    pub async fn register_host(&self, actor: &Actor, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> { unimplemented!() }
+    pub async fn register_host(&self, actor: &Actor, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
+        unimplemented!()
+    }
     /// One host.
-    pub async fn get_host(&self, actor: &Actor, host_id: HostId, consistency: Consistency) -> Result<Answer<Host>> { unimplemented!() }
+    pub async fn get_host(&self, actor: &Actor, host_id: HostId, consistency: Consistency) -> Result<Answer<Host>> {
+        unimplemented!()
+    }
     /// All hosts by number.
-    pub async fn list_hosts(&self, actor: &Actor, consistency: Consistency) -> Result<Answer<Vec<Host>>> { unimplemented!() }
+    pub async fn list_hosts(&self, actor: &Actor, consistency: Consistency) -> Result<Answer<Vec<Host>>> {
+        unimplemented!()
+    }
     /// Adds or replaces extra capabilities; sets whether new reservations may use it.
-    pub async fn update_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool>) -> Result<Answer<Host>> { unimplemented!() }
+    pub async fn update_host(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        properties: BTreeMap<String, String>,
+        reservable: Option<bool>,
+    ) -> Result<Answer<Host>> {
+        unimplemented!()
+    }
     /// Removes a host without reservations and servers, and what was made for it in the cloud.
-    pub async fn delete_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> { unimplemented!() }
+    pub async fn delete_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
+        unimplemented!()
+    }
     /// Every host with its reservations. Unfiltered: only leases ending now or later (blazar-api §9).
-    pub async fn host_allocations(&self, actor: &Actor, lease_id: Option<LeaseId>, reservation_id: Option<ReservationId>) -> Result<Answer<Vec<HostAllocation>>> { unimplemented!() }
+    pub async fn host_allocations(
+        &self,
+        actor: &Actor,
+        lease_id: Option<LeaseId>,
+        reservation_id: Option<ReservationId>,
+    ) -> Result<Answer<Vec<HostAllocation>>> {
+        unimplemented!()
+    }
     /// Changes the actor may see with an index above `after`, then those to come, in order, without gaps. Ends with an
     /// error when the node stops or the follower is too slow for the journal; resume from the last index seen.
-    pub async fn watch(&self, actor: &Actor, after: u64) -> Result<BoxStream<'static, Result<Change>>> { unimplemented!() }
+    pub async fn watch(&self, actor: &Actor, after: u64) -> Result<BoxStream<'static, Result<Change>>> {
+        unimplemented!()
+    }
     /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.
-    pub async fn probe(&self, actor: &Actor, payload: Vec<u8>) -> Result<Answer<()>> { unimplemented!() }
+    pub async fn probe(&self, actor: &Actor, payload: Vec<u8>) -> Result<Answer<()>> {
+        unimplemented!()
+    }
     /// Linearizable read that returns only the index. Admin only.
-    pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> { unimplemented!() }
+    pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> {
+        unimplemented!()
+    }
     /// The cluster as this node sees it. Admin only.
-    pub async fn cluster_status(&self, actor: &Actor) -> Result<ClusterStatus> { unimplemented!() }
+    pub async fn cluster_status(&self, actor: &Actor) -> Result<ClusterStatus> {
+        unimplemented!()
+    }
     /// Carries out a change of the cluster. Admin only.
-    pub async fn change_cluster(&self, actor: &Actor, change: ClusterChange) -> Result<ClusterStatus> { unimplemented!() }
+    pub async fn change_cluster(&self, actor: &Actor, change: ClusterChange) -> Result<ClusterStatus> {
+        unimplemented!()
+    }
 }
 
 /// What `leasehold cluster status` shows and `StateProbe` answers (chaos-design §2).
