@@ -1,0 +1,227 @@
+//! The one error table: every failure of an operation or of authentication, with its gRPC code, its HTTP status and whether
+//! the same request may be sent again (style.md "Errors"). Matched without a wildcard, so a new variant does not compile
+//! until it has a row here. `grpc/status.rs` and `rest/` turn a [`Problem`] into what goes over the wire.
+
+use http::StatusCode;
+use leasehold_ledger::model::Seconds;
+use leasehold_ledger::plan::NoRoom;
+use leasehold_ledger::reply::Rejection;
+use serde::Serialize;
+use tonic::Code;
+
+use super::auth::AuthError;
+use crate::operations::{OperationError, Unavailable};
+
+/// Whether a client may send the same request, with the same request id, again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It would be answered alike.
+    No,
+    /// Nothing was proposed, or its outcome is unknown and the key keeps it from happening twice.
+    SameKey,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// For gRPC.
+    pub grpc: Code,
+    /// For REST. Blazar's where Blazar has the case (blazar-api §3), improved only where §17 allows.
+    pub http: StatusCode,
+    /// May it be sent again.
+    pub retry: Retry,
+    /// For programs: stable, snake case. Sent as metadata `leasehold-rejection`.
+    pub code: &'static str,
+}
+
+/// A failure as both edges tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Statuses and code.
+    pub row: Row,
+    /// For people: Blazar's text where Blazar has the case, then what would help.
+    pub message: String,
+    /// What would fit, when there was no room.
+    pub offer: Option<Offer>,
+}
+
+/// [`NoRoom`] as both edges tell it, in JSON (metadata `leasehold-offer` on gRPC).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Offer {
+    /// Which reservation of the request, from 0.
+    pub reservation: usize,
+    /// How many instances are short.
+    pub short_by: u32,
+    /// The class that binds most: `VCPU`, `MEMORY_MB`, `DISK_GB` or `SLOT`.
+    pub tightest: Option<&'static str>,
+    /// The largest amount that fits the same window.
+    pub largest_amount: u32,
+    /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
+    pub next_start: Option<u64>,
+    /// Only the staging window lacks room.
+    pub staging: bool,
+    /// Ledger index it was decided at.
+    pub ledger_index: u64,
+}
+
+const fn row(grpc: Code, http: StatusCode, retry: Retry, code: &'static str) -> Row {
+    Row { grpc, http, retry, code }
+}
+
+/// Malformed input.
+const fn malformed(code: &'static str) -> Row {
+    row(Code::InvalidArgument, StatusCode::BAD_REQUEST, Retry::No, code)
+}
+
+/// Well-formed, but not in this status; Blazar calls these 400.
+const fn too_late(code: &'static str) -> Row {
+    row(Code::FailedPrecondition, StatusCode::BAD_REQUEST, Retry::No, code)
+}
+
+/// Well-formed, but the ledger or the cloud stands otherwise.
+const fn conflict(code: &'static str) -> Row {
+    row(Code::FailedPrecondition, StatusCode::CONFLICT, Retry::No, code)
+}
+
+/// Names something that is not there.
+const fn not_found(code: &'static str) -> Row {
+    row(Code::NotFound, StatusCode::NOT_FOUND, Retry::No, code)
+}
+
+/// Not proposed.
+const fn unavailable(code: &'static str) -> Row {
+    row(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, Retry::SameKey, code)
+}
+
+impl Problem {
+    /// Input that could not be decoded. `message` names the field, its value and what would be right.
+    pub fn malformed(message: impl Into<String>) -> Problem {
+        Problem { row: malformed("malformed"), message: message.into(), offer: None }
+    }
+}
+
+impl From<&OperationError> for Problem {
+    fn from(error: &OperationError) -> Problem {
+        let plain = |row: Row| Problem { row, message: error.to_string(), offer: None };
+        match error {
+            OperationError::Rejected(rejection) => plain(of_rejection(rejection)),
+            OperationError::NoRoom { offer, ledger_index } => Problem {
+                row: conflict("no_room"),
+                message: format!("Not enough hosts available: {}", advice(offer)),
+                offer: Some(Offer::new(offer, *ledger_index)),
+            },
+            OperationError::Forbidden { .. } => plain(row(Code::PermissionDenied, StatusCode::FORBIDDEN, Retry::No, "forbidden")),
+            OperationError::ComputeHostNotFound(_) => plain(not_found("compute_host_not_found")),
+            OperationError::Conflict(_) => plain(conflict("conflict")),
+            OperationError::HoldRefused(_) => plain(conflict("hold_refused")),
+            OperationError::CloudUnavailable(_) => plain(unavailable("cloud_unavailable")),
+            OperationError::Unavailable(unavailable) => plain(of_unavailable(unavailable)),
+            OperationError::Unknown => {
+                plain(row(Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, Retry::SameKey, "outcome_unknown"))
+            }
+            OperationError::Internal(_) => plain(row(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, Retry::No, "internal")),
+        }
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Problem {
+        Problem::from(&error)
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Problem {
+        let row = match &error {
+            AuthError::Missing => row(Code::Unauthenticated, StatusCode::UNAUTHORIZED, Retry::No, "token_missing"),
+            AuthError::Invalid => row(Code::Unauthenticated, StatusCode::UNAUTHORIZED, Retry::No, "token_invalid"),
+            AuthError::Unavailable(_) => unavailable("keystone_unavailable"),
+        };
+        Problem { row, message: error.to_string(), offer: None }
+    }
+}
+
+fn of_rejection(rejection: &Rejection) -> Row {
+    match rejection {
+        Rejection::EndNotAfterStart => malformed("end_not_after_start"),
+        Rejection::StartInPast => malformed("start_in_past"),
+        Rejection::EndInPast => malformed("end_in_past"),
+        Rejection::AlreadyStarted => too_late("already_started"),
+        Rejection::AlreadyEnded => too_late("already_ended"),
+        Rejection::BeforeEndOutside => row(Code::InvalidArgument, StatusCode::FORBIDDEN, Retry::No, "before_end_outside"),
+        Rejection::EndBeyondCalendar => malformed("end_beyond_calendar"),
+        Rejection::Invalid { .. } => malformed("invalid"),
+        Rejection::StagingOutside { .. } => malformed("staging_outside"),
+        // Operations plan again and answer `Busy`; one that slips through is as good as not proposed (architecture D2).
+        Rejection::PlanStale { .. } => unavailable("plan_stale"),
+        Rejection::LeaseNotFound(_) => not_found("lease_not_found"),
+        Rejection::ReservationNotFound(_) => malformed("reservation_not_found"),
+        Rejection::WrongStatus { .. } => conflict("wrong_status"),
+        Rejection::CannotUpdate { .. } => conflict("cannot_update"),
+        Rejection::HostNotFound(_) => not_found("host_not_found"),
+        Rejection::HostExists(_) => row(Code::AlreadyExists, StatusCode::CONFLICT, Retry::No, "host_exists"),
+        Rejection::HostInUse(_) => conflict("host_in_use"),
+        Rejection::PropertyInUse { .. } => conflict("property_in_use"),
+        // Only the leader's own commands meet this one.
+        Rejection::ActuationNotOpen(_) => row(Code::Internal, StatusCode::INTERNAL_SERVER_ERROR, Retry::No, "actuation_not_open"),
+        Rejection::RequestIdReused => conflict("request_id_reused"),
+        Rejection::KeyExpired => conflict("key_expired"),
+        Rejection::KeyForgotten => conflict("key_forgotten"),
+        Rejection::TooManyKeys(_) => row(Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, Retry::No, "too_many_keys"),
+        Rejection::ClusterInitialised => conflict("cluster_initialised"),
+        // Its key was cleared with it: the same key may apply now (architecture D24).
+        Rejection::Withdrawn(_) => unavailable("withdrawn"),
+        Rejection::OutsideCalendar(_) => malformed("outside_calendar"),
+    }
+}
+
+fn of_unavailable(reason: &Unavailable) -> Row {
+    match reason {
+        Unavailable::NoLeader => unavailable("no_leader"),
+        Unavailable::NoQuorum => unavailable("no_quorum"),
+        Unavailable::ClockDisagrees => unavailable("clock_disagrees"),
+        Unavailable::Stopping => unavailable("stopping"),
+        Unavailable::Busy => unavailable("busy"),
+        Unavailable::Overloaded => unavailable("overloaded"),
+        Unavailable::Withdrawn(_) => unavailable("withdrawn"),
+    }
+}
+
+impl Offer {
+    fn new(no_room: &NoRoom, ledger_index: u64) -> Offer {
+        Offer {
+            reservation: no_room.reservation,
+            short_by: no_room.short_by,
+            tightest: no_room.tightest.map(|class| class.name()),
+            largest_amount: no_room.largest_amount,
+            next_start: no_room.next_start.map(Seconds::unix_s),
+            staging: no_room.staging,
+            ledger_index,
+        }
+    }
+}
+
+/// What is missing and what would fit, in a sentence.
+fn advice(no_room: &NoRoom) -> String {
+    let whose = if no_room.staging { "the staging window of reservation" } else { "reservation" };
+    let tightest = no_room.tightest.map(|class| format!(" ({} is the tightest)", class.name())).unwrap_or_default();
+    let mut text = format!("{whose} {} is {} instances short{tightest}; ", no_room.reservation, no_room.short_by);
+    text += &match no_room.largest_amount {
+        0 => "none fits this window".to_owned(),
+        amount => format!("amount {amount} fits this window"),
+    };
+    match no_room.next_start.and_then(utc) {
+        Some(start) => text += &format!("; all of it fits from {start}"),
+        None => text += "; no later start fits either with the hosts that are there",
+    }
+    text
+}
+
+fn utc(second: Seconds) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp(i64::try_from(second.unix_s()).ok()?, 0)?;
+    Some(time.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
