@@ -1,0 +1,204 @@
+//! Tasks, in groups. A node owns one group; everything it starts is in it or in a child of it, so that stopping the
+//! group stops the node whole, at whatever point each task has reached, as a crash would.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A task ended without an answer: its group was stopped, it was aborted, or it panicked (which the group reports).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the task was stopped")]
+pub struct Stopped;
+
+/// A group of tasks that stop together. Clones are the same group.
+#[derive(Clone, Debug)]
+pub struct Spawner {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    panicked: Arc<watch::Sender<Option<&'static str>>>,
+}
+
+impl Default for Spawner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Spawner {
+    /// An empty group.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            panicked: Arc::new(watch::Sender::new(None)),
+        }
+    }
+
+    /// Starts a task in this group. On a stopped group the task ends before its first step.
+    ///
+    /// `name` tells which task panicked. Dropping the returned [`Task`] lets the task run on.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let stop = self.stop.child_token();
+        let stopped = stop.clone();
+        let panicked = self.panicked.clone();
+        self.tracker.spawn(async move {
+            let run = AssertUnwindSafe(future).catch_unwind();
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => {}
+                ended = run => match ended {
+                    // The receiver may be gone: most tasks are started and not awaited.
+                    Ok(output) => drop(answer.send(output)),
+                    Err(_) => {
+                        tracing::error!(task = name, "a task panicked");
+                        panicked.send_replace(Some(name));
+                    }
+                },
+            }
+        });
+        Task { answered, stop }
+    }
+
+    /// A group of its own that also stops when this one does, and is awaited by this one's [`shutdown`](Self::shutdown).
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let child = Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+            panicked: self.panicked.clone(),
+        };
+        let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
+        self.tracker.spawn(async move {
+            stop.cancelled().await;
+            tracker.close();
+            tracker.wait().await;
+        });
+        child
+    }
+
+    /// Stops every task of the group and of its children at its next step, and waits until all are gone.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Completes when the group is being stopped. For work that wants to end in order rather than be dropped.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether the group is being stopped.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Completes with the name of the first task of this group, its parents or children that panicked. A panic is our
+    /// bug: who owns the node ends the process.
+    pub async fn panicked(&self) -> &'static str {
+        let mut panicked = self.panicked.subscribe();
+        loop {
+            if let Some(name) = *panicked.borrow_and_update() {
+                return name;
+            }
+            if panicked.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// A started task: await it for its output, or let it go.
+#[derive(Debug)]
+pub struct Task<T> {
+    answered: oneshot::Receiver<T>,
+    stop: CancellationToken,
+}
+
+impl<T> Task<T> {
+    /// Stops the task at its next step.
+    pub fn abort(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answered.poll_unpin(context).map_err(|_| Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    struct SetOnDrop(Arc<AtomicBool>);
+    impl Drop for SetOnDrop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn shutdown_drops_the_tasks_of_the_group_and_of_its_children() {
+        let group = Spawner::new();
+        let child = group.child();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let guard = SetOnDrop(dropped.clone());
+        let stuck = child.spawn("stuck", async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+        });
+        assert_eq!(group.spawn("quick", async { 5 }).await, Ok(5));
+        group.shutdown().await;
+        assert!(dropped.load(Ordering::SeqCst));
+        assert_eq!(stuck.await, Err(Stopped));
+        assert!(child.is_stopping());
+    }
+
+    #[tokio::test]
+    async fn stopping_a_child_leaves_its_parent_running() {
+        let group = Spawner::new();
+        let child = group.child();
+        child.shutdown().await;
+        assert_eq!(child.spawn("late", async { 1 }).await, Err(Stopped));
+        assert_eq!(group.spawn("alive", async { 1 }).await, Ok(1));
+        group.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_reported_by_name() {
+        let group = Spawner::new();
+        let task = group.child().spawn("broken", async { panic!("on purpose") });
+        assert_eq!(task.await, Err(Stopped));
+        assert_eq!(group.panicked().await, "broken");
+    }
+
+    #[tokio::test]
+    async fn an_aborted_task_ends_alone() {
+        let group = Spawner::new();
+        let task = group.spawn("endless", std::future::pending::<()>());
+        task.abort();
+        assert_eq!(task.await, Err(Stopped));
+        assert!(!group.is_stopping());
+    }
+}
