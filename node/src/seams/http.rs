@@ -1,7 +1,6 @@
 //! HTTP at the level of one request and one answer. Who calls knows whether a failed call may have been carried out:
 //! [`HttpError::surely_not_sent`] tells.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};

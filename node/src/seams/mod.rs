@@ -4,10 +4,12 @@
 //! simulation can put its own in their place and a crash can drop one node whole (architecture D12). `clippy.toml`
 //! refuses the direct calls elsewhere. Nothing here knows what a lease, a command or a Raft message is.
 //!
-//! Read on: [`clock`], [`rng`], [`spawn`], [`http`].
+//! Read on: [`clock`], [`rng`], [`spawn`], [`http`], [`disk`].
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod clock;
+pub mod disk;
+pub mod fault;
 pub mod http;
 pub mod rng;
 pub mod spawn;
@@ -15,6 +17,7 @@ pub mod spawn;
 use std::sync::Arc;
 
 pub use clock::{Clock, Elapsed, Mono};
+pub use disk::{DiskUse, Disks, RocksDisks};
 pub use http::{Http, HttpError, HttpRequest, HttpResponse};
 pub use rng::Rng;
 pub use spawn::{Spawner, Stopped, Task};
