@@ -150,7 +150,7 @@ impl Disk for RocksDisk {
         let db = self.db.clone();
         std::thread::spawn(move || hold_snapshot(&db, &taken, &asked));
         // The view must be of now, not of whenever the thread starts. If the thread died, every scan tells.
-        drop(ready.recv());
+        let _ = ready.recv();
         Arc::new(RocksView { asks })
     }
 }
