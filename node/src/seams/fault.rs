@@ -13,8 +13,8 @@ macro_rules! fault_point {
 /// Ends the process if this point is armed: `LEASEHOLD_FAULT=name` ends at the first visit, `name:5` at the fifth.
 #[cfg(feature = "simfaults")]
 pub fn reach(name: &'static str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     static ARMED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
         let armed = std::env::var("LEASEHOLD_FAULT").ok()?;

@@ -95,8 +95,8 @@ impl SystemHttp {
     pub fn new(options: &HttpOptions) -> Result<Self, HttpError> {
         // reqwest is built without a provider of its own. An error means one is installed already: it is ours.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let extra = reqwest::Certificate::from_pem_bundle(&options.extra_ca_pem)
-            .map_err(|error| HttpError::Invalid(chain(&error)))?;
+        let extra =
+            reqwest::Certificate::from_pem_bundle(&options.extra_ca_pem).map_err(|error| HttpError::Invalid(chain(&error)))?;
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -189,13 +189,7 @@ mod tests {
     }
 
     fn get(url: String) -> HttpRequest {
-        HttpRequest {
-            method: Method::GET,
-            url,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            timeout: Duration::from_secs(5),
-        }
+        HttpRequest { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new(), timeout: Duration::from_secs(5) }
     }
 
     #[tokio::test]

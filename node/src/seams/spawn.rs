@@ -35,11 +35,7 @@ impl Spawner {
     /// An empty group.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            panicked: Arc::new(watch::Sender::new(None)),
-        }
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked: Arc::new(watch::Sender::new(None)) }
     }
 
     /// Starts a task in this group. On a stopped group the task ends before its first step.
@@ -75,11 +71,7 @@ impl Spawner {
     /// A group of its own that also stops when this one does, and is awaited by this one's [`shutdown`](Self::shutdown).
     #[must_use]
     pub fn child(&self) -> Self {
-        let child = Self {
-            tracker: TaskTracker::new(),
-            stop: self.stop.child_token(),
-            panicked: self.panicked.clone(),
-        };
+        let child = Self { tracker: TaskTracker::new(), stop: self.stop.child_token(), panicked: self.panicked.clone() };
         let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
         self.tracker.spawn(async move {
             stop.cancelled().await;
