@@ -1,0 +1,378 @@
+//! The cloud as one state machine: a call in, an answer out, and work that becomes due as time goes on.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::config::CloudConfig;
+use crate::faults::{Fault, FaultKind, Faults, Switch};
+use crate::message::{Answer, Request, Response};
+use crate::nova::work::{self, Work};
+use crate::record::{Cause, Kind, Log, Record};
+use crate::reply::{self, Reply};
+use crate::world::World;
+use crate::{control, faults, glance, keystone, neutron, nova, placement};
+
+/// A simulated Keystone, Nova, Placement, Glance and Neutron.
+///
+/// Deterministic: the same configuration and the same calls at the same instants give the same answers and the same
+/// record. It reads no clock; time is what the callers say, and never goes back.
+#[derive(Debug)]
+pub struct Cloud {
+    pub(crate) world: World,
+    log: Log,
+    faults: Faults,
+}
+
+impl Cloud {
+    /// A cloud with its hosts up, its users known and one public image, `cirros`.
+    pub fn new(config: CloudConfig) -> Self {
+        let faults = Faults::new(config.seed);
+        Self { world: World::new(config), log: Log::default(), faults }
+    }
+
+    /// Serves one call that arrives at `now_ms`, after all work that was due before it.
+    pub fn handle(&mut self, now_ms: u64, request: Request) -> Response {
+        self.advance(now_ms);
+        if request.path == "/_sim" || request.path.starts_with("/_sim/") {
+            return Response::Answer { after_ms: 0, answer: control::handle(self, &request) };
+        }
+        let service = service_of(&request.path);
+        let caller = caller_of(&request);
+        match self.faults.strike(service, &request, &caller) {
+            None => {
+                let answer = self.serve(&request, None, Some(0), false);
+                Response::Answer { after_ms: 0, answer }
+            }
+            Some(kind) => self.strike(&kind, &request),
+        }
+    }
+
+    /// Does all work that is due at `now_ms`, each piece at its own instant.
+    pub fn advance(&mut self, now_ms: u64) {
+        while let Some((due, work, cause)) = self.world.take_due(now_ms) {
+            self.world.now = self.world.now.max(due);
+            self.world.cause = cause.clone();
+            match work {
+                Work::Server { id, epoch, action, step } => {
+                    work::run(&mut self.world, id, epoch, action, step);
+                    self.note_event("compute", &cause);
+                }
+                Work::Late { request, of } => self.serve_late(&request, of),
+            }
+        }
+        self.world.now = self.world.now.max(now_ms);
+    }
+
+    /// When the next asynchronous work is due, for drivers that own the clock.
+    pub fn next_due(&self) -> Option<u64> {
+        self.world.next_due()
+    }
+
+    /// The cloud's record so far.
+    pub fn record(&self) -> &[Record] {
+        self.log.lines()
+    }
+
+    /// All servers, flavors, aggregates, providers, inventories, allocations and images as JSON.
+    pub fn state(&self) -> Value {
+        control::state(&self.world)
+    }
+
+    /// Where Keystone is: the `OS_AUTH_URL` of this cloud.
+    pub fn auth_url(&self) -> String {
+        format!("{}/identity/v3", self.world.base_url())
+    }
+
+    /// The instant of the last call or work, ms since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.world.now
+    }
+
+    /// Sets a fault; answers its id.
+    pub fn add_fault(&mut self, fault: Fault) -> u64 {
+        let text = faults::name(&fault.kind);
+        let facts = serde_json::to_value(&fault).unwrap_or(Value::Null);
+        let id = self.faults.add(fault);
+        self.world.change("fault.set", &id.to_string(), None, text, facts);
+        self.note_event("sim", &Cause::default());
+        id
+    }
+
+    /// Takes one fault away; false if there is none of that id.
+    pub fn remove_fault(&mut self, id: u64) -> bool {
+        self.faults.remove(id)
+    }
+
+    /// Takes all faults away. Hosts that are down stay down.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+        self.world.change("fault.cleared", "", None, "all faults are gone".to_owned(), json!({}));
+        self.note_event("sim", &Cause::default());
+    }
+
+    /// Ends or restores the compute process of a host; false if there is no such host.
+    pub fn set_host_alive(&mut self, host: &str, alive: bool) -> bool {
+        let known = nova::hosts::set_alive(&mut self.world, host, alive);
+        self.note_event("sim", &Cause::default());
+        known
+    }
+
+    /// Ends the validity of every token now.
+    pub fn expire_tokens(&mut self) {
+        let now = self.world.now;
+        self.world.keystone.expire_all(now);
+        self.world.change("tokens.expired", "", None, "no token is valid any more".to_owned(), json!({}));
+        self.note_event("sim", &Cause::default());
+    }
+
+    /// Takes a role from a user in every project; tokens that exist lose it too. False if there is no such user.
+    pub fn revoke_role(&mut self, user: &str, role: &str) -> bool {
+        let Some(id) = self.world.keystone.user_named(user) else { return false };
+        for ((known, _), roles) in &mut self.world.keystone.assignments {
+            if *known == id {
+                roles.retain(|one| one != role);
+            }
+        }
+        for token in self.world.keystone.tokens.values_mut().filter(|token| token.who.user_id == id) {
+            token.who.roles.retain(|one| one != role);
+        }
+        self.world.change("role.revoked", &id, None, format!("{user} is no longer {role}"), json!({}));
+        self.note_event("sim", &Cause::default());
+        true
+    }
+
+    /// Adds a service to the catalog, or changes its URL.
+    pub fn set_endpoint(&mut self, service_type: &str, name: &str, url: &str) {
+        self.world.keystone.set_endpoint(service_type, name, url);
+    }
+
+    /// Names of all hosts.
+    pub fn hosts(&self) -> BTreeSet<String> {
+        self.world.nova.hosts.keys().cloned().collect()
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Acts on a switch; false if it names nothing known.
+    pub(crate) fn switch(&mut self, switch: Switch) -> bool {
+        match switch {
+            Switch::HostDown { host } => self.set_host_alive(&host, false),
+            Switch::HostUp { host } => self.set_host_alive(&host, true),
+            Switch::ExpireTokens => {
+                self.expire_tokens();
+                true
+            }
+            Switch::RevokeRole { user, role } => self.revoke_role(&user, &role),
+        }
+    }
+
+    fn note_event(&mut self, service: &str, cause: &Cause) {
+        let changes = std::mem::take(&mut self.world.changes);
+        if !changes.is_empty() {
+            self.log.event(self.world.now, service, cause, changes);
+        }
+    }
+
+    /// A call on which a fault strikes.
+    fn strike(&mut self, kind: &FaultKind, request: &Request) -> Response {
+        let fault = Some(faults::name(kind));
+        let at_once = |answer| Response::Answer { after_ms: 0, answer };
+        match kind {
+            FaultKind::Error { status, retry_after_s } => {
+                let mut reply = refusal(service_of(&request.path), *status, "The fault was set.");
+                if let Some(seconds) = retry_after_s {
+                    reply = reply.with("Retry-After", seconds.to_string());
+                }
+                at_once(self.refuse(request, reply, fault, true))
+            }
+            FaultKind::Conflict => {
+                let reply = conflict(request);
+                at_once(self.refuse(request, reply, fault, true))
+            }
+            FaultKind::LostAnswer { after_ms } => {
+                self.serve(request, fault, None, false);
+                Response::Lost { after_ms: *after_ms }
+            }
+            FaultKind::Late { after_ms, status } => {
+                let of = self.log.next();
+                let reply = refusal(service_of(&request.path), status.unwrap_or(504), "The server did not answer in time.");
+                let answer = self.refuse(request, reply, fault, status.is_some());
+                let work = Work::Late { request: request.clone(), of };
+                self.world.after_exactly(*after_ms, work, Cause::default());
+                match status {
+                    Some(_) => at_once(answer),
+                    None => Response::Lost { after_ms: 0 },
+                }
+            }
+            FaultKind::Slow { after_ms } => {
+                let answer = self.serve(request, fault, Some(*after_ms), false);
+                Response::Answer { after_ms: *after_ms, answer }
+            }
+            FaultKind::Hang { applied: true } => {
+                self.serve(request, fault, None, false);
+                Response::Hang
+            }
+            FaultKind::Hang { applied: false } => {
+                let reply = refusal(service_of(&request.path), 504, "No answer.");
+                self.refuse(request, reply, fault, false);
+                Response::Hang
+            }
+            FaultKind::Duplicate => {
+                let of = self.log.next();
+                let answer = self.serve(request, fault, Some(0), false);
+                self.serve_late(request, of);
+                at_once(answer)
+            }
+            FaultKind::Garbage => {
+                let mut answer = self.serve(request, fault, Some(0), false);
+                answer.body = Bytes::from_static(b"<html>{\"not\": json");
+                at_once(answer)
+            }
+            FaultKind::AsyncFailure => at_once(self.serve(request, fault, Some(0), true)),
+        }
+    }
+
+    /// Lets the service have the call and puts it in the record. `answered_after` is none when the caller gets no answer.
+    fn serve(&mut self, request: &Request, fault: Option<String>, answered_after: Option<u64>, doomed: bool) -> Answer {
+        let (mut line, request_id) = self.line(request, fault);
+        let n = self.log.next();
+        let answer = self.execute(request, n, &request_id, doomed, &line);
+        line.applied_at = Some(self.world.now);
+        line.answered = answered_after.map(|after| self.world.now + after);
+        line.status = answer.status;
+        line.changes = std::mem::take(&mut self.world.changes);
+        let reads = matches!(request.method.as_str(), "GET" | "HEAD");
+        if !reads || self.world.config.record_reads || line.fault.is_some() {
+            self.log.push(line);
+        }
+        answer
+    }
+
+    /// Puts a call in the record that the service never sees, or not yet.
+    fn refuse(&mut self, request: &Request, reply: Reply, fault: Option<String>, answered: bool) -> Answer {
+        let (mut line, request_id) = self.line(request, fault);
+        line.status = reply.status;
+        line.answered = answered.then_some(self.world.now);
+        self.log.push(line);
+        reply.with("x-openstack-request-id", request_id).finish()
+    }
+
+    /// A call that was held back takes effect.
+    fn serve_late(&mut self, request: &Request, of: u64) {
+        let (mut line, request_id) = self.line(request, None);
+        let answer = self.execute(request, of, &request_id, false, &line);
+        line.kind = Kind::Late;
+        line.of = Some(of);
+        line.received_at = None;
+        line.applied_at = Some(self.world.now);
+        line.status = answer.status;
+        line.changes = std::mem::take(&mut self.world.changes);
+        self.log.push(line);
+    }
+
+    fn line(&mut self, request: &Request, fault: Option<String>) -> (Record, String) {
+        let request_id = format!("req-{}", self.world.rng.uuid());
+        let service = service_of(&request.path);
+        let user = request.get("X-Auth-Token").and_then(|token| self.world.keystone.tokens.get(token));
+        let path = &request.path[service.len().min(request.path.len() - 1) + 1..];
+        let secret = service == "identity";
+        let line = Record {
+            n: 0,
+            at_ms: self.world.now,
+            kind: Kind::Request,
+            of: None,
+            received_at: Some(self.world.now),
+            applied_at: None,
+            answered: None,
+            service: service.to_owned(),
+            method: request.method.as_str().to_owned(),
+            path: if request.query.is_empty() { path.to_owned() } else { format!("{path}?{}", request.query) },
+            status: 0,
+            caller: caller_of(request),
+            user: user.map(|token| token.who.user_name.clone()).unwrap_or_default(),
+            global_request_id: request.get("X-Openstack-Request-Id").unwrap_or_default().to_owned(),
+            request_id: request_id.clone(),
+            body: if secret { Value::Null } else { serde_json::from_slice(&request.body).unwrap_or(Value::Null) },
+            fault,
+            changes: Vec::new(),
+        };
+        (line, request_id)
+    }
+
+    fn execute(&mut self, request: &Request, n: u64, request_id: &str, doomed: bool, line: &Record) -> Answer {
+        let world = &mut self.world;
+        let who = request
+            .get("X-Auth-Token")
+            .and_then(|token| world.keystone.valid(token, world.now))
+            .map(|token| token.who.clone())
+            .unwrap_or_default();
+        world.cause = Cause {
+            n,
+            caller: line.caller.clone(),
+            user: line.user.clone(),
+            global_request_id: line.global_request_id.clone(),
+            request_id: request_id.to_owned(),
+            admin: who.is_admin(),
+            user_id: who.user_id,
+            project_id: who.project_id,
+        };
+        world.doomed = doomed;
+        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+        let given = body.clone().unwrap_or(Value::Null);
+        let below = |prefix: &str| request.path[prefix.len()..].to_owned();
+        let reply = match service_of(&request.path) {
+            "identity" => keystone::handle(world, request, &below("/identity"), &given),
+            "compute" => nova::handle(world, request, &below("/compute"), body, request_id),
+            "placement" => placement::handle(world, request, &below("/placement"), &given, request_id),
+            "image" => glance::handle(world, request, &below("/image"), &given),
+            "network" => neutron::handle(world, request, &below("/network")),
+            _ => reply::keystone(404, "There is no such service."),
+        };
+        world.doomed = false;
+        let mut answer = reply.with("x-openstack-request-id", request_id).finish();
+        if request.method == http::Method::HEAD {
+            answer.body = Bytes::new();
+        }
+        answer
+    }
+}
+
+/// The service of a path by its first part; empty if there is none.
+fn service_of(path: &str) -> &str {
+    let first = path.get(1..).unwrap_or("").split('/').next().unwrap_or("");
+    if matches!(first, "identity" | "compute" | "placement" | "image" | "network") { first } else { "" }
+}
+
+fn caller_of(request: &Request) -> String {
+    if !request.caller.is_empty() {
+        return request.caller.clone();
+    }
+    request.get("X-Leasehold-Node").or_else(|| request.get("User-Agent")).unwrap_or_default().to_owned()
+}
+
+/// An error in the words of the service.
+fn refusal(service: &str, status: u16, message: &str) -> Reply {
+    match service {
+        "compute" => reply::nova(status, message),
+        "placement" => reply::placement(status, message, "placement.undefined_code"),
+        "image" => reply::glance(status, message),
+        _ => reply::keystone(status, message),
+    }
+}
+
+fn conflict(request: &Request) -> Reply {
+    let service = service_of(&request.path);
+    if service == "placement" {
+        return reply::placement(409, "resource provider generation conflict", "placement.concurrent_update");
+    }
+    let below = faults::below(&request.path);
+    let id = below.split('/').nth(2).unwrap_or("");
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+    let verb = body.as_object().and_then(|body| body.keys().next()).cloned().unwrap_or_default();
+    let text = format!("Cannot '{verb}' instance {id} while it is in task_state updating_password");
+    refusal(service, 409, &text)
+}

@@ -1,0 +1,170 @@
+//! Making and reading tokens.
+
+use serde_json::{Value, json};
+
+use super::{Keystone, Token, Who};
+use crate::message::Request;
+use crate::reply::{Reply, keystone as error};
+use crate::rng::Rng;
+use crate::time;
+use crate::world::World;
+
+const UNAUTHORIZED: &str = "The request you have made requires authentication.";
+
+impl Keystone {
+    /// The token if it exists and is valid at `now`.
+    pub(crate) fn valid(&self, token: &str, now: u64) -> Option<&Token> {
+        self.tokens.get(token).filter(|token| now < token.expires_ms)
+    }
+
+    /// The body of a token as Keystone shows it.
+    pub(crate) fn token_body(&self, token: &Token, with_catalog: bool) -> Value {
+        let mut body = json!({
+            "methods": token.methods,
+            "user": {
+                "domain": {"id": "default", "name": "Default"},
+                "id": token.who.user_id,
+                "name": token.who.user_name,
+                "password_expires_at": null,
+            },
+            "audit_ids": [token.audit_id],
+            "expires_at": time::keystone(token.expires_ms),
+            "issued_at": time::keystone(token.issued_ms),
+        });
+        if !token.who.project_id.is_empty() {
+            let roles: Vec<Value> =
+                token.who.roles.iter().map(|name| json!({"id": self.roles.get(name), "name": name})).collect();
+            body["project"] = json!({
+                "domain": {"id": "default", "name": "Default"},
+                "id": token.who.project_id,
+                "name": token.who.project_name,
+            });
+            body["is_domain"] = json!(false);
+            body["roles"] = json!(roles);
+            if with_catalog {
+                body["catalog"] = self.catalog();
+            }
+        }
+        json!({"token": body})
+    }
+}
+
+/// `POST /v3/auth/tokens`: checks who asks and makes the token. Answers its name and itself.
+pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), Reply> {
+    let identity = &body["auth"]["identity"];
+    let methods: Vec<String> = identity["methods"]
+        .as_array()
+        .ok_or_else(|| error(400, "Invalid input for field 'identity/methods': None is not of type 'array'"))?
+        .iter()
+        .filter_map(|method| method.as_str().map(str::to_owned))
+        .collect();
+    let scope = &body["auth"]["scope"];
+    let keystone = &world.keystone;
+    let mut who = match methods.first().map(String::as_str) {
+        Some("password") => by_password(keystone, identity)?,
+        Some("application_credential") => by_credential(keystone, identity)?,
+        Some("token") => by_token(keystone, identity, world.now)?,
+        _ => return Err(unauthorized(world)),
+    };
+    if who.project_id.is_empty() && scope.get("project").is_some() {
+        let project = &scope["project"];
+        let id = match (project["id"].as_str(), project["name"].as_str()) {
+            (Some(id), _) => keystone.projects.contains_key(id).then(|| id.to_owned()),
+            (None, Some(name)) => keystone.project_named(name),
+            (None, None) => None,
+        };
+        let id = id.ok_or_else(|| unauthorized(world))?;
+        scope_to(keystone, &mut who, &id);
+        if who.roles.is_empty() || !keystone.projects[&id].enabled {
+            return Err(unauthorized(world));
+        }
+    }
+    let now = world.now;
+    let rng: &mut Rng = &mut world.rng;
+    let name = format!("gAAAAA{}{}", rng.hex_id(), rng.hex_id());
+    let token = Token {
+        who,
+        methods,
+        // Keystone's tokens carry whole seconds.
+        issued_ms: now / 1000 * 1000,
+        expires_ms: now / 1000 * 1000 + world.config.token_ttl_s * 1000,
+        audit_id: rng.hex_id()[..22].to_owned(),
+    };
+    world.keystone.tokens.retain(|_, known| known.expires_ms + 3_600_000 > now);
+    world.keystone.tokens.insert(name.clone(), token.clone());
+    Ok((name, token))
+}
+
+fn unauthorized(world: &World) -> Reply {
+    error(401, UNAUTHORIZED).with("WWW-Authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()))
+}
+
+fn scope_to(keystone: &Keystone, who: &mut Who, project_id: &str) {
+    who.project_id = project_id.to_owned();
+    who.project_name = keystone.projects[project_id].name.clone();
+    who.roles = keystone.roles_of(&who.user_id, project_id);
+}
+
+fn by_password(keystone: &Keystone, identity: &Value) -> Result<Who, Reply> {
+    let user = &identity["password"]["user"];
+    let id = match (user["id"].as_str(), user["name"].as_str()) {
+        (Some(id), _) => Some(id.to_owned()),
+        (None, Some(name)) => keystone.user_named(name),
+        (None, None) => None,
+    };
+    let refused = || error(401, UNAUTHORIZED);
+    let id = id.ok_or_else(refused)?;
+    let known = keystone.users.get(&id).filter(|known| known.enabled).ok_or_else(refused)?;
+    if user["password"].as_str() != Some(known.password.as_str()) {
+        return Err(refused());
+    }
+    Ok(Who { user_id: id, user_name: known.name.clone(), ..Who::default() })
+}
+
+fn by_credential(keystone: &Keystone, identity: &Value) -> Result<Who, Reply> {
+    let given = &identity["application_credential"];
+    let refused = || error(401, UNAUTHORIZED);
+    let credential = match given["id"].as_str() {
+        Some(id) => keystone.credentials.get(id),
+        None => {
+            let user = &given["user"];
+            let user_id = user["id"]
+                .as_str()
+                .map(str::to_owned)
+                .or_else(|| user["name"].as_str().and_then(|name| keystone.user_named(name)));
+            keystone
+                .credentials
+                .values()
+                .find(|known| Some(known.name.as_str()) == given["name"].as_str() && Some(&known.user_id) == user_id.as_ref())
+        }
+    };
+    let credential = credential.ok_or_else(refused)?;
+    let user = keystone.users.get(&credential.user_id).filter(|known| known.enabled).ok_or_else(refused)?;
+    if given["secret"].as_str() != Some(credential.secret.as_str()) {
+        return Err(refused());
+    }
+    let mut who = Who { user_id: credential.user_id.clone(), user_name: user.name.clone(), ..Who::default() };
+    scope_to(keystone, &mut who, &credential.project_id);
+    // A credential never gives more than its user still has.
+    who.roles.retain(|role| credential.roles.contains(role));
+    Ok(who)
+}
+
+fn by_token(keystone: &Keystone, identity: &Value, now: u64) -> Result<Who, Reply> {
+    let given = identity["token"]["id"].as_str().unwrap_or_default();
+    let token = keystone.valid(given, now).ok_or_else(|| error(401, UNAUTHORIZED))?;
+    Ok(Who { user_id: token.who.user_id.clone(), user_name: token.who.user_name.clone(), ..Who::default() })
+}
+
+/// The token of a call to any service but Keystone itself; 401 in the words of the middleware.
+pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Who, Reply> {
+    request
+        .get("X-Auth-Token")
+        .and_then(|token| world.keystone.valid(token, world.now))
+        .filter(|token| !token.who.project_id.is_empty())
+        .map(|token| token.who.clone())
+        .ok_or_else(|| {
+            error(401, UNAUTHORIZED)
+                .with("WWW-Authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
+        })
+}

@@ -1,0 +1,259 @@
+//! Compute hosts: how one comes into being, its service, its zone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::api::admin;
+use super::{Aggregate, Host};
+use crate::config::HostSpec;
+use crate::placement::{Inventory, Provider, Resources};
+use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
+use crate::time;
+use crate::world::{Call, World};
+
+/// Adds a compute host: service, root provider, inventories, and the aggregate of its zone.
+pub(crate) fn add(world: &mut World, spec: &HostSpec) {
+    let (node_id, service_id) = (world.rng.uuid(), world.rng.uuid());
+    let inventory = |total: u64, ratio: f64| Inventory { max_unit: total, allocation_ratio: ratio, ..Inventory::of(total) };
+    let mut traits: BTreeSet<String> =
+        ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW"].iter().map(|name| (*name).to_owned()).collect();
+    traits.extend(spec.traits.iter().cloned());
+    world.placement.traits.extend(traits.iter().cloned());
+    let provider = Provider {
+        uuid: node_id.clone(),
+        name: spec.name.clone(),
+        generation: 2,
+        parent: None,
+        root: node_id.clone(),
+        inventories: BTreeMap::from([
+            ("VCPU".to_owned(), inventory(spec.vcpus, spec.cpu_ratio)),
+            ("MEMORY_MB".to_owned(), inventory(spec.memory_mb, spec.ram_ratio)),
+            ("DISK_GB".to_owned(), inventory(spec.disk_gb, 1.0)),
+        ]),
+        traits,
+        aggregates: BTreeSet::new(),
+        used: Resources::new(),
+        updated_ms: world.now,
+    };
+    world.placement.providers.insert(node_id.clone(), provider);
+    let host = Host {
+        spec: spec.clone(),
+        node_id,
+        service_id,
+        row: world.nova.next_row(),
+        enabled: true,
+        disabled_reason: None,
+        forced_down: false,
+        alive: true,
+        broken_until_ms: 0,
+    };
+    world.nova.hosts.insert(spec.name.clone(), host);
+    if spec.zone != "nova" && !spec.zone.is_empty() {
+        let existing =
+            world.nova.aggregates.values().find(|aggregate| aggregate.zone() == Some(&spec.zone)).map(|found| found.id);
+        let id = existing.unwrap_or_else(|| {
+            let id = world.nova.next_row();
+            let aggregate = Aggregate {
+                id,
+                uuid: world.rng.uuid(),
+                name: spec.zone.clone(),
+                hosts: Vec::new(),
+                metadata: BTreeMap::from([("availability_zone".to_owned(), spec.zone.clone())]),
+                created_ms: world.now,
+                updated_ms: None,
+            };
+            world.nova.aggregates.insert(id, aggregate);
+            id
+        });
+        super::aggregates::join(world, id, &spec.name);
+    }
+}
+
+/// A child provider of a host's compute node was deleted: the compute process remembers it, so builds fail for a while.
+pub(crate) fn child_removed(world: &mut World, host: &str) {
+    let until = world.now + world.config.timings.child_removal_ms;
+    if let Some(host) = world.nova.hosts.get_mut(host) {
+        host.broken_until_ms = until;
+    }
+}
+
+/// Sets whether a compute process answers; a fault switch.
+pub(crate) fn set_alive(world: &mut World, name: &str, alive: bool) -> bool {
+    let Some(host) = world.nova.hosts.get_mut(name) else { return false };
+    host.alive = alive;
+    let what = if alive { "host.up" } else { "host.down" };
+    world.change(what, name, Some(name), format!("compute of {name} is {}", if alive { "up" } else { "down" }), json!({}));
+    true
+}
+
+/// `/os-services…` and `/os-availability-zone…`
+pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
+    match (call.method, call.path.as_slice()) {
+        ("GET", ["os-services"]) => {
+            admin(call, "os_compute_api:os-services:list")?;
+            let services: Vec<Value> = control_services(world, call)
+                .into_iter()
+                .chain(world.nova.hosts.values().map(|host| service(world, call, host)))
+                .filter(|one| call.query.get("binary").is_none_or(|binary| one["binary"] == binary))
+                .filter(|one| call.query.get("host").is_none_or(|host| one["host"] == host))
+                .collect();
+            ok(json!({"services": services}))
+        }
+        ("PUT", ["os-services", verb @ ("enable" | "disable" | "disable-log-reason" | "force-down")])
+            if !call.at_least(2, 53) =>
+        {
+            admin(call, "os_compute_api:os-services:update")?;
+            let name = call.body["host"].as_str().unwrap_or_default().to_owned();
+            let wish = match *verb {
+                "enable" => json!({"status": "enabled"}),
+                "force-down" => json!({"forced_down": call.body["forced_down"]}),
+                _ => json!({"status": "disabled", "disabled_reason": call.body["disabled_reason"]}),
+            };
+            set_service(world, &name, &wish)?;
+            let host = &world.nova.hosts[&name];
+            ok(json!({"service": service(world, call, host)}))
+        }
+        ("PUT", ["os-services", id]) => {
+            admin(call, "os_compute_api:os-services:update")?;
+            let name = by_service_id(world, id)?;
+            set_service(world, &name, &call.body)?;
+            let host = &world.nova.hosts[&name];
+            ok(json!({"service": service(world, call, host)}))
+        }
+        ("DELETE", ["os-services", id]) => {
+            admin(call, "os_compute_api:os-services:delete")?;
+            let name = by_service_id(world, id)?;
+            if world.nova.servers.values().any(|server| server.host.as_deref() == Some(name.as_str())) {
+                return Err(error(409, "Unable to delete compute service that is hosting instances. Migrate or delete the instances first."));
+            }
+            let node = world.nova.hosts[&name].node_id.clone();
+            let in_use = world.placement.tree(&node).iter().any(|provider| !provider.used.is_empty() || provider.uuid != node);
+            if in_use {
+                return Err(error(409, "Unable to delete compute service because its resource provider is in use."));
+            }
+            world.placement.providers.remove(&node);
+            world.nova.hosts.remove(&name);
+            world.change("host.removed", &name, Some(&name), format!("host {name} is gone"), json!({}));
+            nova_empty(204)
+        }
+        ("GET", ["os-availability-zone"]) => ok(json!({"availabilityZoneInfo": zones(world, false)})),
+        ("GET", ["os-availability-zone", "detail"]) => {
+            admin(call, "os_compute_api:os-availability-zone:detail")?;
+            ok(json!({"availabilityZoneInfo": zones(world, true)}))
+        }
+        _ => Err(error(404, "The resource could not be found.")),
+    }
+}
+
+fn by_service_id(world: &World, id: &str) -> Result<String, Reply> {
+    world
+        .nova
+        .hosts
+        .values()
+        .find(|host| host.service_id == *id || host.row.to_string() == *id)
+        .map(|host| host.spec.name.clone())
+        .ok_or_else(|| error(404, format!("Compute service {id} could not be found.")))
+}
+
+fn set_service(world: &mut World, name: &str, wish: &Value) -> Result<(), Reply> {
+    let host = world
+        .nova
+        .hosts
+        .get_mut(name)
+        .ok_or_else(|| error(404, format!("Could not find binary nova-compute on host {name}.")))?;
+    match wish["status"].as_str() {
+        Some("enabled") => {
+            host.enabled = true;
+            host.disabled_reason = None;
+        }
+        Some("disabled") => {
+            host.enabled = false;
+            host.disabled_reason = wish["disabled_reason"].as_str().map(str::to_owned);
+        }
+        _ => {}
+    }
+    if let Some(forced) = wish["forced_down"].as_bool() {
+        host.forced_down = forced;
+    }
+    let (node, enabled, forced) = (host.node_id.clone(), host.enabled, host.forced_down);
+    // nova-compute mirrors its status as a trait, which moves the provider's generation.
+    let now = world.now;
+    if let Some(provider) = world.placement.providers.get_mut(&node) {
+        let had = provider.traits.contains("COMPUTE_STATUS_DISABLED");
+        if enabled {
+            provider.traits.remove("COMPUTE_STATUS_DISABLED");
+        } else {
+            provider.traits.insert("COMPUTE_STATUS_DISABLED".to_owned());
+        }
+        if had == enabled {
+            world.placement.bump(&node, now);
+        }
+    }
+    let facts = json!({"enabled": enabled, "forced_down": forced});
+    world.change("service.set", name, Some(name), format!("service of {name}: {facts}"), facts);
+    Ok(())
+}
+
+/// The service of one host.
+pub(crate) fn service(world: &World, call: &Call, host: &Host) -> Value {
+    let mut body = json!({
+        "binary": "nova-compute", "host": host.spec.name,
+        "id": if call.at_least(2, 53) { json!(host.service_id) } else { json!(host.row) },
+        "zone": world.nova.zone_of(&host.spec.name),
+        "status": if host.enabled { "enabled" } else { "disabled" },
+        "state": if host.is_up() { "up" } else { "down" },
+        "updated_at": time::column(world.now), "disabled_reason": host.disabled_reason,
+    });
+    if call.at_least(2, 11) {
+        body["forced_down"] = json!(host.forced_down);
+    }
+    body
+}
+
+fn control_services(world: &World, call: &Call) -> Vec<Value> {
+    ["nova-scheduler", "nova-conductor"]
+        .iter()
+        .enumerate()
+        .map(|(number, binary)| {
+            let id = crate::rng::digest(binary, 32);
+            let id = format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..]);
+            json!({
+                "binary": binary, "host": "control",
+                "id": if call.at_least(2, 53) { json!(id) } else { json!(900_000 + number) },
+                "zone": "internal", "status": "enabled", "state": "up", "updated_at": time::column(world.now),
+                "disabled_reason": null, "forced_down": false,
+            })
+        })
+        .collect()
+}
+
+fn zones(world: &World, detail: bool) -> Vec<Value> {
+    let mut by_zone: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut available: BTreeSet<&str> = BTreeSet::new();
+    for host in world.nova.hosts.values() {
+        let zone = world.nova.zone_of(&host.spec.name);
+        if host.enabled {
+            available.insert(zone);
+        }
+        let service = json!({"nova-compute": {
+            "available": host.enabled, "active": host.is_up(), "updated_at": time::column(world.now),
+        }});
+        by_zone.entry(zone).or_default().insert(host.spec.name.clone(), service);
+    }
+    let mut zones: Vec<Value> = by_zone
+        .into_iter()
+        .map(|(zone, hosts)| {
+            let hosts = if detail { Value::Object(hosts) } else { Value::Null };
+            json!({"zoneName": zone, "zoneState": {"available": available.contains(zone)}, "hosts": hosts})
+        })
+        .collect();
+    if detail {
+        let up = json!({"available": true, "active": true, "updated_at": time::column(world.now)});
+        zones.insert(0, json!({
+            "zoneName": "internal", "zoneState": {"available": true},
+            "hosts": {"control": {"nova-scheduler": up, "nova-conductor": up}},
+        }));
+    }
+    zones
+}

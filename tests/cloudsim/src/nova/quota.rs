@@ -1,0 +1,136 @@
+//! Quotas and limits, counted the way Nova's default counts: every server that exists, shelved ones too.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Flavor;
+use super::api::admin;
+use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
+use crate::world::{Call, World};
+
+/// `/os-quota-sets…` and `/limits`
+pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
+    match (call.method, call.path.as_slice()) {
+        ("GET", ["limits"]) => {
+            let project = call.query.get("tenant_id").filter(|_| call.who.is_admin()).unwrap_or(&call.who.project_id);
+            let (limits, used) = (limits(world, project), usage(world, project));
+            ok(json!({"limits": {"rate": [], "absolute": {
+                "maxTotalCores": limits["cores"], "maxTotalInstances": limits["instances"],
+                "maxTotalRAMSize": limits["ram"], "maxTotalKeypairs": 100, "maxServerMeta": 128, "maxServerGroups": -1,
+                "maxServerGroupMembers": -1, "totalRAMUsed": used.ram, "totalCoresUsed": used.cores,
+                "totalInstancesUsed": used.instances,
+                "totalServerGroupsUsed": world.nova.groups.values().filter(|group| group.project_id == *project).count(),
+            }}}))
+        }
+        ("GET", ["os-quota-sets", project]) | ("GET", ["os-quota-sets", project, "defaults"]) => {
+            let mut body = view(world, project);
+            body["id"] = json!(project);
+            ok(json!({"quota_set": body}))
+        }
+        ("PUT", ["os-quota-sets", project]) => {
+            admin(call, "os_compute_api:os-quota-sets:update")?;
+            let given = call.body["quota_set"].as_object().cloned().unwrap_or_default();
+            let force = given.get("force").is_some_and(|force| *force == json!(true) || *force == json!("true"));
+            let used = usage(world, project);
+            let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+            for name in ["instances", "cores", "ram"] {
+                let Some(value) = given.get(name) else { continue };
+                let limit = value.as_i64().ok_or_else(|| error(400, format!("Invalid input for field/attribute {name}.")))?;
+                let now = used.of(name);
+                if !force && limit >= 0 && limit < now {
+                    let text = format!(
+                        "Quota limit {limit} for {name} must be greater than or equal to already used and reserved {now}."
+                    );
+                    return Err(error(400, text));
+                }
+                wanted.insert(name.to_owned(), limit);
+            }
+            world.nova.quotas.entry((*project).to_owned()).or_default().extend(wanted);
+            ok(json!({"quota_set": view(world, project)}))
+        }
+        ("DELETE", ["os-quota-sets", project]) => {
+            admin(call, "os_compute_api:os-quota-sets:delete")?;
+            world.nova.quotas.remove(*project);
+            nova_empty(202)
+        }
+        _ => Err(error(404, "The resource could not be found.")),
+    }
+}
+
+/// What a project uses.
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    instances: i64,
+    cores: i64,
+    ram: i64,
+}
+
+impl Usage {
+    fn of(self, name: &str) -> i64 {
+        match name {
+            "instances" => self.instances,
+            "cores" => self.cores,
+            _ => self.ram,
+        }
+    }
+}
+
+fn usage(world: &World, project: &str) -> Usage {
+    let mut used = Usage::default();
+    for server in world.nova.servers.values().filter(|server| server.project_id == project) {
+        used.instances += 1;
+        if !world.config.count_usage_from_placement {
+            used.cores += server.flavor.vcpus as i64;
+            used.ram += server.flavor.ram as i64;
+        }
+    }
+    if world.config.count_usage_from_placement {
+        for consumer in world.placement.consumers.values().filter(|consumer| consumer.project_id == project) {
+            for (class, amount) in consumer.allocations.values().flatten() {
+                match class.as_str() {
+                    "VCPU" | "PCPU" => used.cores += *amount as i64,
+                    "MEMORY_MB" => used.ram += *amount as i64,
+                    _ => {}
+                }
+            }
+        }
+    }
+    used
+}
+
+fn limits(world: &World, project: &str) -> BTreeMap<&'static str, i64> {
+    let own = world.nova.quotas.get(project);
+    let config = &world.config;
+    [("instances", config.quota_instances), ("cores", config.quota_cores), ("ram", config.quota_ram)]
+        .into_iter()
+        .map(|(name, default)| (name, own.and_then(|own| own.get(name)).copied().unwrap_or(default)))
+        .collect()
+}
+
+/// 403 when one more server of this flavor goes over the project's quota.
+pub(crate) fn check(world: &World, project: &str, flavor: &Flavor, new_instance: bool) -> Result<(), Reply> {
+    let (limits, used) = (limits(world, project), usage(world, project));
+    let wanted = [
+        ("instances", i64::from(new_instance)),
+        ("cores", flavor.vcpus as i64),
+        ("ram", flavor.ram as i64),
+    ];
+    for (name, amount) in wanted {
+        let (limit, now) = (limits[name], used.of(name));
+        if limit >= 0 && amount > 0 && now + amount > limit {
+            let text =
+                format!("Quota exceeded for {name}: Requested {amount}, but already used {now} of {limit} {name}");
+            return Err(error(403, text));
+        }
+    }
+    Ok(())
+}
+
+fn view(world: &World, project: &str) -> Value {
+    let limits = limits(world, project);
+    json!({
+        "cores": limits["cores"], "instances": limits["instances"], "ram": limits["ram"], "key_pairs": 100,
+        "metadata_items": 128, "server_group_members": -1, "server_groups": -1,
+    })
+}

@@ -1,0 +1,121 @@
+//! Answers while they are made: a status, headers and a JSON body; and the errors in the words of each service.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::message::Answer;
+
+/// The result of a handler: both sides are answers, `Err` only ends the handler early.
+pub(crate) type Api = Result<Reply, Reply>;
+
+/// An answer in the making.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Option<Value>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: Value) -> Self {
+        Self { status, headers: vec![("Content-Type", "application/json".to_owned())], body: Some(body) }
+    }
+
+    /// An answer without body. Nova and Keystone still name JSON as its type, Placement and Glance do not.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: None }
+    }
+
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn finish(self) -> Answer {
+        Answer {
+            status: self.status,
+            headers: self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            body: self.body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
+        }
+    }
+}
+
+pub(crate) fn ok(body: Value) -> Api {
+    Ok(Reply::new(200, body))
+}
+
+/// Nova's empty answers name JSON as their type.
+pub(crate) fn nova_empty(status: u16) -> Api {
+    Ok(Reply::empty(status).with("Content-Type", "application/json"))
+}
+
+/// An error of Nova: `{"itemNotFound": {"code": 404, "message": …}}`.
+pub(crate) fn nova(status: u16, message: impl Into<String>) -> Reply {
+    let name = match status {
+        400 => "badRequest",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "itemNotFound",
+        405 => "badMethod",
+        409 => "conflictingRequest",
+        413 => "overLimit",
+        429 => "overLimit",
+        501 => "notImplemented",
+        503 => "serviceUnavailable",
+        _ => "computeFault",
+    };
+    Reply::new(status, json!({ name: {"code": status, "message": message.into()} }))
+        .with("Content-Type", "application/json; charset=UTF-8")
+}
+
+/// An error of Keystone: `{"error": {"code": 404, "message": …, "title": "Not Found"}}`.
+pub(crate) fn keystone(status: u16, message: impl Into<String>) -> Reply {
+    Reply::new(status, json!({"error": {"code": status, "message": message.into(), "title": title(status)}}))
+}
+
+/// An error of Placement, with the code that tells one 409 from another.
+pub(crate) fn placement(status: u16, detail: impl Into<String>, code: &str) -> Reply {
+    let lead = match status {
+        400 => "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+        403 => "Access was denied to this resource.",
+        404 => "The resource could not be found.",
+        405 => "The method specified is not allowed for this resource.",
+        406 => "The resource identified by the request is only capable of generating other entities.",
+        409 => "There was a conflict when trying to complete your request.",
+        _ => "The server has either erred or is incapable of performing the requested operation.",
+    };
+    Reply::new(
+        status,
+        json!({"errors": [{
+            "status": status,
+            "title": title(status),
+            "detail": format!("{lead}\n\n {}  ", detail.into()),
+            "code": code,
+        }]}),
+    )
+}
+
+/// An error of Glance: `{"message": …, "code": "403 Forbidden", "title": "Forbidden"}`.
+pub(crate) fn glance(status: u16, message: impl Into<String>) -> Reply {
+    let name = title(status);
+    let message = message.into();
+    let lead = match status {
+        // A refusal by policy comes without the lead.
+        403 if message.starts_with("You are not authorized") => "",
+        403 => "Access was denied to this resource.<br /><br />\n",
+        404 => "The resource could not be found.<br /><br />\n",
+        409 => "There was a conflict when trying to complete your request.<br /><br />\n",
+        _ => "",
+    };
+    Reply::new(
+        status,
+        json!({"message": format!("{lead}{message}\n\n"), "code": format!("{status} {name}"), "title": name}),
+    )
+}
+
+/// The reason phrase of a status.
+pub(crate) fn title(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Error")
+}

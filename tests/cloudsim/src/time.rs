@@ -1,0 +1,71 @@
+//! How the services write instants. Time comes in as milliseconds since 1970 (UTC), always from the caller.
+
+/// Year, month, day, hour, minute, second, weekday (0 = Sunday) of an instant.
+fn civil(ms: u64) -> (i64, u64, u64, u64, u64, u64, u64) {
+    let seconds = ms / 1000;
+    let days = (seconds / 86_400) as i64;
+    // Howard Hinnant's algorithm: days since 1970-01-01 to a date of the proleptic Gregorian calendar.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = (doy - (153 * mp + 2) / 5 + 1) as u64;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 } as u64;
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let of_day = seconds % 86_400;
+    (year, month, day, of_day / 3600, of_day / 60 % 60, of_day % 60, (days + 4).rem_euclid(7) as u64)
+}
+
+/// `2026-11-22T12:07:49Z`
+pub(crate) fn seconds_z(ms: u64) -> String {
+    format!("{}Z", plain(ms))
+}
+
+/// `2026-11-22T12:07:46.000000Z`, as in Keystone's tokens (whole seconds).
+pub(crate) fn keystone(ms: u64) -> String {
+    format!("{}.000000Z", plain(ms))
+}
+
+/// `2026-11-22T12:07:49.000000`, as Nova's database columns (whole seconds).
+pub(crate) fn column(ms: u64) -> String {
+    format!("{}.000000", plain(ms))
+}
+
+/// `2026-11-22T12:08:04.875000`
+pub(crate) fn micros(ms: u64) -> String {
+    format!("{}.{:03}000", plain(ms), ms % 1000)
+}
+
+/// `Sun, 22 Nov 2026 12:07:48 GMT`
+pub(crate) fn http_date(ms: u64) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day, hour, minute, second, weekday) = civil(ms);
+    format!(
+        "{}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT",
+        DAYS[weekday as usize],
+        MONTHS[month as usize - 1],
+    )
+}
+
+fn plain(ms: u64) -> String {
+    let (year, month, day, hour, minute, second, _) = civil(ms);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_as_the_services_write_them() {
+        let ms = 1_795_349_268_875;
+        assert_eq!(seconds_z(ms), "2026-11-22T12:07:48Z");
+        assert_eq!(keystone(ms), "2026-11-22T12:07:48.000000Z");
+        assert_eq!(micros(ms), "2026-11-22T12:07:48.875000");
+        assert_eq!(http_date(ms), "Sun, 22 Nov 2026 12:07:48 GMT");
+        assert_eq!(seconds_z(951_782_400_000), "2000-02-29T00:00:00Z");
+    }
+}
