@@ -54,6 +54,7 @@ class Replay:
         self.users = users
         self.exchanges, self.broken = {}, {}
         self._names, self._undo = [], []
+        self.control = None         # the host of nova-conductor and its like
         self.admin = self._login("admin")
         self.demo = self._login("demo")
         for name in ("admin", "demo"):
@@ -61,6 +62,8 @@ class Replay:
             self.name(getattr(self, name).user_id, f"<user {name}>")
         for kind, url in self.admin.catalog.items():
             self.name(url.removesuffix("/v2.1"), f"<{kind}>")
+        # As other services name Keystone: without the version.
+        self.name(self.auth_url.removesuffix("/v3"), "<keystone>")
 
     def _login(self, user):
         cloud = Cloud(self.auth_url, user, *self.users[user])
@@ -79,13 +82,19 @@ class Replay:
             return CHANCE_KEYS[key]
         if key == "id" and isinstance(value, int):
             return "<number>"
+        if value == self.control and (key is None or key == "host"):
+            return "<control>"
         if isinstance(value, dict):
             return {self.normal(k): self.normal(v, k)
                     for k, v in value.items()}
+        if key == "catalog":    # the reservation service is ours, not the cloud's
+            value = [x for x in value if x["type"] != "reservation"]
         if isinstance(value, list):
             made = [self.normal(item) for item in value]
             return sorted(made, key=lambda x: json.dumps(x, sort_keys=True))
         if isinstance(value, str):
+            if value.startswith("Traceback"):
+                return "<traceback>"
             for text, name in self._names:
                 value = value.replace(text, name)
             for pattern, name in PATTERNS:
