@@ -1,8 +1,32 @@
 //! The only door: one entry changes the state, or is refused and changes nothing but the clock.
-use crate::command::Entry;
+//!
+//! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
+//! `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `keys.rs` (idempotency).
+
+mod advance_clock;
+mod cluster;
+mod create_lease;
+mod delete_lease;
+mod hosts;
+mod keys;
+mod progress;
+mod rebind;
+mod record_outcome;
+mod report_host;
+pub(crate) mod schedule;
+#[cfg(test)]
+mod script;
+pub(crate) mod update_lease;
+pub(crate) mod verify;
+mod withdraw_lease;
+
+use crate::command::{Command, Entry};
 use crate::effect::Effect;
+use crate::model::Timestamp;
 use crate::reply::{Rejection, Reply};
 use crate::state::{Delta, State};
+
+pub use keys::KEYS_PER_PROJECT_MAX;
 
 /// What one entry did.
 #[derive(Clone, Debug)]
@@ -11,6 +35,8 @@ pub struct Applied {
     pub outcome: Result<Reply, Rejection>,
     /// The entry's number: +1 per command (architecture D17).
     pub ledger_index: u64,
+    /// The index that makes the answer true: the entry's own, or the one of the first time when the key was known already.
+    pub answered_at: u64,
     /// Row changes, to be written with the applied position.
     pub delta: Delta,
     /// Hints for the leader.
@@ -18,6 +44,43 @@ pub struct Applied {
 }
 
 /// Applies one entry.
-pub fn apply(_state: &mut State, _entry: &Entry) -> Applied {
-    unimplemented!("ledger helper")
+pub fn apply(state: &mut State, entry: &Entry) -> Applied {
+    // RecordOutcome and ReportHost do not read the time, so they are not stamped anew when proposed again (architecture D4).
+    let reads_time = !matches!(entry.command, Command::RecordOutcome { .. } | Command::ReportHost { .. });
+    let now = state.begin(reads_time.then_some(entry.proposed_at));
+    let ledger_index = state.ledger_index();
+    let (outcome, answered_at) = match &entry.key {
+        Some(key) => keys::once(state, now, key, &entry.command, |state| run(state, now, entry)),
+        None => (run(state, now, entry), ledger_index),
+    };
+    let (delta, effects) = state.finish();
+    Applied { outcome, ledger_index, answered_at, delta, effects }
+}
+
+/// Carries a command out. On a rejection the state is as before.
+fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Rejection> {
+    match &entry.command {
+        Command::InitCluster { cluster_id } => cluster::init_cluster(state, *cluster_id),
+        Command::CreateLease(create) => create_lease::create_lease(state, now, create, entry.key.as_ref()),
+        Command::UpdateLease(update) => update_lease::update_lease(state, now, update, entry.key.as_ref()),
+        Command::DeleteLease { lease_id } => delete_lease::delete_lease(state, now, *lease_id),
+        Command::WithdrawLease { lease_id, reason } => withdraw_lease::withdraw_lease(state, now, *lease_id, reason),
+        Command::Rebind { lease_id, moves } => rebind::rebind(state, now, *lease_id, moves),
+        Command::RegisterHost(register) => hosts::register_host(state, now, register),
+        Command::UpdateHost { host_id, properties, reservable } => {
+            hosts::update_host(state, now, *host_id, properties, *reservable)
+        }
+        Command::RemoveHost { host_id } => hosts::remove_host(state, *host_id),
+        Command::ReportHost { host_id, observation } => report_host::report_host(state, now, *host_id, observation),
+        Command::AdvanceClock => Ok(advance_clock::advance_clock(state, now)),
+        Command::RecordOutcome { actuation_id, revision, outcome } => {
+            record_outcome::record_outcome(state, now, *actuation_id, *revision, outcome)
+        }
+        Command::HoldActuationLease { node_id, term } => Ok(cluster::hold_actuation_lease(state, *node_id, *term)),
+        Command::ForgetKey => Err(Rejection::Invalid {
+            field: "key".to_owned(),
+            problem: "ForgetKey forgets the entry's own key, and there is none".to_owned(),
+        }),
+        Command::Probe { payload } => cluster::probe(payload),
+    }
 }

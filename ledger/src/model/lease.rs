@@ -171,6 +171,14 @@ pub struct Reservation {
     /// the larger at every instant.
     #[serde(default)]
     pub previous: Option<Box<Previous>>,
+    /// Ended early or while the end is not confirmed: the main bindings stay booked until this second, not the lease's end
+    /// (architecture D19). Cleared when the outcome of the end is recorded.
+    #[serde(default)]
+    pub booked_end: Option<Seconds>,
+    /// Main slots taken off by an update of an open reservation: booked until the outcome of [`Step::Adjust`](super::Step::Adjust)
+    /// says that their tokens are closed.
+    #[serde(default)]
+    pub releasing: Vec<Binding>,
     /// Server group made for affinity true or false.
     #[serde(default)]
     pub server_group_id: Option<Uuid>,
@@ -198,6 +206,18 @@ pub struct Previous {
     pub staging: Option<Staging>,
     /// Bindings before the update.
     pub bindings: Vec<Binding>,
+    /// What was to happen at the end.
+    #[serde(default)]
+    pub on_end: OnEnd,
+}
+
+/// What a lease returns to when the hold of an update is refused; its reservations keep their own in [`Previous`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeforeUpdate {
+    /// Name before the update.
+    pub name: String,
+    /// Events before the update.
+    pub events: Vec<Event>,
 }
 
 /// What an event of a lease is. The first three are Blazar's, shown at the edge; the others are ours.
@@ -275,7 +295,8 @@ pub struct Lease {
     pub reservations: Vec<Reservation>,
     /// In the order start, end, before_end, then ours.
     pub events: Vec<Event>,
-    /// Raised by every accepted change; an outcome of an older revision changes nothing.
+    /// Raised by every accepted change of what the cloud is to be (not by a new name or `before_end`); open rows carry it,
+    /// and an outcome of an older revision changes nothing.
     pub revision: u32,
     /// A delete was accepted: 404 for all, the row stays until the cloud confirmed (architecture D19).
     #[serde(default)]
@@ -283,6 +304,12 @@ pub struct Lease {
     /// The key it was created with, to be cleared when it is withdrawn.
     #[serde(default)]
     pub key: Option<RequestKey>,
+    /// The key of the update that waits for its hold.
+    #[serde(default)]
+    pub update_key: Option<RequestKey>,
+    /// While an update waits for its hold.
+    #[serde(default)]
+    pub before_update: Option<Box<BeforeUpdate>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.

@@ -1,31 +1,29 @@
 //! The planner: pure, leader only. Searches hosts for a wish over a read view plus the plans in flight (architecture D2).
-#![allow(unused_variables)]
+//!
+//! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
+//! `search.rs` finds hosts, `room.rs` says what is free, `offer.rs` what would fit instead, `update.rs` plans changes.
+
+mod offer;
+mod overlay;
+mod room;
+mod search;
+mod update;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{LeaseChange, LeaseWish, PlannedReservation};
-use crate::model::{Class, HostId, LeaseId, ReservationId, Seconds, Timestamp};
+use crate::apply::schedule::{Schedule, resolve_create};
+use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
+use crate::model::{
+    Amounts, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds, Staging, Timestamp,
+};
 use crate::reply::Rejection;
-use crate::state::State;
+use crate::state::{Booking, State};
 
-/// Plans that were proposed and not yet seen applied: booked on top of the state, so that back-to-back plans do not collide.
-#[derive(Clone, Debug, Default)]
-pub struct Overlay {}
+pub use overlay::Overlay;
+pub use update::{plan_rebind, plan_update};
 
-impl Overlay {
-    /// Adds a plan; the number names it for [`Overlay::remove`].
-    pub fn add(&mut self, state: &State, planned: &Planned) -> u64 {
-        unimplemented!()
-    }
-    /// Its entry was applied, or will never be.
-    pub fn remove(&mut self, number: u64) {
-        unimplemented!()
-    }
-    /// No plans in flight.
-    pub fn is_empty(&self) -> bool {
-        unimplemented!()
-    }
-}
+use room::View;
+use search::search;
 
 /// A plan that fits view and overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +33,7 @@ pub struct Planned {
     /// Ledger index of the view.
     pub planned_at: u64,
     /// What the overlay books: host, first and last second, amounts. Filled by the planner.
-    pub bookings: Vec<(HostId, crate::model::Interval, crate::model::Amounts)>,
+    pub bookings: Vec<(HostId, Interval, Amounts)>,
 }
 
 /// Why no plan was found.
@@ -64,6 +62,11 @@ pub struct NoRoom {
     pub staging: bool,
 }
 
+/// A staging window that begins at the entry's time begins later than the plan thinks: it is planned this much longer.
+const STAGING_SLACK_S: u32 = 5;
+/// Later starts that are tried with the whole lease before a refusal names none.
+const OFFERS_TRIED: usize = 16;
+
 /// Plans a new lease. `now` is what the entry's time will be or later; `ids` are those of the reservations, in order.
 pub fn plan_create(
     state: &State,
@@ -72,21 +75,114 @@ pub fn plan_create(
     ids: &[ReservationId],
     now: Timestamp,
 ) -> Result<Planned, NoPlan> {
-    unimplemented!()
+    let now = now.max(state.clock());
+    let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
+    match place(state, overlay, wish, &schedule, ids) {
+        Ok(planned) => Ok(planned),
+        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, now))),
+    }
 }
 
-/// Plans a change; `Ok(None)` when nothing is to be rebooked.
-pub fn plan_update(
+/// Which reservation found no room, and in which phase.
+struct Short {
+    reservation: usize,
+    phase: Phase,
+    interval: Interval,
+}
+
+fn place(
     state: &State,
     overlay: &Overlay,
-    lease_id: LeaseId,
-    change: &LeaseChange,
-    now: Timestamp,
-) -> Result<Option<Planned>, NoPlan> {
-    unimplemented!()
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    ids: &[ReservationId],
+) -> Result<Planned, Short> {
+    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+    let mut reservations = Vec::with_capacity(wish.reservations.len());
+    for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
+        let instance = one.resource.instance();
+        let mut bindings = Vec::new();
+        if let Some(staging) = staging {
+            let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
+            let interval = staging_interval(*staging, from_now, schedule.interval.start);
+            bindings.extend(place_phase(&mut view, place, instance, Phase::Staging, interval, &[])?);
+        }
+        bindings.extend(place_phase(&mut view, place, instance, Phase::Main, schedule.interval, &[])?);
+        let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
+        reservations.push(PlannedReservation { reservation_id, bindings });
+    }
+    Ok(finished(state, reservations, &view.planned))
 }
 
-/// Plans other hosts for a lease that is not open yet, avoiding `avoid`.
-pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> {
-    unimplemented!()
+fn staging_interval(staging: Staging, from_now: bool, start: Seconds) -> Interval {
+    let booked = staging.booked();
+    if from_now { Interval { end: booked.end.plus(STAGING_SLACK_S).min(start), ..booked } } else { booked }
+}
+
+fn place_phase(
+    view: &mut View<'_>,
+    reservation: usize,
+    wish: &InstanceWish,
+    phase: Phase,
+    interval: Interval,
+    preferred: &[HostId],
+) -> Result<Vec<Binding>, Short> {
+    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or(Short { reservation, phase, interval })?;
+    book(view, wish, interval, &hosts);
+    Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
+}
+
+fn book(view: &mut View<'_>, wish: &InstanceWish, interval: Interval, hosts: &[(HostId, u32)]) {
+    for (host, slots) in hosts {
+        if let Some(amounts) = wish.need().checked_mul(*slots) {
+            view.planned.push(Booking { host: *host, interval, amounts });
+        }
+    }
+}
+
+fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Booking]) -> Planned {
+    let bookings = planned.iter().map(|booking| (booking.host, booking.interval, booking.amounts)).collect();
+    Planned { reservations, planned_at: state.ledger_index(), bookings }
+}
+
+/// What would fit instead of a new lease that does not.
+fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, schedule: &Schedule, short: Short, now: Timestamp) -> NoRoom {
+    let view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+    let one = &wish.reservations[short.reservation];
+    let ResourceWish::Instance(instance) = &one.resource;
+    let staging = short.phase == Phase::Staging;
+    let mut no_room = offer::shortage(&view, short.reservation, instance, short.interval, staging);
+    let length = (schedule.interval.end != Seconds::OPEN_END).then(|| schedule.interval.end.0 - schedule.interval.start.0);
+    let candidates = match (staging, schedule.staging[short.reservation]) {
+        (true, Some(staged)) => {
+            let booked = staged.booked();
+            let length = booked.end.0 - booked.start.0;
+            let last = schedule.interval.start.minus(length);
+            offer::starts(&view, instance, booked.start, Some(length), Some(last), OFFERS_TRIED)
+        }
+        _ => offer::starts(&view, instance, schedule.interval.start, length, None, OFFERS_TRIED),
+    };
+    no_room.next_start = candidates.into_iter().find(|start| {
+        let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
+        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[]).is_ok())
+    });
+    no_room
+}
+
+/// The same lease, started later.
+fn started_later(wish: &LeaseWish, length: Option<u32>, start: Seconds) -> LeaseWish {
+    let end = length.map_or(Seconds::OPEN_END, |length| start.plus(length));
+    LeaseWish { start: StartWish::At(start), end, before_end: BeforeEndWish::Never, ..wish.clone() }
+}
+
+/// The same lease, its servers staged later. All reservations of a lease stage in the same window.
+fn staged_later(wish: &LeaseWish, schedule: &Schedule, from: Seconds) -> LeaseWish {
+    let mut later = wish.clone();
+    for (one, staging) in later.reservations.iter_mut().zip(&schedule.staging) {
+        if let (Some(wished), Some(staging)) = (&mut one.staging, staging) {
+            let end = from.plus(staging.window.end.0 - staging.window.start.0);
+            *wished = StagingWish { start: Some(from), end: Some(end), ..*wished };
+        }
+    }
+    later
 }

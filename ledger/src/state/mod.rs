@@ -1,153 +1,232 @@
 //! Everything replicated, in memory: one ordered map per table, private fields, changes recorded as they are made.
-#![allow(unused_variables)]
+//!
+//! Here are the reads. `change.rs` has the only ways to write, for `apply`; `load.rs` builds a state from rows. Indexes, the
+//! calendar and the due queue are derived from the rows, rebuilt at load, never stored or hashed.
 
+mod bookings;
 mod calendar;
+mod change;
 mod delta;
+mod due;
+pub mod invariants;
+mod load;
+mod rows;
+mod table;
 
-pub use calendar::Calendar;
-pub use delta::Delta;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use crate::model::{Actuation, ActuationId, ActuationLease, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Timestamp};
-use crate::reply::{Rejection, Reply};
+pub use bookings::{Booking, lease_bookings, reservation_bookings, segments, sum_at, wish_bookings};
+pub use calendar::Calendar;
+pub use change::JOURNAL_ROWS_MAX;
+pub use delta::Delta;
+pub use due::PREPARE_TIMEOUT_MS;
+pub use load::LoadError;
+pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
+
+use crate::model::{
+    Actuation, ActuationId, ActuationLease, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, RequestKey, ReservationId,
+    Timestamp,
+};
+use change::Recorder;
+use table::Table;
 
 /// The replicated state.
 #[derive(Clone, Debug, Default)]
-pub struct State {}
+pub struct State {
+    // Rows.
+    meta: Meta,
+    meta_hash: u128,
+    leases: Table<LeaseId, Lease>,
+    hosts: Table<HostId, Host>,
+    actuations: Table<ActuationId, Actuation>,
+    keys: Table<(ProjectId, Uuid), KeyRow>,
+    changes: Table<(u64, u32), Change>,
+    /// Sum of the hashes of all rows.
+    hash: u128,
 
-/// What is known of an idempotency key (architecture D18).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyLookup {
-    /// Applied: its answer and the index that makes it true.
-    Answered {
-        /// The stored answer.
-        outcome: Result<Reply, Rejection>,
-        /// When it was given.
-        ledger_index: u64,
-    },
-    /// Its command waits for the cloud (architecture D24).
-    Pending {
-        /// The lease being prepared.
-        lease_id: LeaseId,
-    },
-    /// Stated never to apply.
-    Forgotten,
-    /// Nothing known, and still valid.
-    Unknown,
-    /// Its validity has passed.
-    Expired,
-}
+    // Derived.
+    by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
+    by_name: BTreeMap<String, HostId>,
+    by_pool: BTreeMap<PoolKind, BTreeSet<HostId>>,
+    on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
+    open_rows: BTreeMap<LeaseId, BTreeSet<ActuationId>>,
+    due: BTreeSet<(Timestamp, LeaseId)>,
+    key_expiry: BTreeSet<(Timestamp, ProjectId, Uuid)>,
+    keys_of: BTreeMap<ProjectId, usize>,
+    calendar: Calendar,
 
-/// One row of the journal that watch streams run on: what one command changed, for those who follow.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Change {
-    /// The command's number. Commands that change no lease and no host leave none, so numbers may skip.
-    pub ledger_index: u64,
-    /// Its time.
-    pub at: Timestamp,
-    /// What.
-    pub subject: ChangeSubject,
-}
-
-/// What changed.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeSubject {
-    /// A visible lease, as it is after the change.
-    Lease(Box<Lease>),
-    /// A lease is gone for its users.
-    LeaseRemoved {
-        /// Which.
-        lease_id: LeaseId,
-        /// Whose.
-        project_id: ProjectId,
-    },
-    /// A host, as it is after the change.
-    Host(Box<Host>),
-    /// A host is gone.
-    HostRemoved(HostId),
-}
-
-/// The journal does not reach back that far: read the state, then watch from its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("changes are kept from index {oldest} on; read the leases again and watch from the index of that answer")]
-pub struct TooOld {
-    /// First index that can still be watched from.
-    pub oldest: u64,
+    // What the entry being applied has touched.
+    recorder: Recorder,
 }
 
 impl State {
     /// How many commands were applied (architecture D17).
     pub fn ledger_index(&self) -> u64 {
-        unimplemented!()
+        self.meta.ledger_index
     }
+
     /// The ledger's clock.
     pub fn clock(&self) -> Timestamp {
-        unimplemented!()
+        self.meta.clock
     }
+
     /// 128-bit sum of row hashes (architecture D3).
     pub fn hash(&self) -> u128 {
-        unimplemented!()
+        self.hash
     }
+
+    /// Counters and clock.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
     /// The cluster's id, once initialised.
     pub fn cluster_id(&self) -> Option<Uuid> {
-        unimplemented!()
+        self.meta.cluster_id
     }
+
     /// A lease, visible or not.
     pub fn lease(&self, id: LeaseId) -> Option<&Lease> {
-        unimplemented!()
+        self.leases.get(&id)
     }
+
     /// All leases by id, visible or not.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> + '_ {
-        std::iter::empty()
+        self.leases.values()
     }
+
+    /// How many leases there are, visible or not.
+    pub fn leases_len(&self) -> usize {
+        self.leases.len()
+    }
+
     /// The leases of one project, by id.
     pub fn leases_of(&self, project: &ProjectId) -> impl Iterator<Item = &Lease> + '_ {
-        std::iter::empty()
+        self.by_project.get(project).into_iter().flatten().filter_map(|id| self.leases.get(id))
     }
+
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.
     pub fn leases_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
-        std::iter::empty()
+        self.on_host.get(&host).into_iter().flatten().filter_map(|id| self.leases.get(id))
     }
+
     /// A host.
     pub fn host(&self, id: HostId) -> Option<&Host> {
-        unimplemented!()
+        self.hosts.get(&id)
     }
+
     /// A host by `hypervisor_hostname`.
     pub fn host_by_name(&self, name: &str) -> Option<&Host> {
-        unimplemented!()
+        self.hosts.get(self.by_name.get(name)?)
     }
+
     /// All hosts by number.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> + '_ {
-        std::iter::empty()
+        self.hosts.values()
     }
+
+    /// The numbers of the hosts of one pool, in order.
+    pub fn hosts_in(&self, pool: PoolKind) -> Option<&BTreeSet<HostId>> {
+        self.by_pool.get(&pool)
+    }
+
     /// All open rows, oldest first.
     pub fn actuations(&self) -> impl Iterator<Item = &Actuation> + '_ {
-        std::iter::empty()
+        self.actuations.values()
     }
+
     /// One open row.
     pub fn actuation(&self, id: ActuationId) -> Option<&Actuation> {
-        unimplemented!()
+        self.actuations.get(&id)
     }
+
+    /// The open rows of one lease, oldest first. A reservation has at most one.
+    pub fn actuations_of(&self, lease: LeaseId) -> impl Iterator<Item = &Actuation> + '_ {
+        self.open_rows.get(&lease).into_iter().flatten().filter_map(|id| self.actuations.get(id))
+    }
+
+    /// The open row of one reservation.
+    pub fn open_row(&self, lease: LeaseId, reservation: ReservationId) -> Option<&Actuation> {
+        self.actuations_of(lease).find(|row| row.reservation_id == reservation)
+    }
+
     /// Who may send unfenced calls.
     pub fn actuation_lease(&self) -> Option<ActuationLease> {
-        unimplemented!()
+        self.meta.actuation_lease
     }
+
     /// When `AdvanceClock` has something to do next (events, creations to withdraw); keys to expire do not count.
     pub fn next_due(&self) -> Option<Timestamp> {
-        unimplemented!()
+        self.due.first().map(|(at, _)| *at)
     }
+
+    /// Leases for which the clock has something to do at `now`, the longest due first.
+    pub fn due_leases(&self, now: Timestamp) -> impl Iterator<Item = LeaseId> + '_ {
+        self.due.iter().take_while(move |(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
     /// What is booked on whom, when.
     pub fn calendar(&self) -> &Calendar {
-        unimplemented!()
+        &self.calendar
     }
+
     /// What is known of a key at the ledger's clock.
     pub fn key(&self, key: &RequestKey) -> KeyLookup {
-        unimplemented!()
+        if key.valid_until <= self.meta.clock {
+            return KeyLookup::Expired;
+        }
+        match self.key_row(&key.project_id, key.id) {
+            None => KeyLookup::Unknown,
+            Some(row) if row.valid_until <= self.meta.clock => KeyLookup::Expired,
+            Some(row) => match &row.fate {
+                KeyFate::Answered { outcome, ledger_index } => {
+                    KeyLookup::Answered { outcome: outcome.clone(), ledger_index: *ledger_index }
+                }
+                KeyFate::Pending { lease_id, .. } => KeyLookup::Pending { lease_id: *lease_id },
+                KeyFate::Forgotten => KeyLookup::Forgotten,
+            },
+        }
     }
-    /// Changes with an index above `after`, oldest first, at most `limit`.
+
+    /// The stored row of a key, expired or not.
+    pub fn key_row(&self, project: &ProjectId, id: Uuid) -> Option<&KeyRow> {
+        self.keys.get(&(project.clone(), id))
+    }
+
+    /// How many keys of a project are stored.
+    pub fn keys_stored(&self, project: &ProjectId) -> usize {
+        self.keys_of.get(project).copied().unwrap_or(0)
+    }
+
+    /// Stored keys whose validity has passed at `now`, the oldest first.
+    pub fn expired_keys(&self, now: Timestamp) -> impl Iterator<Item = (&ProjectId, Uuid)> + '_ {
+        self.key_expiry.iter().take_while(move |(at, _, _)| *at <= now).map(|(_, project, id)| (project, *id))
+    }
+
+    /// Changes with an index above `after`, oldest first, at most `limit`. The changes of one index stay together, so there
+    /// may be more than `limit` when the first index alone has more: watching on from the last index misses nothing.
     pub fn changes_after(&self, after: u64, limit: usize) -> Result<Vec<Change>, TooOld> {
-        unimplemented!()
+        if after < self.meta.journal_from {
+            return Err(TooOld { oldest: self.meta.journal_from });
+        }
+        let mut found: Vec<Change> = Vec::new();
+        let from = (after.saturating_add(1), 0);
+        for ((index, _), change) in self.changes.range(from..) {
+            if found.len() >= limit && found.last().is_some_and(|last| last.ledger_index != *index) {
+                break;
+            }
+            found.push(change.clone());
+        }
+        // Cut back to whole indexes, unless the first one alone is longer than the limit.
+        if found.len() > limit {
+            let last = found.last().map_or(0, |change| change.ledger_index);
+            let keep = found.partition_point(|change| change.ledger_index < last);
+            if keep > 0 {
+                found.truncate(keep);
+            }
+        }
+        Ok(found)
     }
 }

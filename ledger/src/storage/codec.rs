@@ -1,6 +1,12 @@
 //! Values: a version byte, then MessagePack with named fields, so that fields can be added (architecture D15).
-#![allow(unused_variables)]
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::command::Entry;
+
+/// The version this build writes. A build reads its own version and all before.
+pub const VERSION: u8 = 1;
 
 /// Bytes that do not decode: damage, or a newer version.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -14,9 +20,28 @@ pub struct CodecError {
 
 /// An entry as the log holds it.
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
-    unimplemented!()
+    encode(entry)
 }
+
 /// The inverse.
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
-    unimplemented!()
+    decode("entry", bytes)
+}
+
+/// A value of a row. Our types hold nothing that MessagePack cannot say, so this does not fail.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(VERSION);
+    rmp_serde::encode::write_named(&mut bytes, value).expect("ledger types are plain data, and a Vec takes every write");
+    bytes
+}
+
+/// The inverse of [`encode`].
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+    let (version, body) = bytes.split_first().ok_or_else(|| CodecError { what, problem: "the value is empty".to_owned() })?;
+    if *version == 0 || *version > VERSION {
+        let problem = format!("version {version} is not known to this build, which reads up to {VERSION}");
+        return Err(CodecError { what, problem });
+    }
+    rmp_serde::from_slice(body).map_err(|error| CodecError { what, problem: error.to_string() })
 }

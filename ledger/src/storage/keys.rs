@@ -1,1 +1,134 @@
-//! Every key, byte by byte.
+//! Every key, byte by byte. Numbers are big-endian, so that the order of the bytes is the order of the rows.
+//!
+//! | first byte | then | row |
+//! |---|---|---|
+//! | `00` | – | applied position: opaque bytes of the caller, not hashed |
+//! | `01` | – | state hash: 16 bytes, big-endian, not hashed |
+//! | `10` | – | [`Meta`](crate::state::Meta) |
+//! | `20` | lease id, 16 bytes | [`Lease`](crate::model::Lease) |
+//! | `21` | host number, 8 bytes | [`Host`](crate::model::Host) |
+//! | `22` | actuation number, 8 bytes | [`Actuation`](crate::model::Actuation) |
+//! | `23` | length of project id, 2 bytes; project id; key id, 16 bytes | [`KeyRow`](crate::state::KeyRow) |
+//! | `24` | ledger index, 8 bytes; place in its entry, 4 bytes | [`Change`](crate::state::Change) |
+//!
+//! A new table takes a new first byte. A byte is never given another meaning.
+
+use uuid::Uuid;
+
+use crate::model::{ActuationId, HostId, LeaseId, ProjectId};
+
+/// Applied position.
+pub const POSITION: u8 = 0x00;
+/// State hash.
+pub const HASH: u8 = 0x01;
+/// The one row of counters and clock.
+pub const META: u8 = 0x10;
+/// Leases.
+pub const LEASE: u8 = 0x20;
+/// Hosts.
+pub const HOST: u8 = 0x21;
+/// Open actuations.
+pub const ACTUATION: u8 = 0x22;
+/// Idempotency keys.
+pub const KEY: u8 = 0x23;
+/// Journal of changes.
+pub const CHANGE: u8 = 0x24;
+
+/// Names one hashed row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowId {
+    /// The one row of counters and clock.
+    Meta,
+    /// A lease.
+    Lease(LeaseId),
+    /// A host.
+    Host(HostId),
+    /// An open actuation.
+    Actuation(ActuationId),
+    /// An idempotency key.
+    Key(ProjectId, Uuid),
+    /// A change of the journal: ledger index and place in its entry.
+    Change(u64, u32),
+}
+
+impl RowId {
+    /// The key of the row.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            RowId::Meta => vec![META],
+            RowId::Lease(id) => join(LEASE, &[id.0.as_bytes()]),
+            RowId::Host(id) => join(HOST, &[&id.0.to_be_bytes()]),
+            RowId::Actuation(id) => join(ACTUATION, &[&id.0.to_be_bytes()]),
+            RowId::Key(project, id) => {
+                // Project ids are bounded where keys are accepted (`apply::keys`), so the length always fits.
+                let length = u16::try_from(project.0.len()).unwrap_or(u16::MAX);
+                join(KEY, &[&length.to_be_bytes(), project.0.as_bytes(), id.as_bytes()])
+            }
+            RowId::Change(index, place) => join(CHANGE, &[&index.to_be_bytes(), &place.to_be_bytes()]),
+        }
+    }
+
+    /// The inverse; `None` for bytes that name no hashed row.
+    pub fn from_bytes(key: &[u8]) -> Option<RowId> {
+        let (&tag, rest) = key.split_first()?;
+        match tag {
+            META => rest.is_empty().then_some(RowId::Meta),
+            LEASE => Some(RowId::Lease(LeaseId(Uuid::from_slice(rest).ok()?))),
+            HOST => Some(RowId::Host(HostId(u64::from_be_bytes(rest.try_into().ok()?)))),
+            ACTUATION => Some(RowId::Actuation(ActuationId(u64::from_be_bytes(rest.try_into().ok()?)))),
+            KEY => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                let length = usize::from(u16::from_be_bytes(*length));
+                let (project, id) = rest.split_at_checked(length)?;
+                let project = ProjectId(std::str::from_utf8(project).ok()?.to_owned());
+                Some(RowId::Key(project, Uuid::from_slice(id).ok()?))
+            }
+            CHANGE => {
+                let (index, place) = rest.split_first_chunk::<8>()?;
+                Some(RowId::Change(u64::from_be_bytes(*index), u32::from_be_bytes(place.try_into().ok()?)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(tag);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_key_reads_back_and_sorts_as_its_row() {
+        let rows = [
+            RowId::Meta,
+            RowId::Lease(LeaseId(Uuid::from_u128(7))),
+            RowId::Host(HostId(3)),
+            RowId::Host(HostId(256)),
+            RowId::Actuation(ActuationId(1)),
+            RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)),
+            RowId::Change(5, 0),
+            RowId::Change(5, 1),
+        ];
+        let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
+        assert!(keys.is_sorted());
+        for (row, key) in rows.iter().zip(&keys) {
+            assert_eq!(RowId::from_bytes(key).as_ref(), Some(row));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_name_no_row() {
+        for key in [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x"] {
+            assert_eq!(RowId::from_bytes(key), None);
+        }
+    }
+}

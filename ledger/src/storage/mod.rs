@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod disk;
 pub mod keys;
+pub mod memory;
 pub mod snapshot;
 mod store;
 

@@ -1,10 +1,12 @@
 //! The rows of one replica on its disk.
-#![allow(unused_variables)]
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::codec::CodecError;
-use super::disk::{Disk, DiskError, DiskFuture, FrozenView};
-use crate::state::{Delta, State};
+use super::disk::{Disk, DiskError, DiskFuture, FrozenView, RowChange};
+use super::keys;
+use crate::state::{Delta, LoadError, State, invariants};
 
 /// Why a store does not open.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,6 +30,9 @@ pub struct Opened {
     pub position: Option<Vec<u8>>,
 }
 
+/// Rows read at once when opening.
+const SCAN_ROWS: usize = 1024;
+
 /// Rows on a disk.
 #[derive(Clone)]
 pub struct Store {
@@ -39,16 +44,62 @@ impl Store {
     pub fn new(disk: Arc<dyn Disk>) -> Store {
         Store { disk }
     }
+
     /// Reads every row.
     pub fn open(&self) -> Result<Opened, Error> {
-        unimplemented!()
+        let view = self.disk.freeze();
+        let mut state = State::default();
+        let (mut position, mut stored_hash) = (None, None);
+        let mut from = Vec::new();
+        loop {
+            let rows = view.scan(&from, SCAN_ROWS)?;
+            for (key, value) in &rows {
+                match key.as_slice() {
+                    [keys::POSITION] => position = Some(value.clone()),
+                    [keys::HASH] => stored_hash = Some(value.clone()),
+                    _ => state.load_row(key, value).map_err(|error| match error {
+                        LoadError::Codec(error) => Error::Codec(error),
+                        LoadError::Misplaced(_) => Error::Damaged(error.to_string()),
+                    })?,
+                }
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == SCAN_ROWS => {
+                    from = last.clone();
+                    from.push(0);
+                }
+                _ => break,
+            }
+        }
+        state.loaded();
+        let stored_hash = match stored_hash {
+            None => 0,
+            Some(bytes) => {
+                u128::from_be_bytes(bytes.try_into().map_err(|_| Error::Damaged("the stored hash is not 16 bytes".to_owned()))?)
+            }
+        };
+        if stored_hash != state.hash() {
+            return Err(Error::Damaged(format!("hash {:032x}, stored {stored_hash:032x}", state.hash())));
+        }
+        if let Some(first) = invariants::check(&state).first().filter(|_| state.ledger_index() > 0) {
+            return Err(Error::Damaged(first.to_string()));
+        }
+        Ok(Opened { state, position })
     }
+
     /// Writes the deltas of some entries and the caller's position in one batch.
     pub fn commit(&self, deltas: Vec<Delta>, position: &[u8], sync: bool) -> DiskFuture<()> {
-        unimplemented!()
+        // A row touched by several entries is written once, as the last one left it.
+        let mut rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for change in deltas.into_iter().flat_map(|delta| delta.rows) {
+            rows.insert(change.key, change.value);
+        }
+        rows.insert(vec![keys::POSITION], Some(position.to_vec()));
+        self.disk.write(rows.into_iter().map(|(key, value)| RowChange { key, value }).collect(), sync)
     }
+
     /// The rows as they are now, unchanged by later commits, position included.
     pub fn freeze(&self) -> Arc<dyn FrozenView> {
-        unimplemented!()
+        self.disk.freeze()
     }
 }

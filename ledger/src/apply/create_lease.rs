@@ -1,0 +1,214 @@
+//! Books a new lease.
+
+use super::progress::open_row;
+use super::schedule::{invalid, new_events, resolve_create};
+use super::verify::{check_hosts, check_room, check_shape, needs_hold, stale};
+use crate::command::CreateLease;
+use crate::model::{Lease, LeaseStatus, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp};
+use crate::reply::{Rejection, Reply};
+use crate::state::{State, lease_bookings};
+
+/// Ids of events that a command brings: start, end, before_end, prepare and two for staging.
+const EVENT_IDS: usize = 6;
+
+/// Books the planned hosts for a new lease over `[start, end)`.
+///
+/// Times are whole seconds UTC. `end` is exclusive: a lease may start at the instant another ends. Where the cloud must agree
+/// first (architecture D24) the lease is CREATING with `Hold` rows, else PENDING at once.
+/// Rejections, in this order: `Invalid` (ids), those of `resolve_create`, `PlanStale`.
+/// Source: Blazar API v1, `POST /v1/leases`.
+pub(super) fn create_lease(
+    state: &mut State,
+    now: Timestamp,
+    create: &CreateLease,
+    key: Option<&RequestKey>,
+) -> Result<Reply, Rejection> {
+    let wish = &create.wish;
+    check_ids(state, create)?;
+    let schedule = resolve_create(wish, now)?;
+    if create.plan.len() != wish.reservations.len() {
+        return Err(stale("the plan has another number of reservations"));
+    }
+    for ((planned, wish), staging) in create.plan.iter().zip(&wish.reservations).zip(&schedule.staging) {
+        let instance = wish.resource.instance();
+        check_shape(instance, *staging, &planned.bindings, true)?;
+        check_hosts(state, instance, &planned.bindings, None)?;
+    }
+    let reservations: Vec<Reservation> = create
+        .plan
+        .iter()
+        .zip(&wish.reservations)
+        .zip(schedule.staging.iter().zip(&create.resource_ids))
+        .map(|((planned, wish), (staging, resource_id))| Reservation {
+            id: planned.reservation_id,
+            resource_id: *resource_id,
+            wish: wish.resource.clone(),
+            staging: *staging,
+            on_end: wish.on_end,
+            status: ReservationStatus::Pending,
+            stage: Stage::Booked,
+            bindings: planned.bindings.clone(),
+            previous: None,
+            booked_end: None,
+            releasing: Vec::new(),
+            server_group_id: None,
+            missing_resources: false,
+            resources_changed: false,
+            created_at: now,
+            updated_at: None,
+        })
+        .collect();
+    let mut lease = Lease {
+        id: create.lease_id,
+        name: wish.name.clone(),
+        project_id: wish.project_id.clone(),
+        user_id: wish.user_id.clone(),
+        start: schedule.interval.start,
+        end: schedule.interval.end,
+        status: LeaseStatus::Creating,
+        degraded: false,
+        reason: None,
+        events: new_events(&schedule, &reservations, &create.event_ids, now),
+        reservations,
+        revision: 1,
+        deleted: false,
+        key: key.cloned(),
+        update_key: None,
+        before_update: None,
+        created_at: now,
+        updated_at: None,
+        ledger_index: 0,
+    };
+    check_room(state, &[], &lease_bookings(&lease))?;
+
+    // From here the lease must be created.
+    let to_hold: Vec<ReservationId> = lease.reservations.iter().filter(|one| needs_hold(state, one)).map(|one| one.id).collect();
+    let prepared = to_hold.is_empty();
+    if prepared {
+        lease.status = LeaseStatus::Pending;
+    }
+    for reservation in to_hold {
+        open_row(state, &lease, reservation, Step::Hold, now, now);
+    }
+    let lease_id = lease.id;
+    state.put_lease(lease);
+    Ok(Reply::LeaseCreated { lease_id, prepared })
+}
+
+fn check_ids(state: &State, create: &CreateLease) -> Result<(), Rejection> {
+    if state.lease(create.lease_id).is_some() {
+        return Err(invalid("lease_id", "it is in use already".to_owned()));
+    }
+    if create.event_ids.len() != EVENT_IDS {
+        return Err(invalid("event_ids", format!("there must be {EVENT_IDS}")));
+    }
+    if create.resource_ids.len() != create.wish.reservations.len() {
+        return Err(invalid("resource_ids", "there must be one per reservation".to_owned()));
+    }
+    let mut ids: Vec<_> = create.plan.iter().map(|planned| planned.reservation_id).collect();
+    ids.sort_unstable();
+    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(invalid("reservation_id", "each reservation has its own".to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn overlapping_leases_never_share_a_slot_of_a_host() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A 12:00..14:00 n=6 -> PENDING h1*4 h2*2
+               10:00 lease B 13:00..15:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=14:00
+               10:00 lease C 14:00..15:00 n=8 -> PENDING h1*4 h2*4
+               10:00 lease D 13:00..14:00 n=2 -> PENDING h2*2
+               10:00 booked h1 13:59 -> 4 vcpus 4 slots
+               10:00 booked h2 14:00 -> 4 vcpus 4 slots",
+        );
+    }
+
+    #[test]
+    fn every_rejection_has_its_cause() {
+        check(
+            "10:00 hosts h1 vcpus=4 zone=a traits=T prop=rack:r1
+               10:00:30 lease A 10:00..11:00 -> PENDING h1*1
+               10:01 lease B 10:00..11:00 -> refused StartInPast
+               10:01 lease B 11:00..11:00 -> refused EndNotAfterStart
+               10:01:30 lease B 10:01..10:01:20 -> refused EndInPast
+               10:01 lease B 11:00..900000:00 -> refused EndBeyondCalendar
+               10:01 lease B 11:00..12:00 n=0 -> refused Invalid amount
+               10:01 lease B 11:00..12:00 vcpus=0 -> refused Invalid vcpus
+               10:01 lease B 11:00..12:00 memory=0 -> refused Invalid memory_mb
+               10:01 lease B 11:00..12:00 n=4000000000 vcpus=2 -> refused Invalid amount
+               10:01 lease B 11:00..12:00 reservations=65 -> refused Invalid reservations
+               10:01 lease B 11:00..12:00 name= -> refused Invalid name
+               10:01 lease B 11:00..12:00 before=12:00 -> refused BeforeEndOutside
+               10:01 lease B 11:00..12:00 staging=10:05..10:55 -> refused StagingOutside
+               10:01 lease B 11:00..12:00 staging=09:05..10:25 -> refused StagingOutside
+               10:01 lease B 10:10..12:00 staging=.. -> refused StagingOutside
+               10:01 lease B 10:05..12:00 staging=.. margin=4000000000 -> refused StagingOutside
+               10:01 lease B 11:00..12:00 n=2 plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=2 plan=h1*1,h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=1 plan=h1*1,h1*0 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=1 plan=h9*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=5 plan=h1*5 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=1 plan=staging:h1*1,h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 zone=b plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 traits=X plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 without=T plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 pool=shared plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 need=rack:eq:r2 plan=h1*1 -> refused PlanStale
+               10:01 lease B 11:00..12:00 n=2 affinity=false plan=h1*2 -> refused PlanStale
+               10:01 lease B 11:00..12:00 zone=a traits=T without=X pool=dedicated need=rack:eq:r1 -> PENDING h1*1",
+        );
+    }
+
+    #[test]
+    fn affinity_binds_to_one_host_or_to_different_ones_and_waits_for_its_server_group() {
+        check(
+            "10:00 hosts h1 h2 h3 vcpus=4
+               10:00 lease A 12:00..14:00 n=3 affinity=true -> CREATING h1*3
+               10:00 lease B 12:00..14:00 n=3 affinity=false -> CREATING h1*1 h2*1 h3*1
+               10:00 lease C 12:00..14:00 n=4 affinity=true -> no room short=1 largest=3 tightest=VCPU next=14:00
+               10:00 lease D 12:00..14:00 n=4 affinity=false -> no room short=2 largest=2 tightest=VCPU next=-
+               10:00:01 held A group -> A PENDING pending:Booked
+               10:00:01 rows -> hold B
+               10:00:10 clock -> nothing
+               10:00:10 status B -> B gone
+               10:00:10 status A -> A PENDING pending:Booked",
+        );
+    }
+
+    #[test]
+    fn shared_hosts_are_promised_when_placement_accepted_the_hold() {
+        check(
+            "10:00 hosts s1 s2 shared vcpus=4
+               10:00 lease A 12:00..14:00 n=2 key=1 -> CREATING s1*2
+               10:00 key 1 until=24:00 -> pending
+               10:00 lease A 12:00..14:00 n=2 key=1 -> CREATING s1*2
+               10:00 next -> 10:00:10
+               10:00:01 held A -> A PENDING pending:Booked
+               10:00:01 key 1 until=24:00 -> answered at 5
+               10:00:01 lease B 12:00..14:00 n=2 key=2 -> CREATING s1*2
+               10:00:02 refused B -> B gone
+               10:00:02 key 2 until=24:00 -> unknown
+               10:00:02 booked s1 12:00 -> 2 vcpus 2 slots",
+        );
+    }
+
+    #[test]
+    fn staging_is_booked_capacity_before_the_start() {
+        check("10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..14:00 n=2 staging=.. -> PENDING staging:h1*2 h1*2
+               10:00 booked h1 10:39:59 -> 2 vcpus 2 slots
+               10:00 booked h1 10:40 -> 0 vcpus 0 slots
+               10:00 events A -> start=12:00:UNDONE end=14:00:UNDONE prepare=10:00:UNDONE open=10:00:UNDONE close=10:30:UNDONE
+               10:00 lease B 10:25..11:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=10:40
+               10:00 lease C 11:00..11:30 n=3 staging=.. -> no room short=1 largest=2 tightest=VCPU next=- staging
+               10:00 lease D 12:00..13:00 n=1 staging=10:05..10:10 margin=0 -> PENDING staging:h1*1 h1*1
+               10:00 lease E 16:00..17:00 n=3 staging=10:20..10:30 margin=0 -> no room short=1 largest=2 tightest=VCPU next=10:40 staging");
+    }
+}

@@ -1,0 +1,87 @@
+//! Onboards, changes and forgets hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::schedule::invalid;
+use crate::command::RegisterHost;
+use crate::model::{Host, HostId, ReservationStatus, Timestamp};
+use crate::reply::{Rejection, Reply};
+use crate::state::State;
+
+/// Onboards a host and numbers it.
+///
+/// Rejections, in this order: `Invalid` (no name), `HostExists`. Source: `POST /v1/os-hosts`, blazar-api §9.
+pub(super) fn register_host(state: &mut State, now: Timestamp, register: &RegisterHost) -> Result<Reply, Rejection> {
+    let name = &register.description.hypervisor_hostname;
+    if name.is_empty() {
+        return Err(invalid("name", "a host has a name".to_owned()));
+    }
+    if state.host_by_name(name).is_some() {
+        return Err(Rejection::HostExists(name.clone()));
+    }
+
+    let mut meta = state.meta().clone();
+    meta.last_host += 1;
+    let host_id = HostId(meta.last_host);
+    state.put_meta(meta);
+    state.put_host(Host {
+        id: host_id,
+        description: register.description.clone(),
+        observation: register.observation.clone(),
+        properties: register.properties.clone(),
+        reservable: true,
+        overcommitted: false,
+        created_at: now,
+        updated_at: None,
+    });
+    Ok(Reply::HostRegistered { host_id })
+}
+
+/// Adds or replaces extra capabilities; lets new reservations use the host, or not.
+///
+/// Rejections, in this order: `HostNotFound`, `PropertyInUse`. Source: `PUT /v1/os-hosts/{id}`, blazar-api §9.
+pub(super) fn update_host(
+    state: &mut State,
+    now: Timestamp,
+    id: HostId,
+    properties: &BTreeMap<String, String>,
+    reservable: Option<bool>,
+) -> Result<Reply, Rejection> {
+    let mut host = state.host(id).cloned().ok_or(Rejection::HostNotFound(id))?;
+    let named: BTreeSet<&str> = state
+        .leases_on(id)
+        .flat_map(|lease| &lease.reservations)
+        .filter(|reservation| reservation.status != ReservationStatus::Deleted)
+        .flat_map(|reservation| &reservation.wish.instance().requirements)
+        .map(|term| term.key.as_str())
+        .collect();
+    let in_use: Vec<&str> = properties
+        .iter()
+        .filter(|(key, value)| host.properties.get(*key).is_some_and(|old| old != *value) && named.contains(key.as_str()))
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if !in_use.is_empty() {
+        return Err(Rejection::PropertyInUse { host_id: id, keys: in_use.join(", ") });
+    }
+
+    host.properties.extend(properties.iter().map(|(key, value)| (key.clone(), value.clone())));
+    host.reservable = reservable.unwrap_or(host.reservable);
+    host.updated_at = Some(now);
+    state.put_host(host);
+    Ok(Reply::Done)
+}
+
+/// Forgets a host on which nothing is bound. Its number is never given again.
+///
+/// Rejections, in this order: `HostNotFound`, `HostInUse`. Source: `DELETE /v1/os-hosts/{id}`, blazar-api §9.
+pub(super) fn remove_host(state: &mut State, id: HostId) -> Result<Reply, Rejection> {
+    if state.host(id).is_none() {
+        return Err(Rejection::HostNotFound(id));
+    }
+    if state.leases_on(id).next().is_some() {
+        return Err(Rejection::HostInUse(id));
+    }
+
+    state.remove_host(id);
+    Ok(Reply::Done)
+}

@@ -1,0 +1,125 @@
+//! Idempotency (architecture D18): the same key with the same wish is answered with what was answered first.
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::command::Command;
+use crate::model::{LeaseId, LeaseStatus, RequestKey, Timestamp};
+use crate::reply::{Rejection, Reply};
+use crate::state::{KeyFate, KeyRow, State};
+use crate::storage::codec::encode;
+
+/// Live keys a project may have: nothing is evicted, so this bounds what one project can make every replica store.
+pub const KEYS_PER_PROJECT_MAX: usize = 10_000;
+/// Longest project id that may own a key; Keystone's are 32 characters.
+const PROJECT_ID_BYTES_MAX: usize = 255;
+
+/// Carries `run` out unless the key was answered before; stores the answer. Gives the answer and the index that makes it true.
+///
+/// Rejections of its own, in this order, none of them stored: `Invalid`, `KeyExpired`, `KeyForgotten`, `RequestIdReused`,
+/// `TooManyKeys`. `PlanStale` is not stored either: the leader plans again under the same key.
+pub(super) fn once(
+    state: &mut State,
+    now: Timestamp,
+    key: &RequestKey,
+    command: &Command,
+    run: impl FnOnce(&mut State) -> Result<Reply, Rejection>,
+) -> (Result<Reply, Rejection>, u64) {
+    let index = state.ledger_index();
+    if key.project_id.0.len() > PROJECT_ID_BYTES_MAX {
+        let problem = format!("a project id has at most {PROJECT_ID_BYTES_MAX} bytes");
+        return (Err(Rejection::Invalid { field: "key".to_owned(), problem }), index);
+    }
+    if key.valid_until <= now {
+        return (Err(Rejection::KeyExpired), index);
+    }
+    let forget = matches!(command, Command::ForgetKey);
+    let content = content(key, command);
+    if let Some(row) = state.key_row(&key.project_id, key.id) {
+        if row.valid_until <= now {
+            return (Err(Rejection::KeyExpired), index);
+        }
+        return match &row.fate {
+            KeyFate::Forgotten if forget => (Ok(Reply::KeyForgotten), index),
+            KeyFate::Forgotten => (Err(Rejection::KeyForgotten), index),
+            // A lookup does not know the content: it gets what was answered.
+            KeyFate::Answered { .. } | KeyFate::Pending { .. } if !forget && row.content != content => {
+                (Err(Rejection::RequestIdReused), index)
+            }
+            KeyFate::Answered { outcome, ledger_index } => (outcome.clone(), *ledger_index),
+            KeyFate::Pending { reply, .. } => (Ok(reply.clone()), index),
+        };
+    }
+    if state.keys_stored(&key.project_id) >= KEYS_PER_PROJECT_MAX {
+        return (Err(Rejection::TooManyKeys(key.project_id.clone())), index);
+    }
+    let outcome = if forget { Ok(Reply::KeyForgotten) } else { run(state) };
+    let fate = match &outcome {
+        Err(Rejection::PlanStale { .. }) => return (outcome, index),
+        Ok(Reply::KeyForgotten) => KeyFate::Forgotten,
+        Ok(reply @ (Reply::LeaseCreated { lease_id, prepared: false } | Reply::LeaseUpdated { lease_id, prepared: false })) => {
+            KeyFate::Pending { lease_id: *lease_id, reply: reply.clone() }
+        }
+        _ => KeyFate::Answered { outcome: outcome.clone(), ledger_index: index },
+    };
+    state.put_key(&key.project_id, key.id, KeyRow { valid_until: key.valid_until, content, fate });
+    (outcome, index)
+}
+
+/// The command that waited for the cloud is through: its key is answered now, with this entry's index.
+pub(super) fn answer(state: &mut State, key: &RequestKey, reply: Reply) {
+    if let Some(row) = pending(state, key) {
+        let fate = KeyFate::Answered { outcome: Ok(reply), ledger_index: state.ledger_index() };
+        state.put_key(&key.project_id, key.id, KeyRow { fate, ..row });
+    }
+}
+
+/// The command that waited was withdrawn: its key is free again, as if it had never come.
+pub(super) fn clear(state: &mut State, key: &RequestKey) {
+    if pending(state, key).is_some() {
+        state.remove_key(&key.project_id, key.id);
+    }
+}
+
+/// The key under which a lease that waits for its hold was asked for.
+pub(super) fn waiting_key(state: &State, lease_id: LeaseId) -> Option<RequestKey> {
+    let lease = state.lease(lease_id)?;
+    match lease.status {
+        LeaseStatus::Creating => lease.key.clone(),
+        LeaseStatus::Updating => lease.update_key.clone(),
+        _ => None,
+    }
+}
+
+fn pending(state: &State, key: &RequestKey) -> Option<KeyRow> {
+    // The row may have expired meanwhile.
+    state.key_row(&key.project_id, key.id).filter(|row| matches!(row.fate, KeyFate::Pending { .. })).cloned()
+}
+
+/// Hash of what the user asked for: the wish and the key's validity, never the plan or ids made for it.
+fn content(key: &RequestKey, command: &Command) -> u128 {
+    fn of(kind: &str, key: &RequestKey, wish: impl Serialize) -> u128 {
+        xxh3_128(&encode(&(kind, key.valid_until, wish)))
+    }
+    match command {
+        Command::CreateLease(create) => of("create_lease", key, &create.wish),
+        Command::UpdateLease(update) => of("update_lease", key, (update.lease_id, &update.change)),
+        Command::DeleteLease { lease_id } => of("delete_lease", key, lease_id),
+        Command::WithdrawLease { lease_id, .. } => of("withdraw_lease", key, lease_id),
+        Command::Rebind { lease_id, .. } => of("rebind", key, lease_id),
+        // What was observed at onboarding differs from retry to retry; what was asked for does not.
+        Command::RegisterHost(register) => {
+            let host = &register.description;
+            of("register_host", key, (&host.hypervisor_hostname, &host.service_name, host.pool, &register.properties))
+        }
+        Command::UpdateHost { host_id, properties, reservable } => of("update_host", key, (host_id, properties, reservable)),
+        Command::RemoveHost { host_id } => of("remove_host", key, host_id),
+        Command::ReportHost { host_id, .. } => of("report_host", key, host_id),
+        Command::RecordOutcome { actuation_id, revision, .. } => of("record_outcome", key, (actuation_id, revision)),
+        Command::HoldActuationLease { node_id, term } => of("hold_actuation_lease", key, (node_id, term)),
+        Command::InitCluster { cluster_id } => of("init_cluster", key, cluster_id),
+        Command::Probe { payload } => of("probe", key, payload),
+        Command::AdvanceClock => of("advance_clock", key, ()),
+        Command::ForgetKey => of("forget_key", key, ()),
+    }
+}

@@ -1,0 +1,175 @@
+//! How leases, events, reservations and rows move on. Every move goes through Blazar's tables (`model::status`).
+
+use super::keys;
+use crate::model::{
+    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, OnEnd, Reason, Reservation, ReservationId, ReservationStatus,
+    Stage, Step, Timestamp,
+};
+use crate::reply::Reply;
+use crate::state::State;
+
+/// Moves a lease's status. Callers checked that the move is allowed; a move that the table lacks is our bug.
+pub(super) fn move_lease(lease: &mut Lease, next: LeaseStatus, now: Timestamp) {
+    assert!(lease.status.may_become(next), "lease {}: {:?} -> {next:?}", lease.id, lease.status);
+    lease.status = next;
+    lease.updated_at = Some(now);
+}
+
+/// Moves a reservation's status, as [`move_lease`].
+pub(super) fn move_reservation(reservation: &mut Reservation, next: ReservationStatus, now: Timestamp) {
+    assert!(reservation.status.may_become(next), "reservation {}: {:?} -> {next:?}", reservation.id, reservation.status);
+    reservation.status = next;
+    reservation.updated_at = Some(now);
+}
+
+/// Moves an event's status, as [`move_lease`].
+pub(super) fn move_event(event: &mut Event, next: EventStatus, now: Timestamp) {
+    assert!(event.status.may_become(next), "event {}: {:?} -> {next:?}", event.id, event.status);
+    event.status = next;
+    event.updated_at = Some(now);
+}
+
+pub(super) fn event_mut(lease: &mut Lease, kind: EventKind) -> Option<&mut Event> {
+    lease.events.iter_mut().find(|event| event.kind == kind)
+}
+
+/// An event whose work begins.
+pub(super) fn begin_event(lease: &mut Lease, kind: EventKind, now: Timestamp) {
+    if let Some(event) = event_mut(lease, kind).filter(|event| event.status == EventStatus::Undone) {
+        move_event(event, EventStatus::InProgress, now);
+    }
+}
+
+/// An event whose work is over; nothing if it was over before.
+pub(super) fn end_event(lease: &mut Lease, kind: EventKind, how: EventStatus, now: Timestamp) {
+    if let Some(event) = event_mut(lease, kind).filter(|event| event.status == EventStatus::InProgress) {
+        move_event(event, how, now);
+    }
+}
+
+/// Later events make this one pointless, begun or not.
+pub(super) fn pass_event(lease: &mut Lease, kind: EventKind, now: Timestamp) {
+    begin_event(lease, kind, now);
+    end_event(lease, kind, EventStatus::Done, now);
+}
+
+pub(super) fn event_status(lease: &Lease, kind: EventKind) -> Option<EventStatus> {
+    lease.event(kind).map(|event| event.status)
+}
+
+/// Opens a row for a reservation; it supersedes the one that may be open for it.
+pub(super) fn open_row(state: &mut State, lease: &Lease, reservation: ReservationId, step: Step, due: Timestamp, now: Timestamp) {
+    close_row(state, lease, reservation);
+    let id = state.next_actuation();
+    state.put_actuation(Actuation {
+        id,
+        lease_id: lease.id,
+        reservation_id: reservation,
+        step,
+        revision: lease.revision,
+        due,
+        opened_at: now,
+        attempts: 0,
+    });
+}
+
+pub(super) fn close_row(state: &mut State, lease: &Lease, reservation: ReservationId) {
+    if let Some(id) = state.open_row(lease.id, reservation).map(|row| row.id) {
+        state.close_actuation(id);
+    }
+}
+
+pub(super) fn close_rows(state: &mut State, lease: &Lease) {
+    let open: Vec<_> = state.actuations_of(lease.id).map(|row| row.id).collect();
+    for id in open {
+        state.close_actuation(id);
+    }
+}
+
+/// Rows that stay open after an accepted change carry its revision, so that attempts of before change nothing.
+pub(super) fn restamp_rows(state: &mut State, lease: &Lease) {
+    let open: Vec<_> = state.actuations_of(lease.id).filter(|row| row.revision != lease.revision).cloned().collect();
+    for row in open {
+        state.put_actuation(Actuation { revision: lease.revision, ..row });
+    }
+}
+
+/// Whether the lease has a row of this step open.
+pub(super) fn has_rows(state: &State, lease: &Lease, step: Step) -> bool {
+    state.actuations_of(lease.id).any(|row| row.step == step)
+}
+
+/// The step that makes the cloud follow a reservation whose bindings changed at this stage; `None` when nothing is made yet.
+pub(super) fn follow_step(stage: Stage) -> Option<Step> {
+    match stage {
+        Stage::Booked | Stage::Ended => None,
+        Stage::Prepared => Some(Step::Prepare),
+        Stage::Staging => Some(Step::StagingOpen),
+        Stage::Parking => Some(Step::StagingClose),
+        Stage::Parked | Stage::Open => Some(Step::Adjust),
+    }
+}
+
+/// Whether tokens of the reservation were ever open: then only the cloud can say that its hosts are free (architecture D19).
+pub(super) fn was_opened(reservation: &Reservation) -> bool {
+    reservation.stage >= Stage::Staging
+}
+
+/// What a lease's status is when nothing is going on with it (blazar-api §12).
+pub(super) fn settled_status(lease: &Lease) -> LeaseStatus {
+    let failed = lease.reservations.iter().any(|one| one.status == ReservationStatus::Error);
+    match (event_status(lease, EventKind::StartLease), event_status(lease, EventKind::EndLease)) {
+        (Some(EventStatus::Undone), Some(EventStatus::Undone)) if !failed => LeaseStatus::Pending,
+        (Some(EventStatus::Done), Some(EventStatus::Undone)) if !failed => LeaseStatus::Active,
+        (Some(EventStatus::Done), Some(EventStatus::Done)) if !failed => LeaseStatus::Terminated,
+        _ => LeaseStatus::Error,
+    }
+}
+
+/// The last hold of a new lease was accepted: it is promised and visible from this entry on (architecture D24).
+pub(super) fn creation_held(state: &mut State, mut lease: Lease, now: Timestamp) {
+    if let Some(key) = keys::waiting_key(state, lease.id) {
+        keys::answer(state, &key, Reply::LeaseCreated { lease_id: lease.id, prepared: true });
+    }
+    move_lease(&mut lease, LeaseStatus::Pending, now);
+    lease.reason = None;
+    state.put_lease(lease);
+}
+
+/// The lease's start is over for all its reservations, or it has none.
+pub(super) fn settle_start(state: &State, lease: &mut Lease, now: Timestamp) {
+    if lease.status == LeaseStatus::Starting && !has_rows(state, lease, Step::Start) {
+        end_event(lease, EventKind::StartLease, EventStatus::Done, now);
+        move_lease(lease, LeaseStatus::Active, now);
+        lease.reason = None;
+    }
+}
+
+/// The lease's end is over for all its reservations, or it has none.
+pub(super) fn settle_end(state: &State, lease: &mut Lease, now: Timestamp) {
+    if lease.status == LeaseStatus::Terminating && !has_rows(state, lease, Step::End) {
+        end_event(lease, EventKind::EndLease, EventStatus::Done, now);
+        let settled = settled_status(lease);
+        move_lease(lease, settled, now);
+        if settled == LeaseStatus::Terminated {
+            lease.reason = None;
+        }
+    }
+}
+
+/// A lease becomes ERROR from wherever it is; from a settled status by way of UPDATING, as Blazar's table wants.
+pub(super) fn fail_lease(lease: &mut Lease, reason: &Reason, now: Timestamp) {
+    lease.reason = Some(reason.clone());
+    lease.updated_at = Some(now);
+    if matches!(lease.status, LeaseStatus::Active | LeaseStatus::Pending | LeaseStatus::Terminated) {
+        move_lease(lease, LeaseStatus::Updating, now);
+    }
+    if lease.status != LeaseStatus::Error {
+        move_lease(lease, LeaseStatus::Error, now);
+    }
+}
+
+/// What is to happen with a reservation's servers is asked for until it has ended.
+pub(super) fn may_change_on_end(reservation: &Reservation, on_end: Option<OnEnd>) -> bool {
+    on_end.is_none_or(|on_end| on_end == reservation.on_end) || reservation.stage < Stage::Ended
+}

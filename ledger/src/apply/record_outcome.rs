@@ -1,0 +1,164 @@
+//! The cloud's answer settles event, reservation, lease and booking.
+
+use super::progress::{creation_held, end_event, fail_lease, has_rows, move_lease, move_reservation, settle_end, settle_start};
+use super::schedule::invalid;
+use super::update_lease::update_held;
+use super::withdraw_lease::withdraw;
+use crate::command::Outcome;
+use crate::model::{
+    Actuation, ActuationId, EventKind, EventStatus, Lease, LeaseStatus, Reason, Reservation, ReservationStatus, Stage, Step,
+    Timestamp,
+};
+use crate::reply::{Rejection, Reply};
+use crate::state::State;
+
+/// Takes an outcome. One of a closed row or an older revision is no mistake: it comes late, and changes nothing.
+///
+/// Rejections: `Invalid` when the outcome does not belong to the row's step.
+pub(super) fn record_outcome(
+    state: &mut State,
+    now: Timestamp,
+    id: ActuationId,
+    revision: u32,
+    outcome: &Outcome,
+) -> Result<Reply, Rejection> {
+    let Some(row) = state.actuation(id).filter(|row| row.revision == revision).cloned() else {
+        return Ok(Reply::OutcomeRecorded { changed: false });
+    };
+    let lease = state.lease(row.lease_id).cloned().expect("a row belongs to a lease");
+    match (row.step, outcome) {
+        (_, Outcome::Delayed { reason }) => delayed(state, lease, row, reason.as_ref()),
+        (Step::Hold, Outcome::Held { server_group_id }) => {
+            let mut lease = lease;
+            if let Some(reservation) = reservation_mut(&mut lease, &row) {
+                reservation.server_group_id = server_group_id.or(reservation.server_group_id);
+            }
+            held(state, now, lease, &row);
+        }
+        (Step::Hold, Outcome::HoldRefused { reason } | Outcome::Failed { reason }) => {
+            withdraw(state, now, row.lease_id, reason);
+        }
+        (Step::Hold, Outcome::Done) | (_, Outcome::Held { .. } | Outcome::HoldRefused { .. }) => {
+            return Err(invalid("outcome", format!("it is not one of the step {:?}", row.step)));
+        }
+        (_, Outcome::Done) => done(state, now, lease, &row),
+        (_, Outcome::Failed { reason }) => failed(state, now, lease, row, reason),
+    }
+    Ok(Reply::OutcomeRecorded { changed: true })
+}
+
+fn reservation_mut<'a>(lease: &'a mut Lease, row: &Actuation) -> Option<&'a mut Reservation> {
+    lease.reservations.iter_mut().find(|reservation| reservation.id == row.reservation_id)
+}
+
+/// The row stays open; the reason is shown on the lease.
+fn delayed(state: &mut State, lease: Lease, row: Actuation, reason: Option<&Reason>) {
+    if lease.reason.as_ref() != reason {
+        state.put_lease(Lease { reason: reason.cloned(), ..lease });
+    }
+    let attempts = row.attempts.saturating_add(1);
+    state.put_actuation(Actuation { attempts, ..row });
+}
+
+fn held(state: &mut State, now: Timestamp, lease: Lease, row: &Actuation) {
+    state.close_actuation(row.id);
+    if has_rows(state, &lease, Step::Hold) {
+        state.put_lease(lease);
+    } else if lease.status == LeaseStatus::Creating {
+        creation_held(state, lease, now);
+    } else {
+        update_held(state, lease, now);
+    }
+}
+
+fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
+    state.close_actuation(row.id);
+    let mut ended = false;
+    if let Some(reservation) = reservation_mut(&mut lease, row) {
+        match row.step {
+            Step::StagingClose => reservation.stage = Stage::Parked,
+            Step::Start => {
+                if reservation.status == ReservationStatus::Pending {
+                    move_reservation(reservation, ReservationStatus::Active, now);
+                }
+            }
+            Step::Adjust => reservation.releasing.clear(),
+            Step::End => {
+                if reservation.status != ReservationStatus::Deleted {
+                    move_reservation(reservation, ReservationStatus::Deleted, now);
+                }
+                reservation.booked_end = None;
+                reservation.releasing.clear();
+                ended = true;
+            }
+            Step::Hold | Step::Prepare | Step::StagingOpen | Step::BeforeEnd => {}
+        }
+    }
+    if ended && lease.deleted && state.actuations_of(lease.id).next().is_none() {
+        state.remove_lease(lease.id);
+        return;
+    }
+    close_event(state, &mut lease, row.step, EventStatus::Done, now);
+    match row.step {
+        Step::Start => settle_start(state, &mut lease, now),
+        Step::End => settle_end(state, &mut lease, now),
+        _ if !matches!(lease.status, LeaseStatus::Error | LeaseStatus::Updating) => lease.reason = None,
+        _ => {}
+    }
+    state.put_lease(lease);
+}
+
+/// The events of steps before the start are over when the last row of the step is; start and end settle the lease too.
+fn close_event(state: &State, lease: &mut Lease, step: Step, how: EventStatus, now: Timestamp) {
+    let kind = match step {
+        Step::Prepare => EventKind::Prepare,
+        Step::StagingOpen => EventKind::StagingOpen,
+        Step::StagingClose => EventKind::StagingClose,
+        Step::Hold | Step::Start | Step::Adjust | Step::BeforeEnd | Step::End => return,
+    };
+    if how == EventStatus::Error || !has_rows(state, lease, step) {
+        end_event(lease, kind, how, now);
+    }
+}
+
+fn failed(state: &mut State, now: Timestamp, mut lease: Lease, row: Actuation, reason: &Reason) {
+    if lease.deleted {
+        // The lease is gone for its users, so nobody could ask again: the work stays owed.
+        delayed(state, lease, row, Some(reason));
+        return;
+    }
+    state.close_actuation(row.id);
+    let open = reservation_mut(&mut lease, &row).is_some_and(|reservation| reservation.stage >= Stage::Open);
+    if !open {
+        // The start makes all that earlier steps make, so it decides; until then an operator can mend what is wrong.
+        close_event(state, &mut lease, row.step, EventStatus::Error, now);
+        lease.reason = Some(reason.clone());
+        state.put_lease(lease);
+        return;
+    }
+    if let Some(reservation) = reservation_mut(&mut lease, &row)
+        && reservation.status != ReservationStatus::Error
+        && reservation.status != ReservationStatus::Deleted
+    {
+        if reservation.status == ReservationStatus::Active || reservation.status == ReservationStatus::Pending {
+            move_reservation(reservation, ReservationStatus::Error, now);
+        }
+    }
+    match row.step {
+        Step::Start => end_event(&mut lease, EventKind::StartLease, EventStatus::Error, now),
+        Step::End => end_event(&mut lease, EventKind::EndLease, EventStatus::Error, now),
+        _ => {}
+    }
+    if lease.status == LeaseStatus::Updating {
+        // The update settles to ERROR when its hold is answered.
+        lease.reason = Some(reason.clone());
+    } else if lease.status == LeaseStatus::Error {
+        lease.reason = Some(reason.clone());
+    } else if row.step == Step::Adjust && lease.status == LeaseStatus::Active {
+        move_lease(&mut lease, LeaseStatus::Updating, now);
+        fail_lease(&mut lease, reason, now);
+    } else {
+        fail_lease(&mut lease, reason, now);
+    }
+    state.put_lease(lease);
+}

@@ -1,0 +1,176 @@
+//! When a lease and its parts happen: wishes resolved against the entry's time (architecture D4, D23).
+
+use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
+use crate::model::{
+    Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging, Timestamp,
+};
+use crate::reply::Rejection;
+
+/// Longest name of a lease, in characters.
+const NAME_CHARS_MAX: usize = 255;
+/// Most reservations in one lease.
+const RESERVATIONS_MAX: usize = 64;
+/// Length of a staging window that is not asked for otherwise.
+const STAGING_WINDOW_S: u32 = 30 * 60;
+/// Flavors and inventories are made this long before the start.
+const PREPARE_BEFORE_S: u32 = 60 * 60;
+
+/// A wish with its times fixed.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    /// `[start, end)`
+    pub interval: Interval,
+    /// When `before_end_lease` is due, if at all.
+    pub before_end: Option<Seconds>,
+    /// One per reservation, in order.
+    pub staging: Vec<Option<Staging>>,
+}
+
+/// Checks everything of a wish that needs no host, and fixes its times.
+///
+/// Rejections, in this order: `Invalid` (name), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`, `Invalid`
+/// (reservations), `StagingOutside`, `BeforeEndOutside`. Source: blazar-api §6.1.
+pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedule, Rejection> {
+    check_name(&wish.name)?;
+    let start = resolve_start(wish.start, now)?;
+    let interval = Interval::new(start, wish.end).ok_or(Rejection::EndNotAfterStart)?;
+    if wish.end <= now.floor_to_second() {
+        return Err(Rejection::EndInPast);
+    }
+    check_end(wish.end)?;
+    if wish.reservations.len() > RESERVATIONS_MAX {
+        return Err(invalid("reservations", format!("a lease has at most {RESERVATIONS_MAX}")));
+    }
+    for reservation in &wish.reservations {
+        check_instance(reservation.resource.instance())?;
+    }
+    let staging = resolve_staging(&wish.reservations, start, now)?;
+    let before_end = resolve_before_end(wish.before_end, interval)?;
+    Ok(Schedule { interval, before_end, staging })
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), Rejection> {
+    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
+        Ok(())
+    } else {
+        Err(invalid("name", format!("it must have 1 to {NAME_CHARS_MAX} characters")))
+    }
+}
+
+/// A start within the current minute is not past: Blazar's dates are minutes.
+pub(crate) fn resolve_start(wish: StartWish, now: Timestamp) -> Result<Seconds, Rejection> {
+    match wish {
+        StartWish::Now => Ok(now.floor_to_second()),
+        StartWish::At(start) if start < now.floor_to_minute() => Err(Rejection::StartInPast),
+        StartWish::At(start) => Ok(start),
+    }
+}
+
+pub(crate) fn check_end(end: Seconds) -> Result<(), Rejection> {
+    if end > Seconds::LAST && end != Seconds::OPEN_END { Err(Rejection::EndBeyondCalendar) } else { Ok(()) }
+}
+
+pub(crate) fn check_instance(wish: &InstanceWish) -> Result<(), Rejection> {
+    let at_least_one = |field: &str, value: u32| {
+        if value >= 1 { Ok(()) } else { Err(invalid(field, "it must be >= 1".to_owned())) }
+    };
+    at_least_one("vcpus", wish.vcpus)?;
+    at_least_one("memory_mb", wish.memory_mb)?;
+    at_least_one("amount", wish.amount)?;
+    // All later arithmetic on slots of this wish stays within u32.
+    if wish.need().checked_mul(wish.amount).is_none() {
+        return Err(invalid("amount", "amount times size is larger than any cloud".to_owned()));
+    }
+    Ok(())
+}
+
+/// The window is the same for all reservations of a lease that stage: a lease has one pair of staging events.
+fn resolve_staging(wishes: &[ReservationWish], start: Seconds, now: Timestamp) -> Result<Vec<Option<Staging>>, Rejection> {
+    let staging = wishes
+        .iter()
+        .map(|wish| wish.staging.map(|wish| resolve_window(wish, start, now)).transpose())
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut windows = staging.iter().flatten().map(|staging| staging.window);
+    if let Some(first) = windows.next()
+        && windows.any(|window| window != first)
+    {
+        return Err(outside("all reservations of a lease stage in the same window"));
+    }
+    Ok(staging)
+}
+
+fn resolve_window(wish: StagingWish, start: Seconds, now: Timestamp) -> Result<Staging, Rejection> {
+    let from = wish.start.unwrap_or(now.floor_to_second());
+    if from < now.floor_to_minute() {
+        return Err(outside("the window begins in the past"));
+    }
+    let Some(latest_end) = start.0.checked_sub(wish.park_margin_s).map(Seconds) else {
+        return Err(outside("the park margin is longer than the time before the start"));
+    };
+    let until = wish.end.unwrap_or(from.plus(STAGING_WINDOW_S).min(latest_end));
+    if until > latest_end {
+        return Err(outside("window and margin end after the start"));
+    }
+    if until <= now.floor_to_second() {
+        return Err(outside("no time is left for a window"));
+    }
+    let window = Interval::new(from, until).ok_or_else(|| outside("no time is left for a window"))?;
+    Ok(Staging { window, park_margin_s: wish.park_margin_s })
+}
+
+/// When `before_end_lease` is due.
+pub(crate) fn resolve_before_end(wish: BeforeEndWish, interval: Interval) -> Result<Option<Seconds>, Rejection> {
+    match wish {
+        BeforeEndWish::Never => Ok(None),
+        BeforeEndWish::SecondsBefore(_) if interval.end == Seconds::OPEN_END => Ok(None),
+        BeforeEndWish::SecondsBefore(seconds) => Ok(Some(interval.end.minus(seconds).max(interval.start))),
+        BeforeEndWish::At(at) if interval.start < at && at < interval.end => Ok(Some(at)),
+        BeforeEndWish::At(_) => Err(Rejection::BeforeEndOutside),
+    }
+}
+
+/// When everything must be made that the start, or the staging window, needs.
+pub(crate) fn prepare_time(start: Seconds, reservations: &[Reservation], now: Timestamp) -> Option<Seconds> {
+    let first = reservations
+        .iter()
+        .filter(|reservation| reservation.stage == Stage::Booked)
+        .map(|reservation| match reservation.staging {
+            Some(staging) => staging.window.start,
+            None => start.minus(PREPARE_BEFORE_S),
+        })
+        .min()?;
+    Some(first.max(now.floor_to_second()))
+}
+
+/// The events of a new lease, in the order start, end, before_end, prepare, staging. `ids` are in the same order.
+pub(crate) fn new_events(schedule: &Schedule, reservations: &[Reservation], ids: &[EventId], now: Timestamp) -> Vec<Event> {
+    let window = schedule.staging.iter().flatten().map(|staging| staging.window).next();
+    let times = [
+        (EventKind::StartLease, Some(schedule.interval.start)),
+        (EventKind::EndLease, Some(schedule.interval.end)),
+        (EventKind::BeforeEndLease, schedule.before_end),
+        (EventKind::Prepare, prepare_time(schedule.interval.start, reservations, now)),
+        (EventKind::StagingOpen, window.map(|window| window.start)),
+        (EventKind::StagingClose, window.map(|window| window.end)),
+    ];
+    times
+        .into_iter()
+        .zip(ids)
+        .filter_map(|((kind, time), id)| {
+            Some(Event { id: *id, kind, time: time?, status: EventStatus::Undone, created_at: now, updated_at: None })
+        })
+        .collect()
+}
+
+/// The id of a `before_end_lease` event that a lease gets later: the same on every replica.
+pub(crate) fn late_before_end_id(lease: LeaseId) -> EventId {
+    EventId(uuid::Uuid::new_v5(&lease.0, b"before_end_lease"))
+}
+
+pub(crate) fn invalid(field: &str, problem: String) -> Rejection {
+    Rejection::Invalid { field: field.to_owned(), problem }
+}
+
+pub(crate) fn outside(problem: &str) -> Rejection {
+    Rejection::StagingOutside { problem: problem.to_owned() }
+}

@@ -1,0 +1,146 @@
+//! Whether a plan holds now: exact integers, for the planned hosts only (architecture D2, L1 of scheduling-design §1).
+
+use crate::command::PlannedReservation;
+use crate::model::{
+    Amounts, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Staging, misfit,
+};
+use crate::reply::Rejection;
+use crate::state::{Booking, State, segments, sum_at};
+
+/// A rejection that says: plan again.
+pub(crate) fn stale(problem: impl Into<String>) -> Rejection {
+    Rejection::PlanStale { problem: problem.into(), host: None, class: None }
+}
+
+fn stale_on(host: HostId, class: Option<Class>, problem: impl Into<String>) -> Rejection {
+    Rejection::PlanStale { problem: problem.into(), host: Some(host), class }
+}
+
+/// One planned entry per reservation, in order.
+pub(crate) fn check_plan_names(
+    plan: &[PlannedReservation],
+    reservations: impl ExactSizeIterator<Item = ReservationId>,
+) -> Result<(), Rejection> {
+    if plan.len() != reservations.len() || !plan.iter().map(|planned| planned.reservation_id).eq(reservations) {
+        return Err(stale("the plan names other reservations"));
+    }
+    Ok(())
+}
+
+/// Order, number of slots per phase, affinity. `count_staging`: staging has not begun, so its slots are planned too.
+pub(crate) fn check_shape(
+    wish: &InstanceWish,
+    staging: Option<Staging>,
+    bindings: &[Binding],
+    count_staging: bool,
+) -> Result<(), Rejection> {
+    let key = |binding: &Binding| (binding.phase, binding.host);
+    if !bindings.is_sorted_by(|a, b| key(a) < key(b)) {
+        return Err(stale("bindings are not sorted, or not unique"));
+    }
+    if bindings.iter().any(|binding| binding.slots == 0) {
+        return Err(stale("a binding has no slots"));
+    }
+    check_phase(wish, bindings, Phase::Main, wish.amount)?;
+    if staging.is_none() && bindings.iter().any(|binding| binding.phase == Phase::Staging) {
+        return Err(stale("staging slots without staging"));
+    }
+    if staging.is_some() && count_staging {
+        check_phase(wish, bindings, Phase::Staging, wish.amount)?;
+    }
+    Ok(())
+}
+
+fn check_phase(wish: &InstanceWish, bindings: &[Binding], phase: Phase, amount: u32) -> Result<(), Rejection> {
+    let of_phase = || bindings.iter().filter(|binding| binding.phase == phase);
+    let slots: u64 = of_phase().map(|binding| u64::from(binding.slots)).sum();
+    if slots != u64::from(amount) {
+        return Err(stale(format!("{slots} slots planned, {amount} wanted")));
+    }
+    match wish.affinity {
+        Some(true) if of_phase().count() != 1 => Err(stale("affinity wants one host")),
+        Some(false) if of_phase().any(|binding| binding.slots != 1) => Err(stale("anti-affinity wants different hosts")),
+        _ => Ok(()),
+    }
+}
+
+/// Hosts exist and are of the kind asked for. Bindings that are there already under the same terms may stay.
+pub(crate) fn check_hosts(
+    state: &State,
+    wish: &InstanceWish,
+    bindings: &[Binding],
+    old: Option<&Reservation>,
+) -> Result<(), Rejection> {
+    for binding in bindings {
+        let host = state.host(binding.host).ok_or_else(|| stale_on(binding.host, None, "host is gone"))?;
+        let stays = old.is_some_and(|old| {
+            same_terms(old.wish.instance(), wish)
+                && old.bindings.iter().any(|one| (one.phase, one.host) == (binding.phase, binding.host))
+        });
+        if !stays && let Some(misfit) = misfit(host, wish) {
+            return Err(stale_on(binding.host, None, misfit.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two wishes ask for the same kind of host.
+fn same_terms(a: &InstanceWish, b: &InstanceWish) -> bool {
+    a.zone == b.zone
+        && a.pool == b.pool
+        && a.required_traits == b.required_traits
+        && a.forbidden_traits == b.forbidden_traits
+        && a.requirements == b.requirements
+}
+
+/// L1 for every instant at which `new` takes more of a host than `old`, both of one lease; `old` is in the calendar.
+/// A host that takes more must accept bookings. Gives the hosts that take more, in order.
+pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking]) -> Result<Vec<HostId>, Rejection> {
+    let mut hosts: Vec<HostId> = new.iter().map(|booking| booking.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let mut grown = Vec::new();
+    for id in hosts {
+        let host = state.host(id).ok_or_else(|| stale_on(id, None, "host is gone"))?;
+        let mut grows = false;
+        for segment in segments(id, old, new) {
+            let (before, after) = (sum_at(id, segment, old), sum_at(id, segment, new));
+            if after.fits_in(before) {
+                continue;
+            }
+            grows = true;
+            if !host.accepts_bookings() {
+                return Err(stale_on(id, None, "host accepts no bookings"));
+            }
+            // Inside a segment what the lease holds already is constant, so the peak without it is exact.
+            let others = state.calendar().peak(id, segment).checked_sub(before).expect("the calendar holds what the lease books");
+            check_fits(host, others, after)?;
+        }
+        if grows {
+            grown.push(id);
+        }
+    }
+    Ok(grown)
+}
+
+fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
+    let total = others.checked_add(wanted).unwrap_or(Amounts::from_array([u32::MAX; 4]));
+    let room = host.room().to_array();
+    for (place, class) in Class::ALL.into_iter().enumerate() {
+        if total.to_array()[place] > room[place] {
+            return Err(stale_on(host.id, Some(class), format!("no room for {}", class.name())));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the cloud must agree before a new reservation is promised (architecture D24): a hold that Placement must accept on
+/// shared hosts, or a server group.
+pub(crate) fn needs_hold(state: &State, reservation: &Reservation) -> bool {
+    reservation.wish.instance().affinity.is_some() || reservation.bindings.iter().any(|binding| is_shared(state, binding.host))
+}
+
+/// Whether ordinary servers may use the host.
+pub(crate) fn is_shared(state: &State, host: HostId) -> bool {
+    state.host(host).is_some_and(|host| host.description.pool == PoolKind::Shared)
+}

@@ -1,0 +1,66 @@
+//! Takes a promise back that was never given: a creation or an update whose hold was not accepted (architecture D24).
+
+use super::keys;
+use super::progress::{close_row, close_rows, follow_step, move_lease, open_row, restamp_rows, settled_status};
+use crate::model::{LeaseId, LeaseStatus, Reason, Step, Timestamp};
+use crate::reply::{Rejection, Reply};
+use crate::state::State;
+
+/// Frees a lease that is still CREATING, or returns one that is UPDATING to what it was, and clears the key.
+///
+/// Rejections, in this order: `LeaseNotFound`, `WrongStatus`.
+pub(super) fn withdraw_lease(state: &mut State, now: Timestamp, id: LeaseId, reason: &Reason) -> Result<Reply, Rejection> {
+    let lease = state.lease(id).ok_or(Rejection::LeaseNotFound(id))?;
+    if lease.deleted {
+        return Err(Rejection::LeaseNotFound(id));
+    }
+    if !matches!(lease.status, LeaseStatus::Creating | LeaseStatus::Updating) {
+        return Err(Rejection::WrongStatus { status: lease.status });
+    }
+    withdraw(state, now, id, reason);
+    Ok(Reply::Done)
+}
+
+/// See [`withdraw_lease`]; the lease waits for its hold.
+pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &Reason) {
+    if let Some(key) = keys::waiting_key(state, id) {
+        keys::clear(state, &key);
+    }
+    let Some(mut lease) = state.lease(id).cloned() else { return };
+    if lease.status == LeaseStatus::Creating {
+        close_rows(state, &lease);
+        state.remove_lease(id);
+        return;
+    }
+    if let Some(before) = lease.before_update.take() {
+        lease.name = before.name;
+        lease.events = before.events;
+    }
+    for reservation in &mut lease.reservations {
+        if let Some(previous) = reservation.previous.take() {
+            lease.start = previous.interval.start;
+            lease.end = previous.interval.end;
+            reservation.wish = previous.wish;
+            reservation.staging = previous.staging;
+            reservation.bindings = previous.bindings;
+            reservation.on_end = previous.on_end;
+        }
+    }
+    lease.update_key = None;
+    lease.revision += 1;
+    lease.reason = Some(reason.clone());
+    let settled = settled_status(&lease);
+    move_lease(&mut lease, settled, now);
+    // A hold row may have superseded a row of before the update: what that wanted is wanted again.
+    let held: Vec<_> =
+        state.actuations_of(id).filter(|row| row.step == Step::Hold).map(|row| (row.reservation_id, row.due)).collect();
+    for (reservation, due) in held {
+        let stage = lease.reservation(reservation).map(|one| one.stage);
+        match stage.and_then(follow_step) {
+            Some(step) => open_row(state, &lease, reservation, step, due, now),
+            None => close_row(state, &lease, reservation),
+        }
+    }
+    restamp_rows(state, &lease);
+    state.put_lease(lease);
+}

@@ -1,0 +1,64 @@
+//! How much of a host is free over an interval, as one plan sees it.
+
+use super::Overlay;
+use crate::model::{Amounts, Host, HostId, InstanceWish, Interval, misfit};
+use crate::state::{Booking, State, segments, sum_at};
+
+/// The state as one plan sees it.
+pub(super) struct View<'a> {
+    pub state: &'a State,
+    pub overlay: &'a Overlay,
+    /// In the calendar, but about to be given up by the lease that is planned again.
+    pub own: &'a [Booking],
+    /// Planned already, for other parts of the same lease.
+    pub planned: Vec<Booking>,
+    /// Hosts that must not be used.
+    pub avoid: &'a [HostId],
+}
+
+impl View<'_> {
+    /// Whether new slots of a wish may be placed on a host at all.
+    pub fn eligible(&self, host: &Host, wish: &InstanceWish) -> bool {
+        host.accepts_bookings() && !self.avoid.contains(&host.id) && misfit(host, wish).is_none()
+    }
+
+    /// How many slots fit on a host at every instant of the interval; exact below `enough`.
+    pub fn fit(&self, host: &Host, interval: Interval, need: Amounts, enough: u32) -> u32 {
+        let room = host.room();
+        let in_flight = self.overlay.on(host.id);
+        let used = self.state.calendar().peak(host.id, interval);
+        let concerns = |booking: &Booking| booking.host == host.id && booking.interval.overlaps(interval);
+        let planned: Vec<Booking> = in_flight
+            .iter()
+            .map(|(_, booking)| booking)
+            .chain(&self.planned)
+            .filter(|booking| concerns(booking))
+            .copied()
+            .collect();
+        let own: Vec<Booking> = self.own.iter().filter(|booking| concerns(booking)).copied().collect();
+
+        // At least so many fit: as if everything planned came together at the peak, and nothing were given up.
+        let all = planned.iter().try_fold(used, |sum, booking| sum.checked_add(booking.amounts));
+        let at_least = all.map_or(0, |all| remaining(room, all, need));
+        if at_least >= enough || (planned.is_empty() && own.is_empty()) {
+            return at_least;
+        }
+        // Exact: what is planned and given up is constant between its borders. The interval itself is a border too.
+        let whole = Booking { host: host.id, interval, amounts: Amounts::default() };
+        let marks: Vec<Booking> = planned.iter().copied().chain([whole]).collect();
+        segments(host.id, &own, &marks)
+            .into_iter()
+            .filter(|segment| segment.overlaps(interval))
+            .map(|segment| {
+                let kept = self.state.calendar().peak(host.id, segment).saturating_sub(sum_at(host.id, segment, &own));
+                let used = kept.checked_add(sum_at(host.id, segment, &planned));
+                used.map_or(0, |used| remaining(room, used, need))
+            })
+            .min()
+            .unwrap_or(0)
+    }
+}
+
+fn remaining(room: Amounts, used: Amounts, need: Amounts) -> u32 {
+    room.checked_sub(used).map_or(0, |free| free.times(need))
+}

@@ -1,0 +1,354 @@
+//! The only ways to write to a [`State`]. Every write is recorded; [`State::finish`] turns what one entry touched into a
+//! [`Delta`] with one final value per row, keeps the hash, and writes the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::bookings::lease_bookings;
+use super::due::lease_due;
+use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
+use crate::effect::Effect;
+use crate::model::{Actuation, ActuationId, Host, HostId, Lease, LeaseId, ProjectId, ReservationStatus, Timestamp};
+use crate::storage::codec::encode;
+use crate::storage::disk::RowChange;
+use crate::storage::keys::{self, RowId};
+
+/// Rows of the journal that are kept; older ones go as new ones come.
+pub const JOURNAL_ROWS_MAX: usize = 16_384;
+
+/// What the entry being applied has touched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorder {
+    /// Touched rows with the hash they had before, 0 for none.
+    rows: BTreeMap<RowId, u128>,
+    /// Touched leases: the project, if users saw the lease before.
+    leases: BTreeMap<LeaseId, Option<ProjectId>>,
+    /// Touched hosts.
+    hosts: BTreeSet<HostId>,
+    /// Hosts on which bookings changed.
+    booked_hosts: BTreeSet<HostId>,
+    opened: Vec<ActuationId>,
+    next_due: Option<Timestamp>,
+}
+
+impl State {
+    /// Begins an entry: the next index, the clock raised to `proposed_at` if it reads the time.
+    pub(crate) fn begin(&mut self, proposed_at: Option<Timestamp>) -> Timestamp {
+        debug_assert!(self.recorder.rows.is_empty(), "the entry before was finished");
+        self.recorder.next_due = self.next_due();
+        let mut meta = self.meta.clone();
+        meta.ledger_index += 1;
+        meta.clock = meta.clock.max(proposed_at.unwrap_or(meta.clock));
+        let now = meta.clock;
+        self.put_meta(meta);
+        now
+    }
+
+    pub(crate) fn put_meta(&mut self, meta: Meta) {
+        self.recorder.rows.entry(RowId::Meta).or_insert(self.meta_hash);
+        self.meta = meta;
+    }
+
+    pub(crate) fn put_lease(&mut self, lease: Lease) {
+        let id = lease.id;
+        self.touch_lease(id);
+        let old = self.leases.remove(&id);
+        self.reindex_lease(old.as_ref(), Some(&lease));
+        self.leases.insert(id, lease, 0);
+    }
+
+    pub(crate) fn remove_lease(&mut self, id: LeaseId) {
+        self.touch_lease(id);
+        let old = self.leases.remove(&id);
+        self.reindex_lease(old.as_ref(), None);
+    }
+
+    fn touch_lease(&mut self, id: LeaseId) {
+        let hash = self.leases.hash(&id);
+        self.recorder.rows.entry(RowId::Lease(id)).or_insert(hash);
+        if !self.recorder.leases.contains_key(&id) {
+            let seen = self.leases.get(&id).filter(|lease| lease.visible()).map(|lease| lease.project_id.clone());
+            self.recorder.leases.insert(id, seen);
+        }
+    }
+
+    /// Brings everything derived from a lease from its old to its new value. Also used when loading.
+    pub(super) fn reindex_lease(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
+        let Some(id) = new.or(old).map(|lease| lease.id) else { return };
+
+        let (before, after) = (old.map(lease_bookings).unwrap_or_default(), new.map(lease_bookings).unwrap_or_default());
+        if before != after {
+            for booking in &before {
+                self.calendar.remove(booking);
+            }
+            for booking in &after {
+                self.calendar.add(booking);
+            }
+            self.recorder.booked_hosts.extend(before.iter().chain(&after).map(|booking| booking.host));
+        }
+
+        let (before, after) = (old.map(bound_hosts).unwrap_or_default(), new.map(bound_hosts).unwrap_or_default());
+        for host in before.difference(&after) {
+            remove_member(&mut self.on_host, host, &id);
+        }
+        for host in after.difference(&before) {
+            self.on_host.entry(*host).or_default().insert(id);
+        }
+
+        let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));
+        if before != after {
+            if let Some(at) = before {
+                self.due.remove(&(at, id));
+            }
+            if let Some(at) = after {
+                self.due.insert((at, id));
+            }
+        }
+
+        match (old, new) {
+            (None, Some(lease)) => {
+                self.by_project.entry(lease.project_id.clone()).or_default().insert(id);
+            }
+            (Some(lease), None) => remove_member(&mut self.by_project, &lease.project_id, &id),
+            (Some(old), Some(new)) => assert_eq!(old.project_id, new.project_id, "a lease keeps its project"),
+            (None, None) => {}
+        }
+    }
+
+    pub(crate) fn put_host(&mut self, host: Host) {
+        let id = host.id;
+        self.touch_host(id);
+        let old = self.hosts.remove(&id);
+        self.reindex_host(old.as_ref(), Some(&host));
+        self.hosts.insert(id, host, 0);
+    }
+
+    pub(crate) fn remove_host(&mut self, id: HostId) {
+        self.touch_host(id);
+        let old = self.hosts.remove(&id);
+        self.reindex_host(old.as_ref(), None);
+    }
+
+    fn touch_host(&mut self, id: HostId) {
+        let hash = self.hosts.hash(&id);
+        self.recorder.rows.entry(RowId::Host(id)).or_insert(hash);
+        self.recorder.hosts.insert(id);
+    }
+
+    pub(super) fn reindex_host(&mut self, old: Option<&Host>, new: Option<&Host>) {
+        if let Some(host) = old {
+            self.by_name.remove(&host.description.hypervisor_hostname);
+            remove_member(&mut self.by_pool, &host.description.pool, &host.id);
+        }
+        if let Some(host) = new {
+            self.by_name.insert(host.description.hypervisor_hostname.clone(), host.id);
+            self.by_pool.entry(host.description.pool).or_default().insert(host.id);
+        }
+    }
+
+    /// Opens or replaces a row; the caller took its id from [`State::next_actuation`].
+    pub(crate) fn put_actuation(&mut self, row: Actuation) {
+        let id = row.id;
+        let hash = self.actuations.hash(&id);
+        self.recorder.rows.entry(RowId::Actuation(id)).or_insert(hash);
+        let lease = row.lease_id;
+        if self.actuations.insert(id, row, 0).is_none() {
+            self.recorder.opened.push(id);
+        }
+        self.open_rows.entry(lease).or_default().insert(id);
+    }
+
+    pub(crate) fn close_actuation(&mut self, id: ActuationId) {
+        let hash = self.actuations.hash(&id);
+        self.recorder.rows.entry(RowId::Actuation(id)).or_insert(hash);
+        if let Some(row) = self.actuations.remove(&id) {
+            remove_member(&mut self.open_rows, &row.lease_id, &id);
+        }
+    }
+
+    /// A number that no row had before.
+    pub(crate) fn next_actuation(&mut self) -> ActuationId {
+        let mut meta = self.meta.clone();
+        meta.last_actuation += 1;
+        let id = ActuationId(meta.last_actuation);
+        self.put_meta(meta);
+        id
+    }
+
+    pub(crate) fn put_key(&mut self, project: &ProjectId, id: Uuid, row: KeyRow) {
+        self.touch_key(project, id);
+        let (key, valid_until) = ((project.clone(), id), row.valid_until);
+        match self.keys.insert(key, row, 0) {
+            Some(old) => {
+                self.key_expiry.remove(&(old.valid_until, project.clone(), id));
+            }
+            None => *self.keys_of.entry(project.clone()).or_default() += 1,
+        }
+        self.key_expiry.insert((valid_until, project.clone(), id));
+    }
+
+    pub(crate) fn remove_key(&mut self, project: &ProjectId, id: Uuid) {
+        self.touch_key(project, id);
+        if let Some(old) = self.keys.remove(&(project.clone(), id)) {
+            self.key_expiry.remove(&(old.valid_until, project.clone(), id));
+            if let Some(count) = self.keys_of.get_mut(project) {
+                *count -= 1;
+                if *count == 0 {
+                    self.keys_of.remove(project);
+                }
+            }
+        }
+    }
+
+    fn touch_key(&mut self, project: &ProjectId, id: Uuid) {
+        let hash = self.keys.hash(&(project.clone(), id));
+        self.recorder.rows.entry(RowId::Key(project.clone(), id)).or_insert(hash);
+    }
+
+    /// Ends an entry: journal, encoded rows, hash, hints.
+    pub(crate) fn finish(&mut self) -> (Delta, Vec<Effect>) {
+        self.release_overcommitted();
+        let mut recorder = std::mem::take(&mut self.recorder);
+        let mut effects: Vec<Effect> = recorder.opened.iter().map(|id| Effect::ActuationOpened(*id)).collect();
+        effects.extend(recorder.leases.keys().map(|id| Effect::LeaseChanged(*id)));
+        effects.extend(recorder.hosts.union(&recorder.booked_hosts).map(|id| Effect::HostChanged(*id)));
+        if recorder.next_due != self.next_due() {
+            effects.push(Effect::NextDue(self.next_due()));
+        }
+        self.write_journal(&mut recorder);
+        let mut delta = Delta { rows: Vec::with_capacity(recorder.rows.len() + 1) };
+        for (row, old_hash) in recorder.rows {
+            let key = row.to_bytes();
+            let value = self.encode_row(&row);
+            let new_hash = value.as_ref().map_or(0, |value| row_hash(&key, value));
+            self.set_row_hash(&row, new_hash);
+            self.hash = self.hash.wrapping_sub(old_hash).wrapping_add(new_hash);
+            if value.is_some() || old_hash != 0 {
+                delta.rows.push(RowChange { key, value });
+            }
+        }
+        delta.rows.push(RowChange { key: vec![keys::HASH], value: Some(self.hash.to_be_bytes().to_vec()) });
+        (delta, effects)
+    }
+
+    /// A host that was overcommitted takes bookings again when what is left fits.
+    fn release_overcommitted(&mut self) {
+        let fitting: Vec<HostId> = self
+            .recorder
+            .booked_hosts
+            .iter()
+            .copied()
+            .filter(|id| self.hosts.get(id).is_some_and(|host| host.overcommitted && !self.breaks_promise(host)))
+            .collect();
+        for id in fitting {
+            if let Some(host) = self.hosts.get(&id) {
+                let host = Host { overcommitted: false, updated_at: Some(self.meta.clock), ..host.clone() };
+                self.put_host(host);
+            }
+        }
+    }
+
+    /// Whether more is booked on a host, now or later, than it has room for (L1).
+    pub(crate) fn breaks_promise(&self, host: &Host) -> bool {
+        !self.calendar.peak_from(host.id, self.meta.clock.floor_to_second()).fits_in(host.room())
+    }
+
+    fn write_journal(&mut self, recorder: &mut Recorder) {
+        let (ledger_index, at) = (self.meta.ledger_index, self.meta.clock);
+        let mut subjects = Vec::new();
+        for (id, seen_by) in &recorder.leases {
+            match (self.leases.get(id).filter(|lease| lease.visible()), seen_by) {
+                (Some(_), _) => {
+                    if let Some(row) = self.leases.row_mut(id) {
+                        row.value.ledger_index = ledger_index;
+                        subjects.push(ChangeSubject::Lease(Box::new(row.value.clone())));
+                    }
+                }
+                (None, Some(project_id)) => {
+                    subjects.push(ChangeSubject::LeaseRemoved { lease_id: *id, project_id: project_id.clone() });
+                }
+                (None, None) => {}
+            }
+        }
+        subjects.extend(recorder.hosts.iter().map(|id| match self.hosts.get(id) {
+            Some(host) => ChangeSubject::Host(Box::new(host.clone())),
+            None => ChangeSubject::HostRemoved(*id),
+        }));
+        for (place, subject) in (0u32..).zip(subjects) {
+            recorder.rows.insert(RowId::Change(ledger_index, place), 0);
+            self.changes.insert((ledger_index, place), Change { ledger_index, at, subject }, 0);
+        }
+        while self.changes.len() > JOURNAL_ROWS_MAX {
+            let Some((index, place)) = self.changes.first().map(|(key, _)| *key) else { break };
+            let hash = self.changes.hash(&(index, place));
+            recorder.rows.entry(RowId::Change(index, place)).or_insert(hash);
+            self.changes.remove(&(index, place));
+            // The meta row is touched by every entry, so this is written with it.
+            self.meta.journal_from = index;
+        }
+    }
+
+    fn encode_row(&self, row: &RowId) -> Option<Vec<u8>> {
+        fn some<T: Serialize>(value: Option<&T>) -> Option<Vec<u8>> {
+            value.map(encode)
+        }
+        match row {
+            RowId::Meta => some(Some(&self.meta)),
+            RowId::Lease(id) => some(self.leases.get(id)),
+            RowId::Host(id) => some(self.hosts.get(id)),
+            RowId::Actuation(id) => some(self.actuations.get(id)),
+            RowId::Key(project, id) => some(self.key_row(project, *id)),
+            RowId::Change(index, place) => some(self.changes.get(&(*index, *place))),
+        }
+    }
+
+    fn set_row_hash(&mut self, row: &RowId, hash: u128) {
+        let place = match row {
+            RowId::Meta => Some(&mut self.meta_hash),
+            RowId::Lease(id) => self.leases.row_mut(id).map(|row| &mut row.hash),
+            RowId::Host(id) => self.hosts.row_mut(id).map(|row| &mut row.hash),
+            RowId::Actuation(id) => self.actuations.row_mut(id).map(|row| &mut row.hash),
+            RowId::Key(project, id) => self.keys.row_mut(&(project.clone(), *id)).map(|row| &mut row.hash),
+            RowId::Change(index, place) => self.changes.row_mut(&(*index, *place)).map(|row| &mut row.hash),
+        };
+        if let Some(place) = place {
+            *place = hash;
+        }
+    }
+}
+
+/// The hash of one row: its key's length, key and value.
+pub(super) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&(key.len() as u64).to_be_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    hasher.digest128()
+}
+
+/// Hosts on which a lease has, or may still have, something: all bindings until the end is confirmed; those of a deleted
+/// lease until its row is gone.
+pub(super) fn bound_hosts(lease: &Lease) -> BTreeSet<HostId> {
+    lease
+        .reservations
+        .iter()
+        .filter(|reservation| lease.deleted || reservation.status != ReservationStatus::Deleted)
+        .flat_map(|reservation| {
+            let previous = reservation.previous.iter().flat_map(|previous| &previous.bindings);
+            reservation.bindings.iter().chain(&reservation.releasing).chain(previous)
+        })
+        .map(|binding| binding.host)
+        .collect()
+}
+
+fn remove_member<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, member: &V) {
+    if let Some(members) = index.get_mut(key) {
+        members.remove(member);
+        if members.is_empty() {
+            index.remove(key);
+        }
+    }
+}

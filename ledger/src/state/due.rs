@@ -1,0 +1,31 @@
+//! When a lease wants the clock to look at it. Derived, never stored or hashed.
+
+use crate::model::{EventStatus, Lease, LeaseStatus, Timestamp};
+
+/// How long a lease may wait for its hold before `AdvanceClock` withdraws the creation or update (architecture D24).
+pub const PREPARE_TIMEOUT_MS: u64 = 10_000;
+
+/// When `AdvanceClock` has something to do for a lease: its next undone event, or the end of its patience for a hold.
+/// While it waits for a hold its events wait too, at most [`PREPARE_TIMEOUT_MS`].
+pub fn lease_due(lease: &Lease) -> Option<Timestamp> {
+    if lease.deleted {
+        return None;
+    }
+    match lease.status {
+        LeaseStatus::Creating | LeaseStatus::Updating => {
+            Some(lease.updated_at.unwrap_or(lease.created_at).plus_ms(PREPARE_TIMEOUT_MS))
+        }
+        LeaseStatus::Deleting => None,
+        LeaseStatus::Pending
+        | LeaseStatus::Starting
+        | LeaseStatus::Active
+        | LeaseStatus::Terminating
+        | LeaseStatus::Terminated
+        | LeaseStatus::Error => lease
+            .events
+            .iter()
+            .filter(|event| event.status == EventStatus::Undone && event.time != crate::model::Seconds::OPEN_END)
+            .map(|event| event.time.timestamp())
+            .min(),
+    }
+}

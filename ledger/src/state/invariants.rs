@@ -1,0 +1,321 @@
+//! What must hold between any two entries. Runs after every entry in tests and chaos, and after open and install.
+//!
+//! L1 is recomputed from the leases alone, second border by second border, not read from the calendar.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::State;
+use super::change::bound_hosts;
+use super::due::lease_due;
+use crate::model::{
+    Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseStatus, Phase, Reservation, ReservationStatus,
+    Seconds, Stage, Step,
+};
+
+/// One thing that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which rule.
+    pub rule: &'static str,
+    /// Where, and what was found.
+    pub found: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.found)
+    }
+}
+
+/// Everything that does not hold; empty when all is well.
+pub fn check(state: &State) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_capacity(state, &mut violations);
+    for lease in state.leases() {
+        check_lease(state, lease, &mut violations);
+    }
+    check_rows(state, &mut violations);
+    check_derived(state, &mut violations);
+    violations
+}
+
+fn violated(violations: &mut Vec<Violation>, rule: &'static str, found: String) {
+    violations.push(Violation { rule, found });
+}
+
+/// L1 from the leases alone; the calendar must say the same.
+fn check_capacity(state: &State, violations: &mut Vec<Violation>) {
+    let mut per_host: BTreeMap<HostId, Vec<(Interval, Amounts)>> = BTreeMap::new();
+    for lease in state.leases() {
+        for reservation in lease.reservations.iter().filter(|one| one.status != ReservationStatus::Deleted) {
+            booked(lease, reservation, &mut per_host);
+        }
+    }
+    let now = state.clock().floor_to_second();
+    for (host, bookings) in &per_host {
+        let steps = steps_of(bookings);
+        if !steps.iter().copied().eq(state.calendar().steps(*host)) {
+            violated(violations, "calendar", format!("host {host} differs from its leases"));
+        }
+        let Some(row) = state.host(*host) else {
+            violated(violations, "bindings", format!("host {host} is gone"));
+            continue;
+        };
+        for (place, (at, used)) in steps.iter().enumerate() {
+            let until = steps.get(place + 1).map_or(Seconds::OPEN_END, |next| next.0);
+            if until > now && !row.overcommitted && !used.fits_in(row.room()) {
+                violated(violations, "L1", format!("host {host} at {at:?}: {used:?} of {:?}", row.room()));
+            }
+        }
+    }
+    for host in state.hosts() {
+        if !per_host.contains_key(&host.id) && state.calendar().steps(host.id).next().is_some() {
+            violated(violations, "calendar", format!("host {} is booked by nobody", host.id));
+        }
+    }
+}
+
+/// Written apart from `bookings.rs` on purpose: by amounts at borders instead of merged spans.
+fn booked(lease: &Lease, reservation: &Reservation, per_host: &mut BTreeMap<HostId, Vec<(Interval, Amounts)>>) {
+    let spans = |interval: Interval,
+                 need: Amounts,
+                 staging: Option<Interval>,
+                 bindings: &[Binding]|
+     -> Vec<(HostId, Interval, Amounts)> {
+        bindings
+            .iter()
+            .filter_map(|binding| {
+                let span = if binding.phase == Phase::Main { Some(interval) } else { staging };
+                Some((binding.host, span?, need.checked_mul(binding.slots)?))
+            })
+            .collect()
+    };
+    let end = reservation.booked_end.unwrap_or(lease.end).max(lease.end);
+    let main = Interval { start: lease.start, end };
+    let need = reservation.wish.instance().need();
+    let staging = reservation.staging.map(|staging| staging.booked());
+    let new = spans(main, need, staging, &reservation.bindings);
+    for (host, span, amounts) in spans(main, need, None, &reservation.releasing) {
+        per_host.entry(host).or_default().push((span, amounts));
+    }
+    let Some(previous) = &reservation.previous else {
+        for (host, span, amounts) in new {
+            per_host.entry(host).or_default().push((span, amounts));
+        }
+        return;
+    };
+    let old_staging = previous.staging.map(|staging| staging.booked());
+    let old = spans(previous.interval, previous.wish.instance().need(), old_staging, &previous.bindings);
+    let hosts: BTreeSet<HostId> = old.iter().chain(&new).map(|span| span.0).collect();
+    for host in hosts {
+        let of = |set: &[(HostId, Interval, Amounts)]| -> Vec<(Interval, Amounts)> {
+            set.iter().filter(|span| span.0 == host).map(|span| (span.1, span.2)).collect()
+        };
+        let (old, new) = (of(&old), of(&new));
+        let borders: BTreeSet<Seconds> = old.iter().chain(&new).flat_map(|(span, _)| [span.start, span.end]).collect();
+        let borders: Vec<Seconds> = borders.into_iter().collect();
+        for pair in borders.windows(2) {
+            let larger = amount_at(&old, pair[0]).max(amount_at(&new, pair[0]));
+            if larger != Amounts::default() {
+                per_host.entry(host).or_default().push((Interval { start: pair[0], end: pair[1] }, larger));
+            }
+        }
+    }
+}
+
+fn amount_at(spans: &[(Interval, Amounts)], at: Seconds) -> Amounts {
+    let inside = spans.iter().filter(|(span, _)| span.contains(at));
+    inside.fold(Amounts::default(), |sum, (_, amounts)| sum.checked_add(*amounts).unwrap_or(Amounts::from_array([u32::MAX; 4])))
+}
+
+/// The sum of spans as steps, by a sweep over signed changes.
+fn steps_of(spans: &[(Interval, Amounts)]) -> Vec<(Seconds, Amounts)> {
+    let mut changes: BTreeMap<Seconds, [i64; 4]> = BTreeMap::new();
+    for (span, amounts) in spans {
+        for (class, amount) in amounts.to_array().into_iter().enumerate() {
+            changes.entry(span.start).or_default()[class] += i64::from(amount);
+            changes.entry(span.end).or_default()[class] -= i64::from(amount);
+        }
+    }
+    let mut level = [0i64; 4];
+    let mut steps = Vec::new();
+    for (at, change) in changes.into_iter().filter(|(_, change)| *change != [0; 4]) {
+        for class in 0..4 {
+            level[class] += change[class];
+        }
+        steps.push((at, Amounts::from_array(level.map(|amount| u32::try_from(amount).unwrap_or(u32::MAX)))));
+    }
+    steps
+}
+
+fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
+    let id = lease.id;
+    let event = |kind| lease.event(kind).map(|event| event.status);
+    let (Some(start), Some(end)) = (event(EventKind::StartLease), event(EventKind::EndLease)) else {
+        violated(violations, "events", format!("lease {id} lacks its start or end"));
+        return;
+    };
+    if lease.start >= lease.end {
+        violated(violations, "interval", format!("lease {id} is empty"));
+    }
+    if !legal(lease.status, start, end, lease.reservations.iter().map(|reservation| reservation.status)) {
+        let statuses: Vec<_> = lease.reservations.iter().map(|reservation| reservation.status).collect();
+        violated(violations, "statuses", format!("lease {id}: {:?} {start:?} {end:?} {statuses:?}", lease.status));
+    }
+    if lease.deleted != (lease.status == LeaseStatus::Deleting) {
+        violated(violations, "statuses", format!("lease {id}: deleted and DELETING go together"));
+    }
+    if lease.deleted && state.actuations_of(id).next().is_none() {
+        violated(violations, "deleted", format!("lease {id} stays without work"));
+    }
+    for reservation in &lease.reservations {
+        check_reservation(state, lease, reservation, violations);
+    }
+}
+
+/// Blazar's table of legal combinations (blazar-api §12). An ended lease whose start or end failed stays ERROR, with
+/// reservations that are gone already.
+fn legal(
+    lease: LeaseStatus,
+    start: EventStatus,
+    end: EventStatus,
+    mut reservations: impl Iterator<Item = ReservationStatus>,
+) -> bool {
+    use EventStatus::{Done, Error, InProgress, Undone};
+    use ReservationStatus as R;
+    match lease {
+        LeaseStatus::Creating | LeaseStatus::Pending => {
+            start == Undone && end == Undone && reservations.all(|one| one == R::Pending)
+        }
+        LeaseStatus::Starting => start == InProgress && end == Undone && reservations.all(|one| one != R::Deleted),
+        LeaseStatus::Active => start == Done && end == Undone && reservations.all(|one| one == R::Active),
+        LeaseStatus::Terminating => {
+            matches!(start, Done | Error) && end == InProgress && reservations.all(|one| one != R::Pending)
+        }
+        LeaseStatus::Terminated => start == Done && end == Done && reservations.all(|one| one == R::Deleted),
+        LeaseStatus::Updating => start != InProgress && end != InProgress,
+        LeaseStatus::Deleting => true,
+        LeaseStatus::Error => matches!(start, Done | Error) && end != InProgress,
+    }
+}
+
+fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, violations: &mut Vec<Violation>) {
+    let (id, wish) = (reservation.id, reservation.wish.instance());
+    let key = |binding: &Binding| (binding.phase, binding.host);
+    if !reservation.bindings.is_sorted_by(|a, b| key(a) < key(b)) || reservation.bindings.iter().any(|one| one.slots == 0) {
+        violated(violations, "bindings", format!("reservation {id}: not sorted, or empty"));
+    }
+    let slots = |phase| reservation.bindings.iter().filter(|one| one.phase == phase).map(|one| u64::from(one.slots)).sum::<u64>();
+    let staged = if reservation.staging.is_some() { u64::from(wish.amount) } else { 0 };
+    if slots(Phase::Main) != u64::from(wish.amount) || slots(Phase::Staging) != staged {
+        violated(violations, "bindings", format!("reservation {id}: slots differ from the amount {}", wish.amount));
+    }
+    let one_host = reservation.bindings.iter().filter(|one| one.phase == Phase::Main).count() == 1;
+    let apart = reservation.bindings.iter().all(|one| one.slots == 1);
+    if (wish.affinity == Some(true) && !one_host) || (wish.affinity == Some(false) && !apart) {
+        violated(violations, "affinity", format!("reservation {id}"));
+    }
+    if reservation.staging.is_some_and(|staging| staging.booked().end > lease.start) {
+        violated(violations, "staging", format!("reservation {id}: its window reaches into the lease"));
+    }
+    if reservation.previous.is_some() && lease.status != LeaseStatus::Updating {
+        violated(violations, "previous", format!("reservation {id}: kept while the lease is {:?}", lease.status));
+    }
+    let row = state.open_row(lease.id, id).map(|row| row.step);
+    if reservation.status == ReservationStatus::Active && reservation.stage < Stage::Open {
+        violated(violations, "stage", format!("reservation {id}: active at {:?}", reservation.stage));
+    }
+    let fits = match row {
+        None => reservation.stage != Stage::Parking || reservation.status == ReservationStatus::Error,
+        Some(Step::Hold) => matches!(lease.status, LeaseStatus::Creating | LeaseStatus::Updating),
+        Some(Step::Prepare) => reservation.stage == Stage::Prepared,
+        Some(Step::StagingOpen) => reservation.stage == Stage::Staging,
+        Some(Step::StagingClose) => reservation.stage == Stage::Parking,
+        Some(Step::Start) => reservation.stage == Stage::Open,
+        Some(Step::Adjust) => reservation.stage >= Stage::Staging && reservation.stage < Stage::Ended,
+        Some(Step::BeforeEnd) => false,
+        Some(Step::End) => reservation.stage == Stage::Ended,
+    };
+    if !fits {
+        violated(violations, "stage", format!("reservation {id}: row {row:?} at {:?}", reservation.stage));
+    }
+}
+
+fn check_rows(state: &State, violations: &mut Vec<Violation>) {
+    let mut seen = BTreeSet::new();
+    for row in state.actuations() {
+        let lease = state.lease(row.lease_id);
+        if lease.and_then(|lease| lease.reservation(row.reservation_id)).is_none() {
+            violated(violations, "rows", format!("row {} belongs to no reservation", row.id));
+        }
+        if lease.is_some_and(|lease| lease.revision != row.revision) {
+            violated(violations, "rows", format!("row {} has an old revision", row.id));
+        }
+        if !seen.insert(row.reservation_id) {
+            violated(violations, "rows", format!("reservation {} has two rows", row.reservation_id));
+        }
+        if row.id.0 > state.meta.last_actuation {
+            violated(violations, "rows", format!("row {} was never counted", row.id));
+        }
+    }
+    for ((project, id), row) in state.keys.iter() {
+        if let super::KeyFate::Pending { lease_id, .. } = &row.value.fate {
+            let waits = state.lease(*lease_id).is_some_and(|lease| {
+                let key = if lease.status == LeaseStatus::Creating { &lease.key } else { &lease.update_key };
+                key.as_ref().is_some_and(|key| key.id == *id && key.project_id == *project)
+            });
+            if !waits {
+                violated(violations, "keys", format!("key {id} of {project} waits for nothing"));
+            }
+        }
+    }
+    for ((index, _), row) in state.changes.iter() {
+        if *index > state.ledger_index() || row.value.ledger_index != *index || *index < state.meta.journal_from {
+            violated(violations, "journal", format!("a change of index {index}"));
+        }
+    }
+}
+
+/// Every derived structure equals its recomputation, and the hash is the sum of the rows' hashes.
+fn check_derived(state: &State, violations: &mut Vec<Violation>) {
+    let due: BTreeSet<_> = state.leases().filter_map(|lease| Some((lease_due(lease)?, lease.id))).collect();
+    if due != state.due {
+        violated(violations, "due queue", "differs from the leases".to_owned());
+    }
+    let mut on_host: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
+    let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for lease in state.leases() {
+        by_project.entry(lease.project_id.clone()).or_default().insert(lease.id);
+        for host in bound_hosts(lease) {
+            on_host.entry(host).or_default().insert(lease.id);
+        }
+    }
+    if on_host != state.on_host || by_project != state.by_project {
+        violated(violations, "indexes", "leases by host or project differ".to_owned());
+    }
+    let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
+    if names != state.by_name || names.len() != state.hosts.len() {
+        violated(violations, "indexes", "hosts by name differ".to_owned());
+    }
+    let mut keys_of: BTreeMap<_, usize> = BTreeMap::new();
+    let mut key_expiry = BTreeSet::new();
+    for ((project, id), row) in state.keys.iter() {
+        *keys_of.entry(project.clone()).or_default() += 1;
+        key_expiry.insert((row.value.valid_until, project.clone(), *id));
+    }
+    if keys_of != state.keys_of || key_expiry != state.key_expiry {
+        violated(violations, "indexes", "keys by project or expiry differ".to_owned());
+    }
+    let hashes = [
+        state.meta_hash,
+        state.leases.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        state.hosts.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        state.actuations.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        state.keys.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        state.changes.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+    ];
+    if hashes.into_iter().fold(0, u128::wrapping_add) != state.hash {
+        violated(violations, "hash", "is not the sum of the rows' hashes".to_owned());
+    }
+}
