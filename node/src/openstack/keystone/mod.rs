@@ -6,7 +6,6 @@
 
 mod catalog;
 mod documents;
-mod secret;
 mod token_source;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -18,9 +17,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::{self, CloudSection};
 use crate::seams::HttpError;
 
-pub use secret::Secret;
+pub use crate::config::Secret;
 pub use token_source::{ServiceToken, TokenSource};
 pub use validate::TokenFacts;
 
@@ -39,6 +39,45 @@ pub struct KeystoneOptions {
     pub endpoints: BTreeMap<Service, String>,
     /// For one call.
     pub timeout: Duration,
+}
+
+impl KeystoneOptions {
+    /// From the checked configuration.
+    ///
+    /// # Errors
+    /// When `interface` is no interface, or no complete credentials are given.
+    pub fn from_config(cloud: &CloudSection) -> Result<KeystoneOptions, config::Error> {
+        let wrong = |key, value: &str, problem| config::Error::Value { key, value: value.to_owned(), problem };
+        let given = |name: &Option<String>, default: &str| name.clone().unwrap_or_else(|| default.to_owned());
+        let credentials = match (&cloud.application_credential_id, &cloud.application_credential_secret, &cloud.username, &cloud.password) {
+            (Some(id), Some(secret), _, _) => Credentials::ApplicationCredential { id: id.clone(), secret: secret.clone() },
+            (_, _, Some(username), Some(password)) => Credentials::Password {
+                username: username.clone(),
+                user_domain_name: given(&cloud.user_domain_name, "Default"),
+                password: password.clone(),
+                project_name: given(&cloud.project_name, "service"),
+                project_domain_name: given(&cloud.project_domain_name, "Default"),
+            },
+            _ => return Err(wrong("cloud", "credentials", "are incomplete")),
+        };
+        let interface = match cloud.interface.as_deref() {
+            None => Interface::default(),
+            Some(text) => text.parse().map_err(|()| wrong("cloud.interface", text, "must be public, internal or admin"))?,
+        };
+        let endpoints = [
+            (Service::Nova, &cloud.compute_endpoint),
+            (Service::Placement, &cloud.placement_endpoint),
+            (Service::Glance, &cloud.image_endpoint),
+        ];
+        Ok(KeystoneOptions {
+            auth_url: cloud.auth_url.clone(),
+            credentials,
+            region: cloud.region.clone(),
+            interface,
+            endpoints: endpoints.into_iter().filter_map(|(service, url)| Some((service, url.clone()?))).collect(),
+            timeout: Duration::from_secs(cloud.timeout_s.unwrap_or(30)),
+        })
+    }
 }
 
 /// How the service user proves who it is.
@@ -90,13 +129,13 @@ impl Interface {
 }
 
 impl std::str::FromStr for Interface {
-    type Err = String;
+    type Err = ();
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.trim_end_matches("URL") {
             "public" => Ok(Interface::Public),
             "internal" => Ok(Interface::Internal),
             "admin" => Ok(Interface::Admin),
-            _ => Err(format!("`{text}` is not an interface; use public, internal or admin")),
+            _ => Err(()),
         }
     }
 }

@@ -9,14 +9,14 @@ async fn many_callers_share_one_token_until_it_is_nearly_over() {
     let keystone = FakeKeystone::new(vec![issued("first", 3600), issued("second", 3600)]);
     let (source, clock) = keystone.source();
     let tokens = futures::future::join_all((0..1000).map(|_| source.token())).await;
-    assert!(tokens.iter().all(|token| token.as_ref().unwrap().token.expose() == "first"));
+    assert!(tokens.iter().all(|token| token.as_ref().unwrap().token.reveal() == "first"));
     assert_eq!(keystone.calls(), ["POST http://keystone:5000/v3/auth/tokens"]);
     let token = source.token().await.unwrap();
     assert_eq!((token.user_id.as_str(), token.project_id.as_str()), ("service-user", "service-project"));
     clock.sleep(Duration::from_secs(3600 - 122)).await;
-    assert_eq!(source.token().await.unwrap().token.expose(), "first");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "first");
     clock.sleep(Duration::from_secs(2)).await;
-    assert_eq!(source.token().await.unwrap().token.expose(), "second");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "second");
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,7 +26,7 @@ async fn callers_that_waited_for_a_failed_attempt_share_its_failure_and_the_next
     let tokens = futures::future::join_all((0..100).map(|_| source.token())).await;
     assert!(tokens.iter().all(|token| matches!(token, Err(Error::Status { status: 503, .. }))));
     assert_eq!(keystone.calls().len(), 1);
-    assert_eq!(source.token().await.unwrap().token.expose(), "late");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "late");
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,9 +35,9 @@ async fn a_refused_token_is_replaced_once_and_only_if_it_is_still_the_current_on
     let (source, _) = keystone.source();
     let first = source.token().await.unwrap();
     source.refuse(&first);
-    assert_eq!(source.token().await.unwrap().token.expose(), "second");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "second");
     source.refuse(&first);
-    assert_eq!(source.token().await.unwrap().token.expose(), "second");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "second");
     assert_eq!(keystone.calls().len(), 2);
 }
 

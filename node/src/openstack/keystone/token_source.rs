@@ -175,10 +175,10 @@ fn auth_document(credentials: &Credentials) -> serde_json::Value {
     match credentials {
         Credentials::Password { username, user_domain_name, password, project_name, project_domain_name } => json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
-                "name": username, "domain": {"name": user_domain_name}, "password": password.expose()}}},
+                "name": username, "domain": {"name": user_domain_name}, "password": password.reveal()}}},
             "scope": {"project": {"name": project_name, "domain": {"name": project_domain_name}}}}}),
         Credentials::ApplicationCredential { id, secret } => json!({"auth": {
             "identity": {"methods": ["application_credential"],
-                         "application_credential": {"id": id, "secret": secret.expose()}}}}),
+                         "application_credential": {"id": id, "secret": secret.reveal()}}}}),
     }
 }

@@ -75,7 +75,7 @@ impl TokenSource {
 
 /// Errors: not a header value, so no token either.
 fn header_value(secret: &Secret) -> Result<HeaderValue, ()> {
-    let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| ())?;
+    let mut value = HeaderValue::from_str(secret.reveal()).map_err(|_| ())?;
     value.set_sensitive(true);
     Ok(value)
 }
