@@ -185,7 +185,10 @@ class Replay:
             now = self.must(self.nova(None, "GET", f"/servers/{server}"))["server"]
             rests = (now["OS-EXT-STS:task_state"] is None
                      and now["status"] != "BUILD")
-            return now if rests else None
+            # The host of an offloaded server goes a moment after its task.
+            left = (now["status"] != "SHELVED_OFFLOADED"
+                    or now["OS-EXT-SRV-ATTR:host"] is None)
+            return now if rests and left else None
         return self.until(f"server {server} coming to rest", look)
 
     def gone(self, server):
