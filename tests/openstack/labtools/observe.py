@@ -65,16 +65,28 @@ class Observer:
               lambda: self.server(server_id) is None)
 
     def actions(self, server_id, name):
-        """(start, failed) of each such action, oldest first; whole seconds."""
+        """(start, failed, end) of each such action, oldest first; whole seconds."""
         found = self.t.nova(
             "GET", f"/servers/{server_id}/os-instance-actions").json[
                 "instanceActions"]
-        return sorted((epoch(x["start_time"]), x["message"] is not None)
+        return sorted((epoch(x["start_time"]), x["message"] is not None,
+                       epoch(x["updated_at"]))
                       for x in found if x["action"] == name)
 
     def successes(self, server_id, name):
-        return [start for start, failed in self.actions(server_id, name)
+        return [start for start, failed, _ in self.actions(server_id, name)
                 if not failed]
+
+    def cloud_time(self, server_id, host):
+        """Nova's and Placement's own part of a start, in seconds: how long the
+        reads take that stand before each of its calls. The slowest of three."""
+        def once():
+            begun = time.monotonic()
+            self.children(host)
+            self.server(server_id)
+            self.t.nova("GET", "/flavors")
+            return time.monotonic() - begun
+        return max(once() for _ in range(3))
 
     # --------------------------------------------------------------- placement
 
@@ -151,7 +163,6 @@ class Observer:
 
 
 def epoch(text):
-    """Nova's and Blazar's times, UTC, as seconds."""
-    whole, _, part = text.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + (
-        float("0." + part) if part and int(part) else 0)
+    """A time of Nova's actions, UTC, as seconds; they count whole ones."""
+    whole = text.rstrip("Z").partition(".")[0]
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))

@@ -133,9 +133,9 @@ class Sessions:
         self.v.check("h", "lease list", made["id"] in [x["id"] for x in listed])
         shown = self.openstack("lease", "show", name)
         self.v.check("h", "lease show by name", shown["id"] == made["id"])
-        self.openstack("lease", "update", "--prolong-for", "1h", name, js=False)
+        self.openstack("lease", "set", "--prolong-for", "1h", name, js=False)
         longer = self.openstack("lease", "show", made["id"])
-        self.v.check("h", "lease update --prolong-for 1h", longer[
+        self.v.check("h", "lease set --prolong-for 1h", longer[
             "end_date"].startswith(wire(next_end(shown)).replace(" ", "T")),
             longer["end_date"])
         self.openstack("lease", "delete", name, js=False)
