@@ -11,6 +11,7 @@ pub mod clock;
 pub mod disk;
 pub mod fault;
 pub mod http;
+pub mod process;
 pub mod rng;
 pub mod spawn;
 

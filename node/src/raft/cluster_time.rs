@@ -1,0 +1,311 @@
+//! A time that most nodes agree on (architecture D4). Without agreement nothing that reads the time is stamped: the
+//! ledger's clock cannot go back, so one leader with a wrong clock would end leases for good.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::model::Timestamp;
+use parking_lot::Mutex;
+
+use super::identity::Identity;
+use super::leadership::metrics;
+use super::peer::{Lane, Transport};
+use super::state_machine::Shared;
+use super::types::{Engine, Member};
+use crate::seams::{Clock, Mono, Spawner};
+
+/// A clock that moved further than this from where it should be has jumped, ms.
+const JUMP_MS: u64 = 5_000;
+/// A jump forward that nobody saw happen, because every node was down, is taken on the word of a majority up to this, ms.
+const UNSEEN_JUMP_MS: u64 = 7 * 24 * 3_600 * 1_000;
+/// How often peers are asked, and how often while no majority has answered.
+const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD_UNSURE: Duration = Duration::from_millis(100);
+/// A peer that does not answer within this is asked again in the next round.
+const ANSWER: Duration = Duration::from_millis(500);
+/// What a peer's clock showed is of no use after this.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Why no time is stamped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClockProblem {
+    /// Fewer than a majority of the clocks meet this node's.
+    #[error("this node's clock meets those of {agreeing} of {voters} voters, itself included; a majority is needed")]
+    NoMajority {
+        /// Clocks that meet, this node's included.
+        agreeing: usize,
+        /// Voters.
+        voters: usize,
+    },
+    /// The clock is ahead of the last stamp and the time since by more than 5 s.
+    #[error("the clock jumped ahead by {ahead_ms} ms; if it is right now: leasehold cluster clock accept")]
+    Jumped {
+        /// By how much.
+        ahead_ms: u64,
+    },
+    /// The clock is more than 5 s below the ledger's.
+    #[error("the clock is {behind_ms} ms behind the ledger's; correct it, or wait")]
+    Behind {
+        /// By how much.
+        behind_ms: u64,
+    },
+}
+
+/// A peer's clock less this node's, ms, somewhere in an interval.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    low: i64,
+    high: i64,
+    at: Mono,
+}
+
+#[derive(Default)]
+struct Seen {
+    samples: BTreeMap<u64, Sample>,
+    voters: Vec<u64>,
+    /// The latest time known to be stamped, and when this process, or a peer's, learned of it.
+    stamped: Option<(u64, Mono)>,
+}
+
+/// The time to stamp, or why there is none.
+pub(super) struct ClusterTime {
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    node_id: u64,
+    tolerance: Duration,
+    seen: Mutex<Seen>,
+}
+
+impl ClusterTime {
+    pub(super) fn new(clock: Arc<dyn Clock>, shared: Arc<Shared>, node_id: u64, tolerance: Duration) -> Self {
+        Self { clock, shared, node_id, tolerance, seen: Mutex::default() }
+    }
+
+    /// The ledger's clock as applied here.
+    pub(super) fn stored(&self) -> Timestamp {
+        self.shared.state.read().clock()
+    }
+
+    /// What the clock should show by the last stamp that was seen live, for peers that restart.
+    pub(super) fn expected_ms(&self) -> Option<u64> {
+        let (stamped, at) = self.seen.lock().stamped?;
+        Some(stamped + millis(self.clock.mono().since(at)))
+    }
+
+    /// The time for a command proposed now.
+    pub(super) fn stamp(&self) -> Result<Timestamp, ClockProblem> {
+        let (wall, mono, stored) = (self.clock.wall_ms(), self.clock.mono(), self.stored().0);
+        let mut seen = self.seen.lock();
+        check(&seen, self.node_id, self.tolerance, wall, mono, stored)?;
+        let stamp = wall.max(stored);
+        if seen.stamped.is_none_or(|(stamped, _)| stamp > stamped) {
+            seen.stamped = Some((stamp, mono));
+        }
+        Ok(Timestamp(stamp))
+    }
+
+    /// Why no time would be stamped now, if so.
+    pub(super) fn problem(&self) -> Option<ClockProblem> {
+        let (wall, mono, stored) = (self.clock.wall_ms(), self.clock.mono(), self.stored().0);
+        check(&self.seen.lock(), self.node_id, self.tolerance, wall, mono, stored).err()
+    }
+
+    /// An operator says that this node's clock is right: a jump it made is one no more.
+    pub(super) fn accept_jump(&self) {
+        let (wall, mono) = (self.clock.wall_ms(), self.clock.mono());
+        self.seen.lock().stamped = Some((wall, mono));
+    }
+
+    /// The voters whose clocks meet each other but not this node's, if they are a majority: one of them should lead.
+    pub(super) fn odd_one_out(&self) -> bool {
+        let seen = self.seen.lock();
+        let mono = self.clock.mono();
+        let slack = 2 * signed(self.tolerance);
+        let others: Vec<(i64, i64)> = fresh(&seen, self.node_id, mono);
+        let together = others.iter().map(|(low, _)| {
+            others.iter().filter(|(other_low, other_high)| *other_low <= low + slack && *other_high >= *low).count()
+        });
+        let agreeing = agreeing(&seen, self.node_id, self.tolerance, mono);
+        !is_majority(agreeing, seen.voters.len()) && is_majority(together.max().unwrap_or(0), seen.voters.len())
+    }
+
+    /// Asks the peers for their clocks until the group stops.
+    pub(super) async fn run(self: Arc<Self>, engine: Engine, transport: Arc<dyn Transport>, identity: Arc<Identity>) {
+        loop {
+            let members: Vec<(u64, Member)> = {
+                let membership = metrics(&engine).membership_config;
+                self.seen.lock().voters = membership.voter_ids().collect();
+                membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
+            };
+            let others = members.into_iter().filter(|(id, _)| *id != self.node_id);
+            let asked = others.map(|(id, member)| self.ask(id, member, &*transport, &identity));
+            futures::future::join_all(asked).await;
+            self.learn(self.stored().0);
+            let sure = !matches!(self.problem(), Some(ClockProblem::NoMajority { .. }));
+            self.clock.sleep(if sure { PERIOD } else { PERIOD_UNSURE }).await;
+        }
+    }
+
+    async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) {
+        let peer = transport.peer(&member.peer_address, Lane::Operations);
+        let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
+        let answer = self.clock.timeout(ANSWER, peer.clock(identity.route(id))).await;
+        let now = self.clock.mono();
+        // A peer that cannot be asked has no clock that meets ours.
+        let Ok(Ok(answer)) = answer else { return };
+        let (theirs, ours) = (to_signed(answer.wall_ms), to_signed(wall));
+        let round_trip = signed(now.since(sent)) + 1;
+        // It looked at its clock between our sending and our receiving.
+        let sample = Sample { low: theirs - ours - round_trip, high: theirs - ours + 1, at: now };
+        let mut seen = self.seen.lock();
+        seen.samples.insert(id, sample);
+        if seen.stamped.is_none() && answer.expected_ms > 0 {
+            seen.stamped = Some((answer.expected_ms, now));
+        }
+    }
+
+    /// A stamp applied here was seen live.
+    fn learn(&self, stored: u64) {
+        let mono = self.clock.mono();
+        let mut seen = self.seen.lock();
+        if let Some((stamped, _)) = seen.stamped
+            && stored > stamped
+        {
+            seen.stamped = Some((stored, mono));
+        }
+    }
+
+    /// Starts asking.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        engine: Engine,
+        transport: Arc<dyn Transport>,
+        identity: Arc<Identity>,
+        spawner: &Spawner,
+    ) {
+        drop(spawner.spawn("cluster time", self.clone().run(engine, transport, identity)));
+    }
+}
+
+fn check(
+    seen: &Seen,
+    node_id: u64,
+    tolerance: Duration,
+    wall: u64,
+    mono: Mono,
+    stored: u64,
+) -> Result<(), ClockProblem> {
+    let agreeing = agreeing(seen, node_id, tolerance, mono);
+    if !is_majority(agreeing, seen.voters.len()) {
+        return Err(ClockProblem::NoMajority { agreeing, voters: seen.voters.len() });
+    }
+    if wall + JUMP_MS < stored {
+        return Err(ClockProblem::Behind { behind_ms: stored - wall });
+    }
+    let limit = match seen.stamped {
+        Some((stamped, at)) => stamped + millis(mono.since(at)) + JUMP_MS,
+        // Nobody saw the last stamp live. A ledger without any time has nothing to lose.
+        None if stored == 0 => u64::MAX,
+        None => stored + UNSEEN_JUMP_MS,
+    };
+    if wall > limit { Err(ClockProblem::Jumped { ahead_ms: wall - (limit - JUMP_MS) }) } else { Ok(()) }
+}
+
+/// Voters whose clocks meet this node's, itself included.
+fn agreeing(seen: &Seen, node_id: u64, tolerance: Duration, mono: Mono) -> usize {
+    let tolerance = signed(tolerance);
+    let meets = |&(low, high): &(i64, i64)| low <= tolerance && high >= -tolerance;
+    let itself = usize::from(seen.voters.contains(&node_id));
+    itself + fresh(seen, node_id, mono).iter().filter(|sample| meets(sample)).count()
+}
+
+/// Intervals of the other voters that are new enough, widened for their age by clocks that drift one in a thousand.
+fn fresh(seen: &Seen, node_id: u64, mono: Mono) -> Vec<(i64, i64)> {
+    let others = seen.voters.iter().filter(|id| **id != node_id);
+    let samples = others.filter_map(|id| seen.samples.get(id));
+    let fresh = samples.filter(|sample| mono.since(sample.at) <= SAMPLE_AGE_MAX);
+    fresh
+        .map(|sample| {
+            let widened = signed(mono.since(sample.at)) / 1000 + 1;
+            (sample.low - widened, sample.high + widened)
+        })
+        .collect()
+}
+
+fn is_majority(count: usize, voters: usize) -> bool {
+    2 * count > voters
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX / 4)
+}
+
+fn signed(d: Duration) -> i64 {
+    to_signed(millis(d))
+}
+
+fn to_signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_millis(250);
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn at(ms: u64) -> Mono {
+        Mono(Duration::from_millis(ms))
+    }
+
+    fn seen(voters: &[u64], offsets: &[(u64, i64)]) -> Seen {
+        let sample = |offset| Sample { low: offset - 2, high: offset + 2, at: at(0) };
+        Seen {
+            samples: offsets.iter().map(|(id, offset)| (*id, sample(*offset))).collect(),
+            voters: voters.to_vec(),
+            stamped: Some((NOW, at(0))),
+        }
+    }
+
+    fn checked(seen: &Seen, wall: u64, mono: u64, stored: u64) -> Result<(), ClockProblem> {
+        check(seen, 1, TOLERANCE, wall, at(mono), stored)
+    }
+
+    #[test]
+    fn a_majority_of_clocks_that_meet_is_needed_and_old_samples_do_not_count() {
+        let three = [1, 2, 3];
+        assert_eq!(checked(&seen(&[1], &[]), NOW, 0, NOW), Ok(()));
+        assert_eq!(checked(&seen(&three, &[(2, 100), (3, 60_000)]), NOW, 0, NOW), Ok(()));
+        let nobody = Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 });
+        assert_eq!(checked(&seen(&three, &[(2, 900), (3, -900)]), NOW, 0, NOW), nobody);
+        assert_eq!(checked(&seen(&three, &[]), NOW, 0, NOW), nobody);
+        let late = millis(SAMPLE_AGE_MAX) + 1;
+        assert_eq!(checked(&seen(&three, &[(2, 0), (3, 0)]), NOW + late, late, NOW), nobody);
+        assert_eq!(checked(&seen(&[2, 3], &[(2, 900), (3, 900)]), NOW, 0, NOW), Err(ClockProblem::NoMajority {
+            agreeing: 0,
+            voters: 2
+        }));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_more_than_five_seconds_waits_and_one_that_runs_does_not() {
+        let one = seen(&[1], &[]);
+        assert_eq!(checked(&one, NOW + 3_600_000, 3_600_000, NOW), Ok(()));
+        assert_eq!(checked(&one, NOW + 1_000 + JUMP_MS, 1_000, NOW), Ok(()));
+        let jumped = checked(&one, NOW + 1_001 + JUMP_MS, 1_000, NOW);
+        assert_eq!(jumped, Err(ClockProblem::Jumped { ahead_ms: JUMP_MS + 1 }));
+        assert_eq!(checked(&one, NOW - JUMP_MS, 0, NOW), Ok(()));
+        let behind = checked(&one, NOW - JUMP_MS - 1, 0, NOW);
+        assert_eq!(behind, Err(ClockProblem::Behind { behind_ms: JUMP_MS + 1 }));
+    }
+
+    #[test]
+    fn a_jump_nobody_saw_is_taken_up_to_seven_days() {
+        let restarted = Seen { stamped: None, ..seen(&[1], &[]) };
+        assert_eq!(checked(&restarted, NOW + UNSEEN_JUMP_MS, 0, NOW), Ok(()));
+        assert!(checked(&restarted, NOW + UNSEEN_JUMP_MS + 1, 0, NOW).is_err());
+        assert_eq!(checked(&restarted, NOW, 0, 0), Ok(()));
+    }
+}

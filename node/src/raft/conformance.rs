@@ -1,0 +1,56 @@
+//! openraft's own suite against our log and state machine, on real RocksDB.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::fatal::Fatal;
+use super::log_store::{LogStore, OpenError};
+use super::snapshot::Generations;
+use super::state_machine::StateMachine;
+use super::types::{Runtime, TypeConfig};
+use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
+
+struct Fresh;
+
+async fn open(folder: &std::path::Path, node_id: u64, may_be_new: bool) -> Result<LogStore, OpenError> {
+    let disk = RocksDisks::new(folder).unwrap().open("log", DiskUse::Log).unwrap();
+    LogStore::open(disk, &Spawner::new(), Fatal::default(), node_id, may_be_new).await
+}
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(folder.path(), 1, true).await.unwrap();
+        let generations = Generations::new(Arc::new(RocksDisks::new(folder.path()).unwrap())).unwrap();
+        let machine = StateMachine::open(log.clone(), generations).await.unwrap();
+        Ok((folder, log, machine))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_and_state_machine_pass_the_engine_s_suite() {
+    Runtime::scope(1, Suite::test_all(Fresh)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_another_node_or_without_its_beginning_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path(), 7, true).await.unwrap());
+    let disk = loop {
+        // The writer task of the first log lets go of the disk when the runtime next runs it.
+        match RocksDisks::new(folder.path()).unwrap().open("log", DiskUse::Log) {
+            Ok(disk) => break disk,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let spawner = Spawner::new();
+    let other = LogStore::open(disk, &spawner, Fatal::default(), 8, true).await.unwrap_err();
+    assert!(matches!(other, OpenError::NodeId { found: 7, configured: 8 }), "{other}");
+    let empty = tempfile::tempdir().unwrap();
+    let missing = open(empty.path(), 7, false).await.unwrap_err();
+    assert!(missing.to_string().contains("under a new node id"), "{missing}");
+}

@@ -1,0 +1,163 @@
+//! Who leads, and for how long that is certain.
+//!
+//! A node leads, for the rest of the node, from when it has applied an entry of its own term: only then its rows are
+//! those of its predecessors. [`Fence`] is what a call on the cloud is checked against (architecture D6).
+
+use std::time::Duration;
+
+use leasehold_ledger::model::NodeId;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftMetrics;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use super::types::{Engine, TypeConfig};
+use crate::seams::{Clock, Mono, Spawner};
+
+/// Whether this node leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// It does, and its rows are complete.
+    Leading {
+        /// In this term.
+        term: u64,
+        /// From this point on this node's clock.
+        since: Mono,
+    },
+    /// It does not, not yet, or it is handing over.
+    Following {
+        /// Who leads, if known and somebody else.
+        leader: Option<NodeId>,
+    },
+}
+
+impl Leadership {
+    /// The term this node leads in, if it does.
+    #[must_use]
+    pub fn term(self) -> Option<u64> {
+        match self {
+            Self::Leading { term, .. } => Some(term),
+            Self::Following { .. } => None,
+        }
+    }
+}
+
+/// The engine's metrics as they are now. The borrowed form must not live across an await (raft-notes §5.12).
+pub(super) fn metrics(engine: &Engine) -> RaftMetrics<TypeConfig> {
+    engine.metrics().borrow_watched().clone()
+}
+
+/// Follows the engine and tells the rest of the node.
+pub(super) struct Watched {
+    pub(super) leadership: Arc<watch::Sender<Leadership>>,
+    handing_over: Arc<Mutex<Option<u64>>>,
+}
+
+impl Watched {
+    pub(super) fn start(engine: &Engine, clock: Arc<dyn Clock>, spawner: &Spawner) -> Self {
+        let leadership = Arc::new(watch::Sender::new(Leadership::Following { leader: None }));
+        let handing_over = Arc::new(Mutex::new(None));
+        let (told, handing) = (leadership.clone(), handing_over.clone());
+        let mut changes = engine.metrics();
+        drop(spawner.spawn("leadership", async move {
+            loop {
+                let seen = changes.borrow_watched().clone();
+                tell(&told, &seen, *handing.lock(), &*clock);
+                if changes.changed().await.is_err() {
+                    told.send_replace(Leadership::Following { leader: None });
+                    return;
+                }
+            }
+        }));
+        Self { leadership, handing_over }
+    }
+
+    /// From now on this node does not lead for the rest of the node, whatever the engine says of this term.
+    pub(super) fn begin_hand_over(&self, term: u64) {
+        *self.handing_over.lock() = Some(term);
+        self.leadership.send_replace(Leadership::Following { leader: None });
+    }
+
+    /// The hand-over failed: whatever the engine says counts again.
+    pub(super) fn end_hand_over(&self, engine: &Engine, clock: &dyn Clock) {
+        *self.handing_over.lock() = None;
+        tell(&self.leadership, &metrics(engine), None, clock);
+    }
+}
+
+fn tell(
+    leadership: &watch::Sender<Leadership>,
+    seen: &RaftMetrics<TypeConfig>,
+    handing_over: Option<u64>,
+    clock: &dyn Clock,
+) {
+    let term = seen.current_term;
+    let complete = seen.last_applied.is_some_and(|last| last.leader_id.term == term);
+    let leads = seen.state == ServerState::Leader && complete && handing_over != Some(term);
+    let leader = seen.current_leader.filter(|leader| *leader != seen.id).map(NodeId);
+    leadership.send_if_modified(|told| {
+        let same = match *told {
+            Leadership::Leading { term: told, .. } => leads && told == term,
+            Leadership::Following { leader: told } => !leads && told == leader,
+        };
+        if same {
+            return false;
+        }
+        if leads {
+            crate::fault_point!("raft.leadership.gained");
+            tracing::info!(term, "this node leads");
+            *told = Leadership::Leading { term, since: clock.mono() };
+        } else {
+            crate::fault_point!("raft.leadership.lost");
+            tracing::info!(term, ?leader, "this node follows");
+            *told = Leadership::Following { leader };
+        }
+        true
+    });
+}
+
+/// Certainty of leading in one term: until it ends no follower votes for another.
+///
+/// Counted from the *sending* of the last heartbeat that a quorum acknowledged, on the monotonic clock, less a margin
+/// for clocks of different rate. Check [`valid_now`](Self::valid_now) in the same poll that sends.
+#[derive(Clone)]
+pub struct Fence {
+    engine: Engine,
+    term: u64,
+    lease: Duration,
+}
+
+impl Fence {
+    pub(super) fn new(engine: Engine, term: u64, refuse_votes: Duration, margin: Duration) -> Self {
+        Self { engine, term, lease: refuse_votes.saturating_sub(margin) }
+    }
+
+    /// The term it is of.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Whether nobody else can lead at this moment.
+    #[must_use]
+    pub fn valid_now(&self) -> bool {
+        let seen = metrics(&self.engine);
+        if seen.state != ServerState::Leader || seen.current_term != self.term {
+            return false;
+        }
+        let voters = seen.membership_config.membership().voter_ids();
+        if voters.eq([seen.id]) {
+            return true;
+        }
+        // The time of the acknowledgement is read before now: a pause in between makes it older, never younger.
+        seen.last_quorum_acked.is_some_and(|acked| openraft::Instant::elapsed(&*acked) < self.lease)
+    }
+}
+
+impl std::fmt::Debug for Fence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fence").field("term", &self.term).field("lease", &self.lease).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! Making a cluster, and changing who is in it: one change at a time, learner first (raft-notes §5.11).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::NodeId;
+use leasehold_ledger::reply::Rejection;
+use openraft::ChangeMembers;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::raft::Precondition;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::identity::Identity;
+use super::leadership::{Leadership, Watched, metrics};
+use super::propose::{ProposeError, Proposer, forwarded};
+use super::state_machine::Shared;
+use super::types::{Engine, Member, TypeConfig};
+use crate::seams::{Clock, Rng};
+
+/// Longest wait for a new node to catch up.
+const CATCH_UP: Duration = Duration::from_secs(300);
+/// Longest wait for a leader after a cluster was made, and for another one after leadership was handed over.
+const ELECTION: Duration = Duration::from_secs(10);
+/// Longest wait for the leader's work to stop before leadership is handed over.
+const STOP_WORK: Duration = Duration::from_secs(5);
+
+/// The cluster was not changed, but for [`Unknown`](Self::Unknown).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// The change does not fit the cluster as it is.
+    #[error("{0}")]
+    Conflict(String),
+    /// Try again, perhaps elsewhere.
+    #[error(transparent)]
+    Unavailable(ProposeError),
+    /// It may have been carried out, now or later: look at the cluster's status.
+    #[error("the change was begun, but its end was not seen; look at the cluster's status")]
+    Unknown,
+}
+
+/// Stops and awaits the leader's work on the cloud (architecture D6).
+pub type StopWork = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Changes the cluster.
+pub(super) struct Changer {
+    pub(super) engine: Engine,
+    pub(super) identity: Arc<Identity>,
+    pub(super) proposer: Proposer,
+    pub(super) watched: Arc<Watched>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) itself: Member,
+    pub(super) stop_work: Mutex<Option<StopWork>>,
+}
+
+impl Changer {
+    /// Makes a cluster of these voters, this node among them, and names it in the ledger. May be repeated after it was
+    /// interrupted.
+    pub(super) async fn initialise(&self, mut voters: BTreeMap<u64, Member>) -> Result<Uuid, ChangeError> {
+        if let Some(cluster_id) = self.shared.state.read().cluster_id() {
+            return Err(ChangeError::Conflict(format!("this node belongs to cluster {cluster_id} already")));
+        }
+        voters.insert(self.identity.node_id(), self.itself.clone());
+        // 1. The name is kept here first: peers learn it from the first call. 2. Then the members. 3. Then the name in
+        // the ledger. Each step may be found done by a repetition.
+        let fresh = self.rng.uuid_v4();
+        self.identity.adopt(fresh).await.map_err(|error| ChangeError::Conflict(error.to_string()))?;
+        let cluster_id = self.identity.cluster_id().unwrap_or(fresh);
+        match self.engine.initialize(voters).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(error) => return Err(ChangeError::Conflict(error.to_string())),
+        }
+        let named = async {
+            loop {
+                match self.proposer.propose(None, Command::InitCluster { cluster_id }).await {
+                    Ok(committed) => return committed.outcome,
+                    // No leader yet, or another voter was elected first: then whoever makes the cluster repeats there.
+                    Err(_) => self.clock.sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        match self.clock.timeout(ELECTION, named).await {
+            // Refused: an earlier attempt, counted as failed, was committed after all.
+            Ok(Ok(_) | Err(Rejection::ClusterInitialised)) => Ok(cluster_id),
+            Ok(Err(rejection)) => Err(ChangeError::Conflict(rejection.to_string())),
+            Err(_) => Err(ChangeError::Unknown),
+        }
+    }
+
+    /// Adds a node: as learner, and as voter once it has caught up.
+    pub(super) async fn add(&self, node_id: u64, member: Member) -> Result<(), ChangeError> {
+        let seen = metrics(&self.engine);
+        let members = seen.membership_config.membership();
+        if members.voter_ids().any(|id| id == node_id) {
+            return Err(ChangeError::Conflict(format!("node {node_id} is a voter already")));
+        }
+        let mut nodes = members.nodes();
+        if let Some((id, _)) = nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
+            return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));
+        }
+        let catching_up = self.engine.add_learner(node_id, member, true);
+        self.clock.timeout(CATCH_UP, catching_up).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
+    }
+
+    /// Removes a node. Its id must never be used again.
+    pub(super) async fn remove(&self, node_id: u64) -> Result<(), ChangeError> {
+        let members = metrics(&self.engine).membership_config;
+        if members.get_node(&node_id).is_none() {
+            return Err(ChangeError::Conflict(format!("node {node_id} is no member")));
+        }
+        let which = BTreeSet::from([node_id]);
+        if members.voter_ids().any(|id| id == node_id) {
+            self.change(ChangeMembers::RemoveVoters(which)).await
+        } else {
+            self.change(ChangeMembers::RemoveNodes(which)).await
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, Member>) -> Result<(), ChangeError> {
+        let based_on = *metrics(&self.engine).membership_config.log_id();
+        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: based_on };
+        let changing = self.engine.change_membership_if(change, false, [unchanged]);
+        self.clock.timeout(ELECTION, changing).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
+        Ok(())
+    }
+
+    /// Stops the leader's work, then hands leadership over; to the voter that has most of the log, if not said to whom.
+    pub(super) async fn transfer(&self, to: Option<u64>) -> Result<(), ChangeError> {
+        let seen = metrics(&self.engine);
+        let not_leading = ProposeError::NotLeader { leader: None };
+        let Some(term) = self.watched.leadership.borrow().term() else {
+            return Err(ChangeError::Unavailable(not_leading));
+        };
+        let matched = seen.replication.unwrap_or_default();
+        let others = seen.membership_config.voter_ids().filter(|id| *id != seen.id);
+        let best = others.max_by_key(|id| matched.get(id).copied().flatten().map(|log_id| log_id.index));
+        let to = match (to, best) {
+            (Some(to), _) if to == seen.id => return Err(ChangeError::Conflict("this node leads already".into())),
+            (Some(to), _) if !seen.membership_config.voter_ids().any(|id| id == to) => {
+                return Err(ChangeError::Conflict(format!("node {to} is no voter")));
+            }
+            (Some(to), _) | (None, Some(to)) => to,
+            (None, None) => return Err(ChangeError::Conflict("there is no other voter".into())),
+        };
+        self.watched.begin_hand_over(term);
+        let stop_work = self.stop_work.lock().clone();
+        if let Some(stop_work) = stop_work
+            && self.clock.timeout(STOP_WORK, stop_work()).await.is_err()
+        {
+            self.watched.end_hand_over(&self.engine, &*self.clock);
+            return Err(ChangeError::Conflict("the leader's work did not stop in time; leadership stays".into()));
+        }
+        let handed = async {
+            if self.engine.trigger().transfer_leader(to).await.is_err() {
+                return Err(ChangeError::Unavailable(ProposeError::Stopping));
+            }
+            loop {
+                let now = metrics(&self.engine);
+                if now.current_term > term && now.current_leader.is_some() {
+                    return Ok(());
+                }
+                self.clock.sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let handed = self.clock.timeout(ELECTION, handed).await;
+        self.watched.end_hand_over(&self.engine, &*self.clock);
+        handed.unwrap_or(Err(ChangeError::Unknown))
+    }
+
+    pub(super) fn itself(&self) -> &Member {
+        &self.itself
+    }
+
+    /// Leads here or not, for the caller that stops.
+    pub(super) fn leads_others(&self) -> bool {
+        let leads = matches!(*self.watched.leadership.borrow(), Leadership::Leading { .. });
+        leads && metrics(&self.engine).membership_config.voter_ids().count() > 1
+    }
+
+    /// The node that leads, as far as known.
+    pub(super) fn leader(&self) -> Option<(NodeId, String)> {
+        let seen = metrics(&self.engine);
+        let leader = seen.current_leader?;
+        let member = seen.membership_config.get_node(&leader)?;
+        Some((NodeId(leader), member.peer_address.clone()))
+    }
+}
+
+fn told(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::Unavailable(forwarded(forward)),
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ChangeError::Unknown,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
+            ChangeError::Conflict("another change of the members is under way".into())
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ChangeError::Conflict(error.to_string()),
+        RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => {
+            ChangeError::Conflict("the members changed meanwhile; look at the cluster's status".into())
+        }
+        RaftError::Fatal(_) => ChangeError::Unavailable(ProposeError::Stopping),
+    }
+}

@@ -1,0 +1,304 @@
+//! The ledger's state under the log: apply each entry, commit the batch, send the replies, then release the effects.
+//!
+//! The rules are the ledger's; here is only the order of things. Rows are written unsynced, because the log makes them
+//! again: a snapshot begins by syncing them, and the log is purged only below a snapshot. After a restart the engine
+//! applies again from the position that the rows carry.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Weak};
+
+use futures::{Stream, StreamExt};
+use leasehold_ledger::apply::apply;
+use leasehold_ledger::command::Command;
+use leasehold_ledger::effect::Effect;
+use leasehold_ledger::model::{LeaseId, Reason};
+use leasehold_ledger::state::{Delta, State};
+use leasehold_ledger::storage::disk::FrozenView;
+use leasehold_ledger::storage::{self, Store, codec as rows};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{broadcast, watch};
+
+use super::codec;
+use super::log_store::LogStore;
+use super::snapshot::{Generations, Received, SnapshotData};
+use super::types::{
+    Answer, Answers, Batch, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
+
+/// The log's value that names the disk in use.
+const GENERATION: &str = "state_generation";
+/// The log's copy of the last membership applied.
+const MEMBERS: &str = "members";
+/// Entries that share one batch on the disk at most.
+const ENTRIES_MAX: usize = 128;
+/// Effects kept for a listener that is slow; beyond that it is told that it missed some.
+const EFFECTS_KEPT: usize = 1024;
+/// Reasons of withdrawn leases kept in memory.
+const WITHDRAWN_KEPT: usize = 4096;
+
+/// How far the state has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Raft index of the last applied entry plus one; zero before the first.
+    pub next_log_index: u64,
+    /// Commands applied (architecture D17).
+    pub ledger_index: u64,
+}
+
+/// What the rest of the node sees of the state machine.
+pub(super) struct Shared {
+    pub(super) state: RwLock<State>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) ledger_index: watch::Sender<u64>,
+    pub(super) effects: broadcast::Sender<Arc<[Effect]>>,
+    /// Why leases were withdrawn lately, for those who wait for them here; oldest first.
+    pub(super) withdrawn: Mutex<VecDeque<(LeaseId, Reason)>>,
+}
+
+/// The state does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system refuses.
+    #[error("the state's disk does not open")]
+    Disk(#[from] leasehold_ledger::storage::disk::DiskError),
+    /// The log, which names the disk in use, fails.
+    #[error("the log does not tell which state is in use")]
+    Log(#[from] io::Error),
+}
+
+/// The engine's state machine.
+pub struct StateMachine {
+    shared: Arc<Shared>,
+    log: LogStore,
+    generations: Generations,
+    generation: u64,
+    store: Store,
+    applied: SnapshotMeta,
+    /// The view last built, as long as somebody sends it.
+    built: Option<(SnapshotMeta, Weak<dyn FrozenView>)>,
+}
+
+impl StateMachine {
+    /// Opens the state in use. A damaged one is thrown away and begins empty: the log or a peer makes it again.
+    pub(super) async fn open(log: LogStore, generations: Generations) -> Result<Self, OpenError> {
+        let named = log.value(GENERATION)?.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+        generations.remove_others(named)?;
+        let shared = Arc::new(Shared {
+            state: RwLock::new(State::default()),
+            progress: watch::Sender::new(Progress::default()),
+            ledger_index: watch::Sender::new(0),
+            effects: broadcast::Sender::new(EFFECTS_KEPT),
+            withdrawn: Mutex::default(),
+        });
+        if let Some(generation) = named {
+            match open_generation(&generations, generation) {
+                Ok((store, state, applied)) => {
+                    *shared.state.write() = state;
+                    let machine = Self { shared, log, generations, generation, store, applied, built: None };
+                    machine.tell_progress();
+                    return Ok(machine);
+                }
+                Err(problem) => {
+                    tracing::error!(%problem, "the state is damaged; it is made again from the log or a peer");
+                }
+            }
+        }
+        let empty = generations.begin()?.finish_empty().await?;
+        log.set_value(GENERATION, empty.generation().to_be_bytes().to_vec()).await?;
+        let (generation, store) = (empty.generation(), Store::new(empty.disk()));
+        empty.keep();
+        generations.remove_others(Some(generation))?;
+        let applied = SnapshotMeta::default();
+        Ok(Self { shared, log, generations, generation, store, applied, built: None })
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Whether nothing was applied yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.applied.last_log_id.is_none()
+    }
+
+    /// The members as last applied, from the log's copy.
+    pub(super) fn known_members(&self) -> io::Result<Membership> {
+        let copy = self.log.value(MEMBERS).map_err(io::Error::other)?;
+        let decode = |bytes: Vec<u8>| codec::membership(codec::read_stored(&bytes)?);
+        Ok(copy.map(decode).transpose().map_err(io::Error::other)?.unwrap_or_default())
+    }
+
+    fn tell_progress(&self) {
+        let next_log_index = self.applied.last_log_id.map_or(0, |last| last.index + 1);
+        let ledger_index = self.shared.state.read().ledger_index();
+        self.shared.progress.send_replace(Progress { next_log_index, ledger_index });
+        self.shared.ledger_index.send_replace(ledger_index);
+    }
+
+    fn position(&self) -> Vec<u8> {
+        codec::stored(&codec::position_to_wire(&self.applied))
+    }
+
+    /// Applies the commands of one entry in memory.
+    fn apply_batch(&self, batch: &Batch, deltas: &mut Vec<Delta>, effects: &mut Vec<Effect>) -> io::Result<Answers> {
+        let mut answers = Vec::with_capacity(batch.commands.len());
+        let mut state = self.shared.state.write();
+        for command in &batch.commands {
+            // A committed command that this release cannot read: going on without it would make this replica differ.
+            let entry = rows::decode_entry(command).map_err(io::Error::other)?;
+            let applied = apply(&mut state, &entry);
+            if let (Command::WithdrawLease { lease_id, reason }, Ok(_)) = (&entry.command, &applied.outcome) {
+                let mut withdrawn = self.shared.withdrawn.lock();
+                withdrawn.push_back((*lease_id, reason.clone()));
+                if withdrawn.len() > WITHDRAWN_KEPT {
+                    withdrawn.pop_front();
+                }
+            }
+            deltas.push(applied.delta);
+            effects.extend(applied.effects);
+            answers.push(Answer { outcome: applied.outcome, ledger_index: applied.ledger_index });
+        }
+        Ok(Answers(answers))
+    }
+
+    /// Makes the rows durable and freezes them. Nothing is applied meanwhile, so view and position agree.
+    async fn freeze(&mut self) -> io::Result<(SnapshotMeta, Arc<dyn FrozenView>)> {
+        self.store.commit(Vec::new(), &self.position(), true).await.map_err(io::Error::other)?;
+        let view = self.store.freeze();
+        self.built = Some((self.applied.clone(), Arc::downgrade(&view)));
+        Ok((self.applied.clone(), view))
+    }
+
+    /// Takes a received state into use: one synced write of its number is the instant of the change.
+    pub(super) async fn install(&mut self, meta: &SnapshotMeta, received: Received) -> io::Result<()> {
+        let opened = Store::new(received.disk()).open().map_err(io::Error::other)?;
+        let applied = decode_position(opened.position.as_deref()).map_err(io::Error::other)?;
+        if applied != *meta {
+            return Err(io::Error::other(format!("a snapshot said to be {meta} is {applied}")));
+        }
+        crate::fault_point!("raft.snapshot.before_install");
+        self.log.set_value(GENERATION, received.generation().to_be_bytes().to_vec()).await?;
+        crate::fault_point!("raft.snapshot.after_install");
+        self.generation = received.generation();
+        self.store = Store::new(received.disk());
+        self.built = None;
+        self.applied = applied;
+        received.keep();
+        *self.shared.state.write() = opened.state;
+        self.tell_progress();
+        // Nobody listening is no fault; a listener that was there looks at everything after a gap.
+        drop(self.shared.effects.send(Arc::new([])));
+        if let Err(error) = self.generations.remove_others(Some(self.generation)) {
+            tracing::warn!(%error, "the state before the snapshot stays until the next start");
+        }
+        Ok(())
+    }
+}
+
+type OpenGeneration = (Store, State, SnapshotMeta);
+
+fn open_generation(generations: &Generations, generation: u64) -> Result<OpenGeneration, storage::Error> {
+    let store = Store::new(generations.open(generation)?);
+    let opened = store.open()?;
+    let damaged = |error: codec::Error| storage::Error::Damaged(error.to_string());
+    let applied = decode_position(opened.position.as_deref()).map_err(damaged)?;
+    Ok((store, opened.state, applied))
+}
+
+fn decode_position(bytes: Option<&[u8]>) -> Result<SnapshotMeta, codec::Error> {
+    match bytes {
+        None => Ok(SnapshotMeta::default()),
+        Some(bytes) => codec::position(codec::read_stored(bytes)?),
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Frozen;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied.last_log_id, self.applied.last_membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(ENTRIES_MAX);
+        while let Some(chunk) = chunks.next().await {
+            crate::fault_point!("raft.apply.before");
+            let (mut deltas, mut effects, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+            for item in chunk {
+                let (entry, responder) = item?;
+                let answers = match entry.payload {
+                    EntryPayload::Blank => Answers::default(),
+                    EntryPayload::Normal(batch) => self.apply_batch(&batch, &mut deltas, &mut effects)?,
+                    EntryPayload::Membership(membership) => {
+                        // A copy beside the log: with the state damaged it tells whom to ask for another.
+                        let copy = codec::stored(&codec::membership_to_wire(&membership));
+                        self.log.set_value(MEMBERS, copy).await?;
+                        self.applied.last_membership = StoredMembership::new(Some(entry.log_id), membership);
+                        Answers::default()
+                    }
+                };
+                self.applied.last_log_id = Some(entry.log_id);
+                replies.extend(responder.map(|responder| (responder, answers)));
+            }
+            self.store.commit(deltas, &self.position(), false).await.map_err(io::Error::other)?;
+            crate::fault_point!("raft.apply.after");
+            self.tell_progress();
+            for (responder, answers) in replies {
+                responder.send(answers);
+            }
+            if !effects.is_empty() {
+                // Effects are hints; a node with nobody listening does not lead.
+                drop(self.shared.effects.send(effects.into()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Frozen> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Frozen {
+        crate::fault_point!("raft.snapshot.before_build");
+        Frozen(Some(self.freeze().await))
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
+        let received = match data {
+            SnapshotData::Received(received) => received,
+            SnapshotData::View(view) => self.generations.copy(view).await.map_err(io::Error::other)?,
+        };
+        self.install(meta, received).await
+    }
+
+    /// The view that is being sent already, or a new one of the state as it is, if a snapshot was ever built.
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let Some((meta, view)) = &self.built else { return Ok(None) };
+        let (meta, view) = match view.upgrade() {
+            Some(view) => (meta.clone(), view),
+            None => self.freeze().await?,
+        };
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(view) }))
+    }
+}
+
+/// A frozen state on its way to being a snapshot.
+pub struct Frozen(Option<io::Result<(SnapshotMeta, Arc<dyn FrozenView>)>>);
+
+impl RaftSnapshotBuilder<TypeConfig> for Frozen {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let frozen = self.0.take().ok_or_else(|| io::Error::other("a builder builds once"))?;
+        let (meta, view) = frozen?;
+        crate::fault_point!("raft.snapshot.after_build");
+        Ok(Snapshot { meta, snapshot: SnapshotData::View(view) })
+    }
+}

@@ -1,0 +1,54 @@
+//! The cluster as this node sees it.
+
+use openraft::ServerState;
+
+use super::leadership::metrics;
+use super::{RaftHandle, codec};
+use crate::operations::{ClusterStatus, MemberStatus};
+use crate::seams::process;
+
+impl RaftHandle {
+    /// For `leasehold cluster status` and `StateProbe` (chaos-design §2). Asks nobody.
+    #[must_use]
+    pub fn status(&self) -> ClusterStatus {
+        let seen = metrics(&self.parts.engine);
+        let matched = seen.replication.unwrap_or_default();
+        let voters: Vec<u64> = seen.membership_config.voter_ids().collect();
+        let members = seen.membership_config.nodes().map(|(id, member)| MemberStatus {
+            node_id: *id,
+            peer_address: member.peer_address.clone(),
+            grpc_address: Some(member.grpc_address.clone()).filter(|address| !address.is_empty()),
+            voter: voters.contains(id),
+            matched_index: matched.get(id).copied().flatten().map(|log_id| log_id.index),
+        });
+        let role = match seen.state {
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner => "learner",
+            ServerState::Shutdown => "shutdown",
+        };
+        let vote = codec::vote_to_wire(&seen.vote);
+        let state = self.state();
+        ClusterStatus {
+            cluster_id: state.cluster_id().or_else(|| self.parts.identity.cluster_id()),
+            node_id: seen.id,
+            term: seen.current_term,
+            vote: (vote.term > 0).then_some(vote.voted_for),
+            role: role.into(),
+            leader: seen.current_leader,
+            last_log_index: seen.last_log_index,
+            committed_index: seen.local_committed.map(|log_id| log_id.index),
+            applied_index: seen.last_applied.map(|log_id| log_id.index),
+            snapshot_index: seen.snapshot.map(|log_id| log_id.index),
+            ledger_index: state.ledger_index(),
+            state_hash: format!("{:032x}", state.hash()),
+            open_actuations: state.actuations().count() as u64,
+            members: members.collect(),
+            clock_problem: self.parts.time.problem().map(|problem| problem.to_string()),
+            resident_bytes: process::resident_bytes(),
+            open_files: process::open_files(),
+            build: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}

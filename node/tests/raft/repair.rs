@@ -1,0 +1,93 @@
+//! Nodes that missed or lost something get it back.
+
+use leasehold_node::operations::ClusterChange;
+
+use crate::cluster::{Cluster, wait};
+
+fn snapshots_often() -> Cluster {
+    let mut cluster = Cluster::empty();
+    cluster.timing.snapshot_entries = 20;
+    cluster.timing.keep_entries = 0;
+    cluster
+}
+
+/// Writes until the leader's log does not reach back to its beginning.
+async fn write_until_purged(cluster: &Cluster) {
+    let leader = cluster.leader_id().await;
+    for number in 0..60 {
+        cluster.write(leader, &format!("value {number}")).await;
+    }
+    cluster.node(leader).snapshot().await.unwrap();
+    wait("a snapshot", || cluster.node(leader).status().snapshot_index.filter(|index| *index > 40)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_everything_catches_up_by_snapshot() {
+    let mut cluster = snapshots_often().with(2).await;
+    write_until_purged(&cluster).await;
+    cluster.start(3).await;
+    cluster.add(3).await;
+    cluster.agree().await;
+    // What it received is durable: it comes back with it.
+    cluster.stop(3).await;
+    cluster.start(3).await;
+    cluster.write(1, "after").await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_disk_comes_back_under_a_new_id() {
+    let mut cluster = snapshots_often().with(3).await;
+    write_until_purged(&cluster).await;
+    let lost = cluster.follower_id().await;
+    cluster.stop(lost).await;
+    cluster.leader().await.change_cluster(ClusterChange::Remove { node_id: lost }).await.unwrap();
+    cluster.start(4).await;
+    cluster.add(4).await;
+    cluster.write(4, "after").await;
+    cluster.agree().await;
+    let members: Vec<u64> = cluster.leader().await.status().members.iter().map(|member| member.node_id).collect();
+    assert!(members.contains(&4) && !members.contains(&lost), "{members:?}");
+}
+
+/// Overwrites what RocksDB needs to open the state.
+fn damage_state(cluster: &Cluster, id: u64) {
+    let states: Vec<_> = std::fs::read_dir(cluster.data(id))
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("state-"))
+        .collect();
+    assert_eq!(states.len(), 1, "{states:?}");
+    std::fs::write(states[0].join("CURRENT"), "MANIFEST-999999\n").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_is_made_again_from_the_log() {
+    let mut cluster = Cluster::of(1).await;
+    let last = cluster.write(1, "kept").await;
+    let hash = cluster.node(1).state().hash();
+    cluster.stop(1).await;
+    damage_state(&cluster, 1);
+    cluster.start(1).await;
+    wait("the state to be made again", || {
+        let node = cluster.node(1);
+        let state = node.state();
+        (state.ledger_index() >= last.ledger_index).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.node(1).state().hash(), hash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
+    let mut cluster = snapshots_often().with(3).await;
+    write_until_purged(&cluster).await;
+    let broken = cluster.follower_id().await;
+    wait("a snapshot there", || cluster.node(broken).status().snapshot_index.filter(|index| *index > 40)).await;
+    cluster.agree().await;
+    cluster.stop(broken).await;
+    damage_state(&cluster, broken);
+    cluster.start(broken).await;
+    cluster.write(1, "after").await;
+    cluster.agree().await;
+}

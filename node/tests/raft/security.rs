@@ -1,0 +1,60 @@
+//! Mutual TLS between nodes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use leasehold_node::raft::peer::{Lane, Route, Transport};
+use leasehold_node::raft::{GrpcTransport, RaftNode, TlsFiles};
+use leasehold_node::seams::Seams;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
+use tempfile::TempDir;
+
+use crate::cluster::Cluster;
+
+/// Files of a node's certificate, signed by an authority made for it.
+fn files(folder: &TempDir) -> TlsFiles {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut node = CertificateParams::default();
+    node.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+    node.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = node.signed_by(&key, &authority).unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    TlsFiles {
+        ca: write("ca.pem", authority.pem()),
+        certificate: write("node.pem", certificate.pem()),
+        key: write("node.key", key.serialize_pem()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_speak_mutual_tls_and_strangers_are_turned_away() {
+    let (folder, stranger) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut cluster = Cluster::empty();
+    cluster.tls = Some(files(&folder));
+    let cluster = cluster.with(2).await;
+    cluster.write(2, "over TLS").await;
+    cluster.agree().await;
+    let (address, status) = (cluster.node(1).member().peer_address.clone(), cluster.node(1).status());
+    let route = Route { cluster_id: status.cluster_id.unwrap(), source: 2, target: 1 };
+    let known = GrpcTransport::new(cluster.tls.as_ref()).unwrap();
+    assert!(known.peer(&address, Lane::Operations).health(route).await.is_ok());
+    for tls in [None, Some(files(&stranger))] {
+        let unknown = GrpcTransport::new(tls.as_ref()).unwrap();
+        assert!(unknown.peer(&address, Lane::Operations).health(route).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_are_not_spoken_to_in_the_clear_over_a_network() {
+    let cluster = Cluster::empty();
+    let mut config = cluster.config(1);
+    config.listen = "0.0.0.0:0".parse().unwrap();
+    let refused = RaftNode::start(config, &Seams::system().unwrap()).await.err().unwrap();
+    assert!(refused.to_string().contains("TLS"), "{refused}");
+}
