@@ -9,7 +9,13 @@ WIRE = "%Y-%m-%d %H:%M"
 
 
 def wire(seconds):
+    """As Blazar's clients send a date."""
     return time.strftime(WIRE, time.gmtime(seconds))
+
+
+def iso(seconds):
+    """As microversion 1.1 takes one, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def next_minute(after_s):
@@ -62,8 +68,8 @@ class Leases:
             if value is not None:
                 reservation[key] = value
         answer = self.call("POST", "/leases", {
-            "name": self.t.new_name(), "start_date": wire(start),
-            "end_date": wire(end), "reservations": [reservation]}, ok=ok)
+            "name": self.t.new_name(), "start_date": iso(start),
+            "end_date": iso(end), "reservations": [reservation]}, ok=ok)
         return answer.json["lease"] if answer.status == 201 else answer.json
 
     def get(self, lease_id):

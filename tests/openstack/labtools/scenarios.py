@@ -14,7 +14,7 @@ import random
 import time
 
 from .cluster import NODES
-from .leases import flavor_of, next_minute, wire
+from .leases import flavor_of, iso, next_minute
 from .observe import until
 from .sweep import leftovers, restart_computes
 
@@ -143,21 +143,21 @@ class Scenarios:
         self.S1 = next_minute(STAGING_S + PARK_S)
         self.S2 = self.S1 + 60
         self.E1, self.E2, self.E3 = self.S1 + 120, self.S1 + 180, self.S1 + 240
-        self.v.say(f"S1 {wire(self.S1)} UTC, E3 {wire(self.E3)} UTC")
+        self.v.say(f"S1 {iso(self.S1)}, E3 {iso(self.E3)}")
 
     def book_and_stage(self):
         def book(name, start, end, amount, **more):
             self.lease[name] = self.leases.create(
                 start, end, amount, 2, pool="dedicated", **more)
-        book("B", self.S1, self.E1, 2, staging={"park_margin_s": PARK_S}, host=self.others[0])
-        book("C", self.S2, self.E2, 1, staging={"park_margin_s": PARK_S}, on_end="shelve",
+        book("B", self.S1, self.E1, 2, staging={"park_margin": PARK_S}, host=self.others[0])
+        book("C", self.S2, self.E2, 1, staging={"park_margin": PARK_S}, on_end="shelve",
              host=self.others[1])
-        book("D", self.S2, self.E2, 1, staging={"park_margin_s": PARK_S}, on_end="snapshot",
+        book("D", self.S2, self.E2, 1, staging={"park_margin": PARK_S}, on_end="snapshot",
              host=self.others[1])
         book("X", self.S2, self.E2, 5, host=self.pair_host)
         book("Y", self.E2, self.E3, 5, host=self.pair_host, staging={
-            "start": wire(time.time()), "end": wire(self.S1),
-            "park_margin_s": PARK_S})
+            "start_date": "now", "end_date": iso(self.S1),
+            "park_margin": PARK_S})
         for name, amount in (("B", 2), ("C", 1), ("D", 1), ("Y", 1)):
             flavor = flavor_of(self.lease[name])
             until(f"the flavor of {name} opening", lambda f=flavor: self.t.nova(
