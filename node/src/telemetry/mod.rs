@@ -1,1 +1,5 @@
-//! Placeholder, replaced by its author.
+//! What a node tells: logs, metrics, health. It knows no rules and asks nothing of the rest but through closures.
+
+pub mod health;
+pub mod logging;
+pub mod metrics;
