@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The policy table says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Policy doesn't allow {rule} to be performed.")]
+#[error("Policy doesn't allow {rule} to be performed")]
 pub struct Denied {
     /// Blazar's rule name.
     pub rule: &'static str,
@@ -27,7 +27,7 @@ pub enum OperationError {
         ledger_index: u64,
     },
     /// The policy table says no.
-    #[error("Policy doesn't allow {rule} to be performed.")]
+    #[error("Policy doesn't allow {rule} to be performed")]
     Forbidden {
         /// Blazar's rule name.
         rule: String,

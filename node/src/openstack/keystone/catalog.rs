@@ -13,8 +13,7 @@ pub(super) fn endpoint(options: &KeystoneOptions, catalog: &[CatalogService], se
         .filter(|entry| entry.service_type == service.catalog_type())
         .flat_map(|entry| &entry.endpoints)
         .find(|endpoint| {
-            endpoint.interface == options.interface.as_str()
-                && (options.region.is_none() || options.region == endpoint.region_id)
+            endpoint.interface == options.interface.as_str() && (options.region.is_none() || options.region == endpoint.region_id)
         })
         .map(|endpoint| endpoint.url.trim_end_matches('/').to_owned())
         .ok_or_else(|| Error::NoEndpoint {

@@ -103,7 +103,8 @@ pub(crate) fn status(status: u16) -> Result<HttpResponse, HttpError> {
 
 fn token_document(user: &str, project: &str, roles: &[&str], life_s: i64) -> Value {
     let issued_ms = i64::try_from(SystemClock::new().wall_ms()).expect("a time");
-    let time = |ms: i64| chrono::DateTime::from_timestamp_millis(ms).expect("a time").format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let time =
+        |ms: i64| chrono::DateTime::from_timestamp_millis(ms).expect("a time").format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     let named = |name: &&str| json!({"id": format!("id-of-{name}"), "name": name});
     json!({"token": {
         "methods": ["password"], "audit_ids": ["x"], "is_domain": false,

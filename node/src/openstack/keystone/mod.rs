@@ -6,11 +6,11 @@
 
 mod catalog;
 mod documents;
-mod token_source;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
+mod token_source;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -49,17 +49,18 @@ impl KeystoneOptions {
     pub fn from_config(cloud: &CloudSection) -> Result<KeystoneOptions, config::Error> {
         let wrong = |key, value: &str, problem| config::Error::Value { key, value: value.to_owned(), problem };
         let given = |name: &Option<String>, default: &str| name.clone().unwrap_or_else(|| default.to_owned());
-        let credentials = match (&cloud.application_credential_id, &cloud.application_credential_secret, &cloud.username, &cloud.password) {
-            (Some(id), Some(secret), _, _) => Credentials::ApplicationCredential { id: id.clone(), secret: secret.clone() },
-            (_, _, Some(username), Some(password)) => Credentials::Password {
-                username: username.clone(),
-                user_domain_name: given(&cloud.user_domain_name, "Default"),
-                password: password.clone(),
-                project_name: given(&cloud.project_name, "service"),
-                project_domain_name: given(&cloud.project_domain_name, "Default"),
-            },
-            _ => return Err(wrong("cloud", "credentials", "are incomplete")),
-        };
+        let credentials =
+            match (&cloud.application_credential_id, &cloud.application_credential_secret, &cloud.username, &cloud.password) {
+                (Some(id), Some(secret), _, _) => Credentials::ApplicationCredential { id: id.clone(), secret: secret.clone() },
+                (_, _, Some(username), Some(password)) => Credentials::Password {
+                    username: username.clone(),
+                    user_domain_name: given(&cloud.user_domain_name, "Default"),
+                    password: password.clone(),
+                    project_name: given(&cloud.project_name, "service"),
+                    project_domain_name: given(&cloud.project_domain_name, "Default"),
+                },
+                _ => return Err(wrong("cloud", "credentials", "are incomplete")),
+            };
         let interface = match cloud.interface.as_deref() {
             None => Interface::default(),
             Some(text) => text.parse().map_err(|()| wrong("cloud.interface", text, "must be public, internal or admin"))?,

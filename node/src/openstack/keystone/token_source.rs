@@ -155,8 +155,8 @@ impl TokenSource {
             .get("x-subject-token")
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| malformed("there is no X-Subject-Token header".to_owned()))?;
-        let document: TokenDocument =
-            serde_json::from_slice(&answer.body).map_err(|error| malformed(format!("{:?} error in its JSON", error.classify())))?;
+        let document: TokenDocument = serde_json::from_slice(&answer.body)
+            .map_err(|error| malformed(format!("{:?} error in its JSON", error.classify())))?;
         let (issued_ms, expires_ms) = document.token.times_ms().map_err(malformed)?;
         let life = Duration::from_millis(expires_ms.saturating_sub(issued_ms));
         let project = document.token.project.ok_or_else(|| malformed("the token has no project".to_owned()))?;

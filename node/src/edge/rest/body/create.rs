@@ -1,0 +1,184 @@
+//! `POST /v1/leases` → [`LeaseWish`] (blazar-api §6.1). Checks in Blazar's order; what depends on the time or on other
+//! leases is left to the ledger.
+
+use http::StatusCode;
+use leasehold_ledger::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::model::{ResourceWish, Seconds};
+use leasehold_ledger::reply::Rejection;
+use serde_json::Value;
+
+use super::dates::{self, Given};
+use super::fields::cut;
+use super::{Fields, NAME_CHARS_MAX, instance};
+use crate::edge::error::Problem;
+use crate::edge::rest::answer;
+use crate::edge::rest::microversion::Microversion;
+use crate::operations::{Actor, OperationError};
+
+/// Keys of a lease in requests.
+pub const LEASE_KEYS: [&str; 6] = ["name", "start_date", "end_date", "before_end_date", "reservations", "events"];
+/// Reservations of one lease at most.
+pub const RESERVATIONS_MAX: usize = 64;
+/// Seconds booked for parking after a staging window, unless asked otherwise (architecture D23).
+const PARK_MARGIN_S: u32 = 600;
+/// The longest park margin that may be asked for.
+const PARK_MARGIN_S_MAX: u32 = 86_400;
+
+/// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
+pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
+    let fields = Fields::of_body(body)?;
+    fields.refuse_others(version, &LEASE_KEYS, &[])?;
+    match version {
+        Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
+        Microversion::V1_1 => fields.require(&["name", "start_date"])?,
+    }
+    let reservations = fields.list("reservations", RESERVATIONS_MAX)?;
+    for reservation in &reservations {
+        reservation.require(&["resource_type"])?;
+    }
+    // Blazar stores these without looking at them, and they never fire.
+    fields.list("events", 1000)?;
+
+    let start = start(&fields, version)?.ok_or_else(|| Problem::malformed("Missing parameter start_date"))?;
+    let end = end(&fields, version)?;
+    let name = name(&fields)?.ok_or_else(|| Problem::malformed("Missing parameter name"))?;
+    let reservations = reservations.iter().map(|fields| reservation(fields, version)).collect::<Result<Vec<_>, _>>()?;
+    let before_end = match before_end(&fields, version)? {
+        Some(asked) => asked,
+        None if minutes_before_end == 0 => BeforeEndWish::Never,
+        None => BeforeEndWish::SecondsBefore(minutes_before_end.saturating_mul(60)),
+    };
+    Ok(LeaseWish {
+        name,
+        project_id: actor.project_id.clone(),
+        user_id: actor.user_id.clone(),
+        start,
+        end,
+        before_end,
+        reservations,
+    })
+}
+
+/// `name`; `None` when missing or null.
+pub fn name(fields: &Fields<'_>) -> Result<Option<String>, Problem> {
+    let Some(name) = fields.text("name")? else {
+        return Ok(None);
+    };
+    let chars = name.chars().count();
+    if chars == 0 || chars > NAME_CHARS_MAX {
+        return Err(Problem::malformed(format!("name has {chars} characters; it must have 1 to {NAME_CHARS_MAX}")));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Problem::malformed("name holds control characters; it must hold none"));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+/// `start_date`; `None` when missing or null.
+pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartWish>, Problem> {
+    Ok(match date(fields, "start_date", version)? {
+        None => None,
+        Some(Given::Now) => Some(StartWish::Now),
+        Some(Given::OpenEnd) => return Err(rejected(Rejection::EndNotAfterStart)),
+        Some(Given::At { unix_s, .. }) => Some(StartWish::At(second(unix_s, Rejection::StartInPast)?)),
+    })
+}
+
+fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
+    match date(fields, "end_date", version)? {
+        None if version >= Microversion::V1_1 => Ok(Seconds::OPEN_END),
+        None => Err(Problem::malformed(
+            "Missing parameter end_date: a lease without end needs microversion 1.1 (header OpenStack-API-Version: reservation 1.1)",
+        )),
+        // A lease cannot end at the time it is made.
+        Some(Given::Now) => Err(rejected(Rejection::EndNotAfterStart)),
+        Some(Given::OpenEnd) => Ok(Seconds::OPEN_END),
+        Some(Given::At { unix_s, .. }) => second(unix_s, Rejection::EndNotAfterStart),
+    }
+}
+
+/// `before_end_date`; `None` when missing or null.
+pub fn before_end(fields: &Fields<'_>, version: Microversion) -> Result<Option<BeforeEndWish>, Problem> {
+    match date(fields, "before_end_date", version)? {
+        None => Ok(None),
+        Some(Given::Now) => Err(Problem::malformed("now is an invalid date. Required format: %Y-%m-%d %H:%M")),
+        Some(Given::OpenEnd) => Err(rejected(Rejection::BeforeEndOutside)),
+        Some(Given::At { unix_s, .. }) => {
+            let at = Seconds::from_unix_s(unix_s).ok_or_else(|| rejected(Rejection::BeforeEndOutside))?;
+            Ok(Some(BeforeEndWish::At(at)))
+        }
+    }
+}
+
+/// A date under a key; `None` when missing or null.
+pub fn date(fields: &Fields<'_>, key: &str, version: Microversion) -> Result<Option<Given>, Problem> {
+    match fields.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => dates::parse(text, version).map(Some).map_err(Problem::malformed),
+        Some(other) => dates::parse(&other.to_string(), version).map(Some).map_err(Problem::malformed),
+    }
+}
+
+/// A second of the calendar; `too_early` when it lies before the calendar begins.
+pub fn second(unix_s: i64, too_early: Rejection) -> Result<Seconds, Problem> {
+    Seconds::from_unix_s(unix_s).ok_or_else(|| {
+        let before = unix_s < i64::try_from(leasehold_ledger::model::LEDGER_EPOCH_UNIX_S).unwrap_or(i64::MAX);
+        rejected(if before { too_early } else { Rejection::EndBeyondCalendar })
+    })
+}
+
+/// A refusal that the ledger would give too, had it been asked.
+pub fn rejected(rejection: Rejection) -> Problem {
+    Problem::from(OperationError::Rejected(rejection))
+}
+
+/// Refuses what is not `virtual:instance`.
+pub fn resource_type(fields: &Fields<'_>) -> Result<(), Problem> {
+    match fields.get("resource_type") {
+        Some(Value::String(name)) if name == "virtual:instance" => Ok(()),
+        Some(Value::String(name)) if ["physical:host", "flavor:instance", "virtual:floatingip"].contains(&name.as_str()) => {
+            let text = format!("The {name} resource type is not supported by this version of Leasehold, virtual:instance is");
+            Err(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
+        }
+        Some(Value::String(name)) => Err(Problem::malformed(format!("The {} resource type is not supported", cut(name)))),
+        Some(other) => Err(fields.wrong("resource_type", other, "must be a string, as in \"virtual:instance\"")),
+        None => Err(Problem::malformed("Missing parameter resource_type")),
+    }
+}
+
+fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<ReservationWish, Problem> {
+    resource_type(fields)?;
+    let known = [&["resource_type", "id"][..], &instance::KEYS].concat();
+    fields.refuse_others(version, &known, &instance::KEYS_1_1)?;
+    let wish = instance::read(fields)?;
+    let wish = match version {
+        Microversion::V1_0 => {
+            fields.require(&instance::KEYS)?;
+            wish.into_wish()?
+        }
+        Microversion::V1_1 => wish.into_wish()?,
+    };
+    Ok(ReservationWish {
+        resource: ResourceWish::Instance(wish),
+        staging: fields.object("staging")?.map(|fields| staging(&fields, version)).transpose()?,
+        on_end: instance::on_end(fields)?.unwrap_or_default(),
+    })
+}
+
+fn staging(fields: &Fields<'_>, version: Microversion) -> Result<StagingWish, Problem> {
+    fields.refuse_others(version, &["start_date", "end_date", "park_margin"], &[])?;
+    let outside = |problem: &str| rejected(Rejection::StagingOutside { problem: problem.to_owned() });
+    let start = match date(fields, "start_date", version)? {
+        None | Some(Given::Now) => None,
+        Some(Given::OpenEnd) => return Err(outside("its start has no date")),
+        Some(Given::At { unix_s, .. }) => Some(second(unix_s, Rejection::StartInPast)?),
+    };
+    let end = match date(fields, "end_date", version)? {
+        None => None,
+        Some(Given::Now) => return Err(outside("its end is now")),
+        Some(Given::OpenEnd) => return Err(outside("its end has no date")),
+        Some(Given::At { unix_s, .. }) => Some(second(unix_s, Rejection::EndNotAfterStart)?),
+    };
+    let park_margin_s = fields.whole("park_margin", 0, PARK_MARGIN_S_MAX)?.unwrap_or(PARK_MARGIN_S);
+    Ok(StagingWish { start, end, park_margin_s })
+}

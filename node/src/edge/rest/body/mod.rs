@@ -1,0 +1,28 @@
+//! Blazar v1 JSON ↔ ledger model: the only place that knows both (architecture D10; blazar-api §4–§9, §22).
+//!
+//! Answers are built by [`lease`], [`host`] and [`allocation`]; requests are read by [`create`], [`update`] and
+//! [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
+//! Must not know HTTP beyond a status in a refusal, nor the clock: what depends on the time is the ledger's to judge.
+
+mod answers;
+mod create;
+mod dates;
+mod expression;
+mod fields;
+mod host_request;
+mod instance;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+pub use answers::{allocation, host, key_state, lease};
+pub use create::create;
+pub use host_request::{HostUpdate, host_create, host_update};
+pub use update::update;
+
+pub use fields::cut;
+use fields::{Fields, shown};
+
+/// Longest name of a lease, in characters (Blazar's schema).
+const NAME_CHARS_MAX: usize = 80;

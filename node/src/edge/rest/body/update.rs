@@ -1,0 +1,153 @@
+//! `PUT /v1/leases/{id}` → [`LeaseChange`], merged onto the lease as it stands (blazar-api §6.2, §7).
+
+use http::StatusCode;
+use leasehold_ledger::command::{EndWish, LeaseChange, ReservationChange, StartWish};
+use leasehold_ledger::model::{Lease, LeaseStatus, Reservation, ReservationId, ReservationStatus, ResourceWish, Seconds};
+use leasehold_ledger::reply::Rejection;
+use serde_json::Value;
+
+use super::create::{self, LEASE_KEYS, RESERVATIONS_MAX, date, rejected, second};
+use super::dates::Given;
+use super::fields::cut;
+use super::{Fields, instance};
+use crate::edge::error::Problem;
+use crate::edge::rest::answer;
+use crate::edge::rest::microversion::Microversion;
+
+/// Reads a change of `lease`. `None`: nothing known is to be changed; Blazar then answers the lease as it is.
+///
+/// With `keyed` (the request has an idempotency key) a reservation that already is as wished stays in the change: its
+/// content must be the same when the request is sent again after it was carried out (architecture D18).
+pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -> Result<Option<LeaseChange>, Problem> {
+    let fields = Fields::of_body(body)?;
+    // Clients send back what they were shown; the rest of a lease's keys cannot be changed and is ignored (§17).
+    let shown = ["id", "user_id", "project_id", "trust_id", "status", "degraded", "created_at", "updated_at", "status_reason"];
+    fields.refuse_others(version, &[&LEASE_KEYS[..], &shown].concat(), &[])?;
+    let given = fields.list("reservations", RESERVATIONS_MAX)?;
+    let targets = targets(&given, lease)?;
+    let mut reservations = Vec::new();
+    for (fields, reservation) in given.iter().zip(targets) {
+        let change = reservation_change(fields, version, reservation)?;
+        let changed = change.resource != reservation.wish || change.on_end.is_some_and(|on_end| on_end != reservation.on_end);
+        if changed || keyed {
+            reservations.push(change);
+        }
+    }
+    let change = LeaseChange {
+        name: create::name(&fields)?.filter(|name| keyed || *name != lease.name),
+        start: start(&fields, version, lease)?,
+        end: end(&fields, version)?,
+        before_end: create::before_end(&fields, version)?,
+        reservations,
+    };
+    Ok((change != LeaseChange::default()).then_some(change))
+}
+
+/// The start, unless it is the one the lease has: clients send it back as they were shown it.
+fn start(fields: &Fields<'_>, version: Microversion, lease: &Lease) -> Result<Option<StartWish>, Problem> {
+    let Some(Given::At { unix_s, by_minute }) = date(fields, "start_date", version)? else {
+        return create::start(fields, version);
+    };
+    let at = second(unix_s, Rejection::StartInPast)?;
+    // A lease that started `now` has seconds that the format of 1.0 cannot say.
+    let begun = lease.status != LeaseStatus::Pending;
+    let same_minute = Seconds(lease.start.0 - lease.start.0 % 60) == at;
+    if at == lease.start || (by_minute && begun && same_minute) {
+        return Ok(None);
+    }
+    Ok(Some(StartWish::At(at)))
+}
+
+fn end(fields: &Fields<'_>, version: Microversion) -> Result<Option<EndWish>, Problem> {
+    Ok(match date(fields, "end_date", version)? {
+        None if fields.has("end_date") && version >= Microversion::V1_1 => Some(EndWish::At(Seconds::OPEN_END)),
+        None => None,
+        Some(Given::Now) => Some(EndWish::Now),
+        Some(Given::OpenEnd) => Some(EndWish::At(Seconds::OPEN_END)),
+        Some(Given::At { unix_s, .. }) => Some(EndWish::At(second(unix_s, Rejection::EndInPast)?)),
+    })
+}
+
+/// Which reservation each element means.
+fn targets<'a>(given: &[Fields<'_>], lease: &'a Lease) -> Result<Vec<&'a Reservation>, Problem> {
+    let mut found: Vec<&Reservation> = Vec::new();
+    let mut unknown = Vec::new();
+    for fields in given {
+        let Some(id) = fields.get("id") else {
+            return Err(Problem::malformed("Missing parameter reservation ID"));
+        };
+        let text = id.as_str().unwrap_or_default();
+        match text.parse::<ReservationId>().ok().and_then(|id| lease.reservation(id)) {
+            Some(reservation) if found.iter().any(|other| other.id == reservation.id) => {
+                return Err(Problem::malformed(format!("reservation {} is named twice; name each once", reservation.id)));
+            }
+            Some(reservation) => found.push(reservation),
+            None => unknown.push(cut(id.as_str().map_or_else(|| id.to_string(), str::to_owned).as_str())),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(found);
+    }
+    let text = format!("Please enter valid reservation IDs. Invalid reservation IDs are: {}", unknown.join(","));
+    Err(Problem::malformed(text))
+}
+
+fn reservation_change(
+    fields: &Fields<'_>,
+    version: Microversion,
+    reservation: &Reservation,
+) -> Result<ReservationChange, Problem> {
+    let shown = [
+        "id",
+        "resource_type",
+        "lease_id",
+        "resource_id",
+        "status",
+        "missing_resources",
+        "resources_changed",
+        "created_at",
+        "updated_at",
+        "flavor_id",
+        "aggregate_id",
+        "server_group_id",
+        "stage",
+    ];
+    fields.refuse_others(version, &[&shown[..], &instance::KEYS].concat(), &instance::KEYS_1_1)?;
+    if fields.get("resource_type").is_some_and(|name| name.as_str() != Some("virtual:instance")) {
+        return Err(conflict("cannot_update", "resource_type cannot be updated"));
+    }
+    if fields.get("staging").is_some() {
+        let problem = "a staging window stands from creation on; delete the lease and make another".to_owned();
+        return Err(rejected(Rejection::CannotUpdate { field: "staging".to_owned(), problem }));
+    }
+    let current = reservation.wish.instance();
+    let wish = instance::read(fields)?.onto(current)?;
+    if version < Microversion::V1_1 && wish != *current {
+        match reservation.status {
+            ReservationStatus::Error => {
+                return Err(conflict("wrong_status", "An error reservation doesn't accept an updating request."));
+            }
+            ReservationStatus::Active
+                if (leasehold_ledger::model::InstanceWish { amount: current.amount, ..wish.clone() }) != *current =>
+            {
+                return Err(conflict("wrong_status", "An active reservation only accepts to update amount."));
+            }
+            ReservationStatus::Active if wish.amount < current.amount => {
+                return Err(conflict(
+                    "wrong_status",
+                    "Instance reservation doesn't allow to reduce/replace reserved instance slots when the reservation is in active status.",
+                ));
+            }
+            ReservationStatus::Active | ReservationStatus::Pending | ReservationStatus::Deleted => {}
+        }
+    }
+    Ok(ReservationChange {
+        reservation_id: reservation.id,
+        resource: ResourceWish::Instance(wish),
+        on_end: instance::on_end(fields)?,
+    })
+}
+
+fn conflict(code: &'static str, text: &str) -> Problem {
+    answer::problem(StatusCode::CONFLICT, tonic::Code::FailedPrecondition, code, text.to_owned())
+}

@@ -1,0 +1,117 @@
+//! `/v1/os-hosts` (blazar-api §9, without properties).
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Query, State};
+use http::{HeaderMap, StatusCode};
+use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::answer::{self, Answered, Refused, Result};
+use super::gate::{Caller, Json, Segment};
+use super::{Rest, body, idempotency};
+use crate::operations::Consistency;
+
+/// Query of the allocation listings.
+type Filters = Query<BTreeMap<String, String>>;
+
+/// `GET /v1/os-hosts`
+pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
+    let found = rest.operations.list_hosts(&caller.actor, Consistency::Linearizable).await?;
+    let hosts: Vec<_> = found.value.iter().map(|host| body::host(host, caller.version)).collect();
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"hosts": hosts})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `POST /v1/os-hosts`
+pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let request = body::host_create(&body, caller.version)?;
+    let made = rest.operations.register_host(&caller.actor, key, request).await?;
+    let host = body::host(&made.value, caller.version);
+    Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"host": host})), ledger_index: Some(made.ledger_index) })
+}
+
+/// `GET /v1/os-hosts/{id}`
+pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
+    let found = rest.operations.get_host(&caller.actor, host_id(&id)?, Consistency::Linearizable).await?;
+    let host = body::host(&found.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"host": host})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `PUT /v1/os-hosts/{id}`
+pub async fn update(
+    State(rest): State<Rest>,
+    caller: Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let id = host_id(&id)?;
+    let body::HostUpdate { properties, reservable } = body::host_update(&body, caller.version)?;
+    let settled = rest.operations.update_host(&caller.actor, key, id, properties, reservable).await?;
+    let host = body::host(&settled.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"host": host})), ledger_index: Some(settled.ledger_index) })
+}
+
+/// `DELETE /v1/os-hosts/{id}`
+pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let gone = rest.operations.delete_host(&caller.actor, key, host_id(&id)?).await?;
+    Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
+}
+
+/// `GET /v1/os-hosts/allocations`
+pub async fn allocations(
+    State(rest): State<Rest>,
+    caller: Caller,
+    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
+) -> Result {
+    let (lease_id, reservation_id) = filter(filters)?;
+    let found = rest.operations.host_allocations(&caller.actor, lease_id, reservation_id).await?;
+    let allocations: Vec<_> = found.value.iter().map(body::allocation).collect();
+    Ok(Answered {
+        status: StatusCode::OK,
+        body: Some(json!({"allocations": allocations})),
+        ledger_index: Some(found.ledger_index),
+    })
+}
+
+/// `GET /v1/os-hosts/{id}/allocation`
+pub async fn allocation(
+    State(rest): State<Rest>,
+    caller: Caller,
+    Segment(id): Segment,
+    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
+) -> Result {
+    let (lease_id, reservation_id) = filter(filters)?;
+    let host_id = host_id(&id)?;
+    let found = rest.operations.host_allocations(&caller.actor, lease_id, reservation_id).await?;
+    let one = found.value.iter().find(|allocation| allocation.host_id == host_id).ok_or_else(|| no_host(&id))?;
+    Ok(Answered {
+        status: StatusCode::OK,
+        body: Some(json!({"allocation": body::allocation(one)})),
+        ledger_index: Some(found.ledger_index),
+    })
+}
+
+/// `lease_id` and `reservation_id`; what is no UUID names nothing, and so does the nil UUID. Other keys are ignored.
+fn filter(
+    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
+) -> std::result::Result<(Option<LeaseId>, Option<ReservationId>), Refused> {
+    let Query(filters) = filters.map_err(|error| Refused::Framework(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let id = |key: &str| filters.get(key).map(|text| Uuid::parse_str(text).unwrap_or(Uuid::nil()));
+    Ok((id("lease_id").map(LeaseId), id("reservation_id").map(ReservationId)))
+}
+
+/// What is no number names no host.
+fn host_id(text: &str) -> std::result::Result<HostId, Refused> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok().map(HostId)).flatten().ok_or_else(|| no_host(text))
+}
+
+fn no_host(text: &str) -> Refused {
+    let message = format!("Object with {{'host_id': '{}'}} not found", body::cut(text));
+    answer::problem(StatusCode::NOT_FOUND, tonic::Code::NotFound, "host_not_found", message).into()
+}

@@ -1,0 +1,91 @@
+//! `/v1/leases` and `/v1/idempotency-keys` (blazar-api §6).
+
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use leasehold_ledger::model::LeaseId;
+use leasehold_ledger::reply::Rejection;
+use serde_json::json;
+
+use super::answer::{self, Answered, Refused, Result};
+use super::gate::{Caller, Json, Segment};
+use super::microversion::Microversion;
+use super::{Rest, body, idempotency};
+use crate::operations::{Consistency, LeaseFilter, OperationError};
+
+/// `GET /v1/leases`
+pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
+    let found = rest.operations.list_leases(&caller.actor, LeaseFilter::default(), Consistency::Linearizable).await?;
+    let leases: Vec<_> = found.value.iter().map(|lease| body::lease(lease, caller.version)).collect();
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"leases": leases})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `POST /v1/leases`
+pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
+    let made = rest.operations.create_lease(&caller.actor, key, wish).await?;
+    let lease = body::lease(&made.value, caller.version);
+    Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"lease": lease})), ledger_index: Some(made.ledger_index) })
+}
+
+/// `GET /v1/leases/{id}`
+pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
+    let found = rest.operations.get_lease(&caller.actor, lease_id(&id)?, Consistency::Linearizable).await?;
+    let lease = body::lease(&found.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `PUT /v1/leases/{id}`: first the GET, with its policy, as Blazar does; then the change, merged onto what was found.
+pub async fn update(
+    State(rest): State<Rest>,
+    caller: Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let id = lease_id(&id)?;
+    let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
+    let settled = match body::update(&body, caller.version, &found.value, key.is_some())? {
+        Some(change) => rest.operations.update_lease(&caller.actor, key, id, change).await?,
+        None => found,
+    };
+    let lease = body::lease(&settled.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(settled.ledger_index) })
+}
+
+/// `DELETE /v1/leases/{id}`
+pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let id = lease_id(&id)?;
+    match rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await {
+        Ok(_) => {}
+        // With a key this may be the retry of a delete that was carried out: its stored answer decides.
+        Err(OperationError::Rejected(Rejection::LeaseNotFound(_))) if key.is_some() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = rest.operations.delete_lease(&caller.actor, key, id).await?;
+    Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
+}
+
+/// `GET /v1/idempotency-keys/{uuid}` (1.1): what became of a request. When nothing is known of the key and it is still
+/// valid, it is stated in the log that it never will apply.
+pub async fn key(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    if caller.version < Microversion::V1_1 {
+        let text = "this path needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1".to_owned();
+        return Err(Refused::Framework(StatusCode::NOT_FOUND, text));
+    }
+    let key = idempotency::key(&id, &headers, &caller.actor)?;
+    let known = rest.operations.look_up_key(&caller.actor, key).await?;
+    let state = body::key_state(&known.value);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"idempotency_key": state})), ledger_index: Some(known.ledger_index) })
+}
+
+/// What is no UUID names no lease.
+fn lease_id(text: &str) -> std::result::Result<LeaseId, Refused> {
+    let not_found = |_| {
+        let message = format!("Object with {{'lease_id': '{}'}} not found", body::cut(text));
+        answer::problem(StatusCode::NOT_FOUND, tonic::Code::NotFound, "lease_not_found", message)
+    };
+    Ok(text.parse().map_err(not_found)?)
+}
