@@ -3,10 +3,14 @@
 //! One direction: a request goes down (edge → operations → raft → ledger), a reply comes up. What the leader learns from
 //! the cloud goes down again as a command. `node.rs` wires the parts; `seams/` are the only doors to the system.
 
+#![recursion_limit = "512"]
+
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod leader;
 pub mod openstack;
+pub mod node;
 pub mod operations;
 pub mod raft;
 pub mod seams;

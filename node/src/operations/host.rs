@@ -37,3 +37,152 @@ pub struct ReservedInterval {
     /// First second after.
     pub end: Seconds,
 }
+
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{Host, Interval, Phase, RequestKey};
+use leasehold_ledger::reply::{Rejection, Reply};
+
+use super::route::{Call, Request};
+use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
+use crate::leader::onboarding;
+
+impl Operations {
+    /// Onboards a compute host: reads Nova and Placement, makes its two child providers, logs it.
+    pub async fn register_host(&self, actor: &Actor, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPost, None)?;
+        let call = Call { actor: actor.clone(), key, request: Request::RegisterHost(request) };
+        self.on_leader(call).await?.host()
+    }
+
+    pub(super) async fn register_here(&self, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
+        self.inner.raft.read_index().await?;
+        let Some(cloud) = &self.inner.cloud else {
+            return Err(OperationError::CloudUnavailable("no cloud is configured ([cloud] in the configuration)".to_owned()));
+        };
+        let cluster_id = self.inner.raft.state().cluster_id();
+        let Some(cluster_id) = cluster_id else { return Err(OperationError::Internal("the cluster has no id".to_owned())) };
+        if self.inner.raft.state().host_by_name(&request.name).is_some() && !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+            return Err(Rejection::HostExists(request.name).into());
+        }
+        let registered = onboarding::onboard(cloud, cluster_id, &request).await?;
+        let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
+        match committed.outcome? {
+            Reply::HostRegistered { host_id } => self.host_now(host_id, committed.ledger_index),
+            other => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
+        }
+    }
+
+    /// One host.
+    pub async fn get_host(&self, actor: &Actor, host_id: HostId, consistency: Consistency) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsGet, None)?;
+        let ledger_index = self.read_barrier(consistency).await?;
+        self.host_now(host_id, ledger_index)
+    }
+
+    fn host_now(&self, host_id: HostId, ledger_index: u64) -> Result<Answer<Host>> {
+        match self.inner.raft.state().host(host_id) {
+            Some(host) => Ok(Answer { value: host.clone(), ledger_index }),
+            None => Err(Rejection::HostNotFound(host_id).into()),
+        }
+    }
+
+    /// All hosts by number.
+    pub async fn list_hosts(&self, actor: &Actor, consistency: Consistency) -> Result<Answer<Vec<Host>>> {
+        actor.authorise(Rule::OshostsGet, None)?;
+        let ledger_index = self.read_barrier(consistency).await?;
+        let value = self.inner.raft.state().hosts().cloned().collect();
+        Ok(Answer { value, ledger_index })
+    }
+
+    /// Adds or replaces extra capabilities; sets whether new reservations may use the host.
+    pub async fn update_host(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        properties: BTreeMap<String, String>,
+        reservable: Option<bool>,
+    ) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPut, None)?;
+        let call = Call { actor: actor.clone(), key, request: Request::UpdateHost { host_id, properties, reservable } };
+        self.on_leader(call).await?.host()
+    }
+
+    pub(super) async fn update_host_here(
+        &self,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        properties: BTreeMap<String, String>,
+        reservable: Option<bool>,
+    ) -> Result<Answer<Host>> {
+        let committed = self.propose(key, Command::UpdateHost { host_id, properties, reservable }).await?;
+        committed.outcome?;
+        self.host_now(host_id, committed.ledger_index)
+    }
+
+    /// Removes a host without reservations and servers, and what was made for it in the cloud.
+    pub async fn delete_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
+        actor.authorise(Rule::OshostsDelete, None)?;
+        let call = Call { actor: actor.clone(), key, request: Request::DeleteHost { host_id } };
+        self.on_leader(call).await?.done()
+    }
+
+    pub(super) async fn delete_host_here(&self, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
+        self.inner.raft.read_index().await?;
+        let host = self.inner.raft.state().host(host_id).cloned();
+        // First out of the ledger, so that nothing new is booked on it; then out of the cloud. What is left there when the
+        // second part fails belongs to no host and is removed by the reconciler.
+        let committed = self.propose(key, Command::RemoveHost { host_id }).await?;
+        committed.outcome?;
+        if let (Some(host), Some(cloud)) = (host, &self.inner.cloud) {
+            onboarding::offboard(cloud, &host).await?;
+        }
+        Ok(Answer { value: (), ledger_index: committed.ledger_index })
+    }
+
+    /// Every host with its reservations. Unfiltered: only leases ending now or later (blazar-api §9).
+    pub async fn host_allocations(
+        &self,
+        actor: &Actor,
+        lease_id: Option<LeaseId>,
+        reservation_id: Option<ReservationId>,
+    ) -> Result<Answer<Vec<HostAllocation>>> {
+        actor.authorise(Rule::OshostsGetAllocations, None)?;
+        let ledger_index = self.read_barrier(Consistency::Linearizable).await?;
+        let state = self.inner.raft.state();
+        let now = state.clock().floor_to_second();
+        let filtered = lease_id.is_some() || reservation_id.is_some();
+        let mut value = Vec::new();
+        for host in state.hosts() {
+            let mut reservations = Vec::new();
+            for lease in state.leases_on(host.id).filter(|lease| lease.visible()) {
+                if lease_id.is_some_and(|wanted| wanted != lease.id) || (!filtered && lease.end < now) {
+                    continue;
+                }
+                for reservation in &lease.reservations {
+                    if reservation_id.is_some_and(|wanted| wanted != reservation.id) {
+                        continue;
+                    }
+                    let here = |phase| reservation.bindings.iter().any(|binding| binding.host == host.id && binding.phase == phase);
+                    let mut push = |interval: Interval| {
+                        reservations.push(ReservedInterval {
+                            reservation_id: reservation.id,
+                            lease_id: lease.id,
+                            start: interval.start,
+                            end: interval.end,
+                        });
+                    };
+                    if let Some(staging) = reservation.staging.filter(|_| here(Phase::Staging)) {
+                        push(staging.booked());
+                    }
+                    if here(Phase::Main) {
+                        push(lease.interval());
+                    }
+                }
+            }
+            reservations.sort_by_key(|reserved| (reserved.start, reserved.reservation_id));
+            value.push(HostAllocation { host_id: host.id, reservations });
+        }
+        Ok(Answer { value, ledger_index })
+    }
+}

@@ -36,3 +36,107 @@ pub enum KeyState {
     /// Its validity has passed; what it did is not kept.
     Expired,
 }
+
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{Lease, RequestKey};
+use leasehold_ledger::reply::{Rejection, Reply};
+use leasehold_ledger::state::KeyLookup;
+
+use super::route::{Call, Request};
+use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
+
+impl Operations {
+    /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
+    pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> {
+        let ledger_index = self.read_barrier(consistency).await?;
+        let state = self.inner.raft.state();
+        let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
+            return Err(Rejection::LeaseNotFound(lease_id).into());
+        };
+        actor.authorise(Rule::LeasesGet, Some(&lease.project_id))?;
+        Ok(Answer { value: lease.clone(), ledger_index })
+    }
+
+    /// Visible leases by id: of all projects for an admin, else of the actor's own.
+    pub async fn list_leases(&self, actor: &Actor, filter: LeaseFilter, consistency: Consistency) -> Result<Answer<Vec<Lease>>> {
+        let project = match filter.project_id {
+            Some(project) => Some(project),
+            None if actor.is_admin() => None,
+            None => Some(actor.project_id.clone()),
+        };
+        actor.authorise(Rule::LeasesGet, project.as_ref())?;
+        let ledger_index = self.read_barrier(consistency).await?;
+        let state = self.inner.raft.state();
+        let wanted = |lease: &&Lease| lease.visible() && filter.after.is_none_or(|after| lease.id > after);
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let value = match &project {
+            Some(project) => state.leases_of(project).filter(wanted).take(limit).cloned().collect(),
+            None => state.leases().filter(wanted).take(limit).cloned().collect(),
+        };
+        Ok(Answer { value, ledger_index })
+    }
+
+    /// What is known of a key; when nothing is, states in the log that it never will apply.
+    pub async fn look_up_key(&self, actor: &Actor, key: RequestKey) -> Result<Answer<KeyState>> {
+        actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
+        let call = Call { actor: actor.clone(), key: Some(key), request: Request::LookUpKey };
+        self.on_leader(call).await?.key()
+    }
+
+    pub(super) async fn look_up_here(&self, key: Option<RequestKey>) -> Result<Answer<KeyState>> {
+        let Some(key) = key else { return Err(OperationError::Internal("a lookup without a key".to_owned())) };
+        let ledger_index = self.inner.raft.read_index().await?;
+        if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
+            let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
+            // Whatever this answers (a command with the key may have come first), the state now knows the key.
+            return self.known_key(&key, committed.ledger_index);
+        }
+        self.known_key(&key, ledger_index)
+    }
+
+    fn known_key(&self, key: &RequestKey, ledger_index: u64) -> Result<Answer<KeyState>> {
+        let value = match self.inner.raft.state().key(key) {
+            KeyLookup::Answered { outcome: Ok(reply), ledger_index } => {
+                KeyState::Applied { lease_id: lease_of(&reply), rejection: None, ledger_index }
+            }
+            KeyLookup::Answered { outcome: Err(rejection), ledger_index } => {
+                KeyState::Applied { lease_id: None, rejection: Some(rejection.to_string()), ledger_index }
+            }
+            KeyLookup::Pending { lease_id } => KeyState::Pending { lease_id },
+            KeyLookup::Forgotten => KeyState::Never,
+            KeyLookup::Expired => KeyState::Expired,
+            KeyLookup::Unknown => return Err(OperationError::Internal("the ledger does not know a key it was told of".to_owned())),
+        };
+        Ok(Answer { value, ledger_index })
+    }
+
+    /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.
+    pub async fn probe(&self, actor: &Actor, payload: Vec<u8>) -> Result<Answer<()>> {
+        actor.authorise(Rule::ClusterChange, None)?;
+        let call = Call { actor: actor.clone(), key: None, request: Request::Probe { payload } };
+        self.on_leader(call).await?.done()
+    }
+
+    pub(super) async fn probe_here(&self, payload: Vec<u8>) -> Result<Answer<()>> {
+        let committed = self.propose(None, Command::Probe { payload }).await?;
+        committed.outcome?;
+        Ok(Answer { value: (), ledger_index: committed.ledger_index })
+    }
+
+    /// A linearizable read that gives only the index. Admin only.
+    pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> {
+        actor.authorise(Rule::ClusterGet, None)?;
+        Ok(Answer { value: (), ledger_index: self.inner.raft.read_index().await? })
+    }
+}
+
+fn lease_of(reply: &Reply) -> Option<LeaseId> {
+    match reply {
+        Reply::LeaseCreated { lease_id, .. } | Reply::LeaseUpdated { lease_id, .. } | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
+        Reply::Done
+        | Reply::HostRegistered { .. }
+        | Reply::ClockAdvanced { .. }
+        | Reply::OutcomeRecorded { .. }
+        | Reply::KeyForgotten => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! Wires the parts of a node together; the only file that knows them all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use leasehold_ledger::model::NodeId;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{AuthMode, Config, TlsSection};
+use crate::edge::auth::{Authenticator, NoAuth};
+use crate::edge::keystone_auth::KeystoneAuth;
+use crate::edge::{self, grpc, rest, tls};
+use crate::leader::LeaderHandle;
+use crate::openstack::{self, Cloud};
+use crate::operations::Operations;
+use crate::raft::{Leadership, Member, RaftConfig, RaftHandle, RaftNode, TlsFiles, Timing};
+use crate::seams::Seams;
+use crate::telemetry::{health, metrics};
+
+/// How long requests in flight may take at a shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened to.
+    #[error("{key} = {address}: cannot listen there")]
+    Listen {
+        /// Key of the configuration.
+        key: &'static str,
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// See there.
+    #[error(transparent)]
+    Raft(#[from] crate::raft::StartError),
+    /// Authentication is off on an address that others reach.
+    #[error(transparent)]
+    Auth(#[from] edge::auth::NotLoopback),
+    /// A certificate or key is no good.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The cloud's configuration is no good.
+    #[error("[cloud]: {0}")]
+    Cloud(String),
+}
+
+/// A running node.
+pub struct Node {
+    raft: RaftHandle,
+    operations: Operations,
+    seams: Seams,
+    stop: CancellationToken,
+    addresses: Addresses,
+}
+
+/// Where a node really listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Blazar's REST API.
+    pub rest: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+}
+
+impl Node {
+    /// Starts everything. What was started is stopped again when a later part fails.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn start(config: Config, seams: Seams) -> Result<Node, Error> {
+        let (rest_listener, rest) = listen("listen.rest", config.listen.rest).await?;
+        let (grpc_listener, grpc_address) = listen("listen.grpc", config.listen.grpc).await?;
+        let (metrics_listener, metrics_address) = listen("listen.metrics", config.listen.metrics).await?;
+        let addresses = Addresses { rest, grpc: grpc_address, metrics: metrics_address };
+        let api_tls = tls::server_config(&config.tls)?;
+
+        let cloud = match &config.cloud {
+            Some(section) => Some(Arc::new(openstack::connect(section, config.node.id, &seams).map_err(Error::Cloud)?)),
+            None => None,
+        };
+        let authenticator: Arc<dyn Authenticator> = match (config.auth.mode, &config.cloud) {
+            (AuthMode::Keystone, Some(section)) => {
+                Arc::new(KeystoneAuth::new(section, &config.auth, &seams).map_err(|error| Error::Cloud(error.to_string()))?)
+            }
+            (AuthMode::Keystone, None) => return Err(Error::Cloud("auth.mode = keystone needs it".to_owned())),
+            (AuthMode::Noauth, _) => {
+                tracing::warn!("auth.mode = noauth: everybody who reaches this machine's loopback is an admin");
+                Arc::new(NoAuth::new(&[rest, grpc_address])?)
+            }
+        };
+
+        let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
+        let operations = Operations::new(raft.clone(), cloud.clone(), seams.clone());
+        let stop = CancellationToken::new();
+        lead(&raft, cloud, &config, &seams);
+
+        let api = config.api.clone();
+        let parts = (operations.clone(), authenticator.clone(), seams.clone(), stop.clone());
+        serve(&seams, "rest", {
+            let (operations, authenticator, seams, stop) = parts.clone();
+            let (tls, api) = (api_tls.clone(), api.clone());
+            async move { rest::serve(rest_listener, tls, operations, authenticator, api, seams, stop).await.map_err(|error| error.to_string()) }
+        });
+        serve(&seams, "grpc", {
+            let (operations, authenticator, seams, stop) = parts;
+            async move { grpc::serve(grpc_listener, api_tls, operations, authenticator, api, seams, stop).await.map_err(|error| error.to_string()) }
+        });
+        let readiness = readiness(&raft, &seams);
+        let (clock, health_stop) = (seams.clock.clone(), stop.clone());
+        serve(&seams, "metrics", async move {
+            health::serve(metrics_listener, clock, readiness, health_stop).await.map_err(|error| error.to_string())
+        });
+
+        tracing::info!(node_id = config.node.id, %rest, grpc = %grpc_address, metrics = %metrics_address, "the node serves");
+        Ok(Node { raft, operations, seams, stop, addresses })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its operations, for those in the same process.
+    #[must_use]
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// Completes with the reason when the node must end: a failed sync, an engine that stopped.
+    pub async fn fatal(&self) -> String {
+        self.raft.fatal().await
+    }
+
+    /// Hands leadership over, answers what is in flight, stops.
+    pub async fn shutdown(self) {
+        tracing::info!("stopping: handing leadership over, answering what is in flight");
+        // Edges first stop taking connections; what is in flight still needs Raft.
+        self.stop.cancel();
+        self.seams.clock.sleep(Duration::from_millis(50)).await;
+        if self.seams.clock.timeout(DRAIN, self.raft.shutdown()).await.is_err() {
+            tracing::warn!("stopping took too long and was cut short");
+        }
+        self.seams.spawner.shutdown().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { key, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn serve(seams: &Seams, edge: &'static str, serving: impl Future<Output = Result<(), String>> + Send + 'static) {
+    drop(seams.spawner.spawn(edge, async move {
+        if let Err(error) = serving.await {
+            tracing::error!(edge, error, "the edge ended");
+        }
+    }));
+}
+
+fn raft_config(config: &Config, addresses: &Addresses) -> RaftConfig {
+    let raft = &config.raft;
+    let TlsSection { peer_certificate, peer_key, peer_ca, .. } = config.tls.clone();
+    let tls = match (peer_certificate, peer_key, peer_ca) {
+        (Some(certificate), Some(key), Some(ca)) => Some(TlsFiles { ca, certificate, key }),
+        // `Config::check` has seen to it that all or none are given.
+        _ => None,
+    };
+    if tls.is_none() {
+        tracing::warn!("peers are spoken to without TLS; only loopback addresses are allowed");
+    }
+    RaftConfig {
+        node_id: NodeId(config.node.id),
+        cluster_id: None,
+        data_dir: config.node.data_dir.clone(),
+        listen: config.listen.peer,
+        member: Member {
+            peer_address: config.listen.peer_advertised.clone().unwrap_or_default(),
+            grpc_address: config.listen.grpc_advertised.clone().unwrap_or_else(|| addresses.grpc.to_string()),
+            rest_address: addresses.rest.to_string(),
+        },
+        tls,
+        timing: Timing {
+            heartbeat: Duration::from_millis(raft.heartbeat_ms),
+            election_min: Duration::from_millis(raft.election_min_ms),
+            election_max: Duration::from_millis(raft.election_max_ms),
+            snapshot_entries: raft.snapshot_entries,
+            keep_entries: raft.keep_entries,
+            ..Timing::default()
+        },
+    }
+}
+
+/// Ready: a leader is known, and this node could answer a linearizable read just now.
+fn readiness(raft: &RaftHandle, seams: &Seams) -> health::Readiness {
+    let (raft, clock) = (raft.clone(), seams.clock.clone());
+    Arc::new(move || {
+        let (raft, clock) = (raft.clone(), clock.clone());
+        async move {
+            match clock.timeout(Duration::from_secs(2), raft.read_index()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("no read was confirmed within 2 s".to_owned()),
+            }
+        }
+        .boxed()
+    })
+}
+
+/// Starts the leader's work when this node begins to lead, stops and awaits it when it ceases to.
+fn lead(raft: &RaftHandle, cloud: Option<Arc<Cloud>>, config: &Config, seams: &Seams) {
+    let running: Arc<tokio::sync::Mutex<Option<LeaderHandle>>> = Arc::default();
+    // Handing leadership over stops the actuator first (architecture D6).
+    let handing_over = running.clone();
+    raft.on_hand_over(Arc::new(move || {
+        let running = handing_over.clone();
+        async move {
+            if let Some(work) = running.lock().await.take() {
+                work.stop().await;
+            }
+        }
+        .boxed()
+    }));
+    let mut leadership = raft.leadership();
+    let (raft, section, seams_inside, node_id) = (raft.clone(), config.leader.clone(), seams.clone(), NodeId(config.node.id));
+    drop(seams.spawner.spawn("leader", async move {
+        loop {
+            let now = *leadership.borrow_and_update();
+            {
+                let mut running = running.lock().await;
+                if let Some(work) = running.take() {
+                    work.stop().await;
+                }
+                metrics::leading(now.term().is_some());
+                if let Leadership::Leading { .. } = now {
+                    *running = Some(crate::leader::start(raft.clone(), cloud.clone(), section.clone(), seams_inside.clone(), node_id));
+                }
+            }
+            if leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    }));
+}

@@ -1,0 +1,101 @@
+//! Changing a lease, all or nothing.
+
+use std::time::Duration;
+
+use leasehold_ledger::command::{Command, LeaseChange, UpdateLease};
+use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, RequestKey, Timestamp};
+use leasehold_ledger::plan::{Overlay, Planned, plan_update};
+use leasehold_ledger::reply::{Rejection, Reply};
+use leasehold_ledger::state::State;
+
+use super::route::{Call, Request};
+use crate::telemetry::metrics;
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+
+/// How often a stale plan is planned again (architecture D2).
+const PLANS: usize = 3;
+/// How long the answer waits for the cloud to accept the new hold.
+const PREPARING: Duration = Duration::from_secs(14);
+
+impl Operations {
+    /// Changes a lease, all or nothing.
+    pub async fn update_lease(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        lease_id: LeaseId,
+        change: LeaseChange,
+    ) -> Result<Answer<Lease>> {
+        let call = Call { actor: actor.clone(), key, request: Request::UpdateLease { lease_id, change } };
+        self.on_leader(call).await?.lease()
+    }
+
+    pub(super) async fn update_here(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        lease_id: LeaseId,
+        change: LeaseChange,
+    ) -> Result<Answer<Lease>> {
+        self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
+        for _ in 0..PLANS {
+            let now = self.inner.raft.now()?;
+            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+                (Vec::new(), 0, None)
+            } else {
+                let search = |state: &State, overlay: &Overlay, now: Timestamp| {
+                    plan_update(state, overlay, lease_id, &change, now).map(|planned| match planned {
+                        Some(planned) => planned,
+                        None => Planned { reservations: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() },
+                    })
+                };
+                let (planned, number) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, number)
+            };
+            let command = Command::UpdateLease(Box::new(UpdateLease { lease_id, change: change.clone(), plan, planned_at }));
+            let proposed = self.propose(key.clone(), command).await;
+            self.settle_overlay(in_overlay);
+            let committed = proposed?;
+            match committed.outcome {
+                Ok(Reply::LeaseUpdated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
+                Ok(Reply::LeaseUpdated { lease_id, prepared: false }) => return self.settled(lease_id).await,
+                Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
+                Err(rejection) => return Err(rejection.into()),
+                Ok(other) => return Err(OperationError::Internal(format!("update_lease answered {other:?}"))),
+            }
+        }
+        Err(OperationError::Unavailable(Unavailable::Busy))
+    }
+
+    /// Waits until the cloud has accepted or refused the hold of a change.
+    async fn settled(&self, lease_id: LeaseId) -> Result<Answer<Lease>> {
+        let settled = self
+            .wait_for(PREPARING, |state| match state.lease(lease_id).filter(|lease| !lease.deleted) {
+                Some(lease) if lease.status == LeaseStatus::Updating => None,
+                Some(lease) => Some(Some(Box::new(lease.clone()))),
+                None => Some(None),
+            })
+            .await?;
+        match settled {
+            Some(Some(lease)) => match &lease.reason {
+                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
+                    Err(OperationError::HoldRefused(reason.text.clone()))
+                }
+                _ => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
+            },
+            Some(None) => Err(Rejection::LeaseNotFound(lease_id).into()),
+            None => Err(OperationError::Unknown),
+        }
+    }
+
+    /// Checks a rule against the lease's owner at a confirmed index: foreign is forbidden, unknown and hidden not found.
+    pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<()> {
+        self.inner.raft.read_index().await?;
+        let state = self.inner.raft.state();
+        let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
+            return Err(Rejection::LeaseNotFound(lease_id).into());
+        };
+        Ok(actor.authorise(rule, Some(&lease.project_id))?)
+    }
+}
+

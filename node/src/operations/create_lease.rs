@@ -1,0 +1,173 @@
+//! Booking a lease: plan on the leader, propose, wait until it is prepared (architecture D2, D24).
+
+use std::time::Duration;
+
+use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
+use leasehold_ledger::model::{EventId, Lease, LeaseId, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, plan_create};
+use leasehold_ledger::reply::{Rejection, Reply};
+use leasehold_ledger::state::State;
+
+use super::route::{Call, Request};
+use crate::telemetry::metrics;
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+
+/// How often a stale plan is planned again (architecture D2).
+const PLANS: usize = 3;
+/// How long the answer waits for the cloud: `AdvanceClock` withdraws after 10 s (architecture D24).
+const PREPARING: Duration = Duration::from_secs(14);
+/// How long plans in flight may take to settle when only they forbid.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+/// Events a lease may need: start, end, before_end, prepare, and two for staging.
+const EVENTS: usize = 6;
+
+/// What planning under the overlay found.
+pub(super) enum Planning<T> {
+    /// A plan, booked in the overlay under this number.
+    Found(T, Option<u64>),
+    /// Only plans in flight forbid it; plan again when they have settled.
+    InFlight,
+    /// Refused or without room on the state alone.
+    Not(NoPlan),
+}
+
+impl Operations {
+    /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared.
+    pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
+        actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
+        let call = Call { actor: actor.clone(), key, request: Request::CreateLease(wish) };
+        self.on_leader(call).await?.lease()
+    }
+
+    pub(super) async fn create_here(&self, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
+        let rng = &self.inner.seams.rng;
+        // Chosen once: a plan made again keeps the ids.
+        let lease_id = LeaseId(rng.uuid_v4());
+        let reservation_ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
+        let resource_ids: Vec<_> = wish.reservations.iter().map(|_| rng.uuid_v4()).collect();
+        let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
+
+        for _ in 0..PLANS {
+            let now = self.inner.raft.now()?;
+            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+                (Vec::new(), 0, None)
+            } else {
+                let search = |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
+                let (planned, number) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, number)
+            };
+            let command = Command::CreateLease(Box::new(CreateLease {
+                wish: wish.clone(),
+                lease_id,
+                event_ids: event_ids.clone(),
+                plan,
+                resource_ids: resource_ids.clone(),
+                planned_at,
+            }));
+            let proposed = self.propose(key.clone(), command).await;
+            self.settle_overlay(in_overlay);
+            let committed = proposed?;
+            match committed.outcome {
+                Ok(Reply::LeaseCreated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
+                Ok(Reply::LeaseCreated { lease_id, prepared: false }) => return self.prepared(lease_id, key).await,
+                Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
+                Err(rejection) => return Err(rejection.into()),
+                Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
+            }
+        }
+        Err(OperationError::Unavailable(Unavailable::Busy))
+    }
+
+    /// Plans over the state and the plans in flight; books what it finds in the overlay.
+    ///
+    /// A refusal for lack of room is a linearizable read, decided at a confirmed index without the overlay. If only the
+    /// overlay forbids, those entries are waited for and it is planned again (architecture D2).
+    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<u64>)>
+    where
+        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
+    {
+        let clock = self.inner.seams.clock.clone();
+        let give_up = clock.mono().after(IN_FLIGHT);
+        loop {
+            match self.plan_once(now, &search) {
+                Planning::Found(planned, number) => return Ok((planned, number)),
+                Planning::InFlight if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
+                Planning::InFlight => {
+                    let mut applied = self.inner.raft.applied();
+                    applied.borrow_and_update();
+                    let pause = clock.sleep(Duration::from_millis(20));
+                    tokio::select! {
+                        biased;
+                        _ = applied.changed() => {}
+                        () = pause => {}
+                    }
+                }
+                Planning::Not(_) => {
+                    let index = self.inner.raft.read_index().await?;
+                    let empty = Overlay::default();
+                    match search(&self.inner.raft.state(), &empty, now) {
+                        Ok(_) => {} // room came up in between: plan again with the overlay
+                        Err(NoPlan::Rejected(rejection)) => return Err(rejection.into()),
+                        Err(NoPlan::NoRoom(offer)) => return Err(no_room(offer, index)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan_once<F>(&self, now: Timestamp, search: &F) -> Planning<Planned>
+    where
+        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
+    {
+        // The overlay is taken before the state: a plan leaves the overlay only after its entry is in the state, so a
+        // booking may be seen twice for a moment, but never not at all.
+        let mut overlay = self.inner.overlay.lock();
+        let state = self.inner.raft.state();
+        match search(&state, &overlay, now) {
+            Ok(planned) => {
+                let number = (!planned.bookings.is_empty()).then(|| overlay.add(&state, &planned));
+                Planning::Found(planned, number)
+            }
+            Err(NoPlan::NoRoom(_)) if !overlay.is_empty() => Planning::InFlight,
+            Err(no_plan) => Planning::Not(no_plan),
+        }
+    }
+
+    pub(super) fn settle_overlay(&self, number: Option<u64>) {
+        if let Some(number) = number {
+            self.inner.overlay.lock().remove(number);
+        }
+    }
+
+    /// Waits until a booked lease is PENDING or was withdrawn.
+    async fn prepared(&self, lease_id: LeaseId, key: Option<RequestKey>) -> Result<Answer<Lease>> {
+        enum Settled {
+            Visible(Box<Lease>),
+            Gone,
+        }
+        let settled = self
+            .wait_for(PREPARING, |state| match state.lease(lease_id) {
+                None => Some(Settled::Gone),
+                Some(lease) if lease.visible() => Some(Settled::Visible(Box::new(lease.clone()))),
+                Some(lease) if lease.deleted => Some(Settled::Gone),
+                Some(_) => None,
+            })
+            .await?;
+        match settled {
+            Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
+            Some(Settled::Gone) => Err(match self.inner.raft.withdrawn_reason(lease_id) {
+                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => OperationError::HoldRefused(reason.text),
+                Some(reason) => OperationError::Unavailable(Unavailable::Withdrawn(reason.text)),
+                None => OperationError::Unavailable(Unavailable::Withdrawn("the cloud did not accept its capacity in time".to_owned())),
+            }),
+            None => {
+                let _ = key; // kept for the caller's retry: the outcome is unknown
+                Err(OperationError::Unknown)
+            }
+        }
+    }
+}
+
+fn no_room(offer: NoRoom, ledger_index: u64) -> OperationError {
+    OperationError::NoRoom { offer, ledger_index }
+}

@@ -1,0 +1,165 @@
+//! Writes run on the leader. Elsewhere the whole call travels over the peer channel, and its answer back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::command::{LeaseChange, LeaseWish};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::{Actor, Answer, ClusterChange, ClusterStatus, HostRequest, KeyState, OperationError, Operations, Result, Unavailable};
+use crate::raft::{ForwardError, Leadership};
+
+/// How long a call looks for a leader before it gives up: longer than an election with default timeouts.
+const FIND_LEADER: Duration = Duration::from_secs(8);
+/// How long a forwarded call may take: deleting waits 60 s for the cloud (architecture D19).
+const FORWARDED: Duration = Duration::from_secs(75);
+
+/// A call that only the leader can carry out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Call {
+    pub actor: Actor,
+    pub key: Option<RequestKey>,
+    pub request: Request,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    CreateLease(LeaseWish),
+    UpdateLease { lease_id: LeaseId, change: LeaseChange },
+    DeleteLease { lease_id: LeaseId },
+    LookUpKey,
+    RegisterHost(HostRequest),
+    UpdateHost { host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool> },
+    DeleteHost { host_id: HostId },
+    Probe { payload: Vec<u8> },
+    ChangeCluster(ClusterChange),
+}
+
+/// What a [`Call`] gives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Given {
+    Lease(Answer<Lease>),
+    Host(Answer<Host>),
+    Key(Answer<KeyState>),
+    Done(Answer<()>),
+    Cluster(Box<ClusterStatus>),
+}
+
+/// What came of one try on one node.
+enum Tried {
+    Answered(Result<Given>),
+    /// Certainly not carried out, because this or that node does not lead.
+    NotLeader,
+}
+
+/// Makes `operations` answer what other nodes forward to this one.
+pub(super) fn receive_forwarded_calls(operations: &Operations) {
+    // Weak: the handler lives in the Raft handle, which the operations hold.
+    let inner = Arc::downgrade(&operations.inner);
+    operations.inner.raft.on_forward(Arc::new(move |bytes| {
+        let inner = inner.clone();
+        Box::pin(async move {
+            let Some(inner) = inner.upgrade() else { return encode(&Err(OperationError::Unavailable(Unavailable::Stopping))) };
+            let answer = match rmp_serde::from_slice::<Call>(&bytes) {
+                Ok(call) => Operations { inner }.carry_out(call).await,
+                Err(problem) => Err(OperationError::Internal(format!("a forwarded call does not decode: {problem}"))),
+            };
+            encode(&answer)
+        })
+    }));
+}
+
+fn encode(answer: &Result<Given>) -> Vec<u8> {
+    rmp_serde::to_vec_named(answer).expect("an answer always encodes")
+}
+
+impl Operations {
+    /// Carries a call out on the leader, wherever that is, and waits out an election.
+    pub(super) async fn on_leader(&self, call: Call) -> Result<Given> {
+        let clock = &self.inner.seams.clock;
+        let give_up = clock.mono().after(FIND_LEADER);
+        let mut leadership = self.inner.raft.leadership();
+        loop {
+            let seen = *leadership.borrow_and_update();
+            match self.try_once(&seen, &call).await {
+                Tried::Answered(answer) => return answer,
+                Tried::NotLeader if clock.mono() >= give_up => {
+                    return Err(OperationError::Unavailable(Unavailable::NoLeader));
+                }
+                Tried::NotLeader => {
+                    // Leadership may have moved while we tried; otherwise wait for news, but not for long: the news may
+                    // be that the same leader is ready now.
+                    let pause = clock.sleep(Duration::from_millis(50));
+                    tokio::select! {
+                        biased;
+                        changed = leadership.changed() => {
+                            if changed.is_err() { return Err(OperationError::Unavailable(Unavailable::Stopping)); }
+                        }
+                        () = pause => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_once(&self, leadership: &Leadership, call: &Call) -> Tried {
+        match leadership {
+            Leadership::Leading { .. } => match self.carry_out(call.clone()).await {
+                Err(OperationError::Unavailable(Unavailable::NoLeader)) => Tried::NotLeader,
+                answer => Tried::Answered(answer),
+            },
+            Leadership::Following { leader: None } => Tried::NotLeader,
+            Leadership::Following { leader: Some(leader) } => {
+                let bytes = rmp_serde::to_vec_named(call).expect("a call always encodes");
+                match self.inner.raft.forward(*leader, bytes, FORWARDED).await {
+                    Ok(bytes) => match rmp_serde::from_slice::<Result<Given>>(&bytes) {
+                        Ok(Err(OperationError::Unavailable(Unavailable::NoLeader))) => Tried::NotLeader,
+                        Ok(answer) => Tried::Answered(answer),
+                        Err(problem) => Tried::Answered(Err(OperationError::Internal(format!("a forwarded answer does not decode: {problem}")))),
+                    },
+                    Err(ForwardError::NotSent(_)) => Tried::NotLeader,
+                    Err(ForwardError::Unknown(_)) => Tried::Answered(Err(OperationError::Unknown)),
+                }
+            }
+        }
+    }
+
+    /// Carries a call out here. `Unavailable(NoLeader)`: certainly not carried out.
+    async fn carry_out(&self, call: Call) -> Result<Given> {
+        let Call { actor, key, request } = call;
+        match request {
+            Request::CreateLease(wish) => self.create_here(key, wish).await.map(Given::Lease),
+            Request::UpdateLease { lease_id, change } => self.update_here(&actor, key, lease_id, change).await.map(Given::Lease),
+            Request::DeleteLease { lease_id } => self.delete_here(&actor, key, lease_id).await.map(Given::Done),
+            Request::LookUpKey => self.look_up_here(key).await.map(Given::Key),
+            Request::RegisterHost(request) => self.register_here(key, request).await.map(Given::Host),
+            Request::UpdateHost { host_id, properties, reservable } => {
+                self.update_host_here(key, host_id, properties, reservable).await.map(Given::Host)
+            }
+            Request::DeleteHost { host_id } => self.delete_host_here(key, host_id).await.map(Given::Done),
+            Request::Probe { payload } => self.probe_here(payload).await.map(Given::Done),
+            Request::ChangeCluster(change) => self.change_cluster_here(change).await.map(|status| Given::Cluster(Box::new(status))),
+        }
+    }
+}
+
+macro_rules! expect_given {
+    ($name:ident, $variant:ident, $value:ty) => {
+        impl Given {
+            /// The answer this call always has; another one is our bug, or a peer's.
+            pub(super) fn $name(self) -> Result<$value> {
+                match self {
+                    Given::$variant(value) => Ok(value),
+                    other => Err(OperationError::Internal(format!("unexpected answer {other:?}"))),
+                }
+            }
+        }
+    };
+}
+expect_given!(lease, Lease, Answer<Lease>);
+expect_given!(host, Host, Answer<Host>);
+expect_given!(key, Key, Answer<KeyState>);
+expect_given!(done, Done, Answer<()>);
+expect_given!(cluster, Cluster, Box<ClusterStatus>);

@@ -1,0 +1,92 @@
+//! Proposing, and waiting until what was proposed is settled in the ledger.
+
+use std::time::Duration;
+
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{Lease, LeaseId, RequestKey};
+use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::{KeyLookup, State};
+
+use super::{Answer, OperationError, Operations, Result, Unavailable};
+use crate::raft::{ChangeError, Committed, ProposeError, ReadError};
+
+impl From<ProposeError> for OperationError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            // No hint is handed on: the route follows the leadership itself.
+            ProposeError::NotLeader { .. } => OperationError::Unavailable(Unavailable::NoLeader),
+            ProposeError::NoQuorum => OperationError::Unavailable(Unavailable::NoQuorum),
+            ProposeError::ClockDisagrees => OperationError::Unavailable(Unavailable::ClockDisagrees),
+            ProposeError::Stopping => OperationError::Unavailable(Unavailable::Stopping),
+            ProposeError::Unknown => OperationError::Unknown,
+        }
+    }
+}
+
+impl From<ChangeError> for OperationError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Conflict(problem) => OperationError::Conflict(problem),
+            ChangeError::Unavailable(error) => error.into(),
+            ChangeError::Unknown => OperationError::Unknown,
+        }
+    }
+}
+
+impl From<ReadError> for OperationError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NoLeader => OperationError::Unavailable(Unavailable::NoLeader),
+            ReadError::NoQuorum => OperationError::Unavailable(Unavailable::NoQuorum),
+            ReadError::Stopping => OperationError::Unavailable(Unavailable::Stopping),
+        }
+    }
+}
+
+impl Operations {
+    /// Proposes without planning.
+    pub(super) async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Committed> {
+        Ok(self.inner.raft.propose(key, command).await?)
+    }
+
+    /// Whether the ledger knows the key already. Then nothing needs planning: `apply` compares the content and gives the
+    /// stored answer, whatever the plan. Only a hint; `apply` decides.
+    pub(super) fn key_is_known(state: &State, key: Option<&RequestKey>) -> bool {
+        key.is_some_and(|key| state.key(key) != KeyLookup::Unknown)
+    }
+
+    /// Waits until `settled` gives an answer from the state, or `limit` has passed (`None`).
+    pub(super) async fn wait_for<T>(&self, limit: Duration, mut settled: impl FnMut(&State) -> Option<T>) -> Result<Option<T>> {
+        let clock = self.inner.seams.clock.clone();
+        let give_up = clock.mono().after(limit);
+        let mut applied = self.inner.raft.applied();
+        loop {
+            applied.borrow_and_update();
+            if let Some(answer) = settled(&self.inner.raft.state()) {
+                return Ok(Some(answer));
+            }
+            let left = give_up.since(clock.mono());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let pause = clock.sleep(left);
+            tokio::select! {
+                biased;
+                changed = applied.changed() => {
+                    if changed.is_err() { return Err(OperationError::Unavailable(Unavailable::Stopping)); }
+                }
+                () = pause => {}
+            }
+        }
+    }
+
+    /// The lease as it is now, which is at `index` or later.
+    pub(super) fn lease_now(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
+        let state = self.inner.raft.state();
+        match state.lease(lease_id).filter(|lease| lease.visible()) {
+            Some(lease) => Ok(Answer { value: lease.clone(), ledger_index: index.max(lease.ledger_index) }),
+            // Deleted by someone else between commit and answer: for this caller it is gone, too.
+            None => Err(Rejection::LeaseNotFound(lease_id).into()),
+        }
+    }
+}
