@@ -28,7 +28,7 @@ pub(super) enum Planning<T> {
     /// Only plans in flight forbid it; plan again when they have settled.
     InFlight,
     /// Refused or without room on the state alone.
-    Not(NoPlan),
+    Not,
 }
 
 impl Operations {
@@ -69,7 +69,7 @@ impl Operations {
             let committed = proposed?;
             match committed.outcome {
                 Ok(Reply::LeaseCreated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
-                Ok(Reply::LeaseCreated { lease_id, prepared: false }) => return self.prepared(lease_id, key).await,
+                Ok(Reply::LeaseCreated { lease_id, prepared: false }) => return self.prepared(lease_id).await,
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
@@ -102,7 +102,7 @@ impl Operations {
                         () = pause => {}
                     }
                 }
-                Planning::Not(_) => {
+                Planning::Not => {
                     let index = self.inner.raft.read_index().await?;
                     let empty = Overlay::default();
                     match search(&self.inner.raft.state(), &empty, now) {
@@ -129,7 +129,7 @@ impl Operations {
                 Planning::Found(planned, number)
             }
             Err(NoPlan::NoRoom(_)) if !overlay.is_empty() => Planning::InFlight,
-            Err(no_plan) => Planning::Not(no_plan),
+            Err(_) => Planning::Not,
         }
     }
 
@@ -140,7 +140,7 @@ impl Operations {
     }
 
     /// Waits until a booked lease is PENDING or was withdrawn.
-    async fn prepared(&self, lease_id: LeaseId, key: Option<RequestKey>) -> Result<Answer<Lease>> {
+    async fn prepared(&self, lease_id: LeaseId) -> Result<Answer<Lease>> {
         enum Settled {
             Visible(Box<Lease>),
             Gone,
@@ -160,10 +160,7 @@ impl Operations {
                 Some(reason) => OperationError::Unavailable(Unavailable::Withdrawn(reason.text)),
                 None => OperationError::Unavailable(Unavailable::Withdrawn("the cloud did not accept its capacity in time".to_owned())),
             }),
-            None => {
-                let _ = key; // kept for the caller's retry: the outcome is unknown
-                Err(OperationError::Unknown)
-            }
+            None => Err(OperationError::Unknown),
         }
     }
 }
