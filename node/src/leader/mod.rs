@@ -1,1 +1,134 @@
-//! Placeholder, replaced by its author.
+//! The leader's work on the cloud: exists only while this node leads, started with a term, stopped and awaited on loss.
+//!
+//! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
+//! [`actuator`] works them off, [`host_writer`] keeps each host's hold and tokens as the ledger wants them,
+//! [`reconciler`] reads everything back, [`host_monitor`] reports what hosts have and who uses them. [`onboard`] takes
+//! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
+//! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
+
+pub mod actuator;
+pub mod clock;
+pub mod desired;
+pub mod host_monitor;
+pub mod host_plan;
+pub mod host_writer;
+pub mod ledger_port;
+pub mod names;
+pub mod onboard;
+pub mod permits;
+pub mod reconciler;
+mod steps;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::command::Command;
+
+pub use ledger_port::{LedgerPort, ProposeError};
+pub use work::Work;
+
+use crate::openstack::Cloud;
+use crate::seams::{Clock, Rng, Spawner};
+
+/// Periods of the leader's tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderConfig {
+    /// Between two full read-backs.
+    pub reconcile_period: Duration,
+    /// Between two looks at Nova's compute services.
+    pub services_period: Duration,
+    /// Between two looks at every host's inventories and users.
+    pub hosts_period: Duration,
+}
+
+impl Default for LeaderConfig {
+    fn default() -> Self {
+        Self {
+            reconcile_period: Duration::from_secs(60),
+            services_period: Duration::from_secs(10),
+            hosts_period: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the leader's tasks reach.
+#[derive(Clone)]
+pub struct Ports {
+    /// The ledger of this node.
+    pub ledger: Arc<dyn LedgerPort>,
+    /// The cloud.
+    pub cloud: Cloud,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Spread.
+    pub rng: Arc<dyn Rng>,
+}
+
+/// The running tasks of one term.
+#[derive(Debug)]
+pub struct LeaderHandle {
+    spawner: Spawner,
+}
+
+impl LeaderHandle {
+    /// Stops every task at its next step and waits until all are gone: before leadership is handed over, and after it
+    /// was lost. Nothing is sent after this returns.
+    pub async fn stop(self) {
+        self.spawner.shutdown().await;
+    }
+}
+
+/// Starts the leader's tasks for a term that this node has just won. `spawner`: the node's group.
+#[must_use]
+pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -> LeaderHandle {
+    let spawner = spawner.child();
+    let elected_at = ports.clock.mono();
+    let group = spawner.clone();
+    spawner.spawn("leader", async move {
+        // The first commit of our term: from here on the state holds all that earlier leaders had committed.
+        clock::advance_until_taken(&ports).await;
+        let names = names_once_known(&ports).await;
+        tracing::info!(term, "leading: working on the cloud");
+        let work = Arc::new(Work::new(&ports, names, group.clone(), term, config, elected_at));
+        group.spawn("leader-clock", clock::run(ports));
+        group.spawn("leader-actuator", actuator::run(work.clone()));
+        group.spawn("leader-hosts", actuator::keep_hosts(work.clone()));
+        group.spawn("leader-reconciler", reconciler::run(work.clone()));
+        group.spawn("leader-monitor", host_monitor::run(work));
+    });
+    LeaderHandle { spawner }
+}
+
+/// The cluster's id goes into every name, so nothing begins without it.
+async fn names_once_known(ports: &Ports) -> names::Names {
+    let mut applied = ports.ledger.applied();
+    loop {
+        applied.borrow_and_update();
+        if let Some(id) = ports.ledger.look(|state| state.cluster_id()) {
+            return names::Names::new(id);
+        }
+        if applied.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Has a command proposed until its end is seen. For commands that may come twice and must come.
+pub(crate) async fn propose_until_seen(
+    ledger: &Arc<dyn LedgerPort>,
+    clock: &Arc<dyn Clock>,
+    command: Command,
+) -> Result<leasehold_ledger::reply::Reply, leasehold_ledger::reply::Rejection> {
+    let mut wait = Duration::from_millis(20);
+    loop {
+        match ledger.propose(command.clone()).await {
+            Ok(settled) => return settled,
+            Err(error) => {
+                tracing::warn!(%error, "the ledger did not take a command; trying again");
+                clock.sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}

@@ -1,4 +1,63 @@
-//! Typed calls to the cloud over the HTTP seam, only those we use. Knows URLs, bodies and microversions of OpenStack;
-//! must not know leases. Start with [`keystone`]: tokens and endpoints, which every other service needs.
+//! Typed calls to the cloud's services over the HTTP seam: only what is used, with pinned microversions.
+//!
+//! One call in, one answer or [`CloudError`] out; nothing is repeated here but a call whose token had expired, because
+//! a repeated call may not be harmless. Who may write is decided by the caller's [`Permit`], which is asked in the same
+//! poll that sends (architecture D6). Must not know: leases, rows, Raft. Read on: [`session`], [`nova`], [`placement`],
+//! [`glance`].
 
-pub mod keystone;
+pub mod error;
+pub mod glance;
+pub mod nova;
+pub mod placement;
+pub mod session;
+
+use std::sync::Arc;
+
+pub use error::{CloudError, Withheld};
+pub use session::{Access, CloudUser, Errand, Permit, Service, Session};
+
+/// The cloud as the leader and the operations use it. Cheap to clone; clones share one limit of calls in flight.
+#[derive(Clone)]
+pub struct Cloud {
+    session: Arc<Session>,
+}
+
+impl Cloud {
+    /// The cloud behind a session.
+    #[must_use]
+    pub fn new(session: Session) -> Self {
+        Self { session: Arc::new(session) }
+    }
+
+    /// Compute.
+    #[must_use]
+    pub fn nova(&self) -> nova::Nova<'_> {
+        nova::Nova::new(&self.session)
+    }
+
+    /// Capacity.
+    #[must_use]
+    pub fn placement(&self) -> placement::Placement<'_> {
+        placement::Placement::new(&self.session)
+    }
+
+    /// Images.
+    #[must_use]
+    pub fn glance(&self) -> glance::Glance<'_> {
+        glance::Glance::new(&self.session)
+    }
+
+    /// Who we are to the cloud.
+    ///
+    /// # Errors
+    /// When Keystone does not answer or refuses us.
+    pub async fn user(&self) -> Result<CloudUser, CloudError> {
+        self.session.user().await
+    }
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cloud").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Has the ledger's clock moved when something is due. The time itself is stamped where proposals are made, by the time
+//! most nodes agree on (architecture D4); this only decides when to ask.
+
+use std::time::Duration;
+
+use leasehold_ledger::command::Command;
+
+use super::{Ports, propose_until_seen};
+
+/// Longest sleep without a look at the wall clock, which may be set meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// When the stamped time was a little before the due one.
+const AGAIN: Duration = Duration::from_millis(2);
+/// Keys expire and creations are withdrawn even if nothing else is due.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+
+/// Runs until its group is stopped.
+pub async fn run(ports: Ports) {
+    let mut applied = ports.ledger.applied();
+    let mut last = ports.clock.mono();
+    loop {
+        applied.borrow_and_update();
+        let due = ports.ledger.look(|state| state.next_due());
+        let wall = ports.clock.wall_ms();
+        let stale = ports.clock.mono().since(last) >= AT_LEAST_EVERY;
+        if stale || due.is_some_and(|due| due.0 <= wall) {
+            advance_until_taken(&ports).await;
+            last = ports.clock.mono();
+            // Still due: the stamp was a hair earlier than our wall clock.
+            if ports.ledger.look(|state| state.next_due()).is_some_and(|due| due.0 <= ports.clock.wall_ms()) {
+                ports.clock.sleep(AGAIN).await;
+            }
+            continue;
+        }
+        let wait = due.map_or(LOOK_EVERY, |due| Duration::from_millis(due.0 - wall).min(LOOK_EVERY));
+        let waited = ports.clock.sleep(wait);
+        tokio::select! {
+            biased;
+            () = waited => {}
+            changed = applied.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // Every command wakes us; under load one look per few milliseconds is enough to be on time.
+                ports.clock.sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Moves the clock once.
+pub async fn advance_until_taken(ports: &Ports) {
+    if let Err(rejection) = propose_until_seen(&ports.ledger, &ports.clock, Command::AdvanceClock).await {
+        // The command has no rejection; one would be our bug, and must not stop time.
+        tracing::error!(%rejection, "the ledger refused to move its clock");
+    }
+}

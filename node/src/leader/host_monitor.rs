@@ -1,0 +1,182 @@
+//! What hosts have, who uses them, whether they are up: read from Nova and Placement, logged when it changed.
+//!
+//! Firm usage is what is not attributed (architecture D22): not our holds, not the anchors of servers that use our tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{Amounts, Host, HostId, Observation};
+use uuid::Uuid;
+
+use super::host_plan;
+use super::names::Names;
+use super::work::Work;
+use crate::openstack::placement::{Inventories, ProviderAllocations};
+use crate::openstack::{Cloud, CloudError};
+
+/// Hosts looked at at once.
+const HOSTS_AT_ONCE: usize = 8;
+
+/// Runs until its group is stopped.
+pub async fn run(work: Arc<Work>) {
+    let mut last_full = None;
+    loop {
+        let now = work.clock.mono();
+        let full = last_full.is_none_or(|last| now.since(last) >= work.config.hosts_period);
+        if full {
+            last_full = Some(now);
+        }
+        if let Err(error) = look(&work, full).await {
+            tracing::warn!(%error, "the hosts could not be looked at");
+        }
+        let ms = u64::try_from(work.config.services_period.as_millis()).unwrap_or(u64::MAX);
+        work.clock.sleep(Duration::from_millis(ms + work.rng.below(ms / 10 + 1))).await;
+    }
+}
+
+/// One round: services of all, and with `full` inventories and users of each.
+async fn look(work: &Work, full: bool) -> Result<(), CloudError> {
+    let services = work.cloud.nova().compute_services().await?;
+    let up: BTreeMap<String, bool> = services.iter().map(|service| (service.host.clone(), service.usable())).collect();
+    let hosts: Vec<Host> = work.ledger.look(|state| state.hosts().cloned().collect());
+    let rounds = hosts.into_iter().map(|host| {
+        let up = up.get(&host.description.service_name).copied().unwrap_or(false);
+        async move {
+            if full {
+                observe_as(work, host.id, Some(up)).await
+            } else if host.observation.up != up {
+                report(work, host.id, Observation { up, ..host.observation }).await;
+                Ok(())
+            } else {
+                Ok(())
+            }
+        }
+    });
+    let results: Vec<Result<(), CloudError>> = futures::stream::iter(rounds).buffer_unordered(HOSTS_AT_ONCE).collect().await;
+    results.into_iter().collect()
+}
+
+/// Reads one host and tells the ledger, with its service as it was last seen.
+///
+/// # Errors
+/// When the cloud gives no answer.
+pub async fn observe(work: &Work, host: HostId) -> Result<(), CloudError> {
+    observe_as(work, host, None).await
+}
+
+async fn observe_as(work: &Work, id: HostId, up: Option<bool>) -> Result<(), CloudError> {
+    let Some(host) = work.ledger.look(|state| state.host(id).cloned()) else { return Ok(()) };
+    let up = up.unwrap_or(host.observation.up);
+    let seen = read(&work.cloud, &work.names, &host.description.root_provider, host.description.anchor_budget).await?;
+    let observation = match seen {
+        Some(seen) => Observation { up, ..seen },
+        // The provider is gone, so the host is: nothing is left of its capacity.
+        None => Observation { capacity: Amounts::default(), up: false, ..host.observation.clone() },
+    };
+    if observation != host.observation {
+        report(work, id, observation).await;
+    }
+    Ok(())
+}
+
+async fn report(work: &Work, host_id: HostId, observation: Observation) {
+    tracing::info!(%host_id, ?observation, "a host changed");
+    match work.ledger.propose(Command::ReportHost { host_id, observation }).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(rejection)) => tracing::warn!(%host_id, %rejection, "the ledger refused an observation"),
+        // The next round reads and tells again.
+        Err(error) => tracing::warn!(%host_id, %error, "an observation was not taken"),
+    }
+}
+
+/// Reads a host's root provider; `None` when it is not there. `up` is for the caller to fill in.
+///
+/// # Errors
+/// When Placement gives no answer.
+pub async fn read(
+    cloud: &Cloud,
+    names: &Names,
+    root: &Uuid,
+    anchor_budget: u32,
+) -> Result<Option<Observation>, CloudError> {
+    let placement = cloud.placement();
+    let child = names.reservation_provider(*root);
+    // Users of tokens before users of the root: who boots in between shows as firm by a single megabyte, not the reverse.
+    let (tokens, inventories) = futures::try_join!(placement.allocations_on(child), placement.inventories(*root))?;
+    let users = placement.allocations_on(*root).await?;
+    let (Some(inventories), Some(users)) = (inventories, users) else { return Ok(None) };
+    let traits = placement.traits(*root).await?;
+    let ours: BTreeSet<Uuid> = tokens.iter().flat_map(|tokens| tokens.allocations.keys().copied()).collect();
+    let firm = firm(names, *root, &users, &ours);
+    Ok(Some(Observation {
+        capacity: capacity(&inventories, anchor_budget),
+        firm,
+        max_unit: max_unit(&inventories),
+        traits,
+        up: true,
+    }))
+}
+
+/// C: memory less the anchor budget, slots the budget itself.
+fn capacity(inventories: &Inventories, anchor_budget: u32) -> Amounts {
+    let of = |class: &str| {
+        let capacity = inventories.inventories.get(class).map_or(0, crate::openstack::placement::Inventory::capacity);
+        u32::try_from(capacity).unwrap_or(u32::MAX)
+    };
+    Amounts {
+        vcpus: of("VCPU"),
+        memory_mb: of("MEMORY_MB").saturating_sub(anchor_budget),
+        disk_gb: of("DISK_GB"),
+        slots: anchor_budget,
+    }
+}
+
+fn max_unit(inventories: &Inventories) -> Amounts {
+    let most = inventories.inventories.iter().map(|(class, inventory)| (class.clone(), inventory.max_unit)).collect();
+    host_plan::amounts(&most)
+}
+
+/// F: what anyone but us and our servers uses.
+fn firm(names: &Names, root: Uuid, users: &ProviderAllocations, ours: &BTreeSet<Uuid>) -> Amounts {
+    let holds: BTreeSet<Uuid> = (0..host_plan::SHARDS_MAX).map(|shard| names.hold(root, shard)).collect();
+    users
+        .allocations
+        .iter()
+        .filter(|(consumer, _)| !holds.contains(consumer) && !ours.contains(consumer))
+        .map(|(_, there)| &there.resources)
+        // A server of ours that came or went between the two reads shows by its anchor alone.
+        .filter(|resources| !(resources.len() == 1 && resources.get("MEMORY_MB") == Some(&1)))
+        .fold(Amounts::default(), |sum, resources| {
+            sum.checked_add(host_plan::amounts(resources)).unwrap_or(sum)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn holds_and_anchors_of_our_servers_are_not_firm() {
+        let names = Names::new(Uuid::from_u128(5));
+        let root = Uuid::from_u128(1);
+        let (ours, fresh, ordinary) = (Uuid::from_u128(10), Uuid::from_u128(11), Uuid::from_u128(12));
+        let users: ProviderAllocations = serde_json::from_value(json!({
+            "resource_provider_generation": 3,
+            "allocations": {
+                names.hold(root, 1).to_string(): {"resources": {"VCPU": 8, "MEMORY_MB": 4096}},
+                ours.to_string(): {"resources": {"MEMORY_MB": 1}},
+                fresh.to_string(): {"resources": {"MEMORY_MB": 1}},
+                ordinary.to_string(): {"resources": {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}},
+            }
+        }))
+        .unwrap();
+        let firm = firm(&names, root, &users, &BTreeSet::from([ours]));
+        assert_eq!(firm, Amounts { vcpus: 1, memory_mb: 512, disk_gb: 1, slots: 0 });
+    }
+}

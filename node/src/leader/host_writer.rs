@@ -1,0 +1,215 @@
+//! Brings the providers of one host to what the ledger wants: reads, asks [`host_plan`](super::host_plan) for the next
+//! write, sends it, until nothing is left. One run at a time per host, and one run for all who asked before it began:
+//! a thousand starts due in one second are one write per host, and generations are not fought over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use leasehold_ledger::model::HostId;
+use parking_lot::Mutex;
+
+use super::desired::{self, Gate, HostWish};
+use super::host_plan::{self, HostRead, Write};
+use super::names::{HOLD_TYPE, reservation_of_class};
+use super::permits::Provided;
+use super::work::Work;
+use crate::openstack::placement::{Inventories, ProviderAllocations};
+use crate::openstack::{CloudError, Errand, Withheld};
+
+/// Reads and writes of one run. Each concurrent boot on the host can cost one.
+const ROUNDS_MAX: usize = 24;
+
+/// How a host stands after a run.
+#[derive(Clone, Debug)]
+pub struct HostView {
+    /// What was wanted.
+    pub wish: HostWish,
+    /// What was there at last.
+    pub read: HostRead,
+    /// Placement's text, if it had no room for the hold.
+    pub hold_refused: Option<String>,
+}
+
+impl HostView {
+    /// Whether the tokens of a class can be used, all of them.
+    #[must_use]
+    pub fn opened(&self, class: &str) -> bool {
+        let total = self.wish.tokens.get(class).map_or(0, |token| u64::from(token.total));
+        self.read.inventories.inventories.get(class).is_some_and(|is| is.reserved == 0 && is.total >= total)
+    }
+
+    /// Whether the tokens of a class are there and cannot be used.
+    #[must_use]
+    pub fn closed(&self, class: &str) -> bool {
+        self.read.inventories.inventories.contains_key(class) && !self.read.is_open(class)
+    }
+
+    /// Ended classes that are still used here.
+    #[must_use]
+    pub fn lingering(&self) -> Vec<String> {
+        self.read.lingering(&self.wish).map(str::to_owned).collect()
+    }
+}
+
+/// A failed or finished run, as told to all who waited for it.
+type RunResult = Result<Arc<HostView>, CloudError>;
+
+/// One host's queue.
+#[derive(Default)]
+struct Lane {
+    asked: Mutex<u64>,
+    ended: Mutex<Option<(u64, RunResult)>>,
+    running: tokio::sync::Mutex<()>,
+}
+
+/// All hosts' queues.
+#[derive(Default)]
+pub struct HostWriter {
+    lanes: Mutex<BTreeMap<HostId, Arc<Lane>>>,
+}
+
+impl HostWriter {
+    /// Brings a host to what the ledger wants of it now, or of whatever it wants by the time the run begins.
+    ///
+    /// # Errors
+    /// What stopped the run. A hold without room is not an error but told in the view.
+    pub async fn converge(&self, work: &Work, host: HostId) -> RunResult {
+        let lane = self.lanes.lock().entry(host).or_default().clone();
+        let ticket = {
+            let mut asked = lane.asked.lock();
+            *asked += 1;
+            *asked
+        };
+        let _run = lane.running.lock().await;
+        if let Some((covers, result)) = &*lane.ended.lock()
+            && *covers >= ticket
+        {
+            return result.clone();
+        }
+        // Everyone who asked up to here is served by this run: it looks at the state after this.
+        let covers = *lane.asked.lock();
+        let result = run(work, host).await;
+        *lane.ended.lock() = Some((covers, result.clone()));
+        result
+    }
+}
+
+/// One run.
+async fn run(work: &Work, host: HostId) -> RunResult {
+    let gone = || CloudError::from(Withheld::Superseded);
+    let mut hold_refused = None;
+    for _ in 0..ROUNDS_MAX {
+        let wish = work.ledger.look(|state| desired::host_wish(state, host)).ok_or_else(gone)?;
+        let read = read(work, host).await?;
+        let Some(write) = host_plan::next_write(&work.names, &wish, &read, hold_refused.is_some()) else {
+            return Ok(Arc::new(HostView { wish, read, hold_refused }));
+        };
+        match send(work, host, &read, &write).await {
+            Ok(()) => {}
+            // The state moved under us, or somebody wrote first: look again.
+            Err(error) if error.withheld() == Some(Withheld::Superseded) => {}
+            Err(error) if error.is_concurrent_update() => {}
+            Err(error) if error.code() == "placement.inventory.inuse" => {}
+            Err(error) if error.is_conflict() && matches!(write, Write::Hold(_)) => {
+                hold_refused = Some(error.to_string());
+            }
+            // A class that nobody has made yet: make those that are wanted, once more from the top.
+            Err(error) if error.status() == Some(400) && matches!(write, Write::Inventories(_)) => {
+                make_classes(work, host, &write, &error).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let service = "placement";
+    Err(CloudError::NoAnswer { service, text: format!("host {host} changes faster than it can be written") })
+}
+
+/// Sends one write, if in the very poll it is still what the state wants.
+async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Result<(), CloudError> {
+    let still = || match write {
+        Write::Hold(_) => true,
+        Write::Inventories(next) => {
+            work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|wish| opens_only_wanted(&wish, next))
+        }
+    };
+    let permit = Provided { inner: &work.leader, condition: still };
+    let errand = Errand::new(format!("host/{host}/{}", work.number()), work.term, &permit);
+    let placement = work.cloud.placement();
+    match write {
+        Write::Inventories(next) => {
+            let child = work.names.reservation_provider(read.root);
+            placement.put_inventories(&errand, child, next).await.map(drop)
+        }
+        Write::Hold(writes) => {
+            let user = work.cloud.user().await?;
+            placement.write_consumers(&errand, &user, HOLD_TYPE, writes).await
+        }
+    }
+}
+
+/// Every class that a write opens is wanted open: a cancel accepted meanwhile is final.
+fn opens_only_wanted(wish: &HostWish, next: &Inventories) -> bool {
+    next.inventories
+        .iter()
+        .filter(|(_, inventory)| inventory.reserved < inventory.total)
+        .all(|(class, _)| wish.tokens.get(class).is_some_and(|token| token.gate == Gate::Open))
+}
+
+/// Makes the classes of a write that Placement did not know.
+async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudError) -> Result<(), CloudError> {
+    let Write::Inventories(next) = write else { return Err(refused.clone()) };
+    let known = work.cloud.placement().classes().await?;
+    let mut missing = next.inventories.keys().filter(|class| !known.contains(*class)).peekable();
+    // It was not for want of a class: no repetition will help.
+    if missing.peek().is_none() {
+        return Err(refused.clone());
+    }
+    for class in missing {
+        let wanted = || {
+            work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|w| w.tokens.contains_key(class))
+        };
+        let permit = Provided { inner: &work.leader, condition: wanted };
+        let errand = Errand::new(format!("host/{host}/{class}"), work.term, &permit);
+        work.cloud.placement().ensure_class(&errand, class).await?;
+    }
+    Ok(())
+}
+
+/// Reads a host's providers.
+pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudError> {
+    let root = work.ledger.look(|state| state.host(host).map(|host| host.description.root_provider));
+    let root = root.ok_or(CloudError::Withheld(Withheld::Superseded))?;
+    let child = work.names.reservation_provider(root);
+    let placement = work.cloud.placement();
+    let missing = |what: &str| CloudError::Status {
+        service: "placement",
+        call: format!("GET {what}"),
+        status: 404,
+        code: String::new(),
+        text: format!("{what} of host {host} is gone; register the host again"),
+        retry_after: None,
+    };
+    let (inventories, tokens, holds) = futures::try_join!(
+        placement.inventories(child),
+        placement.allocations_on(child),
+        placement.allocations_on(root),
+    )?;
+    let inventories = inventories.ok_or_else(|| missing("the reservation provider"))?;
+    let tokens = tokens.ok_or_else(|| missing("the reservation provider"))?;
+    let holds = holds.ok_or_else(|| missing("the root provider"))?;
+    // A boot between the reads shows as two generations. The older one makes the write fail if it matters.
+    let generation = inventories.generation.min(tokens.generation);
+    let inventories = Inventories { generation, ..inventories };
+    Ok(HostRead { root, inventories, usage: usage(&tokens), shards: host_plan::shards_read(&work.names, root, &holds) })
+}
+
+/// Tokens in use by class.
+fn usage(tokens: &ProviderAllocations) -> BTreeMap<String, u64> {
+    let mut usage = BTreeMap::new();
+    for consumer in tokens.allocations.values() {
+        for (class, amount) in consumer.resources.iter().filter(|(class, _)| reservation_of_class(class).is_some()) {
+            *usage.entry(class.clone()).or_insert(0) += amount;
+        }
+    }
+    usage
+}

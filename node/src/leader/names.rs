@@ -1,0 +1,117 @@
+//! Names and identities of what is ours in the cloud (architecture D7, scheduling-design §5). Fixed functions of the
+//! cluster's id and the provider, so that everyone who makes an object makes the same one.
+
+use leasehold_ledger::model::{LeaseId, ReservationId};
+use uuid::Uuid;
+
+/// Extra spec that marks our flavors; its value is the cluster's id.
+pub const FLAVOR_MARK: &str = "leasehold:cluster";
+/// Consumer type of our holds.
+pub const HOLD_TYPE: &str = "LEASEHOLD_HOLD";
+/// Image property that names the reservation whose end made the image.
+pub const IMAGE_MARK: &str = "leasehold_end_of";
+
+const CLUSTERS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_636c_7573_7401);
+
+/// Identities of one cluster's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    cluster_id: Uuid,
+    namespace: Uuid,
+}
+
+impl Names {
+    /// Names of the objects of this cluster.
+    #[must_use]
+    pub fn new(cluster_id: Uuid) -> Self {
+        Self { cluster_id, namespace: Uuid::new_v5(&CLUSTERS, cluster_id.as_bytes()) }
+    }
+
+    /// Value of [`FLAVOR_MARK`].
+    #[must_use]
+    pub fn mark(&self) -> String {
+        self.cluster_id.to_string()
+    }
+
+    /// The `shard`th hold consumer of a host.
+    #[must_use]
+    pub fn hold(&self, root: Uuid, shard: usize) -> Uuid {
+        Uuid::new_v5(&self.namespace, format!("hold:{root}:{shard}").as_bytes())
+    }
+
+    /// The permanent child that carries the reservations' tokens.
+    #[must_use]
+    pub fn reservation_provider(&self, root: Uuid) -> Uuid {
+        Uuid::new_v5(&self.namespace, format!("rsv:{root}").as_bytes())
+    }
+
+    /// The permanent child that carries loans.
+    #[must_use]
+    pub fn loan_provider(&self, root: Uuid) -> Uuid {
+        Uuid::new_v5(&self.namespace, format!("loan:{root}").as_bytes())
+    }
+}
+
+/// Name of the reservation provider of a host.
+#[must_use]
+pub fn reservation_provider_name(host: &str) -> String {
+    format!("leasehold_{host}")
+}
+
+/// Name of the loan provider of a host.
+#[must_use]
+pub fn loan_provider_name(host: &str) -> String {
+    format!("leasehold_loan_{host}")
+}
+
+/// The resource class of a reservation's tokens.
+#[must_use]
+pub fn class(id: ReservationId) -> String {
+    format!("CUSTOM_RESERVATION_{}", id.to_string().to_uppercase().replace('-', "_"))
+}
+
+/// The reservation of a class of tokens; `None` for other classes.
+#[must_use]
+pub fn reservation_of_class(class: &str) -> Option<ReservationId> {
+    let id = class.strip_prefix("CUSTOM_RESERVATION_")?.replace('_', "-").to_lowercase();
+    Uuid::parse_str(&id).ok().map(ReservationId)
+}
+
+/// Name of a reservation's flavor, as Blazar names it.
+#[must_use]
+pub fn flavor(id: ReservationId) -> String {
+    format!("reservation:{id}")
+}
+
+/// Name of a reservation's server group.
+#[must_use]
+pub fn server_group(lease: LeaseId, id: ReservationId) -> String {
+    format!("leasehold:{lease}:{id}")
+}
+
+/// The reservation that a server group of ours belongs to.
+#[must_use]
+pub fn reservation_of_group(name: &str) -> Option<(LeaseId, ReservationId)> {
+    let (lease, id) = name.strip_prefix("leasehold:")?.split_once(':')?;
+    Some((LeaseId(Uuid::parse_str(lease).ok()?), ReservationId(Uuid::parse_str(id).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_class_names_its_reservation_and_clusters_never_share_a_provider() {
+        let id = ReservationId(Uuid::from_u128(0xabc));
+        assert_eq!(reservation_of_class(&class(id)), Some(id));
+        assert_eq!(reservation_of_class("CUSTOM_RESERVATION_X"), None);
+        let lease = LeaseId(Uuid::from_u128(7));
+        assert_eq!(reservation_of_group(&server_group(lease, id)), Some((lease, id)));
+        let (one, other) = (Names::new(Uuid::from_u128(1)), Names::new(Uuid::from_u128(2)));
+        let root = Uuid::from_u128(3);
+        let all = [one.hold(root, 0), one.hold(root, 1), one.reservation_provider(root), one.loan_provider(root)];
+        assert!(!all.contains(&other.hold(root, 0)));
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+}

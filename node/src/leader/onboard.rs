@@ -1,0 +1,265 @@
+//! Takes a host in and lets it go, for the operations: what the ledger must know of it, its two permanent children in
+//! Placement, its first hold (architecture D20, D21).
+//!
+//! Called on the leader, under its permit. What is made here is made the same way again, so a lost answer costs nothing;
+//! when the ledger then refuses the host, call [`offboard`].
+
+use std::collections::BTreeMap;
+
+use leasehold_ledger::command::RegisterHost;
+use leasehold_ledger::model::{Amounts, HostDescription, PoolKind};
+use uuid::Uuid;
+
+use super::host_plan;
+use super::names::{self, FLAVOR_MARK, HOLD_TYPE, Names};
+use super::host_monitor;
+use crate::openstack::nova::{Flavor, Hypervisor};
+use crate::openstack::placement::ConsumerWrite;
+use crate::openstack::{Cloud, CloudError, Errand};
+
+/// Least grain of memory that leaves room for anchors on a shared host (architecture D21).
+pub const GRAIN_MIN_MB: u32 = 64;
+/// Most anchors, and so lease servers, of one host.
+pub const ANCHORS_MAX: u32 = 255;
+/// Generations lost to concurrent writers before giving up.
+const ATTEMPTS_MAX: usize = 10;
+
+/// Why a host was not taken in, or not let go.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OnboardError {
+    /// Nova knows no compute host of this name.
+    #[error("Host '{0}' not found!")]
+    NotFound(String),
+    /// The cloud's state does not allow it; Blazar's texts where it has one. Nothing is left behind.
+    #[error("{0}")]
+    Conflict(String),
+    /// The cloud does not answer or fails.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+}
+
+/// Reads a host, makes its children, and holds it if it is to be dedicated.
+///
+/// # Errors
+/// See [`OnboardError`].
+pub async fn onboard(
+    cloud: &Cloud,
+    names: &Names,
+    errand: &Errand<'_>,
+    name: &str,
+    pool: PoolKind,
+    properties: BTreeMap<String, String>,
+) -> Result<RegisterHost, OnboardError> {
+    let not_found = || OnboardError::NotFound(name.to_owned());
+    let hypervisor = find(cloud, name).await?.ok_or_else(not_found)?;
+    let host = hypervisor.hypervisor_hostname.clone();
+    let root = cloud.placement().provider_named(&host).await?.ok_or_else(not_found)?.uuid;
+    let service = cloud.nova().compute_services().await?.into_iter().find(|s| s.host == hypervisor.service.host);
+    let up = service.as_ref().is_some_and(|service| service.usable());
+    let flavors = cloud.nova().flavors().await?;
+    let (anchor_budget, memory_grain_mb) = budget(cloud, names, pool, root, &host, &flavors).await?;
+    let gone = || OnboardError::Conflict(format!("Placement has no inventory of host {host} yet; try again"));
+    let observation = host_monitor::read(cloud, names, &root, anchor_budget).await?.ok_or_else(gone)?;
+    if observation.capacity == (Amounts { slots: anchor_budget, ..Amounts::default() }) {
+        return Err(gone());
+    }
+    if pool == PoolKind::Dedicated && observation.firm != Amounts::default() {
+        let on_it = cloud.nova().servers_on(&hypervisor.service.host).await?;
+        let ids: Vec<String> = on_it.iter().map(|server| format!("'{}'", server.id)).collect();
+        return Err(OnboardError::Conflict(format!("Servers [{}] found for host {host}", ids.join(", "))));
+    }
+    child(cloud, errand, &names::reservation_provider_name(&host), names.reservation_provider(root), root).await?;
+    child(cloud, errand, &names::loan_provider_name(&host), names.loan_provider(root), root).await?;
+    if pool == PoolKind::Dedicated {
+        hold_all(cloud, names, errand, root, observation.capacity, observation.max_unit).await?;
+    }
+    let zone = service.map(|service| service.zone).filter(|zone| !zone.is_empty());
+    let description = describe(&hypervisor, root, zone, pool, anchor_budget, memory_grain_mb);
+    let observation = leasehold_ledger::model::Observation { up, ..observation };
+    Ok(RegisterHost { description, observation, properties })
+}
+
+/// Lowers every hold and removes both children. The ledger must have let the host go, or refused it.
+///
+/// # Errors
+/// See [`OnboardError`]; what was removed already is not there any more when it is called again.
+pub async fn offboard(cloud: &Cloud, names: &Names, errand: &Errand<'_>, root: Uuid) -> Result<(), OnboardError> {
+    hold_all(cloud, names, errand, root, Amounts::default(), Amounts::default()).await?;
+    let placement = cloud.placement();
+    for child in [names.reservation_provider(root), names.loan_provider(root)] {
+        match placement.delete_provider(errand, child).await {
+            Ok(()) => {}
+            Err(error) if error.is_conflict() => {
+                return Err(OnboardError::Conflict(format!("servers of reservations are still on the host: {error}")));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The hypervisor of this name, or of the compute service of this name.
+async fn find(cloud: &Cloud, name: &str) -> Result<Option<Hypervisor>, CloudError> {
+    let all = cloud.nova().hypervisors().await?;
+    let by_name = all.iter().find(|hypervisor| hypervisor.hypervisor_hostname == name);
+    Ok(by_name.or_else(|| all.iter().find(|hypervisor| hypervisor.service.host == name)).cloned())
+}
+
+/// K and G (architecture D21). On dedicated hosts no ordinary server competes, so G does not matter.
+async fn budget(
+    cloud: &Cloud,
+    names: &Names,
+    pool: PoolKind,
+    root: Uuid,
+    host: &str,
+    flavors: &[Flavor],
+) -> Result<(u32, u32), OnboardError> {
+    if pool == PoolKind::Dedicated {
+        return Ok((ANCHORS_MAX, 0));
+    }
+    let used = match host_monitor::read(cloud, names, &root, 0).await? {
+        Some(_) => memory_of_users(cloud, names, root).await?,
+        None => Vec::new(),
+    };
+    let grain = grain(flavors, &used);
+    if grain != 0 && grain < GRAIN_MIN_MB {
+        return Err(OnboardError::Conflict(format!(
+            "host {host} cannot be shared: the memory of the ordinary flavors has a common grain of {grain} MB, and {GRAIN_MIN_MB} are \
+             needed ({})",
+            culprits(flavors)
+        )));
+    }
+    // Without any ordinary flavor every amount is a multiple of the grain; the least one is the safe one.
+    let grain = if grain == 0 { GRAIN_MIN_MB } else { grain };
+    Ok((ANCHORS_MAX.min(grain - 1), grain))
+}
+
+/// Memory that ordinary servers on a host have now: of deleted flavors too.
+async fn memory_of_users(cloud: &Cloud, names: &Names, root: Uuid) -> Result<Vec<u32>, CloudError> {
+    let users = cloud.placement().allocations_on(root).await?;
+    let ours = cloud.placement().allocations_on(names.reservation_provider(root)).await?;
+    let is_ours = |consumer: &Uuid| ours.as_ref().is_some_and(|ours| ours.allocations.contains_key(consumer));
+    let is_hold = |consumer: &Uuid| (0..64).any(|shard| names.hold(root, shard) == *consumer);
+    let memory = users.into_iter().flat_map(|users| users.allocations).filter(|(id, _)| !is_ours(id) && !is_hold(id));
+    Ok(memory.map(|(_, there)| host_plan::amounts(&there.resources).memory_mb).filter(|mb| *mb > 1).collect())
+}
+
+/// What an ordinary server of a flavor takes of the root provider, in MiB; `None` for ours.
+fn memory_of(flavor: &Flavor) -> Option<u32> {
+    if flavor.extra_specs.contains_key(FLAVOR_MARK) {
+        return None;
+    }
+    let own = flavor.extra_specs.get("resources:MEMORY_MB").and_then(|text| text.parse().ok());
+    Some(own.unwrap_or(flavor.ram)).filter(|mb| *mb > 0)
+}
+
+/// G: the greatest common divisor; 0 for nothing at all.
+fn grain(flavors: &[Flavor], used: &[u32]) -> u32 {
+    flavors.iter().filter_map(memory_of).chain(used.iter().copied()).fold(0, gcd)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Flavors whose memory is no multiple of the least grain.
+fn culprits(flavors: &[Flavor]) -> String {
+    let bad: Vec<String> = flavors
+        .iter()
+        .filter_map(|flavor| memory_of(flavor).filter(|mb| mb % GRAIN_MIN_MB != 0).map(|mb| format!("{} {mb} MB", flavor.name)))
+        .collect();
+    if bad.is_empty() { "servers of deleted flavors".to_owned() } else { format!("flavors {}", bad.join(", ")) }
+}
+
+/// A permanent child; one that is there is done.
+async fn child(cloud: &Cloud, errand: &Errand<'_>, name: &str, uuid: Uuid, root: Uuid) -> Result<(), OnboardError> {
+    match cloud.placement().create_provider(errand, name, uuid, root).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_conflict() => match cloud.placement().provider(uuid).await? {
+            Some(_) => Ok(()),
+            None => Err(OnboardError::Conflict(format!("Conflict on creating resource provider {name} "))),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Brings the hold of a host that the ledger does not know (yet, or any more) to this.
+async fn hold_all(
+    cloud: &Cloud,
+    names: &Names,
+    errand: &Errand<'_>,
+    root: Uuid,
+    wanted: Amounts,
+    max_unit: Amounts,
+) -> Result<(), OnboardError> {
+    let user = cloud.user().await?;
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(users) = cloud.placement().allocations_on(root).await? else { return Ok(()) };
+        let writes: Vec<ConsumerWrite> = host_plan::shards_of(names, root, &host_plan::shards_read(names, root, &users), wanted, max_unit);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        match cloud.placement().write_consumers(errand, &user, HOLD_TYPE, &writes).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_concurrent_update() => {}
+            Err(error) if error.is_conflict() => return Err(OnboardError::Conflict(format!("the host cannot be held: {error}"))),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(OnboardError::Conflict("the host changes faster than it can be held; try again".to_owned()))
+}
+
+fn describe(
+    hypervisor: &Hypervisor,
+    root: Uuid,
+    zone: Option<String>,
+    pool: PoolKind,
+    anchor_budget: u32,
+    memory_grain_mb: u32,
+) -> HostDescription {
+    let cpu_info = match &hypervisor.cpu_info {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    HostDescription {
+        hypervisor_hostname: hypervisor.hypervisor_hostname.clone(),
+        service_name: hypervisor.service.host.clone(),
+        root_provider: root,
+        hypervisor_type: hypervisor.hypervisor_type.clone(),
+        hypervisor_version: hypervisor.hypervisor_version,
+        cpu_info,
+        vcpus: hypervisor.vcpus,
+        memory_mb: hypervisor.memory_mb,
+        local_gb: hypervisor.local_gb,
+        zone,
+        pool,
+        anchor_budget,
+        memory_grain_mb,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn flavor(name: &str, ram: u32, specs: &[(&str, &str)]) -> Flavor {
+        let extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Flavor { id: name.to_owned(), name: name.to_owned(), vcpus: 1, ram, disk: 1, extra_specs }
+    }
+
+    #[test]
+    fn the_grain_is_that_of_ordinary_flavors_and_of_what_runs_already() {
+        let flavors = [
+            flavor("small", 512, &[]),
+            flavor("big", 6144, &[]),
+            flavor("ours", 1000, &[(FLAVOR_MARK, "x")]),
+            flavor("overridden", 1000, &[("resources:MEMORY_MB", "0")]),
+        ];
+        assert_eq!(grain(&flavors, &[]), 512);
+        assert_eq!(grain(&flavors, &[768]), 256);
+        assert_eq!(grain(&[], &[]), 0);
+        assert_eq!(culprits(&[flavor("odd", 1000, &[])]), "flavors odd 1000 MB");
+    }
+}

@@ -1,0 +1,92 @@
+//! The end: tokens close, access goes, servers are treated by `on_end`, and when nothing uses the tokens any more they,
+//! the class and the flavor go. The hold sinks after the outcome is recorded, when the ledger has freed the capacity.
+
+use leasehold_ledger::command::Outcome;
+use leasehold_ledger::model::OnEnd;
+
+use super::{Job, Memory, Sent, Setback, or_look_again, park, snapshot};
+use crate::leader::{desired, names};
+use crate::openstack::nova::Server;
+
+/// A delete that seems not to have arrived is sent again after this.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// One pass.
+pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
+    let class = job.class();
+    let hosts = desired::hosts_of(job.reservation);
+    let views = job.converge(&hosts).await?;
+    if views.iter().any(|view| view.read.is_open(&class)) {
+        return Err(Setback::poll());
+    }
+    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let treated = match job.reservation.on_end {
+        OnEnd::Delete => delete_all(job, memory, &servers).await,
+        OnEnd::Shelve => park::shelve_all(job, memory, &servers).await,
+        OnEnd::Snapshot => snapshot::snapshot_all(job, memory, &servers).await,
+    };
+    let access = job.set_access(memory, false).await;
+    treated?;
+    access?;
+    let views = job.converge(&hosts).await?;
+    if views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
+        return Err(Setback::poll());
+    }
+    let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
+    if !keeps {
+        forget(job, &class).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Deletes every server. `Ok` when none is left.
+async fn delete_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+    let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    delete(job, memory, &there).await?;
+    Err(Setback::poll())
+}
+
+/// Sends deletes for these servers, paced.
+pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
+    job.unfenced_right().await?;
+    let permit = job.unfenced();
+    let errand = job.errand.under(&permit);
+    let now = job.work.clock.mono();
+    let due: Vec<_> = servers
+        .iter()
+        .filter(|server| server.task_state.as_deref() != Some("deleting"))
+        .filter(|server| memory.sent.get(&server.id).is_none_or(|sent| now.since(sent.at) >= AGAIN))
+        .collect();
+    for server in &due {
+        let times = memory.sent.get(&server.id).map_or(0, |sent| sent.times) + 1;
+        memory.sent.insert(server.id.clone(), Sent { at: now, times });
+    }
+    let nova = job.work.cloud.nova();
+    let sent = due.iter().map(|server| nova.delete_server(&errand, &server.id));
+    for result in futures::future::join_all(sent).await {
+        or_look_again(result)?;
+    }
+    Ok(())
+}
+
+/// Flavor, class and server group go; nothing needs them any more.
+async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
+    let nova = job.work.cloud.nova();
+    nova.delete_flavor(&job.errand, &job.flavor_id()).await?;
+    match job.work.cloud.placement().delete_class(&job.errand, class).await {
+        Ok(()) => {}
+        // An inventory still has it: the next look drops it there.
+        Err(error) if error.is_conflict() => return Err(Setback::poll()),
+        Err(error) => return Err(error.into()),
+    }
+    if job.reservation.wish.instance().affinity.is_some() {
+        let name = names::server_group(job.lease.id, job.reservation.id);
+        for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
+            nova.delete_server_group(&job.errand, group.id).await?;
+        }
+    }
+    Ok(())
+}

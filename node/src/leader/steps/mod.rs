@@ -1,0 +1,204 @@
+//! One pass of a row's step over the cloud: look, do what can be done now, and say whether the cloud is there.
+//!
+//! A pass never waits for the cloud; it says when to come back. So a worker can be stopped anywhere, and the next leader
+//! does the same from the rows alone. Reads come before state verbs; verbs that nothing fences go under the actuation
+//! lease (architecture D6).
+
+mod end;
+mod hold;
+mod open;
+mod park;
+mod prepare;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leasehold_ledger::command::Outcome;
+use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
+
+use super::host_writer::HostView;
+use super::names;
+use super::permits::{RowPermit, Unfenced};
+use super::work::Work;
+use super::ProposeError;
+use crate::openstack::{CloudError, Errand, Withheld};
+use crate::seams::Mono;
+
+/// How soon to look again at something that Nova is doing.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Why a pass did not end the row.
+#[derive(Debug)]
+pub enum Setback {
+    /// The cloud is on its way, or waits for something that is not a failure.
+    NotYet {
+        /// When to make the next pass.
+        again_in: Duration,
+        /// What to tell, if anything.
+        reason: Option<Reason>,
+    },
+    /// A call failed.
+    Cloud(CloudError),
+    /// A command was not taken.
+    Ledger(ProposeError),
+}
+
+impl From<CloudError> for Setback {
+    fn from(error: CloudError) -> Self {
+        Self::Cloud(error)
+    }
+}
+
+impl From<ProposeError> for Setback {
+    fn from(error: ProposeError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl Setback {
+    fn poll() -> Self {
+        Self::NotYet { again_in: POLL, reason: None }
+    }
+
+    fn waiting(code: ReasonCode, text: impl Into<String>) -> Self {
+        Self::NotYet { again_in: POLL, reason: Some(Reason { code, text: text.into() }) }
+    }
+}
+
+/// A call that was sent to one server, for pacing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// When.
+    pub at: Mono,
+    /// How many times.
+    pub times: u32,
+}
+
+/// What a worker remembers between passes. Only saves calls and paces repetitions: losing it is harmless.
+#[derive(Debug, Default)]
+pub struct Memory {
+    row: Option<(ActuationId, u32)>,
+    /// All tokens were seen open.
+    opened: bool,
+    /// The tenant was seen to have, or not to have, the flavor, as wanted.
+    access_done: bool,
+    /// State verbs sent, by server.
+    sent: BTreeMap<String, Sent>,
+    /// Shelf images given to the tenant, by server.
+    given: std::collections::BTreeSet<String>,
+    /// Rebinds tried for this reservation; kept over rows.
+    rebinds: u32,
+    /// Hosts that refused a hold of this reservation; kept over rows.
+    avoid: Vec<HostId>,
+}
+
+impl Memory {
+    /// Begins anew for another row or revision.
+    pub fn for_row(&mut self, row: &Actuation) {
+        let now = (row.id, row.revision);
+        if self.row != Some(now) {
+            let (rebinds, avoid) = (self.rebinds, std::mem::take(&mut self.avoid));
+            *self = Self { row: Some(now), rebinds, avoid, ..Self::default() };
+        }
+    }
+}
+
+/// One row and what it is about, as read before the pass.
+pub struct Job<'a> {
+    work: &'a Work,
+    row: &'a Actuation,
+    lease: &'a Lease,
+    reservation: &'a Reservation,
+    permit: &'a RowPermit<'a>,
+    errand: Errand<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// A job for a row of this lease.
+    #[must_use]
+    pub fn new(work: &'a Work, row: &'a Actuation, lease: &'a Lease, permit: &'a RowPermit<'a>) -> Self {
+        let reservation = lease.reservation(row.reservation_id).expect("a row's reservation is in its lease");
+        let subject = format!("row/{}/{}/{}", row.id, row.revision, work.number());
+        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit) }
+    }
+
+    fn class(&self) -> String {
+        names::class(self.reservation.id)
+    }
+
+    fn flavor_id(&self) -> String {
+        self.reservation.id.to_string()
+    }
+
+    /// Waits for nothing: when a predecessor's actuation lease still runs, says when to come back.
+    async fn unfenced_right(&self) -> Result<(), Setback> {
+        match self.work.unfenced.acquire().await? {
+            None => Ok(()),
+            Some(left) => Err(Setback::NotYet { again_in: left.min(Duration::from_millis(500)), reason: None }),
+        }
+    }
+
+    /// The row's permit and the actuation lease in one.
+    fn unfenced(&self) -> Unfenced<'_> {
+        Unfenced { inner: self.permit, right: &self.work.unfenced }
+    }
+
+    /// Converges all these hosts at once.
+    async fn converge(&self, hosts: &[HostId]) -> Result<Vec<std::sync::Arc<HostView>>, Setback> {
+        // A call for a row that is gone would only be for the host; the row's own pass ends here.
+        use crate::openstack::Permit;
+        self.permit.check().map_err(CloudError::from)?;
+        let runs = hosts.iter().map(|host| self.work.hosts.converge(self.work, *host));
+        let views: Result<Vec<_>, CloudError> = futures::future::join_all(runs).await.into_iter().collect();
+        Ok(views?)
+    }
+
+    /// Gives the tenant the flavor, or takes it away.
+    async fn set_access(&self, memory: &mut Memory, wanted: bool) -> Result<(), Setback> {
+        if memory.access_done {
+            return Ok(());
+        }
+        self.unfenced_right().await?;
+        let permit = self.unfenced();
+        let errand = self.errand.under(&permit);
+        let (id, project) = (self.flavor_id(), &self.lease.project_id.0);
+        let nova = self.work.cloud.nova();
+        if wanted {
+            nova.add_flavor_access(&errand, &id, project).await?;
+        } else {
+            nova.remove_flavor_access(&errand, &id, project).await?;
+        }
+        memory.access_done = true;
+        Ok(())
+    }
+}
+
+/// One pass.
+///
+/// # Errors
+/// Why the row cannot be settled yet.
+pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
+    match job.row.step {
+        Step::Hold => hold::pass(job, memory).await,
+        Step::Prepare => prepare::pass(job).await,
+        Step::StagingOpen => open::staging(job, memory).await,
+        Step::StagingClose => park::pass(job, memory).await,
+        Step::Start => open::start(job, memory).await,
+        Step::Adjust => open::adjust(job).await,
+        // For instances the event alone is the work.
+        Step::BeforeEnd => Ok(Outcome::Done),
+        Step::End => end::pass(job, memory).await,
+    }
+}
+
+/// A call that lost a race against Nova's own doing: the next look tells.
+fn or_look_again(result: Result<(), CloudError>) -> Result<(), Setback> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+        // The lease ran out between asking and sending: the next pass asks again.
+        Err(CloudError::Withheld(Withheld::NoActuationLease)) => Err(Setback::poll()),
+        Err(error) => Err(error.into()),
+    }
+}

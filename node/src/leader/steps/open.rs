@@ -1,0 +1,133 @@
+//! Opening: tokens, then what is parked, then access. Staging windows and starts.
+//!
+//! At a start the order matters: tokens are fenced by generations and unshelve by the server's state, so neither waits
+//! for a predecessor's actuation lease; access does (architecture D6).
+
+use std::time::Duration;
+
+use leasehold_ledger::command::Outcome;
+use leasehold_ledger::model::{Phase, ReasonCode};
+
+use super::{Job, Memory, Sent, Setback, prepare};
+use crate::leader::desired;
+use crate::openstack::nova::{Server, Verb};
+use crate::openstack::CloudError;
+
+/// Pause before an unshelve is sent again, doubled each time, and the longest.
+const AGAIN_FIRST: Duration = Duration::from_millis(500);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+
+/// One pass of `StagingOpen`.
+pub async fn staging(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
+    tokens(job, memory, Phase::Staging).await?;
+    access(job, memory).await?;
+    Ok(Outcome::Done)
+}
+
+/// One pass of `Start`.
+pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
+    // What is open already is published even while other hosts are not free yet.
+    let tokens = tokens(job, memory, Phase::Main).await;
+    if matches!(tokens, Err(Setback::Cloud(_) | Setback::Ledger(_))) {
+        return tokens.map(|()| Outcome::Done);
+    }
+    let servers = wake(job, memory).await;
+    let access = access(job, memory).await;
+    // The most telling setback first: a failed call, then what is waited for.
+    tokens.and(servers).and(access).map(|()| Outcome::Done)
+}
+
+/// One pass of `Adjust`: inventories follow the amount; the hold was raised before.
+pub async fn adjust(job: &Job<'_>) -> Result<Outcome, Setback> {
+    let class = job.class();
+    let views = job.converge(&desired::hosts_of(job.reservation)).await?;
+    let there = views.iter().all(|view| !view.wish.tokens.contains_key(&class) || view.opened(&class));
+    if there { Ok(Outcome::Done) } else { Err(Setback::poll()) }
+}
+
+/// Opens the tokens on every host of a phase.
+async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), Setback> {
+    if memory.opened {
+        return Ok(());
+    }
+    let class = job.class();
+    let hosts = desired::hosts_in(job.reservation, phase);
+    let views = job.converge(&hosts).await?;
+    let shut: Vec<_> = views.iter().filter(|view| !view.opened(&class)).collect();
+    let Some(first) = shut.first() else {
+        memory.opened = true;
+        return Ok(());
+    };
+    let lingering = first.lingering();
+    if !lingering.is_empty() {
+        let text = format!("host {} still carries servers of {}", first.wish.host, lingering.join(", "));
+        return Err(Setback::waiting(ReasonCode::WaitingForEnd, text));
+    }
+    if let Some(refused) = &first.hold_refused {
+        let text = format!("Placement has no room for the hold of host {}: {refused}", first.wish.host);
+        return Err(Setback::waiting(ReasonCode::CloudUnavailable, text));
+    }
+    Err(Setback::poll())
+}
+
+/// Gives the tenant the flavor; makes it if the preparation never got through.
+async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
+    match job.set_access(memory, true).await {
+        Err(Setback::Cloud(error)) if error.is_not_found() => {
+            prepare::ensure(job).await?;
+            job.set_access(memory, true).await
+        }
+        done => done,
+    }
+}
+
+/// Brings parked servers back. Without staging there are none: the tenant never had the flavor before.
+async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
+    if job.reservation.staging.is_none() {
+        return Ok(());
+    }
+    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
+    let sent = futures::future::join_all(calls.iter().map(|server| async {
+        (&server.id, job.work.cloud.nova().act(&job.errand, &server.id, Verb::Unshelve).await)
+    }))
+    .await;
+    let now = job.work.clock.mono();
+    let mut failed = None;
+    for (id, result) in sent {
+        let times = memory.sent.get(id).map_or(0, |sent| sent.times) + 1;
+        memory.sent.insert(id.clone(), Sent { at: now, times });
+        match result {
+            Err(CloudError::Withheld(why)) => return Err(CloudError::Withheld(why).into()),
+            // 409: Nova is at it already, or it is back. The next look tells.
+            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) => failed = Some(error),
+            Ok(()) => {}
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if let Some(stuck) = servers.iter().find(|server| is_back_without_room(memory, server)) {
+        let text = format!("Nova found no host for parked server {}; trying again", stuck.id);
+        return Err(Setback::waiting(ReasonCode::ServerFailed, text));
+    }
+    let moving = servers.iter().any(|server| wants_waking(server) || server.task_state.is_some());
+    if moving { Err(Setback::poll()) } else { Ok(()) }
+}
+
+/// Parked, or shelved and not off its host yet.
+fn wants_waking(server: &Server) -> bool {
+    server.task_state.is_none() && matches!(server.status.as_str(), "SHELVED_OFFLOADED" | "SHELVED")
+}
+
+/// The first time at once; then it came back without room or the answer was lost, and it is paced.
+fn may_send(job: &Job<'_>, memory: &Memory, server: &Server) -> bool {
+    let Some(sent) = memory.sent.get(&server.id) else { return true };
+    let pause = (AGAIN_FIRST * 2_u32.saturating_pow(sent.times.saturating_sub(1).min(8))).min(AGAIN_MAX);
+    job.work.clock.mono().since(sent.at) >= pause
+}
+
+fn is_back_without_room(memory: &Memory, server: &Server) -> bool {
+    wants_waking(server) && memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1)
+}

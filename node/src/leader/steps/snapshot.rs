@@ -1,0 +1,104 @@
+//! `on_end: snapshot`: image active → given to the tenant's project → seen as his → then the server goes (D25).
+//!
+//! Every createImage makes another image, so the image carries the reservation's id as a property and is looked for
+//! before one is asked for; an ask whose answer was lost is waited for before it is repeated.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Job, Memory, Sent, Setback, end, park};
+use crate::leader::names::IMAGE_MARK;
+use crate::openstack::CloudError;
+use crate::openstack::glance::Image;
+use crate::openstack::nova::Server;
+
+/// So long an image that was asked for may take to be seen before it is asked for again.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Moves every server one step towards imaged and gone. `Ok` when none is left.
+pub async fn snapshot_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+    // A shelved server is its own image: it stays, and its shelf is given to the tenant, who can do as he likes.
+    park::give_shelves(job, memory, servers).await?;
+    let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone() && !server.is_parked()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    let images = job.work.cloud.glance().images_marked(IMAGE_MARK, &job.reservation.id.to_string()).await?;
+    let mut done = Vec::new();
+    for server in there {
+        match image_of(&images, server) {
+            // Nova shows the upload for a moment after the image is active; the server waits for that.
+            Some(image) if is_given(image, server) => {
+                if server.task_state.is_none() || server.task_state.as_deref() == Some("deleting") {
+                    done.push(server);
+                }
+            }
+            Some(image) if image.status == "active" => {
+                job.work.cloud.glance().give(&job.errand, &image.id, &server.tenant_id).await?;
+            }
+            Some(_) => {}
+            None if has_nothing_to_keep(server) => done.push(server),
+            None => ask(job, memory, server).await?,
+        }
+    }
+    if !done.is_empty() {
+        // Sends that were for images must not pace the deletes.
+        for server in &done {
+            memory.sent.remove(&image_key(server));
+        }
+        end::delete(job, memory, &done).await?;
+    }
+    Err(Setback::poll())
+}
+
+/// The image made of a server at this end: the oldest that is not broken.
+fn image_of<'a>(images: &'a [Image], server: &Server) -> Option<&'a Image> {
+    images
+        .iter()
+        .filter(|image| image.instance_uuid.as_deref() == Some(server.id.as_str()))
+        .filter(|image| matches!(image.status.as_str(), "active" | "queued" | "saving" | "importing" | "uploading"))
+        .min_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)))
+}
+
+fn is_given(image: &Image, server: &Server) -> bool {
+    image.status == "active" && image.owner.as_deref() == Some(server.tenant_id.as_str())
+}
+
+/// It never ran, or Nova can make no image of it.
+fn has_nothing_to_keep(server: &Server) -> bool {
+    server.status == "ERROR" && server.task_state.is_none()
+}
+
+fn image_key(server: &Server) -> String {
+    format!("image/{}", server.id)
+}
+
+/// Asks for an image, if the server is in a state that allows one.
+async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), Setback> {
+    let imageable = matches!(server.status.as_str(), "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED");
+    if !imageable || server.task_state.is_some() {
+        return Ok(());
+    }
+    let now = job.work.clock.mono();
+    let key = image_key(server);
+    if memory.sent.get(&key).is_some_and(|sent| now.since(sent.at) < SEEN_WITHIN) {
+        return Ok(());
+    }
+    job.unfenced_right().await?;
+    let times = memory.sent.get(&key).map_or(0, |sent| sent.times) + 1;
+    memory.sent.insert(key, Sent { at: now, times });
+    let permit = job.unfenced();
+    let errand = job.errand.under(&permit);
+    let properties = BTreeMap::from([(IMAGE_MARK.to_owned(), job.reservation.id.to_string())]);
+    let name = format!("{}-{}", server.name, &job.reservation.id.to_string()[..8]);
+    match job.work.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+        // The look tells whether it was made.
+        Err(error @ (CloudError::NoAnswer { .. } | CloudError::Decode { .. })) => {
+            tracing::warn!(server = server.id, %error, "createImage gave no answer; looking for the image");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,88 @@
+//! What all of one leader's tasks share: the ledger, the cloud, the rights to act, the hosts' queues.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use leasehold_ledger::model::Timestamp;
+use tokio::sync::Notify;
+
+use super::host_writer::HostWriter;
+use super::ledger_port::LedgerPort;
+use super::names::Names;
+use super::permits::{LeaderPermit, UnfencedRight};
+use super::LeaderConfig;
+use crate::openstack::Cloud;
+use crate::seams::{Clock, Mono, Rng, Spawner};
+
+/// One leader's term of work.
+pub struct Work {
+    /// The ledger of this node.
+    pub ledger: Arc<dyn LedgerPort>,
+    /// The cloud.
+    pub cloud: Cloud,
+    /// Identities of our objects.
+    pub names: Names,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Spread.
+    pub rng: Arc<dyn Rng>,
+    /// This term's tasks.
+    pub spawner: Spawner,
+    /// Raft's.
+    pub term: u64,
+    /// Periods.
+    pub config: LeaderConfig,
+    /// Asked before every mutating call.
+    pub leader: LeaderPermit,
+    /// Asked before those that nothing fences.
+    pub unfenced: UnfencedRight,
+    /// The hosts' queues.
+    pub hosts: HostWriter,
+    /// Wakes the reconciler before its period.
+    pub reconcile: Arc<Notify>,
+    numbers: AtomicU64,
+}
+
+impl Work {
+    /// Everything for one term, begun now.
+    #[must_use]
+    pub fn new(ports: &super::Ports, names: Names, spawner: Spawner, term: u64, config: LeaderConfig, elected_at: Mono) -> Self {
+        let super::Ports { ledger, cloud, clock, rng } = ports;
+        Self {
+            ledger: ledger.clone(),
+            cloud: cloud.clone(),
+            names,
+            clock: clock.clone(),
+            rng: rng.clone(),
+            spawner,
+            term,
+            config,
+            leader: LeaderPermit::new(ledger.clone(), term),
+            unfenced: UnfencedRight::new(ledger.clone(), clock.clone(), term, elected_at),
+            hosts: HostWriter::default(),
+            reconcile: Arc::new(Notify::new()),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
+    /// Another number in this term, for ids of calls.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has everything read back again after a while.
+    pub fn reconcile_in(&self, wait: std::time::Duration) {
+        let (clock, notify) = (self.clock.clone(), self.reconcile.clone());
+        self.spawner.spawn("leader-reconcile-later", async move {
+            clock.sleep(wait).await;
+            notify.notify_one();
+        });
+    }
+
+    /// Wall time, for lateness that is shown to people. Never stamped, never a reason to act.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.clock.wall_ms())
+    }
+}

@@ -1,0 +1,101 @@
+//! Compute hosts: hypervisors, services, zones.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Nova, call};
+use crate::openstack::CloudError;
+
+/// A hypervisor. Read at 2.53, the last versions before 2.88 took the sizes out.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Hypervisor {
+    /// Identity, and of the root provider in Placement.
+    pub id: String,
+    /// Also the name of the root provider.
+    pub hypervisor_hostname: String,
+    /// For example `QEMU`.
+    pub hypervisor_type: String,
+    /// As a number.
+    pub hypervisor_version: i64,
+    /// Physical CPUs.
+    #[serde(default)]
+    pub vcpus: u32,
+    /// Physical memory, MiB.
+    #[serde(default)]
+    pub memory_mb: u32,
+    /// Physical disk, GiB.
+    #[serde(default)]
+    pub local_gb: u32,
+    /// An object, or text on old hypervisors.
+    #[serde(default)]
+    pub cpu_info: Value,
+    /// Its compute service.
+    pub service: HypervisorService,
+}
+
+/// A hypervisor's compute service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HypervisorService {
+    /// `service_host`.
+    pub host: String,
+}
+
+/// A compute service's state.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ServiceState {
+    /// `service_host`.
+    pub host: String,
+    /// Zone.
+    #[serde(default)]
+    pub zone: String,
+    /// `enabled` or `disabled` by an operator.
+    pub status: String,
+    /// `up` or `down` by its heartbeat.
+    pub state: String,
+    /// Declared dead.
+    #[serde(default)]
+    pub forced_down: bool,
+}
+
+impl ServiceState {
+    /// New servers may come here.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.state == "up" && self.status == "enabled" && !self.forced_down
+    }
+}
+
+#[allow(clippy::missing_errors_doc)] // Every one of them: see CloudError.
+impl Nova<'_> {
+    /// All hypervisors.
+    pub async fn hypervisors(&self) -> Result<Vec<Hypervisor>, CloudError> {
+        #[derive(Deserialize)]
+        struct Page {
+            hypervisors: Vec<Hypervisor>,
+            #[serde(default)]
+            hypervisors_links: Vec<Value>,
+        }
+        const PAGE: usize = 500;
+        let mut all: Vec<Hypervisor> = Vec::new();
+        loop {
+            let marker = all.last().map(|last| format!("&marker={}", last.id)).unwrap_or_default();
+            let path = format!("/os-hypervisors/detail?limit={PAGE}{marker}");
+            let call = call(http::Method::GET, path).version("compute 2.53").slow();
+            let page: Page = self.session.read(call).await?.json()?;
+            all.extend(page.hypervisors);
+            if page.hypervisors_links.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All compute services.
+    pub async fn compute_services(&self) -> Result<Vec<ServiceState>, CloudError> {
+        #[derive(Deserialize)]
+        struct Page {
+            services: Vec<ServiceState>,
+        }
+        let page: Page = self.get("/os-services?binary=nova-compute").await?.json()?;
+        Ok(page.services)
+    }
+}

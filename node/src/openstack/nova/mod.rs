@@ -1,0 +1,40 @@
+//! Nova at 2.96: servers, flavors, hosts, server groups. One file each.
+
+pub mod flavors;
+pub mod groups;
+pub mod hosts;
+pub mod servers;
+
+pub use flavors::{Flavor, NewFlavor};
+pub use groups::{GroupPolicy, ServerGroup};
+pub use hosts::{Hypervisor, ServiceState};
+pub use servers::{Server, Verb};
+
+use http::Method;
+
+use super::session::{Answer, Call, Service, Session};
+use super::{CloudError, Errand};
+
+/// Calls to Nova.
+#[derive(Clone, Copy)]
+pub struct Nova<'a> {
+    session: &'a Session,
+}
+
+impl<'a> Nova<'a> {
+    pub(super) fn new(session: &'a Session) -> Self {
+        Self { session }
+    }
+
+    async fn get(&self, path: impl Into<String>) -> Result<Answer, CloudError> {
+        self.session.read(call(Method::GET, path)).await
+    }
+
+    async fn write(&self, errand: &Errand<'_>, call: Call) -> Result<Answer, CloudError> {
+        self.session.write(errand, call).await
+    }
+}
+
+fn call(method: Method, path: impl Into<String>) -> Call {
+    Call::new(Service::Compute, method, path)
+}

@@ -1,0 +1,319 @@
+//! One authenticated way to every service: token, endpoint, versions, ids of calls, limits, and the fence.
+//!
+//! Mutating calls carry an [`Errand`]: whose work it is, and the [`Permit`] that is asked in the very poll that hands
+//! the request to the transport, so that no pause of this process can slip between the check and the sending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{CloudError, Withheld};
+use crate::seams::{Http, HttpRequest, HttpResponse};
+
+/// Most calls in flight at once, over all services. Nova's API is the narrowest part; more only queue there.
+pub const CALLS_IN_FLIGHT_MAX: usize = 64;
+
+/// Longest text of an error that is kept.
+const TEXT_CHARS_MAX: usize = 300;
+
+/// Namespace of the ids our calls carry.
+const CALLS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_6361_6c6c_7301);
+
+/// The services of the catalog that we call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// Nova.
+    Compute,
+    /// Placement.
+    Placement,
+    /// Glance.
+    Image,
+}
+
+impl Service {
+    /// The type in Keystone's catalog.
+    #[must_use]
+    pub fn catalog_type(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Placement => "placement",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// Who we are to the cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudUser {
+    /// The service project: owner of our holds, server groups and fresh snapshots.
+    pub project_id: String,
+    /// The service user.
+    pub user_id: String,
+}
+
+/// Tokens and endpoints, from Keystone.
+pub trait Access: Send + Sync + 'static {
+    /// A token that is believed valid. `refused` is one that a service just answered with 401: another is wanted.
+    fn token<'a>(&'a self, refused: Option<&'a str>) -> BoxFuture<'a, Result<String, CloudError>>;
+
+    /// The service's URL without a slash at the end, as the catalog has it (Nova's ends in `/v2.1`, Glance's is bare).
+    fn endpoint(&self, service: Service) -> BoxFuture<'_, Result<String, CloudError>>;
+
+    /// Whose tokens these are.
+    fn user(&self) -> BoxFuture<'_, Result<CloudUser, CloudError>>;
+}
+
+/// Asked before every mutating call, in the poll that sends it.
+pub trait Permit: Send + Sync {
+    /// # Errors
+    /// Why the call must not be sent.
+    fn check(&self) -> Result<(), Withheld>;
+}
+
+/// Whose work a mutating call is.
+pub struct Errand<'a> {
+    subject: String,
+    term: u64,
+    attempts: AtomicU64,
+    permit: &'a dyn Permit,
+}
+
+impl<'a> Errand<'a> {
+    /// Work on `subject` (a row, a host) in a leader's `term`.
+    #[must_use]
+    pub fn new(subject: impl Into<String>, term: u64, permit: &'a dyn Permit) -> Self {
+        Self { subject: subject.into(), term, attempts: AtomicU64::new(0), permit }
+    }
+
+    /// The same work and count of attempts are not shared: a narrower permit for one call.
+    #[must_use]
+    pub fn under<'b>(&self, permit: &'b dyn Permit) -> Errand<'b> {
+        let mark = self.attempts.fetch_add(1, Ordering::Relaxed);
+        Errand::new(format!("{}/{mark}", self.subject), self.term, permit)
+    }
+
+    /// Another id for each attempt (architecture D6): uuid5 of work, term and attempt.
+    fn request_id(&self) -> String {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}/{}/{attempt}", self.subject, self.term);
+        format!("req-{}", Uuid::new_v5(&CALLS, name.as_bytes()))
+    }
+}
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Reads of one object, writes that only touch a database.
+    Quick,
+    /// Lists, and verbs for which Nova asks other services first.
+    Slow,
+}
+
+impl Kind {
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Quick => Duration::from_secs(15),
+            Self::Slow => Duration::from_secs(60),
+        }
+    }
+}
+
+/// One call.
+pub(super) struct Call {
+    service: Service,
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    kind: Kind,
+    version: Option<&'static str>,
+    content_type: &'static str,
+}
+
+impl Call {
+    pub(super) fn new(service: Service, method: Method, path: impl Into<String>) -> Self {
+        let version = match service {
+            Service::Compute => Some("compute 2.96"),
+            Service::Placement => Some("placement 1.39"),
+            Service::Image => None,
+        };
+        let content_type = "application/json";
+        Self { service, method, path: path.into(), body: None, kind: Kind::Quick, version, content_type }
+    }
+
+    pub(super) fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    pub(super) fn slow(mut self) -> Self {
+        self.kind = Kind::Slow;
+        self
+    }
+
+    pub(super) fn version(mut self, version: &'static str) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    pub(super) fn content_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// A successful answer.
+pub(super) struct Answer {
+    service: &'static str,
+    call: String,
+    /// HTTP status, below 300.
+    pub(super) status: u16,
+    body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CloudError> {
+        serde_json::from_slice(&self.body).map_err(|error| CloudError::Decode {
+            service: self.service,
+            call: self.call.clone(),
+            text: error.to_string(),
+        })
+    }
+}
+
+/// Sends calls.
+pub struct Session {
+    http: Arc<dyn Http>,
+    access: Arc<dyn Access>,
+    agent: HeaderValue,
+    in_flight: Semaphore,
+}
+
+impl Session {
+    /// A session that names itself `leasehold/<node>` to the cloud's records.
+    #[must_use]
+    pub fn new(http: Arc<dyn Http>, access: Arc<dyn Access>, node: u64) -> Self {
+        let agent = HeaderValue::try_from(format!("leasehold/{node}")).expect("digits are header text");
+        Self { http, access, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
+    }
+
+    pub(super) async fn user(&self) -> Result<CloudUser, CloudError> {
+        self.access.user().await
+    }
+
+    /// A call that changes nothing.
+    pub(super) async fn read(&self, call: Call) -> Result<Answer, CloudError> {
+        self.carry(call, None).await
+    }
+
+    /// A call that changes something, sent only while the errand's permit says so.
+    pub(super) async fn write(&self, errand: &Errand<'_>, call: Call) -> Result<Answer, CloudError> {
+        self.carry(call, Some(errand)).await
+    }
+
+    async fn carry(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
+        let _slot = self.in_flight.acquire().await.expect("the semaphore is never closed");
+        let service = call.service.catalog_type();
+        let token = self.access.token(None).await?;
+        let mut response = self.send(&call, &token, errand).await?;
+        if response.status.as_u16() == 401 {
+            // A 401 is given before the work, so sending once more with another token repeats nothing.
+            let token = self.access.token(Some(&token)).await?;
+            response = self.send(&call, &token, errand).await?;
+        }
+        let status = response.status.as_u16();
+        if status < 300 {
+            return Ok(Answer { service, call: call.name(), status, body: response.body });
+        }
+        let (code, text) = told(&response.body);
+        if status == 401 {
+            return Err(CloudError::Unauthorised(format!("{service}: {text}")));
+        }
+        let retry_after = response
+            .headers
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        Err(CloudError::Status { service, call: call.name(), status, code, text, retry_after })
+    }
+
+    async fn send(&self, call: &Call, token: &str, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
+        let service = call.service.catalog_type();
+        let base = self.access.endpoint(call.service).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", self.agent.clone());
+        let mut set = |name: HeaderName, value: &str| {
+            HeaderValue::try_from(value).map(|value| drop(headers.insert(name, value))).map_err(|_| {
+                CloudError::Unauthorised(format!("{service}: the token holds characters that no header can carry"))
+            })
+        };
+        set(HeaderName::from_static("x-auth-token"), token)?;
+        set(HeaderName::from_static("accept"), "application/json")?;
+        if let Some(version) = call.version {
+            set(HeaderName::from_static("openstack-api-version"), version)?;
+        }
+        if let Some(errand) = errand {
+            set(HeaderName::from_static("x-openstack-request-id"), &errand.request_id())?;
+        }
+        let mut body = Bytes::new();
+        if let Some(value) = &call.body {
+            set(HeaderName::from_static("content-type"), call.content_type)?;
+            body = Bytes::from(value.to_string());
+        }
+        let request = HttpRequest {
+            method: call.method.clone(),
+            url: format!("{base}{}", call.path),
+            headers,
+            body,
+            timeout: call.kind.timeout(),
+        };
+        // Nothing may wait between this check and the first poll of the sending (architecture D6).
+        if let Some(errand) = errand {
+            errand.permit.check()?;
+        }
+        self.http.send(request).await.map_err(|error| CloudError::transport(service, &error))
+    }
+}
+
+/// Code and text of an error body: Placement lists errors, Nova wraps one in an object named after its kind.
+fn told(body: &[u8]) -> (String, String) {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return (String::new(), short(&String::from_utf8_lossy(body)));
+    };
+    let field = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(first) = value.get("errors").and_then(|errors| errors.get(0)) {
+        return (field(first, "code"), short(&field(first, "detail")));
+    }
+    if let Some(inner) = value.as_object().and_then(|object| object.values().next()) {
+        return (String::new(), short(&field(inner, "message")));
+    }
+    (String::new(), short(&value.to_string()))
+}
+
+fn short(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TEXT_CHARS_MAX).collect()
+}
+
+/// Text as the value of a query parameter.
+pub(super) fn query_value(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
