@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn firm_usage_that_breaks_the_grain_lowers_the_rounding_but_never_what_is_booked() {
         let peak = Amounts { memory_mb: 1000, ..Amounts::default() };
-        let odd = host(PoolKind::Shared, 7937, 256, 6900);
-        assert_eq!(hold(&odd, peak).memory_mb, 1037);
+        let odd = host(PoolKind::Shared, 7937, 256, 6920);
+        assert_eq!(hold(&odd, peak).memory_mb, 1017);
         let full = host(PoolKind::Shared, 7937, 256, 7900);
         assert_eq!(hold(&full, peak).memory_mb, 1000);
         assert_eq!(hold(&host(PoolKind::Dedicated, 7937, 0, 512), Amounts::default()).memory_mb, 7937 - 512);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Amounts, Host, HostId, Observation};
 use uuid::Uuid;
@@ -42,19 +42,15 @@ async fn look(work: &Work, full: bool) -> Result<(), CloudError> {
     let services = work.cloud.nova().compute_services().await?;
     let up: BTreeMap<String, bool> = services.iter().map(|service| (service.host.clone(), service.usable())).collect();
     let hosts: Vec<Host> = work.ledger.look(|state| state.hosts().cloned().collect());
-    let rounds = hosts.into_iter().map(|host| {
+    let mut rounds = Vec::new();
+    for host in hosts {
         let up = up.get(&host.description.service_name).copied().unwrap_or(false);
-        async move {
-            if full {
-                observe_as(work, host.id, Some(up)).await
-            } else if host.observation.up != up {
-                report(work, host.id, Observation { up, ..host.observation }).await;
-                Ok(())
-            } else {
-                Ok(())
-            }
+        if full {
+            rounds.push(observe_as(work, host.id, Some(up)).boxed());
+        } else if host.observation.up != up {
+            report(work, host.id, Observation { up, ..host.observation }).await;
         }
-    });
+    }
     let results: Vec<Result<(), CloudError>> = futures::stream::iter(rounds).buffer_unordered(HOSTS_AT_ONCE).collect().await;
     results.into_iter().collect()
 }

@@ -159,9 +159,9 @@ fn opens_only_wanted(wish: &HostWish, next: &Inventories) -> bool {
 async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudError) -> Result<(), CloudError> {
     let Write::Inventories(next) = write else { return Err(refused.clone()) };
     let known = work.cloud.placement().classes().await?;
-    let mut missing = next.inventories.keys().filter(|class| !known.contains(*class)).peekable();
+    let missing: Vec<&String> = next.inventories.keys().filter(|class| !known.contains(*class)).collect();
     // It was not for want of a class: no repetition will help.
-    if missing.peek().is_none() {
+    if missing.is_empty() {
         return Err(refused.clone());
     }
     for class in missing {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use leasehold_ledger::model::{HostId, LeaseId, ProjectId, ReservationId, Stage};
 use leasehold_ledger::state::State;
 
@@ -56,17 +57,25 @@ async fn read_back(work: &Work) -> Result<(), CloudError> {
 /// Holds and inventories of every host.
 async fn hosts(work: &Work) -> Result<(), CloudError> {
     let hosts: Vec<HostId> = work.ledger.look(|state| state.hosts().map(|host| host.id).collect());
-    let runs = hosts.into_iter().map(|host| async move {
-        let view = work.hosts.converge(work, host).await?;
-        if let Some(refused) = &view.hold_refused {
-            tracing::warn!(%host, refused, "the hold cannot be raised to what is booked");
-        }
-        for (class, used) in view.read.usage.iter().filter(|(class, used)| **used > 0 && !view.wish.tokens.contains_key(*class)) {
+    let mut runs = Vec::new();
+    for id in hosts {
+        runs.push(host(work, id).boxed());
+    }
+    collect(runs).await
+}
+
+/// Hold and inventories of one host; what is not ours to mend is told.
+async fn host(work: &Work, host: HostId) -> Result<(), CloudError> {
+    let view = work.hosts.converge(work, host).await?;
+    if let Some(refused) = &view.hold_refused {
+        tracing::warn!(%host, refused, "the hold cannot be raised to what is booked");
+    }
+    for (class, used) in &view.read.usage {
+        if *used > 0 && !view.wish.tokens.contains_key(class) {
             tracing::warn!(%host, class, used, "tokens of a reservation that the ledger does not know are in use");
         }
-        Ok::<(), CloudError>(())
-    });
-    collect(runs).await
+    }
+    Ok(())
 }
 
 /// What the ledger says of a reservation's flavor.
@@ -106,10 +115,18 @@ async fn flavors(work: &Work) -> Result<(), CloudError> {
         .filter_map(|flavor| Some((flavor.id.parse().ok()?, flavor)))
         .collect();
     let wanted = work.ledger.look(wanted);
-    let unwanted = ours.keys().filter(|id| wanted.get(id).is_none_or(|wanted| !wanted.flavor && !wanted.busy));
-    let idle = wanted.iter().filter(|(_, wanted)| wanted.flavor && !wanted.busy);
-    collect(unwanted.map(|id| remove(work, *id))).await?;
-    collect(idle.map(|(id, wanted)| set_access(work, *id, wanted, ours.contains_key(id)))).await
+    let mut runs = Vec::new();
+    for id in ours.keys() {
+        if wanted.get(id).is_none_or(|wanted| !wanted.flavor && !wanted.busy) {
+            runs.push(remove(work, *id).boxed());
+        }
+    }
+    for (id, wanted) in &wanted {
+        if wanted.flavor && !wanted.busy {
+            runs.push(set_access(work, *id, wanted, ours.contains_key(id)).boxed());
+        }
+    }
+    collect(runs).await
 }
 
 /// Whether the ledger still has nothing for this reservation to want.
@@ -202,7 +219,7 @@ async fn groups(work: &Work) -> Result<(), CloudError> {
 }
 
 /// Carries all out, a few at once; the first failure is told after all were tried.
-async fn collect<F: Future<Output = Result<(), CloudError>>>(runs: impl Iterator<Item = F>) -> Result<(), CloudError> {
+async fn collect(runs: Vec<BoxFuture<'_, Result<(), CloudError>>>) -> Result<(), CloudError> {
     let results: Vec<_> = futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
     results.into_iter().collect()
 }

@@ -177,8 +177,6 @@ impl Call {
 pub(super) struct Answer {
     service: &'static str,
     call: String,
-    /// HTTP status, below 300.
-    pub(super) status: u16,
     body: Bytes,
 }
 
@@ -234,7 +232,7 @@ impl Session {
         }
         let status = response.status.as_u16();
         if status < 300 {
-            return Ok(Answer { service, call: call.name(), status, body: response.body });
+            return Ok(Answer { service, call: call.name(), body: response.body });
         }
         let (code, text) = told(&response.body);
         if status == 401 {

@@ -1,6 +1,8 @@
 //! The end: tokens close, access goes, servers are treated by `on_end`, and when nothing uses the tokens any more they,
 //! the class and the flavor go. The hold sinks after the outcome is recorded, when the ledger has freed the capacity.
 
+use futures::FutureExt;
+use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
@@ -65,8 +67,11 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
         memory.sent.insert(server.id.clone(), Sent { at: now, times });
     }
     let nova = job.work.cloud.nova();
-    let sent = due.iter().map(|server| nova.delete_server(&errand, &server.id));
-    for result in futures::future::join_all(sent).await {
+    let mut sends = Vec::new();
+    for server in due {
+        sends.push(nova.delete_server(&errand, &server.id).boxed());
+    }
+    for result in join_all(sends).await {
         or_look_again(result)?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use leasehold_ledger::plan::{self, NoPlan, Overlay};
 use uuid::Uuid;
 
 use super::{Job, Memory, Setback};
-use crate::leader::{desired, host_monitor, names, propose_until_seen};
+use crate::leader::{host_monitor, names, propose_until_seen};
 use crate::openstack::nova::GroupPolicy;
 
 /// Moves tried before the reservation is given up.

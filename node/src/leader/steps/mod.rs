@@ -14,6 +14,8 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
 
@@ -149,8 +151,11 @@ impl<'a> Job<'a> {
         // A call for a row that is gone would only be for the host; the row's own pass ends here.
         use crate::openstack::Permit;
         self.permit.check().map_err(CloudError::from)?;
-        let runs = hosts.iter().map(|host| self.work.hosts.converge(self.work, *host));
-        let views: Result<Vec<_>, CloudError> = futures::future::join_all(runs).await.into_iter().collect();
+        let mut runs = Vec::new();
+        for host in hosts {
+            runs.push(self.work.hosts.converge(self.work, *host).boxed());
+        }
+        let views: Result<Vec<_>, CloudError> = join_all(runs).await.into_iter().collect();
         Ok(views?)
     }
 

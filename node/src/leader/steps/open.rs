@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, ReasonCode};
 
@@ -88,13 +90,15 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     }
     let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
-    let sent = futures::future::join_all(calls.iter().map(|server| async {
-        (&server.id, job.work.cloud.nova().act(&job.errand, &server.id, Verb::Unshelve).await)
-    }))
-    .await;
+    let nova = job.work.cloud.nova();
+    let mut sends = Vec::new();
+    for server in &calls {
+        sends.push(nova.act(&job.errand, &server.id, Verb::Unshelve).boxed());
+    }
     let now = job.work.clock.mono();
     let mut failed = None;
-    for (id, result) in sent {
+    for (server, result) in calls.iter().zip(join_all(sends).await) {
+        let id = &server.id;
         let times = memory.sent.get(id).map_or(0, |sent| sent.times) + 1;
         memory.sent.insert(id.clone(), Sent { at: now, times });
         match result {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, ReasonCode};
 
 use super::{Job, Memory, Sent, Setback, or_look_again};
 use crate::leader::desired;
+use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
 
 /// A shelved server that Nova does not offload by itself is offloaded after this.
@@ -64,8 +67,11 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) 
         }
     }
     let nova = job.work.cloud.nova();
-    let sent = calls.iter().map(|(server, verb)| nova.act(&job.errand, &server.id, *verb));
-    for result in futures::future::join_all(sent).await {
+    let mut sends = Vec::new();
+    for (server, verb) in calls {
+        sends.push(nova.act(&job.errand, &server.id, verb).boxed());
+    }
+    for result in join_all(sends).await {
         or_look_again(result)?;
     }
     give_shelves(job, memory, servers).await?;
@@ -80,23 +86,31 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) 
 /// unshelves or deletes (architecture D25).
 pub async fn give_shelves(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
     let fresh: Vec<&Server> = servers.iter().filter(|s| s.is_parked() && !memory.given.contains(&s.id)).collect();
+    let mut gifts = Vec::new();
+    for server in &fresh {
+        gifts.push(give_shelf(job, server).boxed());
+    }
+    for (server, given) in fresh.iter().zip(join_all(gifts).await) {
+        given?;
+        memory.given.insert(server.id.clone());
+    }
+    Ok(())
+}
+
+/// Gives one parked server's shelf image to the server's project.
+async fn give_shelf(job: &Job<'_>, server: &Server) -> Result<(), CloudError> {
     let glance = job.work.cloud.glance();
-    let given = futures::future::join_all(fresh.iter().map(|server| async {
-        for image in glance.images_of_server(&server.id).await? {
-            let ours = image.owner.as_deref() != Some(server.tenant_id.as_str());
-            let shelf = image.name.as_deref().is_some_and(|name| name.ends_with("-shelved"));
-            if ours && shelf && image.status == "active" {
-                glance.give(&job.errand, &image.id, &server.tenant_id).await.map(drop).or_else(|error| {
-                    // Gone meanwhile: the tenant deleted the server.
-                    if error.is_not_found() { Ok(()) } else { Err(error) }
-                })?;
+    for image in glance.images_of_server(&server.id).await? {
+        let ours = image.owner.as_deref() != Some(server.tenant_id.as_str());
+        let shelf = image.name.as_deref().is_some_and(|name| name.ends_with("-shelved"));
+        if ours && shelf && image.status == "active" {
+            match glance.give(&job.errand, &image.id, &server.tenant_id).await {
+                Ok(_) => {}
+                // Gone meanwhile: the tenant deleted the server.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok::<_, crate::openstack::CloudError>(server.id.clone())
-    }))
-    .await;
-    for id in given {
-        memory.given.insert(id?);
     }
     Ok(())
 }
