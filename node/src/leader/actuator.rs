@@ -187,15 +187,16 @@ pub async fn keep_hosts(work: Arc<Work>) {
     loop {
         let mut changed = BTreeSet::new();
         match effects.recv().await {
-            Ok(effect) => changed.extend(host_of(&effect)),
+            Ok(seen) if !seen.is_empty() => changed.extend(seen.iter().filter_map(host_of)),
+            Ok(_) => work.reconcile.notify_one(),
             // Missed some: the full read-back sees them all.
             Err(RecvError::Lagged(_)) => work.reconcile.notify_one(),
             Err(RecvError::Closed) => return,
         }
         // A burst touches the same hosts again and again.
         work.clock.sleep(SCAN_GAP * 10).await;
-        while let Ok(effect) = effects.try_recv() {
-            changed.extend(host_of(&effect));
+        while let Ok(seen) = effects.try_recv() {
+            changed.extend(seen.iter().filter_map(host_of));
         }
         for host in changed {
             let wish = work.ledger.look(|state| desired::host_wish(state, host));

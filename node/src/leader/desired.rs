@@ -93,6 +93,8 @@ fn token_wish(reservation: &Reservation, host: HostId) -> Option<TokenWish> {
     let bindings = reservation.previous.as_ref().map_or(&reservation.bindings, |previous| &previous.bindings);
     let slots = |phase: Phase| slots_on(bindings, phase, host);
     let (staging, main) = (slots(Phase::Staging), slots(Phase::Main));
+    // Slots that an update took off: closed here, and gone when unused.
+    let releasing = slots_on(&reservation.releasing, Phase::Main, host);
     let (total, gate) = match reservation.stage {
         Stage::Booked => return None,
         Stage::Prepared if reservation.staging.is_some() => (staging?, Gate::Closed),
@@ -106,9 +108,9 @@ fn token_wish(reservation: &Reservation, host: HostId) -> Option<TokenWish> {
         },
         Stage::Open => match main {
             Some(main) => (main, Gate::Open),
-            None => (staging?, Gate::Ended),
+            None => (releasing.or(staging)?, Gate::Ended),
         },
-        Stage::Ended => (main.or(staging)?, Gate::Ended),
+        Stage::Ended => (main.or(releasing).or(staging)?, Gate::Ended),
     };
     let need = reservation.wish.instance().need();
     Some(TokenWish { reservation: reservation.id, need, total, gate })
@@ -123,7 +125,8 @@ fn slots_on(bindings: &[Binding], phase: Phase, host: HostId) -> Option<u32> {
 #[must_use]
 pub fn hosts_of(reservation: &Reservation) -> Vec<HostId> {
     let previous = reservation.previous.iter().flat_map(|previous| &previous.bindings);
-    let mut hosts: Vec<HostId> = reservation.bindings.iter().chain(previous).map(|binding| binding.host).collect();
+    let bindings = reservation.bindings.iter().chain(previous).chain(&reservation.releasing);
+    let mut hosts: Vec<HostId> = bindings.map(|binding| binding.host).collect();
     hosts.sort_unstable();
     hosts.dedup();
     hosts

@@ -2,6 +2,8 @@
 //!
 //! The adapter over Raft stands in the node's wiring; tests put a ledger in memory here.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::effect::Effect;
@@ -26,8 +28,8 @@ pub trait LedgerPort: Send + Sync + 'static {
     /// The ledger index as it rises with every command applied here.
     fn applied(&self) -> watch::Receiver<u64>;
 
-    /// Hints of what was applied here, from now on. Missed ones cost time, never work.
-    fn effects(&self) -> broadcast::Receiver<Effect>;
+    /// Hints of what was applied here, from now on. Missed ones cost time, never work; an empty list means: look at everything.
+    fn effects(&self) -> broadcast::Receiver<Arc<[Effect]>>;
 
     /// Whether this node may send mutating calls right now, as leader of `term` (architecture D6).
     fn may_act(&self, term: u64) -> bool;

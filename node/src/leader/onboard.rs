@@ -4,8 +4,6 @@
 //! Called on the leader, under its permit. What is made here is made the same way again, so a lost answer costs nothing;
 //! when the ledger then refuses the host, call [`offboard`].
 
-use std::collections::BTreeMap;
-
 use leasehold_ledger::command::RegisterHost;
 use leasehold_ledger::model::{Amounts, HostDescription, PoolKind};
 use uuid::Uuid;
@@ -15,7 +13,8 @@ use super::names::{self, FLAVOR_MARK, HOLD_TYPE, Names};
 use super::host_monitor;
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
-use crate::openstack::{Cloud, CloudError, Errand};
+use crate::openstack::{Cloud, CloudError, Errand, Permit};
+use crate::operations::{HostRequest, OperationError};
 
 /// Least grain of memory that leaves room for anchors on a shared host (architecture D21).
 pub const GRAIN_MIN_MB: u32 = 64;
@@ -38,18 +37,28 @@ pub enum OnboardError {
     Cloud(#[from] CloudError),
 }
 
+impl From<OnboardError> for OperationError {
+    fn from(error: OnboardError) -> Self {
+        match error {
+            OnboardError::NotFound(name) => Self::ComputeHostNotFound(name),
+            OnboardError::Conflict(text) => Self::Conflict(text),
+            OnboardError::Cloud(error) => Self::CloudUnavailable(error.to_string()),
+        }
+    }
+}
+
 /// Reads a host, makes its children, and holds it if it is to be dedicated.
 ///
 /// # Errors
 /// See [`OnboardError`].
 pub async fn onboard(
     cloud: &Cloud,
-    names: &Names,
-    errand: &Errand<'_>,
-    name: &str,
-    pool: PoolKind,
-    properties: BTreeMap<String, String>,
+    cluster_id: Uuid,
+    permit: &dyn Permit,
+    request: &HostRequest,
 ) -> Result<RegisterHost, OnboardError> {
+    let (names, name, pool) = (&Names::new(cluster_id), request.name.as_str(), request.pool);
+    let errand = &Errand::new(format!("onboard/{name}"), 0, permit);
     let not_found = || OnboardError::NotFound(name.to_owned());
     let hypervisor = find(cloud, name).await?.ok_or_else(not_found)?;
     let host = hypervisor.hypervisor_hostname.clone();
@@ -76,14 +85,16 @@ pub async fn onboard(
     let zone = service.map(|service| service.zone).filter(|zone| !zone.is_empty());
     let description = describe(&hypervisor, root, zone, pool, anchor_budget, memory_grain_mb);
     let observation = leasehold_ledger::model::Observation { up, ..observation };
-    Ok(RegisterHost { description, observation, properties })
+    Ok(RegisterHost { description, observation, properties: request.properties.clone() })
 }
 
 /// Lowers every hold and removes both children. The ledger must have let the host go, or refused it.
 ///
 /// # Errors
 /// See [`OnboardError`]; what was removed already is not there any more when it is called again.
-pub async fn offboard(cloud: &Cloud, names: &Names, errand: &Errand<'_>, root: Uuid) -> Result<(), OnboardError> {
+pub async fn offboard(cloud: &Cloud, cluster_id: Uuid, permit: &dyn Permit, root: Uuid) -> Result<(), OnboardError> {
+    let names = &Names::new(cluster_id);
+    let errand = &Errand::new(format!("offboard/{root}"), 0, permit);
     hold_all(cloud, names, errand, root, Amounts::default(), Amounts::default()).await?;
     let placement = cloud.placement();
     for child in [names.reservation_provider(root), names.loan_provider(root)] {

@@ -4,7 +4,8 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::session::{Call, Service, Session};
+use super::keystone::Service;
+use super::session::{Call, Session};
 use super::{CloudError, Errand};
 
 /// An image, as far as it matters here.
@@ -65,7 +66,7 @@ impl<'a> Glance<'a> {
         let mut path = Some(path.to_owned());
         while let Some(at) = path.take() {
             let page: Page =
-                self.session.read(Call::new(Service::Image, Method::GET, at).slow()).await?.json()?;
+                self.session.read(Call::new(Service::Glance, Method::GET, at).slow()).await?.json()?;
             images.extend(page.images);
             path = page.next;
         }
@@ -77,7 +78,7 @@ impl<'a> Glance<'a> {
     /// # Errors
     /// See [`CloudError`].
     pub async fn image(&self, id: &str) -> Result<Option<Image>, CloudError> {
-        let call = Call::new(Service::Image, Method::GET, format!("/v2/images/{id}"));
+        let call = Call::new(Service::Glance, Method::GET, format!("/v2/images/{id}"));
         match self.session.read(call).await {
             Ok(answer) => answer.json().map(Some),
             Err(error) if error.is_not_found() => Ok(None),
@@ -90,7 +91,7 @@ impl<'a> Glance<'a> {
     /// # Errors
     /// See [`CloudError`].
     pub async fn give(&self, errand: &Errand<'_>, id: &str, project_id: &str) -> Result<Image, CloudError> {
-        let call = Call::new(Service::Image, Method::PATCH, format!("/v2/images/{id}"))
+        let call = Call::new(Service::Glance, Method::PATCH, format!("/v2/images/{id}"))
             .content_type("application/openstack-images-v2.1-json-patch")
             .body(json!([{"op": "replace", "path": "/owner", "value": project_id}]));
         self.session.write(errand, call).await?.json()
@@ -101,7 +102,7 @@ impl<'a> Glance<'a> {
     /// # Errors
     /// See [`CloudError`].
     pub async fn delete(&self, errand: &Errand<'_>, id: &str) -> Result<(), CloudError> {
-        let call = Call::new(Service::Image, Method::DELETE, format!("/v2/images/{id}"));
+        let call = Call::new(Service::Glance, Method::DELETE, format!("/v2/images/{id}"));
         match self.session.write(errand, call).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),

@@ -2,11 +2,12 @@
 //!
 //! One call in, one answer or [`CloudError`] out; nothing is repeated here but a call whose token had expired, because
 //! a repeated call may not be harmless. Who may write is decided by the caller's [`Permit`], which is asked in the same
-//! poll that sends (architecture D6). Must not know: leases, rows, Raft. Read on: [`session`], [`nova`], [`placement`],
-//! [`glance`].
+//! poll that sends (architecture D6). Must not know: leases, rows, Raft. Start with [`keystone`]: tokens and
+//! endpoints, which every other service needs; then [`session`], [`nova`], [`placement`], [`glance`].
 
 pub mod error;
 pub mod glance;
+pub mod keystone;
 pub mod nova;
 pub mod placement;
 pub mod session;
@@ -14,7 +15,7 @@ pub mod session;
 use std::sync::Arc;
 
 pub use error::{CloudError, Withheld};
-pub use session::{Access, CloudUser, Errand, Permit, Service, Session};
+pub use session::{CloudUser, Errand, Permit, Session};
 
 /// The cloud as the leader and the operations use it. Cheap to clone; clones share one limit of calls in flight.
 #[derive(Clone)]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::session::{Call, Service, Session};
+use super::keystone::Service;
+use super::session::{Call, Session};
 use super::{CloudError, CloudUser, Errand};
 
 /// Amounts by resource class.

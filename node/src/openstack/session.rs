@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::keystone::{self, Service, ServiceToken, TokenSource};
 use super::{CloudError, Withheld};
 use crate::seams::{Http, HttpRequest, HttpResponse};
 
@@ -27,29 +27,6 @@ const TEXT_CHARS_MAX: usize = 300;
 /// Namespace of the ids our calls carry.
 const CALLS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_6361_6c6c_7301);
 
-/// The services of the catalog that we call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// Nova.
-    Compute,
-    /// Placement.
-    Placement,
-    /// Glance.
-    Image,
-}
-
-impl Service {
-    /// The type in Keystone's catalog.
-    #[must_use]
-    pub fn catalog_type(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::Placement => "placement",
-            Self::Image => "image",
-        }
-    }
-}
-
 /// Who we are to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudUser {
@@ -57,18 +34,6 @@ pub struct CloudUser {
     pub project_id: String,
     /// The service user.
     pub user_id: String,
-}
-
-/// Tokens and endpoints, from Keystone.
-pub trait Access: Send + Sync + 'static {
-    /// A token that is believed valid. `refused` is one that a service just answered with 401: another is wanted.
-    fn token<'a>(&'a self, refused: Option<&'a str>) -> BoxFuture<'a, Result<String, CloudError>>;
-
-    /// The service's URL without a slash at the end, as the catalog has it (Nova's ends in `/v2.1`, Glance's is bare).
-    fn endpoint(&self, service: Service) -> BoxFuture<'_, Result<String, CloudError>>;
-
-    /// Whose tokens these are.
-    fn user(&self) -> BoxFuture<'_, Result<CloudUser, CloudError>>;
 }
 
 /// Asked before every mutating call, in the poll that sends it.
@@ -140,9 +105,9 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(service: Service, method: Method, path: impl Into<String>) -> Self {
         let version = match service {
-            Service::Compute => Some("compute 2.96"),
+            Service::Nova => Some("compute 2.96"),
             Service::Placement => Some("placement 1.39"),
-            Service::Image => None,
+            Service::Glance | Service::Keystone => None,
         };
         let content_type = "application/json";
         Self { service, method, path: path.into(), body: None, kind: Kind::Quick, version, content_type }
@@ -193,7 +158,7 @@ impl Answer {
 /// Sends calls.
 pub struct Session {
     http: Arc<dyn Http>,
-    access: Arc<dyn Access>,
+    tokens: Arc<TokenSource>,
     agent: HeaderValue,
     in_flight: Semaphore,
 }
@@ -201,13 +166,14 @@ pub struct Session {
 impl Session {
     /// A session that names itself `leasehold/<node>` to the cloud's records.
     #[must_use]
-    pub fn new(http: Arc<dyn Http>, access: Arc<dyn Access>, node: u64) -> Self {
+    pub fn new(http: Arc<dyn Http>, tokens: Arc<TokenSource>, node: u64) -> Self {
         let agent = HeaderValue::try_from(format!("leasehold/{node}")).expect("digits are header text");
-        Self { http, access, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
+        Self { http, tokens, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
     }
 
     pub(super) async fn user(&self) -> Result<CloudUser, CloudError> {
-        self.access.user().await
+        let token = self.token().await?;
+        Ok(CloudUser { project_id: token.project_id.clone(), user_id: token.user_id.clone() })
     }
 
     /// A call that changes nothing.
@@ -220,14 +186,19 @@ impl Session {
         self.carry(call, Some(errand)).await
     }
 
+    async fn token(&self) -> Result<Arc<ServiceToken>, CloudError> {
+        self.tokens.token().await.map_err(|error| keystone_failed(&error))
+    }
+
     async fn carry(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
         let _slot = self.in_flight.acquire().await.expect("the semaphore is never closed");
-        let service = call.service.catalog_type();
-        let token = self.access.token(None).await?;
+        let service = call.service.name();
+        let token = self.token().await?;
         let mut response = self.send(&call, &token, errand).await?;
         if response.status.as_u16() == 401 {
             // A 401 is given before the work, so sending once more with another token repeats nothing.
-            let token = self.access.token(Some(&token)).await?;
+            self.tokens.refuse(&token);
+            let token = self.token().await?;
             response = self.send(&call, &token, errand).await?;
         }
         let status = response.status.as_u16();
@@ -246,9 +217,9 @@ impl Session {
         Err(CloudError::Status { service, call: call.name(), status, code, text, retry_after })
     }
 
-    async fn send(&self, call: &Call, token: &str, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
-        let service = call.service.catalog_type();
-        let base = self.access.endpoint(call.service).await?;
+    async fn send(&self, call: &Call, token: &ServiceToken, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
+        let service = call.service.name();
+        let base = self.tokens.endpoint(call.service).await.map_err(|error| keystone_failed(&error))?;
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", self.agent.clone());
         let mut set = |name: HeaderName, value: &str| {
@@ -256,7 +227,7 @@ impl Session {
                 CloudError::Unauthorised(format!("{service}: the token holds characters that no header can carry"))
             })
         };
-        set(HeaderName::from_static("x-auth-token"), token)?;
+        set(HeaderName::from_static("x-auth-token"), token.token.reveal())?;
         set(HeaderName::from_static("accept"), "application/json")?;
         if let Some(version) = call.version {
             set(HeaderName::from_static("openstack-api-version"), version)?;
@@ -281,6 +252,18 @@ impl Session {
             errand.permit.check()?;
         }
         self.http.send(request).await.map_err(|error| CloudError::transport(service, &error))
+    }
+}
+
+/// A call that was not sent because there was no token or endpoint for it.
+fn keystone_failed(error: &keystone::Error) -> CloudError {
+    let mut text = error.to_string();
+    if let Some(cause) = std::error::Error::source(error) {
+        text = format!("{text}: {cause}");
+    }
+    match error {
+        keystone::Error::CredentialsRefused { .. } => CloudError::Unauthorised(text),
+        _ => CloudError::Unreachable { service: "keystone", text },
     }
 }
 

@@ -11,7 +11,7 @@ use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, ReasonCode};
 
 use super::{Job, Memory, Sent, Setback, prepare};
-use crate::leader::desired;
+use crate::leader::desired::{self, Gate};
 use crate::openstack::nova::{Server, Verb};
 use crate::openstack::CloudError;
 
@@ -39,12 +39,29 @@ pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setbac
     tokens.and(servers).and(access).map(|()| Outcome::Done)
 }
 
-/// One pass of `Adjust`: inventories follow the amount; the hold was raised before.
+/// One pass of `Adjust`: tokens follow the amount; the hold was raised before. Slots that were taken off are free only
+/// once no server uses them: nothing is taken from a running server.
 pub async fn adjust(job: &Job<'_>) -> Result<Outcome, Setback> {
     let class = job.class();
     let views = job.converge(&desired::hosts_of(job.reservation)).await?;
-    let there = views.iter().all(|view| !view.wish.tokens.contains_key(&class) || view.opened(&class));
-    if there { Ok(Outcome::Done) } else { Err(Setback::poll()) }
+    for view in &views {
+        let Some(wish) = view.wish.tokens.get(&class) else { continue };
+        let used = view.read.used(&class);
+        let kept = if wish.gate == Gate::Ended { 0 } else { u64::from(wish.total) };
+        if used > kept {
+            let text = format!("host {} still carries {} servers more than the reservation has", view.wish.host, used - kept);
+            return Err(Setback::waiting(ReasonCode::WaitingForEnd, text));
+        }
+        let there = match wish.gate {
+            Gate::Open => view.opened(&class),
+            Gate::Closed => view.closed(&class),
+            Gate::Ended => !view.read.inventories.inventories.contains_key(&class),
+        };
+        if !there {
+            return Err(Setback::poll());
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 /// Opens the tokens on every host of a phase.
@@ -72,15 +89,17 @@ async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), 
     Err(Setback::poll())
 }
 
-/// Gives the tenant the flavor; makes it if the preparation never got through.
+/// Gives the tenant the flavor; makes it whole first if the preparation never got through.
 async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
-    match job.set_access(memory, true).await {
-        Err(Setback::Cloud(error)) if error.is_not_found() => {
-            prepare::ensure(job).await?;
-            job.set_access(memory, true).await
-        }
-        done => done,
+    if memory.access_done {
+        return Ok(());
     }
+    let wanted = desired::flavor(&job.work.names, job.reservation);
+    let there = job.work.cloud.nova().flavor(&wanted.id).await?;
+    if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
+        prepare::ensure(job).await?;
+    }
+    job.set_access(memory, true).await
 }
 
 /// Brings parked servers back. Without staging there are none: the tenant never had the flavor before.

@@ -12,7 +12,8 @@ pub use servers::{Server, Verb};
 
 use http::Method;
 
-use super::session::{Answer, Call, Service, Session};
+use super::keystone::Service;
+use super::session::{Answer, Call, Session};
 use super::{CloudError, Errand};
 
 /// Calls to Nova.
@@ -36,5 +37,5 @@ impl<'a> Nova<'a> {
 }
 
 fn call(method: Method, path: impl Into<String>) -> Call {
-    Call::new(Service::Compute, method, path)
+    Call::new(Service::Nova, method, path)
 }
