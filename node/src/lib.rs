@@ -5,12 +5,11 @@
 
 #![recursion_limit = "512"]
 
-pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod lead;
 pub mod leader;
 pub mod openstack;
-pub mod node;
 pub mod operations;
 pub mod raft;
 pub mod seams;

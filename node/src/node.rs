@@ -13,12 +13,13 @@ use crate::config::{AuthMode, Config, TlsSection};
 use crate::edge::auth::{Authenticator, NoAuth};
 use crate::edge::keystone_auth::KeystoneAuth;
 use crate::edge::{self, grpc, rest, tls};
-use crate::leader::LeaderHandle;
-use crate::openstack::{self, Cloud};
+use crate::lead;
+use crate::openstack::keystone::{KeystoneOptions, TokenSource};
+use crate::openstack::{Cloud, Session};
 use crate::operations::Operations;
-use crate::raft::{Leadership, Member, RaftConfig, RaftHandle, RaftNode, TlsFiles, Timing};
+use crate::raft::{Member, RaftConfig, RaftHandle, RaftNode, TlsFiles, Timing};
 use crate::seams::Seams;
-use crate::telemetry::{health, metrics};
+use crate::telemetry::health;
 
 /// How long requests in flight may take at a shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -83,12 +84,17 @@ impl Node {
         let api_tls = tls::server_config(&config.tls)?;
 
         let cloud = match &config.cloud {
-            Some(section) => Some(Arc::new(openstack::connect(section, config.node.id, &seams).map_err(Error::Cloud)?)),
+            Some(section) => {
+                let options = KeystoneOptions::from_config(section).map_err(|error| Error::Cloud(error.to_string()))?;
+                let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
+                let cloud = Cloud::new(Session::new(seams.http.clone(), tokens.clone(), config.node.id));
+                Some((cloud, tokens))
+            }
             None => None,
         };
-        let authenticator: Arc<dyn Authenticator> = match (config.auth.mode, &config.cloud) {
-            (AuthMode::Keystone, Some(section)) => {
-                Arc::new(KeystoneAuth::new(section, &config.auth, &seams).map_err(|error| Error::Cloud(error.to_string()))?)
+        let authenticator: Arc<dyn Authenticator> = match (config.auth.mode, &cloud) {
+            (AuthMode::Keystone, Some((_, tokens))) => {
+                Arc::new(KeystoneAuth::new(tokens.clone(), Duration::from_secs(config.auth.cache_s), seams.clock.clone()))
             }
             (AuthMode::Keystone, None) => return Err(Error::Cloud("auth.mode = keystone needs it".to_owned())),
             (AuthMode::Noauth, _) => {
@@ -98,9 +104,11 @@ impl Node {
         };
 
         let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
-        let operations = Operations::new(raft.clone(), cloud.clone(), seams.clone());
+        let cloud = cloud.map(|(cloud, _)| cloud);
+        let node_id = NodeId(config.node.id);
+        let operations = Operations::new(raft.clone(), cloud.clone(), node_id, seams.clone());
         let stop = CancellationToken::new();
-        lead(&raft, cloud, &config, &seams);
+        lead::follow(&raft, cloud, &config.leader, node_id, &seams);
 
         let api = config.api.clone();
         let parts = (operations.clone(), authenticator.clone(), seams.clone(), stop.clone());
@@ -216,40 +224,4 @@ fn readiness(raft: &RaftHandle, seams: &Seams) -> health::Readiness {
         }
         .boxed()
     })
-}
-
-/// Starts the leader's work when this node begins to lead, stops and awaits it when it ceases to.
-fn lead(raft: &RaftHandle, cloud: Option<Arc<Cloud>>, config: &Config, seams: &Seams) {
-    let running: Arc<tokio::sync::Mutex<Option<LeaderHandle>>> = Arc::default();
-    // Handing leadership over stops the actuator first (architecture D6).
-    let handing_over = running.clone();
-    raft.on_hand_over(Arc::new(move || {
-        let running = handing_over.clone();
-        async move {
-            if let Some(work) = running.lock().await.take() {
-                work.stop().await;
-            }
-        }
-        .boxed()
-    }));
-    let mut leadership = raft.leadership();
-    let (raft, section, seams_inside, node_id) = (raft.clone(), config.leader.clone(), seams.clone(), NodeId(config.node.id));
-    drop(seams.spawner.spawn("leader", async move {
-        loop {
-            let now = *leadership.borrow_and_update();
-            {
-                let mut running = running.lock().await;
-                if let Some(work) = running.take() {
-                    work.stop().await;
-                }
-                metrics::leading(now.term().is_some());
-                if let Leadership::Leading { .. } = now {
-                    *running = Some(crate::leader::start(raft.clone(), cloud.clone(), section.clone(), seams_inside.clone(), node_id));
-                }
-            }
-            if leadership.changed().await.is_err() {
-                return;
-            }
-        }
-    }));
 }

@@ -1,11 +1,13 @@
 //! Has the ledger's clock moved when something is due. The time itself is stamped where proposals are made, by the time
 //! most nodes agree on (architecture D4); this only decides when to ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::Command;
 
-use super::{Ports, propose_until_seen};
+use super::{LedgerPort, propose_until_seen};
+use crate::seams::Clock;
 
 /// Longest sleep without a look at the wall clock, which may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -15,25 +17,25 @@ const AGAIN: Duration = Duration::from_millis(2);
 const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until its group is stopped.
-pub async fn run(ports: Ports) {
-    let mut applied = ports.ledger.applied();
-    let mut last = ports.clock.mono();
+pub async fn run(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>) {
+    let mut applied = ledger.applied();
+    let mut last = clock.mono();
     loop {
         applied.borrow_and_update();
-        let due = ports.ledger.look(|state| state.next_due());
-        let wall = ports.clock.wall_ms();
-        let stale = ports.clock.mono().since(last) >= AT_LEAST_EVERY;
+        let due = ledger.look(|state| state.next_due());
+        let wall = clock.wall_ms();
+        let stale = clock.mono().since(last) >= AT_LEAST_EVERY;
         if stale || due.is_some_and(|due| due.0 <= wall) {
-            advance_until_taken(&ports).await;
-            last = ports.clock.mono();
+            advance_until_taken(&ledger, &clock).await;
+            last = clock.mono();
             // Still due: the stamp was a hair earlier than our wall clock.
-            if ports.ledger.look(|state| state.next_due()).is_some_and(|due| due.0 <= ports.clock.wall_ms()) {
-                ports.clock.sleep(AGAIN).await;
+            if ledger.look(|state| state.next_due()).is_some_and(|due| due.0 <= clock.wall_ms()) {
+                clock.sleep(AGAIN).await;
             }
             continue;
         }
         let wait = due.map_or(LOOK_EVERY, |due| Duration::from_millis(due.0 - wall).min(LOOK_EVERY));
-        let waited = ports.clock.sleep(wait);
+        let waited = clock.sleep(wait);
         tokio::select! {
             biased;
             () = waited => {}
@@ -42,15 +44,15 @@ pub async fn run(ports: Ports) {
                     return;
                 }
                 // Every command wakes us; under load one look per few milliseconds is enough to be on time.
-                ports.clock.sleep(AGAIN).await;
+                clock.sleep(AGAIN).await;
             }
         }
     }
 }
 
 /// Moves the clock once.
-pub async fn advance_until_taken(ports: &Ports) {
-    if let Err(rejection) = propose_until_seen(&ports.ledger, &ports.clock, Command::AdvanceClock).await {
+pub async fn advance_until_taken(ledger: &Arc<dyn LedgerPort>, clock: &Arc<dyn Clock>) {
+    if let Err(rejection) = propose_until_seen(ledger, clock, Command::AdvanceClock).await {
         // The command has no rejection; one would be our bug, and must not stop time.
         tracing::error!(%rejection, "the ledger refused to move its clock");
     }

@@ -87,15 +87,26 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
     let group = spawner.clone();
     spawner.spawn("leader", async move {
         // The first commit of our term: from here on the state holds all that earlier leaders had committed.
-        clock::advance_until_taken(&ports).await;
+        clock::advance_until_taken(&ports.ledger, &ports.clock).await;
         let names = names_once_known(&ports).await;
         tracing::info!(term, "leading: working on the cloud");
         let work = Arc::new(Work::new(&ports, names, group.clone(), term, config, elected_at));
-        group.spawn("leader-clock", clock::run(ports));
+        group.spawn("leader-clock", clock::run(ports.ledger, ports.clock));
         group.spawn("leader-actuator", actuator::run(work.clone()));
         group.spawn("leader-hosts", actuator::keep_hosts(work.clone()));
         group.spawn("leader-reconciler", reconciler::run(work.clone()));
         group.spawn("leader-monitor", host_monitor::run(work));
+    });
+    LeaderHandle { spawner }
+}
+
+/// As [`start`] where no cloud is configured: the clock moves and rows are opened; nobody works them off.
+#[must_use]
+pub fn start_clock_alone(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>, spawner: &Spawner) -> LeaderHandle {
+    let spawner = spawner.child();
+    spawner.spawn("leader-clock", async move {
+        clock::advance_until_taken(&ledger, &clock).await;
+        clock::run(ledger, clock).await;
     });
     LeaderHandle { spawner }
 }

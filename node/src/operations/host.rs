@@ -43,8 +43,9 @@ use leasehold_ledger::model::{Host, Interval, Phase, RequestKey};
 use leasehold_ledger::reply::{Rejection, Reply};
 
 use super::route::{Call, Request};
-use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
-use crate::leader::onboarding;
+use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
+use crate::lead;
+use crate::leader::onboard;
 
 impl Operations {
     /// Onboards a compute host: reads Nova and Placement, makes its two child providers, logs it.
@@ -64,11 +65,21 @@ impl Operations {
         if self.inner.raft.state().host_by_name(&request.name).is_some() && !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
             return Err(Rejection::HostExists(request.name).into());
         }
-        let registered = onboarding::onboard(cloud, cluster_id, &request).await?;
+        let permit = lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
+        let registered = onboard::onboard(cloud, cluster_id, &permit, &request).await?;
+        let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
-        match committed.outcome? {
-            Reply::HostRegistered { host_id } => self.host_now(host_id, committed.ledger_index),
-            other => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
+        match committed.outcome {
+            Ok(Reply::HostRegistered { host_id }) => self.host_now(host_id, committed.ledger_index),
+            Ok(other) => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
+            Err(rejection) => {
+                // Refused: what was made for it in the cloud goes again, unless the host is there under another name.
+                let known = self.inner.raft.state().hosts().any(|host| host.description.root_provider == root);
+                if !known {
+                    onboard::offboard(cloud, cluster_id, &permit, root).await?;
+                }
+                Err(rejection.into())
+            }
         }
     }
 
@@ -134,8 +145,10 @@ impl Operations {
         // second part fails belongs to no host and is removed by the reconciler.
         let committed = self.propose(key, Command::RemoveHost { host_id }).await?;
         committed.outcome?;
-        if let (Some(host), Some(cloud)) = (host, &self.inner.cloud) {
-            onboarding::offboard(cloud, &host).await?;
+        let cluster_id = self.inner.raft.state().cluster_id();
+        if let (Some(host), Some(cloud), Some(cluster_id)) = (host, &self.inner.cloud, cluster_id) {
+            let permit = lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unknown)?;
+            onboard::offboard(cloud, cluster_id, &permit, host.description.root_provider).await?;
         }
         Ok(Answer { value: (), ledger_index: committed.ledger_index })
     }

@@ -23,6 +23,7 @@ pub use lease::{KeyState, LeaseFilter};
 
 use std::sync::Arc;
 
+use leasehold_ledger::model::NodeId;
 use leasehold_ledger::plan::Overlay;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -64,15 +65,16 @@ struct Inner {
     raft: RaftHandle,
     seams: Seams,
     /// `None` where no cloud is configured: hosts cannot be onboarded then.
-    cloud: Option<Arc<Cloud>>,
+    cloud: Option<Cloud>,
+    node_id: NodeId,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Mutex<Overlay>,
 }
 
 impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
-    pub fn new(raft: RaftHandle, cloud: Option<Arc<Cloud>>, seams: Seams) -> Operations {
-        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, overlay: Mutex::new(Overlay::default()) }) };
+    pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
+        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
         route::receive_forwarded_calls(&operations);
         operations
     }
