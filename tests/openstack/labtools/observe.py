@@ -22,6 +22,14 @@ def until(what, look, seconds=60):
         time.sleep(POLL_S)
 
 
+def eventually(look, want, seconds):
+    """What `look` returns when that is `want`, or the last it returned."""
+    end = time.monotonic() + seconds
+    while (found := look()) != want and time.monotonic() < end:
+        time.sleep(POLL_S)
+    return found
+
+
 class Observer:
     def __init__(self, target):
         self.t = target
@@ -147,7 +155,7 @@ class Observer:
         found = self.t.nova("GET", "/os-server-groups?all_projects=True").json[
             "server_groups"]
         return {x["name"] for x in found
-                if x["name"].startswith("reservation:")}
+                if x["name"].startswith("leasehold:")}
 
     # ------------------------------------------------------------------ images
 
