@@ -333,7 +333,8 @@ impl Cloud {
             _ => reply::keystone(404, "There is no such service."),
         };
         world.doomed = false;
-        let mut answer = reply.with("x-openstack-request-id", request_id).finish();
+        let reply = if reply.unnamed { reply } else { reply.with("x-openstack-request-id", request_id) };
+        let mut answer = reply.finish();
         if request.method == http::Method::HEAD {
             answer.body = Bytes::new();
         }

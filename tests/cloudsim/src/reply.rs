@@ -14,22 +14,39 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
+    /// Made before the service looked at its microversion, so without the headers that name it.
+    pub(crate) plain: bool,
+    /// Made by a part in front of the service that does not name the call.
+    pub(crate) unnamed: bool,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Self {
-        Self { status, headers: vec![("Content-Type", "application/json".to_owned())], body: Some(body) }
+        let headers = vec![("Content-Type", "application/json".to_owned())];
+        Self { status, headers, body: Some(body), plain: false, unnamed: false }
     }
 
     /// An answer without body. Nova and Keystone still name JSON as its type, Placement and Glance do not.
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: None }
+        Self { status, headers: Vec::new(), body: None, plain: false, unnamed: false }
     }
 
     #[must_use]
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self.headers.push((name, value.into()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn unnamed(mut self) -> Self {
+        self.unnamed = true;
         self
     }
 
@@ -82,7 +99,6 @@ pub(crate) fn placement(status: u16, detail: impl Into<String>, code: &str) -> R
         403 => "Access was denied to this resource.",
         404 => "The resource could not be found.",
         405 => "The method specified is not allowed for this resource.",
-        406 => "The resource identified by the request is only capable of generating other entities.",
         409 => "There was a conflict when trying to complete your request.",
         _ => "The server has either erred or is incapable of performing the requested operation.",
     };
@@ -105,10 +121,11 @@ pub(crate) fn glance(status: u16, message: impl Into<String>) -> Reply {
         // A refusal by policy comes without the lead.
         403 if message.starts_with("You are not authorized") => "",
         403 => "Access was denied to this resource.<br /><br />\n",
-        404 => "The resource could not be found.<br /><br />\n",
         409 => "There was a conflict when trying to complete your request.<br /><br />\n",
         _ => "",
     };
+    // What is not found is named first.
+    let message = if matches!(status, 401 | 404) { format!("{message}<br /><br />\n") } else { message };
     Reply::new(
         status,
         json!({"message": format!("{lead}{message}\n\n"), "code": format!("{status} {name}"), "title": name}),

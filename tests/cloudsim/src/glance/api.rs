@@ -24,7 +24,15 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
     }
     let who = match crate::keystone::authenticate(world, request) {
         Ok(who) => who,
-        Err(refused) => return refused,
+        // Glance says it in its own words, but where to go in the middleware's.
+        Err(refused) => {
+            let text = "This server could not verify that you are authorized to access the document you requested. \
+                        Either you supplied the wrong credentials (e.g., bad password), or your browser does not \
+                        understand how to supply the credentials required.";
+            let mut reply = error(401, text).unnamed();
+            reply.headers.extend(refused.headers.into_iter().filter(|(name, _)| *name == "WWW-Authenticate"));
+            return reply;
+        }
     };
     let (Some(&"v2"), rest) = (segments.first(), &segments[1..]) else {
         return error(404, "");
@@ -39,7 +47,8 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
         ("GET", ["images", id]) => ok(found(world, who, id)?.view()),
         ("PATCH", ["images", id]) => patch(world, request, who, id, body),
         ("DELETE", ["images", id]) => {
-            let image = found(world, who, id)?;
+            let image = found(world, who, id)
+                .map_err(|_| error(404, format!("Failed to find image {id} to delete")))?;
             if !image.is_owned_by(who) {
                 return Err(error(403, "You are not authorized to complete delete_image action.<br /><br />\n"));
             }
@@ -185,9 +194,18 @@ fn set(image: &mut Image, key: &str, value: Option<&Value>) {
 fn patch(world: &mut World, request: &Request, who: &Who, id: &str, body: &Value) -> Api {
     let kind = request.get("Content-Type").unwrap_or_default();
     if !kind.starts_with("application/openstack-images-v2") {
-        return Err(error(415, "").with("Accept-Patch", PATCH_TYPE));
+        let text = format!(
+            "The request media type {kind} is not supported by this server.\n<br /><br />\nImage PATCH expects \
+             Content-Type one of: application/openstack-images-v2.0-json-patch, {PATCH_TYPE}"
+        );
+        let body = json!({"code": "415 Unsupported Media Type", "message": text, "title": "Unsupported Media Type"});
+        return Err(Reply::new(415, body));
     }
     let image = found(world, who, id)?;
+    let gives_away = body.as_array().into_iter().flatten().any(|one| one["path"] == "/owner");
+    if gives_away && !who.is_admin() {
+        return Err(error(403, "Owner can't be updated by non admin."));
+    }
     if !image.is_owned_by(who) {
         return Err(error(403, "You are not authorized to complete modify_image action.<br /><br />\n"));
     }
@@ -195,9 +213,6 @@ fn patch(world: &mut World, request: &Request, who: &Who, id: &str, body: &Value
     let mut changed = image.clone();
     for operation in operations {
         let key = operation["path"].as_str().unwrap_or_default().trim_start_matches('/').replace("~1", "/");
-        if key == "owner" && !who.is_admin() {
-            return Err(error(403, "Owner can't be updated by non admin."));
-        }
         if matches!(key.as_str(), "id" | "status" | "size" | "created_at" | "checksum") {
             return Err(error(403, format!("Attribute '{key}' is read-only.")));
         }

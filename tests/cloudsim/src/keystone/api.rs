@@ -12,9 +12,11 @@ use crate::world::World;
 pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Value) -> Reply {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let method = request.method.as_str();
-    route(world, request, method, &segments, body)
-        .unwrap_or_else(|reply| reply)
-        .with("Vary", "X-Auth-Token")
+    let reply = route(world, request, method, &segments, body).unwrap_or_else(|reply| reply).with("Vary", "X-Auth-Token");
+    if reply.status == 401 {
+        return reply.with("WWW-Authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()));
+    }
+    reply
 }
 
 fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], body: &Value) -> Api {
@@ -35,7 +37,7 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
             let token = world
                 .keystone
                 .valid(subject, world.now)
-                .ok_or_else(|| error(404, "Could not recognize Fernet token"))?;
+                .ok_or_else(|| unknown_token(world, subject))?;
             if token.who.user_id != caller.who.user_id && !caller.who.is_admin() && !caller.who.has_role("service") {
                 return Err(denied("identity:validate_token"));
             }
@@ -46,12 +48,17 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
         ("DELETE", ["v3", "auth", "tokens"]) => {
             caller(world, request)?;
             let subject = request.get("X-Subject-Token").unwrap_or_default();
-            world.keystone.tokens.remove(subject).ok_or_else(|| error(404, "Could not recognize Fernet token"))?;
+            let now = world.now;
+            let token = world.keystone.tokens.get_mut(subject).filter(|token| now < token.expires_ms);
+            match token {
+                Some(token) => token.expires_ms = now,
+                None => return Err(unknown_token(world, subject)),
+            }
             Ok(Reply::empty(204))
         }
         ("GET", ["v3", "auth", "catalog"]) => {
             caller(world, request)?;
-            ok(json!({"catalog": world.keystone.catalog(), "links": links(world, "/auth/catalog")}))
+            ok(json!({"catalog": world.keystone.catalog(), "links": links(world, "/auth/catalog", "")}))
         }
         _ => directory(world, request, method, segments, body),
     }
@@ -72,7 +79,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
                 .filter(|found| query.get("name").is_none_or(|name| found["name"] == name))
                 .collect();
             admin(&caller, "identity:list_projects")?;
-            ok(json!({"projects": projects, "links": links(world, "/projects")}))
+            ok(json!({"projects": projects, "links": links(world, "/projects", &request.query)}))
         }
         ("GET", ["v3", "auth", "projects"]) => {
             let projects: Vec<Value> = world
@@ -82,7 +89,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
                 .filter(|(user, _)| *user == caller.who.user_id)
                 .filter_map(|(_, id)| project(world, id))
                 .collect();
-            ok(json!({"projects": projects, "links": links(world, "/auth/projects")}))
+            ok(json!({"projects": projects, "links": links(world, "/auth/projects", &request.query)}))
         }
         ("GET", ["v3", "projects", id]) => {
             if caller.who.project_id != *id {
@@ -100,7 +107,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
                 .filter(|(_, user)| query.get("name").is_none_or(|name| user.name == name))
                 .map(|(id, found)| user(world, id, found))
                 .collect();
-            ok(json!({"users": users, "links": links(world, "/users")}))
+            ok(json!({"users": users, "links": links(world, "/users", &request.query)}))
         }
         ("GET", ["v3", "users", id]) => {
             if !self_or_admin(id) {
@@ -121,11 +128,11 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
                 .filter(|(name, _)| query.get("name").is_none_or(|wanted| wanted == name.as_str()))
                 .map(|(name, id)| json!({"id": id, "name": name, "domain_id": null, "description": null, "options": {}}))
                 .collect();
-            ok(json!({"roles": roles, "links": links(world, "/roles")}))
+            ok(json!({"roles": roles, "links": links(world, "/roles", &request.query)}))
         }
         ("GET", ["v3", "domains"]) => ok(json!({
             "domains": [{"id": "default", "name": "Default", "enabled": true, "description": "The default domain"}],
-            "links": links(world, "/domains"),
+            "links": links(world, "/domains", &request.query),
         })),
         ("POST", ["v3", "users", id, "application_credentials"]) => {
             if caller.who.user_id != *id {
@@ -148,7 +155,8 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
             let reply = json!({"application_credential": {
                 "id": made, "name": name, "secret": secret, "description": given["description"],
                 "project_id": credential.project_id, "roles": roles(world, &credential.roles),
-                "expires_at": null, "unrestricted": false,
+                "expires_at": null, "unrestricted": null, "system": null, "user_id": credential.user_id,
+                "links": {"self": format!("{}/identity/v3/application_credentials/{made}", world.base_url())},
             }});
             world.keystone.credentials.insert(made, credential);
             Ok(Reply::new(201, reply))
@@ -174,10 +182,13 @@ fn caller(world: &World, request: &Request) -> Result<Token, Reply> {
         .get("X-Auth-Token")
         .and_then(|token| world.keystone.valid(token, world.now))
         .cloned()
-        .ok_or_else(|| {
-            error(401, "The request you have made requires authentication.")
-                .with("WWW-Authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()))
-        })
+        .ok_or_else(|| error(401, "The request you have made requires authentication."))
+}
+
+/// 404 for a token that is not valid: one that once was is known as such.
+fn unknown_token(world: &World, token: &str) -> Reply {
+    let was_valid = world.keystone.tokens.contains_key(token);
+    error(404, if was_valid { "Failed to validate token" } else { "Could not recognize Fernet token" })
 }
 
 fn admin(token: &Token, action: &str) -> Result<(), Reply> {
@@ -198,8 +209,9 @@ fn version(world: &World) -> Value {
     })
 }
 
-fn links(world: &World, path: &str) -> Value {
-    json!({"next": null, "self": format!("{}/identity/v3{path}", world.base_url()), "previous": null})
+fn links(world: &World, path: &str, query: &str) -> Value {
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    json!({"next": null, "self": format!("{}/identity/v3{path}{query}", world.base_url()), "previous": null})
 }
 
 fn project(world: &World, id: &str) -> Option<Value> {
@@ -222,6 +234,11 @@ fn user(world: &World, id: &str, found: &User) -> Value {
 fn roles(world: &World, names: &[String]) -> Vec<Value> {
     names
         .iter()
-        .map(|name| json!({"id": world.keystone.roles.get(name), "name": name, "domain_id": null}))
+        .map(|name| {
+            json!({
+                "id": world.keystone.roles.get(name), "name": name, "domain_id": null, "description": null,
+                "options": {"immutable": true},
+            })
+        })
         .collect()
 }

@@ -55,6 +55,8 @@ pub(crate) struct Token {
     pub(crate) issued_ms: u64,
     pub(crate) expires_ms: u64,
     pub(crate) audit_id: String,
+    /// The id of the application credential behind it.
+    pub(crate) credential: Option<String>,
 }
 
 #[derive(Debug, Clone)]

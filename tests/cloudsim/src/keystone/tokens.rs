@@ -45,12 +45,21 @@ impl Keystone {
                 body["catalog"] = self.catalog();
             }
         }
+        if let Some(id) = &token.credential {
+            let name = self.credentials.get(id).map(|credential| credential.name.as_str());
+            body["application_credential"] = json!({"id": id, "name": name, "restricted": true});
+        }
         json!({"token": body})
     }
 }
 
 /// `POST /v3/auth/tokens`: checks who asks and makes the token. Answers its name and itself.
 pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), Reply> {
+    if body.get("auth").is_none() {
+        let text = "Expecting to find auth in request body. The server could not comply with the request since it is \
+                    either malformed or otherwise incorrect. The client is assumed to be in error.";
+        return Err(error(400, text));
+    }
     let identity = &body["auth"]["identity"];
     let methods: Vec<String> = identity["methods"]
         .as_array()
@@ -64,8 +73,9 @@ pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), 
         Some("password") => by_password(keystone, identity)?,
         Some("application_credential") => by_credential(keystone, identity)?,
         Some("token") => by_token(keystone, identity, world.now)?,
-        _ => return Err(unauthorized(world)),
+        _ => return Err(error(401, UNAUTHORIZED)),
     };
+    let credential = identity["application_credential"]["id"].as_str().map(str::to_owned);
     if who.project_id.is_empty() && scope.get("project").is_some() {
         let project = &scope["project"];
         let id = match (project["id"].as_str(), project["name"].as_str()) {
@@ -73,10 +83,10 @@ pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), 
             (None, Some(name)) => keystone.project_named(name),
             (None, None) => None,
         };
-        let id = id.ok_or_else(|| unauthorized(world))?;
+        let id = id.ok_or_else(|| error(401, UNAUTHORIZED))?;
         scope_to(keystone, &mut who, &id);
         if who.roles.is_empty() || !keystone.projects[&id].enabled {
-            return Err(unauthorized(world));
+            return Err(error(401, UNAUTHORIZED));
         }
     }
     let now = world.now;
@@ -89,14 +99,11 @@ pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), 
         issued_ms: now / 1000 * 1000,
         expires_ms: now / 1000 * 1000 + world.config.token_ttl_s * 1000,
         audit_id: rng.hex_id()[..22].to_owned(),
+        credential,
     };
     world.keystone.tokens.retain(|_, known| known.expires_ms + 3_600_000 > now);
     world.keystone.tokens.insert(name.clone(), token.clone());
     Ok((name, token))
-}
-
-fn unauthorized(world: &World) -> Reply {
-    error(401, UNAUTHORIZED).with("WWW-Authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()))
 }
 
 fn scope_to(keystone: &Keystone, who: &mut Who, project_id: &str) {

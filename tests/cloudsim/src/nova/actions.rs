@@ -39,6 +39,9 @@ pub(crate) fn handle(world: &mut World, call: &Call, id: &str) -> Api {
             allow(server, "createImage", &RUNNING)?;
             create_image(world, call, id, &given)
         }
+        "os-stop" | "os-start" | "reboot" if server.host.is_none() => {
+            Err(error(409, format!("Instance {id} is not ready")))
+        }
         "os-stop" => {
             allow(server, "stop", &["active", "error"])?;
             let after = world.config.timings.power_ms;

@@ -29,13 +29,11 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
             if let Some(zone) = given.get("availability_zone") {
                 refuse_zone_change(world, id, zone.as_str(), "update")?;
             }
-            let now = world.now;
             if let Some(aggregate) = world.nova.aggregates.get_mut(&id) {
                 if let Some(name) = given["name"].as_str() {
                     aggregate.name = name.to_owned();
                 }
                 set_zone(aggregate, &given);
-                aggregate.updated_ms = Some(now);
             }
             ok(json!({"aggregate": view(call, &world.nova.aggregates[&id], true)}))
         }
@@ -84,7 +82,6 @@ fn create(world: &mut World, call: &Call) -> Api {
         hosts: Vec::new(),
         metadata: BTreeMap::new(),
         created_ms: world.now,
-        updated_ms: None,
     };
     set_zone(&mut aggregate, given);
     let body = json!({"aggregate": view(call, &aggregate, false)});
@@ -106,7 +103,7 @@ fn set_zone(aggregate: &mut Aggregate, given: &Value) {
 }
 
 fn act(world: &mut World, call: &Call, id: u64) -> Api {
-    let now = world.now;
+    let mut updated = None;
     if let Some(given) = call.body.get("add_host") {
         let host = given["host"].as_str().unwrap_or_default().to_owned();
         if !world.nova.hosts.contains_key(&host) {
@@ -137,6 +134,7 @@ fn act(world: &mut World, call: &Call, id: u64) -> Api {
         if let Some(zone) = given.get("availability_zone") {
             refuse_zone_change(world, id, zone.as_str(), "update")?;
         }
+        updated = Some(world.now);
         if let Some(aggregate) = world.nova.aggregates.get_mut(&id) {
             for (key, value) in given {
                 match value {
@@ -145,7 +143,6 @@ fn act(world: &mut World, call: &Call, id: u64) -> Api {
                     other => aggregate.metadata.insert(key, other.to_string()),
                 };
             }
-            aggregate.updated_ms = Some(now);
             let facts = json!(aggregate.metadata);
             let text = format!("metadata of aggregate {}", aggregate.name);
             world.change("aggregate.metadata_set", &id.to_string(), None, text, facts);
@@ -153,7 +150,10 @@ fn act(world: &mut World, call: &Call, id: u64) -> Api {
     } else {
         return Err(error(400, "There is no such action"));
     }
-    ok(json!({"aggregate": view(call, &world.nova.aggregates[&id], true)}))
+    let mut body = view(call, &world.nova.aggregates[&id], true);
+    // Only the answer to the change itself tells when it was (seen on the lab).
+    body["updated_at"] = json!(updated.map(time::micros));
+    ok(json!({"aggregate": body}))
 }
 
 /// Adds a host and tells Placement.
@@ -219,7 +219,7 @@ fn view(call: &Call, aggregate: &Aggregate, whole: bool) -> Value {
     let mut body = json!({
         "id": aggregate.id, "name": aggregate.name,
         "created_at": if whole { time::column(aggregate.created_ms) } else { time::micros(aggregate.created_ms) },
-        "updated_at": aggregate.updated_ms.map(time::micros),
+        "updated_at": null,
         "deleted_at": null, "deleted": false, "availability_zone": aggregate.zone(),
     });
     if call.at_least(2, 41) {

@@ -15,7 +15,11 @@ const LATEST: Version = (2, 104);
 pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Option<Value>, request_id: &str) -> Reply {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if segments.is_empty() {
-        return Reply::new(200, json!({"versions": [version_document(world, false)]}));
+        let old = json!({
+            "id": "v2.0", "status": "DEPRECATED", "version": "", "min_version": "", "updated": "2025-07-04T12:00:00Z",
+            "links": [{"rel": "self", "href": format!("{}/compute/v2/", world.base_url())}],
+        });
+        return Reply::new(200, json!({"versions": [old, version_document(world, false)]})).unnamed();
     }
     let reply = versioned(world, request, &segments, body);
     reply.with("x-openstack-request-id", request_id).with("x-compute-request-id", request_id)
@@ -23,7 +27,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Opt
 
 fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Option<Value>) -> Reply {
     let (Some(&"v2.1"), rest) = (segments.first(), &segments[1..]) else {
-        return error(404, "The resource could not be found.");
+        return unknown_path();
     };
     let asked = asked_version(request);
     let version = match asked.as_str() {
@@ -49,7 +53,7 @@ fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Opti
         return tagged(reply, &asked);
     };
     let reply = match body {
-        None if matches!(request.method.as_str(), "POST" | "PUT") => error(400, "Malformed request body"),
+        None if needs_body(request, rest) => error(400, "Malformed request body"),
         body => {
             let call = Call {
                 request,
@@ -66,7 +70,23 @@ fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Opti
     tagged(reply, &format!("{}.{}", version.0, version.1))
 }
 
+fn needs_body(request: &Request, path: &[&str]) -> bool {
+    let tag = request.method == http::Method::PUT && matches!(path, ["servers", _, "tags", _]);
+    matches!(request.method.as_str(), "POST" | "PUT") && !tag
+}
+
+/// The answer for a path that Nova does not know at all; it comes from the part in front of the versions.
+fn unknown_path() -> Reply {
+    let body = json!({
+        "code": "404 Not Found", "message": "The resource could not be found.<br /><br />\n\n\n", "title": "Not Found",
+    });
+    Reply::new(404, body).plain()
+}
+
 fn tagged(reply: Reply, version: &str) -> Reply {
+    if reply.plain {
+        return reply;
+    }
     reply
         .with("OpenStack-API-Version", format!("compute {version}"))
         .with("X-OpenStack-Nova-API-Version", version)
@@ -110,7 +130,7 @@ fn route(world: &mut World, call: &Call) -> Api {
         ("GET", ["os-migrations"]) => hypervisors::migrations(world, call),
         ("GET", ["extensions"]) => ok(json!({"extensions": []})),
         ("GET", ["os-keypairs"]) => ok(json!({"keypairs": []})),
-        _ => Err(error(404, "The resource could not be found.")),
+        _ => Err(unknown_path()),
     }
 }
 

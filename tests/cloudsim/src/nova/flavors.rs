@@ -100,7 +100,7 @@ fn create(world: &mut World, call: &Call) -> Api {
             .as_u64()
             .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
             .filter(|number| *number >= least)
-            .ok_or_else(|| error(400, format!("Invalid input for field/attribute {name}. Value: {value}. {value} is not valid")))
+            .ok_or_else(|| error(400, format!("Invalid input for field/attribute {name}. Value: {value}. {value} is less than the minimum of {least}")))
     };
     let optional = |name: &str| if given.get(name).is_none() { Ok(0) } else { number(name, 0) };
     let name = given["name"]
@@ -177,8 +177,8 @@ fn access_action(world: &mut World, call: &Call, id: &str) -> Api {
             return Err(error(409, "Can not add access to a public flavor."));
         }
         if !flavor.access.insert(tenant.clone()) {
-            let text =
-                format!("Flavor access already exists for flavor {id} and project {tenant} combination.");
+            let row = flavor.row;
+            let text = format!("Flavor access already exists for flavor {row} and project {tenant} combination.");
             return Err(error(409, text));
         }
     } else if !flavor.access.remove(&tenant) {

@@ -29,9 +29,14 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
                 .filter(|name| !name.trim().is_empty())
                 .ok_or_else(|| error(400, "Invalid input for field/attribute name. 'name' is a required property"))?;
             let policy = if call.at_least(2, 64) { given["policy"].as_str() } else { given["policies"][0].as_str() };
-            let policy = policy
-                .filter(|one| matches!(*one, "affinity" | "anti-affinity" | "soft-affinity" | "soft-anti-affinity"))
-                .ok_or_else(|| error(400, "Invalid input for field/attribute policy."))?;
+            let policy = policy.unwrap_or_default();
+            if !matches!(policy, "affinity" | "anti-affinity" | "soft-affinity" | "soft-anti-affinity") {
+                let text = format!(
+                    "Invalid input for field/attribute policy. Value: {policy}. '{policy}' is not one of \
+                     ['anti-affinity', 'affinity', 'soft-anti-affinity', 'soft-affinity']"
+                );
+                return Err(error(400, text));
+            }
             let group = Group {
                 id: world.rng.uuid(),
                 name: name.to_owned(),

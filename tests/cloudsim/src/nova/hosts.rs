@@ -12,12 +12,31 @@ use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
 use crate::time;
 use crate::world::{Call, World};
 
+/// The traits that the lab's computes report.
+const COMPUTE_TRAITS: [&str; 16] = [
+    "COMPUTE_ACCELERATORS",
+    "COMPUTE_ADDRESS_SPACE_EMULATED",
+    "COMPUTE_ADDRESS_SPACE_PASSTHROUGH",
+    "COMPUTE_DEVICE_TAGGING",
+    "COMPUTE_IMAGE_TYPE_RAW",
+    "COMPUTE_MEM_BACKING_FILE",
+    "COMPUTE_NET_ATTACH_INTERFACE",
+    "COMPUTE_NET_ATTACH_INTERFACE_WITH_TAG",
+    "COMPUTE_NODE",
+    "COMPUTE_SECURITY_STATELESS_FIRMWARE",
+    "COMPUTE_STORAGE_VIRTIO_FS",
+    "COMPUTE_TRUSTED_CERTS",
+    "COMPUTE_VOLUME_ATTACH_WITH_TAG",
+    "COMPUTE_VOLUME_EXTEND",
+    "COMPUTE_VOLUME_MULTI_ATTACH",
+    "OWNER_NOVA",
+];
+
 /// Adds a compute host: service, root provider, inventories, and the aggregate of its zone.
 pub(crate) fn add(world: &mut World, spec: &HostSpec) {
     let (node_id, service_id) = (world.rng.uuid(), world.rng.uuid());
     let inventory = |total: u64, ratio: f64| Inventory { max_unit: total, allocation_ratio: ratio, ..Inventory::of(total) };
-    let mut traits: BTreeSet<String> =
-        ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW"].iter().map(|name| (*name).to_owned()).collect();
+    let mut traits: BTreeSet<String> = COMPUTE_TRAITS.iter().map(|name| (*name).to_owned()).collect();
     traits.extend(spec.traits.iter().cloned());
     world.placement.traits.extend(traits.iter().cloned());
     let provider = Provider {
@@ -61,7 +80,6 @@ pub(crate) fn add(world: &mut World, spec: &HostSpec) {
                 hosts: Vec::new(),
                 metadata: BTreeMap::from([("availability_zone".to_owned(), spec.zone.clone())]),
                 created_ms: world.now,
-                updated_ms: None,
             };
             world.nova.aggregates.insert(id, aggregate);
             id
@@ -219,7 +237,7 @@ fn control_services(world: &World, call: &Call) -> Vec<Value> {
             let id = crate::rng::digest(binary, 32);
             let id = format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..]);
             json!({
-                "binary": binary, "host": "control",
+                "binary": binary, "host": super::CONTROL_HOST,
                 "id": if call.at_least(2, 53) { json!(id) } else { json!(900_000 + number) },
                 "zone": "internal", "status": "enabled", "state": "up", "updated_at": time::column(world.now),
                 "disabled_reason": null, "forced_down": false,
@@ -252,7 +270,7 @@ fn zones(world: &World, detail: bool) -> Vec<Value> {
         let up = json!({"available": true, "active": true, "updated_at": time::column(world.now)});
         zones.insert(0, json!({
             "zoneName": "internal", "zoneState": {"available": true},
-            "hosts": {"control": {"nova-scheduler": up, "nova-conductor": up}},
+            "hosts": {super::CONTROL_HOST: {"nova-scheduler": up, "nova-conductor": up}},
         }));
     }
     zones

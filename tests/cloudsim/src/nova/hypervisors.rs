@@ -66,8 +66,11 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
             let mut body = if detail { long(world, call, host) } else { short(call, host) };
             if call.query.truth("with_servers") {
                 let servers = with_servers(world, call, host)["servers"].clone();
+                // From 2.75 on an empty list is shown.
                 if servers.is_array() {
                     body["servers"] = servers;
+                } else if call.at_least(2, 75) {
+                    body["servers"] = json!([]);
                 }
             }
             body

@@ -24,6 +24,9 @@ use crate::config::HostSpec;
 
 pub(crate) use api::handle;
 
+/// Where Nova's own services run, as the lab names it.
+pub(crate) const CONTROL_HOST: &str = "vm";
+
 /// A flavor; a server keeps the one it was made with.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Flavor {
@@ -74,7 +77,6 @@ pub(crate) struct Aggregate {
     pub(crate) hosts: Vec<String>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) created_ms: u64,
-    pub(crate) updated_ms: Option<u64>,
 }
 
 impl Aggregate {

@@ -306,14 +306,15 @@ fn tags(world: &mut World, call: &Call, id: &str) -> Api {
         ("PUT", Some(tag)) => {
             let made = server.tags.insert(tag.clone());
             let location = format!("{base}/compute/v2.1/servers/{id}/tags/{tag}");
-            Ok(Reply::empty(if made { 201 } else { 204 }).with("Location", location))
+            let reply = Reply::empty(if made { 201 } else { 204 }).with("Content-Type", "text/html; charset=UTF-8");
+            Ok(if made { reply.with("Location", location) } else { reply })
         }
         ("DELETE", None) => {
             server.tags.clear();
             nova_empty(204)
         }
         ("DELETE", Some(tag)) if server.tags.remove(&tag) => nova_empty(204),
-        (_, Some(tag)) => return Err(error(404, format!("Server {id} has no tag '{tag}'"))),
+        (_, Some(tag)) => return Err(error(404, format!("Instance {id} has no tag '{tag}'"))),
         _ => return Err(error(405, "The method is not allowed for this resource.")),
     };
     let facts = json!({"tags": server.tags});

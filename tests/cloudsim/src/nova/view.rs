@@ -65,6 +65,9 @@ pub(crate) fn server(world: &World, call: &Call, server: &Server, alone: bool) -
             body[name] = value;
         }
     }
+    if call.at_least(2, 90) {
+        body["OS-EXT-SRV-ATTR:hostname"] = json!(server.name.to_lowercase());
+    }
     if alone && call.at_least(2, 71) {
         body["server_groups"] = json!(server.group.iter().collect::<Vec<_>>());
     }

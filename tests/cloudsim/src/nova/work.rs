@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::scheduler::{self, NoHost};
-use super::{ActionEvent, InstanceAction, Server, ServerFault};
+use super::{ActionEvent, CONTROL_HOST, InstanceAction, Server, ServerFault};
 use crate::message::Request;
 use crate::world::World;
 
@@ -155,7 +155,9 @@ impl Turn<'_> {
     /// Notes an event of the instance action; with `failure` the action has failed.
     fn event(&mut self, event: &'static str, failure: Option<&str>) {
         let now = self.world.now;
-        let host = self.server().host.clone().unwrap_or_else(|| "control".to_owned());
+        // What the conductor does is its own host's event.
+        let by_conductor = matches!(event, "schedule_instances" | "get_image_info" | "conductor_schedule_and_build_instances");
+        let host = self.server().host.clone().filter(|_| !by_conductor).unwrap_or_else(|| CONTROL_HOST.to_owned());
         let Some(line) = self.world.nova.actions.get_mut(&self.id).and_then(|lines| lines.get_mut(self.action)) else {
             return;
         };

@@ -19,7 +19,7 @@ pub(crate) fn of_consumer(world: &mut World, call: &Call, consumer: &str) -> Api
                 return Err(error(400, format!("Malformed consumer_uuid: {consumer}"), UNDEFINED));
             }
             let claim = parse(call, consumer, &call.body)?;
-            replace(world, &[claim])
+            replace(world, call, &[claim])
         }
         "DELETE" => {
             let had = world.placement.forget(consumer).ok_or_else(|| {
@@ -39,7 +39,7 @@ pub(crate) fn of_many(world: &mut World, call: &Call) -> Api {
     for (consumer, body) in given {
         claims.push(parse(call, consumer, body)?);
     }
-    replace(world, &claims)
+    replace(world, call, &claims)
 }
 
 /// `GET /resource_providers/{uuid}/allocations`
@@ -116,7 +116,7 @@ fn show(world: &World, call: &Call, id: &str) -> Reply {
     dated(Reply::new(200, body), consumer.updated_ms)
 }
 
-fn replace(world: &mut World, claims: &[Claim]) -> Api {
+fn replace(world: &mut World, call: &Call, claims: &[Claim]) -> Api {
     match world.placement.replace(world.now, claims) {
         Ok(()) => {
             for claim in claims {
@@ -133,6 +133,10 @@ fn replace(world: &mut World, claims: &[Claim]) -> Api {
             let got = got.map_or_else(|| "None".to_owned(), |one| one.to_string());
             let detail = format!("consumer generation conflict - expected {} but got {got}", text(expected));
             Err(error(409, detail, CONCURRENT))
+        }
+        Err(Refusal::Class(class)) => {
+            let whom = if call.method == "PUT" { format!(" for consumer {}:", claims[0].consumer) } else { String::new() };
+            Err(error(400, format!("Unable to allocate inventory{whom} No such resource class {class}."), UNDEFINED))
         }
         Err(Refusal::Inventory(why)) => {
             Err(error(409, format!("Unable to allocate inventory: {why}"), UNDEFINED))

@@ -34,13 +34,23 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
     };
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut reply = match version {
-        None => error(406, format!("Unacceptable version header: {asked}"), UNDEFINED),
+        None => {
+            return Reply::new(406, json!({"errors": [{
+                "status": 406, "title": "Not Acceptable", "max_version": "1.39", "min_version": "1.0",
+                "detail": format!(
+                    "The resource could not be generated that was acceptable to your browser (content of type \
+                     application/json. \n\n Invalid microversion: Unacceptable version header: {asked}"
+                ),
+                "request_id": request_id,
+            }]}));
+        }
         // The version document is for everyone.
         Some(_) if segments.is_empty() => Reply::new(200, versions()),
         Some(version) => match crate::keystone::authenticate(world, request) {
             Err(refused) => return refused,
             Ok(who) if !who.is_admin() && !who.has_role("service") => {
-                error(403, "Policy does not allow this request to be performed.", UNDEFINED)
+                let text = format!("Policy does not allow {} to be performed.", policy(request.method.as_str(), &segments));
+                error(403, text, UNDEFINED).plain()
             }
             Ok(who) => {
                 let call = Call {
@@ -67,7 +77,28 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
         }
     }
     let (major, minor) = version.unwrap_or(LATEST);
-    reply.with("openstack-api-version", format!("placement {major}.{minor}")).with("vary", "openstack-api-version")
+    let named = format!("placement {major}.{minor}");
+    if reply.plain {
+        return reply.with("openstack-api-version", named);
+    }
+    reply.with("openstack-api-version", named).with("vary", "openstack-api-version")
+}
+
+/// The name of the policy that a call of a stranger meets.
+fn policy(method: &str, path: &[&str]) -> String {
+    let object = match path {
+        ["resource_providers", _, part, ..] => format!("resource_providers:{part}"),
+        [object, ..] => (*object).to_owned(),
+        [] => String::new(),
+    };
+    let verb = match (method, path.len()) {
+        ("GET", 1 | 3) => "list",
+        ("GET", _) => "show",
+        ("POST", _) => "create",
+        ("DELETE", _) => "delete",
+        _ => "update",
+    };
+    format!("placement:{object}:{verb}")
 }
 
 fn versions() -> Value {
@@ -115,7 +146,7 @@ fn route(world: &mut World, call: &Call) -> Api {
         }
         (_, ["resource_classes", ..]) => classes(world, call),
         (_, ["traits", ..]) => traits(world, call),
-        _ => Err(error(404, "The resource could not be found.", UNDEFINED)),
+        _ => Err(error(404, "", UNDEFINED).plain()),
     }
 }
 
@@ -125,7 +156,7 @@ pub(crate) fn found<'a>(world: &'a World, uuid: &str) -> Result<&'a Provider, Re
         .placement
         .providers
         .get(uuid)
-        .ok_or_else(|| error(404, format!("No resource provider with uuid {uuid} found"), UNDEFINED))
+        .ok_or_else(|| error(404, format!("No resource provider with uuid {uuid} found"), UNDEFINED).plain())
 }
 
 fn view(provider: &Provider) -> Value {
@@ -173,17 +204,23 @@ fn create(world: &mut World, call: &Call) -> Api {
     let uuid = match call.body["uuid"].as_str() {
         None => world.rng.uuid(),
         Some(given) => uuid::Uuid::parse_str(given)
-            .map_err(|_| error(400, format!("JSON does not validate: '{given}' is not a 'uuid'"), UNDEFINED))?
+            .map_err(|_| {
+                let text = format!(
+                    "JSON does not validate: '{given}' is not a 'uuid'  Failed validating 'format' in \
+                     schema['properties']['uuid']:     {{'type': 'string', 'format': 'uuid'}}  On instance['uuid']:     '{given}'"
+                );
+                error(400, text, UNDEFINED)
+            })?
             .to_string(),
     };
     let taken = |what: String| {
         error(409, format!("Conflicting resource provider {what} already exists."), "placement.duplicate_name")
     };
-    if world.placement.providers.values().any(|provider| provider.name == name) {
-        return Err(taken(format!("name: {name}")));
-    }
     if world.placement.providers.contains_key(&uuid) {
         return Err(taken(format!("uuid: {uuid}")));
+    }
+    if world.placement.providers.values().any(|provider| provider.name == name) {
+        return Err(taken(format!("name: {name}")));
     }
     let parent = call.body["parent_provider_uuid"].as_str().map(str::to_owned);
     let root = match &parent {
@@ -320,7 +357,8 @@ fn classes(world: &mut World, call: &Call) -> Api {
         }
         let detail = format!(
             "JSON does not validate: '{name}' does not match '^CUSTOM_[A-Z0-9_]+$'  Failed validating 'pattern' in \
-             schema['properties']['name']"
+             schema['properties']['name']:     {{'type': 'string', 'pattern': '^CUSTOM_[A-Z0-9_]+$', 'maxLength': 255}}  \
+             On instance['name']:     '{name}'"
         );
         Err(error(400, detail, UNDEFINED))
     };
@@ -335,7 +373,8 @@ fn classes(world: &mut World, call: &Call) -> Api {
             ok(json!({"resource_classes": names}))
         }
         ("GET", Some(name)) if world.placement.classes.contains(name) => {
-            ok(json!({"name": name, "links": [{"rel": "self", "href": format!("/resource_classes/{name}")}]}))
+            let body = json!({"name": name, "links": [{"rel": "self", "href": format!("/resource_classes/{name}")}]});
+            Ok(dated(Reply::new(200, body), world.now))
         }
         ("POST", None) => {
             let name = call.body["name"].as_str().unwrap_or_default().to_owned();
@@ -371,7 +410,7 @@ fn classes(world: &mut World, call: &Call) -> Api {
             world.change("class.deleted", name, None, format!("resource class {name} is gone"), json!({}));
             Ok(Reply::empty(204))
         }
-        (_, Some(name)) => Err(error(404, format!("No such resource class {name}."), UNDEFINED)),
+        (_, Some(name)) => Err(error(404, format!("No such resource class {name}."), UNDEFINED).plain()),
         _ => Err(error(405, "The method is not allowed for this resource.", UNDEFINED)),
     }
 }

@@ -156,7 +156,7 @@ fn parse(class: &str, uuid: &str, fields: &Value) -> Result<Inventory, Reply> {
             Some(value) => value
                 .as_u64()
                 .filter(|number| (least..=2_147_483_647).contains(number))
-                .ok_or_else(|| malformed(&format!("{value} is not a valid '{name}'"))),
+                .ok_or_else(|| malformed(&format!("{value} is less than the minimum of {least}"))),
         }
     };
     if fields.get("total").is_none() {

@@ -112,6 +112,8 @@ pub(crate) struct Claim {
 pub(crate) enum Refusal {
     /// No such provider.
     Provider(String),
+    /// No such resource class.
+    Class(String),
     /// Another generation of the consumer.
     Generation { expected: Option<u64>, got: Option<u64> },
     /// No inventory of the class, or no room, or not in its units; the words are Placement's.
@@ -162,6 +164,10 @@ impl Placement {
             {
                 return Err(Refusal::Generation { expected, got });
             }
+        }
+        let mut classes = claims.iter().flat_map(|claim| claim.allocations.values()).flat_map(Resources::keys);
+        if let Some(unknown) = classes.find(|class| !self.classes.contains(*class)) {
+            return Err(Refusal::Class(unknown.clone()));
         }
         // What the consumers have now does not count against what they shall have.
         let before: Vec<Allocations> = claims.iter().map(|claim| self.take(&claim.consumer)).collect();
@@ -245,6 +251,11 @@ impl Placement {
         for claim in claims {
             for (uuid, resources) in &claim.allocations {
                 let provider = &self.providers[uuid];
+                // In the order of Placement's own table, VCPU first.
+                let mut resources: Vec<(&String, &u64)> = resources.iter().collect();
+                resources.sort_by_key(|(class, _)| {
+                    STANDARD_CLASSES.iter().position(|known| known == class).unwrap_or(STANDARD_CLASSES.len())
+                });
                 for (class, amount) in resources {
                     let Some(inventory) = provider.inventories.get(class) else {
                         return Err(Refusal::Inventory(format!(
