@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod auth;
 pub mod error;
+pub mod grpc;
 pub mod keystone_auth;
 pub mod rest;
 pub mod tls;

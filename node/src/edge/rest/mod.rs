@@ -14,7 +14,6 @@ mod microversion;
 mod routes;
 mod server;
 
-
 #[cfg(test)]
 mod tests;
 

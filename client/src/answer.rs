@@ -1,0 +1,118 @@
+//! What operations answer, beside the nouns of the ledger.
+
+use leasehold_ledger::model::{HostId, LeaseId, ProjectId, ReservationId, Seconds, Timestamp};
+use uuid::Uuid;
+
+use crate::wire::convert::{self, BadValue};
+use crate::wire::v1;
+
+/// An answer and the ledger index it is true at (architecture D17).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// Watch from here to see everything that comes after.
+    pub ledger_index: u64,
+}
+
+/// An idempotency key (architecture D18): made once per request, kept through every retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Unique in the project.
+    pub id: Uuid,
+    /// Until when the outcome is remembered. Part of the key: send both or neither again.
+    pub valid_until: Timestamp,
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Its request was applied.
+    Applied {
+        /// The lease it made or changed, if any.
+        lease_id: Option<LeaseId>,
+        /// Why it was refused, if it was.
+        rejection: Option<String>,
+        /// When.
+        ledger_index: u64,
+    },
+    /// It waits for the cloud.
+    Pending {
+        /// The lease being prepared.
+        lease_id: LeaseId,
+    },
+    /// It will never apply; that is a statement in the log now.
+    Never,
+    /// Its validity has passed; what it did is not kept.
+    Expired,
+}
+
+impl TryFrom<v1::LookUpKeyResponse> for Answer<KeyState> {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::LookUpKeyResponse) -> Result<Self, BadValue> {
+        use v1::look_up_key_response::State;
+        let lease_id = |text: &str| convert::uuid("lease_id", text).map(LeaseId);
+        let value = match wire.state {
+            Some(State::Applied(applied)) => KeyState::Applied {
+                lease_id: applied.lease_id.as_deref().map(lease_id).transpose()?,
+                rejection: applied.rejection,
+                ledger_index: applied.ledger_index,
+            },
+            Some(State::Pending(pending)) => KeyState::Pending { lease_id: lease_id(&pending.lease_id)? },
+            Some(State::Never(_)) => KeyState::Never,
+            Some(State::Expired(_)) => KeyState::Expired,
+            None => return Err(convert::missing("state", "applied, pending, never or expired (is the server newer?)")),
+        };
+        Ok(Answer { value, ledger_index: wire.ledger_index })
+    }
+}
+
+/// Which leases a listing gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseFilter {
+    /// Admins: only this project.
+    pub project_id: Option<ProjectId>,
+    /// For paging: only ids above this one.
+    pub after: Option<LeaseId>,
+    /// At most so many; `None`: all.
+    pub limit: Option<u32>,
+}
+
+/// One host's reservations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAllocation {
+    /// Which host.
+    pub host_id: HostId,
+    /// By start.
+    pub reservations: Vec<ReservedInterval>,
+}
+
+/// A reservation's time on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReservedInterval {
+    /// Which reservation.
+    pub reservation_id: ReservationId,
+    /// Of which lease.
+    pub lease_id: LeaseId,
+    /// First second.
+    pub start: Seconds,
+    /// First second after, or [`Seconds::OPEN_END`].
+    pub end: Seconds,
+}
+
+impl TryFrom<v1::HostAllocation> for HostAllocation {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::HostAllocation) -> Result<Self, BadValue> {
+        let reservations = wire.reservations.into_iter().map(|reserved| {
+            Ok(ReservedInterval {
+                reservation_id: ReservationId(convert::uuid("reservation_id", &reserved.reservation_id)?),
+                lease_id: LeaseId(convert::uuid("lease_id", &reserved.lease_id)?),
+                start: convert::seconds("start", reserved.start)?,
+                end: convert::end("end", reserved.end)?,
+            })
+        });
+        Ok(HostAllocation { host_id: HostId(wire.host_id), reservations: reservations.collect::<Result<_, BadValue>>()? })
+    }
+}

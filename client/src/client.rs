@@ -1,0 +1,215 @@
+//! One method per operation: leases, keys and hosts here, the cluster in `cluster.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::command::LeaseChange;
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, ReservationId};
+use uuid::Uuid;
+
+use crate::answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter};
+use crate::connect::Builder;
+use crate::error::Error;
+use crate::retry::{Caller, Patience, Repeat};
+use crate::watch::Watch;
+use crate::wire::convert::{self, HostChange, NewHost, NewLease};
+use crate::wire::v1;
+use crate::wire::v1::host_service_client::HostServiceClient;
+use crate::wire::v1::lease_service_client::LeaseServiceClient;
+
+/// Largest answer that is taken, bytes: a listing of some 100,000 leases.
+pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Deletes answer when the capacity is free, after at most 60 s (architecture D19).
+const DELETE_TIME: Duration = Duration::from_secs(75);
+
+/// A client of a cluster. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) patience: Patience,
+    key_validity_ms: u64,
+}
+
+macro_rules! send {
+    ($service:ident, $method:ident) => {
+        |channel, request| async move {
+            $service::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX).$method(request).await
+        }
+    };
+}
+pub(crate) use send;
+
+impl Client {
+    /// A client of the cluster with these members (`host:port` of their gRPC edge; any of them finds the others).
+    pub fn builder<A: Into<String>>(members: impl IntoIterator<Item = A>) -> Builder {
+        Builder::new(members.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn new(caller: Caller, patience: Patience, key_validity_ms: u64) -> Client {
+        Client { caller: Arc::new(caller), patience, key_validity_ms }
+    }
+
+    /// A key for one request. Its outcome is remembered for ten minutes, or as [`Builder::key_validity`] says.
+    pub fn new_key(&self) -> Key {
+        let id = uuid::Builder::from_random_bytes(self.caller.system.random().to_be_bytes()).into_uuid();
+        Key { id, valid_until: self.caller.system.now().plus_ms(self.key_validity_ms) }
+    }
+
+    /// Books a lease. The answer is final: a committed entry of the ledger.
+    ///
+    /// Errors: [`Error::Refused`] with an [`Offer`](crate::Offer) when there is no room; [`Error::OutcomeUnknown`] when it
+    /// may have been booked.
+    pub async fn create_lease(&self, key: Key, wish: NewLease) -> Result<Answer<Lease>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::CreateLeaseRequest { request_id, valid_until_ms, ..wish.into_request() };
+        let send = send!(LeaseServiceClient, create_lease);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        lease(wire.lease, wire.ledger_index)
+    }
+
+    /// One lease, as it is.
+    pub async fn get_lease(&self, lease_id: LeaseId) -> Result<Answer<Lease>, Error> {
+        self.read_lease(lease_id, false).await
+    }
+
+    /// One lease as the asked member knows it, which may be old.
+    pub async fn get_lease_stale(&self, lease_id: LeaseId) -> Result<Answer<Lease>, Error> {
+        self.read_lease(lease_id, true).await
+    }
+
+    async fn read_lease(&self, lease_id: LeaseId, stale: bool) -> Result<Answer<Lease>, Error> {
+        let request = v1::GetLeaseRequest { lease_id: lease_id.to_string(), stale };
+        let send = send!(LeaseServiceClient, get_lease);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        lease(wire.lease, wire.ledger_index)
+    }
+
+    /// Leases by id: the project's, or of all projects for an admin.
+    pub async fn list_leases(&self, filter: LeaseFilter) -> Result<Answer<Vec<Lease>>, Error> {
+        let request = v1::ListLeasesRequest {
+            project_id: filter.project_id.map(|project| project.0),
+            after: filter.after.map(|id| id.to_string()),
+            limit: filter.limit.unwrap_or(0),
+            stale: false,
+        };
+        let send = send!(LeaseServiceClient, list_leases);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let leases = wire.leases.into_iter().map(Lease::try_from).collect::<convert::Result<_>>()?;
+        Ok(Answer { value: leases, ledger_index: wire.ledger_index })
+    }
+
+    /// Changes a lease, all or nothing.
+    pub async fn update_lease(&self, key: Key, lease_id: LeaseId, change: LeaseChange) -> Result<Answer<Lease>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let lease_id = lease_id.to_string();
+        let request = v1::UpdateLeaseRequest { request_id, valid_until_ms, lease_id, ..convert::change_request(change) };
+        let send = send!(LeaseServiceClient, update_lease);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        lease(wire.lease, wire.ledger_index)
+    }
+
+    /// Deletes a lease in any status; answers when its capacity is free, or after 60 s.
+    pub async fn delete_lease(&self, key: Key, lease_id: LeaseId) -> Result<Answer<()>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::DeleteLeaseRequest { request_id, valid_until_ms, lease_id: lease_id.to_string() };
+        let send = send!(LeaseServiceClient, delete_lease);
+        let wire = self.caller.call(Repeat::Keyed(key), self.long(), request, send).await?;
+        Ok(Answer { value: (), ledger_index: wire.ledger_index })
+    }
+
+    /// What became of a key. When nothing is known of it, it will never apply from now on.
+    pub async fn look_up_key(&self, key: Key) -> Result<Answer<KeyState>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::LookUpKeyRequest { request_id, valid_until_ms };
+        let send = send!(LeaseServiceClient, look_up_key);
+        // To state twice that it will never apply is the same as once.
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        Ok(wire.try_into()?)
+    }
+
+    /// Everything that happens after `ledger_index`, in order and without gaps; see [`Watch`].
+    pub fn watch(&self, ledger_index: u64) -> Watch {
+        Watch::new(self.clone(), ledger_index)
+    }
+
+    /// Onboards a compute host.
+    pub async fn register_host(&self, key: Key, new: NewHost) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::RegisterHostRequest { request_id, valid_until_ms, ..new.into_request() };
+        let send = send!(HostServiceClient, register_host);
+        let wire = self.caller.call(Repeat::Keyed(key), self.long(), request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// One host.
+    pub async fn get_host(&self, host_id: HostId) -> Result<Answer<Host>, Error> {
+        let request = v1::GetHostRequest { host_id: host_id.0, stale: false };
+        let send = send!(HostServiceClient, get_host);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// All hosts by number.
+    pub async fn list_hosts(&self) -> Result<Answer<Vec<Host>>, Error> {
+        let request = v1::ListHostsRequest { stale: false };
+        let send = send!(HostServiceClient, list_hosts);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let hosts = wire.hosts.into_iter().map(Host::try_from).collect::<convert::Result<_>>()?;
+        Ok(Answer { value: hosts, ledger_index: wire.ledger_index })
+    }
+
+    /// Adds or replaces extra capabilities; sets whether new reservations may use it.
+    pub async fn update_host(&self, key: Key, host_id: HostId, change: HostChange) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let HostChange { properties, reservable } = change;
+        let host_id = host_id.0;
+        let request = v1::UpdateHostRequest { request_id, valid_until_ms, host_id, properties, reservable };
+        let send = send!(HostServiceClient, update_host);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// Removes a host without reservations and servers, and what was made for it in the cloud.
+    pub async fn delete_host(&self, key: Key, host_id: HostId) -> Result<Answer<()>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::DeleteHostRequest { request_id, valid_until_ms, host_id: host_id.0 };
+        let send = send!(HostServiceClient, delete_host);
+        let wire = self.caller.call(Repeat::Keyed(key), self.long(), request, send).await?;
+        Ok(Answer { value: (), ledger_index: wire.ledger_index })
+    }
+
+    /// Every host with its reservations; unfiltered only those of leases that end now or later.
+    pub async fn host_allocations(
+        &self,
+        lease_id: Option<LeaseId>,
+        reservation_id: Option<ReservationId>,
+    ) -> Result<Answer<Vec<HostAllocation>>, Error> {
+        let request = v1::ListAllocationsRequest {
+            lease_id: lease_id.map(|id| id.to_string()),
+            reservation_id: reservation_id.map(|id| id.to_string()),
+        };
+        let send = send!(HostServiceClient, list_allocations);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let allocations = wire.allocations.into_iter().map(HostAllocation::try_from).collect::<convert::Result<_>>()?;
+        Ok(Answer { value: allocations, ledger_index: wire.ledger_index })
+    }
+
+    /// For calls that wait for the cloud.
+    pub(crate) fn long(&self) -> Patience {
+        Patience { overall: self.patience.overall.max(2 * DELETE_TIME), attempt: self.patience.attempt.max(DELETE_TIME) }
+    }
+}
+
+fn on_wire(key: Key) -> (String, u64) {
+    (Uuid::to_string(&key.id), key.valid_until.0)
+}
+
+fn lease(wire: Option<v1::Lease>, ledger_index: u64) -> Result<Answer<Lease>, Error> {
+    let wire = wire.ok_or_else(|| convert::missing("lease", "in every answer about one lease"))?;
+    Ok(Answer { value: wire.try_into()?, ledger_index })
+}
+
+fn host(wire: Option<v1::Host>, ledger_index: u64) -> Result<Answer<Host>, Error> {
+    let wire = wire.ok_or_else(|| convert::missing("host", "in every answer about one host"))?;
+    Ok(Answer { value: wire.try_into()?, ledger_index })
+}

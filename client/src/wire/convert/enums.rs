@@ -1,0 +1,81 @@
+//! Enumerations, one line per value. 0 is "unspecified" on the wire and nothing in the model.
+
+use leasehold_ledger::model::{
+    Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus, Stage,
+};
+
+use super::{BadValue, Result};
+use crate::wire::v1;
+
+/// An enumeration of the model and its number on the wire.
+pub(super) trait Enumeration: Copy {
+    /// The number.
+    fn encode(self) -> i32;
+    /// The value; `field` is named when there is none.
+    fn decode(field: &str, number: i32) -> Result<Self>;
+}
+
+/// 0 is `None`.
+pub(super) fn optional<E: Enumeration>(field: &str, number: i32) -> Result<Option<E>> {
+    if number == 0 { Ok(None) } else { E::decode(field, number).map(Some) }
+}
+
+macro_rules! enumeration {
+    ($name:ident, $expected:literal, $($variant:ident),+) => {
+        impl Enumeration for $name {
+            fn encode(self) -> i32 {
+                match self {
+                    $($name::$variant => v1::$name::$variant.into(),)+
+                }
+            }
+
+            fn decode(field: &str, number: i32) -> Result<Self> {
+                match v1::$name::try_from(number) {
+                    $(Ok(v1::$name::$variant) => Ok($name::$variant),)+
+                    Ok(v1::$name::Unspecified) | Err(_) => Err(BadValue::new(field, &number.to_string(), $expected)),
+                }
+            }
+        }
+    };
+}
+
+enumeration!(
+    LeaseStatus,
+    "a LeaseStatus of leasehold.v1 (is the server newer?)",
+    Creating,
+    Pending,
+    Starting,
+    Active,
+    Updating,
+    Terminating,
+    Terminated,
+    Deleting,
+    Error
+);
+enumeration!(ReservationStatus, "a ReservationStatus of leasehold.v1 (is the server newer?)", Pending, Active, Deleted, Error);
+enumeration!(EventStatus, "an EventStatus of leasehold.v1 (is the server newer?)", Undone, InProgress, Done, Error);
+enumeration!(
+    EventKind,
+    "an EventKind of leasehold.v1 (is the server newer?)",
+    StartLease,
+    BeforeEndLease,
+    EndLease,
+    Prepare,
+    StagingOpen,
+    StagingClose
+);
+enumeration!(Stage, "a Stage of leasehold.v1 (is the server newer?)", Booked, Prepared, Staging, Parking, Parked, Open, Ended);
+enumeration!(Phase, "a Phase of leasehold.v1 (is the server newer?)", Staging, Main);
+enumeration!(
+    ReasonCode,
+    "a ReasonCode of leasehold.v1 (is the server newer?)",
+    WaitingForEnd,
+    Late,
+    CloudUnavailable,
+    Quota,
+    ServerFailed,
+    CloudRefused
+);
+enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Snapshot);
+enumeration!(PoolKind, "1 (dedicated) or 2 (shared)", Dedicated, Shared);
+enumeration!(Comparison, "1 (==), 2 (!=), 3 (>=), 4 (<=), 5 (>) or 6 (<)", Equal, NotEqual, AtLeast, AtMost, Above, Below);

@@ -1,0 +1,229 @@
+//! Leases as answered: lease, reservation, event, binding, resource.
+
+use std::collections::BTreeSet;
+
+use leasehold_ledger::model::{
+    Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, ProjectId, Reason, Requirement, Reservation,
+    ReservationId, ResourceWish, Seconds, Staging, Timestamp, UserId,
+};
+
+use super::enums::{Enumeration, optional};
+use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
+use crate::wire::v1;
+
+impl From<Lease> for v1::Lease {
+    /// Leaves out what users do not see: the mark of a deletion, the key, and what a pending update would return to.
+    fn from(lease: Lease) -> Self {
+        v1::Lease {
+            id: lease.id.to_string(),
+            name: lease.name,
+            project_id: lease.project_id.0,
+            user_id: lease.user_id.0,
+            start: unix_s(lease.start),
+            end: end_unix_s(lease.end),
+            status: lease.status.encode(),
+            degraded: lease.degraded,
+            reason: lease.reason.map(|reason| v1::Reason { code: reason.code.encode(), text: reason.text }),
+            reservations: lease.reservations.into_iter().map(Into::into).collect(),
+            events: lease.events.into_iter().map(Into::into).collect(),
+            revision: lease.revision,
+            created_at_ms: lease.created_at.0,
+            updated_at_ms: lease.updated_at.map(|at| at.0),
+            ledger_index: lease.ledger_index,
+        }
+    }
+}
+
+impl TryFrom<v1::Lease> for Lease {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::Lease) -> Result<Self> {
+        Ok(Lease {
+            id: LeaseId(uuid("id", &wire.id)?),
+            name: wire.name,
+            project_id: ProjectId(wire.project_id),
+            user_id: UserId(wire.user_id),
+            start: seconds("start", wire.start)?,
+            end: end("end", wire.end)?,
+            status: Enumeration::decode("status", wire.status)?,
+            degraded: wire.degraded,
+            reason: wire.reason.map(decode_reason).transpose()?,
+            reservations: each("reservations", wire.reservations, Reservation::try_from)?,
+            events: each("events", wire.events, Event::try_from)?,
+            revision: wire.revision,
+            deleted: false,
+            key: None,
+            update_key: None,
+            before_update: None,
+            created_at: Timestamp(wire.created_at_ms),
+            updated_at: wire.updated_at_ms.map(Timestamp),
+            ledger_index: wire.ledger_index,
+        })
+    }
+}
+
+fn decode_reason(wire: v1::Reason) -> Result<Reason> {
+    Ok(Reason { code: Enumeration::decode("reason.code", wire.code)?, text: wire.text })
+}
+
+impl From<Reservation> for v1::Reservation {
+    fn from(reservation: Reservation) -> Self {
+        v1::Reservation {
+            id: reservation.id.to_string(),
+            resource_id: reservation.resource_id.to_string(),
+            resource: Some(reservation.wish.into()),
+            staging: reservation.staging.map(|staging| v1::Staging {
+                start: unix_s(staging.window.start),
+                end: unix_s(staging.window.end),
+                park_margin_s: staging.park_margin_s,
+            }),
+            on_end: reservation.on_end.encode(),
+            status: reservation.status.encode(),
+            stage: reservation.stage.encode(),
+            bindings: reservation
+                .bindings
+                .into_iter()
+                .map(|binding| v1::Binding { phase: binding.phase.encode(), host_id: binding.host.0, slots: binding.slots })
+                .collect(),
+            server_group_id: reservation.server_group_id.map(|id| id.to_string()),
+            missing_resources: reservation.missing_resources,
+            resources_changed: reservation.resources_changed,
+            created_at_ms: reservation.created_at.0,
+            updated_at_ms: reservation.updated_at.map(|at| at.0),
+        }
+    }
+}
+
+impl TryFrom<v1::Reservation> for Reservation {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::Reservation) -> Result<Self> {
+        Ok(Reservation {
+            id: ReservationId(uuid("id", &wire.id)?),
+            resource_id: uuid("resource_id", &wire.resource_id)?,
+            wish: decode_resource(wire.resource)?,
+            staging: wire.staging.map(decode_staging).transpose()?,
+            on_end: Enumeration::decode("on_end", wire.on_end)?,
+            status: Enumeration::decode("status", wire.status)?,
+            stage: Enumeration::decode("stage", wire.stage)?,
+            bindings: each("bindings", wire.bindings, |binding| {
+                Ok(Binding {
+                    phase: Enumeration::decode("phase", binding.phase)?,
+                    host: HostId(binding.host_id),
+                    slots: binding.slots,
+                })
+            })?,
+            previous: None,
+            booked_end: None,
+            releasing: Vec::new(),
+            server_group_id: wire.server_group_id.map(|id| uuid("server_group_id", &id)).transpose()?,
+            missing_resources: wire.missing_resources,
+            resources_changed: wire.resources_changed,
+            created_at: Timestamp(wire.created_at_ms),
+            updated_at: wire.updated_at_ms.map(Timestamp),
+        })
+    }
+}
+
+fn decode_staging(wire: v1::Staging) -> Result<Staging> {
+    let (start, end) = (seconds("staging.start", wire.start)?, seconds("staging.end", wire.end)?);
+    let window = Interval::new(start, end)
+        .ok_or_else(|| BadValue::new("staging.end", &wire.end.to_string(), "later than staging.start"))?;
+    Ok(Staging { window, park_margin_s: wire.park_margin_s })
+}
+
+impl From<Event> for v1::Event {
+    fn from(event: Event) -> Self {
+        v1::Event {
+            id: event.id.to_string(),
+            kind: event.kind.encode(),
+            time: end_unix_s(event.time),
+            status: event.status.encode(),
+            created_at_ms: event.created_at.0,
+            updated_at_ms: event.updated_at.map(|at| at.0),
+        }
+    }
+}
+
+impl TryFrom<v1::Event> for Event {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::Event) -> Result<Self> {
+        Ok(Event {
+            id: EventId(uuid("id", &wire.id)?),
+            kind: Enumeration::decode("kind", wire.kind)?,
+            time: wire.time.map_or(Ok(Seconds::OPEN_END), |time| seconds("time", time))?,
+            status: Enumeration::decode("status", wire.status)?,
+            created_at: Timestamp(wire.created_at_ms),
+            updated_at: wire.updated_at_ms.map(Timestamp),
+        })
+    }
+}
+
+impl From<ResourceWish> for v1::Resource {
+    fn from(wish: ResourceWish) -> Self {
+        let kind = match wish {
+            ResourceWish::Instance(instance) => v1::resource::Kind::Instance(instance.into()),
+        };
+        v1::Resource { kind: Some(kind) }
+    }
+}
+
+/// A resource that must be there.
+pub(super) fn decode_resource(wire: Option<v1::Resource>) -> Result<ResourceWish> {
+    match wire.and_then(|resource| resource.kind) {
+        Some(v1::resource::Kind::Instance(instance)) => {
+            let instance = InstanceWish::try_from(instance).map_err(|bad| bad.inside("resource.instance"))?;
+            Ok(ResourceWish::Instance(instance))
+        }
+        None => Err(BadValue::missing("resource", "one of: instance")),
+    }
+}
+
+impl From<InstanceWish> for v1::Instance {
+    fn from(wish: InstanceWish) -> Self {
+        v1::Instance {
+            vcpus: wish.vcpus,
+            memory_mb: wish.memory_mb,
+            disk_gb: wish.disk_gb,
+            amount: wish.amount,
+            affinity: wish.affinity,
+            zone: wish.zone,
+            pool: wish.pool.map_or(0, Enumeration::encode),
+            required_traits: wish.required_traits.into_iter().collect(),
+            forbidden_traits: wish.forbidden_traits.into_iter().collect(),
+            requirements: wish
+                .requirements
+                .into_iter()
+                .map(|term| v1::Requirement { key: term.key, comparison: term.comparison.encode(), value: term.value })
+                .collect(),
+            resource_properties: wish.resource_properties,
+        }
+    }
+}
+
+impl TryFrom<v1::Instance> for InstanceWish {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::Instance) -> Result<Self> {
+        Ok(InstanceWish {
+            vcpus: wire.vcpus,
+            memory_mb: wire.memory_mb,
+            disk_gb: wire.disk_gb,
+            amount: wire.amount,
+            affinity: wire.affinity,
+            zone: wire.zone,
+            pool: optional("pool", wire.pool)?,
+            required_traits: BTreeSet::from_iter(wire.required_traits),
+            forbidden_traits: BTreeSet::from_iter(wire.forbidden_traits),
+            requirements: each("requirements", wire.requirements, |term| {
+                Ok(Requirement {
+                    key: term.key,
+                    comparison: Enumeration::decode("comparison", term.comparison)?,
+                    value: term.value,
+                })
+            })?,
+            resource_properties: wire.resource_properties,
+        })
+    }
+}

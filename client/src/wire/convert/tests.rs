@@ -1,0 +1,362 @@
+//! Round trips over generated values, and what decoding refuses.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use leasehold_ledger::command::{
+    BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
+};
+use leasehold_ledger::model::*;
+use leasehold_ledger::state::{Change, ChangeSubject};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::wire::v1;
+
+fn any_uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn second() -> impl Strategy<Value = Seconds> {
+    (0..u32::MAX).prop_map(Seconds)
+}
+
+fn any_end() -> impl Strategy<Value = Seconds> {
+    prop_oneof![4 => second(), 1 => Just(Seconds::OPEN_END)]
+}
+
+fn timestamp() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_ äß$]{0,12}"
+}
+
+fn on_end() -> impl Strategy<Value = OnEnd> {
+    select(vec![OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot])
+}
+
+fn pool() -> impl Strategy<Value = PoolKind> {
+    select(vec![PoolKind::Dedicated, PoolKind::Shared])
+}
+
+fn requirement() -> impl Strategy<Value = Requirement> {
+    use Comparison::*;
+    let comparison = select(vec![Equal, NotEqual, AtLeast, AtMost, Above, Below]);
+    (text(), comparison, text()).prop_map(|(key, comparison, value)| Requirement { key, comparison, value })
+}
+
+fn resource() -> impl Strategy<Value = ResourceWish> {
+    let sizes = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
+    let terms = (vec(requirement(), 0..3), text());
+    (sizes, of(any::<bool>()), of(text()), of(pool()), btree_set(text(), 0..3), btree_set(text(), 0..3), terms).prop_map(
+        |((vcpus, memory_mb, disk_gb, amount), affinity, zone, pool, required_traits, forbidden_traits, terms)| {
+            let (requirements, resource_properties) = terms;
+            ResourceWish::Instance(InstanceWish {
+                vcpus,
+                memory_mb,
+                disk_gb,
+                amount,
+                affinity,
+                zone,
+                pool,
+                required_traits,
+                forbidden_traits,
+                requirements,
+                resource_properties,
+            })
+        },
+    )
+}
+
+fn staging() -> impl Strategy<Value = Staging> {
+    (0..u32::MAX / 2, 1..1000u32, any::<u32>()).prop_map(|(start, length, park_margin_s)| Staging {
+        window: Interval::new(Seconds(start), Seconds(start + length)).unwrap(),
+        park_margin_s,
+    })
+}
+
+fn binding() -> impl Strategy<Value = Binding> {
+    (select(vec![Phase::Staging, Phase::Main]), any::<u64>(), any::<u32>()).prop_map(|(phase, host, slots)| Binding {
+        phase,
+        host: HostId(host),
+        slots,
+    })
+}
+
+/// Fills what the strategies do not vary.
+fn reservation() -> impl Strategy<Value = Reservation> {
+    use Stage::*;
+    let stage = select(vec![Booked, Prepared, Staging, Parking, Parked, Open, Ended]);
+    let status =
+        select(vec![ReservationStatus::Pending, ReservationStatus::Active, ReservationStatus::Deleted, ReservationStatus::Error]);
+    let ids = (any_uuid(), any_uuid(), of(any_uuid()));
+    let flags = (any::<bool>(), any::<bool>(), timestamp(), of(timestamp()));
+    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), flags).prop_map(
+        |(ids, wish, staging, on_end, status, stage, bindings, flags)| {
+            let wire = v1::Reservation {
+                id: ids.0.to_string(),
+                resource_id: ids.1.to_string(),
+                server_group_id: ids.2.map(|id| id.to_string()),
+                resource: Some(wish.clone().into()),
+                on_end: 1,
+                status: 1,
+                stage: 1,
+                ..Default::default()
+            };
+            Reservation {
+                staging,
+                on_end,
+                status,
+                stage,
+                bindings,
+                missing_resources: flags.0,
+                resources_changed: flags.1,
+                created_at: flags.2,
+                updated_at: flags.3,
+                ..Reservation::try_from(wire).unwrap()
+            }
+        },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    use EventKind::*;
+    let kind = select(vec![StartLease, BeforeEndLease, EndLease, Prepare, StagingOpen, StagingClose]);
+    let status = select(vec![EventStatus::Undone, EventStatus::InProgress, EventStatus::Done, EventStatus::Error]);
+    (any_uuid(), kind, any_end(), status, timestamp(), of(timestamp())).prop_map(
+        |(id, kind, time, status, created_at, updated_at)| Event { id: EventId(id), kind, time, status, created_at, updated_at },
+    )
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    use ReasonCode::*;
+    let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused]);
+    (code, text()).prop_map(|(code, text)| Reason { code, text })
+}
+
+fn lease() -> impl Strategy<Value = Lease> {
+    use LeaseStatus::*;
+    let status = select(vec![Creating, Pending, Starting, Active, Updating, Terminating, Terminated, Deleting, Error]);
+    let who = (any_uuid(), text(), text(), text());
+    let when = (second(), any_end(), timestamp(), of(timestamp()));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>());
+    (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
+        |(who, when, status, rest, reservations, events)| {
+            let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
+            Lease {
+                name: who.1,
+                project_id: ProjectId(who.2),
+                user_id: UserId(who.3),
+                end: when.1,
+                created_at: when.2,
+                updated_at: when.3,
+                status,
+                degraded: rest.0,
+                reason: rest.1,
+                revision: rest.2,
+                ledger_index: rest.3,
+                reservations,
+                events,
+                ..Lease::try_from(wire).unwrap()
+            }
+        },
+    )
+}
+
+fn amounts() -> impl Strategy<Value = Amounts> {
+    any::<[u32; 4]>().prop_map(Amounts::from_array)
+}
+
+fn properties() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map(text(), text(), 0..3)
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    let description = (text(), text(), any_uuid(), text(), any::<i64>(), text(), any::<[u32; 5]>(), of(text()), pool()).prop_map(
+        |(
+            hypervisor_hostname,
+            service_name,
+            root_provider,
+            hypervisor_type,
+            hypervisor_version,
+            cpu_info,
+            numbers,
+            zone,
+            pool,
+        )| {
+            let [vcpus, memory_mb, local_gb, anchor_budget, memory_grain_mb] = numbers;
+            HostDescription {
+                hypervisor_hostname,
+                service_name,
+                root_provider,
+                hypervisor_type,
+                hypervisor_version,
+                cpu_info,
+                vcpus,
+                memory_mb,
+                local_gb,
+                zone,
+                pool,
+                anchor_budget,
+                memory_grain_mb,
+            }
+        },
+    );
+    let observation = (amounts(), amounts(), amounts(), btree_set(text(), 0..3), any::<bool>())
+        .prop_map(|(capacity, firm, max_unit, traits, up)| Observation { capacity, firm, max_unit, traits, up });
+    (any::<u64>(), description, observation, properties(), any::<[bool; 2]>(), timestamp(), of(timestamp())).prop_map(
+        |(id, description, observation, properties, flags, created_at, updated_at)| Host {
+            id: HostId(id),
+            description,
+            observation,
+            properties,
+            reservable: flags[0],
+            overcommitted: flags[1],
+            created_at,
+            updated_at,
+        },
+    )
+}
+
+fn start_wish() -> impl Strategy<Value = StartWish> {
+    prop_oneof![Just(StartWish::Now), second().prop_map(StartWish::At)]
+}
+
+fn before_end() -> impl Strategy<Value = BeforeEndWish> {
+    prop_oneof![
+        Just(BeforeEndWish::Never),
+        any::<u32>().prop_map(BeforeEndWish::SecondsBefore),
+        second().prop_map(BeforeEndWish::At)
+    ]
+}
+
+fn new_lease() -> impl Strategy<Value = NewLease> {
+    let staging = (of(second()), of(second()), any::<u32>()).prop_map(|(start, end, park_margin_s)| StagingWish {
+        start,
+        end,
+        park_margin_s,
+    });
+    let reservation =
+        (resource(), of(staging), on_end()).prop_map(|(resource, staging, on_end)| ReservationWish { resource, staging, on_end });
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3))
+        .prop_map(|(name, start, end, before_end, reservations)| NewLease { name, start, end, before_end, reservations })
+}
+
+fn lease_change() -> impl Strategy<Value = LeaseChange> {
+    let end = prop_oneof![Just(EndWish::Now), any_end().prop_map(EndWish::At)];
+    let reservation = (any_uuid(), resource(), of(on_end())).prop_map(|(id, resource, on_end)| ReservationChange {
+        reservation_id: ReservationId(id),
+        resource,
+        on_end,
+    });
+    (of(text()), of(start_wish()), of(end), of(before_end()), vec(reservation, 0..3))
+        .prop_map(|(name, start, end, before_end, reservations)| LeaseChange { name, start, end, before_end, reservations })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let subject = prop_oneof![
+        lease().prop_map(|lease| ChangeSubject::Lease(Box::new(lease))),
+        host().prop_map(|host| ChangeSubject::Host(Box::new(host))),
+        any::<u64>().prop_map(|id| ChangeSubject::HostRemoved(HostId(id))),
+        (any_uuid(), text())
+            .prop_map(|(id, project)| ChangeSubject::LeaseRemoved { lease_id: LeaseId(id), project_id: ProjectId(project) }),
+    ];
+    (any::<u64>(), timestamp(), subject).prop_map(|(ledger_index, at, subject)| Change { ledger_index, at, subject })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_change_survives_the_wire(change in change()) {
+        prop_assert_eq!(Change::try_from(v1::WatchResponse::from(change.clone())).unwrap(), change);
+    }
+
+    #[test]
+    fn a_new_lease_survives_the_wire(wish in new_lease()) {
+        prop_assert_eq!(NewLease::from_request(wish.clone().into_request()).unwrap(), wish);
+    }
+
+    #[test]
+    fn a_lease_change_survives_the_wire(change in lease_change()) {
+        prop_assert_eq!(LeaseChange::try_from(change_request(change.clone())).unwrap(), change);
+    }
+
+    #[test]
+    fn a_new_host_survives_the_wire(name in text(), pool in pool(), properties in properties()) {
+        let host = NewHost { name, pool, properties };
+        prop_assert_eq!(NewHost::from_request(host.clone().into_request()).unwrap(), host);
+    }
+}
+
+fn refusal(spoil: impl FnOnce(&mut v1::CreateLeaseRequest)) -> String {
+    let instance = v1::Instance { vcpus: 1, memory_mb: 1, amount: 1, ..Default::default() };
+    let resource = v1::Resource { kind: Some(v1::resource::Kind::Instance(instance)) };
+    let reservation = v1::ReservationWish { resource: Some(resource), ..Default::default() };
+    let mut request = v1::CreateLeaseRequest { reservations: vec![reservation], ..Default::default() };
+    assert!(NewLease::from_request(request.clone()).is_ok());
+    spoil(&mut request);
+    NewLease::from_request(request).unwrap_err().to_string()
+}
+
+fn at(second: i64) -> Option<v1::When> {
+    Some(v1::When { when: Some(v1::when::When::At(second)) })
+}
+
+#[test]
+fn a_bad_value_is_named_with_what_would_be_right() {
+    let dates = "Unix seconds from 2020-01-01 on, for at most 100 years";
+    assert_eq!(refusal(|r| r.start = at(-5)), format!(r#"start is "-5"; it must be {dates}"#));
+    assert_eq!(refusal(|r| r.end = at(i64::MAX)), format!(r#"end is "9223372036854775807"; it must be {dates}"#));
+    let never = Some(v1::When { when: Some(v1::when::When::Never(true)) });
+    assert_eq!(refusal(|r| r.start = never), r#"start is "never"; it must be now (true) or a second"#);
+    let empty = Some(v1::When { when: None });
+    assert_eq!(refusal(|r| r.end = empty), "end is missing; it must be now (true), a second or never (true)");
+    assert_eq!(
+        refusal(|r| r.reservations[0].resource = None),
+        "reservations[0].resource is missing; it must be one of: instance"
+    );
+    assert_eq!(
+        refusal(|r| r.reservations[0].on_end = 9),
+        r#"reservations[0].on_end is "9"; it must be 1 (delete), 2 (shelve) or 3 (snapshot)"#
+    );
+    let bad_pool = |r: &mut v1::CreateLeaseRequest| {
+        let Some(v1::resource::Kind::Instance(instance)) = r.reservations[0].resource.as_mut().unwrap().kind.as_mut() else {
+            return;
+        };
+        instance.pool = 7;
+    };
+    assert_eq!(refusal(bad_pool), r#"reservations[0].resource.instance.pool is "7"; it must be 1 (dedicated) or 2 (shared)"#);
+    let long = uuid("lease_id", &"ä".repeat(10_000)).unwrap_err().to_string();
+    assert!(long.len() < 400, "{long}");
+}
+
+#[test]
+fn what_a_request_leaves_out_has_a_meaning() {
+    let wish = NewLease::from_request(v1::CreateLeaseRequest::default()).unwrap();
+    assert_eq!((wish.start, wish.end), (StartWish::Now, Seconds::OPEN_END));
+    assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));
+    assert_eq!(LeaseChange::try_from(v1::UpdateLeaseRequest::default()).unwrap(), LeaseChange::default());
+    assert_eq!(NewHost::from_request(v1::RegisterHostRequest::default()).unwrap().pool, PoolKind::Dedicated);
+}
+
+#[test]
+fn a_key_needs_a_validity_or_a_time_inside() {
+    let project = ProjectId("p".into());
+    let key = |id: &str, valid_until_ms| request_key(&project, id, valid_until_ms);
+    assert_eq!(key("", 0).unwrap(), None);
+    assert!(key("", 5).unwrap_err().to_string().starts_with("request_id is missing"));
+    let v4 = "7e57d004-2b97-4e7a-b45f-5387367791cd";
+    assert_eq!(key(v4, 5).unwrap().unwrap().valid_until, Timestamp(5));
+    assert!(key(v4, 0).unwrap_err().to_string().starts_with("valid_until_ms is missing"));
+    // 0x019a_b000_0000 milliseconds.
+    let v7 = "019ab000-0000-7000-8000-000000000000";
+    assert_eq!(key(v7, 0).unwrap().unwrap().valid_until, Timestamp(0x019a_b000_0000 + 3_600_000));
+    assert_eq!(key(v7, 9).unwrap().unwrap().valid_until, Timestamp(9));
+    assert!(key("x", 9).unwrap_err().to_string().starts_with(r#"request_id is "x""#));
+}

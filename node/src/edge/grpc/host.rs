@@ -1,0 +1,80 @@
+//! Hosts.
+
+use leasehold_client::wire::convert::{self, NewHost};
+use leasehold_client::wire::v1;
+use leasehold_client::wire::v1::host_service_server::HostService;
+use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
+use tonic::{Request, Response, Status};
+
+use super::lease::consistency;
+use super::status::{malformed, of};
+use super::{Admitted, Edge};
+use crate::operations::{HostAllocation, HostRequest, ReservedInterval};
+
+fn encode(allocation: HostAllocation) -> v1::HostAllocation {
+    let HostAllocation { host_id, reservations } = allocation;
+    let reservations =
+        reservations.into_iter().map(|ReservedInterval { reservation_id, lease_id, start, end }| v1::ReservedInterval {
+            reservation_id: reservation_id.to_string(),
+            lease_id: lease_id.to_string(),
+            start: convert::unix_s(start),
+            end: convert::end_unix_s(end),
+        });
+    v1::HostAllocation { host_id: host_id.0, reservations: reservations.collect() }
+}
+
+#[tonic::async_trait]
+impl HostService for Edge {
+    async fn register_host(
+        &self,
+        request: Request<v1::RegisterHostRequest>,
+    ) -> Result<Response<v1::RegisterHostResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let NewHost { name, pool, properties } = NewHost::from_request(message).map_err(malformed)?;
+        let answer = self.operations.register_host(&actor, key, HostRequest { name, pool, properties }).await.map_err(of)?;
+        Ok(Response::new(v1::RegisterHostResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn get_host(&self, request: Request<v1::GetHostRequest>) -> Result<Response<v1::GetHostResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let (id, consistency) = (HostId(message.host_id), consistency(message.stale));
+        let answer = self.operations.get_host(&actor, id, consistency).await.map_err(of)?;
+        Ok(Response::new(v1::GetHostResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn list_hosts(&self, request: Request<v1::ListHostsRequest>) -> Result<Response<v1::ListHostsResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let answer = self.operations.list_hosts(&actor, consistency(message.stale)).await.map_err(of)?;
+        let hosts = answer.value.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListHostsResponse { hosts, ledger_index: answer.ledger_index }))
+    }
+
+    async fn update_host(&self, request: Request<v1::UpdateHostRequest>) -> Result<Response<v1::UpdateHostResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = HostId(message.host_id);
+        let answer = self.operations.update_host(&actor, key, id, message.properties, message.reservable).await.map_err(of)?;
+        Ok(Response::new(v1::UpdateHostResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn delete_host(&self, request: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let answer = self.operations.delete_host(&actor, key, HostId(message.host_id)).await.map_err(of)?;
+        Ok(Response::new(v1::DeleteHostResponse { ledger_index: answer.ledger_index }))
+    }
+
+    async fn list_allocations(
+        &self,
+        request: Request<v1::ListAllocationsRequest>,
+    ) -> Result<Response<v1::ListAllocationsResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let id = |field, text: Option<String>| text.map(|text| convert::uuid(field, &text)).transpose().map_err(malformed);
+        let lease_id = id("lease_id", message.lease_id)?.map(LeaseId);
+        let reservation_id = id("reservation_id", message.reservation_id)?.map(ReservationId);
+        let answer = self.operations.host_allocations(&actor, lease_id, reservation_id).await.map_err(of)?;
+        let allocations = answer.value.into_iter().map(encode).collect();
+        Ok(Response::new(v1::ListAllocationsResponse { allocations, ledger_index: answer.ledger_index }))
+    }
+}

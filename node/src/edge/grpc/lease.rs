@@ -1,0 +1,87 @@
+//! Leases and keys.
+
+use leasehold_client::wire::convert::{self, NewLease};
+use leasehold_client::wire::v1;
+use leasehold_client::wire::v1::lease_service_server::LeaseService;
+use leasehold_client::wire::v1::look_up_key_response::{Applied, Pending, State};
+use leasehold_ledger::command::LeaseChange;
+use leasehold_ledger::model::{LeaseId, ProjectId};
+use tonic::{Request, Response, Status};
+
+use super::status::{malformed, of};
+use super::{Admitted, Edge};
+use crate::operations::{Consistency, KeyState, LeaseFilter};
+
+/// What a field `stale` asks for.
+pub(super) fn consistency(stale: bool) -> Consistency {
+    if stale { Consistency::Stale } else { Consistency::Linearizable }
+}
+
+fn lease_id(text: &str) -> Result<LeaseId, Status> {
+    convert::uuid("lease_id", text).map(LeaseId).map_err(malformed)
+}
+
+#[tonic::async_trait]
+impl LeaseService for Edge {
+    async fn create_lease(&self, request: Request<v1::CreateLeaseRequest>) -> Result<Response<v1::CreateLeaseResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let wish = NewLease::from_request(message).map_err(malformed)?;
+        let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
+        let answer = self.operations.create_lease(&actor, key, wish).await.map_err(of)?;
+        Ok(Response::new(v1::CreateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn get_lease(&self, request: Request<v1::GetLeaseRequest>) -> Result<Response<v1::GetLeaseResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let id = lease_id(&message.lease_id)?;
+        let answer = self.operations.get_lease(&actor, id, consistency(message.stale)).await.map_err(of)?;
+        Ok(Response::new(v1::GetLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn list_leases(&self, request: Request<v1::ListLeasesRequest>) -> Result<Response<v1::ListLeasesResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let filter = LeaseFilter {
+            project_id: message.project_id.map(ProjectId),
+            after: message.after.map(|id| convert::uuid("after", &id).map(LeaseId)).transpose().map_err(malformed)?,
+            limit: (message.limit > 0).then(|| usize::try_from(message.limit).unwrap_or(usize::MAX)),
+        };
+        let answer = self.operations.list_leases(&actor, filter, consistency(message.stale)).await.map_err(of)?;
+        let leases = answer.value.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListLeasesResponse { leases, ledger_index: answer.ledger_index }))
+    }
+
+    async fn update_lease(&self, request: Request<v1::UpdateLeaseRequest>) -> Result<Response<v1::UpdateLeaseResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = lease_id(&message.lease_id)?;
+        let change = LeaseChange::try_from(message).map_err(malformed)?;
+        let answer = self.operations.update_lease(&actor, key, id, change).await.map_err(of)?;
+        Ok(Response::new(v1::UpdateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn delete_lease(&self, request: Request<v1::DeleteLeaseRequest>) -> Result<Response<v1::DeleteLeaseResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = lease_id(&message.lease_id)?;
+        let answer = self.operations.delete_lease(&actor, key, id).await.map_err(of)?;
+        Ok(Response::new(v1::DeleteLeaseResponse { ledger_index: answer.ledger_index }))
+    }
+
+    async fn look_up_key(&self, request: Request<v1::LookUpKeyRequest>) -> Result<Response<v1::LookUpKeyResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms)
+            .and_then(|key| key.ok_or_else(|| convert::missing("request_id", "the UUID of the request that is looked up")))
+            .map_err(malformed)?;
+        let answer = self.operations.look_up_key(&actor, key).await.map_err(of)?;
+        let state = match answer.value {
+            KeyState::Applied { lease_id, rejection, ledger_index } => {
+                State::Applied(Applied { lease_id: lease_id.map(|id| id.to_string()), rejection, ledger_index })
+            }
+            KeyState::Pending { lease_id } => State::Pending(Pending { lease_id: lease_id.to_string() }),
+            KeyState::Never => State::Never(true),
+            KeyState::Expired => State::Expired(true),
+        };
+        Ok(Response::new(v1::LookUpKeyResponse { state: Some(state), ledger_index: answer.ledger_index }))
+    }
+}

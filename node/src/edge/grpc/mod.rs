@@ -1,0 +1,95 @@
+//! The gRPC edge, package `leasehold.v1`: each handler admits the request, decodes, calls one operation, encodes.
+//!
+//! Messages and their conversions are `leasehold_client::wire`; failures become statuses in `status.rs` by the table of
+//! `edge/error.rs`. Must not know: rules, Raft, the cloud. Read next: `lease.rs`.
+
+mod cluster;
+mod host;
+mod lease;
+mod status;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_client::metadata;
+use leasehold_client::wire::v1::cluster_service_server::ClusterServiceServer;
+use leasehold_client::wire::v1::host_service_server::HostServiceServer;
+use leasehold_client::wire::v1::lease_service_server::LeaseServiceServer;
+use leasehold_client::wire::v1::watch_service_server::WatchServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Status};
+
+use super::accept;
+use super::auth::Authenticator;
+use super::tls::ServerTls;
+use crate::config::ApiSection;
+use crate::operations::{Actor, OperationError, Operations, Unavailable};
+use crate::seams::Seams;
+
+/// Longest request: 1,000 reservations with long terms stay far below.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// No operation takes longer: deletes answer within 60 s (architecture D19).
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(90);
+/// Connections that answer no ping are closed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the services share.
+struct Edge {
+    operations: Operations,
+    authenticator: Arc<dyn Authenticator>,
+    requests: Semaphore,
+    stop: CancellationToken,
+}
+
+/// A request that was let in. Counts against the limit until it is dropped.
+struct Admitted<'a, M> {
+    actor: Actor,
+    message: M,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Edge {
+    async fn admit<M>(&self, request: Request<M>) -> Result<Admitted<'_, M>, Status> {
+        let overloaded = |_| status::of(OperationError::Unavailable(Unavailable::Overloaded));
+        let permit = self.requests.try_acquire().map_err(overloaded)?;
+        let token = request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok());
+        let actor = self.authenticator.authenticate(token).await.map_err(status::of)?;
+        Ok(Admitted { actor, message: request.into_inner(), _permit: permit })
+    }
+}
+
+/// Serves until `stop`; then answers what is in flight and returns.
+///
+/// # Errors
+/// When the listener cannot be served any more.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    operations: Operations,
+    authenticator: Arc<dyn Authenticator>,
+    api: ApiSection,
+    seams: Seams,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let requests = Semaphore::new(api.requests_max.clamp(1, Semaphore::MAX_PERMITS));
+    let edge = Arc::new(Edge { operations, authenticator, requests, stop: stop.clone() });
+    let connections = accept::connections(listener, tls, api.connections_max, &seams, stop.clone());
+    Server::builder()
+        .timeout(REQUEST_TIME_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_connection_window_size(1 << 20)
+        .initial_stream_window_size(1 << 20)
+        .max_concurrent_streams(1024)
+        .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(HostServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(WatchServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(ClusterServiceServer::from_arc(edge).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
+        .await
+}
