@@ -17,18 +17,19 @@ const KEYS_PER_ENTRY: usize = 1_000;
 /// Moves the clock on. It was raised before; here is what that brings about.
 pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     let rows_before = state.meta().last_actuation;
-    let due: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).collect();
+    let waiting: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| waits_for_hold(state, *id)).collect();
+    for id in waiting {
+        give_up_hold(state, now, id);
+    }
+    // What returned to what it was may be due itself.
+    let due: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| !waits_for_hold(state, *id)).collect();
 
     // Rows are numbered in order of opening: the ends of one instant come before its starts, so that a host that changes
     // hands is closed before it is opened (architecture D27).
     let (mut ending, mut others) = (Vec::new(), Vec::new());
     for id in due {
         let Some(lease) = state.lease(id) else { continue };
-        match lease.status {
-            LeaseStatus::Creating | LeaseStatus::Updating => give_up_hold(state, now, id),
-            _ if is_due(lease, EventKind::EndLease, now) => ending.push(id),
-            _ => others.push(id),
-        }
+        if is_due(lease, EventKind::EndLease, now) { ending.push(id) } else { others.push(id) }
     }
     for id in ending.iter().chain(&others) {
         before_end(state, now, *id);
@@ -46,6 +47,10 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     drop_expired_keys(state, now);
     let opened = state.meta().last_actuation - rows_before;
     Reply::ClockAdvanced { opened: u32::try_from(opened).unwrap_or(u32::MAX) }
+}
+
+fn waits_for_hold(state: &State, id: LeaseId) -> bool {
+    state.lease(id).is_some_and(|lease| matches!(lease.status, LeaseStatus::Creating | LeaseStatus::Updating))
 }
 
 fn is_due(lease: &Lease, kind: EventKind, now: Timestamp) -> bool {
@@ -172,5 +177,126 @@ fn drop_expired_keys(state: &mut State, now: Timestamp) {
     let expired: Vec<_> = state.expired_keys(now).take(KEYS_PER_ENTRY).map(|(project, id)| (project.clone(), id)).collect();
     for (project, id) in expired {
         state.remove_key(&project, id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn a_lease_is_prepared_started_and_ended() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 12:00..14:00 n=2 before=60 -> PENDING h1*2
+               10:00 next -> 11:00
+               10:59 clock -> nothing
+               11:00 clock -> prepare A
+               11:00 status A -> A PENDING pending:Prepared
+               11:00 done prepare A -> A PENDING pending:Prepared
+               11:00 next -> 12:00
+               12:00 clock -> start A
+               12:00 events A -> start=12:00:IN_PROGRESS end=14:00:UNDONE before_end=13:00:UNDONE prepare=11:00:DONE
+               12:00 status A -> A STARTING pending:Open
+               12:00 done start A -> A ACTIVE active:Open
+               13:00 clock -> nothing
+               13:00 events A -> start=12:00:DONE end=14:00:UNDONE before_end=13:00:DONE prepare=11:00:DONE
+               14:00 clock -> end A
+               14:00 status A -> A TERMINATING active:Ended
+               14:00 done end A -> A TERMINATED deleted:Ended
+               14:00 events A -> start=12:00:DONE end=14:00:DONE before_end=13:00:DONE prepare=11:00:DONE
+               14:00 next -> never",
+        );
+    }
+
+    #[test]
+    fn servers_are_staged_parked_and_woken() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 12:00..14:00 n=2 staging=10:30..11:00 shelve -> PENDING staging:h1*2 h1*2
+               10:00 next -> 10:30
+               10:30 clock -> open A
+               10:30 status A -> A PENDING pending:Staging
+               10:30 events A -> start=12:00:UNDONE end=14:00:UNDONE prepare=10:30:DONE open=10:30:IN_PROGRESS close=11:00:UNDONE
+               10:31 done open A -> A PENDING pending:Staging
+               10:31 update A n=3 -> refused CannotUpdate amount
+               11:00 clock -> close A
+               11:05 status A -> A PENDING pending:Parking
+               11:05 done close A -> A PENDING pending:Parked
+               11:06 update A n=3 -> PENDING staging:h1*2 h1*3
+               11:06 rows -> adjust A
+               11:06 done adjust A -> A PENDING pending:Parked
+               12:00 clock -> start A
+               12:00 done start A -> A ACTIVE active:Open",
+        );
+    }
+
+    #[test]
+    fn what_was_slept_through_is_superseded_by_what_came_after() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 12:00..14:00 n=2 staging=10:30..11:00 -> PENDING staging:h1*2 h1*2
+               10:00 lease B 12:00..14:00 before=60 -> PENDING h1*1
+               10:00 lease C 12:00..20:00 staging=10:30..11:00 -> PENDING staging:h1*1 h1*1
+               10:00 lease D 14:00..20:00 -> PENDING h1*1
+               11:00 clock -> close A, close C, prepare B
+               15:00 clock -> end A, end B, start C, start D
+               15:00 status B -> B TERMINATING active:Ended
+               15:00 reason B -> the lease ended before its start was carried out
+               15:00 done end B -> B TERMINATED deleted:Ended
+               15:00 done start C -> C ACTIVE active:Open",
+        );
+    }
+
+    #[test]
+    fn ends_come_before_starts_on_one_host() {
+        check(
+            "10:00 hosts h1 vcpus=1
+               10:00 lease B 12:00..13:00 -> PENDING h1*1
+               10:00 lease A 11:00..12:00 -> PENDING h1*1
+               11:00 clock -> start A, prepare B
+               11:00 done start A -> A ACTIVE active:Open
+               12:00 clock -> end A, start B
+               12:00 delayed start B -> B STARTING pending:Open
+               12:00 reason B -> slow
+               12:00 done end A -> A TERMINATED deleted:Ended
+               12:00 done start B -> B ACTIVE active:Open
+               12:00 reason B -> none",
+        );
+    }
+
+    #[test]
+    fn a_lease_without_reservations_follows_the_clock_alone() {
+        check(
+            "10:00 lease A 12:00..14:00 reservations=0 before=60 -> PENDING
+               12:00 clock -> nothing
+               12:00 status A -> A ACTIVE
+               14:00 clock -> nothing
+               14:00 status A -> A TERMINATED
+               14:00 events A -> start=12:00:DONE end=14:00:DONE before_end=13:00:DONE",
+        );
+    }
+
+    #[test]
+    fn an_open_end_never_comes() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A now..open n=4 before=60 -> PENDING h1*4
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:00 next -> never
+               10:00 lease B 800000:00..800001:00 -> no room short=1 largest=0 tightest=VCPU next=-",
+        );
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 10:30..14:00 -> PENDING h1*1
+               11:00 probe -> done
+               10:00 lease B 10:30..14:00 -> refused StartInPast
+               09:00 clock -> start A",
+        );
     }
 }

@@ -37,3 +37,29 @@ pub(super) fn probe(payload: &[u8]) -> Result<Reply, Rejection> {
     }
     Ok(Reply::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn a_cluster_is_named_once() {
+        check(
+            "10:00 init -> named
+               10:00 init -> refused ClusterInitialised",
+        );
+    }
+
+    #[test]
+    fn a_probe_is_bounded() {
+        check(
+            "10:00 probe bytes=65536 -> done
+               10:00 probe bytes=65537 -> refused Invalid payload",
+        );
+    }
+
+    #[test]
+    fn the_last_one_who_asked_may_act() {
+        check("10:00 lead -> Some((3, 7))");
+    }
+}

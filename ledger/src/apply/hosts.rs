@@ -85,3 +85,50 @@ pub(super) fn remove_host(state: &mut State, id: HostId) -> Result<Reply, Reject
     state.remove_host(id);
     Ok(Reply::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn hosts_are_numbered_once_and_named_uniquely() {
+        check(
+            "10:00 hosts h1 h2 -> 1 2
+               10:00 hosts h1 -> refused HostExists
+               10:00 hosts  -> 
+               10:00 removehost h2 -> removed
+               10:00 removehost h2 -> refused HostNotFound
+               10:00 hosts h2 -> 3
+               10:00 lease A 12:00..14:00 n=1 plan=h2*1 -> PENDING h2*1
+               10:00 removehost h2 -> refused HostInUse",
+        );
+    }
+
+    #[test]
+    fn a_capability_that_a_reservation_names_does_not_change() {
+        check(
+            "10:00 hosts h1 prop=rack:r1
+               10:00 sethost h9 prop=a:b -> refused HostNotFound
+               10:00 lease A now..14:00 need=rack:eq:r1 -> PENDING h1*1
+               10:00 sethost h1 prop=rack:r2 -> refused PropertyInUse
+               10:00 sethost h1 prop=rack:r1 -> changed
+               10:00 sethost h1 prop=room:x -> changed
+               10:00 delete A -> free, row gone
+               10:00 sethost h1 prop=rack:r2 reservable=false -> changed
+               10:00 lease A 12:00..14:00 plan=h1*1 -> refused PlanStale",
+        );
+    }
+
+    #[test]
+    fn columns_compare_as_numbers_and_capabilities_as_text() {
+        check(
+            "10:00 hosts h1 vcpus=16 prop=size:9 zone=a
+               10:00 lease A 12:00..14:00 need=vcpus:ge:9 -> PENDING h1*1
+               10:00 lease B 12:00..14:00 need=vcpus:lt:9 -> no room short=1 largest=0 tightest=- next=-
+               10:00 lease C 12:00..14:00 need=size:gt:10 -> PENDING h1*1
+               10:00 lease D 12:00..14:00 need=other:ne:10 -> no room short=1 largest=0 tightest=- next=-
+               10:00 lease E 12:00..14:00 need=availability_zone:ne:b -> PENDING h1*1
+               10:00 lease F 12:00..14:00 need=vcpus:eq:many -> no room short=1 largest=0 tightest=- next=-",
+        );
+    }
+}

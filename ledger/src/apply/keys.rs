@@ -123,3 +123,98 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::ForgetKey => of("forget_key", key, ()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::KEYS_PER_PROJECT_MAX;
+    use crate::apply::apply;
+    use crate::apply::script::check;
+    use crate::command::{Command, Entry};
+    use crate::model::{ProjectId, RequestKey, Timestamp};
+    use crate::reply::{Rejection, Reply};
+    use crate::state::State;
+    use uuid::Uuid;
+
+    #[test]
+    fn the_same_key_with_the_same_wish_is_answered_once() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 12:00..14:00 n=2 key=1 until=11:00 -> PENDING h1*2
+               10:01 lease A 12:00..14:00 n=2 key=1 until=11:00 -> PENDING h1*2
+               10:01 booked h1 12:00 -> 2 vcpus 2 slots
+               10:01 key 1 until=11:00 -> answered at 2
+               10:01 lease A 12:00..14:00 n=2 key=1 until=11:00 plan=h1*1,h1*1 -> PENDING h1*2
+               10:01 lease B 12:00..14:00 n=3 key=1 until=11:00 -> refused RequestIdReused
+               10:01 lease A 12:00..14:00 n=2 key=1 until=11:01 -> refused RequestIdReused
+               10:01 delete A key=1 until=11:00 -> refused RequestIdReused
+               10:01 delete A key=2 until=11:00 -> free, row gone
+               10:01 delete A key=2 until=11:00 -> free, row gone
+               11:00 lease A 12:00..14:00 n=2 key=1 until=11:00 -> refused KeyExpired
+               11:00 key 1 until=11:00 -> expired
+               11:00 clock -> nothing
+               11:00 key 1 until=12:00 -> unknown",
+        );
+    }
+
+    #[test]
+    fn rejections_are_stored_but_a_stale_plan_is_no_answer() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 12:00..14:00 before=15:00 plan=h1*1 key=1 -> refused BeforeEndOutside
+               10:00 key 1 until=24:00 -> refused BeforeEndOutside
+               10:00 lease B 12:00..14:00 n=2 plan=h1*1 key=2 -> refused PlanStale
+               10:00 key 2 until=24:00 -> unknown
+               10:00 lease B 12:00..14:00 n=2 key=2 -> PENDING h1*2",
+        );
+    }
+
+    #[test]
+    fn a_forgotten_key_never_applies() {
+        check(
+            "10:00 hosts h1
+               10:00 forget key=1 until=11:00 -> KeyForgotten
+               10:00 forget key=1 until=11:00 -> KeyForgotten
+               10:00 key 1 until=11:00 -> forgotten
+               10:00 lease A 12:00..14:00 key=1 until=11:00 -> refused KeyForgotten
+               10:00 probe key=2 until=11:00 -> done
+               10:00 forget key=2 until=11:00 -> Done
+               10:00 key 2 until=11:00 -> answered at 5
+               11:00 forget key=3 until=11:00 -> refused KeyExpired
+               11:00 forget -> refused Invalid key",
+        );
+    }
+
+    #[test]
+    fn keys_of_different_projects_never_meet() {
+        check(
+            "10:00 probe key=1 project=p bytes=1 -> done
+               10:00 probe key=1 project=q bytes=2 -> done
+               10:00 probe key=1 project=p bytes=2 -> refused RequestIdReused",
+        );
+    }
+
+    #[test]
+    fn a_project_keeps_a_bounded_number_of_keys() {
+        let mut state = State::default();
+        let mut probe = |number: usize, at: u64| {
+            let key = RequestKey {
+                project_id: ProjectId("p".to_owned()),
+                id: Uuid::from_u128(number as u128),
+                valid_until: Timestamp(1000),
+            };
+            let command = if at == 0 { Command::Probe { payload: vec![] } } else { Command::AdvanceClock };
+            let key = (at == 0).then_some(key);
+            apply(&mut state, &Entry { key, proposed_at: Timestamp(at), command }).outcome
+        };
+        for number in 0..KEYS_PER_PROJECT_MAX {
+            assert_eq!(probe(number, 0), Ok(Reply::Done));
+        }
+        assert_eq!(probe(KEYS_PER_PROJECT_MAX, 0), Err(Rejection::TooManyKeys(ProjectId("p".to_owned()))));
+        assert_eq!(probe(5, 0), Ok(Reply::Done), "known keys are answered still");
+        for _ in 0..KEYS_PER_PROJECT_MAX / 1000 {
+            probe(0, 2000).unwrap();
+        }
+        assert_eq!(state.keys_stored(&ProjectId("p".to_owned())), 0);
+    }
+}

@@ -11,6 +11,7 @@ mod hosts;
 mod keys;
 mod progress;
 mod rebind;
+pub(crate) mod rebook;
 mod record_outcome;
 mod report_host;
 pub(crate) mod schedule;

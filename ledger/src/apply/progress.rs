@@ -2,8 +2,8 @@
 
 use super::keys;
 use crate::model::{
-    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, OnEnd, Reason, Reservation, ReservationId, ReservationStatus,
-    Stage, Step, Timestamp,
+    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, Reason, Reservation, ReservationId, ReservationStatus, Stage,
+    Step, Timestamp,
 };
 use crate::reply::Reply;
 use crate::state::State;
@@ -167,9 +167,4 @@ pub(super) fn fail_lease(lease: &mut Lease, reason: &Reason, now: Timestamp) {
     if lease.status != LeaseStatus::Error {
         move_lease(lease, LeaseStatus::Error, now);
     }
-}
-
-/// What is to happen with a reservation's servers is asked for until it has ended.
-pub(super) fn may_change_on_end(reservation: &Reservation, on_end: Option<OnEnd>) -> bool {
-    on_end.is_none_or(|on_end| on_end == reservation.on_end) || reservation.stage < Stage::Ended
 }

@@ -1,14 +1,103 @@
-//! Moves bindings of a lease that is not open yet to other hosts.
-use crate::command::PlannedReservation;
-use crate::model::{LeaseId, Timestamp};
-use crate::reply::{Rejection, Reply};
-use crate::state::State;
+//! Moves bindings of a lease that is not open yet to other hosts, verified as one batch.
 
-pub(super) fn rebind(
-    _state: &mut State,
-    _now: Timestamp,
-    _id: LeaseId,
-    _moves: &[PlannedReservation],
-) -> Result<Reply, Rejection> {
-    Err(super::schedule::invalid("rebind", "it is not built yet".to_owned()))
+use super::progress::{close_row, creation_held, open_row, restamp_rows};
+use super::rebook::{change_bookings, set_bindings};
+use super::verify::{check_room, needs_hold};
+use crate::command::PlannedReservation;
+use crate::model::{Lease, LeaseId, LeaseStatus, Stage, Step, Timestamp};
+use crate::reply::{Rejection, Reply};
+use crate::state::{State, lease_bookings};
+
+/// Moves bindings. A lease that waits for its holds waits for those of the new hosts, no longer than before.
+///
+/// Rejections, in this order: `LeaseNotFound`, `WrongStatus`, `ReservationNotFound`, `CannotUpdate` (open already),
+/// `PlanStale`.
+pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[PlannedReservation]) -> Result<Reply, Rejection> {
+    let before = state.lease(id).filter(|lease| !lease.deleted).cloned().ok_or(Rejection::LeaseNotFound(id))?;
+    if !matches!(before.status, LeaseStatus::Creating | LeaseStatus::Pending | LeaseStatus::Updating) {
+        return Err(Rejection::WrongStatus { status: before.status });
+    }
+    let mut lease = before.clone();
+    for planned in moves {
+        let Some(place) = lease.reservations.iter().position(|one| one.id == planned.reservation_id) else {
+            return Err(Rejection::ReservationNotFound(planned.reservation_id));
+        };
+        let reservation = &mut lease.reservations[place];
+        if reservation.stage >= Stage::Open {
+            let problem = "the reservation is open, so its hosts stay".to_owned();
+            return Err(Rejection::CannotUpdate { field: "hosts".to_owned(), problem });
+        }
+        set_bindings(state, &before.reservations[place], reservation, &planned.bindings)?;
+    }
+    if before.status == LeaseStatus::Pending {
+        change_bookings(state, &before, lease, None, now)?;
+        return Ok(Reply::Done);
+    }
+    check_room(state, &lease_bookings(&before), &lease_bookings(&lease))?;
+
+    // From here the lease must be bound anew.
+    lease.revision += 1;
+    let still_held = hold_anew(state, &lease, moves, now);
+    restamp_rows(state, &lease);
+    if still_held {
+        state.put_lease(lease);
+    } else if lease.status == LeaseStatus::Creating {
+        creation_held(state, lease, now);
+    } else {
+        super::rebook::update_held(state, lease, now);
+    }
+    Ok(Reply::Done)
+}
+
+/// Hold rows for what moved; gives whether the lease waits for any.
+fn hold_anew(state: &mut State, lease: &Lease, moves: &[PlannedReservation], now: Timestamp) -> bool {
+    for planned in moves {
+        let Some(reservation) = lease.reservation(planned.reservation_id) else { continue };
+        if needs_hold(state, reservation) {
+            open_row(state, lease, reservation.id, Step::Hold, now, now);
+        } else {
+            close_row(state, lease, reservation.id);
+        }
+    }
+    state.actuations_of(lease.id).any(|row| row.step == Step::Hold)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn a_lease_whose_hold_was_refused_tries_other_hosts() {
+        check(
+            "10:00 hosts s1 s2 shared vcpus=4
+               10:00 lease A 12:00..14:00 n=2 -> CREATING s1*2
+               10:00 observe s1 firm=3 -> overcommitted
+               10:00:01 rebind A s1 -> CREATING s2*2
+               10:00:01 rows -> hold A
+               10:00:01 held A old -> unchanged
+               10:00:02 observe s1 firm=3 -> fine
+               10:00:03 rebind A plan=s1*1,s2*1 -> CREATING s1*1 s2*1
+               10:00:03 held A -> A PENDING pending:Booked",
+        );
+    }
+
+    #[test]
+    fn every_rejection_has_its_cause() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A now..14:00 n=2 -> PENDING h1*2
+               10:00 lease B 12:00..14:00 n=4 plan=h2*4 -> PENDING h2*4
+               10:00 rebind X -> refused LeaseNotFound
+               10:00 rebind A plan=h2*3 -> refused PlanStale
+               10:00 rebind B plan=h1*4 -> refused PlanStale
+               10:00 rebind B h2 -> no room short=2 largest=2 tightest=VCPU next=-
+               10:00 clock -> start A
+               10:00 rebind A plan=h2*2 -> refused WrongStatus STARTING
+               11:00 clock -> prepare B
+               11:00 delete A -> booked, row stays
+               11:00 done end A -> A gone
+               11:01 rebind B h2 -> PENDING h1*4
+               11:01 rows -> prepare B",
+        );
+    }
 }

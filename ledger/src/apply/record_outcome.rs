@@ -1,8 +1,8 @@
 //! The cloud's answer settles event, reservation, lease and booking.
 
 use super::progress::{creation_held, end_event, fail_lease, has_rows, move_lease, move_reservation, settle_end, settle_start};
+use super::rebook::update_held;
 use super::schedule::invalid;
-use super::update_lease::update_held;
 use super::withdraw_lease::withdraw;
 use crate::command::Outcome;
 use crate::model::{
@@ -161,4 +161,113 @@ fn failed(state: &mut State, now: Timestamp, mut lease: Lease, row: Actuation, r
         fail_lease(&mut lease, reason, now);
     }
     state.put_lease(lease);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn late_and_repeated_outcomes_change_nothing() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 -> PENDING h1*1
+               10:00 clock -> start A
+               10:00 done start A old -> unchanged
+               10:00 status A -> A STARTING pending:Open
+               10:00 done start A -> A ACTIVE active:Open
+               10:00 done start A -> unchanged",
+        );
+    }
+
+    #[test]
+    fn an_outcome_belongs_to_its_step() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 -> PENDING h1*1
+               10:00 lease B now..14:00 affinity=true -> CREATING h1*1
+               10:00 clock -> start A
+               10:00 done start A as-held -> refused Invalid outcome
+               10:00 done hold B -> refused Invalid outcome",
+        );
+    }
+
+    #[test]
+    fn a_start_that_fails_for_good_leaves_an_error_that_still_ends() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 n=2 -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 failed start A -> A ERROR error:Open
+               10:00 reason A -> broken
+               10:00 events A -> start=10:00:ERROR end=14:00:UNDONE prepare=10:00:DONE
+               10:00 update A n=3 -> refused CannotUpdate amount
+               10:00 update A end=13:00 -> ERROR h1*2
+               13:00 clock -> end A
+               13:00 status A -> A TERMINATING error:Ended
+               13:00 done end A -> A ERROR deleted:Ended
+               13:00 booked h1 12:30 -> 0 vcpus 0 slots
+               13:00 delete A -> free, row gone",
+        );
+    }
+
+    #[test]
+    fn an_end_that_fails_for_good_is_tried_again_by_a_delete() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 -> PENDING h1*1
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               14:00 clock -> end A
+               14:00 failed end A -> A ERROR error:Ended
+               14:00 rows -> none
+               14:00 delete A -> booked, row stays
+               14:00 failed end A -> A DELETING error:Ended
+               14:00 rows -> end A
+               14:00 done end A -> A gone",
+        );
+    }
+
+    #[test]
+    fn a_step_before_the_start_that_fails_leaves_the_decision_to_the_start() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A 10:30..14:00 -> PENDING h1*1
+               10:00 clock -> prepare A
+               10:00 failed prepare A -> A PENDING pending:Prepared
+               10:00 reason A -> broken
+               10:00 events A -> start=10:30:UNDONE end=14:00:UNDONE prepare=10:00:ERROR
+               10:30 clock -> start A
+               10:30 done start A -> A ACTIVE active:Open
+               10:30 reason A -> none",
+        );
+    }
+
+    #[test]
+    fn a_lease_is_active_when_all_its_reservations_are() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 reservations=2 -> PENDING h1*1 h1*1
+               10:00 clock -> start A, start A
+               10:00 done start A -> A STARTING active:Open pending:Open
+               10:00 failed start A -> A ERROR active:Open error:Open
+               14:00 clock -> end A, end A
+               14:00 done end A -> A TERMINATING deleted:Ended error:Ended
+               14:00 done end A -> A ERROR deleted:Ended deleted:Ended",
+        );
+    }
+
+    #[test]
+    fn an_adjustment_that_fails_for_good_is_an_error() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..14:00 -> PENDING h1*1
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:01 update A n=2 -> ACTIVE h1*2
+               10:01 failed adjust A -> A ERROR error:Open
+               14:00 clock -> end A
+               14:00 done end A -> A TERMINATED deleted:Ended",
+        );
+    }
 }

@@ -55,7 +55,7 @@ fn second(text: &str) -> Seconds {
     let mut parts = text.split(':').map(|part| part.parse::<u64>().unwrap());
     let (hours, minutes, seconds) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap_or(0));
     let unix_s = MIDNIGHT_UNIX_S + hours * 3600 + minutes * 60 + seconds;
-    Seconds::from_unix_s(unix_s as i64).unwrap()
+    Seconds(u32::try_from(unix_s - LEDGER_EPOCH_UNIX_S).unwrap())
 }
 
 fn instant(text: &str) -> Timestamp {

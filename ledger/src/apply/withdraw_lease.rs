@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::progress::{close_row, close_rows, follow_step, move_lease, open_row, restamp_rows, settled_status};
-use crate::model::{LeaseId, LeaseStatus, Reason, Step, Timestamp};
+use crate::model::{EventStatus, LeaseId, LeaseStatus, Reason, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
@@ -34,7 +34,13 @@ pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &
     }
     if let Some(before) = lease.before_update.take() {
         lease.name = before.name;
-        lease.events = before.events;
+        let current_events = std::mem::replace(&mut lease.events, before.events);
+        // Work that was under way before the update may have ended meanwhile.
+        for event in lease.events.iter_mut().filter(|event| event.status == EventStatus::InProgress) {
+            if let Some(current) = current_events.iter().find(|current| current.id == event.id) {
+                event.status = current.status;
+            }
+        }
     }
     for reservation in &mut lease.reservations {
         if let Some(previous) = reservation.previous.take() {
@@ -63,4 +69,32 @@ pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &
     }
     restamp_rows(state, &lease);
     state.put_lease(lease);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn only_what_waits_for_its_hold_is_withdrawn() {
+        check(
+            "10:00 hosts s1 shared
+               10:00 lease A now..14:00 key=1 -> CREATING s1*1
+               10:00 withdraw A -> A gone
+               10:00 key 1 until=24:00 -> unknown
+               10:00 withdraw A -> refused LeaseNotFound
+               10:00 rows -> none
+               10:00 lease B now..14:00 -> CREATING s1*1
+               10:00 held B -> B PENDING pending:Booked
+               10:00 withdraw B -> refused WrongStatus PENDING
+               10:00 clock -> start B
+               10:00 done start B -> B ACTIVE active:Open
+               10:01 update B n=2 -> UPDATING s1*2
+               10:01 withdraw B -> B ACTIVE active:Open
+               10:01 rows -> adjust B
+               10:01 reason B -> refused
+               10:02 delete B -> booked, row stays
+               10:02 withdraw B -> refused LeaseNotFound",
+        );
+    }
 }

@@ -1,21 +1,214 @@
 //! Plans changes of leases that are there.
-use super::{NoPlan, Overlay, Planned};
-use crate::command::LeaseChange;
-use crate::model::{HostId, LeaseId, Timestamp};
-use crate::state::State;
+
+use super::room::View;
+use super::search::search;
+use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
+use crate::apply::rebook::set_plan;
+use crate::apply::update_lease::resolve_update;
+use crate::apply::verify::check_room;
+use crate::command::{LeaseChange, PlannedReservation};
+use crate::model::{
+    Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
+};
+use crate::reply::Rejection;
+use crate::state::{State, lease_bookings};
 
 /// Plans a change; `Ok(None)` when nothing is to be rebooked.
 pub fn plan_update(
-    _state: &State,
-    _overlay: &Overlay,
-    _lease_id: LeaseId,
-    _change: &LeaseChange,
-    _now: Timestamp,
+    state: &State,
+    overlay: &Overlay,
+    lease_id: LeaseId,
+    change: &LeaseChange,
+    now: Timestamp,
 ) -> Result<Option<Planned>, NoPlan> {
-    Ok(None)
+    let now = now.max(state.clock());
+    let before =
+        state.lease(lease_id).filter(|lease| lease.visible()).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
+    let resolved = resolve_update(before, change, now).map_err(NoPlan::Rejected)?;
+    if !resolved.rebook {
+        return Ok(None);
+    }
+    let own = lease_bookings(before);
+    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid: &[] };
+    if let Some(kept) = keep(&view, before, &resolved.lease) {
+        return Ok(Some(kept));
+    }
+    let mut reservations = Vec::new();
+    for (place, (reservation, old)) in resolved.lease.reservations.iter().zip(&before.reservations).enumerate() {
+        let bindings = replan(&mut view, place, &resolved.lease, reservation, old).map_err(NoPlan::NoRoom)?;
+        reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
+    }
+    // Old and new may both have to be booked for a while, which the search does not see.
+    let mut lease = resolved.lease.clone();
+    let verified =
+        set_plan(state, before, &mut lease, &reservations).and_then(|()| check_room(state, &own, &lease_bookings(&lease)));
+    if verified.is_err() {
+        let short = resolved.lease.reservations.first().map(|one| one.wish.instance().amount).unwrap_or(0);
+        let no_room =
+            NoRoom { reservation: 0, short_by: short, tightest: None, largest_amount: 0, next_start: None, staging: false };
+        return Err(NoPlan::NoRoom(no_room));
+    }
+    Ok(Some(without_own(finished(state, reservations, &view.planned), &view)))
 }
 
 /// Plans other hosts for a lease that is not open yet, avoiding `avoid`.
-pub fn plan_rebind(_state: &State, _overlay: &Overlay, lease_id: LeaseId, _avoid: &[HostId]) -> Result<Planned, NoPlan> {
-    Err(NoPlan::Rejected(crate::reply::Rejection::LeaseNotFound(lease_id)))
+pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> {
+    let lease =
+        state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
+    let own = lease_bookings(lease);
+    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid };
+    let mut reservations = Vec::new();
+    for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
+        let bindings = replan(&mut view, place, lease, reservation, reservation).map_err(NoPlan::NoRoom)?;
+        reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
+    }
+    Ok(without_own(finished(state, reservations, &view.planned), &view))
+}
+
+/// The hosts as they are, with fewer slots if fewer are wanted, if the change fits there.
+fn keep(view: &View<'_>, before: &Lease, after: &Lease) -> Option<Planned> {
+    let plan: Vec<PlannedReservation> = before
+        .reservations
+        .iter()
+        .zip(&after.reservations)
+        .map(|(old, new)| {
+            let mut bindings = old.bindings.clone();
+            trim(&mut bindings, Phase::Main, new.wish.instance().amount);
+            if new.stage < Stage::Staging {
+                trim(&mut bindings, Phase::Staging, new.wish.instance().amount);
+            }
+            PlannedReservation { reservation_id: old.id, bindings }
+        })
+        .collect();
+    let mut lease = after.clone();
+    set_plan(view.state, before, &mut lease, &plan).ok()?;
+    let bookings = lease_bookings(&lease);
+    let grown = check_room(view.state, view.own, &bookings).ok()?;
+    if grown.iter().any(|host| !view.overlay.on(*host).is_empty()) {
+        // Another plan in flight is on one of them: the search counts it in.
+        return None;
+    }
+    Some(without_own(finished(view.state, plan, &bookings), view))
+}
+
+/// Takes slots off the last hosts until `amount` are left.
+fn trim(bindings: &mut Vec<Binding>, phase: Phase, amount: u32) {
+    let mut rest = amount;
+    for binding in bindings.iter_mut().filter(|one| one.phase == phase) {
+        binding.slots = binding.slots.min(rest);
+        rest -= binding.slots;
+    }
+    bindings.retain(|one| one.slots > 0);
+}
+
+/// New bindings of one reservation; as many as possible where they are.
+fn replan(
+    view: &mut View<'_>,
+    place: usize,
+    lease: &Lease,
+    reservation: &Reservation,
+    old: &Reservation,
+) -> Result<Vec<Binding>, NoRoom> {
+    if reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended {
+        return Ok(old.bindings.clone());
+    }
+    let wish = reservation.wish.instance();
+    let mut bindings: Vec<Binding> = Vec::new();
+    let staged = of(&old.bindings, Phase::Staging);
+    if let Some(staging) = reservation.staging {
+        if reservation.stage < Stage::Staging {
+            bindings.extend(anywhere(view, place, wish, Phase::Staging, staging.booked(), &staged)?);
+        } else {
+            let kept: Vec<(HostId, u32)> = staged.iter().map(|one| (one.host, one.slots)).collect();
+            book(view, wish, staging.booked(), &kept);
+            bindings.extend(staged);
+        }
+    }
+    let main = of(&old.bindings, Phase::Main);
+    if reservation.stage == Stage::Open {
+        bindings.extend(open_bindings(view, place, wish, lease.interval(), &main)?);
+    } else {
+        bindings.extend(anywhere(view, place, wish, Phase::Main, lease.interval(), &main)?);
+    }
+    Ok(bindings)
+}
+
+fn of(bindings: &[Binding], phase: Phase) -> Vec<Binding> {
+    bindings.iter().filter(|one| one.phase == phase).copied().collect()
+}
+
+fn anywhere(
+    view: &mut View<'_>,
+    place: usize,
+    wish: &InstanceWish,
+    phase: Phase,
+    interval: Interval,
+    old: &[Binding],
+) -> Result<Vec<Binding>, NoRoom> {
+    let preferred: Vec<HostId> = old.iter().map(|one| one.host).collect();
+    let Some(hosts) = search(view, wish, interval, wish.amount, &preferred) else {
+        return Err(offer::shortage(view, place, wish, interval, phase == Phase::Staging));
+    };
+    book(view, wish, interval, &hosts);
+    Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
+}
+
+/// What is open stays where it is: slots are taken off the last hosts, or more are added.
+fn open_bindings(
+    view: &mut View<'_>,
+    place: usize,
+    wish: &InstanceWish,
+    interval: Interval,
+    old: &[Binding],
+) -> Result<Vec<Binding>, NoRoom> {
+    let mut rest = wish.amount;
+    let mut kept: Vec<(HostId, u32)> = Vec::new();
+    for binding in old {
+        let slots = binding.slots.min(rest);
+        rest -= slots;
+        if slots > 0 {
+            kept.push((binding.host, slots));
+        }
+    }
+    book(view, wish, interval, &kept);
+    if rest > 0 {
+        let hosts: Vec<HostId> = kept.iter().map(|(host, _)| *host).collect();
+        let more = InstanceWish { amount: rest, ..wish.clone() };
+        let found = match wish.affinity {
+            // Only the host that has the others will do.
+            Some(true) => {
+                let host = hosts.first().and_then(|host| view.state.host(*host));
+                host.filter(|host| view.eligible(host, wish) && view.fit(host, interval, wish.need(), rest) >= rest)
+                    .map(|host| vec![(host.id, rest)])
+            }
+            Some(false) => {
+                let other = View { avoid: &hosts, planned: view.planned.clone(), ..*view };
+                search(&other, &more, interval, rest, &[])
+            }
+            None => search(view, &more, interval, rest, &hosts),
+        };
+        let Some(found) = found else {
+            let mut no_room = offer::shortage(view, place, wish, interval, false);
+            no_room.largest_amount = no_room.largest_amount.min(rest.saturating_sub(1)).saturating_add(wish.amount - rest);
+            no_room.short_by = wish.amount - no_room.largest_amount;
+            return Err(no_room);
+        };
+        book(view, wish, interval, &found);
+        for (host, slots) in found {
+            match kept.iter_mut().find(|(kept, _)| *kept == host) {
+                Some((_, sum)) => *sum += slots,
+                None => kept.push((host, slots)),
+            }
+        }
+    }
+    kept.sort_unstable();
+    Ok(kept.into_iter().map(|(host, slots)| Binding { phase: Phase::Main, host, slots }).collect())
+}
+
+/// What the calendar has already need not be booked over it.
+fn without_own(mut planned: Planned, view: &View<'_>) -> Planned {
+    planned.bookings.retain(|(host, interval, amounts)| {
+        !view.own.iter().any(|own| own.host == *host && own.interval == *interval && own.amounts == *amounts)
+    });
+    planned
 }

@@ -1,6 +1,6 @@
 //! When a lease wants the clock to look at it. Derived, never stored or hashed.
 
-use crate::model::{EventStatus, Lease, LeaseStatus, Timestamp};
+use crate::model::{EventStatus, Lease, LeaseStatus, Seconds, Timestamp};
 
 /// How long a lease may wait for its hold before `AdvanceClock` withdraws the creation or update (architecture D24).
 pub const PREPARE_TIMEOUT_MS: u64 = 10_000;
@@ -12,9 +12,9 @@ pub fn lease_due(lease: &Lease) -> Option<Timestamp> {
         return None;
     }
     match lease.status {
-        LeaseStatus::Creating | LeaseStatus::Updating => {
-            Some(lease.updated_at.unwrap_or(lease.created_at).plus_ms(PREPARE_TIMEOUT_MS))
-        }
+        LeaseStatus::Creating => Some(lease.created_at.plus_ms(PREPARE_TIMEOUT_MS)),
+        // Nothing but the update itself moves `updated_at` while it waits.
+        LeaseStatus::Updating => Some(lease.updated_at.unwrap_or(lease.created_at).plus_ms(PREPARE_TIMEOUT_MS)),
         LeaseStatus::Deleting => None,
         LeaseStatus::Pending
         | LeaseStatus::Starting
@@ -24,7 +24,7 @@ pub fn lease_due(lease: &Lease) -> Option<Timestamp> {
         | LeaseStatus::Error => lease
             .events
             .iter()
-            .filter(|event| event.status == EventStatus::Undone && event.time != crate::model::Seconds::OPEN_END)
+            .filter(|event| event.status == EventStatus::Undone && event.time != Seconds::OPEN_END)
             .map(|event| event.time.timestamp())
             .min(),
     }

@@ -208,7 +208,9 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
     }
     let slots = |phase| reservation.bindings.iter().filter(|one| one.phase == phase).map(|one| u64::from(one.slots)).sum::<u64>();
     let staged = if reservation.staging.is_some() { u64::from(wish.amount) } else { 0 };
-    if slots(Phase::Main) != u64::from(wish.amount) || slots(Phase::Staging) != staged {
+    // Once staging has begun an update changes the amount of the main window only.
+    let staging_counts = reservation.stage < Stage::Staging;
+    if slots(Phase::Main) != u64::from(wish.amount) || (staging_counts && slots(Phase::Staging) != staged) {
         violated(violations, "bindings", format!("reservation {id}: slots differ from the amount {}", wish.amount));
     }
     let one_host = reservation.bindings.iter().filter(|one| one.phase == Phase::Main).count() == 1;
@@ -227,7 +229,7 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
         violated(violations, "stage", format!("reservation {id}: active at {:?}", reservation.stage));
     }
     let fits = match row {
-        None => reservation.stage != Stage::Parking || reservation.status == ReservationStatus::Error,
+        None => true,
         Some(Step::Hold) => matches!(lease.status, LeaseStatus::Creating | LeaseStatus::Updating),
         Some(Step::Prepare) => reservation.stage == Stage::Prepared,
         Some(Step::StagingOpen) => reservation.stage == Stage::Staging,

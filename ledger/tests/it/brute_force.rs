@@ -1,0 +1,132 @@
+//! An independent model: what is booked, minute by minute, counted the slowest way there is. Shares no code with `apply`,
+//! the calendar or the planner; reads only rows.
+
+use leasehold_ledger::model::{Comparison, Host, InstanceWish, Lease, Phase, PoolKind, Requirement};
+use leasehold_ledger::state::State;
+
+/// Used amounts per class of one host in one minute.
+pub type Used = [i64; 4];
+
+/// The first second of a minute of the small world.
+pub fn second_of(minute: u32) -> u32 {
+    crate::world::ORIGIN_S + minute * 60
+}
+
+/// Everything booked on a host in the minute that begins at `second`, but for what `except` books.
+pub fn used(state: &State, host: u64, second: u32, except: Option<&Lease>) -> Used {
+    let mut sum = [0i64; 4];
+    for lease in state.leases() {
+        if except.is_some_and(|one| one.id == lease.id) {
+            continue;
+        }
+        let mine = used_by(lease, host, second);
+        for class in 0..4 {
+            sum[class] += mine[class];
+        }
+    }
+    sum
+}
+
+fn used_by(lease: &Lease, host: u64, second: u32) -> Used {
+    let mut sum = [0i64; 4];
+    for reservation in &lease.reservations {
+        if reservation.status.as_str() == "deleted" {
+            continue;
+        }
+        let end = reservation.booked_end.map_or(lease.end.0, |end| if end.0 > lease.end.0 { end.0 } else { lease.end.0 });
+        let main = lease.start.0 <= second && second < end;
+        let staged =
+            reservation.staging.is_some_and(|one| one.window.start.0 <= second && second < one.window.end.0 + one.park_margin_s);
+        let mut slots = 0;
+        for binding in &reservation.bindings {
+            let inside = if binding.phase == Phase::Main { main } else { staged };
+            if binding.host.0 == host && inside {
+                slots += i64::from(binding.slots);
+            }
+        }
+        let mut amounts = times(reservation.wish.instance(), slots);
+        if let Some(previous) = &reservation.previous {
+            let main = previous.interval.start.0 <= second && second < previous.interval.end.0;
+            let staged =
+                previous.staging.is_some_and(|one| one.window.start.0 <= second && second < one.window.end.0 + one.park_margin_s);
+            let mut slots = 0;
+            for binding in &previous.bindings {
+                let inside = if binding.phase == Phase::Main { main } else { staged };
+                if binding.host.0 == host && inside {
+                    slots += i64::from(binding.slots);
+                }
+            }
+            let old = times(previous.wish.instance(), slots);
+            for class in 0..4 {
+                amounts[class] = if old[class] > amounts[class] { old[class] } else { amounts[class] };
+            }
+        }
+        for binding in &reservation.releasing {
+            if binding.host.0 == host && main {
+                let released = times(reservation.wish.instance(), i64::from(binding.slots));
+                for class in 0..4 {
+                    amounts[class] += released[class];
+                }
+            }
+        }
+        for class in 0..4 {
+            sum[class] += amounts[class];
+        }
+    }
+    sum
+}
+
+fn times(wish: &InstanceWish, slots: i64) -> Used {
+    [i64::from(wish.vcpus) * slots, i64::from(wish.memory_mb) * slots, i64::from(wish.disk_gb) * slots, slots]
+}
+
+/// What a host has for reservations.
+pub fn room(host: &Host) -> Used {
+    let (have, firm) = (&host.observation.capacity, &host.observation.firm);
+    [
+        (i64::from(have.vcpus) - i64::from(firm.vcpus)).max(0),
+        (i64::from(have.memory_mb) - i64::from(firm.memory_mb)).max(0),
+        (i64::from(have.disk_gb) - i64::from(firm.disk_gb)).max(0),
+        (i64::from(have.slots) - i64::from(firm.slots)).max(0),
+    ]
+}
+
+/// Whether a new slot may go to a host at all. The small world uses the pool and one numeric term.
+pub fn suits(host: &Host, wish: &InstanceWish) -> bool {
+    let pool = match (wish.pool, host.description.pool) {
+        (None, _) => true,
+        (Some(PoolKind::Dedicated), PoolKind::Dedicated) | (Some(PoolKind::Shared), PoolKind::Shared) => true,
+        (Some(PoolKind::Dedicated), PoolKind::Shared) | (Some(PoolKind::Shared), PoolKind::Dedicated) => false,
+    };
+    let terms = wish.requirements.iter().all(|Requirement { key, comparison, value }| {
+        assert_eq!((key.as_str(), *comparison), ("vcpus", Comparison::AtLeast));
+        i64::from(host.description.vcpus) >= value.parse::<i64>().unwrap()
+    });
+    host.reservable && host.observation.up && !host.overcommitted && pool && terms
+}
+
+/// The largest amount of a wish that fits into `[start, end)`, seconds that begin a minute.
+pub fn largest(state: &State, wish: &InstanceWish, start: u32, end: u32, except: Option<&Lease>) -> i64 {
+    let (mut sum, mut best, mut hosts) = (0, 0, 0);
+    for host in state.hosts().filter(|host| suits(host, wish)) {
+        let mut fit = i64::MAX;
+        let mut second = start;
+        while second < end {
+            let (have, used) = (room(host), used(state, host.id.0, second, except));
+            let mut slots = 0;
+            while (0..4).all(|class| used[class] + times(wish, slots + 1)[class] <= have[class]) {
+                slots += 1;
+            }
+            fit = fit.min(slots);
+            second += 60;
+        }
+        sum += fit;
+        best = best.max(fit);
+        hosts += i64::from(fit > 0);
+    }
+    match wish.affinity {
+        None => sum,
+        Some(true) => best,
+        Some(false) => hosts,
+    }
+}

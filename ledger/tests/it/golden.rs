@@ -1,0 +1,109 @@
+//! Bytes that are on somebody's disk: what version 1 wrote must be read for ever, and means the same (architecture D15).
+//! When one of these tests fails, the change breaks every running cluster: add fields with defaults instead.
+
+use leasehold_ledger::command::{
+    BeforeEndWish, Command, CreateLease, Entry, LeaseWish, Outcome, PlannedReservation, ReservationWish, StagingWish, StartWish,
+};
+use leasehold_ledger::model::*;
+use leasehold_ledger::storage::codec::{decode_entry, encode_entry};
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// A create with everything in it.
+fn create() -> Entry {
+    let instance = InstanceWish {
+        vcpus: 2,
+        memory_mb: 4096,
+        disk_gb: 20,
+        amount: 3,
+        affinity: Some(false),
+        zone: Some("nova".to_owned()),
+        pool: Some(PoolKind::Shared),
+        required_traits: ["T".to_owned()].into(),
+        forbidden_traits: Default::default(),
+        requirements: vec![Requirement { key: "vcpus".to_owned(), comparison: Comparison::AtLeast, value: "4".to_owned() }],
+        resource_properties: "[\">=\", \"$vcpus\", \"4\"]".to_owned(),
+    };
+    let create = CreateLease {
+        wish: LeaseWish {
+            name: "lease".to_owned(),
+            project_id: ProjectId("p".to_owned()),
+            user_id: UserId("u".to_owned()),
+            start: StartWish::At(Seconds(216_003_600)),
+            end: Seconds::OPEN_END,
+            before_end: BeforeEndWish::SecondsBefore(3600),
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(instance),
+                staging: Some(StagingWish { start: None, end: Some(Seconds(216_001_000)), park_margin_s: 600 }),
+                on_end: OnEnd::Shelve,
+            }],
+        },
+        lease_id: LeaseId(Uuid::from_u128(1)),
+        event_ids: (2..8).map(|id| EventId(Uuid::from_u128(id))).collect(),
+        plan: vec![PlannedReservation {
+            reservation_id: ReservationId(Uuid::from_u128(8)),
+            bindings: vec![
+                Binding { phase: Phase::Staging, host: HostId(1), slots: 3 },
+                Binding { phase: Phase::Main, host: HostId(2), slots: 3 },
+            ],
+        }],
+        resource_ids: vec![Uuid::from_u128(9)],
+        planned_at: 4,
+    };
+    Entry {
+        key: Some(RequestKey { project_id: ProjectId("p".to_owned()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),
+        proposed_at: Timestamp(1_793_836_800_000),
+        command: Command::CreateLease(Box::new(create)),
+    }
+}
+
+fn outcome() -> Entry {
+    let reason = Some(Reason { code: ReasonCode::WaitingForEnd, text: "h1".to_owned() });
+    let outcome = Outcome::Delayed { reason };
+    let command = Command::RecordOutcome { actuation_id: ActuationId(7), revision: 2, outcome };
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn entries_of_version_1_keep_their_bytes() {
+    for (entry, golden) in
+        [(create(), include_str!("golden/create_lease.hex")), (outcome(), include_str!("golden/record_outcome.hex"))]
+    {
+        let golden: String = golden.split_whitespace().collect();
+        assert_eq!(hex(&encode_entry(&entry)), golden);
+        assert_eq!(decode_entry(&unhex(&golden)).unwrap(), entry);
+    }
+}
+
+#[test]
+fn damaged_and_newer_entries_are_refused() {
+    assert!(decode_entry(&[]).is_err());
+    let mut newer = encode_entry(&outcome());
+    newer[0] = 2;
+    assert!(decode_entry(&newer).unwrap_err().to_string().contains("version 2"));
+    let bytes = encode_entry(&create());
+    for length in 1..bytes.len() {
+        assert!(decode_entry(&bytes[..length]).is_err(), "cut at {length}");
+    }
+}
+
+/// The rows of a state are hashed: the same commands give the same hash in every build.
+#[test]
+fn a_short_history_keeps_its_hash() {
+    let mut world = World::new();
+    world.register("h1", PoolKind::Dedicated, 8, 16);
+    world.register("s1", PoolKind::Shared, 8, 16);
+    world.send(None, Command::InitCluster { cluster_id: Uuid::from_u128(77) }).unwrap();
+    world.send(None, Command::AdvanceClock).unwrap();
+    assert_eq!(format!("{:032x}", world.state.hash()), include_str!("golden/state.hash").trim());
+    world.check_replicas();
+}

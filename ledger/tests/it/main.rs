@@ -1,0 +1,7 @@
+//! Tests of the ledger from outside: one binary.
+#![allow(clippy::unwrap_used)]
+
+mod brute_force;
+mod golden;
+mod random;
+mod world;

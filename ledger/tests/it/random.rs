@@ -1,0 +1,518 @@
+//! Random sequences of commands: no sequence breaks a promise, every refusal is justified, replicas agree.
+
+use std::collections::BTreeMap;
+
+use leasehold_ledger::command::*;
+use leasehold_ledger::model::*;
+use leasehold_ledger::plan::{NoPlan, Overlay, plan_create, plan_rebind, plan_update};
+use leasehold_ledger::reply::{Rejection, Reply};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::brute_force::{largest, room, second_of, used};
+use crate::world::{ORIGIN_S, World};
+
+/// Minutes of the small world in which leases begin and end.
+const HORIZON: u32 = 60;
+
+/// One random step. Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    Create(Create),
+    CreateByHand(Create, Vec<(u8, u8)>),
+    Update { lease: u8, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool },
+    Rebind { lease: u8, avoid: u8 },
+    Delete { lease: u8 },
+    Withdraw { lease: u8 },
+    Clock { minutes: u8, seconds: u8 },
+    Outcome { row: u8, how: u8, old: bool },
+    Observe { host: u8, firm: u8, up: bool },
+    Forget { key: u8 },
+    Follow,
+}
+
+#[derive(Clone, Debug)]
+struct Create {
+    start: u8,
+    length: u8,
+    amount: u8,
+    vcpus: u8,
+    affinity: Option<bool>,
+    pool: Option<PoolKind>,
+    staging: Option<(u8, u8, u8)>,
+    on_end: bool,
+    key: Option<u8>,
+    at_least: Option<u8>,
+}
+
+fn create() -> impl Strategy<Value = Create> {
+    let place = (0u8..30, 1u8..20, 1u8..7, 1u8..4);
+    let kind = (
+        prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)],
+        prop_oneof![
+            2 => Just(None),
+            3 => Just(Some(PoolKind::Dedicated)),
+            1 => Just(Some(PoolKind::Shared))
+        ],
+        prop_oneof![3 => Just(None), 1 => (0u8..8, 1u8..5, 0u8..3).prop_map(Some)],
+        any::<bool>(),
+        prop_oneof![1 => Just(None), 1 => (0u8..4).prop_map(Some)],
+        prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
+    );
+    (place, kind).prop_map(|((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least))| Create {
+        start,
+        length,
+        amount,
+        vcpus,
+        affinity,
+        pool,
+        staging,
+        on_end,
+        key,
+        at_least,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
+    prop_oneof![
+        6 => create().prop_map(Step::Create),
+        2 => (create(), prop::collection::vec((0u8..5, 0u8..5), 0..4)).prop_map(|(create, plan)| Step::CreateByHand(create, plan)),
+        4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
+            .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
+        1 => (any::<u8>(), 0u8..5).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
+        2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
+        1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
+        6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
+        10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
+        1 => (0u8..5, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
+        1 => (0u8..4).prop_map(|key| Step::Forget { key }),
+        1 => Just(Step::Follow),
+    ]
+}
+
+/// What users were told: from replies alone.
+#[derive(Clone, Debug)]
+struct Promise {
+    start: u32,
+    end: u32,
+    need: [i64; 4],
+    main: Vec<(u64, i64)>,
+    affinity: Option<bool>,
+}
+
+struct Run {
+    world: World,
+    promises: BTreeMap<LeaseId, Promise>,
+    /// Of an update that waits for its hold.
+    next_promises: BTreeMap<LeaseId, Promise>,
+}
+
+fn key(number: u8) -> RequestKey {
+    RequestKey {
+        project_id: ProjectId("p".to_owned()),
+        id: Uuid::from_u128(1_000_000 + u128::from(number)),
+        valid_until: Seconds(ORIGIN_S + 20 * 60).timestamp(),
+    }
+}
+
+impl Run {
+    fn new() -> Run {
+        let mut world = World::new();
+        world.register("d1", PoolKind::Dedicated, 4, 8);
+        world.register("d2", PoolKind::Dedicated, 6, 3);
+        world.register("s1", PoolKind::Shared, 4, 8);
+        world.register("s2", PoolKind::Shared, 5, 8);
+        Run { world, promises: BTreeMap::new(), next_promises: BTreeMap::new() }
+    }
+
+    /// Whether the clock stands at the begin of a minute: only then does the brute force see every instant.
+    fn on_the_minute(&self) -> bool {
+        self.world.at.0.is_multiple_of(60_000)
+    }
+
+    fn pick(&self, number: u8) -> Option<LeaseId> {
+        let ids: Vec<LeaseId> = self.world.state.leases().map(|lease| lease.id).collect();
+        (!ids.is_empty()).then(|| ids[usize::from(number) % ids.len()])
+    }
+
+    fn play(&mut self, step: &Step) {
+        match step {
+            Step::Create(create) => self.create(create, None),
+            Step::CreateByHand(create, plan) => self.create(create, Some(plan)),
+            Step::Update { lease, start, end, amount, vcpus, now } => {
+                if let Some(id) = self.pick(*lease) {
+                    self.update(id, *start, *end, *amount, *vcpus, *now);
+                }
+            }
+            Step::Rebind { lease, avoid } => {
+                if let Some(id) = self.pick(*lease) {
+                    self.rebind(id, *avoid);
+                }
+            }
+            Step::Delete { lease } => {
+                if let Some(id) = self.pick(*lease)
+                    && self.world.send(None, Command::DeleteLease { lease_id: id }).is_ok()
+                {
+                    self.promises.remove(&id);
+                    self.next_promises.remove(&id);
+                }
+            }
+            Step::Withdraw { lease } => {
+                if let Some(lease_id) = self.pick(*lease) {
+                    let reason = Reason { code: ReasonCode::CloudRefused, text: "no".to_owned() };
+                    let _ = self.world.send(None, Command::WithdrawLease { lease_id, reason });
+                    self.next_promises.remove(&lease_id);
+                }
+            }
+            Step::Clock { minutes, seconds } => {
+                let ms = (u64::from(*minutes) * 60 + u64::from(*seconds)) * 1000;
+                self.world.at = self.world.at.plus_ms(ms);
+                self.world.send(None, Command::AdvanceClock).unwrap();
+                let due = self.world.state.next_due();
+                assert!(due.is_none_or(|due| due > self.world.at), "what is due is done in one entry in a small world");
+            }
+            Step::Outcome { row, how, old } => self.outcome(*row, *how, *old),
+            Step::Observe { host, firm, up } => self.observe(*host, *firm, *up),
+            Step::Forget { key: number } => {
+                let _ = self.world.send(Some(key(*number)), Command::ForgetKey);
+            }
+            Step::Follow => self.world.install_follower(),
+        }
+        self.settle_promises();
+        self.check_promises();
+        self.check_calendar();
+    }
+
+    fn wish(&self, create: &Create) -> LeaseWish {
+        let start = second_of(u32::from(create.start));
+        let staging = create.staging.map(|(from, length, margin)| {
+            let from = second_of(u32::from(from));
+            StagingWish {
+                start: Some(Seconds(from)),
+                end: Some(Seconds(from + u32::from(length) * 60)),
+                park_margin_s: u32::from(margin) * 60,
+            }
+        });
+        let requirement =
+            |value: u8| Requirement { key: "vcpus".to_owned(), comparison: Comparison::AtLeast, value: value.to_string() };
+        let wish = InstanceWish {
+            vcpus: u32::from(create.vcpus),
+            memory_mb: 100,
+            disk_gb: 1,
+            amount: u32::from(create.amount),
+            affinity: create.affinity,
+            zone: None,
+            pool: create.pool,
+            required_traits: Default::default(),
+            forbidden_traits: Default::default(),
+            requirements: create.at_least.map(requirement).into_iter().collect(),
+            resource_properties: String::new(),
+        };
+        LeaseWish {
+            name: "n".to_owned(),
+            project_id: ProjectId("p".to_owned()),
+            user_id: UserId("u".to_owned()),
+            start: StartWish::At(Seconds(start)),
+            end: Seconds(start + u32::from(create.length) * 60),
+            before_end: BeforeEndWish::SecondsBefore(120),
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(wish),
+                staging,
+                on_end: if create.on_end { OnEnd::Shelve } else { OnEnd::Delete },
+            }],
+        }
+    }
+
+    fn create(&mut self, create: &Create, by_hand: Option<&Vec<(u8, u8)>>) {
+        let wish = self.wish(create);
+        let id = ReservationId(self.world.uuid());
+        let planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
+        if self.on_the_minute() {
+            self.judge(&wish, &planned);
+        }
+        let plan = match (by_hand, &planned) {
+            (Some(plan), _) => {
+                let mut bindings: Vec<Binding> = plan
+                    .iter()
+                    .map(|(host, slots)| Binding { phase: Phase::Main, host: HostId(u64::from(*host)), slots: u32::from(*slots) })
+                    .collect();
+                bindings.sort_by_key(|one| one.host);
+                vec![PlannedReservation { reservation_id: id, bindings }]
+            }
+            (None, Ok(planned)) => planned.reservations.clone(),
+            (None, Err(_)) => return,
+        };
+        let promise = promise_of(&wish, &plan[0].bindings);
+        let lease_id = LeaseId(self.world.uuid());
+        let command = Command::CreateLease(Box::new(CreateLease {
+            wish,
+            lease_id,
+            event_ids: (0..6).map(|_| EventId(self.world.uuid())).collect(),
+            plan,
+            resource_ids: vec![self.world.uuid()],
+            planned_at: self.world.state.ledger_index(),
+        }));
+        match self.world.send(create.key.map(key), command) {
+            Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {
+                self.promises.insert(lease_id, promise);
+            }
+            Ok(Reply::LeaseCreated { .. }) => assert!(create.key.is_some(), "only a key gives an old answer"),
+            Ok(other) => assert!(create.key.is_some(), "{other:?}"),
+            Err(rejection) => {
+                assert!(by_hand.is_some() || create.key.is_some(), "a plan that was just made was refused: {rejection:?}");
+            }
+        }
+    }
+
+    /// A plan is found exactly when the brute force finds room, and a refusal says what the brute force says.
+    fn judge(&self, wish: &LeaseWish, planned: &Result<leasehold_ledger::plan::Planned, NoPlan>) {
+        let state = &self.world.state;
+        let one = &wish.reservations[0];
+        let instance = one.resource.instance();
+        let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
+        let (amount, length) = (i64::from(instance.amount), wish.end.0 - start.0);
+        let main = largest(state, instance, start.0, wish.end.0, None);
+        let staging = one.staging.map(|staging| {
+            let (from, until) = (staging.start.unwrap().0, staging.end.unwrap().0 + staging.park_margin_s);
+            largest(state, instance, from, until, None)
+        });
+        match planned {
+            Ok(_) => {
+                assert!(main >= amount, "planned {amount}, {main} fit");
+                assert!(staging.is_none_or(|staging| staging >= amount), "planned {amount}, {staging:?} fit for staging");
+            }
+            Err(NoPlan::Rejected(rejection)) => assert!(
+                matches!(rejection, Rejection::StartInPast | Rejection::EndInPast | Rejection::StagingOutside { .. }),
+                "{rejection:?}"
+            ),
+            Err(NoPlan::NoRoom(no_room)) => {
+                let largest_amount = if no_room.staging { staging.unwrap() } else { main };
+                assert!(largest_amount < amount, "refused {amount}, {largest_amount} fit");
+                assert_eq!(i64::from(no_room.largest_amount), largest_amount);
+                assert_eq!(i64::from(no_room.short_by), amount - largest_amount);
+                if one.staging.is_none() {
+                    let horizon = second_of(HORIZON);
+                    let next = (start.0..horizon)
+                        .step_by(60)
+                        .find(|start| largest(state, instance, *start, start + length, None) >= amount);
+                    assert_eq!(no_room.next_start.map(|start| start.0), next, "next start after {start:?} of {wish:?}");
+                }
+            }
+        }
+    }
+
+    fn update(&mut self, id: LeaseId, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool) {
+        let Some(lease) = self.world.state.lease(id).cloned() else { return };
+        let mut resource = lease.reservations[0].wish.clone();
+        let instance = resource.instance_mut();
+        instance.amount = amount.map_or(instance.amount, u32::from);
+        instance.vcpus = vcpus.map_or(instance.vcpus, u32::from);
+        let resized = amount.is_some() || vcpus.is_some();
+        let change = LeaseChange {
+            name: Some("other".to_owned()),
+            start: start.map(|minute| StartWish::At(Seconds(second_of(u32::from(minute))))),
+            end: if now && end.is_none() {
+                Some(EndWish::Now)
+            } else {
+                end.map(|minute| EndWish::At(Seconds(second_of(u32::from(minute)))))
+            },
+            before_end: None,
+            reservations: resized
+                .then(|| ReservationChange { reservation_id: lease.reservations[0].id, resource: resource.clone(), on_end: None })
+                .into_iter()
+                .collect(),
+        };
+        let planned = plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at);
+        let stage = lease.reservations[0].stage;
+        if self.on_the_minute() && matches!(planned, Err(NoPlan::NoRoom(_))) && stage <= Stage::Prepared {
+            // What is not open yet may move anywhere: a refusal means that there is no room anywhere.
+            let from =
+                change.start.map_or(lease.start, |start| if let StartWish::At(start) = start { start } else { lease.start });
+            let until = match change.end {
+                Some(EndWish::At(end)) => end,
+                Some(EndWish::Now) => self.world.at.floor_to_second(),
+                None => lease.end,
+            };
+            let instance = resource.instance();
+            let main = largest(&self.world.state, instance, from.0, until.0, Some(&lease));
+            let staging = lease.reservations[0].staging.map(|staging| {
+                largest(&self.world.state, instance, staging.window.start.0, staging.booked().end.0, Some(&lease))
+            });
+            let fits = main.min(staging.unwrap_or(main)) >= i64::from(instance.amount);
+            assert!(!fits, "refused an update that fits: {planned:?} {change:?} {lease:?}");
+        }
+        let plan = match planned {
+            Ok(planned) => planned.map(|planned| planned.reservations).unwrap_or_default(),
+            Err(_) => return,
+        };
+        let update = UpdateLease { lease_id: id, change, plan, planned_at: 0 };
+        let reply = self.world.send(None, Command::UpdateLease(Box::new(update))).expect("it was just planned");
+        let after = self.world.state.lease(id).unwrap();
+        let one = &after.reservations[0];
+        let promise = Promise {
+            start: after.start.0,
+            end: after.end.0,
+            need: need_of(one.wish.instance()),
+            main: main_of(&one.bindings),
+            affinity: one.wish.instance().affinity,
+        };
+        match reply {
+            Reply::LeaseUpdated { prepared: true, .. } => self.promises.insert(id, promise),
+            Reply::LeaseUpdated { prepared: false, .. } => self.next_promises.insert(id, promise),
+            other => panic!("{other:?}"),
+        };
+    }
+
+    fn rebind(&mut self, id: LeaseId, avoid: u8) {
+        let avoid = [HostId(u64::from(avoid))];
+        let Ok(planned) = plan_rebind(&self.world.state, &Overlay::default(), id, &avoid) else { return };
+        let bindings: Vec<_> = planned.reservations.iter().map(|one| one.bindings.clone()).collect();
+        let moved = self.world.send(None, Command::Rebind { lease_id: id, moves: planned.reservations });
+        if moved.is_err() || bindings.is_empty() {
+            return;
+        }
+        let updating = self.world.state.lease(id).is_some_and(|lease| lease.status == LeaseStatus::Updating);
+        let main = main_of(&bindings[0]);
+        if let Some(next) = self.next_promises.get_mut(&id) {
+            next.main = main;
+        } else if let Some(promise) = self.promises.get(&id).cloned() {
+            let promise = Promise { main, ..promise };
+            if updating {
+                self.next_promises.insert(id, promise)
+            } else {
+                self.promises.insert(id, promise)
+            };
+        }
+    }
+
+    fn outcome(&mut self, row: u8, how: u8, old: bool) {
+        let rows: Vec<Actuation> = self.world.state.actuations().cloned().collect();
+        if rows.is_empty() {
+            return;
+        }
+        let row = &rows[usize::from(row) % rows.len()];
+        let reason = Reason { code: ReasonCode::CloudUnavailable, text: how.to_string() };
+        let how = how % 16;
+        let outcome = if row.step == leasehold_ledger::model::Step::Hold && how < 14 {
+            let group = Some(Uuid::from_u128(3));
+            if how < 3 { Outcome::HoldRefused { reason } } else { Outcome::Held { server_group_id: group } }
+        } else {
+            match how {
+                0..=1 => Outcome::Failed { reason },
+                2..=3 => Outcome::Delayed { reason: (how == 2).then_some(reason) },
+                4 => Outcome::Held { server_group_id: None },
+                _ => Outcome::Done,
+            }
+        };
+        let revision = if old { row.revision.wrapping_sub(1) } else { row.revision };
+        let reply = self.world.send(None, Command::RecordOutcome { actuation_id: row.id, revision, outcome: outcome.clone() });
+        if old {
+            assert_eq!(reply, Ok(Reply::OutcomeRecorded { changed: false }));
+            return;
+        }
+        let updating = self.world.state.lease(row.lease_id).is_some_and(|lease| lease.status == LeaseStatus::Updating);
+        if matches!(outcome, Outcome::Held { .. })
+            && reply.is_ok()
+            && !updating
+            && let Some(next) = self.next_promises.remove(&row.lease_id)
+        {
+            self.promises.insert(row.lease_id, next);
+        }
+    }
+
+    fn observe(&mut self, host: u8, firm: u8, up: bool) {
+        let host_id = HostId(u64::from(host));
+        let Some(row) = self.world.state.host(host_id) else {
+            let observation = Observation::default();
+            let refused = self.world.send(None, Command::ReportHost { host_id, observation });
+            assert_eq!(refused, Err(Rejection::HostNotFound(host_id)));
+            return;
+        };
+        let mut observation = row.observation.clone();
+        observation.firm.vcpus = u32::from(firm);
+        observation.up = up;
+        self.world.send(None, Command::ReportHost { host_id, observation }).unwrap();
+    }
+
+    /// Promises end with their lease, and an update that is over without its hold never was.
+    fn settle_promises(&mut self) {
+        let state = &self.world.state;
+        self.promises.retain(|id, _| {
+            state.lease(*id).is_some_and(|lease| lease.reservations[0].status != ReservationStatus::Deleted && !lease.deleted)
+        });
+        self.next_promises.retain(|id, _| state.lease(*id).is_some_and(|lease| lease.status == LeaseStatus::Updating));
+    }
+
+    /// L1 of what users were told, but on hosts that lost room; affinity as promised.
+    fn check_promises(&self) {
+        let now = self.world.at.floor_to_second().0;
+        for host in self.world.state.hosts().filter(|host| !host.overcommitted) {
+            for minute in 0..HORIZON + 20 {
+                let second = second_of(minute);
+                if second + 60 <= now {
+                    continue;
+                }
+                let mut sum = [0i64; 4];
+                for promise in self.promises.values().filter(|one| one.start <= second && second < one.end) {
+                    for (_, slots) in promise.main.iter().filter(|(on, _)| *on == host.id.0) {
+                        for class in 0..4 {
+                            sum[class] += promise.need[class] * slots;
+                        }
+                    }
+                }
+                let room = room(host);
+                assert!((0..4).all(|class| sum[class] <= room[class]), "host {} at {minute}: {sum:?} of {room:?}", host.id);
+            }
+        }
+        for promise in self.promises.values() {
+            match promise.affinity {
+                Some(true) => assert_eq!(promise.main.len(), 1),
+                Some(false) => assert!(promise.main.iter().all(|(_, slots)| *slots == 1)),
+                None => {}
+            }
+        }
+        let visible = self.world.state.leases().filter(|lease| lease.visible() && lease.status == LeaseStatus::Pending);
+        for lease in visible {
+            assert!(self.promises.contains_key(&lease.id), "lease {} is visible, but was never promised", lease.id);
+        }
+    }
+
+    /// The calendar says what counting says.
+    fn check_calendar(&self) {
+        for host in self.world.state.hosts() {
+            for minute in 0..HORIZON {
+                let second = second_of(minute);
+                let booked = self.world.state.calendar().at(host.id, Seconds(second)).to_array().map(i64::from);
+                assert_eq!(booked, used(&self.world.state, host.id.0, second, None), "host {} at {minute}", host.id);
+            }
+        }
+    }
+}
+
+fn need_of(wish: &InstanceWish) -> [i64; 4] {
+    [i64::from(wish.vcpus), i64::from(wish.memory_mb), i64::from(wish.disk_gb), 1]
+}
+
+fn main_of(bindings: &[Binding]) -> Vec<(u64, i64)> {
+    bindings.iter().filter(|one| one.phase == Phase::Main).map(|one| (one.host.0, i64::from(one.slots))).collect()
+}
+
+fn promise_of(wish: &LeaseWish, bindings: &[Binding]) -> Promise {
+    let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
+    let instance = wish.reservations[0].resource.instance();
+    Promise { start: start.0, end: wish.end.0, need: need_of(instance), main: main_of(bindings), affinity: instance.affinity }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_commands_breaks_a_promise(steps in prop::collection::vec(step(), 1..60)) {
+        let mut run = Run::new();
+        for step in &steps {
+            run.play(step);
+        }
+        run.world.check_replicas();
+    }
+}

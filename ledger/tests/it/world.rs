@@ -1,0 +1,130 @@
+//! A small cluster state that is driven command by command, with everything checked after each.
+
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use leasehold_ledger::apply::apply;
+use leasehold_ledger::command::{Command, Entry, RegisterHost};
+use leasehold_ledger::model::{Amounts, HostDescription, Observation, PoolKind, RequestKey, Seconds, Timestamp};
+use leasehold_ledger::reply::{Rejection, Reply};
+use leasehold_ledger::state::{State, invariants};
+use leasehold_ledger::storage::Store;
+use leasehold_ledger::storage::disk::{Disk, RowChange};
+use leasehold_ledger::storage::memory::MemoryDisk;
+use leasehold_ledger::storage::snapshot::{SnapshotReader, SnapshotWriter};
+use uuid::Uuid;
+
+/// Second of the calendar at which the world begins: a full minute.
+pub const ORIGIN_S: u32 = 216_000_000;
+
+/// One replica, and perhaps a second one that came by snapshot.
+pub struct World {
+    pub state: State,
+    pub store: Store,
+    pub log: Vec<Entry>,
+    pub follower: Option<State>,
+    pub at: Timestamp,
+    ids: u128,
+}
+
+impl World {
+    pub fn new() -> World {
+        World {
+            state: State::default(),
+            store: Store::new(Arc::new(MemoryDisk::default())),
+            log: Vec::new(),
+            follower: None,
+            at: Seconds(ORIGIN_S).timestamp(),
+            ids: 0,
+        }
+    }
+
+    pub fn uuid(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids)
+    }
+
+    /// Applies a command everywhere and checks everything.
+    pub fn send(&mut self, key: Option<RequestKey>, command: Command) -> Result<Reply, Rejection> {
+        let entry = Entry { key, proposed_at: self.at, command };
+        let before = self.state.ledger_index();
+        let applied = apply(&mut self.state, &entry);
+        assert_eq!(applied.ledger_index, before + 1);
+        assert_eq!(self.state.ledger_index(), before + 1);
+        let violations = invariants::check(&self.state);
+        assert!(violations.is_empty(), "{violations:?} after {entry:#?}");
+        if let Some(follower) = &mut self.follower {
+            let followed = apply(follower, &entry);
+            assert_eq!(followed.outcome, applied.outcome);
+            assert_eq!(followed.delta, applied.delta);
+            assert_eq!(followed.effects, applied.effects);
+        }
+        self.log.push(entry);
+        block_on(self.store.commit(vec![applied.delta], b"p", false)).unwrap();
+        applied.outcome
+    }
+
+    pub fn register(&mut self, name: &str, pool: PoolKind, vcpus: u32, slots: u32) {
+        let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots };
+        let description = HostDescription {
+            hypervisor_hostname: name.to_owned(),
+            service_name: name.to_owned(),
+            root_provider: Uuid::nil(),
+            hypervisor_type: "QEMU".to_owned(),
+            hypervisor_version: 1,
+            cpu_info: String::new(),
+            vcpus,
+            memory_mb: 8192,
+            local_gb: 100,
+            zone: None,
+            pool,
+            anchor_budget: slots,
+            memory_grain_mb: 0,
+        };
+        let observation =
+            Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: Default::default(), up: true };
+        let register = RegisterHost { description, observation, properties: Default::default() };
+        self.send(None, Command::RegisterHost(Box::new(register))).unwrap();
+    }
+
+    /// From now on a second replica, installed from a snapshot of the first one's rows, applies every entry too.
+    pub fn install_follower(&mut self) {
+        let disk = MemoryDisk::default();
+        let (mut reader, mut writer) = (SnapshotReader::new(self.store.freeze()), SnapshotWriter::default());
+        while let Some(chunk) = reader.next_chunk().unwrap() {
+            let rows = writer.accept(&chunk).unwrap();
+            let batch = rows.into_iter().map(|(key, value)| RowChange { key, value: Some(value) }).collect();
+            block_on(disk.write(batch, false)).unwrap();
+        }
+        writer.finish().unwrap();
+        let opened = Store::new(Arc::new(disk)).open().unwrap();
+        assert_eq!(opened.position.as_deref(), (self.state.ledger_index() > 0).then_some(&b"p"[..]));
+        self.follower = Some(opened.state);
+    }
+
+    /// A reopened store, a replay from the first entry and the follower all have the same state.
+    pub fn check_replicas(&self) {
+        let opened = self.store.open().unwrap().state;
+        assert_same(&opened, &self.state);
+        if let Some(follower) = &self.follower {
+            assert_same(follower, &self.state);
+        }
+        let mut replayed = State::default();
+        for entry in &self.log {
+            apply(&mut replayed, entry);
+        }
+        assert_same(&replayed, &self.state);
+    }
+}
+
+fn assert_same(a: &State, b: &State) {
+    assert_eq!(a.hash(), b.hash());
+    assert_eq!(a.meta(), b.meta());
+    assert_eq!(a.calendar(), b.calendar());
+    assert_eq!(a.next_due(), b.next_due());
+    assert!(a.leases().eq(b.leases()));
+    assert!(a.hosts().eq(b.hosts()));
+    assert!(a.actuations().eq(b.actuations()));
+    let from = a.meta().journal_from;
+    assert_eq!(a.changes_after(from, usize::MAX).unwrap(), b.changes_after(from, usize::MAX).unwrap());
+}
