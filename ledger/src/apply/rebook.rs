@@ -52,14 +52,18 @@ fn slots_on(bindings: &[Binding], host: HostId) -> u32 {
     bindings.iter().filter(|one| one.phase == Phase::Main && one.host == host).map(|one| one.slots).sum()
 }
 
-/// Verifies and books the changed lease. Gives whether it is settled; if not, it waits for its holds.
-pub(super) fn change_bookings(
-    state: &mut State,
-    before: &Lease,
-    mut lease: Lease,
-    key: Option<&RequestKey>,
-    now: Timestamp,
-) -> Result<bool, Rejection> {
+/// A changed lease that fits.
+pub(crate) struct Fitting {
+    /// As it is to be when it is settled.
+    pub settled: Lease,
+    /// As it is while it waits for holds, if it must, and the reservations that wait.
+    pub waiting: Option<(Lease, Vec<ReservationId>)>,
+    /// Hosts of which it takes more.
+    pub grown: Vec<HostId>,
+}
+
+/// Whether a changed lease fits beside all others, also while it waits. Rejections: `PlanStale`.
+pub(crate) fn fit_change(state: &State, before: &Lease, mut lease: Lease, now: Timestamp) -> Result<Fitting, Rejection> {
     let old_bookings = lease_bookings(before);
     for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
         keep_what_is_open(reservation, &old.bindings, before.end, lease.end, now);
@@ -72,22 +76,11 @@ pub(super) fn change_bookings(
         .filter(|(reservation, old)| wants_hold(state, reservation, old, &grown))
         .map(|(reservation, _)| reservation.id)
         .collect();
-
     if to_hold.is_empty() {
-        // From here the lease must be changed.
-        lease.revision += 1;
-        lease.updated_at = Some(now);
-        for (reservation, old) in lease.reservations.iter().zip(&before.reservations) {
-            if reservation.bindings != old.bindings || reservation.wish != old.wish {
-                follow(state, &lease, reservation, now);
-            }
-        }
-        restamp_rows(state, &lease);
-        state.put_lease(lease);
-        return Ok(true);
+        return Ok(Fitting { settled: lease, waiting: None, grown });
     }
-
-    for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
+    let mut waiting = lease.clone();
+    for (reservation, old) in waiting.reservations.iter_mut().zip(&before.reservations) {
         reservation.previous = Some(Box::new(Previous {
             interval: before.interval(),
             wish: old.wish.clone(),
@@ -99,19 +92,43 @@ pub(super) fn change_bookings(
         reservation.releasing.clone_from(&old.releasing);
         reservation.booked_end = old.booked_end;
     }
-    check_room(state, &old_bookings, &lease_bookings(&lease))?;
+    check_room(state, &old_bookings, &lease_bookings(&waiting))?;
+    Ok(Fitting { settled: lease, waiting: Some((waiting, to_hold)), grown })
+}
 
-    // From here the lease must wait.
-    lease.before_update = Some(Box::new(BeforeUpdate { name: before.name.clone(), events: before.events.clone() }));
-    lease.update_key = key.cloned();
+/// Verifies and books the changed lease. Gives whether it is settled; if not, it waits for its holds.
+pub(super) fn change_bookings(
+    state: &mut State,
+    before: &Lease,
+    lease: Lease,
+    key: Option<&RequestKey>,
+    now: Timestamp,
+) -> Result<bool, Rejection> {
+    let Fitting { settled: mut lease, waiting, grown: _ } = fit_change(state, before, lease, now)?;
+
+    // From here the lease must be changed.
+    if let Some((mut lease, to_hold)) = waiting {
+        lease.before_update = Some(Box::new(BeforeUpdate { name: before.name.clone(), events: before.events.clone() }));
+        lease.update_key = key.cloned();
+        lease.revision += 1;
+        move_lease(&mut lease, LeaseStatus::Updating, now);
+        for reservation in to_hold {
+            open_row(state, &lease, reservation, Step::Hold, now, now);
+        }
+        restamp_rows(state, &lease);
+        state.put_lease(lease);
+        return Ok(false);
+    }
     lease.revision += 1;
-    move_lease(&mut lease, LeaseStatus::Updating, now);
-    for reservation in to_hold {
-        open_row(state, &lease, reservation, Step::Hold, now, now);
+    lease.updated_at = Some(now);
+    for (reservation, old) in lease.reservations.iter().zip(&before.reservations) {
+        if reservation.bindings != old.bindings || reservation.wish != old.wish {
+            follow(state, &lease, reservation, now);
+        }
     }
     restamp_rows(state, &lease);
     state.put_lease(lease);
-    Ok(false)
+    Ok(true)
 }
 
 /// Whether Placement must accept more on a shared host, or a server group must be made anew.

@@ -3,9 +3,8 @@
 use super::room::View;
 use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
-use crate::apply::rebook::set_plan;
+use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
-use crate::apply::verify::check_room;
 use crate::command::{LeaseChange, PlannedReservation};
 use crate::model::{
     Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
@@ -30,7 +29,7 @@ pub fn plan_update(
     }
     let own = lease_bookings(before);
     let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid: &[] };
-    if let Some(kept) = keep(&view, before, &resolved.lease) {
+    if let Some(kept) = keep(&view, before, &resolved.lease, now) {
         return Ok(Some(kept));
     }
     let mut reservations = Vec::new();
@@ -38,16 +37,11 @@ pub fn plan_update(
         let bindings = replan(&mut view, place, &resolved.lease, reservation, old).map_err(NoPlan::NoRoom)?;
         reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
     }
-    // Old and new may both have to be booked for a while, which the search does not see.
+    // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed.
     let mut lease = resolved.lease.clone();
-    let verified =
-        set_plan(state, before, &mut lease, &reservations).and_then(|()| check_room(state, &own, &lease_bookings(&lease)));
-    if verified.is_err() {
-        let short = resolved.lease.reservations.first().map(|one| one.wish.instance().amount).unwrap_or(0);
-        let no_room =
-            NoRoom { reservation: 0, short_by: short, tightest: None, largest_amount: 0, next_start: None, staging: false };
-        return Err(NoPlan::NoRoom(no_room));
-    }
+    set_plan(state, before, &mut lease, &reservations)
+        .and_then(|()| fit_change(state, before, lease, now))
+        .map_err(NoPlan::Rejected)?;
     Ok(Some(without_own(finished(state, reservations, &view.planned), &view)))
 }
 
@@ -66,7 +60,7 @@ pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &
 }
 
 /// The hosts as they are, with fewer slots if fewer are wanted, if the change fits there.
-fn keep(view: &View<'_>, before: &Lease, after: &Lease) -> Option<Planned> {
+fn keep(view: &View<'_>, before: &Lease, after: &Lease, now: Timestamp) -> Option<Planned> {
     let plan: Vec<PlannedReservation> = before
         .reservations
         .iter()
@@ -82,13 +76,12 @@ fn keep(view: &View<'_>, before: &Lease, after: &Lease) -> Option<Planned> {
         .collect();
     let mut lease = after.clone();
     set_plan(view.state, before, &mut lease, &plan).ok()?;
-    let bookings = lease_bookings(&lease);
-    let grown = check_room(view.state, view.own, &bookings).ok()?;
-    if grown.iter().any(|host| !view.overlay.on(*host).is_empty()) {
+    let fitting = fit_change(view.state, before, lease, now).ok()?;
+    if fitting.grown.iter().any(|host| !view.overlay.on(*host).is_empty()) {
         // Another plan in flight is on one of them: the search counts it in.
         return None;
     }
-    Some(without_own(finished(view.state, plan, &bookings), view))
+    Some(without_own(finished(view.state, plan, &lease_bookings(&fitting.settled)), view))
 }
 
 /// Takes slots off the last hosts until `amount` are left.

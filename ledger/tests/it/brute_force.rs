@@ -7,11 +7,6 @@ use leasehold_ledger::state::State;
 /// Used amounts per class of one host in one minute.
 pub type Used = [i64; 4];
 
-/// The first second of a minute of the small world.
-pub fn second_of(minute: u32) -> u32 {
-    crate::world::ORIGIN_S + minute * 60
-}
-
 /// Everything booked on a host in the minute that begins at `second`, but for what `except` books.
 pub fn used(state: &State, host: u64, second: u32, except: Option<&Lease>) -> Used {
     let mut sum = [0i64; 4];

@@ -7,13 +7,14 @@ use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{NoPlan, Overlay, plan_create, plan_rebind, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use uuid::Uuid;
 
-use crate::brute_force::{largest, room, second_of, used};
+use crate::brute_force::{largest, room, used};
 use crate::world::{ORIGIN_S, World};
 
-/// Minutes of the small world in which leases begin and end.
-const HORIZON: u32 = 60;
+/// Minutes from now on in which leases of the small world begin and end.
+const HORIZON: u32 = 80;
 
 /// One random step. Numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ struct Create {
 }
 
 fn create() -> impl Strategy<Value = Create> {
-    let place = (0u8..30, 1u8..20, 1u8..7, 1u8..4);
+    let place = (0u8..20, 1u8..20, 1u8..7, 1u8..4);
     let kind = (
         prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)],
         prop_oneof![
@@ -73,11 +74,19 @@ fn create() -> impl Strategy<Value = Create> {
     })
 }
 
+/// A plan that no planner made: often wrong, sometimes right.
+fn by_hand() -> impl Strategy<Value = Step> {
+    (create(), prop::collection::vec((0u8..6, 0u8..4), 0..3)).prop_map(|(create, plan)| {
+        let create = Create { affinity: None, pool: None, at_least: None, staging: None, key: None, ..create };
+        Step::CreateByHand(create, plan)
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
     prop_oneof![
         6 => create().prop_map(Step::Create),
-        2 => (create(), prop::collection::vec((0u8..5, 0u8..5), 0..4)).prop_map(|(create, plan)| Step::CreateByHand(create, plan)),
+        3 => by_hand(),
         4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
             .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
         1 => (any::<u8>(), 0u8..5).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
@@ -106,6 +115,8 @@ struct Run {
     promises: BTreeMap<LeaseId, Promise>,
     /// Of an update that waits for its hold.
     next_promises: BTreeMap<LeaseId, Promise>,
+    /// What happened how often.
+    reached: BTreeMap<String, u32>,
 }
 
 fn key(number: u8) -> RequestKey {
@@ -123,12 +134,27 @@ impl Run {
         world.register("d2", PoolKind::Dedicated, 6, 3);
         world.register("s1", PoolKind::Shared, 4, 8);
         world.register("s2", PoolKind::Shared, 5, 8);
-        Run { world, promises: BTreeMap::new(), next_promises: BTreeMap::new() }
+        Run { world, promises: BTreeMap::new(), next_promises: BTreeMap::new(), reached: BTreeMap::new() }
     }
 
     /// Whether the clock stands at the begin of a minute: only then does the brute force see every instant.
     fn on_the_minute(&self) -> bool {
         self.world.at.0.is_multiple_of(60_000)
+    }
+
+    /// The second that begins so many minutes after the current minute.
+    fn minute(&self, after: u8) -> u32 {
+        self.world.at.floor_to_minute().0 + u32::from(after) * 60
+    }
+
+    /// The minutes that matter, from the current one on.
+    fn minutes(&self) -> impl Iterator<Item = u32> + use<> {
+        let now = self.minute(0);
+        (0..HORIZON).map(move |minute| now + minute * 60)
+    }
+
+    fn reach(&mut self, what: impl Into<String>) {
+        *self.reached.entry(what.into()).or_default() += 1;
     }
 
     fn pick(&self, number: u8) -> Option<LeaseId> {
@@ -154,6 +180,7 @@ impl Run {
                 if let Some(id) = self.pick(*lease)
                     && self.world.send(None, Command::DeleteLease { lease_id: id }).is_ok()
                 {
+                    self.reach("deleted");
                     self.promises.remove(&id);
                     self.next_promises.remove(&id);
                 }
@@ -161,7 +188,9 @@ impl Run {
             Step::Withdraw { lease } => {
                 if let Some(lease_id) = self.pick(*lease) {
                     let reason = Reason { code: ReasonCode::CloudRefused, text: "no".to_owned() };
-                    let _ = self.world.send(None, Command::WithdrawLease { lease_id, reason });
+                    if self.world.send(None, Command::WithdrawLease { lease_id, reason }).is_ok() {
+                        self.reach("withdrawn");
+                    }
                     self.next_promises.remove(&lease_id);
                 }
             }
@@ -175,7 +204,9 @@ impl Run {
             Step::Outcome { row, how, old } => self.outcome(*row, *how, *old),
             Step::Observe { host, firm, up } => self.observe(*host, *firm, *up),
             Step::Forget { key: number } => {
-                let _ = self.world.send(Some(key(*number)), Command::ForgetKey);
+                if self.world.send(Some(key(*number)), Command::ForgetKey) == Ok(Reply::KeyForgotten) {
+                    self.reach("key forgotten");
+                }
             }
             Step::Follow => self.world.install_follower(),
         }
@@ -185,9 +216,9 @@ impl Run {
     }
 
     fn wish(&self, create: &Create) -> LeaseWish {
-        let start = second_of(u32::from(create.start));
+        let start = self.minute(create.start);
         let staging = create.staging.map(|(from, length, margin)| {
-            let from = second_of(u32::from(from));
+            let from = self.minute(from);
             StagingWish {
                 start: Some(Seconds(from)),
                 end: Some(Seconds(from + u32::from(length) * 60)),
@@ -225,11 +256,23 @@ impl Run {
     }
 
     fn create(&mut self, create: &Create, by_hand: Option<&Vec<(u8, u8)>>) {
-        let wish = self.wish(create);
+        let mut wish = self.wish(create);
+        if let Some(plan) = by_hand.filter(|plan| !plan.is_empty()) {
+            // Mostly of the right size, so that what decides is the room.
+            wish.reservations[0].resource.instance_mut().amount =
+                plan.iter().map(|(_, slots)| u32::from(*slots)).sum::<u32>().max(1);
+        }
         let id = ReservationId(self.world.uuid());
         let planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
         if self.on_the_minute() {
             self.judge(&wish, &planned);
+            self.reach(match &planned {
+                Ok(_) => "judged a plan",
+                Err(NoPlan::NoRoom(no_room)) if no_room.staging => "judged a refusal for staging",
+                Err(NoPlan::NoRoom(no_room)) if no_room.next_start.is_some() => "judged a refusal with an offer",
+                Err(NoPlan::NoRoom(_)) => "judged a refusal without an offer",
+                Err(NoPlan::Rejected(_)) => "judged a rejection",
+            });
         }
         let plan = match (by_hand, &planned) {
             (Some(plan), _) => {
@@ -256,10 +299,18 @@ impl Run {
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {
                 self.promises.insert(lease_id, promise);
+                self.reach(if by_hand.is_some() { "created by hand" } else { "created" });
             }
             Ok(Reply::LeaseCreated { .. }) => assert!(create.key.is_some(), "only a key gives an old answer"),
             Ok(other) => assert!(create.key.is_some(), "{other:?}"),
             Err(rejection) => {
+                self.reach(match rejection {
+                    Rejection::PlanStale { .. } => "plan stale",
+                    Rejection::KeyForgotten => "forgotten key refused",
+                    Rejection::RequestIdReused => "key reused",
+                    Rejection::KeyExpired => "key expired",
+                    _ => "create refused otherwise",
+                });
                 assert!(by_hand.is_some() || create.key.is_some(), "a plan that was just made was refused: {rejection:?}");
             }
         }
@@ -292,9 +343,9 @@ impl Run {
                 assert_eq!(i64::from(no_room.largest_amount), largest_amount);
                 assert_eq!(i64::from(no_room.short_by), amount - largest_amount);
                 if one.staging.is_none() {
-                    let horizon = second_of(HORIZON);
-                    let next = (start.0..horizon)
-                        .step_by(60)
+                    let next = self
+                        .minutes()
+                        .filter(|minute| *minute >= start.0)
                         .find(|start| largest(state, instance, *start, start + length, None) >= amount);
                     assert_eq!(no_room.next_start.map(|start| start.0), next, "next start after {start:?} of {wish:?}");
                 }
@@ -311,11 +362,11 @@ impl Run {
         let resized = amount.is_some() || vcpus.is_some();
         let change = LeaseChange {
             name: Some("other".to_owned()),
-            start: start.map(|minute| StartWish::At(Seconds(second_of(u32::from(minute))))),
+            start: start.map(|minute| StartWish::At(Seconds(self.minute(minute)))),
             end: if now && end.is_none() {
                 Some(EndWish::Now)
             } else {
-                end.map(|minute| EndWish::At(Seconds(second_of(u32::from(minute)))))
+                end.map(|minute| EndWish::At(Seconds(self.minute(minute))))
             },
             before_end: None,
             reservations: resized
@@ -326,6 +377,7 @@ impl Run {
         let planned = plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at);
         let stage = lease.reservations[0].stage;
         if self.on_the_minute() && matches!(planned, Err(NoPlan::NoRoom(_))) && stage <= Stage::Prepared {
+            self.reach("judged a refused update");
             // What is not open yet may move anywhere: a refusal means that there is no room anywhere.
             let from =
                 change.start.map_or(lease.start, |start| if let StartWish::At(start) = start { start } else { lease.start });
@@ -357,6 +409,7 @@ impl Run {
             main: main_of(&one.bindings),
             affinity: one.wish.instance().affinity,
         };
+        self.reach(format!("updated at {stage:?}, {reply:?}").split(" lease_id").next().unwrap_or_default().to_owned());
         match reply {
             Reply::LeaseUpdated { prepared: true, .. } => self.promises.insert(id, promise),
             Reply::LeaseUpdated { prepared: false, .. } => self.next_promises.insert(id, promise),
@@ -372,10 +425,17 @@ impl Run {
         if moved.is_err() || bindings.is_empty() {
             return;
         }
+        self.reach("rebound");
         let updating = self.world.state.lease(id).is_some_and(|lease| lease.status == LeaseStatus::Updating);
         let main = main_of(&bindings[0]);
-        if let Some(next) = self.next_promises.get_mut(&id) {
+        if let Some(mut next) = self.next_promises.remove(&id) {
             next.main = main;
+            // Where nothing is to be held any more the update is settled.
+            if updating {
+                self.next_promises.insert(id, next)
+            } else {
+                self.promises.insert(id, next)
+            };
         } else if let Some(promise) = self.promises.get(&id).cloned() {
             let promise = Promise { main, ..promise };
             if updating {
@@ -407,6 +467,14 @@ impl Run {
         };
         let revision = if old { row.revision.wrapping_sub(1) } else { row.revision };
         let reply = self.world.send(None, Command::RecordOutcome { actuation_id: row.id, revision, outcome: outcome.clone() });
+        let kind = match &outcome {
+            Outcome::Done => "Done",
+            Outcome::Held { .. } => "Held",
+            Outcome::HoldRefused { .. } => "HoldRefused",
+            Outcome::Delayed { .. } => "Delayed",
+            Outcome::Failed { .. } => "Failed",
+        };
+        self.reach(format!("{kind} of {:?}{}", row.step, if old { " too late" } else { "" }));
         if old {
             assert_eq!(reply, Ok(Reply::OutcomeRecorded { changed: false }));
             return;
@@ -433,6 +501,9 @@ impl Run {
         observation.firm.vcpus = u32::from(firm);
         observation.up = up;
         self.world.send(None, Command::ReportHost { host_id, observation }).unwrap();
+        if self.world.state.host(host_id).is_some_and(|host| host.overcommitted) {
+            self.reach("overcommitted");
+        }
     }
 
     /// Promises end with their lease, and an update that is over without its hold never was.
@@ -446,13 +517,8 @@ impl Run {
 
     /// L1 of what users were told, but on hosts that lost room; affinity as promised.
     fn check_promises(&self) {
-        let now = self.world.at.floor_to_second().0;
         for host in self.world.state.hosts().filter(|host| !host.overcommitted) {
-            for minute in 0..HORIZON + 20 {
-                let second = second_of(minute);
-                if second + 60 <= now {
-                    continue;
-                }
+            for second in self.minutes() {
                 let mut sum = [0i64; 4];
                 for promise in self.promises.values().filter(|one| one.start <= second && second < one.end) {
                     for (_, slots) in promise.main.iter().filter(|(on, _)| *on == host.id.0) {
@@ -462,7 +528,7 @@ impl Run {
                     }
                 }
                 let room = room(host);
-                assert!((0..4).all(|class| sum[class] <= room[class]), "host {} at {minute}: {sum:?} of {room:?}", host.id);
+                assert!((0..4).all(|class| sum[class] <= room[class]), "host {} at {second}: {sum:?} of {room:?}", host.id);
             }
         }
         for promise in self.promises.values() {
@@ -481,10 +547,9 @@ impl Run {
     /// The calendar says what counting says.
     fn check_calendar(&self) {
         for host in self.world.state.hosts() {
-            for minute in 0..HORIZON {
-                let second = second_of(minute);
+            for second in self.minutes() {
                 let booked = self.world.state.calendar().at(host.id, Seconds(second)).to_array().map(i64::from);
-                assert_eq!(booked, used(&self.world.state, host.id.0, second, None), "host {} at {minute}", host.id);
+                assert_eq!(booked, used(&self.world.state, host.id.0, second, None), "host {} at {second}", host.id);
             }
         }
     }
@@ -504,8 +569,55 @@ fn promise_of(wish: &LeaseWish, bindings: &[Binding]) -> Promise {
     Promise { start: start.0, end: wish.end.0, need: need_of(instance), main: main_of(bindings), affinity: instance.affinity }
 }
 
+/// A random test that never reaches something proves nothing about it.
+#[test]
+fn random_sequences_reach_everything_that_matters() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..600 {
+        let steps = prop::collection::vec(step(), 20..60).new_tree(&mut runner).unwrap().current();
+        let mut run = Run::new();
+        for step in &steps {
+            run.play(step);
+        }
+        for (what, times) in run.reached {
+            *reached.entry(what).or_default() += times;
+        }
+    }
+    for what in [
+        "created",
+        "created by hand",
+        "plan stale",
+        "deleted",
+        "withdrawn",
+        "rebound",
+        "overcommitted",
+        "key forgotten",
+        "forgotten key refused",
+        "key reused",
+        "judged a plan",
+        "judged a refusal with an offer",
+        "judged a refusal without an offer",
+        "judged a refusal for staging",
+        "judged a refused update",
+        "Held of Hold",
+        "HoldRefused of Hold",
+        "Done of Prepare",
+        "Done of StagingOpen",
+        "Done of StagingClose",
+        "Done of Start",
+        "Done of Adjust",
+        "Done of End",
+        "Failed of Start",
+        "Failed of End",
+        "Done of Start too late",
+    ] {
+        assert!(reached.get(what).is_some_and(|times| *times >= 3), "{what}: too seldom in {reached:#?}");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_of_commands_breaks_a_promise(steps in prop::collection::vec(step(), 1..60)) {
