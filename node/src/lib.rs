@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge;
 pub mod lead;
 pub mod leader;
+pub mod node;
 pub mod openstack;
 pub mod operations;
 pub mod raft;

@@ -1,2 +1,73 @@
-//! The `leasehold` binary.
-fn main() {}
+//! The `leasehold` binary: the server, and the commands that talk to it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use leasehold_node::config::Config;
+use leasehold_node::node::Node;
+use leasehold_node::seams::Seams;
+use leasehold_node::telemetry::logging;
+
+/// Reservations for OpenStack that keep their promise.
+///
+/// `leasehold server` runs a node; the other commands talk to a cluster, on any node of it.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM or SIGINT.
+    ///
+    /// Example: leasehold server --config /etc/leasehold/leasehold.toml
+    Server {
+        /// TOML file; LEASEHOLD_NODE__ID=1 and the like win over it (docs/configuration.md).
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("leasehold: no threads to run on: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    match command {
+        Command::Server { config } => match runtime.block_on(serve(config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // The last line says why, with every cause.
+                eprintln!("leasehold: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+async fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = Config::load(file.as_deref())?;
+    logging::start(&config.log)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let node = Node::start(config, Seams::system()?).await?;
+    let addresses = node.addresses();
+    println!("leasehold: serving rest {} grpc {} metrics {}", addresses.rest, addresses.grpc, addresses.metrics);
+    tokio::select! {
+        biased;
+        why = node.fatal() => {
+            // What is in memory may be ahead of what is on disk: nothing more is served.
+            anyhow::bail!("this node must end: {why}");
+        }
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    node.shutdown().await;
+    Ok(())
+}

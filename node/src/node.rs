@@ -47,8 +47,8 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] tls::Error),
     /// The cloud's configuration is no good.
-    #[error("[cloud]: {0}")]
-    Cloud(String),
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
 }
 
 /// A running node.
@@ -85,18 +85,16 @@ impl Node {
 
         let cloud = match &config.cloud {
             Some(section) => {
-                let options = KeystoneOptions::from_config(section).map_err(|error| Error::Cloud(error.to_string()))?;
+                let options = KeystoneOptions::from_config(section)?;
                 let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
-                let cloud = Cloud::new(Session::new(seams.http.clone(), tokens.clone(), config.node.id));
-                Some((cloud, tokens))
+                Some(Cloud::new(Session::new(seams.http.clone(), tokens, config.node.id)))
             }
             None => None,
         };
-        let authenticator: Arc<dyn Authenticator> = match (config.auth.mode, &cloud) {
-            (AuthMode::Keystone, Some((_, tokens))) => {
-                Arc::new(KeystoneAuth::new(tokens.clone(), Duration::from_secs(config.auth.cache_s), seams.clock.clone()))
-            }
-            (AuthMode::Keystone, None) => return Err(Error::Cloud("auth.mode = keystone needs it".to_owned())),
+        let authenticator: Arc<dyn Authenticator> = match (config.auth.mode, &config.cloud) {
+            (AuthMode::Keystone, Some(section)) => Arc::new(KeystoneAuth::new(section, &config.auth, &seams)?),
+            // `Config::check` has seen to it that Keystone's users are known.
+            (AuthMode::Keystone, None) => unreachable!("keystone without [cloud] passed the configuration's check"),
             (AuthMode::Noauth, _) => {
                 tracing::warn!("auth.mode = noauth: everybody who reaches this machine's loopback is an admin");
                 Arc::new(NoAuth::new(&[rest, grpc_address])?)
@@ -104,7 +102,6 @@ impl Node {
         };
 
         let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
-        let cloud = cloud.map(|(cloud, _)| cloud);
         let node_id = NodeId(config.node.id);
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, seams.clone());
         let stop = CancellationToken::new();
