@@ -68,7 +68,8 @@ fn not_yet() -> Router<Rest> {
             let text = format!("{method} {} is not implemented by this version of Leasehold", uri.path());
             Refused::from(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
         })
-        .route_layer(named("not_implemented"))
+        // `any` has no route of its own, so a `route_layer` would find nothing to wrap.
+        .layer(named("not_implemented"))
     };
     ["/v1/plugins", "/v1/floatingips", "/v1/floatingips/{id}", "/v1/os-hosts/properties", "/v1/os-hosts/properties/{name}"]
         .into_iter()
