@@ -91,8 +91,14 @@ class Cluster:
                 [self.bin, "server", "--config",
                  self.folder / f"node{node}.toml"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=dict(os.environ, RUST_BACKTRACE="1",
+                env=dict(self._plain_env(), RUST_BACKTRACE="1",
                          LEASEHOLD_CLOUD__PASSWORD=self.t.password))
+
+    @staticmethod
+    def _plain_env():
+        """Without LEASEHOLD_BIN and the like, which are no keys of a server."""
+        return {k: v for k, v in os.environ.items()
+                if not k.startswith(("LEASEHOLD_", "OS_"))}
 
     def alive(self):
         return [n for n in NODES if self.processes[n].poll() is None]
@@ -144,7 +150,7 @@ class Cluster:
         done = subprocess.run(
             [self.bin, *map(str, args)], stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=90,
-            env=dict(os.environ, **self.cli_env(nodes)))
+            env=dict(self._plain_env(), **self.cli_env(nodes)))
         if ok and done.returncode != 0:
             raise LabError(f"leasehold {' '.join(map(str, args))} failed with "
                            f"exit status {done.returncode}: {done.stderr.strip()}")
