@@ -85,11 +85,15 @@ const ADVICE: &str = "a node that lost its log must not come back under its id: 
 pub(super) struct Index {
     vote: Option<Vote>,
     purged: Option<LogId>,
+    /// Where an empty log began; the engine begins at 0.
+    begin: u64,
     last: Option<LogId>,
     committed: Option<LogId>,
     /// Consecutive entries that end at `last`, with their encoded sizes.
     tail: VecDeque<(LogEntry, usize)>,
     tail_bytes: usize,
+    /// Counts truncations: what was durable before one says nothing of the entries that took its place.
+    truncations: u64,
 }
 
 impl Index {
@@ -97,15 +101,30 @@ impl Index {
         self.last.next_index() - self.tail.len() as u64
     }
 
+    /// Lowest index that can be there.
+    fn first(&self) -> u64 {
+        self.purged.map_or(self.begin, |purged| purged.index + 1)
+    }
+
     fn push(&mut self, entry: LogEntry, bytes: usize) {
-        assert_eq!(entry.log_id.index, self.last.next_index(), "the log has no holes");
+        match self.last {
+            Some(last) => assert_eq!(entry.log_id.index, last.index + 1, "the log has no holes"),
+            None => self.begin = entry.log_id.index,
+        }
         self.last = Some(entry.log_id);
         self.tail.push_back((entry, bytes));
         self.tail_bytes += bytes;
     }
 
+    /// Entries up to an index became durable that were appended after so many truncations.
+    pub(super) fn became_durable(&mut self, (truncations, upto): (u64, u64)) {
+        if truncations == self.truncations {
+            self.evict(Some(upto));
+        }
+    }
+
     /// Lets go of the oldest entries that are durable, down to the limit.
-    pub(super) fn evict(&mut self, durable: Option<u64>) {
+    fn evict(&mut self, durable: Option<u64>) {
         while self.tail_bytes > TAIL_BYTES_MAX && durable >= Some(self.tail_first()) {
             let Some((_, bytes)) = self.tail.pop_front() else { return };
             self.tail_bytes -= bytes;
@@ -157,6 +176,12 @@ impl LogStore {
         self.index.lock().purged
     }
 
+    /// Whether this node ever voted.
+    #[must_use]
+    pub(super) fn has_voted(&self) -> bool {
+        self.index.lock().vote.is_some()
+    }
+
     /// One of the node's own few values, see [`set_value`](Self::set_value).
     ///
     /// # Errors
@@ -183,7 +208,7 @@ impl LogStore {
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
         let mut found = Vec::new();
         let mut bytes = 0;
-        let mut next = start.max(self.index.lock().purged.next_index());
+        let mut next = start.max(self.index.lock().first());
         while next < end && (bytes < bytes_max || found.is_empty()) {
             let cached = {
                 let index = self.index.lock();
@@ -198,9 +223,9 @@ impl LogStore {
                 None => match self.disk.get(&entry_key(next)).map_err(io::Error::other)? {
                     Some(value) => (decode(&value).map_err(io::Error::other)?, value.len()),
                     // Purged since the loop began: nothing below is there either, so what follows is the beginning.
-                    None if next < self.index.lock().purged.next_index() => {
+                    None if next < self.index.lock().first() => {
                         found.clear();
-                        next = self.index.lock().purged.next_index();
+                        next = self.index.lock().first();
                         continue;
                     }
                     None => return Err(io::Error::other(format!("log entry {next} is missing"))),
@@ -276,7 +301,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 rows.push(row(entry_key(entry.log_id.index), value));
                 index.push(entry, bytes);
             }
-            index.last.map(|last| last.index)
+            index.last.map(|last| (index.truncations, last.index))
         };
         self.writer.push(Job { rows, done: Done::Appended { callback, upto } });
         Ok(())
@@ -285,7 +310,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let rows = {
             let mut index = self.index.lock();
-            let keep = last_log_id.next_index().max(index.purged.next_index());
+            let keep = last_log_id.next_index().max(index.first());
             let end = index.last.next_index();
             // From the end backward, so that no hole shows whatever part of it is read.
             let rows: Vec<_> = (keep..end).rev().map(|at| RowChange { key: entry_key(at), value: None }).collect();
@@ -294,6 +319,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 index.tail_bytes -= bytes;
             }
             index.last = if last_log_id > index.purged { last_log_id } else { index.purged };
+            index.truncations += 1;
             rows
         };
         self.synced(rows).await
@@ -305,7 +331,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             if index.purged >= Some(log_id) {
                 return Ok(());
             }
-            let start = index.purged.next_index();
+            let start = index.first();
             let end = index.last.next_index().min(log_id.index + 1);
             let mut rows: Vec<_> = (start..end).map(|at| RowChange { key: entry_key(at), value: None }).collect();
             rows.push(row(meta_key("purged"), codec::stored(&codec::log_id_to_wire(&log_id))));
