@@ -156,7 +156,7 @@ fn main() {
     }
     let mut refused = Vec::new();
     for _ in 0..100 {
-        let wish = wish(&mut random, 50_000);
+        let wish = wish(&mut random, 200_000);
         let begin = Instant::now();
         let planned = plan_create(&state, &overlay, &wish, &[ReservationId(Uuid::nil())], now);
         refused.push(begin.elapsed().as_nanos());

@@ -1,6 +1,8 @@
 //! Due events become actuation rows, in Blazar's order: all before_end, then all ends, then the rest.
 
-use super::progress::{begin_event, event_status, move_lease, move_reservation, open_row, pass_event, settle_end, settle_start};
+use super::progress::{
+    begin_event, end_event, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end, settle_start,
+};
 use super::withdraw_lease::withdraw;
 use crate::model::{
     EventKind, EventStatus, Lease, LeaseId, LeaseStatus, Reason, ReasonCode, Reservation, ReservationStatus, Stage, Step,
@@ -114,32 +116,33 @@ fn step_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
         open_stage(state, &mut lease, now, Step::Start, Stage::Open, |_| true);
         settle_start(state, &mut lease, now);
     } else if is_due(&lease, EventKind::StagingClose, now) {
+        prepare(state, &mut lease, now, |one| one.staging.is_none());
         pass_event(&mut lease, EventKind::StagingOpen, now);
-        // Reservations of the lease that do not stage are prepared at the same time as those that do.
-        if event_status(&lease, EventKind::Prepare) == Some(EventStatus::Undone) {
-            begin_event(&mut lease, EventKind::Prepare, now);
-            open_stage(state, &mut lease, now, Step::Prepare, Stage::Prepared, |one| one.staging.is_none());
-        }
         begin_event(&mut lease, EventKind::StagingClose, now);
         open_stage(state, &mut lease, now, Step::StagingClose, Stage::Parking, |one| one.staging.is_some());
     } else if is_due(&lease, EventKind::StagingOpen, now) {
-        if event_status(&lease, EventKind::Prepare) == Some(EventStatus::Undone) {
-            begin_event(&mut lease, EventKind::Prepare, now);
-            open_stage(state, &mut lease, now, Step::Prepare, Stage::Prepared, |one| one.staging.is_none());
-        }
+        prepare(state, &mut lease, now, |one| one.staging.is_none());
         begin_event(&mut lease, EventKind::StagingOpen, now);
         open_stage(state, &mut lease, now, Step::StagingOpen, Stage::Staging, |one| one.staging.is_some());
     } else if is_due(&lease, EventKind::Prepare, now) {
-        begin_event(&mut lease, EventKind::Prepare, now);
-        open_stage(state, &mut lease, now, Step::Prepare, Stage::Prepared, |_| true);
+        prepare(state, &mut lease, now, |_| true);
     } else {
         // Only its before_end was due, and that is through.
         return;
     }
-    if !has_prepare_work(state, &lease) {
-        super::progress::end_event(&mut lease, EventKind::Prepare, EventStatus::Done, now);
+    // A staging row that superseded the one of prepare stands for it.
+    if !has_rows(state, &lease, Step::Prepare) {
+        end_event(&mut lease, EventKind::Prepare, EventStatus::Done, now);
     }
     state.put_lease(lease);
+}
+
+/// Reservations of a lease are prepared together, at the latest with the first staging step.
+fn prepare(state: &mut State, lease: &mut Lease, now: Timestamp, which: impl Fn(&Reservation) -> bool) {
+    if event_status(lease, EventKind::Prepare) == Some(EventStatus::Undone) {
+        begin_event(lease, EventKind::Prepare, now);
+        open_stage(state, lease, now, Step::Prepare, Stage::Prepared, which);
+    }
 }
 
 /// Moves the pending reservations that `which` picks to a stage, each with a row.
@@ -166,11 +169,6 @@ fn open_stage(
             open_row(state, lease, id, step, due, now);
         }
     }
-}
-
-/// Whether the prepare event still waits for a row: a staging row that superseded one stands for it.
-fn has_prepare_work(state: &State, lease: &Lease) -> bool {
-    super::progress::has_rows(state, lease, Step::Prepare)
 }
 
 fn drop_expired_keys(state: &mut State, now: Timestamp) {

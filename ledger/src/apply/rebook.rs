@@ -162,10 +162,9 @@ fn keep_what_is_open(reservation: &mut Reservation, old: &[Binding], old_end: Se
 }
 
 fn follow(state: &mut State, lease: &Lease, reservation: &Reservation, now: Timestamp) {
-    if reservation.status == ReservationStatus::Pending || reservation.status == ReservationStatus::Active {
-        if let Some(step) = follow_step(reservation.stage) {
-            open_row(state, lease, reservation.id, step, now, now);
-        }
+    let alive = matches!(reservation.status, ReservationStatus::Pending | ReservationStatus::Active);
+    if let Some(step) = follow_step(reservation.stage).filter(|_| alive) {
+        open_row(state, lease, reservation.id, step, now, now);
     }
 }
 

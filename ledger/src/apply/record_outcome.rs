@@ -1,6 +1,6 @@
 //! The cloud's answer settles event, reservation, lease and booking.
 
-use super::progress::{creation_held, end_event, fail_lease, has_rows, move_lease, move_reservation, settle_end, settle_start};
+use super::progress::{creation_held, end_event, fail_lease, has_rows, move_reservation, settle_end, settle_start};
 use super::rebook::update_held;
 use super::schedule::invalid;
 use super::withdraw_lease::withdraw;
@@ -136,13 +136,10 @@ fn failed(state: &mut State, now: Timestamp, mut lease: Lease, row: Actuation, r
         state.put_lease(lease);
         return;
     }
-    if let Some(reservation) = reservation_mut(&mut lease, &row)
-        && reservation.status != ReservationStatus::Error
-        && reservation.status != ReservationStatus::Deleted
+    let failing = reservation_mut(&mut lease, &row);
+    if let Some(reservation) = failing.filter(|one| matches!(one.status, ReservationStatus::Pending | ReservationStatus::Active))
     {
-        if reservation.status == ReservationStatus::Active || reservation.status == ReservationStatus::Pending {
-            move_reservation(reservation, ReservationStatus::Error, now);
-        }
+        move_reservation(reservation, ReservationStatus::Error, now);
     }
     match row.step {
         Step::Start => end_event(&mut lease, EventKind::StartLease, EventStatus::Error, now),
@@ -152,11 +149,6 @@ fn failed(state: &mut State, now: Timestamp, mut lease: Lease, row: Actuation, r
     if lease.status == LeaseStatus::Updating {
         // The update settles to ERROR when its hold is answered.
         lease.reason = Some(reason.clone());
-    } else if lease.status == LeaseStatus::Error {
-        lease.reason = Some(reason.clone());
-    } else if row.step == Step::Adjust && lease.status == LeaseStatus::Active {
-        move_lease(&mut lease, LeaseStatus::Updating, now);
-        fail_lease(&mut lease, reason, now);
     } else {
         fail_lease(&mut lease, reason, now);
     }

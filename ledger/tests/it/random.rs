@@ -522,8 +522,8 @@ impl Run {
                 let mut sum = [0i64; 4];
                 for promise in self.promises.values().filter(|one| one.start <= second && second < one.end) {
                     for (_, slots) in promise.main.iter().filter(|(on, _)| *on == host.id.0) {
-                        for class in 0..4 {
-                            sum[class] += promise.need[class] * slots;
+                        for (sum, need) in sum.iter_mut().zip(promise.need) {
+                            *sum += need * slots;
                         }
                     }
                 }
