@@ -13,7 +13,9 @@ use super::{Failure, Session};
 
 #[path = "lease_args.rs"]
 mod args;
-use args::{Affinity, AtEnd, Servers, Staged, Term};
+#[cfg(test)]
+pub(super) use args::wish as wish_of;
+use args::{AtEnd, Servers, Staged};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

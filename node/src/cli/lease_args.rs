@@ -130,7 +130,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 }
 
 /// What `lease create` asks for.
-pub(super) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
+pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
     let Create { name, start, end, before_end, servers, staging, on_end } = create;
     let start = match start {
         When::Now => StartWish::Now,

@@ -37,7 +37,7 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, empty: &str) -> Strin
         return empty.to_owned();
     }
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head.iter().copied());
     for row in rows {
         table.add_row(row);
