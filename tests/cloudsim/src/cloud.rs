@@ -59,6 +59,10 @@ impl Cloud {
                     work::run(&mut self.world, id, epoch, action, step);
                     self.note_event("compute", &cause);
                 }
+                Work::RestoreInventory { host } => {
+                    nova::hosts::restore_inventory(&mut self.world, &host);
+                    self.note_event("compute", &cause);
+                }
                 Work::Late { request, of } => self.serve_late(&request, of),
             }
         }

@@ -1,5 +1,7 @@
 //! What a cloud is made of at its start: its hosts, how long its work takes, its users' quotas.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// All that is chosen before a cloud starts.
@@ -72,6 +74,8 @@ pub struct HostSpec {
     pub ram_ratio: f64,
     /// The availability zone; anything but `nova` makes an aggregate of that zone.
     pub zone: String,
+    /// Custom resource classes of the compute node itself, as an operator gives them in `provider.yaml`.
+    pub custom: BTreeMap<String, u64>,
     /// Traits of the root provider beyond those of every compute node.
     pub traits: Vec<String>,
 }
@@ -93,6 +97,7 @@ impl Default for HostSpec {
             cpu_ratio: 1.0,
             ram_ratio: 1.0,
             zone: "nova".to_owned(),
+            custom: BTreeMap::new(),
             traits: Vec::new(),
         }
     }
@@ -133,6 +138,8 @@ pub struct Timings {
     pub migrate_ms: u64,
     /// Each duration is lengthened by a seeded 0..=this percent.
     pub jitter_percent: u64,
+    /// How soon a compute takes back what others wrote into its own inventory; nested providers it leaves alone.
+    pub resource_update_ms: u64,
     /// How long boots on a host fail after a child provider of its compute node was deleted (seen on real Nova: up to
     /// five minutes, until the compute forgets the provider).
     pub child_removal_ms: u64,
@@ -151,6 +158,7 @@ impl Default for Timings {
             delete_ms: 80,
             migrate_ms: 200,
             jitter_percent: 20,
+            resource_update_ms: 60_000,
             child_removal_ms: 300_000,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::api::admin;
+use super::work::Work;
 use super::{Aggregate, Host};
 use crate::config::HostSpec;
 use crate::placement::{Inventory, Provider, Resources};
@@ -35,21 +36,17 @@ const COMPUTE_TRAITS: [&str; 16] = [
 /// Adds a compute host: service, root provider, inventories, and the aggregate of its zone.
 pub(crate) fn add(world: &mut World, spec: &HostSpec) {
     let (node_id, service_id) = (world.rng.uuid(), world.rng.uuid());
-    let inventory = |total: u64, ratio: f64| Inventory { max_unit: total, allocation_ratio: ratio, ..Inventory::of(total) };
     let mut traits: BTreeSet<String> = COMPUTE_TRAITS.iter().map(|name| (*name).to_owned()).collect();
     traits.extend(spec.traits.iter().cloned());
     world.placement.traits.extend(traits.iter().cloned());
+    world.placement.classes.extend(spec.custom.keys().cloned());
     let provider = Provider {
         uuid: node_id.clone(),
         name: spec.name.clone(),
         generation: 2,
         parent: None,
         root: node_id.clone(),
-        inventories: BTreeMap::from([
-            ("VCPU".to_owned(), inventory(spec.vcpus, spec.cpu_ratio)),
-            ("MEMORY_MB".to_owned(), inventory(spec.memory_mb, spec.ram_ratio)),
-            ("DISK_GB".to_owned(), inventory(spec.disk_gb, 1.0)),
-        ]),
+        inventories: inventories_of(spec),
         traits,
         aggregates: BTreeSet::new(),
         used: Resources::new(),
@@ -85,6 +82,43 @@ pub(crate) fn add(world: &mut World, spec: &HostSpec) {
             id
         });
         super::aggregates::join(world, id, &spec.name);
+    }
+}
+
+/// What a compute reports of itself.
+fn inventories_of(spec: &HostSpec) -> BTreeMap<String, Inventory> {
+    let inventory = |total: u64, ratio: f64| Inventory { max_unit: total, allocation_ratio: ratio, ..Inventory::of(total) };
+    let mut all = BTreeMap::from([
+        ("VCPU".to_owned(), inventory(spec.vcpus, spec.cpu_ratio)),
+        ("MEMORY_MB".to_owned(), inventory(spec.memory_mb, spec.ram_ratio)),
+        ("DISK_GB".to_owned(), inventory(spec.disk_gb, 1.0)),
+    ]);
+    all.extend(spec.custom.iter().map(|(class, total)| (class.clone(), inventory(*total, 1.0))));
+    all
+}
+
+/// Somebody wrote into a provider of a host. In its own inventory the compute soon puts things right (seen on the lab).
+pub(crate) fn inventory_changed(world: &mut World, host: &str, provider: &str) {
+    let Some(known) = world.nova.hosts.get(host).filter(|known| known.node_id == provider) else { return };
+    let differs = world.placement.providers.get(provider).is_some_and(|one| one.inventories != inventories_of(&known.spec));
+    if differs {
+        let after = world.config.timings.resource_update_ms;
+        world.after(after, Work::RestoreInventory { host: host.to_owned() });
+    }
+}
+
+/// A compute writes its own inventory. A class in use stays, as Placement would refuse to drop it.
+pub(crate) fn restore_inventory(world: &mut World, host: &str) {
+    let Some(known) = world.nova.hosts.get(host).filter(|known| known.alive) else { return };
+    let (node, mut wanted) = (known.node_id.clone(), inventories_of(&known.spec));
+    let Some(provider) = world.placement.providers.get(&node) else { return };
+    for (class, inventory) in &provider.inventories {
+        if !wanted.contains_key(class) && provider.used_of(class) > 0 {
+            wanted.insert(class.clone(), inventory.clone());
+        }
+    }
+    if provider.inventories != wanted {
+        crate::placement::store_inventories(world, &node, wanted);
     }
 }
 

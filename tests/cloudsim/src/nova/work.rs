@@ -15,6 +15,8 @@ use crate::world::World;
 pub(crate) enum Work {
     /// The next step of a verb on a server.
     Server { id: String, epoch: u64, action: usize, step: Step },
+    /// A compute writes its inventory as it sees it.
+    RestoreInventory { host: String },
     /// A call that a fault has held back: it takes effect now. `of` is its line in the record.
     Late { request: Request, of: u64 },
 }

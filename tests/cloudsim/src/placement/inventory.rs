@@ -147,6 +147,9 @@ pub(crate) fn store(world: &mut World, uuid: &str, wanted: BTreeMap<String, Inve
         let text = format!("{class} of {name}: total {}, reserved {}", inventory.total, inventory.reserved);
         world.change("inventory.set", uuid, host.as_deref(), text, facts);
     }
+    if let Some(host) = host {
+        crate::nova::hosts::inventory_changed(world, &host, uuid);
+    }
 }
 
 fn parse(class: &str, uuid: &str, fields: &Value) -> Result<Inventory, Reply> {

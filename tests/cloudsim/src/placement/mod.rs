@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub(crate) use allocation::{note_removed, note_set as note_claim};
 pub(crate) use api::handle;
+pub(crate) use inventory::store as store_inventories;
 pub(crate) use candidates::{Wish, candidate_of};
 
 /// How much of which resource class.

@@ -1,6 +1,7 @@
 //! What the simulated cloud promises to whoever tests against it.
 #![allow(clippy::unwrap_used)]
 
+mod captures;
 mod compute;
 mod faults;
 mod http;

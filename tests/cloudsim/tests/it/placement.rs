@@ -112,6 +112,23 @@ fn inventory_may_fall_below_its_use_but_not_vanish() {
 }
 
 #[test]
+fn a_compute_takes_back_its_own_inventory_but_leaves_its_children_alone() {
+    let mut lab = Lab::new();
+    let child = lab.tokens("cmp1", "CUSTOM_A", 2, true);
+    let root = lab.provider("cmp1");
+    let generation = lab.generation(&root);
+    let body = json!({"resource_class": "CUSTOM_A", "resource_provider_generation": generation, "total": 5});
+    assert_eq!(lab.admin("POST", &format!("/placement/resource_providers/{root}/inventories"), body).0, 201);
+    lab.pass(75_000);
+    let classes = |lab: &mut Lab, provider: &str| -> Vec<String> {
+        let (_, body) = lab.admin("GET", &format!("/placement/resource_providers/{provider}/inventories"), Value::Null);
+        body["inventories"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(classes(&mut lab, &root), ["DISK_GB", "MEMORY_MB", "VCPU"]);
+    assert_eq!(classes(&mut lab, &child), ["CUSTOM_A"]);
+}
+
+#[test]
 fn overcommit_multiplies_capacity_but_not_the_largest_unit() {
     let mut config = leasehold_cloudsim::CloudConfig::default();
     config.hosts[0].cpu_ratio = 4.0;
