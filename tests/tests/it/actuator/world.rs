@@ -258,7 +258,8 @@ impl World {
             endpoints: Default::default(),
             timeout: Duration::from_secs(10),
         };
-        Cloud::new(Session::new(http.clone(), Arc::new(TokenSource::new(options, http, clock)), node))
+        let tokens = Arc::new(TokenSource::new(options, http.clone(), clock.clone()));
+        Cloud::new(Session::new(http, tokens, clock, node))
     }
 
     /// Makes another node lead in a higher term; the one before, if any, must have been stopped or have died.
