@@ -87,7 +87,7 @@ impl Node {
             Some(section) => {
                 let options = KeystoneOptions::from_config(section)?;
                 let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
-                Some(Cloud::new(Session::new(seams.http.clone(), tokens, config.node.id)))
+                Some(Cloud::new(Session::new(seams.http.clone(), tokens, seams.clock.clone(), config.node.id)))
             }
             None => None,
         };

@@ -18,6 +18,7 @@ use super::work::Work;
 use super::{desired, propose_until_seen};
 use crate::openstack::{CloudError, Withheld};
 use crate::seams::Mono;
+use crate::telemetry::metrics;
 
 /// At least so long between two scans of the rows.
 const SCAN_GAP: Duration = Duration::from_millis(4);
@@ -35,8 +36,11 @@ pub async fn run(work: Arc<Work>) {
     let mut applied = work.ledger.applied();
     loop {
         applied.borrow_and_update();
-        let open: BTreeSet<ReservationId> =
-            work.ledger.look(|state| state.actuations().map(|row| row.reservation_id).collect());
+        let (open, oldest): (BTreeSet<ReservationId>, _) = work.ledger.look(|state| {
+            (state.actuations().map(|row| row.reservation_id).collect(), state.actuations().map(|row| row.due).min())
+        });
+        let age = oldest.map_or(0, |due| work.now().0.saturating_sub(due.0));
+        metrics::open_actuations(open.len(), Duration::from_millis(age).as_secs_f64());
         for id in open {
             if busy.lock().insert(id) {
                 work.spawner.spawn("leader-worker", tend(work.clone(), id, busy.clone()));
@@ -145,8 +149,10 @@ fn reason_of(error: &CloudError) -> Reason {
 /// Records how a row ended.
 async fn record(work: &Arc<Work>, row: &Actuation, lease: &Lease, outcome: Outcome) {
     let ended = propose_outcome(work, row, outcome.clone()).await;
+    let late_ms = work.now().0.saturating_sub(row.due.0);
+    metrics::event_lateness(Duration::from_millis(late_ms).as_secs_f64());
     tracing::info!(row = %row.id, step = ?row.step, lease = %lease.id, reservation = %row.reservation_id, ?outcome,
-        lateness_ms = work.now().0.saturating_sub(row.due.0), "actuation recorded");
+        lateness_ms = late_ms, "actuation recorded");
     if let Err(rejection) = ended {
         tracing::warn!(row = %row.id, %rejection, "the ledger refused an outcome");
         work.clock.sleep(Duration::from_millis(100)).await;
@@ -169,6 +175,7 @@ async fn report(work: &Work, row: &Actuation, lease: &Lease, reason: Option<Reas
     if row.step == Step::Start && late && reason.code != ReasonCode::Quota {
         reason.code = ReasonCode::Late;
     }
+    metrics::actuation_delayed(label(reason.code));
     if lease.reason.as_ref().is_some_and(|shown| shown.code == reason.code) {
         return;
     }
@@ -176,6 +183,17 @@ async fn report(work: &Work, row: &Actuation, lease: &Lease, reason: Option<Reas
     tracing::warn!(lease = %lease.id, step = ?row.step, code = ?reason.code, text = reason.text, "a lease waits");
     if let Err(rejection) = propose_outcome(work, row, Outcome::Delayed { reason: Some(reason) }).await {
         tracing::warn!(row = %row.id, %rejection, "the ledger refused a reason");
+    }
+}
+
+fn label(code: ReasonCode) -> &'static str {
+    match code {
+        ReasonCode::WaitingForEnd => "waiting_for_end",
+        ReasonCode::Late => "late",
+        ReasonCode::CloudUnavailable => "cloud_unavailable",
+        ReasonCode::Quota => "quota",
+        ReasonCode::ServerFailed => "server_failed",
+        ReasonCode::CloudRefused => "cloud_refused",
     }
 }
 

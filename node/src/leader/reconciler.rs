@@ -19,6 +19,7 @@ use super::permits::{Provided, Unfenced};
 use super::work::Work;
 use crate::openstack::nova::Flavor;
 use crate::openstack::{CloudError, Errand};
+use crate::telemetry::metrics;
 
 /// Late effects of a predecessor's calls have shown by then.
 const SECOND_LOOK: Duration = Duration::from_secs(120);
@@ -30,8 +31,9 @@ pub async fn run(work: Arc<Work>) {
     let begun = work.clock.mono();
     let mut second_look_due = true;
     loop {
-        if let Err(error) = read_back(&work).await {
-            tracing::warn!(%error, "the read-back stopped; it is made again");
+        match read_back(&work).await {
+            Ok(()) => metrics::reconcile_done(work.clock.mono()),
+            Err(error) => tracing::warn!(%error, "the read-back stopped; it is made again"),
         }
         let mut wait = work.config.reconcile_period;
         let elapsed = work.clock.mono().since(begun);

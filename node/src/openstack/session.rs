@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::keystone::{self, Service, ServiceToken, TokenSource};
 use super::{CloudError, Withheld};
-use crate::seams::{Http, HttpRequest, HttpResponse};
+use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
+use crate::telemetry::metrics;
 
 /// Most calls in flight at once, over all services. Nova's API is the narrowest part; more only queue there.
 pub const CALLS_IN_FLIGHT_MAX: usize = 64;
@@ -159,6 +160,7 @@ impl Answer {
 pub struct Session {
     http: Arc<dyn Http>,
     tokens: Arc<TokenSource>,
+    clock: Arc<dyn Clock>,
     agent: HeaderValue,
     in_flight: Semaphore,
 }
@@ -166,9 +168,9 @@ pub struct Session {
 impl Session {
     /// A session that names itself `leasehold/<node>` to the cloud's records.
     #[must_use]
-    pub fn new(http: Arc<dyn Http>, tokens: Arc<TokenSource>, node: u64) -> Self {
+    pub fn new(http: Arc<dyn Http>, tokens: Arc<TokenSource>, clock: Arc<dyn Clock>, node: u64) -> Self {
         let agent = HeaderValue::try_from(format!("leasehold/{node}")).expect("digits are header text");
-        Self { http, tokens, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
+        Self { http, tokens, clock, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
     }
 
     pub(super) async fn user(&self) -> Result<CloudUser, CloudError> {
@@ -192,6 +194,23 @@ impl Session {
 
     async fn carry(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
         let _slot = self.in_flight.acquire().await.expect("the semaphore is never closed");
+        let (service, method, begun) = (call.service.name(), verb(&call.method), self.clock.mono());
+        let answer = self.deliver(call, errand).await;
+        let ending = match &answer {
+            Ok(_) => "2xx",
+            Err(CloudError::Withheld(_)) => "withheld",
+            Err(error) => match error.status() {
+                Some(409) => "409",
+                Some(500..) => "5xx",
+                Some(_) => "4xx",
+                None => "lost",
+            },
+        };
+        metrics::observe_cloud_call(service, method, ending, self.clock.mono().since(begun).as_secs_f64());
+        answer
+    }
+
+    async fn deliver(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
         let service = call.service.name();
         let token = self.token().await?;
         let mut response = self.send(&call, &token, errand).await?;
@@ -252,6 +271,18 @@ impl Session {
             errand.permit.check()?;
         }
         self.http.send(request).await.map_err(|error| CloudError::transport(service, &error))
+    }
+}
+
+/// The method as a label.
+fn verb(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
     }
 }
 

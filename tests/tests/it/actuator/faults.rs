@@ -1,0 +1,210 @@
+//! Leaders that die at every call, answers that are lost, calls that come late, errors and conflicts.
+
+use std::sync::atomic::Ordering;
+
+use http::Method;
+use leasehold_cloudsim::{Fault, FaultKind};
+use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
+
+use super::judge;
+use super::world::{Crash, World};
+
+/// Lives one staged lease with two servers through, killing the leader at `crash` if that call is reached. Answers how
+/// many mutating calls there were.
+async fn live_through(crash: Option<Crash>, on_end: OnEnd, faults: &[Fault]) -> (World, LeaseId, u64) {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.writes.store(0, Ordering::SeqCst);
+    *world.crash.lock() = crash;
+    for fault in faults {
+        world.sim.lock().add_fault(fault.clone());
+    }
+    world.lead();
+    let begin = world.now();
+    let lease = world.book(2, 130, 190, Some((20, 60)), on_end);
+    let flavor = world.flavor(lease);
+    let mut servers: Vec<String> = Vec::new();
+    let limit = begin.plus(400);
+    let mut dead_until = None;
+    while world.status(lease) != Some(LeaseStatus::Terminated) {
+        assert!(world.now() < limit, "crash {crash:?}: the lease never ended; rows {:#?}", world.rows());
+        if servers.is_empty() && world.now() > begin.plus(30) {
+            servers = ["a", "b"].iter().filter_map(|name| world.boot(lease, name).ok()).collect();
+            assert_eq!(servers.len(), 2, "crash {crash:?}: the staging window is open");
+        }
+        let tick = tokio::time::sleep(std::time::Duration::from_millis(100));
+        tokio::select! {
+            biased;
+            () = world.crashed.notified() => {
+                world.kill().await;
+                // An election takes a moment.
+                dead_until = Some(tokio::time::Instant::now() + std::time::Duration::from_secs(2));
+            }
+            () = tick => {}
+        }
+        if dead_until.is_some_and(|until| tokio::time::Instant::now() >= until) {
+            dead_until = None;
+            world.lead();
+        }
+    }
+    let windows = [(begin.plus(20), begin.plus(60)), (begin.plus(130), begin.plus(190))];
+    judge::never_open_outside(&world, lease, &flavor, &windows);
+    judge::hold_covers_tokens(&world);
+    let woken = judge::unshelved(&world);
+    assert_eq!(woken.len(), 2, "crash {crash:?}: both servers woke");
+    for (server, at) in &woken {
+        assert_eq!(at.len(), 1, "crash {crash:?}: {server} woke once");
+        // The start itself never waits for a predecessor's actuation lease: an election, a call, Nova's own time.
+        let late = at[0] - begin.plus(130).unix_s() * 1000;
+        let allowed = if faults.is_empty() { 4_000 } else { 30_000 };
+        assert!(late < allowed, "crash {crash:?}: {server} woke {late} ms late");
+    }
+    let calls = world.writes.load(Ordering::SeqCst);
+    (world, lease, calls)
+}
+
+/// One life with a crash, judged to the end.
+async fn survives(crash: Crash, on_end: OnEnd) {
+    let (world, _, _) = live_through(Some(crash), on_end, &[]).await;
+    world.pass(130).await;
+    match on_end {
+        OnEnd::Delete => {}
+        OnEnd::Snapshot => {
+            let state = world.state();
+            let owned = |image: &&serde_json::Value| image["owner"] == world.tenant_project.as_str();
+            let images = state["images"].as_object().unwrap().values().filter(owned).count();
+            assert_eq!(images, 2, "crash {crash:?}: one image of each server: {}", state["images"]);
+        }
+        OnEnd::Shelve => unreachable!("not asked for here"),
+    }
+    judge::clean_at_rest(&world, 1, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_before_any_call_is_carried_out_is_replaced_without_a_trace() {
+    let (_, _, calls) = live_through(None, OnEnd::Delete, &[]).await;
+    assert!(calls > 15, "{calls}");
+    for at in 0..calls {
+        survives(Crash { at, applied: false }, OnEnd::Delete).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_after_any_call_was_carried_out_is_replaced_without_a_second_effect() {
+    let (_, _, calls) = live_through(None, OnEnd::Delete, &[]).await;
+    for at in 0..calls {
+        survives(Crash { at, applied: true }, OnEnd::Delete).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_around_any_call_makes_no_second_image() {
+    let (_, _, calls) = live_through(None, OnEnd::Snapshot, &[]).await;
+    for at in 0..calls {
+        survives(Crash { at, applied: true }, OnEnd::Snapshot).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_call_survives_lost_answers_late_effects_errors_and_conflicts() {
+    let calls = [
+        ("PUT", "/resource_classes/*", ""),
+        ("PUT", "/resource_providers/*/inventories", ""),
+        ("POST", "/flavors", "\"flavor\""),
+        ("POST", "/flavors/*/os-extra_specs", ""),
+        ("POST", "/flavors/*/action", "addTenantAccess"),
+        ("POST", "/flavors/*/action", "removeTenantAccess"),
+        ("POST", "/servers/*/action", "\"shelve\""),
+        ("POST", "/servers/*/action", "\"unshelve\""),
+        ("PATCH", "/v2/images/*", ""),
+        ("DELETE", "/servers/*", ""),
+        ("DELETE", "/flavors/*", ""),
+        ("DELETE", "/resource_classes/*", ""),
+    ];
+    let kinds = [
+        FaultKind::LostAnswer { after_ms: 10 },
+        FaultKind::Late { after_ms: 3_000, status: None },
+        FaultKind::Error { status: 503, retry_after_s: Some(1) },
+        FaultKind::Error { status: 500, retry_after_s: None },
+        FaultKind::Conflict,
+        FaultKind::Duplicate,
+        FaultKind::Garbage,
+    ];
+    for kind in &kinds {
+        let fault = |(method, path, body): &(&str, &str, &str)| Fault::on(method, path, kind.clone()).times(2).with_body(body);
+        let faults: Vec<Fault> = calls.iter().map(fault).collect();
+        let (world, _, _) = live_through(None, OnEnd::Delete, &faults).await;
+        world.pass(130).await;
+        judge::clean_at_rest(&world, 1, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unshelve_without_room_is_tried_again_until_there_is() {
+    let fault = Fault::on("POST", "/servers/*/action", FaultKind::AsyncFailure).times(3).with_body("\"unshelve\"");
+    let (world, _, _) = live_through(None, OnEnd::Delete, &[fault]).await;
+    assert_eq!(judge::count(&world, "server.unshelve_failed"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_is_down_at_the_start_is_tried_again_and_told() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let lease = world.book(1, 60, 600, None, OnEnd::Delete);
+    world.pass(50).await;
+    world.sim.lock().add_fault(Fault::on("", "/", FaultKind::Error { status: 503, retry_after_s: None }));
+    world.pass(40).await;
+    let told = world.lease(lease).unwrap().reason.unwrap();
+    assert_eq!(told.code, ReasonCode::Late, "{}", told.text);
+    assert!(told.text.contains("503"), "{}", told.text);
+    let before = judge::writes(&world).len();
+    world.pass(60).await;
+    let tries = judge::writes(&world).len() - before;
+    assert!(tries < 30, "{tries} calls in a minute of a cloud that is down");
+    world.sim.lock().clear_faults();
+    world.until("it starts after all", 15, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    assert_eq!(world.lease(lease).unwrap().reason, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_renewed_without_a_failure() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let lease = world.book(1, 60, 120, None, OnEnd::Delete);
+    world.pass(59).await;
+    world.sim.lock().expire_tokens();
+    world.until("it starts", 4, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    assert_eq!(world.lease(lease).unwrap().reason, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_sends_nothing_more() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let lease = world.book(1, 60, 120, None, OnEnd::Delete);
+    world.pass(59).await;
+    // Another node leads; this one does not know yet, and its tasks run on.
+    world.ledger.term.fetch_add(1, Ordering::SeqCst);
+    let before = judge::writes(&world).len();
+    world.pass(30).await;
+    assert_eq!(judge::writes(&world).len(), before);
+    assert_eq!(world.status(lease), Some(LeaseStatus::Starting));
+    let (status, _) = world.tenant(Method::GET, "/servers", None);
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_that_somebody_opened_or_a_hold_that_somebody_removed_is_mended() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    world.pass(1).await;
+    let held = |world: &World| world.state()["placement"].to_string().matches("LEASEHOLD_HOLD").count();
+    assert_eq!(held(&world), 1);
+    world.drop_holds();
+    assert_eq!(held(&world), 0);
+    world.until("the hold is back", 70, || held(&world) == 1).await;
+}

@@ -1,0 +1,8 @@
+//! The leader's work on the cloud, against the simulated cloud in memory and a ledger in memory, on a paused clock.
+//!
+//! Judged by the cloud's own record, never by what the actuator says it did.
+
+mod faults;
+mod judge;
+mod lifecycle;
+mod world;
