@@ -114,8 +114,8 @@ async fn set_up(options: &Options) -> Result<Stage> {
     let cluster = Cluster::start(settings, Some(admin.token())).await?;
     cloud.set_endpoint("reservation", "blazar", &cluster.nodes()[0].rest_url()).await?;
     show.say("three nodes vote");
-    let operator = crate::caller::connect(&cluster, Some(admin.token())).await?;
-    let client = crate::caller::connect(&cluster, Some(demo.token())).await?;
+    let operator = crate::caller::connect(&cluster, Some(admin.token()))?;
+    let client = crate::caller::connect(&cluster, Some(demo.token()))?;
     register(&operator, 1..=dedicated, PoolKind::Dedicated).await?;
     show.say(format!("cmp1 to cmp{dedicated} are dedicated to reservations"));
     let flavor = admin.create_flavor("m1.small", 1, 512, 1).await?;
@@ -135,7 +135,7 @@ async fn set_up(options: &Options) -> Result<Stage> {
 async fn register(operator: &Client, hosts: std::ops::RangeInclusive<u32>, pool: PoolKind) -> Result<()> {
     for n in hosts {
         let host = NewHost { name: format!("cmp{n}"), pool, properties: BTreeMap::new() };
-        operator.register_host(host).await.with_context(|| format!("registering cmp{n}"))?;
+        operator.register_host(operator.new_key(), host).await.with_context(|| format!("registering cmp{n}"))?;
     }
     Ok(())
 }
@@ -182,7 +182,7 @@ async fn book(stage: &Stage, plans: &[LeasePlan], zero_s: u64) -> Result<Vec<Lea
     for (n, plan) in plans.iter().enumerate() {
         let (client, wish, name) = (stage.client.clone(), tenant::wish(plan, zero_s)?, plan.name.clone());
         bookings.spawn(async move {
-            let answer = client.create_lease(wish).await.with_context(|| format!("booking {name}"))?;
+            let answer = client.create_lease(client.new_key(), wish).await.with_context(|| format!("booking {name}"))?;
             anyhow::Ok((n, answer.value))
         });
     }

@@ -7,20 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use leasehold_client::Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How an operation ended for its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ending {
-    /// Acknowledged.
-    Ok,
-    /// Refused: certainly not applied.
-    Fail,
-    /// Nobody knows.
-    Info,
-}
+use crate::caller::Ending;
 
 /// One operation of one client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +74,8 @@ impl History {
     }
 
     /// It has ended.
-    pub fn returned(&self, what: Invoked, key: Option<String>, ending: Ending, index: Option<u64>, body: Value) -> Result<()> {
+    pub fn returned(&self, what: Invoked, key: Option<Key>, ending: Ending, index: Option<u64>, body: Value) -> Result<()> {
+        let key = key.map(|key| key.id.to_string());
         let Invoked { n, client, op, invoke_ns } = what;
         let line = Operation { n, client, op: op.to_owned(), key, invoke_ns, ending, return_ns: self.now(), index, body };
         let mut text = serde_json::to_vec(&line)?;
@@ -116,7 +108,7 @@ mod tests {
         let history = History::create(&path).unwrap();
         let (first, second) = (history.invoke(0, "create"), history.invoke(1, "list"));
         history.returned(second, None, Ending::Info, None, Value::Null).unwrap();
-        history.returned(first, Some("k".to_owned()), Ending::Ok, Some(7), Value::Null).unwrap();
+        history.returned(first, None, Ending::Ok, Some(7), Value::Null).unwrap();
         assert_eq!(history.finish().unwrap(), 2);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Operation> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{Table, presets};
-use leasehold_client::{Client, NewHost};
+use leasehold_client::{Client, KeyState, NewHost};
 use leasehold_ledger::model::{Lease, PoolKind};
 use tokio::task::JoinSet;
 
@@ -26,7 +26,7 @@ use crate::settings::{Settings, Timing};
 use history::History;
 use nemesis::Kills;
 use progress::Progress;
-use workload::{Knowledge, Shared, Worker};
+use workload::{Deletion, Knowledge, Known, Shared, Worker};
 
 /// Longest time without an acknowledged write.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
@@ -80,16 +80,16 @@ pub async fn run(options: Options) -> Result<bool> {
 }
 
 async fn judge(cluster: &mut Cluster, cloud: &CloudProcess, options: &Options) -> Result<bool> {
-    let client = crate::caller::connect(cluster, None).await?;
+    let client = crate::caller::connect(cluster, None)?;
     for n in 1..=HOSTS {
         let host = NewHost { name: format!("cmp{n}"), pool: PoolKind::Dedicated, properties: BTreeMap::new() };
-        client.register_host(host).await.with_context(|| format!("registering cmp{n}"))?;
+        client.register_host(client.new_key(), host).await.with_context(|| format!("registering cmp{n}"))?;
     }
     let history = options.history.clone().unwrap_or_else(|| cluster.folder().join("history.jsonl"));
     let shared = Arc::new(Shared { history: History::create(&history)?, progress: Progress::default() });
-    let (kills, knowledge) = ordeal(cluster, options, &shared).await?;
+    let (kills, known) = ordeal(cluster, options, &shared).await?;
     let operations = shared.history.finish()?;
-    let mut wrong = final_checks(cluster, cloud, &client, &knowledge).await?;
+    let mut wrong = final_checks(cluster, cloud, &client, &known).await?;
     wrong.extend(not_enough(options, kills, &shared.progress));
     println!("{}", table(kills, operations, &shared.progress, &wrong));
     for text in &wrong {
@@ -99,11 +99,12 @@ async fn judge(cluster: &mut Cluster, cloud: &CloudProcess, options: &Options) -
 }
 
 /// Load and kills at the same time.
-async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) -> Result<(Kills, Knowledge)> {
+async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) -> Result<(Kills, Vec<(Client, Knowledge)>)> {
     let until = Instant::now() + Duration::from_secs(options.seconds);
     let mut workers = JoinSet::new();
     for number in 0..options.clients {
-        let client = crate::caller::connect(cluster, None).await?;
+        // Every client in a project of its own, as `noauth` has it: live keys are counted by project.
+        let client = crate::caller::connect(cluster, Some(&format!("project-{number}")))?;
         workers.spawn(Worker::new(number, client, Arc::clone(shared), options.seed).work(until));
     }
     let looks = look_into(cluster, Arc::clone(shared))?;
@@ -122,11 +123,11 @@ async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) 
         problem = looks => bail!(problem?),
         kills = nemesis::kill_until(cluster, options.seed, until, &shared.progress) => kills?,
     };
-    let mut knowledge = Knowledge::new();
+    let mut known = Vec::new();
     while let Some(worker) = workers.join_next().await {
-        knowledge.extend(worker??);
+        known.push(worker??);
     }
-    Ok((kills, knowledge))
+    Ok((kills, known))
 }
 
 /// Reads every node's state hash all the time; ends with the first two that differ at one index.
@@ -150,21 +151,17 @@ fn look_into(cluster: &Cluster, shared: Arc<Shared>) -> Result<impl Future<Outpu
     })
 }
 
-async fn final_checks(cluster: &Cluster, cloud: &CloudProcess, client: &Client, knowledge: &Knowledge) -> Result<Vec<String>> {
+async fn final_checks(cluster: &Cluster, cloud: &CloudProcess, admin: &Client, known: &[(Client, Knowledge)]) -> Result<Vec<String>> {
     cluster.wait_healthy(Duration::from_secs(60)).await?;
-    let leases: Vec<Lease> = client.list_leases(Default::default()).await?.value;
-    let hosts = client.list_hosts().await?.value;
-    let mut wrong = check::against_clients(knowledge, &leases);
+    let leases: Vec<Lease> = admin.list_leases(Default::default()).await?.value;
+    let hosts = admin.list_hosts().await?.value;
+    let all: Knowledge = known.iter().flat_map(|(_, its)| its.clone()).collect();
+    let mut wrong = check::against_clients(&all, &leases);
     wrong.extend(check::double_booked(&hosts, &leases, &cloud.capacities().await?));
     wrong.extend(check::short(&leases));
-    for (name, known) in knowledge {
-        let Some(id) = known.id else { continue };
-        let found = crate::caller::found(client, id).await.with_context(|| format!("looking up {name}"))?;
-        if found.is_none() && known.deletion == workload::Deletion::No {
-            wrong.push(format!("{name} ({id}) was acknowledged and is not found by its id"));
-        }
-        if found.is_some() && known.deletion == workload::Deletion::Yes {
-            wrong.push(format!("{name} ({id}) was deleted and is found by its id"));
+    for (client, knowledge) in known {
+        for (name, known) in knowledge {
+            wrong.extend(look_up(client, name, known).await.with_context(|| format!("looking up {name}"))?);
         }
     }
     let (index, hashes) = cluster.hashes_at_rest(Duration::from_secs(60)).await?;
@@ -172,6 +169,26 @@ async fn final_checks(cluster: &Cluster, cloud: &CloudProcess, client: &Client, 
         wrong.push(format!("the state hashes differ at ledger index {index}: {hashes:?}"));
     }
     Ok(wrong)
+}
+
+/// Looks for a lease by its id and by the key it was created with, one at a time, as its tenant.
+async fn look_up(client: &Client, name: &str, known: &Known) -> Result<Option<String>> {
+    let Some(key) = known.key else { return Ok(None) };
+    let state = client.look_up_key(key).await?.value;
+    let Some(id) = known.id else {
+        // Whether it applied or never will: it is one of them for good now, and `against_clients` has counted the leases.
+        let decided = matches!(state, KeyState::Applied { .. } | KeyState::Never);
+        return Ok((!decided).then(|| format!("{name}: its key is still {state:?}")));
+    };
+    if !matches!(&state, KeyState::Applied { lease_id: Some(by_key), .. } if *by_key == id) {
+        return Ok(Some(format!("{name} ({id}) was acknowledged and its key says {state:?}")));
+    }
+    let found = crate::caller::found(client, id).await?;
+    Ok(match (found, known.deletion) {
+        (None, Deletion::No) => Some(format!("{name} ({id}) was acknowledged and is not found by its id")),
+        (Some(_), Deletion::Yes) => Some(format!("{name} ({id}) was deleted and is found by its id")),
+        _ => None,
+    })
 }
 
 /// What a run of this length must have seen and has not.

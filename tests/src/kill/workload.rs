@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use leasehold_client::{Client, NewLease};
+use leasehold_client::{Client, Error, Key, NewLease};
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, ReservationWish, StartWish};
 use leasehold_ledger::model::{InstanceWish, LeaseId, OnEnd, PoolKind, ResourceWish, Seconds};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::history::{Ending, History};
+use super::history::{History, Invoked};
 use super::progress::Progress;
-use crate::caller::ending;
+use crate::caller::{Ending, ending};
 use crate::draw::Draw;
 use crate::wait::wall_ms;
 
@@ -31,6 +31,8 @@ pub struct Known {
     pub names: Vec<String>,
     /// What is known of its deletion.
     pub deletion: Deletion,
+    /// The key it was created with.
+    pub key: Option<Key>,
 }
 
 /// Whether a lease was deleted.
@@ -77,7 +79,7 @@ impl Worker {
     }
 
     /// Works until the time is up; answers what it knows.
-    pub async fn work(mut self, until: Instant) -> Result<Knowledge> {
+    pub async fn work(mut self, until: Instant) -> Result<(Client, Knowledge)> {
         while Instant::now() < until {
             let mine: Vec<String> = self
                 .knowledge
@@ -100,7 +102,7 @@ impl Worker {
             }
             tokio::time::sleep(THINK).await;
         }
-        Ok(self.knowledge)
+        Ok((self.client, self.knowledge))
     }
 
     fn wish(&mut self, name: &str) -> Result<NewLease> {
@@ -134,21 +136,18 @@ impl Worker {
         let name = format!("c{}-{}", self.number, self.made);
         let wish = self.wish(&name)?;
         let asked = json!({"name": name, "wish": format!("{wish:?}")});
-        let invoked = self.shared.history.invoke(self.number, "create");
-        let answer = self.client.create_lease(wish).await;
-        let known = Known { names: vec![name.clone()], ..Known::default() };
+        let (invoked, key) = (self.shared.history.invoke(self.number, "create"), self.client.new_key());
+        let answer = self.client.create_lease(key, wish).await;
+        let known = Known { names: vec![name.clone()], key: Some(key), ..Known::default() };
         match answer {
             Ok(answer) => {
                 self.shared.progress.acknowledged(true);
                 let body = json!({"asked": asked, "lease_id": answer.value.id.to_string()});
-                self.shared.history.returned(invoked, None, Ending::Ok, Some(answer.ledger_index), body)?;
+                self.shared.history.returned(invoked, Some(key), Ending::Ok, Some(answer.ledger_index), body)?;
                 self.knowledge.insert(name, Known { id: Some(answer.value.id), ..known });
             }
             Err(error) => {
-                let ending = ending(&error);
-                self.count(ending);
-                self.shared.history.returned(invoked, None, ending, None, json!({"asked": asked, "error": error.to_string()}))?;
-                if ending == Ending::Info {
+                if self.failed(invoked, key, asked, &error)? == Ending::Info {
                     self.knowledge.insert(name, known);
                 }
             }
@@ -161,23 +160,21 @@ impl Worker {
         let Some(id) = known.id else { return Ok(()) };
         let new = format!("{name}.{}", self.draw.between(1, 1_000_000));
         let asked = json!({"lease_id": id.to_string(), "name": new});
-        let invoked = self.shared.history.invoke(self.number, "update");
+        let (invoked, key) = (self.shared.history.invoke(self.number, "update"), self.client.new_key());
         let change = LeaseChange { name: Some(new.clone()), ..LeaseChange::default() };
-        match self.client.update_lease(id, change).await {
+        match self.client.update_lease(key, id, change).await {
             Ok(answer) => {
                 self.shared.progress.acknowledged(false);
                 // Changes with unknown outcome stay possible: one may still be under way.
                 known.names.remove(0);
                 known.names.insert(0, new);
-                self.shared.history.returned(invoked, None, Ending::Ok, Some(answer.ledger_index), asked)?;
+                self.shared.history.returned(invoked, Some(key), Ending::Ok, Some(answer.ledger_index), asked)?;
             }
             Err(error) => {
-                let ending = ending(&error);
-                if ending == Ending::Info {
+                if ending(&error) == Ending::Info {
                     known.names.push(new);
                 }
-                self.count(ending);
-                self.shared.history.returned(invoked, None, ending, None, json!({"asked": asked, "error": error.to_string()}))?;
+                self.failed(invoked, key, asked, &error)?;
             }
         }
         Ok(())
@@ -187,20 +184,18 @@ impl Worker {
         let Some(known) = self.knowledge.get_mut(name) else { return Ok(()) };
         let Some(id) = known.id else { return Ok(()) };
         let asked = json!({"lease_id": id.to_string()});
-        let invoked = self.shared.history.invoke(self.number, "delete");
-        match self.client.delete_lease(id).await {
-            Ok(index) => {
+        let (invoked, key) = (self.shared.history.invoke(self.number, "delete"), self.client.new_key());
+        match self.client.delete_lease(key, id).await {
+            Ok(answer) => {
                 self.shared.progress.acknowledged(false);
                 known.deletion = Deletion::Yes;
-                self.shared.history.returned(invoked, None, Ending::Ok, Some(index), asked)?;
+                self.shared.history.returned(invoked, Some(key), Ending::Ok, Some(answer.ledger_index), asked)?;
             }
             Err(error) => {
-                let ending = ending(&error);
-                if ending == Ending::Info {
+                if ending(&error) == Ending::Info {
                     known.deletion = Deletion::Maybe;
                 }
-                self.count(ending);
-                self.shared.history.returned(invoked, None, ending, None, json!({"asked": asked, "error": error.to_string()}))?;
+                self.failed(invoked, key, asked, &error)?;
             }
         }
         Ok(())
@@ -226,11 +221,16 @@ impl Worker {
         }
     }
 
-    fn count(&self, ending: Ending) {
+    /// Writes a failed write down and counts it.
+    fn failed(&self, invoked: Invoked, key: Key, asked: Value, error: &Error) -> Result<Ending> {
+        let ending = ending(error);
         match ending {
             Ending::Ok => {}
             Ending::Fail => self.shared.progress.refused(),
             Ending::Info => self.shared.progress.unknown(),
         }
+        let body = json!({"asked": asked, "error": error.to_string()});
+        self.shared.history.returned(invoked, Some(key), ending, None, body)?;
+        Ok(ending)
     }
 }

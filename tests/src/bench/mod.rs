@@ -1,0 +1,4 @@
+//! Benchmarks.
+pub mod etcd;
+pub mod ledger;
+pub mod load;
