@@ -45,7 +45,7 @@ impl Default for CloudSettings {
 pub struct CloudProcess {
     process: Process,
     folder: PathBuf,
-    temporary: Option<TempDir>,
+    temporary: TempDir,
     auth_url: String,
     base: String,
     http: reqwest::Client,
@@ -80,14 +80,12 @@ impl CloudProcess {
         }
         let (process, auth_url) = Process::start_and_read_line("cloudsim", command, &folder.join("cloudsim.log"))?;
         let base = auth_url.strip_suffix("/identity/v3").context("the auth URL of the simulated cloud")?.to_owned();
-        Ok(CloudProcess { process, folder, temporary: Some(temporary), auth_url, base, http: http_client()? })
+        Ok(CloudProcess { process, folder, temporary, auth_url, base, http: http_client()? })
     }
 
     /// Keeps log (`cloudsim.log`) and record (`record.jsonl`) when it ends; answers where they are.
     pub fn keep(&mut self) -> &Path {
-        if let Some(temporary) = self.temporary.take() {
-            temporary.keep();
-        }
+        self.temporary.disable_cleanup(true);
         &self.folder
     }
 

@@ -114,7 +114,7 @@ pub struct Cluster {
     admin: WithToken,
     folder: PathBuf,
     // Removed with the cluster, unless it is to be kept.
-    temporary: Option<TempDir>,
+    temporary: TempDir,
 }
 
 impl Cluster {
@@ -137,7 +137,7 @@ impl Cluster {
             settings,
             admin: WithToken::new(admin_token)?,
             folder: temporary.path().to_owned(),
-            temporary: Some(temporary),
+            temporary,
         };
         for id in 1..=cluster.settings.nodes {
             cluster.configure(id)?;
@@ -201,9 +201,7 @@ impl Cluster {
 
     /// Keeps logs and data when the cluster ends; answers where they are.
     pub fn keep(&mut self) -> PathBuf {
-        if let Some(temporary) = self.temporary.take() {
-            temporary.keep();
-        }
+        self.temporary.disable_cleanup(true);
         self.folder.clone()
     }
 

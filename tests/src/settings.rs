@@ -74,7 +74,7 @@ pub struct Addresses {
 impl Addresses {
     /// Four free ports.
     pub fn free() -> anyhow::Result<Addresses> {
-        let mut port = crate::ports::free;
+        let port = crate::ports::free;
         Ok(Addresses { rest: port()?, grpc: port()?, peer: port()?, metrics: port()? })
     }
 }

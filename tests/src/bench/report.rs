@@ -68,7 +68,7 @@ impl Report {
     /// The tables.
     pub fn tables(&self) -> String {
         let mut rows = Table::new();
-        rows.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["load", "clients", "per second", "p50 ms", "p99 ms", "max ms", "errors"]);
+        rows.load_style(presets::UTF8_FULL_CONDENSED).set_header(["load", "clients", "per second", "p50 ms", "p99 ms", "max ms", "errors"]);
         for Row { what, figures } in &self.rows {
             rows.add_row([
                 what.clone(),
@@ -81,9 +81,9 @@ impl Report {
             ]);
         }
         let mut budgets = Table::new();
-        budgets.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["budget", "bar", "figure", ""]);
+        budgets.load_style(presets::UTF8_FULL_CONDENSED).set_header(["budget", "bar", "figure", ""]);
         for Budget { what, bar, figure, met } in &self.budgets {
-            budgets.add_row([what, bar, figure, if *met { "met" } else { "NOT MET" }]);
+            budgets.add_row([what.as_str(), bar, figure, if *met { "met" } else { "NOT MET" }]);
         }
         format!("{rows}\n{budgets}")
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use leasehold_client::model::{Lease, LeaseStatus, Stage};
-use leasehold_client::state::Subject;
+use leasehold_client::state::ChangeSubject;
 use tokio::task::JoinSet;
 
 use super::failover::Times;
@@ -48,7 +48,7 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     let all = async {
         while !waiting.is_empty() {
             let change = watch.next().await?;
-            if let Subject::Lease(lease) = change.subject
+            if let ChangeSubject::Lease(lease) = change.subject
                 && lease.status == LeaseStatus::Active
                 && waiting.remove(&lease.id)
             {

@@ -101,7 +101,7 @@ impl Verdict {
     pub fn table(&self) -> String {
         let report = &self.report;
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["what the cloud saw", "figure", "wanted", ""]);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["what the cloud saw", "figure", "wanted", ""]);
         let mut row = |what: &str, figure: u64, unit: &str, wanted: String, good: bool| {
             table.add_row([what.to_owned(), format!("{figure}{unit}"), wanted, if good { "✓" } else { "✗" }.to_owned()]);
         };

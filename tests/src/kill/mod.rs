@@ -204,7 +204,7 @@ fn not_enough(options: &Options, kills: Kills, progress: &Progress) -> Vec<Strin
 
 fn table(kills: Kills, operations: u64, progress: &Progress, wrong: &[String]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["what", "figure"]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["what", "figure"]);
     for (what, figure) in [
         ("kills (-9)", kills.all.to_string()),
         ("of the leader", kills.leaders.to_string()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leasehold_client::state::Subject;
+use leasehold_client::state::ChangeSubject;
 use leasehold_tests::settings::Timing;
 
 use crate::rig::{PATIENCE, bare, empty};
@@ -27,7 +27,7 @@ async fn a_watch_sees_every_change_once_and_in_order_across_a_leader_change() {
         let change = tokio::time::timeout(Duration::from_secs(40), watch.next()).await.unwrap().unwrap();
         assert!(change.ledger_index >= last, "{} after {last}", change.ledger_index);
         last = change.ledger_index;
-        if let Subject::Lease(lease) = change.subject {
+        if let ChangeSubject::Lease(lease) = change.subject {
             assert!(seen.insert(change.ledger_index, lease.id).is_none(), "{} twice", change.ledger_index);
         }
         if seen.len() == count / 3 {
