@@ -239,7 +239,7 @@ pub struct LogSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        LogSection { filter: "info".to_owned(), json: false }
+        LogSection { filter: "info,openraft=warn".to_owned(), json: false }
     }
 }
 
