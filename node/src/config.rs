@@ -87,7 +87,14 @@ pub struct ListenSection {
 impl Default for ListenSection {
     fn default() -> Self {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        ListenSection { rest: local(1234), grpc: local(1235), peer: local(1236), metrics: local(1237), peer_advertised: None, grpc_advertised: None }
+        ListenSection {
+            rest: local(1234),
+            grpc: local(1235),
+            peer: local(1236),
+            metrics: local(1237),
+            peer_advertised: None,
+            grpc_advertised: None,
+        }
     }
 }
 
@@ -125,7 +132,13 @@ pub struct RaftSection {
 
 impl Default for RaftSection {
     fn default() -> Self {
-        RaftSection { heartbeat_ms: 100, election_min_ms: 900, election_max_ms: 1500, snapshot_entries: 100_000, keep_entries: 20_000 }
+        RaftSection {
+            heartbeat_ms: 100,
+            election_min_ms: 900,
+            election_max_ms: 1500,
+            snapshot_entries: 100_000,
+            keep_entries: 20_000,
+        }
     }
 }
 
@@ -313,7 +326,11 @@ impl Config {
         }
         if let Some(cloud) = &self.cloud {
             if !(cloud.auth_url.starts_with("http://") || cloud.auth_url.starts_with("https://")) {
-                return wrong("cloud.auth_url", &cloud.auth_url, "must be Keystone's URL, as in https://keystone.example:5000/v3");
+                return wrong(
+                    "cloud.auth_url",
+                    &cloud.auth_url,
+                    "must be Keystone's URL, as in https://keystone.example:5000/v3",
+                );
             }
             let by_password = cloud.username.is_some() && cloud.password.is_some();
             let by_credential = cloud.application_credential_id.is_some() && cloud.application_credential_secret.is_some();

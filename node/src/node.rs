@@ -17,7 +17,7 @@ use crate::lead;
 use crate::openstack::keystone::{KeystoneOptions, TokenSource};
 use crate::openstack::{Cloud, Session};
 use crate::operations::Operations;
-use crate::raft::{Member, RaftConfig, RaftHandle, RaftNode, TlsFiles, Timing};
+use crate::raft::{Member, RaftConfig, RaftHandle, RaftNode, Timing, TlsFiles};
 use crate::seams::Seams;
 use crate::telemetry::health;
 
@@ -112,11 +112,19 @@ impl Node {
         serve(&seams, "rest", {
             let (operations, authenticator, seams, stop) = parts.clone();
             let (tls, api) = (api_tls.clone(), api.clone());
-            async move { rest::serve(rest_listener, tls, operations, authenticator, api, seams, stop).await.map_err(|error| error.to_string()) }
+            async move {
+                rest::serve(rest_listener, tls, operations, authenticator, api, seams, stop)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
         });
         serve(&seams, "grpc", {
             let (operations, authenticator, seams, stop) = parts;
-            async move { grpc::serve(grpc_listener, api_tls, operations, authenticator, api, seams, stop).await.map_err(|error| error.to_string()) }
+            async move {
+                grpc::serve(grpc_listener, api_tls, operations, authenticator, api, seams, stop)
+                    .await
+                    .map_err(|error| error.to_string())
+            }
         });
         let readiness = readiness(&raft, &seams);
         let (clock, health_stop) = (seams.clock.clone(), stop.clone());

@@ -10,7 +10,7 @@ use crate::state::{KeyFate, KeyRow, State};
 use crate::storage::codec::encode;
 
 /// Live keys a project may have: nothing is evicted, so this bounds what one project can make every replica store.
-pub const KEYS_PER_PROJECT_MAX: usize = 10_000;
+pub const KEYS_PER_PROJECT_MAX: usize = 100_000;
 /// Longest project id that may own a key; Keystone's are 32 characters.
 const PROJECT_ID_BYTES_MAX: usize = 255;
 

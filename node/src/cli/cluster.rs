@@ -83,9 +83,7 @@ pub(super) async fn run(command: ClusterCommand, session: &Session) -> Result<()
             let waiting = format!("node {id} to leave");
             show(session, with_progress(&waiting, client.remove_node(id)).await?)
         }
-        ClusterCommand::Transfer { to } => {
-            show(session, with_progress("the new leader", client.transfer_leadership(to)).await?)
-        }
+        ClusterCommand::Transfer { to } => show(session, with_progress("the new leader", client.transfer_leadership(to)).await?),
         ClusterCommand::Clock(ClockCommand::Accept) => show(session, client.accept_clock().await?),
         ClusterCommand::Probe { count, bytes } => probe(session, count, bytes).await,
     }
@@ -151,7 +149,9 @@ fn member_row(status: &v1::StatusResponse, member: &v1::Member, probed: Option<&
             probe.ledger_index.to_string(),
             probe.state_hash.chars().take(12).collect(),
         ),
-        Some(Err(error)) => (format!("no answer: {error}").chars().take(60).collect(), String::new(), String::new(), String::new(), String::new()),
+        Some(Err(error)) => {
+            (format!("no answer: {error}").chars().take(60).collect(), String::new(), String::new(), String::new(), String::new())
+        }
         None => {
             let role = if status.leader == Some(member.node_id) { "leader" } else { "" };
             (role.to_owned(), String::new(), number(member.matched_index), String::new(), String::new())

@@ -32,9 +32,7 @@ pub(super) fn options(variable: &dyn Fn(&str) -> Option<String>) -> Result<Optio
     let needed = |name: &str| variable(name).ok_or_else(|| Failure::Usage(format!("OS_AUTH_URL is set, but not {name}")));
     let domain = |name: &str| variable(name).unwrap_or_else(|| "Default".to_owned());
     let credentials = match variable("OS_APPLICATION_CREDENTIAL_ID") {
-        Some(id) => {
-            Credentials::ApplicationCredential { id, secret: Secret::new(needed("OS_APPLICATION_CREDENTIAL_SECRET")?) }
-        }
+        Some(id) => Credentials::ApplicationCredential { id, secret: Secret::new(needed("OS_APPLICATION_CREDENTIAL_SECRET")?) },
         None => Credentials::Password {
             username: needed("OS_USERNAME")?,
             user_domain_name: domain("OS_USER_DOMAIN_NAME"),

@@ -181,7 +181,9 @@ fn outcome(state: &KeyState) -> (Value, String) {
             json!({ "state": "pending", "lease_id": lease_id.to_string() }),
             format!("Lease {lease_id} is being prepared; ask again."),
         ),
-        KeyState::Never => (json!({ "state": "never" }), "It was not done, and never will be. Send it with a new key.".to_owned()),
+        KeyState::Never => {
+            (json!({ "state": "never" }), "It was not done, and never will be. Send it with a new key.".to_owned())
+        }
         KeyState::Expired => {
             (json!({ "state": "expired" }), "Its time has passed; what it did is not kept. See: leasehold lease list".to_owned())
         }

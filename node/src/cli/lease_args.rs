@@ -136,7 +136,9 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
         When::At(second) => StartWish::At(second),
-        When::Never => return Err(Failure::Usage("--start never: a lease starts now, after a while (+1h) or at a date".to_owned())),
+        When::Never => {
+            return Err(Failure::Usage("--start never: a lease starts now, after a while (+1h) or at a date".to_owned()));
+        }
     };
     let began = match start {
         StartWish::Now => now,
@@ -221,7 +223,9 @@ pub(super) fn change(update: Update, lease: &Lease, now: Seconds) -> Result<Leas
     }
     let change = LeaseChange { name, start, end, before_end: before_end.map(|before| before.0), reservations };
     if change == LeaseChange::default() {
-        return Err(Failure::Usage("nothing to change: give --name, --start, --end, --before-end, --amount or --on-end".to_owned()));
+        return Err(Failure::Usage(
+            "nothing to change: give --name, --start, --end, --before-end, --amount or --on-end".to_owned(),
+        ));
     }
     Ok(change)
 }

@@ -26,7 +26,11 @@ impl Output {
     /// One line of many.
     pub fn line(self, value: Value, text: impl FnOnce() -> String) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.json { writeln!(out, "{value}")? } else { writeln!(out, "{}", text())? }
+        if self.json {
+            writeln!(out, "{value}")?
+        } else {
+            writeln!(out, "{}", text())?
+        }
         out.flush()
     }
 }

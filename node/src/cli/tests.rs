@@ -72,7 +72,8 @@ fn a_lease_is_what_the_line_says() {
     let instance = reservation.resource.instance();
     assert_eq!((instance.vcpus, instance.memory_mb, instance.amount, instance.affinity), (1, 512, 3, Some(false)));
 
-    let wish = create(&format!("{SIZE} --end never --before-end never --pool shared --trait A --trait B --forbid-trait C")).unwrap();
+    let wish =
+        create(&format!("{SIZE} --end never --before-end never --pool shared --trait A --trait B --forbid-trait C")).unwrap();
     assert_eq!((wish.start, wish.end, wish.before_end), (StartWish::Now, Seconds::OPEN_END, BeforeEndWish::Never));
     let instance = wish.reservations[0].resource.instance();
     assert_eq!(instance.pool, Some(PoolKind::Shared));
@@ -92,7 +93,10 @@ fn staging_is_a_window_or_half_an_hour_from_now() {
 
 #[test]
 fn terms_are_comparisons() {
-    let terms = |text: &str| create(&format!("{SIZE} --end +1h --property {text}")).map(|wish| wish.reservations[0].resource.instance().requirements.clone());
+    let terms = |text: &str| {
+        create(&format!("{SIZE} --end +1h --property {text}"))
+            .map(|wish| wish.reservations[0].resource.instance().requirements.clone())
+    };
     let term = |key: &str, comparison, value: &str| vec![Requirement { key: key.into(), comparison, value: value.into() }];
     assert_eq!(terms("gpu=a100").unwrap(), term("gpu", Comparison::Equal, "a100"));
     assert_eq!(terms("vcpus>=16").unwrap(), term("vcpus", Comparison::AtLeast, "16"));

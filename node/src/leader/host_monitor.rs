@@ -92,12 +92,7 @@ async fn report(work: &Work, host_id: HostId, observation: Observation) {
 ///
 /// # Errors
 /// When Placement gives no answer.
-pub async fn read(
-    cloud: &Cloud,
-    names: &Names,
-    root: &Uuid,
-    anchor_budget: u32,
-) -> Result<Option<Observation>, CloudError> {
+pub async fn read(cloud: &Cloud, names: &Names, root: &Uuid, anchor_budget: u32) -> Result<Option<Observation>, CloudError> {
     let placement = cloud.placement();
     let child = names.reservation_provider(*root);
     // Users of tokens before users of the root: who boots in between shows as firm by a single megabyte, not the reverse.
@@ -145,9 +140,7 @@ fn firm(names: &Names, root: Uuid, users: &ProviderAllocations, ours: &BTreeSet<
         .map(|(_, there)| &there.resources)
         // A server of ours that came or went between the two reads shows by its anchor alone.
         .filter(|resources| !(resources.len() == 1 && resources.get("MEMORY_MB") == Some(&1)))
-        .fold(Amounts::default(), |sum, resources| {
-            sum.checked_add(host_plan::amounts(resources)).unwrap_or(sum)
-        })
+        .fold(Amounts::default(), |sum, resources| sum.checked_add(host_plan::amounts(resources)).unwrap_or(sum))
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use uuid::Uuid;
 
 use super::desired::{Gate, HostWish};
 use super::names::Names;
-use crate::openstack::placement::{
-    ConsumerOnProvider, ConsumerWrite, Inventories, Inventory, ProviderAllocations, Resources,
-};
+use crate::openstack::placement::{ConsumerOnProvider, ConsumerWrite, Inventories, Inventory, ProviderAllocations, Resources};
 
 /// Hold consumers looked for per host: more were never made.
 pub const SHARDS_MAX: usize = 64;
@@ -140,9 +138,7 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
     }
     let held = Amounts { slots: u32::MAX, ..read.held() };
     let backed = |next: &BTreeMap<String, Inventory>| {
-        next.iter().try_fold(Amounts::default(), |sum, (class, inventory)| {
-            sum.checked_add(read.backing(wish, class, inventory))
-        })
+        next.iter().try_fold(Amounts::default(), |sum, (class, inventory)| sum.checked_add(read.backing(wish, class, inventory)))
     };
     let fits = |next: &BTreeMap<String, Inventory>| backed(next).is_some_and(|backed| backed.fits_in(held));
     let wait_for_end = read.lingering(wish).next().is_some();
@@ -186,12 +182,7 @@ pub fn shards_of(names: &Names, root: Uuid, shards: &[Shard], wanted: Amounts, m
         // A consumer that is not there and is to have nothing needs no write.
         if shard.amounts != part {
             let consumer = names.hold(root, number);
-            writes.push(ConsumerWrite {
-                consumer,
-                generation: shard.generation,
-                provider: root,
-                resources: resources(part),
-            });
+            writes.push(ConsumerWrite { consumer, generation: shard.generation, provider: root, resources: resources(part) });
         }
     }
     writes
@@ -200,10 +191,7 @@ pub fn shards_of(names: &Names, root: Uuid, shards: &[Shard], wanted: Amounts, m
 /// Our hold consumers among those of a root provider, from the first to the last that is there.
 #[must_use]
 pub fn shards_read(names: &Names, root: Uuid, users: &ProviderAllocations) -> Vec<Shard> {
-    let shard = |there: &ConsumerOnProvider| Shard {
-        generation: there.consumer_generation,
-        amounts: amounts(&there.resources),
-    };
+    let shard = |there: &ConsumerOnProvider| Shard { generation: there.consumer_generation, amounts: amounts(&there.resources) };
     let all = (0..SHARDS_MAX).map(|number| users.allocations.get(&names.hold(root, number)).map(shard));
     let mut shards: Vec<Option<Shard>> = all.collect();
     while shards.last().is_some_and(Option::is_none) {

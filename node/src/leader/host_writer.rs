@@ -165,9 +165,7 @@ async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudE
         return Err(refused.clone());
     }
     for class in missing {
-        let wanted = || {
-            work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|w| w.tokens.contains_key(class))
-        };
+        let wanted = || work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|w| w.tokens.contains_key(class));
         let permit = Provided { inner: &work.leader, condition: wanted };
         let errand = Errand::new(format!("host/{host}/{class}"), work.term, &permit);
         work.cloud.placement().ensure_class(&errand, class).await?;
@@ -189,11 +187,8 @@ pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudErr
         text: format!("{what} of host {host} is gone; register the host again"),
         retry_after: None,
     };
-    let (inventories, tokens, holds) = futures::try_join!(
-        placement.inventories(child),
-        placement.allocations_on(child),
-        placement.allocations_on(root),
-    )?;
+    let (inventories, tokens, holds) =
+        futures::try_join!(placement.inventories(child), placement.allocations_on(child), placement.allocations_on(root),)?;
     let inventories = inventories.ok_or_else(|| missing("the reservation provider"))?;
     let tokens = tokens.ok_or_else(|| missing("the reservation provider"))?;
     let holds = holds.ok_or_else(|| missing("the root provider"))?;

@@ -8,9 +8,9 @@ use leasehold_ledger::command::RegisterHost;
 use leasehold_ledger::model::{Amounts, HostDescription, PoolKind};
 use uuid::Uuid;
 
+use super::host_monitor;
 use super::host_plan;
 use super::names::{self, FLAVOR_MARK, HOLD_TYPE, Names};
-use super::host_monitor;
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
 use crate::openstack::{Cloud, CloudError, Errand, Permit};
@@ -206,7 +206,8 @@ async fn hold_all(
     let user = cloud.user().await?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(users) = cloud.placement().allocations_on(root).await? else { return Ok(()) };
-        let writes: Vec<ConsumerWrite> = host_plan::shards_of(names, root, &host_plan::shards_read(names, root, &users), wanted, max_unit);
+        let writes: Vec<ConsumerWrite> =
+            host_plan::shards_of(names, root, &host_plan::shards_read(names, root, &users), wanted, max_unit);
         if writes.is_empty() {
             return Ok(());
         }

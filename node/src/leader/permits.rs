@@ -60,9 +60,7 @@ impl<'a> RowPermit<'a> {
 impl Permit for RowPermit<'_> {
     fn check(&self) -> Result<(), Withheld> {
         self.leader.check()?;
-        let open = self.leader.ledger.look(|state| {
-            state.actuation(self.row).is_some_and(|row| row.revision == self.revision)
-        });
+        let open = self.leader.ledger.look(|state| state.actuation(self.row).is_some_and(|row| row.revision == self.revision));
         if open { Ok(()) } else { Err(Withheld::Superseded) }
     }
 }

@@ -95,12 +95,15 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     let mut wanted = BTreeMap::new();
     for lease in state.leases() {
         for reservation in lease.reservations.iter().filter(|reservation| reservation.stage != Stage::Booked) {
-            wanted.insert(reservation.id, Wanted {
-                project: lease.project_id.clone(),
-                flavor: desired::wants_flavor(reservation),
-                access: desired::wants_access(reservation),
-                busy: busy.contains(&reservation.id),
-            });
+            wanted.insert(
+                reservation.id,
+                Wanted {
+                    project: lease.project_id.clone(),
+                    flavor: desired::wants_flavor(reservation),
+                    access: desired::wants_access(reservation),
+                    busy: busy.contains(&reservation.id),
+                },
+            );
         }
     }
     wanted

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use leasehold_ledger::model::Timestamp;
 use tokio::sync::Notify;
 
+use super::LeaderConfig;
 use super::host_writer::HostWriter;
 use super::ledger_port::LedgerPort;
 use super::names::Names;
 use super::permits::{LeaderPermit, UnfencedRight};
-use super::LeaderConfig;
 use crate::openstack::Cloud;
 use crate::seams::{Clock, Mono, Rng, Spawner};
 

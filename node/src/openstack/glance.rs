@@ -65,8 +65,7 @@ impl<'a> Glance<'a> {
         let mut images = Vec::new();
         let mut path = Some(path.to_owned());
         while let Some(at) = path.take() {
-            let page: Page =
-                self.session.read(Call::new(Service::Glance, Method::GET, at).slow()).await?.json()?;
+            let page: Page = self.session.read(Call::new(Service::Glance, Method::GET, at).slow()).await?.json()?;
             images.extend(page.images);
             path = page.next;
         }

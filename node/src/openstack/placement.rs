@@ -150,19 +150,12 @@ impl<'a> Placement<'a> {
         struct Page {
             resource_providers: Vec<Provider>,
         }
-        let page: Page =
-            self.session.read(call(Method::GET, format!("/resource_providers?in_tree={root}"))).await?.json()?;
+        let page: Page = self.session.read(call(Method::GET, format!("/resource_providers?in_tree={root}"))).await?.json()?;
         Ok(page.resource_providers)
     }
 
     /// Makes a child provider with a fixed identity. 409 `placement.duplicate_name` when name or identity is taken.
-    pub async fn create_provider(
-        &self,
-        errand: &Errand<'_>,
-        name: &str,
-        uuid: Uuid,
-        parent: Uuid,
-    ) -> Result<(), CloudError> {
+    pub async fn create_provider(&self, errand: &Errand<'_>, name: &str, uuid: Uuid, parent: Uuid) -> Result<(), CloudError> {
         let body = json!({"name": name, "uuid": uuid, "parent_provider_uuid": parent});
         self.session.write(errand, call(Method::POST, "/resource_providers").body(body)).await.map(drop)
     }
@@ -183,12 +176,7 @@ impl<'a> Placement<'a> {
     }
 
     /// Replaces all inventories of a provider, if its generation is still this one; answers the new generation.
-    pub async fn put_inventories(
-        &self,
-        errand: &Errand<'_>,
-        uuid: Uuid,
-        wanted: &Inventories,
-    ) -> Result<u64, CloudError> {
+    pub async fn put_inventories(&self, errand: &Errand<'_>, uuid: Uuid, wanted: &Inventories) -> Result<u64, CloudError> {
         let body = json!({
             "resource_provider_generation": wanted.generation,
             "inventories": wanted.inventories,

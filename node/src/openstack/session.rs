@@ -228,11 +228,8 @@ impl Session {
         if status == 401 {
             return Err(CloudError::Unauthorised(format!("{service}: {text}")));
         }
-        let retry_after = response
-            .headers
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
+        let retry_after =
+            response.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         Err(CloudError::Status { service, call: call.name(), status, code, text, retry_after })
     }
 
@@ -242,9 +239,9 @@ impl Session {
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", self.agent.clone());
         let mut set = |name: HeaderName, value: &str| {
-            HeaderValue::try_from(value).map(|value| drop(headers.insert(name, value))).map_err(|_| {
-                CloudError::Unauthorised(format!("{service}: the token holds characters that no header can carry"))
-            })
+            HeaderValue::try_from(value)
+                .map(|value| drop(headers.insert(name, value)))
+                .map_err(|_| CloudError::Unauthorised(format!("{service}: the token holds characters that no header can carry")))
         };
         set(HeaderName::from_static("x-auth-token"), token.token.reveal())?;
         set(HeaderName::from_static("accept"), "application/json")?;

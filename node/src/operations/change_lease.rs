@@ -9,8 +9,8 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 
 use super::route::{Call, Request};
-use crate::telemetry::metrics;
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+use crate::telemetry::metrics;
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -98,4 +98,3 @@ impl Operations {
         Ok(actor.authorise(rule, Some(&lease.project_id))?)
     }
 }
-

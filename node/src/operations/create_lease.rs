@@ -9,8 +9,8 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 
 use super::route::{Call, Request};
-use crate::telemetry::metrics;
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+use crate::telemetry::metrics;
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -52,7 +52,8 @@ impl Operations {
             let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
-                let search = |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
+                let search =
+                    |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
                 let (planned, number) = self.plan(now, search).await?;
                 (planned.reservations, planned.planned_at, number)
             };
@@ -156,9 +157,13 @@ impl Operations {
         match settled {
             Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
             Some(Settled::Gone) => Err(match self.inner.raft.withdrawn_reason(lease_id) {
-                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => OperationError::HoldRefused(reason.text),
+                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
+                    OperationError::HoldRefused(reason.text)
+                }
                 Some(reason) => OperationError::Unavailable(Unavailable::Withdrawn(reason.text)),
-                None => OperationError::Unavailable(Unavailable::Withdrawn("the cloud did not accept its capacity in time".to_owned())),
+                None => OperationError::Unavailable(Unavailable::Withdrawn(
+                    "the cloud did not accept its capacity in time".to_owned(),
+                )),
             }),
             None => Err(OperationError::Unknown),
         }

@@ -23,7 +23,8 @@ impl Operations {
         // A repeated delete finds the lease gone; its stored answer must come before the question who may delete it.
         if !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
             match self.authorise_lease(actor, Rule::LeasesDelete, lease_id).await {
-                Err(OperationError::Rejected(Rejection::LeaseNotFound(_))) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => {}
+                Err(OperationError::Rejected(Rejection::LeaseNotFound(_)))
+                    if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => {}
                 authorised => authorised?,
             }
         }

@@ -62,10 +62,13 @@ impl Operations {
         };
         let cluster_id = self.inner.raft.state().cluster_id();
         let Some(cluster_id) = cluster_id else { return Err(OperationError::Internal("the cluster has no id".to_owned())) };
-        if self.inner.raft.state().host_by_name(&request.name).is_some() && !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+        if self.inner.raft.state().host_by_name(&request.name).is_some()
+            && !Self::key_is_known(&self.inner.raft.state(), key.as_ref())
+        {
             return Err(Rejection::HostExists(request.name).into());
         }
-        let permit = lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
+        let permit =
+            lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
         let registered = onboard::onboard(cloud, cluster_id, &permit, &request).await?;
         let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
@@ -176,7 +179,8 @@ impl Operations {
                     if reservation_id.is_some_and(|wanted| wanted != reservation.id) {
                         continue;
                     }
-                    let here = |phase| reservation.bindings.iter().any(|binding| binding.host == host.id && binding.phase == phase);
+                    let here =
+                        |phase| reservation.bindings.iter().any(|binding| binding.host == host.id && binding.phase == phase);
                     let mut push = |interval: Interval| {
                         reservations.push(ReservedInterval {
                             reservation_id: reservation.id,

@@ -105,7 +105,9 @@ impl Operations {
             KeyLookup::Pending { lease_id } => KeyState::Pending { lease_id },
             KeyLookup::Forgotten => KeyState::Never,
             KeyLookup::Expired => KeyState::Expired,
-            KeyLookup::Unknown => return Err(OperationError::Internal("the ledger does not know a key it was told of".to_owned())),
+            KeyLookup::Unknown => {
+                return Err(OperationError::Internal("the ledger does not know a key it was told of".to_owned()));
+            }
         };
         Ok(Answer { value, ledger_index })
     }
@@ -132,7 +134,9 @@ impl Operations {
 
 fn lease_of(reply: &Reply) -> Option<LeaseId> {
     match reply {
-        Reply::LeaseCreated { lease_id, .. } | Reply::LeaseUpdated { lease_id, .. } | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
+        Reply::LeaseCreated { lease_id, .. } | Reply::LeaseUpdated { lease_id, .. } | Reply::LeaseDeleted { lease_id, .. } => {
+            Some(*lease_id)
+        }
         Reply::Done
         | Reply::HostRegistered { .. }
         | Reply::ClockAdvanced { .. }

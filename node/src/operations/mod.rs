@@ -32,7 +32,6 @@ use crate::openstack::Cloud;
 use crate::raft::RaftHandle;
 use crate::seams::Seams;
 
-
 /// An answer and the ledger index it is true at (architecture D17).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer<T> {
@@ -74,7 +73,8 @@ struct Inner {
 impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
     pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
-        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
+        let operations =
+            Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
         route::receive_forwarded_calls(&operations);
         operations
     }

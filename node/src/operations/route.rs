@@ -8,7 +8,9 @@ use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::{Actor, Answer, ClusterChange, ClusterStatus, HostRequest, KeyState, OperationError, Operations, Result, Unavailable};
+use super::{
+    Actor, Answer, ClusterChange, ClusterStatus, HostRequest, KeyState, OperationError, Operations, Result, Unavailable,
+};
 use crate::raft::{ForwardError, Leadership};
 
 /// How long a call looks for a leader before it gives up: longer than an election with default timeouts.
@@ -117,7 +119,9 @@ impl Operations {
                     Ok(bytes) => match rmp_serde::from_slice::<Result<Given>>(&bytes) {
                         Ok(Err(OperationError::Unavailable(Unavailable::NoLeader))) => Tried::NotLeader,
                         Ok(answer) => Tried::Answered(answer),
-                        Err(problem) => Tried::Answered(Err(OperationError::Internal(format!("a forwarded answer does not decode: {problem}")))),
+                        Err(problem) => Tried::Answered(Err(OperationError::Internal(format!(
+                            "a forwarded answer does not decode: {problem}"
+                        )))),
                     },
                     Err(ForwardError::NotSent(_)) => Tried::NotLeader,
                     Err(ForwardError::Unknown(_)) => Tried::Answered(Err(OperationError::Unknown)),
@@ -140,7 +144,9 @@ impl Operations {
             }
             Request::DeleteHost { host_id } => self.delete_host_here(key, host_id).await.map(Given::Done),
             Request::Probe { payload } => self.probe_here(payload).await.map(Given::Done),
-            Request::ChangeCluster(change) => self.change_cluster_here(change).await.map(|status| Given::Cluster(Box::new(status))),
+            Request::ChangeCluster(change) => {
+                self.change_cluster_here(change).await.map(|status| Given::Cluster(Box::new(status)))
+            }
         }
     }
 }

@@ -188,14 +188,7 @@ impl ClusterTime {
     }
 }
 
-fn check(
-    seen: &Seen,
-    node_id: u64,
-    tolerance: Duration,
-    wall: u64,
-    mono: Mono,
-    stored: u64,
-) -> Result<(), ClockProblem> {
+fn check(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono, stored: u64) -> Result<(), ClockProblem> {
     let agreeing = agreeing(seen, node_id, tolerance, mono);
     if !is_majority(agreeing, seen.voters.len()) {
         return Err(ClockProblem::NoMajority { agreeing, voters: seen.voters.len() });
@@ -283,10 +276,10 @@ mod tests {
         assert_eq!(checked(&seen(&three, &[]), NOW, 0, NOW), nobody);
         let late = millis(SAMPLE_AGE_MAX) + 1;
         assert_eq!(checked(&seen(&three, &[(2, 0), (3, 0)]), NOW + late, late, NOW), nobody);
-        assert_eq!(checked(&seen(&[2, 3], &[(2, 900), (3, 900)]), NOW, 0, NOW), Err(ClockProblem::NoMajority {
-            agreeing: 0,
-            voters: 2
-        }));
+        assert_eq!(
+            checked(&seen(&[2, 3], &[(2, 900), (3, 900)]), NOW, 0, NOW),
+            Err(ClockProblem::NoMajority { agreeing: 0, voters: 2 })
+        );
     }
 
     #[test]

@@ -100,8 +100,7 @@ pub(crate) fn membership(message: wire::Membership) -> Result<Membership, Error>
     if message.configs.is_empty() && message.members.is_empty() {
         return Ok(Membership::default());
     }
-    let configs: Vec<BTreeSet<u64>> =
-        message.configs.into_iter().map(|voters| voters.node_ids.into_iter().collect()).collect();
+    let configs: Vec<BTreeSet<u64>> = message.configs.into_iter().map(|voters| voters.node_ids.into_iter().collect()).collect();
     let members: BTreeMap<u64, Member> = message
         .members
         .into_iter()
@@ -116,12 +115,8 @@ pub(crate) fn membership(message: wire::Membership) -> Result<Membership, Error>
 pub(crate) fn entry_to_wire(entry: &LogEntry) -> wire::LogEntry {
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
-        EntryPayload::Normal(batch) => {
-            Some(wire::log_entry::Payload::Batch(wire::Batch { commands: batch.commands.clone() }))
-        }
-        EntryPayload::Membership(membership) => {
-            Some(wire::log_entry::Payload::Membership(membership_to_wire(membership)))
-        }
+        EntryPayload::Normal(batch) => Some(wire::log_entry::Payload::Batch(wire::Batch { commands: batch.commands.clone() })),
+        EntryPayload::Membership(membership) => Some(wire::log_entry::Payload::Membership(membership_to_wire(membership))),
     };
     wire::LogEntry { log_id: Some(log_id_to_wire(&entry.log_id)), payload }
 }

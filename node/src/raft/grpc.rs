@@ -86,9 +86,7 @@ struct Tls {
 
 impl Tls {
     fn read(files: &TlsFiles) -> Result<Self, Error> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source })
-        };
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source });
         let identity = Identity::from_pem(read(&files.certificate)?, read(&files.key)?);
         Ok(Self { ca: Certificate::from_pem(read(&files.ca)?), identity })
     }
@@ -113,12 +111,7 @@ impl GrpcTransport {
     ///
     /// # Errors
     /// When the address is taken, the TLS files are no good, or there are none and the address is not on loopback.
-    pub async fn serve(
-        &self,
-        address: SocketAddr,
-        peer: Arc<dyn Peer>,
-        spawner: &Spawner,
-    ) -> Result<SocketAddr, Error> {
+    pub async fn serve(&self, address: SocketAddr, peer: Arc<dyn Peer>, spawner: &Spawner) -> Result<SocketAddr, Error> {
         let mut server = Server::builder()
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -168,8 +161,7 @@ impl GrpcTransport {
             .initial_connection_window_size(16 << 20);
         match &self.tls {
             Some(tls) => {
-                let config =
-                    ClientTlsConfig::new().ca_certificate(tls.ca.clone()).identity(tls.identity.clone());
+                let config = ClientTlsConfig::new().ca_certificate(tls.ca.clone()).identity(tls.identity.clone());
                 endpoint = endpoint.tls_config(config).map_err(|error| error.to_string())?;
             }
             None if is_loopback(address) => {}
@@ -226,11 +218,7 @@ fn route(metadata: &MetadataMap) -> Result<Route, Status> {
         let value = metadata.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
         value.ok_or_else(|| Status::invalid_argument(format!("{name} is missing or malformed")))
     }
-    Ok(Route {
-        cluster_id: part::<Uuid>(metadata, CLUSTER)?,
-        source: part(metadata, SOURCE)?,
-        target: part(metadata, TARGET)?,
-    })
+    Ok(Route { cluster_id: part::<Uuid>(metadata, CLUSTER)?, source: part(metadata, SOURCE)?, target: part(metadata, TARGET)? })
 }
 
 fn to_status(error: CallError) -> Status {
@@ -248,9 +236,7 @@ fn to_error(status: Status) -> CallError {
         Code::FailedPrecondition | Code::InvalidArgument => CallError::Refused(text),
         // tonic answers "unavailable" both for a connection that was never made and for one that broke; only a
         // connect error is told apart.
-        Code::Unavailable if text.contains("tcp connect error") || text.contains("dns error") => {
-            CallError::Unreachable(text)
-        }
+        Code::Unavailable if text.contains("tcp connect error") || text.contains("dns error") => CallError::Unreachable(text),
         Code::DeadlineExceeded => CallError::Timeout,
         _ => CallError::Broken(format!("{:?}: {text}", status.code())),
     }
@@ -393,18 +379,12 @@ impl PeerService for Serving {
         answered(self.peer()?.append(route, request.into_inner()).await)
     }
 
-    async fn stream_append(
-        &self,
-        request: Request<Streaming<wire::AppendRequest>>,
-    ) -> Served<Self::StreamAppendStream> {
+    async fn stream_append(&self, request: Request<Streaming<wire::AppendRequest>>) -> Served<Self::StreamAppendStream> {
         let route = route(request.metadata())?;
         streamed(self.peer()?.stream_append(route, received(request.into_inner())).await)
     }
 
-    async fn install_snapshot(
-        &self,
-        request: Request<Streaming<wire::SnapshotPart>>,
-    ) -> Served<wire::SnapshotResponse> {
+    async fn install_snapshot(&self, request: Request<Streaming<wire::SnapshotPart>>) -> Served<wire::SnapshotResponse> {
         let route = route(request.metadata())?;
         answered(self.peer()?.install_snapshot(route, received(request.into_inner())).await)
     }
@@ -413,10 +393,7 @@ impl PeerService for Serving {
         streamed(self.peer()?.fetch_snapshot(route(request.metadata())?).await)
     }
 
-    async fn transfer_leader(
-        &self,
-        request: Request<wire::TransferLeaderRequest>,
-    ) -> Served<wire::TransferLeaderResponse> {
+    async fn transfer_leader(&self, request: Request<wire::TransferLeaderRequest>) -> Served<wire::TransferLeaderResponse> {
         let route = route(request.metadata())?;
         answered(self.peer()?.transfer_leader(route, request.into_inner()).await)
     }

@@ -87,12 +87,7 @@ impl Watched {
     }
 }
 
-fn tell(
-    leadership: &watch::Sender<Leadership>,
-    seen: &RaftMetrics<TypeConfig>,
-    handing_over: Option<u64>,
-    clock: &dyn Clock,
-) {
+fn tell(leadership: &watch::Sender<Leadership>, seen: &RaftMetrics<TypeConfig>, handing_over: Option<u64>, clock: &dyn Clock) {
     let term = seen.current_term;
     let complete = seen.last_applied.is_some_and(|last| last.leader_id.term == term);
     let leads = seen.state == ServerState::Leader && complete && handing_over != Some(term);

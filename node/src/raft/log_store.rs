@@ -67,7 +67,9 @@ pub enum OpenError {
         found: u32,
     },
     /// The data directory is another node's.
-    #[error("the data directory belongs to node {found}, the configuration says node {configured}; correct the one that is wrong")]
+    #[error(
+        "the data directory belongs to node {found}, the configuration says node {configured}; correct the one that is wrong"
+    )]
     NodeId {
         /// What is there.
         found: u64,
@@ -399,10 +401,8 @@ fn read_index(disk: &dyn Disk) -> Result<Index, OpenError> {
         let rows = view.scan(&from, SCAN_ROWS).map_err(OpenError::Disk)?;
         let full = rows.len() == SCAN_ROWS;
         for (key, value) in rows {
-            let at = entry_index(&key).ok_or_else(|| OpenError::Value {
-                what: format!("key {key:02x?}"),
-                source: codec::Error::Missing("index"),
-            })?;
+            let at = entry_index(&key)
+                .ok_or_else(|| OpenError::Value { what: format!("key {key:02x?}"), source: codec::Error::Missing("index") })?;
             let wrong = |source| OpenError::Value { what: format!("entry {at}"), source };
             let entry = decode(&value).map_err(wrong)?;
             let expected = index.last.next_index();

@@ -66,12 +66,7 @@ impl LogWriter {
     }
 }
 
-async fn write_all(
-    disk: Arc<dyn Disk>,
-    index: Arc<Mutex<Index>>,
-    mut queue: mpsc::UnboundedReceiver<Job>,
-    fatal: Fatal,
-) {
+async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mpsc::UnboundedReceiver<Job>, fatal: Fatal) {
     let mut failed: Option<DiskError> = None;
     while let Some(first) = queue.recv().await {
         let mut bytes = size(&first.rows);

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest, VoteRequest,
+    VoteResponse,
 };
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -204,9 +204,7 @@ impl Peer for PeerService {
     }
 }
 
-async fn next_part(
-    parts: &mut PeerStream<wire::SnapshotPart>,
-) -> Result<Option<wire::snapshot_part::Part>, CallError> {
+async fn next_part(parts: &mut PeerStream<wire::SnapshotPart>) -> Result<Option<wire::snapshot_part::Part>, CallError> {
     match parts.next().await.transpose()? {
         None => Ok(None),
         Some(wire::SnapshotPart { part: Some(part) }) => Ok(Some(part)),

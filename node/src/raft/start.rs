@@ -66,8 +66,7 @@ pub enum StartError {
 }
 
 /// Makes the node's own service reachable and tells its address, if it has one.
-pub type Serve =
-    Box<dyn FnOnce(Arc<dyn Peer>, Spawner) -> BoxFuture<'static, Result<Option<SocketAddr>, StartError>> + Send>;
+pub type Serve = Box<dyn FnOnce(Arc<dyn Peer>, Spawner) -> BoxFuture<'static, Result<Option<SocketAddr>, StartError>> + Send>;
 
 /// Starts a node's Raft.
 #[derive(Debug)]
@@ -82,9 +81,8 @@ impl RaftNode {
         let disks = Arc::new(RocksDisks::new(&config.data_dir)?);
         let transport = Arc::new(GrpcTransport::new(config.tls.as_ref())?);
         let (listen, server) = (config.listen, transport.clone());
-        let serve: Serve = Box::new(move |peer, group| {
-            Box::pin(async move { Ok(Some(server.serve(listen, peer, &group).await?)) })
-        });
+        let serve: Serve =
+            Box::new(move |peer, group| Box::pin(async move { Ok(Some(server.serve(listen, peer, &group).await?)) }));
         Self::start_on(config, seams, disks, transport, serve).await
     }
 
@@ -143,8 +141,7 @@ impl RaftNode {
 
         time.start(engine.clone(), transport.clone(), identity.clone(), &group);
         let watched = Arc::new(Watched::start(&engine, clock.clone(), &group));
-        let proposer =
-            Proposer::start(engine.clone(), time.clone(), clock.clone(), &group, config.timing.propose);
+        let proposer = Proposer::start(engine.clone(), time.clone(), clock.clone(), &group, config.timing.propose);
         watch_end(&engine, &group, &fatal);
         let reader = Reader {
             engine: engine.clone(),
@@ -167,7 +164,19 @@ impl RaftNode {
         };
         let timing = config.timing;
         let parts = Parts {
-            engine, shared, identity, transport, service, proposer, reader, time, watched, changer, clock, group, fatal,
+            engine,
+            shared,
+            identity,
+            transport,
+            service,
+            proposer,
+            reader,
+            time,
+            watched,
+            changer,
+            clock,
+            group,
+            fatal,
             timing,
         };
         let handle = RaftHandle { parts: Arc::new(parts) };

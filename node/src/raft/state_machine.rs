@@ -24,9 +24,7 @@ use tokio::sync::{broadcast, watch};
 use super::codec;
 use super::log_store::LogStore;
 use super::snapshot::{Generations, Received, SnapshotData};
-use super::types::{
-    Answer, Answers, Batch, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
-};
+use super::types::{Answer, Answers, Batch, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// The log's value that names the disk in use.
 const GENERATION: &str = "state_generation";

@@ -56,14 +56,23 @@ impl Metrics {
                 Opts::new("leasehold_proposals_total", "Commands proposed here, by how that ended."),
                 &["ending"]
             )),
-            plan_stale: register!(IntCounter::new("leasehold_plans_stale_total", "Plans that did not hold at apply and were made again.")),
+            plan_stale: register!(IntCounter::new(
+                "leasehold_plans_stale_total",
+                "Plans that did not hold at apply and were made again."
+            )),
             refused_no_room: register!(IntCounter::new("leasehold_refused_no_room_total", "Requests refused for lack of room.")),
-            apply_batch: register!(Histogram::with_opts(short("leasehold_apply_batch_seconds", "Applying and writing one batch of log entries."))),
+            apply_batch: register!(Histogram::with_opts(short(
+                "leasehold_apply_batch_seconds",
+                "Applying and writing one batch of log entries."
+            ))),
             ledger_index: register!(IntGauge::new("leasehold_ledger_index", "Commands applied here.")),
             leading: register!(IntGauge::new("leasehold_leader", "1 while this node leads.")),
             leader_changes: register!(IntCounter::new("leasehold_leader_changes_total", "How often this node began to lead.")),
             open_actuations: register!(IntGauge::new("leasehold_actuations_open", "Open actuation rows.")),
-            oldest_actuation: register!(Gauge::new("leasehold_actuations_oldest_age_seconds", "Since the oldest open actuation row was due.")),
+            oldest_actuation: register!(Gauge::new(
+                "leasehold_actuations_oldest_age_seconds",
+                "Since the oldest open actuation row was due."
+            )),
             lateness: register!(Histogram::with_opts(short(
                 "leasehold_event_lateness_seconds",
                 "From the time an event was due to the outcome recorded for it."
@@ -72,7 +81,10 @@ impl Metrics {
                 Opts::new("leasehold_actuations_delayed_total", "Outcomes that could not be reached yet, by reason."),
                 &["reason"]
             )),
-            reconciled: register!(Gauge::new("leasehold_reconcile_age_seconds", "Since the cloud was last compared in full; -1: never by this node.")),
+            reconciled: register!(Gauge::new(
+                "leasehold_reconcile_age_seconds",
+                "Since the cloud was last compared in full; -1: never by this node."
+            )),
             cloud_calls: register!(HistogramVec::new(
                 short("leasehold_cloud_call_duration_seconds", "Calls to the cloud by service, method and class of the answer."),
                 &["service", "method", "answer"]

@@ -122,9 +122,7 @@ impl Cluster {
             match node.propose(None, Command::Probe { payload: payload.into() }).await {
                 Ok(committed) => return committed,
                 Err(error) if began.elapsed() > PATIENCE => panic!("not committed: {error}"),
-                Err(ProposeError::NotLeader { leader: Some((leader, address)) })
-                    if self.nodes.contains_key(&leader.0) =>
-                {
+                Err(ProposeError::NotLeader { leader: Some((leader, address)) }) if self.nodes.contains_key(&leader.0) => {
                     assert_eq!(address, self.addresses[&leader.0].to_string());
                     id = leader.0;
                 }

@@ -28,8 +28,7 @@ pub(crate) fn handle(cloud: &mut Cloud, request: &Request) -> Answer {
             Reply::new(200, body)
         }
         ("GET", ["faults"]) => {
-            let set: Vec<Value> =
-                cloud.faults().list().iter().filter_map(|fault| serde_json::to_value(fault).ok()).collect();
+            let set: Vec<Value> = cloud.faults().list().iter().filter_map(|fault| serde_json::to_value(fault).ok()).collect();
             Reply::new(200, json!({"faults": set}))
         }
         ("POST", ["faults"]) => match serde_json::from_slice(&request.body) {
@@ -75,16 +74,8 @@ pub(crate) fn handle(cloud: &mut Cloud, request: &Request) -> Answer {
 fn record(cloud: &Cloud, query: &Query) -> Answer {
     let from = query.get("from").and_then(|from| from.parse::<usize>().ok()).unwrap_or(1).max(1);
     let lines = cloud.record().get(from - 1..).unwrap_or_default();
-    let text: String = lines
-        .iter()
-        .filter_map(|line| serde_json::to_string(line).ok())
-        .map(|line| line + "\n")
-        .collect();
-    Answer {
-        status: 200,
-        headers: vec![("Content-Type".to_owned(), "application/x-ndjson".to_owned())],
-        body: Bytes::from(text),
-    }
+    let text: String = lines.iter().filter_map(|line| serde_json::to_string(line).ok()).map(|line| line + "\n").collect();
+    Answer { status: 200, headers: vec![("Content-Type".to_owned(), "application/x-ndjson".to_owned())], body: Bytes::from(text) }
 }
 
 /// The whole state.
@@ -94,15 +85,18 @@ pub(crate) fn state(world: &World) -> Value {
         .servers
         .iter()
         .map(|(id, server)| {
-            (id, json!({
-                "name": server.name, "project_id": server.project_id, "user_id": server.user_id,
-                "status": server.status(), "vm_state": server.vm_state, "task_state": server.task_state,
-                "host": server.host, "flavor_id": server.flavor.id, "flavor_name": server.flavor.name,
-                "vcpus": server.flavor.vcpus, "ram": server.flavor.ram, "disk": server.flavor.disk,
-                "extra_specs": server.flavor.extra_specs, "tags": server.tags, "locked": server.locked,
-                "group": server.group, "image": server.image, "shelved_image": server.shelved_image,
-                "fault": server.fault.as_ref().map(|fault| &fault.message),
-            }))
+            (
+                id,
+                json!({
+                    "name": server.name, "project_id": server.project_id, "user_id": server.user_id,
+                    "status": server.status(), "vm_state": server.vm_state, "task_state": server.task_state,
+                    "host": server.host, "flavor_id": server.flavor.id, "flavor_name": server.flavor.name,
+                    "vcpus": server.flavor.vcpus, "ram": server.flavor.ram, "disk": server.flavor.disk,
+                    "extra_specs": server.flavor.extra_specs, "tags": server.tags, "locked": server.locked,
+                    "group": server.group, "image": server.image, "shelved_image": server.shelved_image,
+                    "fault": server.fault.as_ref().map(|fault| &fault.message),
+                }),
+            )
         })
         .collect();
     let flavors: BTreeMap<&String, Value> = world
@@ -110,10 +104,13 @@ pub(crate) fn state(world: &World) -> Value {
         .flavors
         .iter()
         .map(|(id, flavor)| {
-            (id, json!({
-                "name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk,
-                "public": flavor.public, "extra_specs": flavor.extra_specs, "access": flavor.access,
-            }))
+            (
+                id,
+                json!({
+                    "name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk,
+                    "public": flavor.public, "extra_specs": flavor.extra_specs, "access": flavor.access,
+                }),
+            )
         })
         .collect();
     let aggregates: BTreeMap<u64, Value> = world
@@ -135,15 +132,17 @@ pub(crate) fn state(world: &World) -> Value {
         .hosts
         .iter()
         .map(|(name, host)| {
-            (name, json!({
-                "node_id": host.node_id, "service_id": host.service_id, "zone": world.nova.zone_of(name),
-                "enabled": host.enabled, "forced_down": host.forced_down, "alive": host.alive,
-                "vcpus": host.spec.vcpus, "memory_mb": host.spec.memory_mb, "disk_gb": host.spec.disk_gb,
-            }))
+            (
+                name,
+                json!({
+                    "node_id": host.node_id, "service_id": host.service_id, "zone": world.nova.zone_of(name),
+                    "enabled": host.enabled, "forced_down": host.forced_down, "alive": host.alive,
+                    "vcpus": host.spec.vcpus, "memory_mb": host.spec.memory_mb, "disk_gb": host.spec.disk_gb,
+                }),
+            )
         })
         .collect();
-    let projects: BTreeMap<&String, &String> =
-        world.keystone.projects.iter().map(|(id, project)| (id, &project.name)).collect();
+    let projects: BTreeMap<&String, &String> = world.keystone.projects.iter().map(|(id, project)| (id, &project.name)).collect();
     json!({
         "now_ms": world.now, "servers": servers, "flavors": flavors, "aggregates": aggregates, "groups": groups,
         "hosts": hosts, "projects": projects, "placement": placement(world), "images": images(world),
@@ -158,11 +157,14 @@ fn placement(world: &World) -> Value {
         .map(|(id, provider)| {
             let inventories: BTreeMap<&String, Value> =
                 provider.inventories.iter().map(|(class, inventory)| (class, inventory.to_json())).collect();
-            (id, json!({
-                "name": provider.name, "parent": provider.parent, "root": provider.root,
-                "generation": provider.generation, "inventories": inventories, "used": provider.used,
-                "traits": provider.traits, "aggregates": provider.aggregates,
-            }))
+            (
+                id,
+                json!({
+                    "name": provider.name, "parent": provider.parent, "root": provider.root,
+                    "generation": provider.generation, "inventories": inventories, "used": provider.used,
+                    "traits": provider.traits, "aggregates": provider.aggregates,
+                }),
+            )
         })
         .collect();
     let consumers: BTreeMap<&String, Value> = world
@@ -170,10 +172,13 @@ fn placement(world: &World) -> Value {
         .consumers
         .iter()
         .map(|(id, consumer)| {
-            (id, json!({
-                "generation": consumer.generation, "consumer_type": consumer.kind, "project_id": consumer.project_id,
-                "user_id": consumer.user_id, "allocations": consumer.allocations,
-            }))
+            (
+                id,
+                json!({
+                    "generation": consumer.generation, "consumer_type": consumer.kind, "project_id": consumer.project_id,
+                    "user_id": consumer.user_id, "allocations": consumer.allocations,
+                }),
+            )
         })
         .collect();
     let custom = |names: &std::collections::BTreeSet<String>| -> Vec<String> {
@@ -191,10 +196,13 @@ fn images(world: &World) -> Value {
         .images
         .iter()
         .map(|(id, image)| {
-            (id.clone(), json!({
-                "name": image.name, "status": image.status, "owner": image.owner, "visibility": image.visibility,
-                "members": image.members, "properties": image.properties,
-            }))
+            (
+                id.clone(),
+                json!({
+                    "name": image.name, "status": image.status, "owner": image.owner, "visibility": image.visibility,
+                    "members": image.members, "properties": image.properties,
+                }),
+            )
         })
         .collect::<serde_json::Map<String, Value>>()
         .into()

@@ -236,14 +236,17 @@ pub(crate) enum Switch {
 
 /// A fault as the record names it.
 pub(crate) fn name(kind: &FaultKind) -> String {
-    serde_json::to_value(kind).map_or_else(|_| String::new(), |value| match value {
-        Value::Object(fields) => {
-            let mut words = vec![fields.get("kind").and_then(Value::as_str).unwrap_or("").to_owned()];
-            words.extend(fields.iter().filter(|(key, _)| *key != "kind").map(|(key, value)| format!("{key}={value}")));
-            words.join(" ")
-        }
-        _ => String::new(),
-    })
+    serde_json::to_value(kind).map_or_else(
+        |_| String::new(),
+        |value| match value {
+            Value::Object(fields) => {
+                let mut words = vec![fields.get("kind").and_then(Value::as_str).unwrap_or("").to_owned()];
+                words.extend(fields.iter().filter(|(key, _)| *key != "kind").map(|(key, value)| format!("{key}={value}")));
+                words.join(" ")
+            }
+            _ => String::new(),
+        },
+    )
 }
 
 #[cfg(test)]

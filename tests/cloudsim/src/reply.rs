@@ -126,10 +126,7 @@ pub(crate) fn glance(status: u16, message: impl Into<String>) -> Reply {
     };
     // What is not found is named first.
     let message = if matches!(status, 401 | 404) { format!("{message}<br /><br />\n") } else { message };
-    Reply::new(
-        status,
-        json!({"message": format!("{lead}{message}\n\n"), "code": format!("{status} {name}"), "title": name}),
-    )
+    Reply::new(status, json!({"message": format!("{lead}{message}\n\n"), "code": format!("{status} {name}"), "title": name}))
 }
 
 /// The reason phrase of a status.

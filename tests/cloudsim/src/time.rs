@@ -43,11 +43,7 @@ pub(crate) fn http_date(ms: u64) -> String {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (year, month, day, hour, minute, second, weekday) = civil(ms);
-    format!(
-        "{}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT",
-        DAYS[weekday as usize],
-        MONTHS[month as usize - 1],
-    )
+    format!("{}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", DAYS[weekday as usize], MONTHS[month as usize - 1],)
 }
 
 fn plain(ms: u64) -> String {

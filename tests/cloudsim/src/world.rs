@@ -69,13 +69,7 @@ impl World {
 
     /// Notes a change for the record.
     pub(crate) fn change(&mut self, what: &str, id: &str, host: Option<&str>, text: String, facts: Value) {
-        self.changes.push(Change {
-            what: what.to_owned(),
-            id: id.to_owned(),
-            host: host.map(str::to_owned),
-            text,
-            facts,
-        });
+        self.changes.push(Change { what: what.to_owned(), id: id.to_owned(), host: host.map(str::to_owned), text, facts });
     }
 
     /// Queues work `delay_ms` (plus jitter) from now, caused by the call or work at hand.

@@ -59,7 +59,8 @@ async fn move_away(job: &Job<'_>, memory: &mut Memory, hosts: &[HostId], text: S
 
 /// A new lease is withdrawn; a changed one returns to what it was.
 async fn give_up(job: &Job<'_>, text: String) -> Result<Outcome, Setback> {
-    let reason = Reason { code: ReasonCode::CloudRefused, text: format!("Placement has no room: {text}").chars().take(500).collect() };
+    let reason =
+        Reason { code: ReasonCode::CloudRefused, text: format!("Placement has no room: {text}").chars().take(500).collect() };
     if job.lease.status != LeaseStatus::Creating {
         return Ok(Outcome::HoldRefused { reason });
     }

@@ -19,11 +19,11 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
 
+use super::ProposeError;
 use super::host_writer::HostView;
 use super::names;
 use super::permits::{RowPermit, Unfenced};
 use super::work::Work;
-use super::ProposeError;
 use crate::openstack::{CloudError, Errand, Withheld};
 use crate::seams::Mono;
 

@@ -12,8 +12,8 @@ use leasehold_ledger::model::{Phase, ReasonCode};
 
 use super::{Job, Memory, Sent, Setback, prepare};
 use crate::leader::desired::{self, Gate};
-use crate::openstack::nova::{Server, Verb};
 use crate::openstack::CloudError;
+use crate::openstack::nova::{Server, Verb};
 
 /// Pause before an unshelve is sent again, doubled each time, and the longest.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);

@@ -55,9 +55,7 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) 
             _ if server.task_state.is_some() => None,
             // Nova offloads by itself unless told otherwise; a moment is left for that.
             "SHELVED" => since.is_none_or(|since| since >= OFFLOAD_AFTER).then_some(Verb::ShelveOffload),
-            "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED" => {
-                since.is_none_or(|since| since >= AGAIN).then_some(Verb::Shelve)
-            }
+            "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED" => since.is_none_or(|since| since >= AGAIN).then_some(Verb::Shelve),
             _ => None,
         };
         if let Some(verb) = verb {

@@ -11,9 +11,8 @@ pub async fn pass(job: &Job<'_>) -> Result<Outcome, Setback> {
     ensure(job).await?;
     let class = job.class();
     let views = job.converge(&desired::hosts_of(job.reservation)).await?;
-    let there = views.iter().all(|view| {
-        !view.wish.tokens.contains_key(&class) || view.read.inventories.inventories.contains_key(&class)
-    });
+    let there =
+        views.iter().all(|view| !view.wish.tokens.contains_key(&class) || view.read.inventories.inventories.contains_key(&class));
     if there { Ok(Outcome::Done) } else { Err(Setback::poll()) }
 }
 

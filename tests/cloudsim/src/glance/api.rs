@@ -47,8 +47,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
         ("GET", ["images", id]) => ok(found(world, who, id)?.view()),
         ("PATCH", ["images", id]) => patch(world, request, who, id, body),
         ("DELETE", ["images", id]) => {
-            let image = found(world, who, id)
-                .map_err(|_| error(404, format!("Failed to find image {id} to delete")))?;
+            let image = found(world, who, id).map_err(|_| error(404, format!("Failed to find image {id} to delete")))?;
             if !image.is_owned_by(who) {
                 return Err(error(403, "You are not authorized to complete delete_image action.<br /><br />\n"));
             }
@@ -110,9 +109,7 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
         .filter(|image| query.get("owner").is_none_or(|owner| image.owner == owner))
         .filter(|image| query.get("status").is_none_or(|status| image.status == status))
         .filter(|image| query.get("visibility").is_none_or(|one| one == "all" || image.visibility == one))
-        .filter(|image| {
-            query.get("id").is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id))
-        })
+        .filter(|image| query.get("id").is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id)))
         .filter(|image| {
             ["instance_uuid", "image_type", "user_id", "owner_id", "base_image_ref"]
                 .iter()

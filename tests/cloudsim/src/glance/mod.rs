@@ -168,7 +168,12 @@ pub(crate) fn usable(world: &World, who: &Who, id: &str, flavor: &Flavor) -> Res
 /// The properties of an image that concern hardware, as Nova shows them in a server.
 pub(crate) fn hardware_properties(world: &World, id: &str) -> Value {
     let known = world.glance.images.get(id).map(|image| &image.properties);
-    known.into_iter().flatten().filter(|(name, _)| name.starts_with("hw_")).map(|(name, value)| (name.clone(), json!(value))).collect()
+    known
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name.starts_with("hw_"))
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect()
 }
 
 /// Makes the queued image of a snapshot or a shelve. It belongs to the project of whoever asks; when that is not the

@@ -34,16 +34,12 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
         ("GET" | "HEAD", ["v3", "auth", "tokens"]) => {
             let caller = caller(world, request)?;
             let subject = request.get("X-Subject-Token").unwrap_or_default();
-            let token = world
-                .keystone
-                .valid(subject, world.now)
-                .ok_or_else(|| unknown_token(world, subject))?;
+            let token = world.keystone.valid(subject, world.now).ok_or_else(|| unknown_token(world, subject))?;
             if token.who.user_id != caller.who.user_id && !caller.who.is_admin() && !caller.who.has_role("service") {
                 return Err(denied("identity:validate_token"));
             }
             let query = Query::parse(&request.query);
-            ok(world.keystone.token_body(token, !query.has("nocatalog")))
-                .map(|reply| reply.with("X-Subject-Token", subject))
+            ok(world.keystone.token_body(token, !query.has("nocatalog"))).map(|reply| reply.with("X-Subject-Token", subject))
         }
         ("DELETE", ["v3", "auth", "tokens"]) => {
             caller(world, request)?;
@@ -113,11 +109,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
             if !self_or_admin(id) {
                 return Err(denied("identity:get_user"));
             }
-            let found = world
-                .keystone
-                .users
-                .get(*id)
-                .ok_or_else(|| error(404, format!("Could not find user: {id}.")))?;
+            let found = world.keystone.users.get(*id).ok_or_else(|| error(404, format!("Could not find user: {id}.")))?;
             ok(json!({"user": user(world, id, found)}))
         }
         ("GET", ["v3", "roles"]) => {
@@ -139,10 +131,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
                 return Err(denied("identity:create_application_credential"));
             }
             let given = &body["application_credential"];
-            let name = given["name"]
-                .as_str()
-                .ok_or_else(|| error(400, "'name' is a required property"))?
-                .to_owned();
+            let name = given["name"].as_str().ok_or_else(|| error(400, "'name' is a required property"))?.to_owned();
             let secret = given["secret"].as_str().map_or_else(|| world.rng.hex_id(), str::to_owned);
             let credential = AppCredential {
                 name: name.clone(),

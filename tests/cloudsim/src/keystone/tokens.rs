@@ -171,7 +171,6 @@ pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Who, Repl
         .filter(|token| !token.who.project_id.is_empty())
         .map(|token| token.who.clone())
         .ok_or_else(|| {
-            error(401, UNAUTHORIZED)
-                .with("WWW-Authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
+            error(401, UNAUTHORIZED).with("WWW-Authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
         })
 }

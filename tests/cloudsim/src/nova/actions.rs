@@ -39,9 +39,7 @@ pub(crate) fn handle(world: &mut World, call: &Call, id: &str) -> Api {
             allow(server, "createImage", &RUNNING)?;
             create_image(world, call, id, &given)
         }
-        "os-stop" | "os-start" | "reboot" if server.host.is_none() => {
-            Err(error(409, format!("Instance {id} is not ready")))
-        }
+        "os-stop" | "os-start" | "reboot" if server.host.is_none() => Err(error(409, format!("Instance {id} is not ready"))),
         "os-stop" => {
             allow(server, "stop", &["active", "error"])?;
             let after = world.config.timings.power_ms;
@@ -92,9 +90,7 @@ pub(crate) fn handle(world: &mut World, call: &Call, id: &str) -> Api {
 
 /// 409 in Nova's words when the state does not allow the verb; the vm_state is looked at first.
 fn allow(server: &Server, verb: &str, states: &[&str]) -> Result<(), Reply> {
-    let conflict = |what: String| {
-        Err(error(409, format!("Cannot '{verb}' instance {} while it is in {what}", server.id)))
-    };
+    let conflict = |what: String| Err(error(409, format!("Cannot '{verb}' instance {} while it is in {what}", server.id)));
     if !states.contains(&server.vm_state) {
         return conflict(format!("vm_state {}", server.vm_state));
     }
@@ -175,11 +171,8 @@ fn unshelve(world: &mut World, call: &Call, id: &str, given: &Value) -> Api {
     });
     let doomed = world.doomed;
     let timings = &world.config.timings;
-    let (after, step) = if offloaded {
-        (timings.schedule_ms, Step::Unshelve { doomed })
-    } else {
-        (timings.power_ms, Step::Unshelved)
-    };
+    let (after, step) =
+        if offloaded { (timings.schedule_ms, Step::Unshelve { doomed }) } else { (timings.power_ms, Step::Unshelved) };
     start(world, id, "unshelve", "unshelving", after, step)
 }
 

@@ -123,9 +123,8 @@ fn act(world: &mut World, call: &Call, id: u64) -> Api {
             return Err(error(404, format!("Cannot remove host {host} in aggregate {id}")));
         }
         if world.nova.aggregates[&id].zone().is_some() && has_servers(world, &host) {
-            let text = format!(
-                "Cannot remove host from aggregate {id}. Reason: One or more hosts contain instances in this zone."
-            );
+            let text =
+                format!("Cannot remove host from aggregate {id}. Reason: One or more hosts contain instances in this zone.");
             return Err(error(409, text));
         }
         leave(world, id, &host);
@@ -208,8 +207,7 @@ fn refuse_host_in_zone(world: &World, id: u64, host: &str, zone: &str) -> Result
 fn refuse_zone_change(world: &World, id: u64, zone: Option<&str>, verb: &str) -> Result<(), Reply> {
     let aggregate = &world.nova.aggregates[&id];
     if aggregate.zone() != zone && aggregate.hosts.iter().any(|host| has_servers(world, host)) {
-        let text =
-            format!("Cannot {verb} aggregate {id}. Reason: One or more hosts contain instances in this zone.");
+        let text = format!("Cannot {verb} aggregate {id}. Reason: One or more hosts contain instances in this zone.");
         return Err(error(400, text));
     }
     Ok(())

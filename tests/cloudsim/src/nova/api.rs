@@ -47,7 +47,9 @@ fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Opti
         let text =
             format!("Version {asked} is not supported by the API. Minimum is 2.1 and maximum is {}.{}.", LATEST.0, LATEST.1);
         let mut reply = error(406, text);
-        if let Some(fault) = reply.body.as_mut().and_then(|body| body.as_object_mut()).and_then(|body| body.remove("computeFault")) {
+        if let Some(fault) =
+            reply.body.as_mut().and_then(|body| body.as_object_mut()).and_then(|body| body.remove("computeFault"))
+        {
             reply.body = Some(json!({"computeFault": fault}));
         }
         return tagged(reply, &asked);

@@ -50,11 +50,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
 
 /// The flavor if it exists and `who` may use it.
 pub(crate) fn visible<'a>(world: &'a World, who: &Who, id: &str) -> Option<&'a Flavor> {
-    world
-        .nova
-        .flavors
-        .get(id)
-        .filter(|flavor| flavor.public || who.is_admin() || flavor.access.contains(&who.project_id))
+    world.nova.flavors.get(id).filter(|flavor| flavor.public || who.is_admin() || flavor.access.contains(&who.project_id))
 }
 
 fn missing(id: &str) -> Reply {
@@ -96,11 +92,16 @@ fn create(world: &mut World, call: &Call) -> Api {
     let number = |name: &str, least: u64| -> Result<u64, Reply> {
         // Nova takes numbers and strings of digits.
         let value = given.get(name).unwrap_or(&Value::Null);
-        value
-            .as_u64()
-            .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-            .filter(|number| *number >= least)
-            .ok_or_else(|| error(400, format!("Invalid input for field/attribute {name}. Value: {value}. {value} is less than the minimum of {least}")))
+        value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).filter(|number| *number >= least).ok_or_else(
+            || {
+                error(
+                    400,
+                    format!(
+                        "Invalid input for field/attribute {name}. Value: {value}. {value} is less than the minimum of {least}"
+                    ),
+                )
+            },
+        )
     };
     let optional = |name: &str| if given.get(name).is_none() { Ok(0) } else { number(name, 0) };
     let name = given["name"]
@@ -133,7 +134,8 @@ fn create(world: &mut World, call: &Call) -> Api {
         access: BTreeSet::new(),
     };
     let body = json!({"flavor": view(world, call, &flavor)});
-    let facts = json!({"name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk, "public": flavor.public});
+    let facts =
+        json!({"name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk, "public": flavor.public});
     world.change("flavor.created", &id, None, format!("flavor {}", flavor.name), facts);
     world.nova.flavors.insert(id, flavor);
     ok(body)
@@ -192,8 +194,7 @@ fn access_action(world: &mut World, call: &Call, id: &str) -> Api {
 }
 
 fn access_list(flavor: &Flavor) -> Value {
-    let rows: Vec<Value> =
-        flavor.access.iter().map(|tenant| json!({"flavor_id": flavor.id, "tenant_id": tenant})).collect();
+    let rows: Vec<Value> = flavor.access.iter().map(|tenant| json!({"flavor_id": flavor.id, "tenant_id": tenant})).collect();
     json!({"flavor_access": rows})
 }
 

@@ -177,7 +177,10 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
             admin(call, "os_compute_api:os-services:delete")?;
             let name = by_service_id(world, id)?;
             if world.nova.servers.values().any(|server| server.host.as_deref() == Some(name.as_str())) {
-                return Err(error(409, "Unable to delete compute service that is hosting instances. Migrate or delete the instances first."));
+                return Err(error(
+                    409,
+                    "Unable to delete compute service that is hosting instances. Migrate or delete the instances first.",
+                ));
             }
             let node = world.nova.hosts[&name].node_id.clone();
             let in_use = world.placement.tree(&node).iter().any(|provider| !provider.used.is_empty() || provider.uuid != node);
@@ -302,10 +305,13 @@ fn zones(world: &World, detail: bool) -> Vec<Value> {
         .collect();
     if detail {
         let up = json!({"available": true, "active": true, "updated_at": time::column(world.now)});
-        zones.insert(0, json!({
-            "zoneName": "internal", "zoneState": {"available": true},
-            "hosts": {super::CONTROL_HOST: {"nova-scheduler": up, "nova-conductor": up}},
-        }));
+        zones.insert(
+            0,
+            json!({
+                "zoneName": "internal", "zoneState": {"available": true},
+                "hosts": {super::CONTROL_HOST: {"nova-scheduler": up, "nova-conductor": up}},
+            }),
+        );
     }
     zones
 }

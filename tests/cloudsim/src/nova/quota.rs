@@ -111,16 +111,11 @@ fn limits(world: &World, project: &str) -> BTreeMap<&'static str, i64> {
 /// 403 when one more server of this flavor goes over the project's quota.
 pub(crate) fn check(world: &World, project: &str, flavor: &Flavor, new_instance: bool) -> Result<(), Reply> {
     let (limits, used) = (limits(world, project), usage(world, project));
-    let wanted = [
-        ("instances", i64::from(new_instance)),
-        ("cores", flavor.vcpus as i64),
-        ("ram", flavor.ram as i64),
-    ];
+    let wanted = [("instances", i64::from(new_instance)), ("cores", flavor.vcpus as i64), ("ram", flavor.ram as i64)];
     for (name, amount) in wanted {
         let (limit, now) = (limits[name], used.of(name));
         if limit >= 0 && amount > 0 && now + amount > limit {
-            let text =
-                format!("Quota exceeded for {name}: Requested {amount}, but already used {now} of {limit} {name}");
+            let text = format!("Quota exceeded for {name}: Requested {amount}, but already used {now} of {limit} {name}");
             return Err(error(403, text));
         }
     }

@@ -140,10 +140,7 @@ fn fits_tenant(world: &World, project: &str, host: &str) -> bool {
     tenants.is_empty() || tenants.contains(project)
 }
 
-fn aggregates_of<'a>(
-    world: &'a World,
-    host: &'a str,
-) -> impl Iterator<Item = &'a std::collections::BTreeMap<String, String>> {
+fn aggregates_of<'a>(world: &'a World, host: &'a str) -> impl Iterator<Item = &'a std::collections::BTreeMap<String, String>> {
     world
         .nova
         .aggregates

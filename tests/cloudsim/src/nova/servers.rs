@@ -73,9 +73,7 @@ fn create(world: &mut World, call: &Call) -> Api {
         .ok_or_else(|| bad("Invalid input for field/attribute name. 'name' is a required property".to_owned()))?
         .to_owned();
     if call.at_least(2, 37) && given.get("networks").is_none() {
-        return Err(bad(format!(
-            "Invalid input for field/attribute server. Value: {given}. 'networks' is a required property"
-        )));
+        return Err(bad(format!("Invalid input for field/attribute server. Value: {given}. 'networks' is a required property")));
     }
     let flavor_ref = given["flavorRef"]
         .as_str()
@@ -105,7 +103,12 @@ fn create(world: &mut World, call: &Call) -> Api {
     quota::check(world, &call.who.project_id, &flavor, true)?;
     let id = world.rng.uuid();
     let texts = |value: &Value| -> BTreeMap<String, String> {
-        value.as_object().into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+        value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
     };
     let server = Server {
         id: id.clone(),
@@ -222,9 +225,8 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
         return ok(json!({"servers": []}));
     }
     let project = query.get("project_id").or_else(|| query.get("tenant_id")).filter(|_| all);
-    let words = |name: &str| -> Option<Vec<String>> {
-        query.get(name).map(|value| value.split(',').map(str::to_owned).collect())
-    };
+    let words =
+        |name: &str| -> Option<Vec<String>> { query.get(name).map(|value| value.split(',').map(str::to_owned).collect()) };
     let (tags_all, tags_any, tags_not) = (words("tags"), words("tags-any"), words("not-tags"));
     let mut servers: Vec<&Server> = world
         .nova
@@ -268,12 +270,8 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
     let mut body = json!({"servers": bodies});
     if let (true, Some(last)) = (more && limit > 0, servers.last()) {
         let path = if detail { "servers/detail" } else { "servers" };
-        let rest: Vec<&str> = call
-            .request
-            .query
-            .split('&')
-            .filter(|part| !part.is_empty() && !part.starts_with("marker="))
-            .collect();
+        let rest: Vec<&str> =
+            call.request.query.split('&').filter(|part| !part.is_empty() && !part.starts_with("marker=")).collect();
         let rest = rest.iter().map(|part| format!("{part}&")).collect::<String>();
         let href = format!("{}/compute/v2.1/{path}?{rest}marker={}", world.base_url(), last.id);
         body["servers_links"] = json!([{"rel": "next", "href": href}]);

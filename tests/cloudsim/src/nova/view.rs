@@ -17,8 +17,7 @@ pub(crate) fn server(world: &World, call: &Call, server: &Server, alone: bool) -
     let image = server.image.as_ref().map_or_else(
         || json!(""),
         |id| {
-            let mut body =
-                json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{base}/compute/images/{id}")}]});
+            let mut body = json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{base}/compute/images/{id}")}]});
             if call.at_least(2, 98) {
                 body["properties"] = crate::glance::hardware_properties(world, id);
             }

@@ -88,11 +88,7 @@ pub(crate) struct Turn<'a> {
 /// Does a step, if its server still exists and no later verb was accepted.
 pub(crate) fn run(world: &mut World, id: String, epoch: u64, action: usize, step: Step) {
     let Some(server) = world.nova.servers.get(&id).filter(|server| server.epoch == epoch) else { return };
-    let dead_host = server
-        .host
-        .as_ref()
-        .and_then(|host| world.nova.hosts.get(host))
-        .is_some_and(|host| !host.alive);
+    let dead_host = server.host.as_ref().and_then(|host| world.nova.hosts.get(host)).is_some_and(|host| !host.alive);
     if dead_host && !matches!(step, Step::Delete) {
         let cause = world.cause.clone();
         world.after_exactly(RETRY_MS, Work::Server { id, epoch, action, step }, cause);

@@ -22,9 +22,10 @@ pub(crate) fn of_consumer(world: &mut World, call: &Call, consumer: &str) -> Api
             replace(world, call, &[claim])
         }
         "DELETE" => {
-            let had = world.placement.forget(consumer).ok_or_else(|| {
-                error(404, format!("No allocations for consumer '{consumer}'"), UNDEFINED)
-            })?;
+            let had = world
+                .placement
+                .forget(consumer)
+                .ok_or_else(|| error(404, format!("No allocations for consumer '{consumer}'"), UNDEFINED))?;
             note_removed(world, consumer, &had);
             Ok(Reply::empty(204))
         }
@@ -34,7 +35,8 @@ pub(crate) fn of_consumer(world: &mut World, call: &Call, consumer: &str) -> Api
 
 /// `POST /allocations`: all consumers or none.
 pub(crate) fn of_many(world: &mut World, call: &Call) -> Api {
-    let given = call.body.as_object().filter(|given| !given.is_empty()).ok_or_else(|| malformed("{} does not have enough properties"))?;
+    let given =
+        call.body.as_object().filter(|given| !given.is_empty()).ok_or_else(|| malformed("{} does not have enough properties"))?;
     let mut claims = Vec::new();
     for (consumer, body) in given {
         claims.push(parse(call, consumer, body)?);
@@ -63,8 +65,7 @@ pub(crate) fn usages(world: &World, call: &Call) -> Api {
     let project = call.query.get("project_id").ok_or_else(|| malformed("'project_id' is a required property"))?;
     let mut by_kind: BTreeMap<String, (u64, Resources)> = BTreeMap::new();
     for consumer in world.placement.consumers.values() {
-        let wanted = consumer.project_id == project
-            && call.query.get("user_id").is_none_or(|user| consumer.user_id == user);
+        let wanted = consumer.project_id == project && call.query.get("user_id").is_none_or(|user| consumer.user_id == user);
         if !wanted {
             continue;
         }
@@ -138,9 +139,7 @@ fn replace(world: &mut World, call: &Call, claims: &[Claim]) -> Api {
             let whom = if call.method == "PUT" { format!(" for consumer {}:", claims[0].consumer) } else { String::new() };
             Err(error(400, format!("Unable to allocate inventory{whom} No such resource class {class}."), UNDEFINED))
         }
-        Err(Refusal::Inventory(why)) => {
-            Err(error(409, format!("Unable to allocate inventory: {why}"), UNDEFINED))
-        }
+        Err(Refusal::Inventory(why)) => Err(error(409, format!("Unable to allocate inventory: {why}"), UNDEFINED)),
     }
 }
 

@@ -35,14 +35,17 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut reply = match version {
         None => {
-            return Reply::new(406, json!({"errors": [{
-                "status": 406, "title": "Not Acceptable", "max_version": "1.39", "min_version": "1.0",
-                "detail": format!(
-                    "The resource could not be generated that was acceptable to your browser (content of type \
-                     application/json. \n\n Invalid microversion: Unacceptable version header: {asked}"
-                ),
-                "request_id": request_id,
-            }]}));
+            return Reply::new(
+                406,
+                json!({"errors": [{
+                    "status": 406, "title": "Not Acceptable", "max_version": "1.39", "min_version": "1.0",
+                    "detail": format!(
+                        "The resource could not be generated that was acceptable to your browser (content of type \
+                         application/json. \n\n Invalid microversion: Unacceptable version header: {asked}"
+                    ),
+                    "request_id": request_id,
+                }]}),
+            );
         }
         // The version document is for everyone.
         Some(_) if segments.is_empty() => Reply::new(200, versions()),
@@ -109,8 +112,8 @@ fn versions() -> Value {
 }
 
 fn route(world: &mut World, call: &Call) -> Api {
-    let body_expected = matches!(call.method, "PUT" | "POST")
-        && !matches!(call.path.as_slice(), ["resource_classes", _] | ["traits", _]);
+    let body_expected =
+        matches!(call.method, "PUT" | "POST") && !matches!(call.path.as_slice(), ["resource_classes", _] | ["traits", _]);
     if body_expected && call.body.is_null() {
         return Err(error(400, "Malformed JSON: Expecting value", UNDEFINED));
     }
@@ -174,11 +177,8 @@ fn view(provider: &Provider) -> Value {
 fn list(world: &World, call: &Call) -> Api {
     let wish = parse_wish(&call.query)?;
     let tree = call.query.get("in_tree").map(|uuid| world.placement.providers.get(uuid).map(|one| one.root.clone()));
-    let members: Vec<Vec<&str>> = call
-        .query
-        .all("member_of")
-        .map(|value| value.strip_prefix("in:").unwrap_or(value).split(',').collect())
-        .collect();
+    let members: Vec<Vec<&str>> =
+        call.query.all("member_of").map(|value| value.strip_prefix("in:").unwrap_or(value).split(',').collect()).collect();
     let providers: Vec<&Provider> = world
         .placement
         .providers
@@ -213,9 +213,8 @@ fn create(world: &mut World, call: &Call) -> Api {
             })?
             .to_string(),
     };
-    let taken = |what: String| {
-        error(409, format!("Conflicting resource provider {what} already exists."), "placement.duplicate_name")
-    };
+    let taken =
+        |what: String| error(409, format!("Conflicting resource provider {what} already exists."), "placement.duplicate_name");
     if world.placement.providers.contains_key(&uuid) {
         return Err(taken(format!("uuid: {uuid}")));
     }
@@ -270,9 +269,11 @@ fn update(world: &mut World, call: &Call, uuid: &str) -> Api {
 }
 
 fn delete(world: &mut World, uuid: &str) -> Api {
-    let provider = world.placement.providers.get(uuid).ok_or_else(|| {
-        error(404, format!("No resource provider with uuid {uuid} found for delete"), UNDEFINED)
-    })?;
+    let provider = world
+        .placement
+        .providers
+        .get(uuid)
+        .ok_or_else(|| error(404, format!("No resource provider with uuid {uuid} found for delete"), UNDEFINED))?;
     if world.placement.providers.values().any(|one| one.parent.as_deref() == Some(uuid)) {
         let detail = format!("Unable to delete parent resource provider {uuid}: It has child resource providers.");
         return Err(error(409, detail, "placement.resource_provider.cannot_delete_parent"));
@@ -302,8 +303,7 @@ fn provider_traits(world: &mut World, call: &Call, uuid: &str) -> Api {
         }
         "PUT" => {
             if call.body["resource_provider_generation"].as_u64() != Some(provider.generation) {
-                let detail =
-                    "Resource provider's generation already changed. Please update the generation and try again.";
+                let detail = "Resource provider's generation already changed. Please update the generation and try again.";
                 return Err(error(409, detail, CONCURRENT));
             }
             call.body["traits"].as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
@@ -401,9 +401,8 @@ fn classes(world: &mut World, call: &Call) -> Api {
                 return Err(error(400, detail, UNDEFINED));
             }
             if world.placement.providers.values().any(|provider| provider.inventories.contains_key(name)) {
-                let detail = format!(
-                    "Error in delete resource class: Cannot delete resource class {name}. Class is in use in inventory."
-                );
+                let detail =
+                    format!("Error in delete resource class: Cannot delete resource class {name}. Class is in use in inventory.");
                 return Err(error(409, detail, UNDEFINED));
             }
             world.placement.classes.remove(name);

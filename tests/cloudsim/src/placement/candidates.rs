@@ -18,8 +18,7 @@ pub(crate) struct Wish {
 pub(crate) fn candidate_of(placement: &Placement, root: &str, wish: &Wish) -> Option<Allocations> {
     let tree = placement.tree(root);
     // A forbidden trait bars the provider that has it; on the root it bars the tree.
-    let usable: Vec<&Provider> =
-        tree.into_iter().filter(|provider| provider.traits.is_disjoint(&wish.forbidden)).collect();
+    let usable: Vec<&Provider> = tree.into_iter().filter(|provider| provider.traits.is_disjoint(&wish.forbidden)).collect();
     if !usable.iter().any(|provider| provider.uuid == root) {
         return None;
     }
@@ -65,9 +64,7 @@ fn summary(provider: &Provider) -> Value {
     let resources: BTreeMap<&String, Value> = provider
         .inventories
         .iter()
-        .map(|(class, inventory)| {
-            (class, json!({"capacity": inventory.capacity() as u64, "used": provider.used_of(class)}))
-        })
+        .map(|(class, inventory)| (class, json!({"capacity": inventory.capacity() as u64, "used": provider.used_of(class)})))
         .collect();
     json!({
         "resources": resources,

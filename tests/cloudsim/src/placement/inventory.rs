@@ -54,10 +54,7 @@ fn set_all(world: &mut World, call: &Call, uuid: &str) -> Api {
             format!("Unknown resource class in inventory for resource provider {uuid}: No such resource class {unknown}.");
         return Err(error(400, detail, UNDEFINED));
     }
-    let dropped_in_use = provider
-        .inventories
-        .keys()
-        .find(|class| !wanted.contains_key(*class) && provider.used_of(class) > 0);
+    let dropped_in_use = provider.inventories.keys().find(|class| !wanted.contains_key(*class) && provider.used_of(class) > 0);
     if let Some(class) = dropped_in_use {
         return Err(error(409, format!("update conflict: {}", in_use(class, uuid)), "placement.inventory.inuse"));
     }
@@ -69,9 +66,8 @@ fn set_one(world: &mut World, call: &Call, uuid: &str, class: &str) -> Api {
     let provider = found(world, uuid)?;
     check_generation(provider, &call.body, "resource provider generation conflict")?;
     if !provider.inventories.contains_key(class) {
-        let detail = format!(
-            "No inventory record with resource class for resource provider {uuid}: No inventory of class {class} found."
-        );
+        let detail =
+            format!("No inventory record with resource class for resource provider {uuid}: No inventory of class {class} found.");
         return Err(error(400, detail, UNDEFINED));
     }
     let inventory = parse(class, uuid, &call.body)?;
@@ -83,14 +79,15 @@ fn set_one(world: &mut World, call: &Call, uuid: &str, class: &str) -> Api {
 
 fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
     let provider = found(world, uuid)?;
-    let class = call.body["resource_class"]
-        .as_str()
-        .ok_or_else(|| malformed("'resource_class' is a required property"))?
-        .to_owned();
-    check_generation(provider, &call.body, "Update conflict: Another thread concurrently updated the data. Please retry your update")?;
+    let class =
+        call.body["resource_class"].as_str().ok_or_else(|| malformed("'resource_class' is a required property"))?.to_owned();
+    check_generation(
+        provider,
+        &call.body,
+        "Update conflict: Another thread concurrently updated the data. Please retry your update",
+    )?;
     if !world.placement.classes.contains(&class) {
-        let detail =
-            format!("Unable to create inventory for resource provider {uuid}: No such resource class {class}.");
+        let detail = format!("Unable to create inventory for resource provider {uuid}: No such resource class {class}.");
         return Err(error(400, detail, UNDEFINED));
     }
     if provider.inventories.contains_key(&class) {
@@ -218,7 +215,5 @@ fn all(provider: &Provider) -> Reply {
 fn one(status: u16, provider: &Provider, inventory: &Inventory) -> Reply {
     let mut body = inventory.to_json();
     body["resource_provider_generation"] = json!(provider.generation);
-    Reply::new(status, body)
-        .with("Last-Modified", time::http_date(provider.updated_ms))
-        .with("Cache-Control", "no-cache")
+    Reply::new(status, body).with("Last-Modified", time::http_date(provider.updated_ms)).with("Cache-Control", "no-cache")
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 pub(crate) use allocation::{note_removed, note_set as note_claim};
 pub(crate) use api::handle;
-pub(crate) use inventory::store as store_inventories;
 pub(crate) use candidates::{Wish, candidate_of};
+pub(crate) use inventory::store as store_inventories;
 
 /// How much of which resource class.
 pub(crate) type Resources = BTreeMap<String, u64>;
@@ -130,8 +130,17 @@ pub(crate) struct Placement {
     pub(crate) traits: BTreeSet<String>,
 }
 
-const STANDARD_CLASSES: [&str; 9] =
-    ["VCPU", "MEMORY_MB", "DISK_GB", "PCI_DEVICE", "VGPU", "PCPU", "NET_BW_EGR_KILOBIT_PER_SEC", "FPGA", "MEM_ENCRYPTION_CONTEXT"];
+const STANDARD_CLASSES: [&str; 9] = [
+    "VCPU",
+    "MEMORY_MB",
+    "DISK_GB",
+    "PCI_DEVICE",
+    "VGPU",
+    "PCPU",
+    "NET_BW_EGR_KILOBIT_PER_SEC",
+    "FPGA",
+    "MEM_ENCRYPTION_CONTEXT",
+];
 
 impl Placement {
     pub(crate) fn new() -> Self {

@@ -14,8 +14,20 @@ use crate::support::Lab;
 
 /// Values that must be the same, not only of the same kind.
 const EXACT: [&str; 14] = [
-    "status", "title", "code", "message", "detail", "OS-EXT-STS:task_state", "OS-EXT-STS:vm_state",
-    "OS-EXT-STS:power_state", "total", "reserved", "max_unit", "policy", "action", "result",
+    "status",
+    "title",
+    "code",
+    "message",
+    "detail",
+    "OS-EXT-STS:task_state",
+    "OS-EXT-STS:vm_state",
+    "OS-EXT-STS:power_state",
+    "total",
+    "reserved",
+    "max_unit",
+    "policy",
+    "action",
+    "result",
 ];
 
 struct Replay {
@@ -160,7 +172,8 @@ impl Replay {
         match (theirs, ours) {
             (Value::Object(theirs), Value::Object(ours)) => {
                 // Objects whose keys are names of things are compared by what they have in common.
-                let by_id = ["allocations", "provider_summaries", "hosts", "properties", "mappings"].iter().any(|key| at.ends_with(key));
+                let by_id =
+                    ["allocations", "provider_summaries", "hosts", "properties", "mappings"].iter().any(|key| at.ends_with(key));
                 let extra = |one: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| -> Vec<String> {
                     one.keys().filter(|key| !by_id && !other.contains_key(*key)).cloned().collect()
                 };
@@ -246,7 +259,8 @@ impl Replay {
             210 => self.shelve(RESERVED),
             214 => {
                 let server = self.translate(RESERVED);
-                let (_, body) = self.lab.admin("GET", &format!("/compute/v2.1/servers/{server}/os-instance-actions"), Value::Null);
+                let (_, body) =
+                    self.lab.admin("GET", &format!("/compute/v2.1/servers/{server}/os-instance-actions"), Value::Null);
                 let ours = body["instanceActions"][0]["request_id"].as_str().unwrap().to_owned();
                 self.names.insert("req-82f8db9c-cd41-4c91-96d0-adb854fe6060".to_owned(), ours);
             }
@@ -268,10 +282,9 @@ fn pairs<'a>(theirs: &'a [Value], ours: &'a [Value]) -> Vec<(&'a Value, &'a Valu
     let named = ["name", "hypervisor_hostname", "host", "member_id", "zoneName", "interface", "rel", "event"];
     let key = named.into_iter().find(|key| theirs.iter().chain(ours).all(|one| one.get(key).is_some_and(Value::is_string)));
     match key {
-        Some(key) => theirs
-            .iter()
-            .filter_map(|one| ours.iter().find(|other| other[key] == one[key]).map(|other| (one, other)))
-            .collect(),
+        Some(key) => {
+            theirs.iter().filter_map(|one| ours.iter().find(|other| other[key] == one[key]).map(|other| (one, other))).collect()
+        }
         None => theirs.iter().zip(ours).collect(),
     }
 }

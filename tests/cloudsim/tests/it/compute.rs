@@ -330,7 +330,8 @@ fn tags_find_servers() {
     let mut lab = Lab::new();
     let flavor = lab.flavor("f", 1, 512, &json!({}));
     let (one, two) = (lab.boot(&flavor), lab.boot(&flavor));
-    let put = |lab: &mut Lab, id: &str, tag: &str| lab.admin("PUT", &format!("/compute/v2.1/servers/{id}/tags/{tag}"), Value::Null).0;
+    let put =
+        |lab: &mut Lab, id: &str, tag: &str| lab.admin("PUT", &format!("/compute/v2.1/servers/{id}/tags/{tag}"), Value::Null).0;
     assert_eq!(put(&mut lab, &one, "parked"), 201);
     assert_eq!(put(&mut lab, &one, "parked"), 204);
     assert_eq!(put(&mut lab, &two, "other"), 201);

@@ -68,7 +68,11 @@ async fn faults_are_set_over_http_and_the_record_is_read_there() {
     assert!(call(at, "POST", "/_sim/faults", "", &fault).await.starts_with("HTTP/1.1 201"));
     let answer = call(at, "GET", "/compute/v2.1/servers", &token, &Value::Null).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
-    assert!(call(at, "POST", "/_sim/faults", "", &json!({"kind": "lost_answer", "path": "/servers", "count": 1})).await.contains(" 201 "));
+    assert!(
+        call(at, "POST", "/_sim/faults", "", &json!({"kind": "lost_answer", "path": "/servers", "count": 1}))
+            .await
+            .contains(" 201 ")
+    );
     let answer = call(at, "GET", "/compute/v2.1/servers", &token, &Value::Null).await;
     assert_eq!(answer, "", "the connection ends without an answer");
     assert!(call(at, "POST", "/_sim/faults", "", &json!({"kind": "host_down", "host": "cmp1"})).await.contains(" 200 "));
@@ -92,7 +96,9 @@ async fn faults_are_set_over_http_and_the_record_is_read_there() {
 async fn a_hanging_call_keeps_its_connection_and_the_others_go_on() {
     let at = start().await;
     let token = login(at).await;
-    assert!(call(at, "POST", "/_sim/faults", "", &json!({"kind": "hang", "path": "/servers", "count": 1})).await.contains(" 201 "));
+    assert!(
+        call(at, "POST", "/_sim/faults", "", &json!({"kind": "hang", "path": "/servers", "count": 1})).await.contains(" 201 ")
+    );
     let hanging = tokio::spawn(async move { call(at, "GET", "/compute/v2.1/servers", "", &Value::Null).await });
     // Once it stands in the record it has been taken up.
     loop {

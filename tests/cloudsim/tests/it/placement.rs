@@ -24,9 +24,7 @@ fn of_two_who_read_the_same_generation_only_the_first_may_write() {
     let child = lab.tokens("cmp1", "CUSTOM_A", 2, false);
     let generation = lab.generation(&child);
     let target = format!("/placement/resource_providers/{child}/inventories");
-    let body = |total: u64| {
-        json!({"resource_provider_generation": generation, "inventories": {"CUSTOM_A": {"total": total}}})
-    };
+    let body = |total: u64| json!({"resource_provider_generation": generation, "inventories": {"CUSTOM_A": {"total": total}}});
     assert_eq!(lab.admin("PUT", &target, body(3)).0, 200);
     let (status, answer) = lab.admin("PUT", &target, body(4));
     assert_eq!((status, code(&answer)), (409, "placement.concurrent_update"));
@@ -81,9 +79,7 @@ fn what_does_not_fit_is_refused_and_not_as_a_lost_race() {
 fn several_consumers_are_written_all_or_none() {
     let mut lab = Lab::new();
     let root = lab.provider("cmp1");
-    let both = |first: u64, second: u64, generation: Option<u64>| {
-        json!({HOLD: wish(&root, first, generation), OTHER: wish(&root, second, generation)})
-    };
+    let both = |first: u64, second: u64, generation: Option<u64>| json!({HOLD: wish(&root, first, generation), OTHER: wish(&root, second, generation)});
     assert_eq!(lab.admin("POST", "/placement/allocations", both(6, 5, None)).0, 409);
     let (_, usages) = lab.admin("GET", &format!("/placement/resource_providers/{root}/usages"), Value::Null);
     assert_eq!(usages["usages"]["VCPU"], 0);

@@ -71,8 +71,11 @@ fn an_unshelve_can_be_followed_from_its_call_to_its_host() {
     assert_eq!((call.received_at, call.applied_at, call.answered), (Some(asked_at), Some(asked_at), Some(asked_at)));
     assert_eq!((call.caller.as_str(), call.user.as_str(), call.status), ("node-2", "leasehold", 202));
     assert_eq!((call.global_request_id.as_str(), &call.request_id), ("req-0f0f", &own_id));
-    let of_it: Vec<_> =
-        record.iter().filter(|line| line.of == Some(call.n)).flat_map(|line| line.changes.iter().map(move |one| (line, one))).collect();
+    let of_it: Vec<_> = record
+        .iter()
+        .filter(|line| line.of == Some(call.n))
+        .flat_map(|line| line.changes.iter().map(move |one| (line, one)))
+        .collect();
     let (line, active) = of_it.iter().find(|(_, change)| change.what == "server.active").unwrap();
     assert_eq!((active.id.as_str(), active.host.as_deref()), (server.as_str(), Some(host.as_str())));
     assert_eq!((&active.facts["action"], &active.facts["vcpus"]), (&json!("unshelve"), &json!(1)));

@@ -103,8 +103,7 @@ impl Lab {
         for (key, value) in more.as_object().unwrap() {
             server[key] = value.clone();
         }
-        let (status, body) =
-            self.demo("POST", "/compute/v2.1/servers", json!({"server": server, "os:scheduler_hints": hints}));
+        let (status, body) = self.demo("POST", "/compute/v2.1/servers", json!({"server": server, "os:scheduler_hints": hints}));
         assert_eq!(status, 202, "{body}");
         body["server"]["id"].as_str().unwrap().to_owned()
     }

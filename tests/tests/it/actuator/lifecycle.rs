@@ -26,11 +26,12 @@ async fn staged_servers_are_parked_and_wake_once_at_the_start_and_nothing_is_lef
     world.until("the staging window opens", 110, || judge::count(&world, "flavor.access_added") == 1).await;
     let servers = [world.boot(lease, "a").unwrap(), world.boot(lease, "b").unwrap()];
     world.until("both run", 10, || servers.iter().all(|id| world.server_status(id) == "ACTIVE")).await;
-    world.until("both are parked", 120, || {
-        servers.iter().all(|id| world.server_status(id) == "SHELVED_OFFLOADED")
-            && world.lease(lease).unwrap().reservations[0].stage == Stage::Parked
-    })
-    .await;
+    world
+        .until("both are parked", 120, || {
+            servers.iter().all(|id| world.server_status(id) == "SHELVED_OFFLOADED")
+                && world.lease(lease).unwrap().reservations[0].stage == Stage::Parked
+        })
+        .await;
     assert_eq!(world.boot(lease, "early"), Err(400), "the flavor is private while the lease is parked");
     world.until("the lease is active", 300, || world.status(lease) == Some(LeaseStatus::Active)).await;
     let start = begin.plus(400);
@@ -79,12 +80,13 @@ async fn back_to_back_leases_of_one_host_open_after_the_first_is_gone_and_say_wh
     let server = world.boot(first, "a").unwrap();
     world.until("it runs", 10, || world.server_status(&server) == "ACTIVE").await;
     let mut waited = false;
-    world.until("the second is active", 70, || {
-        let lease = world.lease(second).unwrap();
-        waited |= lease.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::WaitingForEnd);
-        lease.status == LeaseStatus::Active
-    })
-    .await;
+    world
+        .until("the second is active", 70, || {
+            let lease = world.lease(second).unwrap();
+            waited |= lease.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::WaitingForEnd);
+            lease.status == LeaseStatus::Active
+        })
+        .await;
     assert!(waited, "the wait was told");
     assert_eq!(world.server_status(&server), "gone");
     judge::hold_covers_tokens(&world);

@@ -417,7 +417,6 @@ impl World {
     }
 }
 
-
 impl World {
     /// A call of the cloud's operator.
     pub fn admin(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
