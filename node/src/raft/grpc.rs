@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
@@ -137,11 +137,15 @@ impl GrpcTransport {
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let bound = listener.local_addr().map_err(listening)?;
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let service = PeerServiceServer::new(Serving(peer))
+        // Connections outlive the server a little; what they serve does not.
+        let serving = Serving(Arc::new(RwLock::new(Some(peer))));
+        let ending = Ending(serving.clone());
+        let service = PeerServiceServer::new(serving)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let stopping = spawner.clone();
         drop(spawner.spawn("peer server", async move {
+            let _ending = ending;
             let stopped = async move { stopping.stopping().await };
             let served = server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await;
             if let Err(error) = served {
@@ -338,8 +342,24 @@ impl Peer for Calling {
     }
 }
 
-/// A local peer, served.
-struct Serving(Arc<dyn Peer>);
+/// A local peer, served until it ends.
+#[derive(Clone)]
+struct Serving(Arc<RwLock<Option<Arc<dyn Peer>>>>);
+
+impl Serving {
+    fn peer(&self) -> Result<Arc<dyn Peer>, Status> {
+        self.0.read().clone().ok_or_else(|| Status::failed_precondition("this node is stopping"))
+    }
+}
+
+/// Ends the serving when it is dropped.
+struct Ending(Serving);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        *self.0.0.write() = None;
+    }
+}
 
 type Served<T> = Result<Response<T>, Status>;
 type ServedStream<T> = futures::stream::BoxStream<'static, Result<T, Status>>;
@@ -360,17 +380,17 @@ impl PeerService for Serving {
 
     async fn request_vote(&self, request: Request<wire::VoteRequest>) -> Served<wire::VoteResponse> {
         let route = route(request.metadata())?;
-        answered(self.0.request_vote(route, request.into_inner()).await)
+        answered(self.peer()?.request_vote(route, request.into_inner()).await)
     }
 
     async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Served<wire::VoteResponse> {
         let route = route(request.metadata())?;
-        answered(self.0.pre_vote(route, request.into_inner()).await)
+        answered(self.peer()?.pre_vote(route, request.into_inner()).await)
     }
 
     async fn append(&self, request: Request<wire::AppendRequest>) -> Served<wire::AppendResponse> {
         let route = route(request.metadata())?;
-        answered(self.0.append(route, request.into_inner()).await)
+        answered(self.peer()?.append(route, request.into_inner()).await)
     }
 
     async fn stream_append(
@@ -378,7 +398,7 @@ impl PeerService for Serving {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Served<Self::StreamAppendStream> {
         let route = route(request.metadata())?;
-        streamed(self.0.stream_append(route, received(request.into_inner())).await)
+        streamed(self.peer()?.stream_append(route, received(request.into_inner())).await)
     }
 
     async fn install_snapshot(
@@ -386,11 +406,11 @@ impl PeerService for Serving {
         request: Request<Streaming<wire::SnapshotPart>>,
     ) -> Served<wire::SnapshotResponse> {
         let route = route(request.metadata())?;
-        answered(self.0.install_snapshot(route, received(request.into_inner())).await)
+        answered(self.peer()?.install_snapshot(route, received(request.into_inner())).await)
     }
 
     async fn fetch_snapshot(&self, request: Request<wire::FetchSnapshotRequest>) -> Served<Self::FetchSnapshotStream> {
-        streamed(self.0.fetch_snapshot(route(request.metadata())?).await)
+        streamed(self.peer()?.fetch_snapshot(route(request.metadata())?).await)
     }
 
     async fn transfer_leader(
@@ -398,23 +418,23 @@ impl PeerService for Serving {
         request: Request<wire::TransferLeaderRequest>,
     ) -> Served<wire::TransferLeaderResponse> {
         let route = route(request.metadata())?;
-        answered(self.0.transfer_leader(route, request.into_inner()).await)
+        answered(self.peer()?.transfer_leader(route, request.into_inner()).await)
     }
 
     async fn read_index(&self, request: Request<wire::ReadIndexRequest>) -> Served<wire::ReadIndexResponse> {
-        answered(self.0.read_index(route(request.metadata())?).await)
+        answered(self.peer()?.read_index(route(request.metadata())?).await)
     }
 
     async fn forward(&self, request: Request<wire::ForwardMessage>) -> Served<wire::ForwardMessage> {
         let route = route(request.metadata())?;
-        answered(self.0.forward(route, request.into_inner()).await)
+        answered(self.peer()?.forward(route, request.into_inner()).await)
     }
 
     async fn clock(&self, request: Request<wire::ClockRequest>) -> Served<wire::ClockResponse> {
-        answered(self.0.clock(route(request.metadata())?).await)
+        answered(self.peer()?.clock(route(request.metadata())?).await)
     }
 
     async fn health(&self, request: Request<wire::HealthRequest>) -> Served<wire::HealthResponse> {
-        answered(self.0.health(route(request.metadata())?).await)
+        answered(self.peer()?.health(route(request.metadata())?).await)
     }
 }

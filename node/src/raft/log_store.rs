@@ -85,6 +85,8 @@ const ADVICE: &str = "a node that lost its log must not come back under its id: 
 pub(super) struct Index {
     vote: Option<Vote>,
     purged: Option<LogId>,
+    /// Where an empty log began; the engine begins at 0.
+    begin: u64,
     last: Option<LogId>,
     committed: Option<LogId>,
     /// Consecutive entries that end at `last`, with their encoded sizes.
@@ -97,8 +99,16 @@ impl Index {
         self.last.next_index() - self.tail.len() as u64
     }
 
+    /// Lowest index that can be there.
+    fn first(&self) -> u64 {
+        self.purged.map_or(self.begin, |purged| purged.index + 1)
+    }
+
     fn push(&mut self, entry: LogEntry, bytes: usize) {
-        assert_eq!(entry.log_id.index, self.last.next_index(), "the log has no holes");
+        match self.last {
+            Some(last) => assert_eq!(entry.log_id.index, last.index + 1, "the log has no holes"),
+            None => self.begin = entry.log_id.index,
+        }
         self.last = Some(entry.log_id);
         self.tail.push_back((entry, bytes));
         self.tail_bytes += bytes;
@@ -183,7 +193,7 @@ impl LogStore {
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
         let mut found = Vec::new();
         let mut bytes = 0;
-        let mut next = start.max(self.index.lock().purged.next_index());
+        let mut next = start.max(self.index.lock().first());
         while next < end && (bytes < bytes_max || found.is_empty()) {
             let cached = {
                 let index = self.index.lock();
@@ -198,9 +208,9 @@ impl LogStore {
                 None => match self.disk.get(&entry_key(next)).map_err(io::Error::other)? {
                     Some(value) => (decode(&value).map_err(io::Error::other)?, value.len()),
                     // Purged since the loop began: nothing below is there either, so what follows is the beginning.
-                    None if next < self.index.lock().purged.next_index() => {
+                    None if next < self.index.lock().first() => {
                         found.clear();
-                        next = self.index.lock().purged.next_index();
+                        next = self.index.lock().first();
                         continue;
                     }
                     None => return Err(io::Error::other(format!("log entry {next} is missing"))),
@@ -285,7 +295,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let rows = {
             let mut index = self.index.lock();
-            let keep = last_log_id.next_index().max(index.purged.next_index());
+            let keep = last_log_id.next_index().max(index.first());
             let end = index.last.next_index();
             // From the end backward, so that no hole shows whatever part of it is read.
             let rows: Vec<_> = (keep..end).rev().map(|at| RowChange { key: entry_key(at), value: None }).collect();
@@ -305,7 +315,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             if index.purged >= Some(log_id) {
                 return Ok(());
             }
-            let start = index.purged.next_index();
+            let start = index.first();
             let end = index.last.next_index().min(log_id.index + 1);
             let mut rows: Vec<_> = (start..end).map(|at| RowChange { key: entry_key(at), value: None }).collect();
             rows.push(row(meta_key("purged"), codec::stored(&codec::log_id_to_wire(&log_id))));

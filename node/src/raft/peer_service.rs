@@ -203,11 +203,6 @@ async fn next_part(
     }
 }
 
-/// A stream of one message.
-pub(super) fn once<T: Send + 'static>(message: T) -> PeerStream<T> {
-    stream::once(std::future::ready(Ok(message))).boxed()
-}
-
 fn vote_request(message: &wire::VoteRequest) -> Result<VoteRequest<TypeConfig>, codec::Error> {
     let vote = codec::required_vote(&message.vote)?;
     let mut request = VoteRequest::new(vote, message.last_log_id.as_ref().map(codec::log_id));
