@@ -92,6 +92,8 @@ pub(super) struct Index {
     /// Consecutive entries that end at `last`, with their encoded sizes.
     tail: VecDeque<(LogEntry, usize)>,
     tail_bytes: usize,
+    /// Counts truncations: what was durable before one says nothing of the entries that took its place.
+    truncations: u64,
 }
 
 impl Index {
@@ -114,8 +116,15 @@ impl Index {
         self.tail_bytes += bytes;
     }
 
+    /// Entries up to an index became durable that were appended after so many truncations.
+    pub(super) fn became_durable(&mut self, (truncations, upto): (u64, u64)) {
+        if truncations == self.truncations {
+            self.evict(Some(upto));
+        }
+    }
+
     /// Lets go of the oldest entries that are durable, down to the limit.
-    pub(super) fn evict(&mut self, durable: Option<u64>) {
+    fn evict(&mut self, durable: Option<u64>) {
         while self.tail_bytes > TAIL_BYTES_MAX && durable >= Some(self.tail_first()) {
             let Some((_, bytes)) = self.tail.pop_front() else { return };
             self.tail_bytes -= bytes;
@@ -165,6 +174,12 @@ impl LogStore {
     #[must_use]
     pub(super) fn purged(&self) -> Option<LogId> {
         self.index.lock().purged
+    }
+
+    /// Whether this node ever voted.
+    #[must_use]
+    pub(super) fn has_voted(&self) -> bool {
+        self.index.lock().vote.is_some()
     }
 
     /// One of the node's own few values, see [`set_value`](Self::set_value).
@@ -286,7 +301,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 rows.push(row(entry_key(entry.log_id.index), value));
                 index.push(entry, bytes);
             }
-            index.last.map(|last| last.index)
+            index.last.map(|last| (index.truncations, last.index))
         };
         self.writer.push(Job { rows, done: Done::Appended { callback, upto } });
         Ok(())
@@ -304,6 +319,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 index.tail_bytes -= bytes;
             }
             index.last = if last_log_id > index.purged { last_log_id } else { index.purged };
+            index.truncations += 1;
             rows
         };
         self.synced(rows).await

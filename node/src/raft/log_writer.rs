@@ -27,8 +27,8 @@ pub(super) struct Job {
 
 /// Whom to tell when the rows are durable.
 pub(super) enum Done {
-    /// The engine, and the tail in memory that may now shrink.
-    Appended { callback: IOFlushed<TypeConfig>, upto: Option<u64> },
+    /// The engine, and the tail in memory that may now shrink: after how many truncations, up to which index.
+    Appended { callback: IOFlushed<TypeConfig>, upto: Option<(u64, u64)> },
     /// Someone who waits.
     Synced(oneshot::Sender<Result<(), io::Error>>),
 }
@@ -96,8 +96,9 @@ async fn write_all(
                     Done::Appended { upto, .. } => *upto,
                     Done::Synced(_) => None,
                 });
-                let durable = durable.last();
-                index.lock().evict(durable);
+                if let Some(durable) = durable.last() {
+                    index.lock().became_durable(durable);
+                }
             }
             Err(error) => {
                 fatal.raise(format!("the Raft log cannot be written: {error}"));

@@ -22,7 +22,7 @@ use super::peer::{CallError, Peer, PeerStream, Route};
 use super::snapshot::{Generations, SnapshotData};
 use super::state_machine::Shared;
 use super::types::{Engine, LogId, Snapshot, TypeConfig, seeded};
-use crate::seams::{Clock, Rng};
+use crate::seams::{Clock, Mono, Rng};
 
 /// Carries out an operation that another node forwarded here, and encodes its answer.
 pub type ForwardHandler = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
@@ -40,6 +40,9 @@ pub(super) struct PeerService {
     pub(super) shared: Arc<Shared>,
     pub(super) time: Arc<ClusterTime>,
     pub(super) clock: Arc<dyn Clock>,
+    /// No vote is given before. A restarted node does not know until when it promised a leader to give none, and the
+    /// leader's fence counts on that promise (architecture D6).
+    pub(super) votes_from: Mono,
     pub(super) rng: Arc<dyn Rng>,
 }
 
@@ -48,6 +51,14 @@ impl PeerService {
         let engine = self.engine.get().ok_or_else(|| CallError::Refused("this node is starting".into()))?;
         self.identity.check(route).await?;
         Ok(engine)
+    }
+
+    /// The engine, if a vote may be given: at once when the leader itself hands over.
+    async fn voting_engine(&self, route: Route, handed_over: bool) -> Result<&Engine, CallError> {
+        if !handed_over && self.clock.mono() < self.votes_from {
+            return Err(CallError::Refused("this node just started and may still be bound to a leader".into()));
+        }
+        self.engine(route).await
     }
 }
 
@@ -59,13 +70,13 @@ fn broken(error: impl std::fmt::Display) -> CallError {
 #[async_trait]
 impl Peer for PeerService {
     async fn request_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
-        let engine = self.engine(route).await?;
+        let engine = self.voting_engine(route, request.leadership_transfer).await?;
         let answer = engine.vote(vote_request(&request).map_err(broken)?).await.map_err(broken)?;
         Ok(vote_response_to_wire(&answer))
     }
 
     async fn pre_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
-        let engine = self.engine(route).await?;
+        let engine = self.voting_engine(route, request.leadership_transfer).await?;
         let answer = engine.pre_vote(vote_request(&request).map_err(broken)?).await.map_err(broken)?;
         Ok(vote_response_to_wire(&answer))
     }

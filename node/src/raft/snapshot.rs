@@ -90,6 +90,11 @@ impl Generations {
         Ok(())
     }
 
+    /// Removes the disk of a generation.
+    pub(super) fn remove(&self, generation: u64) -> Result<(), DiskError> {
+        self.disks.remove(&disk_name(generation))
+    }
+
     /// Copies a frozen view to a new disk, through the same chunks that are sent.
     pub(super) async fn copy(&self, view: Arc<dyn FrozenView>) -> Result<Received, Error> {
         let mut reader = SnapshotReader::new(view);

@@ -114,6 +114,7 @@ impl RaftNode {
         let tolerance = config.timing.clock_tolerance;
         let time = Arc::new(ClusterTime::new(clock.clone(), shared.clone(), node_id, tolerance));
 
+        let bound_for = if log.has_voted() { config.timing.election_max } else { Duration::ZERO };
         let service = Arc::new(PeerService {
             identity: identity.clone(),
             engine: OnceLock::new(),
@@ -122,6 +123,7 @@ impl RaftNode {
             shared: shared.clone(),
             time: time.clone(),
             clock: clock.clone(),
+            votes_from: clock.mono().after(bound_for),
             rng: rng.clone(),
         });
         let bound = serve(service.clone(), group.clone()).await?;

@@ -182,7 +182,7 @@ impl StateMachine {
         crate::fault_point!("raft.snapshot.before_install");
         self.log.set_value(GENERATION, received.generation().to_be_bytes().to_vec()).await?;
         crate::fault_point!("raft.snapshot.after_install");
-        self.generation = received.generation();
+        let before = std::mem::replace(&mut self.generation, received.generation());
         self.store = Store::new(received.disk());
         self.built = None;
         self.applied = applied;
@@ -191,7 +191,7 @@ impl StateMachine {
         self.tell_progress();
         // Nobody listening is no fault; a listener that was there looks at everything after a gap.
         drop(self.shared.effects.send(Arc::new([])));
-        if let Err(error) = self.generations.remove_others(Some(self.generation)) {
+        if let Err(error) = self.generations.remove(before) {
             tracing::warn!(%error, "the state before the snapshot stays until the next start");
         }
         Ok(())

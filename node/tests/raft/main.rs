@@ -1,5 +1,5 @@
 //! Raft over real gRPC and RocksDB: commit, read, restart, take over, catch up, refuse.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 mod cluster;
 mod refusals;
