@@ -1,10 +1,15 @@
 //! Operations on the cluster, for admins. What they answer has no noun in the ledger and stays as the wire has it.
 
+use std::time::Duration;
+
 use crate::client::{ANSWER_BYTES_MAX, Client, send};
 use crate::error::Error;
-use crate::retry::Repeat;
+use crate::retry::{Patience, Repeat};
 use crate::wire::v1;
 use crate::wire::v1::cluster_service_client::ClusterServiceClient;
+
+/// For looking at every member, dead ones too.
+const PROBE_PATIENCE: Patience = Patience { overall: Duration::from_secs(3), attempt: Duration::from_secs(3) };
 
 impl Client {
     /// The cluster as the asked member sees it.
@@ -17,6 +22,12 @@ impl Client {
     pub async fn state_probe(&self) -> Result<v1::StateProbeResponse, Error> {
         let send = send!(ClusterServiceClient, state_probe);
         self.caller.call(Repeat::Read, self.patience, v1::StateProbeRequest {}, send).await
+    }
+
+    /// [`Client::state_probe`] that gives up after three seconds: does the member answer at all?
+    pub async fn state_probe_soon(&self) -> Result<v1::StateProbeResponse, Error> {
+        let send = send!(ClusterServiceClient, state_probe);
+        self.caller.call(Repeat::Read, PROBE_PATIENCE, v1::StateProbeRequest {}, send).await
     }
 
     /// Makes the asked member the first one of a new cluster.

@@ -1,0 +1,140 @@
+//! `leasehold host …`
+
+use std::collections::BTreeMap;
+
+use clap::{Subcommand, ValueEnum};
+use leasehold_client::{HostChange, NewHost};
+use leasehold_ledger::model::{HostId, LeaseId, PoolKind};
+use serde_json::json;
+
+use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
+use super::wait::with_progress;
+use super::{Failure, Session};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  leasehold host add compute-1                      its servers come from reservations only
+  leasehold host add compute-2 --pool shared        ordinary servers use what is not reserved
+  leasehold host set 1 --property gpu=a100 --reservable false
+  leasehold host allocations";
+
+/// Hosts.
+#[derive(Subcommand, Clone, Debug)]
+pub enum HostCommand {
+    /// Onboard a compute host
+    Add {
+        /// Nova's compute host or hypervisor hostname
+        name: String,
+        /// Who else may use it
+        #[arg(long, value_enum, default_value_t = Pool::Dedicated)]
+        pool: Pool,
+        /// Extra capability that reservations may ask for
+        #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
+        properties: Vec<(String, String)>,
+    },
+    /// Show one host
+    Show {
+        /// Number or hypervisor hostname
+        host: String,
+    },
+    /// List hosts
+    List,
+    /// Change extra capabilities, or whether new reservations may use it
+    Set {
+        /// Number or hypervisor hostname
+        host: String,
+        /// Extra capability to add or replace
+        #[arg(long = "property", value_name = "KEY=VALUE", value_parser = parse_property)]
+        properties: Vec<(String, String)>,
+        /// Whether new reservations may use it
+        #[arg(long, value_name = "BOOL")]
+        reservable: Option<bool>,
+    },
+    /// Remove a host without reservations and servers
+    Remove {
+        /// Number or hypervisor hostname
+        host: String,
+    },
+    /// Who has reserved what, when
+    Allocations {
+        /// Only of this lease
+        #[arg(long, value_name = "UUID")]
+        lease: Option<LeaseId>,
+    },
+}
+
+/// See [`PoolKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pool {
+    /// Nobody: its servers come from reservations only.
+    Dedicated,
+    /// Ordinary servers use what no reservation needs.
+    Shared,
+}
+
+impl From<Pool> for PoolKind {
+    fn from(pool: Pool) -> PoolKind {
+        match pool {
+            Pool::Dedicated => PoolKind::Dedicated,
+            Pool::Shared => PoolKind::Shared,
+        }
+    }
+}
+
+pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write KEY=VALUE, as in gpu=a100".to_owned()),
+    }
+}
+
+pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), Failure> {
+    let (client, output) = (&session.client, session.output);
+    match command {
+        HostCommand::Add { name, pool, properties } => {
+            let waiting = format!("{name} to be onboarded in Nova and Placement");
+            let new = NewHost { name, pool: pool.into(), properties: BTreeMap::from_iter(properties) };
+            let host = with_progress(&waiting, client.register_host(session.key(), new)).await?.value;
+            output.print(host_json(&host), || host_details(&host))?;
+        }
+        HostCommand::Show { host } => {
+            let host = client.get_host(find(session, &host).await?).await?.value;
+            output.print(host_json(&host), || host_details(&host))?;
+        }
+        HostCommand::List => {
+            let hosts = with_progress("the list", client.list_hosts()).await?.value;
+            output.print(hosts.iter().map(host_json).collect(), || host_table(&hosts))?;
+        }
+        HostCommand::Set { host, properties, reservable } => {
+            if properties.is_empty() && reservable.is_none() {
+                return Err(Failure::Usage("nothing to set: give --property KEY=VALUE or --reservable true|false".to_owned()));
+            }
+            let id = find(session, &host).await?;
+            let change = HostChange { properties: BTreeMap::from_iter(properties), reservable };
+            let host = with_progress("the change", client.update_host(session.key(), id, change)).await?.value;
+            output.print(host_json(&host), || host_details(&host))?;
+        }
+        HostCommand::Remove { host } => {
+            let id = find(session, &host).await?;
+            let waiting = format!("host {id} to be released in Nova and Placement");
+            let answer = with_progress(&waiting, client.delete_host(session.key(), id)).await?;
+            let removed = json!({ "removed": id.0, "ledger_index": answer.ledger_index });
+            output.print(removed, || format!("Host {id} is removed."))?;
+        }
+        HostCommand::Allocations { lease } => {
+            let allocations = with_progress("the list", client.host_allocations(lease, None)).await?.value;
+            output.print(allocations_json(&allocations), || allocations_table(&allocations))?;
+        }
+    }
+    Ok(())
+}
+
+/// By number, or by name through the list.
+async fn find(session: &Session, host: &str) -> Result<HostId, Failure> {
+    if let Ok(number) = host.parse() {
+        return Ok(HostId(number));
+    }
+    let hosts = session.client.list_hosts().await?.value;
+    let found = hosts.iter().find(|known| known.description.hypervisor_hostname == host);
+    found.map(|known| known.id).ok_or_else(|| Failure::Name(format!("no host is called '{host}'; see: leasehold host list")))
+}

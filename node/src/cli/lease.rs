@@ -1,0 +1,256 @@
+//! `leasehold lease …`: the arguments; `lease_args.rs` turns them into wishes.
+
+use clap::{Args, Subcommand};
+use leasehold_client::{KeyState, LeaseFilter};
+use leasehold_ledger::model::{Lease, LeaseId, ProjectId};
+use leasehold_ledger::state::{Change, ChangeSubject};
+use serde_json::{Value, json};
+
+use super::output::{host_json, lease_details, lease_json, lease_table};
+use super::time::{self, When};
+use super::wait::with_progress;
+use super::{Failure, Session};
+
+#[path = "lease_args.rs"]
+mod args;
+#[cfg(test)]
+pub(super) use args::wish as wish_of;
+use args::{AtEnd, Servers, Staged};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  Two servers on different hosts, from now, for an hour:
+    leasehold lease create build --vcpus 2 --memory-mb 4096 --disk-gb 10 --amount 2 --affinity different-hosts --end +1h
+  Booted and parked the evening before, woken at eight, kept (shelved) afterwards:
+    leasehold lease create exam --start '2026-11-23 08:00' --end +4h --staging='2026-11-22 20:00..2026-11-22 21:00' \\
+      --on-end shelve --vcpus 4 --memory-mb 8192 --amount 30
+  An hour longer, counted from now:
+    leasehold lease update build --end +1h
+  Follow what happens:
+    leasehold lease watch";
+
+/// Leases.
+#[derive(Subcommand, Clone, Debug)]
+pub enum LeaseCommand {
+    /// Reserve servers for a time; the answer is final
+    Create(Box<Create>),
+    /// Show one lease
+    Show {
+        /// UUID or name
+        lease: String,
+    },
+    /// List the project's leases (an admin sees those of all projects)
+    List {
+        /// Only of this project (admins)
+        #[arg(long, value_name = "ID")]
+        project: Option<String>,
+    },
+    /// Change a lease; all of it or nothing
+    Update(Box<Update>),
+    /// End a lease and forget it; answers when its capacity is free
+    Delete {
+        /// UUID or name
+        lease: String,
+    },
+    /// Print every change as it happens, until interrupted; survives the loss of any node
+    Watch {
+        /// From this ledger index on, instead of from now
+        #[arg(long, value_name = "INDEX")]
+        from: Option<u64>,
+        /// Only changes of this lease
+        #[arg(long, value_name = "UUID")]
+        lease: Option<LeaseId>,
+    },
+    /// What became of a request whose answer was lost (--key as printed). If nothing did, nothing will
+    Outcome,
+}
+
+/// `lease create`
+#[derive(Args, Clone, Debug)]
+pub struct Create {
+    /// Need not be unique
+    name: String,
+    /// now, +30m, or a UTC date as '2026-11-22 14:00'
+    #[arg(long, default_value = "now", value_parser = time::parse)]
+    start: When,
+    /// +2h (after the start), a UTC date, or never
+    #[arg(long, value_parser = time::parse)]
+    end: When,
+    /// How long before the end the lease announces it (never: not at all)
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = args::parse_before_end)]
+    before_end: args::Before,
+    #[command(flatten)]
+    servers: Servers,
+    /// Book time before the start to boot servers, which are then parked: from now for 30 minutes, or a window
+    #[arg(
+        long,
+        value_name = "START..END",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "..",
+        value_parser = args::parse_staging
+    )]
+    staging: Option<Staged>,
+    /// What happens to the servers at the end
+    #[arg(long, value_enum, default_value_t = AtEnd::Delete)]
+    on_end: AtEnd,
+}
+
+/// `lease update`
+#[derive(Args, Clone, Debug)]
+pub struct Update {
+    /// UUID or name
+    lease: String,
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// New start, while it has not started
+    #[arg(long, value_parser = time::parse)]
+    start: Option<When>,
+    /// New end: now, a UTC date, +1h (from now), or never
+    #[arg(long, value_parser = time::parse)]
+    end: Option<When>,
+    /// How long before the end the lease announces it
+    #[arg(long, value_name = "DURATION", value_parser = args::parse_before_end)]
+    before_end: Option<args::Before>,
+    /// How many servers, up or down (leases with one reservation)
+    #[arg(long)]
+    amount: Option<u32>,
+    /// What happens to the servers at the end (leases with one reservation)
+    #[arg(long, value_enum)]
+    on_end: Option<AtEnd>,
+}
+
+pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), Failure> {
+    let (client, output) = (&session.client, session.output);
+    match command {
+        LeaseCommand::Create(create) => {
+            let wish = args::wish(*create, time::now())?;
+            let key = session.key();
+            let lease = with_progress("the lease to be booked", client.create_lease(key, wish)).await?.value;
+            output.print(lease_json(&lease), || lease_details(&lease))?;
+        }
+        LeaseCommand::Show { lease } => {
+            let lease = find(session, &lease).await?;
+            output.print(lease_json(&lease), || lease_details(&lease))?;
+        }
+        LeaseCommand::List { project } => {
+            let filter = LeaseFilter { project_id: project.map(ProjectId), ..LeaseFilter::default() };
+            let leases = with_progress("the list", client.list_leases(filter)).await?.value;
+            output.print(leases.iter().map(lease_json).collect(), || lease_table(&leases))?;
+        }
+        LeaseCommand::Update(update) => {
+            let lease = find(session, &update.lease).await?;
+            let change = args::change(*update, &lease, time::now())?;
+            let waiting = "the change to be booked";
+            let lease = with_progress(waiting, client.update_lease(session.key(), lease.id, change)).await?.value;
+            output.print(lease_json(&lease), || lease_details(&lease))?;
+        }
+        LeaseCommand::Delete { lease } => {
+            let id = find_id(session, &lease).await?;
+            let waiting = format!("the capacity of lease {id} to be free");
+            let answer = with_progress(&waiting, client.delete_lease(session.key(), id)).await?;
+            let deleted = json!({ "deleted": id.to_string(), "ledger_index": answer.ledger_index });
+            output.print(deleted, || format!("Lease {id} is deleted."))?;
+        }
+        LeaseCommand::Watch { from, lease } => watch(session, from, lease).await?,
+        LeaseCommand::Outcome => {
+            let key = session.globals.key.ok_or_else(|| Failure::Usage("which request? Give its --key".to_owned()))?;
+            let answer = client.look_up_key(key).await?;
+            let (json, text) = outcome(&answer.value);
+            output.print(json, || text)?;
+        }
+    }
+    Ok(())
+}
+
+fn outcome(state: &KeyState) -> (Value, String) {
+    match state {
+        KeyState::Applied { lease_id, rejection: Some(rejection), ledger_index } => (
+            json!({ "state": "refused", "lease_id": lease_id.map(|id| id.to_string()), "rejection": rejection, "ledger_index": ledger_index }),
+            format!("It was refused: {rejection}"),
+        ),
+        KeyState::Applied { lease_id, rejection: None, ledger_index } => {
+            let about = lease_id.map(|id| format!(" (lease {id})")).unwrap_or_default();
+            (
+                json!({ "state": "applied", "lease_id": lease_id.map(|id| id.to_string()), "ledger_index": ledger_index }),
+                format!("It was done at index {ledger_index}{about}."),
+            )
+        }
+        KeyState::Pending { lease_id } => (
+            json!({ "state": "pending", "lease_id": lease_id.to_string() }),
+            format!("Lease {lease_id} is being prepared; ask again."),
+        ),
+        KeyState::Never => {
+            (json!({ "state": "never" }), "It was not done, and never will be. Send it with a new key.".to_owned())
+        }
+        KeyState::Expired => {
+            (json!({ "state": "expired" }), "Its time has passed; what it did is not kept. See: leasehold lease list".to_owned())
+        }
+    }
+}
+
+async fn watch(session: &Session, from: Option<u64>, only: Option<LeaseId>) -> Result<(), Failure> {
+    let from = match from {
+        Some(index) => index,
+        None => {
+            let newest = LeaseFilter { limit: Some(1), ..LeaseFilter::default() };
+            session.client.list_leases(newest).await?.ledger_index
+        }
+    };
+    let mut watch = session.client.watch(from);
+    loop {
+        let change = watch.next().await?;
+        let about = match &change.subject {
+            ChangeSubject::Lease(lease) => Some(lease.id),
+            ChangeSubject::LeaseRemoved { lease_id, .. } => Some(*lease_id),
+            ChangeSubject::Host(_) | ChangeSubject::HostRemoved(_) => None,
+        };
+        if only.is_none() || only == about {
+            let (json, text) = change_line(&change);
+            session.output.line(json, || text)?;
+        }
+    }
+}
+
+fn change_line(change: &Change) -> (Value, String) {
+    let at = time::rfc3339_ms(change.at).unwrap_or_default();
+    let (what, value, text) = match &change.subject {
+        ChangeSubject::Lease(lease) => {
+            let reason = lease.reason.as_ref().map(|reason| format!(" ({})", reason.text)).unwrap_or_default();
+            ("lease", lease_json(lease), format!("lease {} {} {}{reason}", lease.id, lease.status.as_str(), lease.name))
+        }
+        ChangeSubject::LeaseRemoved { lease_id, .. } => {
+            ("lease_removed", json!(lease_id.to_string()), format!("lease {lease_id} removed"))
+        }
+        ChangeSubject::Host(host) => {
+            ("host", host_json(host), format!("host {} {}", host.id, host.description.hypervisor_hostname))
+        }
+        ChangeSubject::HostRemoved(host_id) => ("host_removed", json!(host_id.0), format!("host {host_id} removed")),
+    };
+    (json!({ "ledger_index": change.ledger_index, "at": at, what: value }), format!("{at}  {:>8}  {text}", change.ledger_index))
+}
+
+async fn find_id(session: &Session, lease: &str) -> Result<LeaseId, Failure> {
+    match lease.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => Ok(find(session, lease).await?.id),
+    }
+}
+
+/// By UUID, or by name through the list.
+async fn find(session: &Session, lease: &str) -> Result<Lease, Failure> {
+    if let Ok(id) = lease.parse() {
+        return Ok(session.client.get_lease(id).await?.value);
+    }
+    let mut found = session.client.list_leases(LeaseFilter::default()).await?.value;
+    found.retain(|known| known.name == lease);
+    match found.len() {
+        0 => Err(Failure::Name(format!("no lease is called '{lease}'; see: leasehold lease list"))),
+        1 => Ok(found.swap_remove(0)),
+        _ => {
+            let ids: Vec<String> = found.iter().map(|lease| lease.id.to_string()).collect();
+            Err(Failure::Name(format!("several leases are called '{lease}'; name one by its id: {}", ids.join(", "))))
+        }
+    }
+}

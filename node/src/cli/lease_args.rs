@@ -1,0 +1,231 @@
+//! Arguments of `lease create` and `lease update` as wishes.
+
+use clap::{Args, ValueEnum};
+use leasehold_client::NewLease;
+use leasehold_client::wire::convert::DEFAULT_PARK_MARGIN_S;
+use leasehold_ledger::command::{
+    BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
+};
+use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds};
+
+use super::super::Failure;
+use super::super::host::Pool;
+use super::super::time::{self, When};
+use super::{Create, Update};
+
+/// The servers of a reservation.
+#[derive(Args, Clone, Debug)]
+pub struct Servers {
+    /// Virtual CPUs of each server
+    #[arg(long)]
+    vcpus: u32,
+    /// Memory of each server, MiB
+    #[arg(long)]
+    memory_mb: u32,
+    /// Disk of each server, GiB
+    #[arg(long, default_value_t = 0)]
+    disk_gb: u32,
+    /// How many servers
+    #[arg(long, default_value_t = 1)]
+    amount: u32,
+    /// How the servers lie to each other
+    #[arg(long, value_enum, default_value_t = Affinity::Any)]
+    affinity: Affinity,
+    /// Availability zone
+    #[arg(long)]
+    zone: Option<String>,
+    /// Trait that every host must have
+    #[arg(long = "trait", value_name = "TRAIT")]
+    required_traits: Vec<String>,
+    /// Trait that no host may have
+    #[arg(long = "forbid-trait", value_name = "TRAIT")]
+    forbidden_traits: Vec<String>,
+    /// Term that every host must meet, as in gpu=a100 or 'vcpus>=16'
+    #[arg(long = "property", value_name = "TERM", value_parser = parse_term)]
+    terms: Vec<Term>,
+    /// Only hosts of this pool
+    #[arg(long, value_enum)]
+    pool: Option<Pool>,
+}
+
+/// How servers lie to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Affinity {
+    /// Anywhere.
+    Any,
+    /// All on one host.
+    SameHost,
+    /// Every one on another host.
+    DifferentHosts,
+}
+
+/// See [`OnEnd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AtEnd {
+    /// Deleted.
+    Delete,
+    /// Shelved: kept, without using a host.
+    Shelve,
+    /// An image of each is kept, then they are deleted.
+    Snapshot,
+}
+
+impl From<AtEnd> for OnEnd {
+    fn from(at_end: AtEnd) -> OnEnd {
+        match at_end {
+            AtEnd::Delete => OnEnd::Delete,
+            AtEnd::Shelve => OnEnd::Shelve,
+            AtEnd::Snapshot => OnEnd::Snapshot,
+        }
+    }
+}
+
+/// A term over a host.
+pub(super) type Term = Requirement;
+
+/// A staging window: start and end, if given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    start: Option<When>,
+    end: Option<When>,
+}
+
+/// How long before the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before(BeforeEndWish);
+
+pub(super) fn parse_before_end(text: &str) -> Result<Before, String> {
+    match text {
+        "never" => Ok(Before(BeforeEndWish::Never)),
+        _ => time::duration(text).map(|seconds| Before(BeforeEndWish::SecondsBefore(seconds))),
+    }
+}
+
+pub(super) fn parse_staging(text: &str) -> Result<Staged, String> {
+    let (start, end) = text.split_once("..").ok_or("write START..END, as in now..+1h; either may be left out")?;
+    let part = |text: &str| match text.trim() {
+        "" => Ok(None),
+        text => time::parse(text).map(Some),
+    };
+    Ok(Staged { start: part(start)?, end: part(end)? })
+}
+
+pub(super) fn parse_term(text: &str) -> Result<Term, String> {
+    let wrong = || "write a key, one of = == != >= <= > <, and a value, as in gpu=a100 or 'vcpus>=16'".to_owned();
+    let at = text.find(['=', '!', '<', '>']).ok_or_else(wrong)?;
+    let (key, rest) = text.split_at(at);
+    let operators = [
+        ("==", Comparison::Equal),
+        ("!=", Comparison::NotEqual),
+        (">=", Comparison::AtLeast),
+        ("<=", Comparison::AtMost),
+        ("=", Comparison::Equal),
+        (">", Comparison::Above),
+        ("<", Comparison::Below),
+    ];
+    let found = operators.iter().find_map(|(sign, comparison)| Some((rest.strip_prefix(sign)?, *comparison)));
+    let (value, comparison) = found.ok_or_else(wrong)?;
+    let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+    if key.is_empty() || value.is_empty() { Err(wrong()) } else { Ok(Requirement { key, comparison, value }) }
+}
+
+/// What `lease create` asks for.
+pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
+    let Create { name, start, end, before_end, servers, staging, on_end } = create;
+    let start = match start {
+        When::Now => StartWish::Now,
+        When::After(seconds) => StartWish::At(now.plus(seconds)),
+        When::At(second) => StartWish::At(second),
+        When::Never => {
+            return Err(Failure::Usage("--start never: a lease starts now, after a while (+1h) or at a date".to_owned()));
+        }
+    };
+    let began = match start {
+        StartWish::Now => now,
+        StartWish::At(second) => second,
+    };
+    let end = match end {
+        When::After(seconds) => began.plus(seconds),
+        When::At(second) => second,
+        When::Never => Seconds::OPEN_END,
+        When::Now => return Err(Failure::Usage("--end now: a lease ends after its start (+1h), at a date or never".to_owned())),
+    };
+    let staging = staging.map(|staged| window(staged, now)).transpose()?;
+    let reservation = ReservationWish { resource: resource(servers), staging, on_end: on_end.into() };
+    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation] })
+}
+
+fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
+    let never = || Failure::Usage("--staging: never is no time to stage; leave the end out for 30 minutes".to_owned());
+    let start = match staged.start {
+        None | Some(When::Now) => None,
+        Some(When::After(seconds)) => Some(now.plus(seconds)),
+        Some(When::At(second)) => Some(second),
+        Some(When::Never) => return Err(never()),
+    };
+    let end = match staged.end {
+        None => None,
+        Some(When::After(seconds)) => Some(start.unwrap_or(now).plus(seconds)),
+        Some(When::At(second)) => Some(second),
+        Some(When::Now | When::Never) => return Err(never()),
+    };
+    Ok(StagingWish { start, end, park_margin_s: DEFAULT_PARK_MARGIN_S })
+}
+
+fn resource(servers: Servers) -> ResourceWish {
+    ResourceWish::Instance(InstanceWish {
+        vcpus: servers.vcpus,
+        memory_mb: servers.memory_mb,
+        disk_gb: servers.disk_gb,
+        amount: servers.amount,
+        affinity: match servers.affinity {
+            Affinity::Any => None,
+            Affinity::SameHost => Some(true),
+            Affinity::DifferentHosts => Some(false),
+        },
+        zone: servers.zone,
+        pool: servers.pool.map(Into::into),
+        required_traits: servers.required_traits.into_iter().collect(),
+        forbidden_traits: servers.forbidden_traits.into_iter().collect(),
+        requirements: servers.terms,
+        resource_properties: String::new(),
+    })
+}
+
+/// What `lease update` asks to change in `lease`.
+pub(super) fn change(update: Update, lease: &Lease, now: Seconds) -> Result<LeaseChange, Failure> {
+    let Update { lease: _, name, start, end, before_end, amount, on_end } = update;
+    let start = match start {
+        None => None,
+        Some(When::Now) => Some(StartWish::Now),
+        Some(When::After(seconds)) => Some(StartWish::At(now.plus(seconds))),
+        Some(When::At(second)) => Some(StartWish::At(second)),
+        Some(When::Never) => return Err(Failure::Usage("--start never: to give a lease up, delete it".to_owned())),
+    };
+    let end = end.map(|end| match end {
+        When::Now => EndWish::Now,
+        When::After(seconds) => EndWish::At(now.plus(seconds)),
+        When::At(second) => EndWish::At(second),
+        When::Never => EndWish::At(Seconds::OPEN_END),
+    });
+    let mut reservations = Vec::new();
+    if amount.is_some() || on_end.is_some() {
+        let [reservation] = lease.reservations.as_slice() else {
+            let count = lease.reservations.len();
+            return Err(Failure::Usage(format!("--amount and --on-end are for leases with one reservation; this has {count}")));
+        };
+        let mut resource = reservation.wish.clone();
+        if let Some(amount) = amount {
+            resource.instance_mut().amount = amount;
+        }
+        let on_end = on_end.map(Into::into);
+        reservations.push(ReservationChange { reservation_id: reservation.id, resource, on_end });
+    }
+    let change = LeaseChange { name, start, end, before_end: before_end.map(|before| before.0), reservations };
+    if change == LeaseChange::default() {
+        return Err(Failure::Usage(
+            "nothing to change: give --name, --start, --end, --before-end, --amount or --on-end".to_owned(),
+        ));
+    }
+    Ok(change)
+}

@@ -1,0 +1,227 @@
+//! The commands of `leasehold` that talk to a cluster: leases, hosts, the cluster itself. They go through
+//! `leasehold_client`, as every other client does. Must not know: what is inside a node.
+//!
+//! Exit codes: 0 done · 1 refused, nothing was changed · 2 the command or its setting is no good · 3 no server was reached,
+//! or the outcome is not known. Read next: `lease.rs`.
+
+mod cluster;
+mod host;
+mod keystone;
+mod lease;
+mod output;
+mod time;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use leasehold_client::{Client, Error, FixedToken, Key, RefusalKind, TlsOptions};
+use leasehold_ledger::model::Timestamp;
+
+use output::Output;
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Globals {
+    /// gRPC address of a member, host:port; any of them will do, several are safer
+    #[arg(
+        long = "endpoint",
+        global = true,
+        value_name = "HOST:PORT",
+        env = "LEASEHOLD_ENDPOINTS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:1235"
+    )]
+    endpoints: Vec<String>,
+    /// How to print
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Keystone token. Without one it is got from OS_AUTH_URL with OS_USERNAME and OS_PASSWORD, or with
+    /// OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET
+    #[arg(long, global = true, env = "OS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Certificates (PEM) of who signed the members' certificates; with it addresses mean TLS
+    #[arg(long, global = true, value_name = "FILE", env = "OS_CACERT")]
+    ca_file: Option<PathBuf>,
+    /// Do not use TLS towards the members even though --ca-file (which then is for Keystone only) is given
+    #[arg(long, global = true)]
+    plain: bool,
+    /// Give up after so many seconds
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    deadline: u64,
+    /// Idempotency key of an earlier attempt, to repeat it safely (printed when an outcome is not known)
+    #[arg(long, global = true, value_name = "UUID@MS", value_parser = parse_key)]
+    key: Option<Key>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs: one JSON document, or one per line where there is no end.
+    Json,
+}
+
+/// The commands.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ClientCommand {
+    /// Reserve servers for a time, see and change reservations
+    #[command(subcommand, after_help = lease::EXAMPLES)]
+    Lease(lease::LeaseCommand),
+    /// Compute hosts that reservations may use (admins)
+    #[command(subcommand, after_help = host::EXAMPLES)]
+    Host(host::HostCommand),
+    /// The cluster of nodes itself (admins)
+    #[command(subcommand, after_help = cluster::EXAMPLES)]
+    Cluster(cluster::ClusterCommand),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The call failed.
+    #[error("{0}")]
+    Call(#[from] Error),
+    /// The command is no good; says what would be.
+    #[error("{0}")]
+    Usage(String),
+    /// Nothing of this name, or several.
+    #[error("{0}")]
+    Name(String),
+    /// The answer cannot be printed.
+    #[error("cannot print: {0}")]
+    Print(#[from] std::io::Error),
+}
+
+/// Runs a command and says on standard error what went wrong and what to do next.
+pub async fn run(command: ClientCommand, globals: Globals) -> ExitCode {
+    let ended = async {
+        let session = Session::new(&globals)?;
+        match command {
+            ClientCommand::Lease(command) => lease::run(command, &session).await,
+            ClientCommand::Host(command) => host::run(command, &session).await,
+            ClientCommand::Cluster(command) => cluster::run(command, &session).await,
+        }
+    };
+    match ended.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("leasehold: {failure}");
+            if let Some(next) = next_step(&failure) {
+                eprintln!("{next}");
+            }
+            ExitCode::from(exit_code(&failure))
+        }
+    }
+}
+
+fn exit_code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Call(Error::Refused(_) | Error::BadAnswer(_)) | Failure::Name(_) => 1,
+        Failure::Usage(_) | Failure::Call(Error::Setup(_)) => 2,
+        Failure::Call(Error::Unavailable { .. } | Error::OutcomeUnknown { .. } | Error::Token(_)) | Failure::Print(_) => 3,
+    }
+}
+
+fn next_step(failure: &Failure) -> Option<String> {
+    match failure {
+        Failure::Call(Error::Refused(refusal)) => match (refusal.kind, &refusal.offer) {
+            (_, Some(offer)) => {
+                let fewer = (offer.largest_amount > 0).then(|| format!("--amount {}", offer.largest_amount));
+                let option = if offer.staging { "--staging" } else { "--start" };
+                let later = offer.next_start().map(|start| format!("{option} '{}'", time::utc(start)));
+                let ways: Vec<String> = fewer.into_iter().chain(later).collect();
+                (!ways.is_empty()).then(|| format!("Try: {}", ways.join("   or: ")))
+            }
+            (RefusalKind::Unauthenticated, None) => Some(
+                "Give --token (OS_TOKEN), or OS_AUTH_URL with OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME, as in an openrc file."
+                    .to_owned(),
+            ),
+            (RefusalKind::Forbidden, None) => {
+                Some("The token's user lacks the role, or the lease belongs to another project.".to_owned())
+            }
+            (
+                RefusalKind::Invalid
+                | RefusalKind::NotFound
+                | RefusalKind::AlreadyExists
+                | RefusalKind::Conflict
+                | RefusalKind::TooMany
+                | RefusalKind::Internal,
+                None,
+            ) => None,
+        },
+        Failure::Call(Error::Unavailable { .. }) => Some(
+            "Nothing was done. Does a majority of the nodes run? Name more members: --endpoint HOST:PORT (LEASEHOLD_ENDPOINTS)."
+                .to_owned(),
+        ),
+        Failure::Call(Error::OutcomeUnknown { key: Some(key), .. }) => Some(format!(
+            "Repeat the same command with --key {}, which cannot do it twice; or: leasehold lease outcome --key {}",
+            show_key(*key),
+            show_key(*key)
+        )),
+        Failure::Call(Error::OutcomeUnknown { key: None, .. }) => Some("See: leasehold cluster status".to_owned()),
+        Failure::Call(Error::Token(_)) => Some("Check the OS_* variables: openstack token issue".to_owned()),
+        Failure::Call(Error::BadAnswer(_) | Error::Setup(_)) | Failure::Usage(_) | Failure::Name(_) | Failure::Print(_) => None,
+    }
+}
+
+/// What a command works with.
+struct Session {
+    client: Client,
+    globals: Globals,
+    output: Output,
+}
+
+impl Session {
+    fn new(globals: &Globals) -> Result<Session, Failure> {
+        let client = connect(globals, &globals.endpoints)?;
+        Ok(Session { client, globals: globals.clone(), output: Output { json: globals.output == Format::Json } })
+    }
+
+    /// A client of one member alone.
+    fn member(&self, address: &str) -> Result<Client, Failure> {
+        connect(&self.globals, &[address.to_owned()])
+    }
+
+    /// The key to send: the one given, or a new one.
+    fn key(&self) -> Key {
+        self.globals.key.unwrap_or_else(|| self.client.new_key())
+    }
+}
+
+fn connect(globals: &Globals, endpoints: &[String]) -> Result<Client, Failure> {
+    let mut builder = Client::builder(endpoints.iter().cloned()).deadline(Duration::from_secs(globals.deadline));
+    let ca_pem = match &globals.ca_file {
+        None => None,
+        Some(path) => {
+            Some(std::fs::read(path).map_err(|error| Failure::Usage(format!("--ca-file {}: {error}", path.display())))?)
+        }
+    };
+    if let Some(ca_pem) = ca_pem.clone().filter(|_| !globals.plain) {
+        builder = builder.tls(TlsOptions { ca_pem, ..TlsOptions::default() });
+    }
+    builder = match (&globals.token, keystone::from_environment(ca_pem)?) {
+        (Some(token), _) => builder.tokens(FixedToken(token.clone())),
+        (None, Some(keystone)) => builder.tokens(keystone),
+        (None, None) => builder,
+    };
+    Ok(builder.build()?)
+}
+
+fn show_key(key: Key) -> String {
+    format!("{}@{}", key.id, key.valid_until.0)
+}
+
+fn parse_key(text: &str) -> Result<Key, String> {
+    let wrong = "write it as it was printed: a UUID, @, and milliseconds since 1970";
+    let (id, valid_until) = text.split_once('@').ok_or(wrong)?;
+    let id = id.parse().map_err(|_| wrong)?;
+    Ok(Key { id, valid_until: Timestamp(valid_until.parse().map_err(|_| wrong)?) })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

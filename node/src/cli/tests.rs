@@ -1,0 +1,171 @@
+//! Command lines as people type them, and what becomes of them.
+#![allow(clippy::unwrap_used)]
+
+use clap::{CommandFactory, Parser};
+use leasehold_client::command::{BeforeEndWish, StagingWish, StartWish};
+use leasehold_client::{Offer, Refusal};
+use leasehold_ledger::model::{Comparison, OnEnd, PoolKind, Requirement, Seconds};
+
+use super::time::{When, duration, parse, utc};
+use super::*;
+
+#[derive(Parser, Debug)]
+struct Line {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: ClientCommand,
+}
+
+/// Parses a line; quoting is not needed in these tests but for `'a b'`.
+fn line(text: &str) -> Result<Line, clap::Error> {
+    let words = text.split('\'').enumerate().flat_map(|(i, part)| {
+        if i % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }
+    });
+    Line::try_parse_from(std::iter::once("leasehold".to_owned()).chain(words))
+}
+
+fn create(text: &str) -> Result<leasehold_client::NewLease, String> {
+    let Line { command, .. } = line(&format!("lease create x {text}")).map_err(|error| error.to_string())?;
+    let ClientCommand::Lease(lease::LeaseCommand::Create(create)) = command else { return Err("another command".to_owned()) };
+    lease::wish_of(*create, second("2026-11-22 12:00")).map_err(|error| error.to_string())
+}
+
+fn second(text: &str) -> Seconds {
+    match parse(text).unwrap() {
+        When::At(second) => second,
+        other => panic!("{other:?} is no date"),
+    }
+}
+
+const SIZE: &str = "--vcpus 1 --memory-mb 512";
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Line::command().debug_assert();
+}
+
+#[test]
+fn times_are_read_as_people_write_them() {
+    assert_eq!(parse("now"), Ok(When::Now));
+    assert_eq!(parse("never"), Ok(When::Never));
+    assert_eq!(parse("+1h30m"), Ok(When::After(5400)));
+    assert_eq!(utc(second("2026-11-22 14:00")), "2026-11-22 14:00:00");
+    assert_eq!(second("2026-11-22T14:00:05Z"), second("2026-11-22 14:00:05"));
+    assert_eq!(second("2026-11-22T15:00:00+01:00"), second("2026-11-22 14:00"));
+    assert_eq!(second("2026-11-22"), second("2026-11-22 00:00"));
+    assert_eq!(duration("2d"), Ok(172_800));
+    for wrong in ["", "soon", "+", "+5", "+5x", "2026-13-01", "1999-01-01", "+9999999w"] {
+        let told = parse(wrong).unwrap_err();
+        assert!(told.contains("write") || told.contains("between"), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn a_lease_is_what_the_line_says() {
+    let wish = create(&format!("{SIZE} --start +30m --end +2h --amount 3 --affinity different-hosts --on-end shelve")).unwrap();
+    assert_eq!(wish.start, StartWish::At(second("2026-11-22 12:30")));
+    assert_eq!(wish.end, second("2026-11-22 14:30"), "the end counts from the start");
+    assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));
+    let reservation = &wish.reservations[0];
+    assert_eq!((reservation.on_end, reservation.staging), (OnEnd::Shelve, None));
+    let instance = reservation.resource.instance();
+    assert_eq!((instance.vcpus, instance.memory_mb, instance.amount, instance.affinity), (1, 512, 3, Some(false)));
+
+    let wish =
+        create(&format!("{SIZE} --end never --before-end never --pool shared --trait A --trait B --forbid-trait C")).unwrap();
+    assert_eq!((wish.start, wish.end, wish.before_end), (StartWish::Now, Seconds::OPEN_END, BeforeEndWish::Never));
+    let instance = wish.reservations[0].resource.instance();
+    assert_eq!(instance.pool, Some(PoolKind::Shared));
+    assert_eq!((instance.required_traits.len(), instance.forbidden_traits.len()), (2, 1));
+}
+
+#[test]
+fn staging_is_a_window_or_half_an_hour_from_now() {
+    let staging = |text: &str| create(&format!("{SIZE} --start +4h --end +1h {text}")).map(|wish| wish.reservations[0].staging);
+    let park_margin_s = 600;
+    assert_eq!(staging("--staging").unwrap(), Some(StagingWish { start: None, end: None, park_margin_s }));
+    let (start, end) = (Some(second("2026-11-22 13:00")), Some(second("2026-11-22 13:30")));
+    assert_eq!(staging("--staging=+1h..+30m").unwrap(), Some(StagingWish { start, end, park_margin_s }));
+    assert_eq!(staging("'--staging=2026-11-22 13:00..'").unwrap(), Some(StagingWish { start, end: None, park_margin_s }));
+    assert!(staging("--staging=tomorrow").unwrap_err().contains("START..END"));
+}
+
+#[test]
+fn terms_are_comparisons() {
+    let terms = |text: &str| {
+        create(&format!("{SIZE} --end +1h --property {text}"))
+            .map(|wish| wish.reservations[0].resource.instance().requirements.clone())
+    };
+    let term = |key: &str, comparison, value: &str| vec![Requirement { key: key.into(), comparison, value: value.into() }];
+    assert_eq!(terms("gpu=a100").unwrap(), term("gpu", Comparison::Equal, "a100"));
+    assert_eq!(terms("vcpus>=16").unwrap(), term("vcpus", Comparison::AtLeast, "16"));
+    assert_eq!(terms("vcpus<16").unwrap(), term("vcpus", Comparison::Below, "16"));
+    assert_eq!(terms("rack!=r1").unwrap(), term("rack", Comparison::NotEqual, "r1"));
+    for wrong in ["gpu", "=x", "gpu="] {
+        assert!(terms(wrong).unwrap_err().contains("as in gpu=a100"), "{wrong}");
+    }
+}
+
+#[test]
+fn senseless_lines_are_refused_with_what_would_be_right() {
+    assert!(create(&format!("{SIZE} --start never --end +1h")).unwrap_err().contains("a lease starts now"));
+    assert!(create(&format!("{SIZE} --end now")).unwrap_err().contains("a lease ends after its start"));
+    assert!(create("--vcpus 1 --end +1h").unwrap_err().contains("--memory-mb"));
+    assert!(create(&format!("{SIZE} --end +1h --vcpus -1")).is_err());
+    assert!(line("cluster add two 10.0.0.1:1236").is_err());
+}
+
+#[test]
+fn endpoints_and_keys_come_with_any_command() {
+    let parsed = line("lease list --endpoint a:1 --endpoint b:2,c:3 --output json").unwrap();
+    assert_eq!(parsed.globals.endpoints, ["a:1", "b:2", "c:3"]);
+    assert_eq!(parsed.globals.output, Format::Json);
+    let key = Key { id: uuid::Uuid::from_u128(5), valid_until: Timestamp(7) };
+    let parsed = line(&format!("lease outcome --key {}", show_key(key))).unwrap();
+    assert_eq!(parsed.globals.key, Some(key));
+    assert!(line("lease outcome --key x").unwrap_err().to_string().contains("as it was printed"));
+}
+
+#[test]
+fn failures_have_the_documented_exit_codes_and_a_next_step() {
+    let offer = Offer {
+        reservation: 0,
+        short_by: 2,
+        tightest: None,
+        largest_amount: 5,
+        next_start: Some(1_795_359_600),
+        staging: false,
+        ledger_index: 1,
+    };
+    let refusal = Refusal { kind: RefusalKind::Conflict, code: "no_room".into(), message: "no".into(), offer: Some(offer) };
+    let refused = Failure::Call(Error::Refused(refusal));
+    assert_eq!(exit_code(&refused), 1);
+    assert_eq!(next_step(&refused).unwrap(), "Try: --amount 5   or: --start '2026-11-22 15:00:00'");
+
+    assert_eq!(exit_code(&Failure::Usage(String::new())), 2);
+    let unavailable = Failure::Call(Error::Unavailable { attempts: 3, last: "x".into() });
+    assert_eq!(exit_code(&unavailable), 3);
+    assert!(next_step(&unavailable).unwrap().contains("Nothing was done"));
+    let key = Key { id: uuid::Uuid::from_u128(5), valid_until: Timestamp(7) };
+    let unknown = Failure::Call(Error::OutcomeUnknown { key: Some(key), attempts: 1, last: "x".into() });
+    assert_eq!(exit_code(&unknown), 3);
+    assert!(next_step(&unknown).unwrap().contains(&show_key(key)));
+}
+
+#[test]
+fn openstack_variables_give_credentials_or_say_what_is_missing() {
+    use crate::openstack::keystone::Credentials;
+    let with = |set: &[(&str, &str)]| {
+        let set: Vec<(String, String)> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        keystone::options(&move |name: &str| set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+    };
+    assert!(with(&[]).unwrap().is_none());
+    let url = ("OS_AUTH_URL", "http://k:5000/v3");
+    let told = with(&[url, ("OS_USERNAME", "u")]).unwrap_err().to_string();
+    assert_eq!(told, "OS_AUTH_URL is set, but not OS_PASSWORD");
+    let password = with(&[url, ("OS_USERNAME", "u"), ("OS_PASSWORD", "p"), ("OS_PROJECT_NAME", "q")]).unwrap().unwrap();
+    assert!(matches!(password.credentials, Credentials::Password { .. }));
+    let credential = [url, ("OS_APPLICATION_CREDENTIAL_ID", "i"), ("OS_APPLICATION_CREDENTIAL_SECRET", "s")];
+    assert!(matches!(with(&credential).unwrap().unwrap().credentials, Credentials::ApplicationCredential { .. }));
+}
