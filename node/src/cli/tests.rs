@@ -158,7 +158,7 @@ fn openstack_variables_give_credentials_or_say_what_is_missing() {
     use crate::openstack::keystone::Credentials;
     let with = |set: &[(&str, &str)]| {
         let set: Vec<(String, String)> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        keystone::options(&move |name| set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
+        keystone::options(&move |name: &str| set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
     };
     assert!(with(&[]).unwrap().is_none());
     let url = ("OS_AUTH_URL", "http://k:5000/v3");

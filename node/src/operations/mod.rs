@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::openstack::Cloud;
-use crate::raft::RaftHandle;
+use crate::raft::{Leadership, RaftHandle};
 use crate::seams::Seams;
 
 /// An answer and the ledger index it is true at (architecture D17).
@@ -77,6 +77,14 @@ impl Operations {
             Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
         route::receive_forwarded_calls(&operations);
         operations
+    }
+
+    /// Where clients reach the leader, when that is another node and known. A hint: the next moment it may be wrong.
+    pub fn leader_elsewhere(&self) -> Option<String> {
+        match *self.inner.raft.leadership().borrow() {
+            Leadership::Following { leader: Some(leader) } => self.inner.raft.client_address(leader),
+            Leadership::Following { leader: None } | Leadership::Leading { .. } => None,
+        }
     }
 
     /// Waits until reads here see everything that was acknowledged before the call, anywhere.

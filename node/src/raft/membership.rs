@@ -190,6 +190,13 @@ impl Changer {
         let member = seen.membership_config.get_node(&leader)?;
         Some((NodeId(leader), member.peer_address.clone()))
     }
+
+    /// Where clients reach a member, if it announced an address.
+    pub(super) fn client_address(&self, member: NodeId) -> Option<String> {
+        let seen = metrics(&self.engine);
+        let member = seen.membership_config.get_node(&member.0)?;
+        Some(member.grpc_address.clone()).filter(|address| !address.is_empty())
+    }
 }
 
 fn told(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {

@@ -194,6 +194,12 @@ impl RaftHandle {
         self.parts.changer.leader()
     }
 
+    /// Where clients reach a member, if it announced an address.
+    #[must_use]
+    pub fn client_address(&self, member: NodeId) -> Option<String> {
+        self.parts.changer.client_address(member)
+    }
+
     /// Makes this node the first and only member of a new cluster, and names the cluster in the ledger.
     ///
     /// # Errors

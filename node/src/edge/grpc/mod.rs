@@ -6,6 +6,7 @@
 mod cluster;
 mod host;
 mod lease;
+mod observe;
 mod status;
 mod watch;
 
@@ -77,6 +78,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let requests = Semaphore::new(api.requests_max.clamp(1, Semaphore::MAX_PERMITS));
+    let observe = observe::Observe { operations: operations.clone(), seams: seams.clone() };
     let edge = Arc::new(Edge { operations, authenticator, requests, stop: stop.clone() });
     let connections = accept::connections(listener, tls, api.connections_max, &seams, stop.clone());
     Server::builder()
@@ -86,6 +88,7 @@ pub async fn serve(
         .initial_connection_window_size(1 << 20)
         .initial_stream_window_size(1 << 20)
         .max_concurrent_streams(1024)
+        .layer(observe)
         .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(HostServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(WatchServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))

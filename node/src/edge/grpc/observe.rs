@@ -1,0 +1,127 @@
+//! What happens around every call: it is counted and timed by operation, and a node that does not lead tells who does.
+
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::HeaderValue;
+use leasehold_client::metadata;
+use tonic::Code;
+use tower::{Layer, Service};
+
+use crate::operations::Operations;
+use crate::seams::Seams;
+use crate::telemetry::metrics;
+
+/// Wraps the services.
+#[derive(Clone)]
+pub(super) struct Observe {
+    pub operations: Operations,
+    pub seams: Seams,
+}
+
+/// A wrapped service.
+#[derive(Clone)]
+pub(super) struct Observed<S> {
+    around: Observe,
+    inner: S,
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { around: self.clone(), inner }
+    }
+}
+
+impl<S, A, B> Service<http::Request<A>> for Observed<S>
+where
+    S: Service<http::Request<A>, Response = http::Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    B: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<A>) -> Self::Future {
+        let operation = operation(request.uri().path());
+        let Observe { operations, seams } = self.around.clone();
+        let began = seams.clock.mono();
+        let answered = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answered.await?;
+            let ending = ending(response.headers().get("grpc-status"));
+            metrics::request("grpc", operation, ending, seams.clock.mono().since(began).as_secs_f64());
+            // An address that is no header value is a member's mistake in its configuration, and the hint only saves a hop.
+            if let Some(leader) = operations.leader_elsewhere().and_then(|leader| HeaderValue::from_str(&leader).ok()) {
+                response.headers_mut().insert(metadata::LEADER, leader);
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// The operation's name, from `/leasehold.v1.LeaseService/CreateLease`; a closed set, for metrics.
+fn operation(path: &str) -> &'static str {
+    match path.rsplit('/').next().unwrap_or_default() {
+        "CreateLease" => "create_lease",
+        "GetLease" => "get_lease",
+        "ListLeases" => "list_leases",
+        "UpdateLease" => "update_lease",
+        "DeleteLease" => "delete_lease",
+        "LookUpKey" => "look_up_key",
+        "RegisterHost" => "register_host",
+        "GetHost" => "get_host",
+        "ListHosts" => "list_hosts",
+        "UpdateHost" => "update_host",
+        "DeleteHost" => "delete_host",
+        "ListAllocations" => "host_allocations",
+        "Watch" => "watch",
+        "Status" | "StateProbe" => "cluster_status",
+        "Init" | "Add" | "Remove" | "Transfer" | "AcceptClock" => "change_cluster",
+        "Probe" => "probe",
+        "ProbeRead" => "read_index",
+        _ => "none",
+    }
+}
+
+/// How it ended. A call that fails before it gives anything says so in its headers; without the header it gave something.
+fn ending(status: Option<&HeaderValue>) -> &'static str {
+    match status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes())) {
+        Code::Ok => "ok",
+        Code::Unavailable => "unavailable",
+        Code::DeadlineExceeded | Code::Cancelled => "unknown",
+        Code::Internal | Code::Unknown | Code::DataLoss => "internal",
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_under_closed_names() {
+        assert_eq!(operation("/leasehold.v1.LeaseService/CreateLease"), "create_lease");
+        assert_eq!(operation("/leasehold.v1.LeaseService/DropTables"), "none");
+        assert_eq!(operation(""), "none");
+        assert_eq!(ending(None), "ok");
+        assert_eq!(ending(Some(&HeaderValue::from_static("14"))), "unavailable");
+        assert_eq!(ending(Some(&HeaderValue::from_static("9"))), "refused");
+    }
+}
