@@ -1,4 +1,17 @@
-//! Tests across the crates, one binary.
+//! End-to-end tests, one binary. `actuator/` drives the leader's work in this process; all others run real processes: three
+//! nodes on loopback, a simulated cloud, kills and bad input.
+//!
+//! Those need the built programs beside them (`make test` builds them first). Each test has a cluster of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod actuator;
+mod bad_input;
+mod damaged_disk;
+mod idempotency;
+mod leader_change;
+mod lease_lifecycle;
+mod quorum;
+mod rig;
+mod shutdown;
+mod snapshot;
+mod watch;

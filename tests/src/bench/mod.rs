@@ -1,0 +1,216 @@
+//! The benchmarks: one load generator for us and for etcd, on the same disk, in the same run.
+//!
+//! `load.rs` is the loop, `ledger.rs` and `etcd.rs` are what it calls, `failover.rs`, `starts.rs` and `disk.rs` measure
+//! what is not a load, `report.rs` tells it. Run in a release build.
+
+mod disk;
+mod etcd;
+mod failover;
+mod ledger;
+mod load;
+mod report;
+mod starts;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::cloud::{CloudProcess, CloudSettings};
+use crate::cluster::Cluster;
+use crate::settings::Settings;
+use etcd::Etcd;
+use report::Report;
+
+/// Numbers of clients.
+const CLIENTS: [usize; 3] = [1, 16, 64];
+/// Creates per second of Blazar with instances, by one client (architecture §6).
+const BLAZAR_PER_SECOND: f64 = 1.4;
+/// Size of a raw command and of etcd's values, bytes.
+const VALUE_BYTES: usize = 500;
+
+/// Benchmarks on three synced nodes on this machine, beside etcd where it is installed.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "leasehold-bench", version)]
+pub struct Options {
+    /// Small numbers: to see that it works, not to measure.
+    #[arg(long)]
+    pub quick: bool,
+    /// Only these: disk, raw, reads, creates, failover, handover, starts, restart. Several are separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Where the figures go.
+    #[arg(long, default_value = "bench-results.json")]
+    pub output: PathBuf,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    hosts: u32,
+    leases: u64,
+    length: Duration,
+    rounds: usize,
+    starts: u64,
+    lead: Duration,
+}
+
+const FULL: Scale =
+    Scale { hosts: 1_000, leases: 100_000, length: Duration::from_secs(10), rounds: 20, starts: 1_000, lead: Duration::from_secs(90) };
+const QUICK: Scale =
+    Scale { hosts: 20, leases: 500, length: Duration::from_secs(2), rounds: 2, starts: 50, lead: Duration::from_secs(25) };
+
+struct Bench {
+    options: Options,
+    scale: Scale,
+    report: Report,
+}
+
+/// Runs the benchmarks; answers when the figures are written.
+pub async fn run(options: Options) -> Result<()> {
+    let scale = if options.quick { QUICK } else { FULL };
+    if cfg!(debug_assertions) {
+        println!("This is not a release build: the figures say nothing. Use `make bench`.");
+    }
+    let mut bench = Bench { options, scale, report: Report::default() };
+    if bench.wants("disk") {
+        let figures = disk::fdatasync(bench.scale.length)?;
+        bench.report.row("fdatasync of 4 KiB", figures);
+    }
+    if bench.wants("raw") || bench.wants("reads") {
+        bench.beside_etcd().await?;
+    }
+    if ["creates", "failover", "handover", "starts", "restart"].iter().any(|name| bench.wants(name)) {
+        bench.with_leases().await?;
+    }
+    bench.report.write(&bench.options.output)?;
+    println!("\n{}\nwritten to {}", bench.report.tables(), bench.options.output.display());
+    Ok(())
+}
+
+impl Bench {
+    fn wants(&self, name: &str) -> bool {
+        self.options.only.is_empty() || self.options.only.iter().any(|only| only == name)
+    }
+
+    /// Raw commands and linearizable reads, ours and etcd's, each cluster alone on the machine.
+    async fn beside_etcd(&mut self) -> Result<()> {
+        let cluster = Cluster::start(Settings { log: "warn".to_owned(), ..Settings::default() }, None).await?;
+        let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
+        let url = cluster.nodes()[leader].grpc_url();
+        let length = self.scale.length;
+        for clients in CLIENTS {
+            if self.wants("raw") {
+                let call = |channel, _| ledger::probe(channel, vec![7; VALUE_BYTES]);
+                self.report.row("Leasehold, commands of 500 B", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+            }
+            if self.wants("reads") {
+                let call = |channel, _| ledger::probe_read(channel);
+                self.report.row("Leasehold, linearizable reads", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+            }
+        }
+        drop(cluster);
+        if !Etcd::is_installed() {
+            println!("  etcd is not installed (Debian: etcd-server): nothing to compare with");
+            return Ok(());
+        }
+        self.report.value("etcd", json!(Etcd::version()?));
+        let etcd = Etcd::start().await?;
+        let url = etcd.leader().await?;
+        etcd::put(ledger::channel(&url)?, b"read".to_vec(), vec![7; VALUE_BYTES]).await?;
+        for clients in CLIENTS {
+            if self.wants("raw") {
+                let call = |channel, n: u64| etcd::put(channel, n.to_be_bytes().to_vec(), vec![7; VALUE_BYTES]);
+                self.report.row("etcd, puts of 500 B", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+            }
+            if self.wants("reads") {
+                let call = |channel, _| etcd::range(channel, b"read".to_vec());
+                self.report.row("etcd, linearizable reads", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+            }
+        }
+        self.ratio("raw committed commands, 500 B, 64 clients", "Leasehold, commands of 500 B", "etcd, puts of 500 B", 2.0);
+        self.ratio("linearizable reads, 64 clients", "Leasehold, linearizable reads", "etcd, linearizable reads", 3.0);
+        Ok(())
+    }
+
+    /// Holds the ratio of two loads at 64 clients against a bar.
+    fn ratio(&mut self, what: &str, ours: &str, theirs: &str, bar: f64) {
+        let Some((ours, theirs)) = self.report.figures(ours, 64).zip(self.report.figures(theirs, 64)) else { return };
+        let ratio = ours.per_second / theirs.per_second;
+        self.report.budget(what, &format!("≥ {bar:.1} × etcd"), format!("{ratio:.2} ×"), ratio >= bar);
+    }
+
+    /// Everything that wants hosts and leases to be there.
+    async fn with_leases(&mut self) -> Result<()> {
+        let settings = CloudSettings { hosts: self.scale.hosts, ..CloudSettings::default() };
+        let cloud = CloudProcess::start(&settings).await?;
+        let settings = Settings { auth_url: Some(cloud.auth_url().to_owned()), log: "warn".to_owned(), ..Settings::default() };
+        let mut cluster = Cluster::start(settings, None).await?;
+        let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
+        let url = cluster.nodes()[leader].grpc_url();
+        let begun = Instant::now();
+        ledger::register_hosts(&url, self.scale.hosts).await?;
+        self.report.value("hosts registered in seconds", json!(begun.elapsed().as_secs_f64()));
+        let begun = Instant::now();
+        ledger::preload(&url, self.scale.leases).await?;
+        self.report.value("leases preloaded in seconds", json!(begun.elapsed().as_secs_f64()));
+        if self.wants("creates") {
+            self.creates(&cluster).await?;
+        }
+        if self.wants("restart") {
+            let (ready_ms, resident) = failover::restart(&mut cluster).await?;
+            self.report.value("restart to ready, ms", json!(ready_ms));
+            self.report.value("resident after restart, MB", json!(resident / 1_000_000));
+            let figure = format!("{:.1} s with {} leases", ready_ms / 1000.0, self.scale.leases);
+            self.report.budget("restart to ready", "≤ 10 s", figure, ready_ms <= 10_000.0);
+            self.report.budget("resident memory", "≤ 1.5 GB", format!("{} MB", resident / 1_000_000), resident <= 1_500_000_000);
+        }
+        if self.wants("failover") {
+            let times = failover::kills(&mut cluster, self.scale.rounds).await?;
+            self.report.value("kill -9 of the leader to the next write", times.json());
+            self.report.budget("new leader serving writes after kill -9", "p99 ≤ 3 s", format!("{:.0} ms", times.at(99)), times.at(99) <= 3_000.0);
+        }
+        if self.wants("handover") {
+            let times = failover::hand_overs(&cluster, self.scale.rounds).await?;
+            self.report.value("planned hand-over to the next write", times.json());
+            self.report.budget("planned hand-over", "≤ 300 ms", format!("p99 {:.0} ms", times.at(99)), times.at(99) <= 300.0);
+        }
+        if self.wants("starts") {
+            let late = starts::starts(&cluster, &cloud, self.scale.starts, self.scale.lead).await?;
+            self.report.value("first call after the start", late.first_call.json());
+            self.report.value("ACTIVE after the start", late.recorded.json());
+            let figure = |ms: f64| format!("p99 {ms:.0} ms of {} leases", self.scale.starts);
+            let (first, recorded) = (late.first_call.at(99), late.recorded.at(99));
+            self.report.budget("first call after a start", "p99 ≤ 250 ms", figure(first), first <= 250.0);
+            self.report.budget("start recorded", "≤ 1 s + the cloud's time", figure(recorded), recorded <= 1_000.0);
+        }
+        Ok(())
+    }
+
+    async fn creates(&mut self, cluster: &Cluster) -> Result<()> {
+        let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
+        let (grpc, rest) = (cluster.nodes()[leader].grpc_url(), cluster.nodes()[leader].rest_url());
+        let length = self.scale.length;
+        for clients in CLIENTS {
+            let call = |channel, n| ledger::create_grpc(channel, n, true);
+            // Another number of clients draws other windows.
+            let shift = (clients as u64) << 52;
+            let figures = load::closed_loop(clients, length, |_| ledger::channel(&grpc), move |channel, n| call(channel, n | shift)).await?;
+            self.report.row("lease creates, gRPC", figures);
+            let call = {
+                let rest = rest.clone();
+                move |http, n: u64| ledger::create_rest(http, rest.clone(), n | shift | 1 << 60)
+            };
+            self.report.row("lease creates, REST", load::closed_loop(clients, length, |_| crate::cloud::http_client(), call).await?);
+        }
+        if let Some(figures) = self.report.figures("lease creates, REST", 64) {
+            let bar = 100.0 * BLAZAR_PER_SECOND;
+            let figure = format!("{:.0}/s", figures.per_second);
+            self.report.budget("creates through REST", "≥ 100 × Blazar (140/s)", figure, figures.per_second >= bar);
+            self.report.budget("creates through REST, 64 clients", "p99 ≤ 50 ms", format!("{:.1} ms", figures.p99_ms), figures.p99_ms <= 50.0);
+        }
+        self.ratio("creates through gRPC, 64 clients", "lease creates, gRPC", "etcd, puts of 500 B", 1.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Bad input over REST: the right status, a text that helps, nothing changed.
+
+use std::time::{Duration, Instant};
+
+use leasehold_tests::cloud::http_client;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::rig::{Rig, rig};
+
+/// A lease that would be booked, with one thing changed.
+fn lease(change: impl FnOnce(&mut Value)) -> String {
+    let mut body = json!({
+        "name": "a", "start_date": "2098-01-01 00:00", "end_date": "2098-01-02 00:00", "events": [],
+        "reservations": [{"resource_type": "virtual:instance", "vcpus": 1, "memory_mb": 1024, "disk_gb": 1, "amount": 1,
+                          "affinity": null, "resource_properties": ""}],
+    });
+    change(&mut body);
+    body.to_string()
+}
+
+fn reservation(key: &'static str, value: Value) -> String {
+    lease(|body| body["reservations"][0][key] = value)
+}
+
+const NO_LEASE: &str = "/leases/00000000-0000-4000-8000-000000000000";
+
+/// Method, path, body, the status or one of two, and what the text must contain.
+fn cases() -> Vec<(&'static str, &'static str, String, Vec<u16>, &'static str)> {
+    vec![
+        ("POST", "/leases", "{".to_owned(), vec![400], ""),
+        ("POST", "/leases", String::new(), vec![400], ""),
+        ("POST", "/leases", "[]".to_owned(), vec![400], ""),
+        ("POST", "/leases", "null".to_owned(), vec![400], ""),
+        ("POST", "/leases", "{}".to_owned(), vec![400], "name"),
+        ("POST", "/leases", lease(|body| body["name"] = json!(7)), vec![400], "name"),
+        ("POST", "/leases", lease(|body| body["name"] = json!("")), vec![400], "name"),
+        ("POST", "/leases", lease(|body| body["name"] = json!("x".repeat(10_000))), vec![400], "name"),
+        ("POST", "/leases", lease(|body| body["start_date"] = json!("tomorrow")), vec![400], "tomorrow is an invalid date"),
+        ("POST", "/leases", lease(|body| body["start_date"] = json!(12)), vec![400], "date"),
+        ("POST", "/leases", lease(|body| body["start_date"] = json!("2001-01-01 00:00")), vec![400], "later than current date"),
+        ("POST", "/leases", lease(|body| body["end_date"] = json!("2097-01-01 00:00")), vec![400], "later than start date"),
+        ("POST", "/leases", lease(|body| body["reservations"] = json!("all of them")), vec![400], "reservations"),
+        ("POST", "/leases", lease(|body| body["reservations"] = json!([7])), vec![400], "reservation"),
+        ("POST", "/leases", reservation("amount", json!(0)), vec![400], "amount"),
+        ("POST", "/leases", reservation("amount", json!(-1)), vec![400], "amount"),
+        ("POST", "/leases", reservation("amount", json!("two")), vec![400], "amount"),
+        ("POST", "/leases", reservation("amount", json!(1_000_000_000)), vec![409, 500], "Not enough hosts available"),
+        ("POST", "/leases", reservation("vcpus", json!(0)), vec![400], "vcpus"),
+        ("POST", "/leases", reservation("vcpus", json!({})), vec![400], "vcpus"),
+        ("POST", "/leases", reservation("memory_mb", json!(1.5)), vec![400], "memory_mb"),
+        ("POST", "/leases", reservation("affinity", json!("maybe")), vec![400], "affinity"),
+        ("POST", "/leases", reservation("resource_properties", json!("[\"or\", 1]")), vec![400], ""),
+        ("POST", "/leases", reservation("resource_type", json!("virtual:moon")), vec![400, 500, 501], "virtual:moon"),
+        ("GET", NO_LEASE, String::new(), vec![404], "not found"),
+        ("GET", "/leases/nonsense", String::new(), vec![404], "not found"),
+        ("PUT", NO_LEASE, json!({"name": "b"}).to_string(), vec![404], "not found"),
+        ("DELETE", NO_LEASE, String::new(), vec![404], "not found"),
+        ("PATCH", "/leases", String::new(), vec![405], ""),
+        ("GET", "/nothing", String::new(), vec![404], ""),
+        ("GET", "/os-hosts/999", String::new(), vec![404], "not found"),
+        ("POST", "/os-hosts", json!({"name": "no-such-host"}).to_string(), vec![404], "no-such-host"),
+        ("POST", "/floatingips", "{}".to_owned(), vec![501], ""),
+    ]
+}
+
+/// What the ledger holds, to see that nothing was changed.
+async fn everything(rig: &Rig) -> (usize, usize) {
+    let leases = rig.client.list_leases(Default::default()).await.unwrap().value;
+    (leases.len(), rig.client.list_hosts().await.unwrap().value.len())
+}
+
+#[tokio::test]
+async fn bad_input_is_answered_with_the_right_status_and_a_text_and_changes_nothing() {
+    let rig = rig(1).await;
+    let (http, url) = (http_client().unwrap(), rig.cluster.nodes()[0].rest_url());
+    let mut wrong = Vec::new();
+    for (method, path, body, statuses, text) in cases() {
+        let request = http.request(method.parse().unwrap(), format!("{url}{path}"));
+        let answer = request.header("Content-Type", "application/json").body(body.clone()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let said = answer.text().await.unwrap();
+        // Clients read `error_message` and nothing else.
+        let message = serde_json::from_str::<Value>(&said).ok().and_then(|body| body["error_message"].as_str().map(str::to_owned));
+        let short: String = body.chars().take(120).collect();
+        match message {
+            Some(message) if statuses.contains(&status) && message.contains(text) && !message.is_empty() => {}
+            _ => wrong.push(format!("{method} {path} {short}\n    wanted {statuses:?} with {text:?}, got {status} {said}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(everything(&rig).await, (0, 1));
+}
+
+#[tokio::test]
+async fn headers_that_make_no_sense_are_refused() {
+    let rig = rig(1).await;
+    let (http, url) = (http_client().unwrap(), rig.cluster.nodes()[0].rest_url());
+    let whole = lease(|_| {});
+    for (name, value, statuses) in [
+        ("OpenStack-API-Version", "reservation 1.9", vec![406]),
+        ("OpenStack-API-Version", "reservation abc", vec![400]),
+        ("Content-Type", "text/plain", vec![400, 415]),
+        ("Idempotency-Key", "not a uuid", vec![400]),
+        // Version 4 has no time inside, so it needs a validity of its own (architecture D18).
+        ("Idempotency-Key", "7e57d004-2b97-4e7a-b45f-5387367791cd", vec![400]),
+    ] {
+        let request = http.post(format!("{url}/leases")).header(name, value).body(whole.clone());
+        let answer = request.send().await.unwrap();
+        assert!(statuses.contains(&answer.status().as_u16()), "{name}: {value} gave {}", answer.status());
+    }
+    assert_eq!(everything(&rig).await, (0, 1));
+}
+
+#[tokio::test]
+async fn ten_megabytes_and_a_thousand_idle_connections_do_not_hold_up_others() {
+    let rig = rig(1).await;
+    let node = &rig.cluster.nodes()[0];
+    let (http, url) = (http_client().unwrap(), node.rest_url());
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        idle.push(TcpStream::connect(node.at.rest).await.unwrap());
+    }
+    let large = lease(|body| body["name"] = json!("x".repeat(10 << 20)));
+    // The server may answer and close while the body is still being sent: then the answer is lost, which is a refusal too.
+    if let Ok(answer) = http.post(format!("{url}/leases")).header("Content-Type", "application/json").body(large).send().await {
+        assert!(matches!(answer.status().as_u16(), 400 | 413), "{}", answer.status());
+    }
+    let asked = Instant::now();
+    let answer = http.get(format!("{url}/leases")).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert_eq!(idle.len(), 1000);
+    assert_eq!(everything(&rig).await, (0, 1));
+}

@@ -1,0 +1,52 @@
+//! A data directory that cannot be trusted: the node refuses to start and says what to do (architecture D14).
+
+use std::path::Path;
+use std::time::Duration;
+
+use leasehold_tests::settings::Timing;
+
+use crate::rig::{PATIENCE, bare, empty};
+
+/// Writes over everything in a directory that holds data.
+fn damage(folder: &Path) {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && path.metadata().unwrap().len() > 0 {
+            std::fs::write(&path, vec![0xA5; 4096]).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "nothing to damage in {}", folder.display());
+}
+
+#[tokio::test]
+async fn a_damaged_log_keeps_the_node_from_starting_and_says_what_to_do() {
+    let (mut cluster, client) = bare(Timing::default()).await;
+    client.create_lease(client.new_key(), empty("a")).await.unwrap();
+    let leader = cluster.wait_leader(PATIENCE).await.unwrap();
+    let broken = (leader + 1) % 3;
+    cluster.kill9(broken);
+    damage(&cluster.node(broken).data_dir().join("log"));
+    cluster.restart(broken).unwrap();
+    let process = cluster.node(broken).process().unwrap();
+    let status = process.ended(Duration::from_secs(20)).await.unwrap();
+    assert!(!status.success());
+    let log = process.log_text();
+    assert!(log.contains("cluster remove") && log.contains("new node id"), "{}", process.tail(10));
+    client.create_lease(client.new_key(), empty("the others go on")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_state_is_rebuilt_from_log_or_peers() {
+    let (mut cluster, client) = bare(Timing::default()).await;
+    client.create_lease(client.new_key(), empty("a")).await.unwrap();
+    let leader = cluster.wait_leader(PATIENCE).await.unwrap();
+    let broken = (leader + 1) % 3;
+    cluster.kill9(broken);
+    damage(&cluster.node(broken).data_dir().join("state"));
+    cluster.restart(broken).unwrap();
+    cluster.wait_caught_up(broken, PATIENCE).await.unwrap();
+    let (_, hashes) = cluster.hashes_at_rest(PATIENCE).await.unwrap();
+    assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}

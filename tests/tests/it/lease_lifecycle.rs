@@ -1,0 +1,154 @@
+//! A lease from its booking to its end, over both edges, with the cloud looking on.
+
+use std::time::Duration;
+
+use leasehold_client::command::{EndWish, LeaseChange, StagingWish};
+use leasehold_client::model::{LeaseStatus, Stage};
+use leasehold_client::{Error, RefusalKind};
+use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
+use leasehold_tests::caller;
+use leasehold_tests::cloud::http_client;
+use leasehold_tests::settings::{Auth, Timing};
+use leasehold_tests::wait::wait_for;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::rig::{PATIENCE, from_now, rig, rig_with, tomorrow, wish};
+
+#[tokio::test]
+async fn a_lease_is_booked_read_changed_and_deleted_over_grpc() {
+    let rig = rig(1).await;
+    let client = &rig.client;
+    let booked = client.create_lease(client.new_key(), tomorrow("a")).await.unwrap();
+    assert_eq!(booked.value.status, LeaseStatus::Pending);
+    let read = client.get_lease(booked.value.id).await.unwrap();
+    assert_eq!(read.value, booked.value);
+    assert!(read.ledger_index >= booked.ledger_index);
+
+    let end = EndWish::At(from_now(100_000));
+    let change = LeaseChange { name: Some("b".to_owned()), end: Some(end), ..LeaseChange::default() };
+    let changed = client.update_lease(client.new_key(), booked.value.id, change).await.unwrap();
+    assert_eq!(changed.value.name, "b");
+    assert!(changed.ledger_index > booked.ledger_index);
+    assert_eq!(client.list_leases(Default::default()).await.unwrap().value, [changed.value]);
+
+    client.delete_lease(client.new_key(), booked.value.id).await.unwrap();
+    assert!(caller::found(client, booked.value.id).await.unwrap().is_none());
+    assert!(client.list_leases(Default::default()).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_room_says_what_would_fit() {
+    let rig = rig(1).await;
+    let mut large = tomorrow("large");
+    large.reservations[0].resource.instance_mut().amount = 1000;
+    let refused = rig.client.create_lease(rig.client.new_key(), large).await.unwrap_err();
+    let Error::Refused(refusal) = refused else { panic!("{refused}") };
+    assert_eq!(refusal.kind, RefusalKind::Conflict);
+    let offer = refusal.offer.unwrap();
+    assert_eq!((offer.largest_amount, offer.short_by), (16, 984));
+}
+
+#[tokio::test]
+async fn servers_booted_early_are_parked_woken_at_the_start_and_deleted_at_the_end() {
+    let rig = rig_with(2, Auth::Keystone, Timing::default()).await;
+    let demo = rig.cloud.tenant("demo").await.unwrap();
+    let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
+    let mut staged = wish("staged", from_now(18), from_now(24));
+    staged.reservations[0].staging = Some(StagingWish { start: None, end: Some(from_now(8)), park_margin_s: 8 });
+    let lease = client.create_lease(client.new_key(), staged).await.unwrap().value;
+    let reservation = lease.reservations[0].id.to_string();
+    wait_for("the staging window to open", Duration::from_secs(6), || async {
+        let stage = client.get_lease(lease.id).await.map_err(|error| error.to_string())?.value.reservations[0].stage;
+        (stage == Stage::Staging).then_some(()).ok_or_else(|| format!("{stage:?}"))
+    })
+    .await
+    .unwrap();
+    let image = demo.image().await.unwrap();
+    let server = demo.boot("early", &reservation, &image).await.unwrap().unwrap();
+    wait_for("the lease to be over", Duration::from_secs(40), || async {
+        let status = client.get_lease(lease.id).await.map_err(|error| error.to_string())?.value.status;
+        (status == LeaseStatus::Terminated).then_some(()).ok_or_else(|| status.as_str().to_owned())
+    })
+    .await
+    .unwrap();
+    let record = rig.cloud.record().await.unwrap();
+    let promise = Promise {
+        name: "staged".to_owned(),
+        reservation_id: reservation,
+        amount: 1,
+        start_ms: lease.start.unix_s() * 1000,
+        end_ms: lease.end.unix_s() * 1000,
+        on_end: End::Delete,
+        staged: vec![server],
+        booted: Vec::new(),
+    };
+    let finding = judge(&promise, &History::of(&record));
+    assert!(finding.problems.is_empty(), "{finding:#?}");
+    assert_eq!(double_booked(&record, &rig.cloud.capacities().await.unwrap()), Vec::<String>::new());
+}
+
+/// Blazar's REST API as a client of OpenStack calls it.
+struct Rest {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Rest {
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).header("X-Auth-Token", &self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+}
+
+#[tokio::test]
+async fn a_lease_lives_over_rest_as_blazars_clients_see_it() {
+    let rig = rig_with(0, Auth::Keystone, Timing::default()).await;
+    let settings_token = rig.cloud.tenant("admin").await.unwrap().token().to_owned();
+    let demo = rig.cloud.tenant("demo").await.unwrap();
+    let rest = |token: &str| Rest {
+        http: http_client().unwrap(),
+        url: rig.cluster.nodes()[1].rest_url(),
+        token: token.to_owned(),
+    };
+    let (operator, tenant) = (rest(&settings_token), rest(demo.token()));
+    let (status, host) = operator.call(Method::POST, "/os-hosts", Some(json!({"name": "cmp1"}))).await;
+    assert_eq!(status, StatusCode::CREATED, "{host}");
+    let body = json!({
+        "name": "a", "start_date": "now", "end_date": "2099-01-01 00:00", "events": [],
+        "reservations": [{"resource_type": "virtual:instance", "vcpus": 1, "memory_mb": 1024, "disk_gb": 1, "amount": 1,
+                          "affinity": null, "resource_properties": ""}],
+    });
+    let (status, answer) = tenant.call(Method::POST, "/leases", Some(body)).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let lease = &answer["lease"];
+    assert_eq!(lease["status"], "PENDING");
+    assert_eq!(lease["project_id"], demo.project_id());
+    let path = format!("/leases/{}", lease["id"].as_str().unwrap());
+    wait_for("the lease to be ACTIVE", PATIENCE, || async {
+        let (_, answer) = tenant.call(Method::GET, &path, None).await;
+        let status = answer["lease"]["status"].as_str().unwrap().to_owned();
+        if status == "ACTIVE" { Ok(()) } else { Err(status) }
+    })
+    .await
+    .unwrap();
+    let (flavor, image) = (lease["reservations"][0]["flavor_id"].as_str().unwrap(), demo.image().await.unwrap());
+    let server = demo.boot("mine", flavor, &image).await.unwrap().unwrap();
+    wait_for("the server to be ACTIVE", PATIENCE, || async {
+        let status = demo.server(&server).await.unwrap().unwrap()["status"].as_str().unwrap().to_owned();
+        if status == "ACTIVE" { Ok(()) } else { Err(status) }
+    })
+    .await
+    .unwrap();
+    let (status, answer) = tenant.call(Method::DELETE, &path, None).await;
+    assert_eq!((status, answer), (StatusCode::NO_CONTENT, Value::Null));
+    assert_eq!(tenant.call(Method::GET, &path, None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(demo.server(&server).await.unwrap(), None);
+}
