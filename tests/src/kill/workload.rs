@@ -127,11 +127,7 @@ impl Worker {
             start: StartWish::At(second(start)?),
             end: second(end)?,
             before_end: BeforeEndWish::Never,
-            reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(instance),
-                staging: None,
-                on_end: OnEnd::Delete,
-            }],
+            reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
         })
     }
 

@@ -1,6 +1,7 @@
-//! Tests across the crates, one binary: the actuator against the simulated cloud, and real processes with kills and bad input.
+//! End-to-end tests, one binary. `actuator/` drives the leader's work in this process; all others run real processes: three
+//! nodes on loopback, a simulated cloud, kills and bad input.
 //!
-//! The process tests need the built programs beside them (`make test` builds them first). Each has a cluster of its own.
+//! Those need the built programs beside them (`make test` builds them first). Each test has a cluster of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod actuator;

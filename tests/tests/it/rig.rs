@@ -78,7 +78,11 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         start: StartWish::At(start),
         end,
         before_end: BeforeEndWish::Never,
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging: None,
+            on_end: OnEnd::Delete,
+        }],
     }
 }
 
