@@ -32,10 +32,13 @@ enum Act {
 }
 
 /// What a member has seen: request id and token, in order.
+/// Calls as they came: method and request id.
+type Seen = Vec<(String, Option<String>)>;
+
 #[derive(Clone, Default)]
 struct Member {
     script: Arc<Mutex<VecDeque<Act>>>,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Seen>>,
     watched: Arc<Mutex<Vec<u64>>>,
 }
 

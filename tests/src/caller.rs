@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use leasehold_client::{Builder, Client, Error, FixedToken, RefusalKind};
 use leasehold_client::model::{Lease, LeaseId};
+use leasehold_client::{Builder, Client, Error, FixedToken, RefusalKind};
 
 use crate::cluster::Cluster;
 

@@ -161,7 +161,8 @@ impl CloudProcess {
                 (free as f64 * inventory["allocation_ratio"].as_f64().unwrap_or(1.0)) as u64
             };
             let name = provider["name"].as_str().context("a provider's name")?.to_owned();
-            capacities.insert(name, Capacity { vcpus: amount("VCPU"), memory_mb: amount("MEMORY_MB"), disk_gb: amount("DISK_GB") });
+            capacities
+                .insert(name, Capacity { vcpus: amount("VCPU"), memory_mb: amount("MEMORY_MB"), disk_gb: amount("DISK_GB") });
         }
         Ok(capacities)
     }

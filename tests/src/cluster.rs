@@ -150,7 +150,8 @@ impl Cluster {
         let folder = self.folder.join(format!("node-{id}"));
         std::fs::create_dir_all(&folder)?;
         let at = Addresses::free()?;
-        let channel = Endpoint::from_shared(format!("http://{}", at.grpc))?.connect_timeout(LOOK).tcp_nodelay(true).connect_lazy();
+        let channel =
+            Endpoint::from_shared(format!("http://{}", at.grpc))?.connect_timeout(LOOK).tcp_nodelay(true).connect_lazy();
         let node = Node { id, at, folder, process: None, channel };
         std::fs::write(node.config(), self.settings.file(id, &node.data_dir(), &at))?;
         self.nodes.push(node);
@@ -266,7 +267,9 @@ impl Cluster {
         let mut request = Request::new(v1::StateProbeRequest {});
         request.set_timeout(LOOK);
         let answer = self.cluster_service(index).state_probe(request).await;
-        Ok(answer.map_err(|status| anyhow!("node {}: {}: {}", self.nodes[index].id, status.code(), status.message()))?.into_inner())
+        Ok(answer
+            .map_err(|status| anyhow!("node {}: {}: {}", self.nodes[index].id, status.code(), status.message()))?
+            .into_inner())
     }
 
     /// The cluster as one node sees it.
@@ -274,7 +277,9 @@ impl Cluster {
         let mut request = Request::new(v1::StatusRequest {});
         request.set_timeout(LOOK);
         let answer = self.cluster_service(index).status(request).await;
-        Ok(answer.map_err(|status| anyhow!("node {}: {}: {}", self.nodes[index].id, status.code(), status.message()))?.into_inner())
+        Ok(answer
+            .map_err(|status| anyhow!("node {}: {}: {}", self.nodes[index].id, status.code(), status.message()))?
+            .into_inner())
     }
 
     /// The node that leads in the highest term, if any says so. All are asked at once.

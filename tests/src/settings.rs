@@ -54,7 +54,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { nodes: 3, auth: Auth::Noauth, auth_url: None, timing: Timing::default(), log: "info".to_owned(), more: String::new() }
+        Settings {
+            nodes: 3,
+            auth: Auth::Noauth,
+            auth_url: None,
+            timing: Timing::default(),
+            log: "info".to_owned(),
+            more: String::new(),
+        }
     }
 }
 

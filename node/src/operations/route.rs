@@ -52,6 +52,8 @@ pub(super) enum Given {
 }
 
 /// What came of one try on one node.
+// Made and taken apart once a call; a box would only cost an allocation.
+#[allow(clippy::large_enum_variant)]
 enum Tried {
     Answered(Result<Given>),
     /// Certainly not carried out, because this or that node does not lead.

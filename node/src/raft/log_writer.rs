@@ -87,11 +87,11 @@ async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mps
         crate::fault_point!("raft.log.after_append");
         match &written {
             Ok(()) => {
-                let durable = jobs.iter().filter_map(|job| match &job.done {
+                let mut durable = jobs.iter().filter_map(|job| match &job.done {
                     Done::Appended { upto, .. } => *upto,
                     Done::Synced(_) => None,
                 });
-                if let Some(durable) = durable.last() {
+                if let Some(durable) = durable.next_back() {
                     index.lock().became_durable(durable);
                 }
             }

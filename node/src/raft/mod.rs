@@ -120,7 +120,6 @@ impl RaftHandle {
     }
 
     /// The state as applied here. Hold the guard shortly: entries wait for it.
-    #[must_use]
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.parts.shared.state.read()
     }

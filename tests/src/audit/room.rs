@@ -25,7 +25,10 @@ pub fn double_booked(record: &[Record], capacities: &BTreeMap<String, Capacity>)
     let mut found = Vec::new();
     for line in record {
         for change in &line.changes {
-            if matches!(change.what.as_str(), "server.shelved_offloaded" | "server.deleted" | "server.error" | "server.unshelve_failed") {
+            if matches!(
+                change.what.as_str(),
+                "server.shelved_offloaded" | "server.deleted" | "server.error" | "server.unshelve_failed"
+            ) {
                 if let Some(home) = at_home.remove(&change.id)
                     && let Some(share) = shares.get_mut(&home)
                 {
@@ -76,7 +79,8 @@ mod tests {
     use super::*;
 
     fn line(what: &str, id: &str, facts: Value) -> Record {
-        let change = Change { what: what.to_owned(), id: id.to_owned(), host: Some("h".to_owned()), text: what.to_owned(), facts };
+        let change =
+            Change { what: what.to_owned(), id: id.to_owned(), host: Some("h".to_owned()), text: what.to_owned(), facts };
         Record {
             n: 0,
             at_ms: 1,

@@ -137,8 +137,9 @@ impl Etcd {
         wait_for("etcd to have a leader", Duration::from_secs(20), || async {
             for (_, url) in &self.members {
                 let channel = Endpoint::from_shared(url.clone()).map_err(|error| error.to_string())?.connect_lazy();
-                let status: StatusResponse =
-                    call(channel, "/etcdserverpb.Maintenance/Status", StatusRequest {}).await.map_err(|error| error.to_string())?;
+                let status: StatusResponse = call(channel, "/etcdserverpb.Maintenance/Status", StatusRequest {})
+                    .await
+                    .map_err(|error| error.to_string())?;
                 if status.header.is_some_and(|header| header.member_id == status.leader) {
                     return Ok(url.clone());
                 }

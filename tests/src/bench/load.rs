@@ -40,7 +40,12 @@ pub fn quantile_ms(times: &Histogram<u64>, quantile: f64) -> f64 {
 
 /// Runs `clients` callers for `length` after a fifth of it to warm up. `make` gives each its connection, `call` is one call;
 /// it gets a number that is different in every call of every client.
-pub async fn closed_loop<C, F, Call>(clients: usize, length: Duration, make: impl Fn(usize) -> Result<C>, call: F) -> Result<Figures>
+pub async fn closed_loop<C, F, Call>(
+    clients: usize,
+    length: Duration,
+    make: impl Fn(usize) -> Result<C>,
+    call: F,
+) -> Result<Figures>
 where
     C: Clone + Send + 'static,
     F: Fn(C, u64) -> Call + Clone + Send + 'static,

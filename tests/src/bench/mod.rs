@@ -56,8 +56,14 @@ struct Scale {
     lead: Duration,
 }
 
-const FULL: Scale =
-    Scale { hosts: 1_000, leases: 100_000, length: Duration::from_secs(10), rounds: 20, starts: 1_000, lead: Duration::from_secs(90) };
+const FULL: Scale = Scale {
+    hosts: 1_000,
+    leases: 100_000,
+    length: Duration::from_secs(10),
+    rounds: 20,
+    starts: 1_000,
+    lead: Duration::from_secs(90),
+};
 const QUICK: Scale =
     Scale { hosts: 20, leases: 500, length: Duration::from_secs(2), rounds: 2, starts: 50, lead: Duration::from_secs(25) };
 
@@ -103,11 +109,17 @@ impl Bench {
         for clients in CLIENTS {
             if self.wants("raw") {
                 let call = |channel, _| ledger::probe(channel, vec![7; VALUE_BYTES]);
-                self.report.row("Leasehold, commands of 500 B", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+                self.report.row(
+                    "Leasehold, commands of 500 B",
+                    load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?,
+                );
             }
             if self.wants("reads") {
                 let call = |channel, _| ledger::probe_read(channel);
-                self.report.row("Leasehold, linearizable reads", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+                self.report.row(
+                    "Leasehold, linearizable reads",
+                    load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?,
+                );
             }
         }
         drop(cluster);
@@ -122,11 +134,13 @@ impl Bench {
         for clients in CLIENTS {
             if self.wants("raw") {
                 let call = |channel, n: u64| etcd::put(channel, n.to_be_bytes().to_vec(), vec![7; VALUE_BYTES]);
-                self.report.row("etcd, puts of 500 B", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+                self.report
+                    .row("etcd, puts of 500 B", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
             }
             if self.wants("reads") {
                 let call = |channel, _| etcd::range(channel, b"read".to_vec());
-                self.report.row("etcd, linearizable reads", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
+                self.report
+                    .row("etcd, linearizable reads", load::closed_loop(clients, length, |_| ledger::channel(&url), call).await?);
             }
         }
         self.ratio("raw committed commands, 500 B, 64 clients", "Leasehold, commands of 500 B", "etcd, puts of 500 B", 2.0);
@@ -169,7 +183,12 @@ impl Bench {
         if self.wants("failover") {
             let times = failover::kills(&mut cluster, self.scale.rounds).await?;
             self.report.value("kill -9 of the leader to the next write", times.json());
-            self.report.budget("new leader serving writes after kill -9", "p99 ≤ 3 s", format!("{:.0} ms", times.at(99)), times.at(99) <= 3_000.0);
+            self.report.budget(
+                "new leader serving writes after kill -9",
+                "p99 ≤ 3 s",
+                format!("{:.0} ms", times.at(99)),
+                times.at(99) <= 3_000.0,
+            );
         }
         if self.wants("handover") {
             let times = failover::hand_overs(&cluster, self.scale.rounds).await?;
@@ -196,19 +215,27 @@ impl Bench {
             let call = |channel, n| ledger::create_grpc(channel, n, true);
             // Another number of clients draws other windows.
             let shift = (clients as u64) << 52;
-            let figures = load::closed_loop(clients, length, |_| ledger::channel(&grpc), move |channel, n| call(channel, n | shift)).await?;
+            let figures =
+                load::closed_loop(clients, length, |_| ledger::channel(&grpc), move |channel, n| call(channel, n | shift))
+                    .await?;
             self.report.row("lease creates, gRPC", figures);
             let call = {
                 let rest = rest.clone();
                 move |http, n: u64| ledger::create_rest(http, rest.clone(), n | shift | 1 << 60)
             };
-            self.report.row("lease creates, REST", load::closed_loop(clients, length, |_| crate::cloud::http_client(), call).await?);
+            self.report
+                .row("lease creates, REST", load::closed_loop(clients, length, |_| crate::cloud::http_client(), call).await?);
         }
         if let Some(figures) = self.report.figures("lease creates, REST", 64) {
             let bar = 100.0 * BLAZAR_PER_SECOND;
             let figure = format!("{:.0}/s", figures.per_second);
             self.report.budget("creates through REST", "≥ 100 × Blazar (140/s)", figure, figures.per_second >= bar);
-            self.report.budget("creates through REST, 64 clients", "p99 ≤ 50 ms", format!("{:.1} ms", figures.p99_ms), figures.p99_ms <= 50.0);
+            self.report.budget(
+                "creates through REST, 64 clients",
+                "p99 ≤ 50 ms",
+                format!("{:.1} ms", figures.p99_ms),
+                figures.p99_ms <= 50.0,
+            );
         }
         self.ratio("creates through gRPC, 64 clients", "lease creates, gRPC", "etcd, puts of 500 B", 1.0);
         Ok(())

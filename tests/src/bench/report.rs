@@ -68,7 +68,15 @@ impl Report {
     /// The tables.
     pub fn tables(&self) -> String {
         let mut rows = Table::new();
-        rows.load_style(presets::UTF8_FULL_CONDENSED).set_header(["load", "clients", "per second", "p50 ms", "p99 ms", "max ms", "errors"]);
+        rows.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+            "load",
+            "clients",
+            "per second",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "errors",
+        ]);
         for Row { what, figures } in &self.rows {
             rows.add_row([
                 what.clone(),

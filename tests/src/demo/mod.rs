@@ -88,7 +88,8 @@ pub async fn run(options: Options) -> Result<bool> {
         println!("  ✗ {problem}");
     }
     if let Some(file) = &options.report {
-        std::fs::write(file, serde_json::to_string(&verdict.report)? + "\n").with_context(|| format!("writing {}", file.display()))?;
+        std::fs::write(file, serde_json::to_string(&verdict.report)? + "\n")
+            .with_context(|| format!("writing {}", file.display()))?;
     }
     if verdict.good() {
         println!("Every promise was kept, once and on time ({:.0} s).", stage.show.elapsed().as_secs_f64());
@@ -253,10 +254,20 @@ async fn keep_on(stage: &Stage) -> Result<()> {
     println!("  export LEASEHOLD_ENDPOINTS={}", endpoints.join(","));
     println!("  export LEASEHOLD_TOKEN={}", stage.admin.token());
     println!("  {} lease list", crate::binaries::leasehold()?.display());
-    println!("  export OS_AUTH_URL={} OS_USERNAME=demo OS_PASSWORD={} OS_PROJECT_NAME=demo", stage.cloud.auth_url(), crate::cloud::PASSWORD);
+    println!(
+        "  export OS_AUTH_URL={} OS_USERNAME=demo OS_PASSWORD={} OS_PROJECT_NAME=demo",
+        stage.cloud.auth_url(),
+        crate::cloud::PASSWORD
+    );
     println!("  export OS_USER_DOMAIN_NAME=Default OS_PROJECT_DOMAIN_NAME=Default OS_IDENTITY_API_VERSION=3");
     for node in stage.cluster.nodes() {
-        println!("  node {}: REST {}  gRPC {}  metrics {}/metrics", node.id, node.rest_url(), node.grpc_url(), node.metrics_url());
+        println!(
+            "  node {}: REST {}  gRPC {}  metrics {}/metrics",
+            node.id,
+            node.rest_url(),
+            node.grpc_url(),
+            node.metrics_url()
+        );
     }
     println!("Logs and data: {}. Ctrl-C ends it.", stage.cluster.folder().display());
     tokio::signal::ctrl_c().await?;

@@ -57,7 +57,13 @@ pub struct Verdict {
 
 impl Verdict {
     /// Judges the promises by the record.
-    pub fn of(seed: u64, leader_kills: u64, promises: &[Promise], record: &[Record], capacities: &BTreeMap<String, Capacity>) -> Verdict {
+    pub fn of(
+        seed: u64,
+        leader_kills: u64,
+        promises: &[Promise],
+        record: &[Record],
+        capacities: &BTreeMap<String, Capacity>,
+    ) -> Verdict {
         let history = History::of(record);
         let mut problems = Vec::new();
         let (mut lateness, mut started, mut ended, mut lost, mut duplicates) = (Vec::new(), 0, 0, 0, 0);

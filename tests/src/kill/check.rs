@@ -49,11 +49,7 @@ pub fn double_booked(hosts: &[Host], leases: &[Lease], capacities: &BTreeMap<Str
         for lease in leases {
             for reservation in &lease.reservations {
                 let wish = reservation.wish.instance();
-                let one = Capacity {
-                    vcpus: wish.vcpus.into(),
-                    memory_mb: wish.memory_mb.into(),
-                    disk_gb: wish.disk_gb.into(),
-                };
+                let one = Capacity { vcpus: wish.vcpus.into(), memory_mb: wish.memory_mb.into(), disk_gb: wish.disk_gb.into() };
                 for binding in reservation.bindings.iter().filter(|binding| binding.host == host.id) {
                     let interval = match (binding.phase, reservation.staging) {
                         (Phase::Staging, Some(staging)) => staging.booked(),

@@ -151,7 +151,12 @@ fn look_into(cluster: &Cluster, shared: Arc<Shared>) -> Result<impl Future<Outpu
     })
 }
 
-async fn final_checks(cluster: &Cluster, cloud: &CloudProcess, admin: &Client, known: &[(Client, Knowledge)]) -> Result<Vec<String>> {
+async fn final_checks(
+    cluster: &Cluster,
+    cloud: &CloudProcess,
+    admin: &Client,
+    known: &[(Client, Knowledge)],
+) -> Result<Vec<String>> {
     cluster.wait_healthy(Duration::from_secs(60)).await?;
     let leases: Vec<Lease> = admin.list_leases(Default::default()).await?.value;
     let hosts = admin.list_hosts().await?.value;
@@ -194,12 +199,16 @@ async fn look_up(client: &Client, name: &str, known: &Known) -> Result<Option<St
 /// What a run of this length must have seen and has not.
 fn not_enough(options: &Options, kills: Kills, progress: &Progress) -> Vec<String> {
     let (all, leaders, leases) = WANTED;
-    [("kills", kills.all, all), ("kills of the leader", kills.leaders, leaders), ("acknowledged leases", progress.creates(), leases)]
-        .into_iter()
-        .map(|(what, seen, full)| (what, seen, full * options.seconds.min(FULL_S) / FULL_S))
-        .filter(|(_, seen, wanted)| seen < wanted)
-        .map(|(what, seen, wanted)| format!("{seen} {what}, at least {wanted} are wanted"))
-        .collect()
+    [
+        ("kills", kills.all, all),
+        ("kills of the leader", kills.leaders, leaders),
+        ("acknowledged leases", progress.creates(), leases),
+    ]
+    .into_iter()
+    .map(|(what, seen, full)| (what, seen, full * options.seconds.min(FULL_S) / FULL_S))
+    .filter(|(_, seen, wanted)| seen < wanted)
+    .map(|(what, seen, wanted)| format!("{seen} {what}, at least {wanted} are wanted"))
+    .collect()
 }
 
 fn table(kills: Kills, operations: u64, progress: &Progress, wrong: &[String]) -> String {

@@ -127,7 +127,11 @@ impl Worker {
             start: StartWish::At(second(start)?),
             end: second(end)?,
             before_end: BeforeEndWish::Never,
-            reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(instance),
+                staging: None,
+                on_end: OnEnd::Delete,
+            }],
         })
     }
 

@@ -81,7 +81,8 @@ async fn bad_input_is_answered_with_the_right_status_and_a_text_and_changes_noth
         let status = answer.status().as_u16();
         let said = answer.text().await.unwrap();
         // Clients read `error_message` and nothing else.
-        let message = serde_json::from_str::<Value>(&said).ok().and_then(|body| body["error_message"].as_str().map(str::to_owned));
+        let message =
+            serde_json::from_str::<Value>(&said).ok().and_then(|body| body["error_message"].as_str().map(str::to_owned));
         let short: String = body.chars().take(120).collect();
         match message {
             Some(message) if statuses.contains(&status) && message.contains(text) && !message.is_empty() => {}

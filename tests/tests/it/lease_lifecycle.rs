@@ -113,11 +113,8 @@ async fn a_lease_lives_over_rest_as_blazars_clients_see_it() {
     let rig = rig_with(0, Auth::Keystone, Timing::default()).await;
     let settings_token = rig.cloud.tenant("admin").await.unwrap().token().to_owned();
     let demo = rig.cloud.tenant("demo").await.unwrap();
-    let rest = |token: &str| Rest {
-        http: http_client().unwrap(),
-        url: rig.cluster.nodes()[1].rest_url(),
-        token: token.to_owned(),
-    };
+    let rest =
+        |token: &str| Rest { http: http_client().unwrap(), url: rig.cluster.nodes()[1].rest_url(), token: token.to_owned() };
     let (operator, tenant) = (rest(&settings_token), rest(demo.token()));
     let (status, host) = operator.call(Method::POST, "/os-hosts", Some(json!({"name": "cmp1"}))).await;
     assert_eq!(status, StatusCode::CREATED, "{host}");

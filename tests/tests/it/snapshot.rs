@@ -54,15 +54,8 @@ async fn a_wiped_node_is_replaced_under_a_new_id() {
     cluster.add(new).await.unwrap();
     cluster.wait_caught_up(new, PATIENCE).await.unwrap();
     let leader = cluster.wait_leader(PATIENCE).await.unwrap();
-    let mut voters: Vec<u64> = cluster
-        .status(leader)
-        .await
-        .unwrap()
-        .members
-        .iter()
-        .filter(|member| member.voter)
-        .map(|member| member.node_id)
-        .collect();
+    let mut voters: Vec<u64> =
+        cluster.status(leader).await.unwrap().members.iter().filter(|member| member.voter).map(|member| member.node_id).collect();
     voters.sort_unstable();
     let wanted: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|id| *id != node_id).collect();
     assert_eq!(voters, wanted);
