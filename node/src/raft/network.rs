@@ -1,7 +1,8 @@
 //! The engine's way to its peers, over the transport seam.
 //!
-//! Every failure is reported as "unreachable", which makes the engine wait a little before it tries again; anything
-//! else makes it try at once, and a dead peer would cost a core (raft-notes §5.12).
+//! Every failure is reported as "unreachable", which makes the engine wait a little before it sends the next entry;
+//! anything else makes it try at once. A stream of entries that does not even open is the exception: the engine waits
+//! only where it is asked for entries, so the wait is here, or a dead peer would cost a core and a log line each turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,9 @@ use super::peer_service::{append_request_to_wire, appended, vote_request_to_wire
 use super::snapshot::SnapshotData;
 use super::types::{Member, Snapshot, TypeConfig, Vote};
 use crate::seams::Clock;
+
+/// How long a stream of entries that did not open waits before the engine may open the next one.
+const REOPEN_AFTER: Duration = Duration::from_millis(200);
 
 /// Makes one connection for each peer and purpose.
 pub(super) struct Network {
@@ -107,7 +111,14 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed();
         let route = self.identity.route(self.target);
         Box::pin(async move {
-            let answers = self.within(option.soft_ttl(), self.peer.stream_append(route, requests)).await?;
+            let opened = self.within(option.soft_ttl(), self.peer.stream_append(route, requests)).await;
+            let answers = match opened {
+                Ok(answers) => answers,
+                Err(error) => {
+                    self.clock.sleep(REOPEN_AFTER).await;
+                    return Err(error.into());
+                }
+            };
             let answers = answers.map(|answer| {
                 let answer = answer.map_err(|error| Unreachable::new(&error))?;
                 Ok(appended(&answer).map_err(malformed)?.0)

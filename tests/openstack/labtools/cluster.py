@@ -81,7 +81,8 @@ class Cluster:
         self.cli("cluster", "init", node=NODES[0])
         for node in NODES[1:]:
             self.cli("cluster", "add", node,
-                     f"127.0.0.1:{self.port(node, 'peer')}", node=NODES[0])
+                     f"127.0.0.1:{self.port(node, 'peer')}", "--grpc",
+                     f"127.0.0.1:{self.port(node, 'grpc')}", node=NODES[0])
         self.await_ready()
 
     def launch(self, node):
@@ -159,7 +160,7 @@ class Cluster:
     def cli_env(self, nodes=NODES):
         env = self.t.client_env(SERVICE_USER, "service")
         env["LEASEHOLD_ENDPOINTS"] = ",".join(
-            f"http://127.0.0.1:{self.port(n, 'grpc')}" for n in nodes)
+            f"127.0.0.1:{self.port(n, 'grpc')}" for n in nodes)
         return env
 
     def cli_json(self, *args, **more):
