@@ -1,8 +1,7 @@
 //! The engine's way to its peers, over the transport seam.
 //!
-//! Every failure is reported as "unreachable", which makes the engine wait a little before it sends the next entry;
-//! anything else makes it try at once. A stream of entries that does not even open is the exception: the engine waits
-//! only where it is asked for entries, so the wait is here, or a dead peer would cost a core and a log line each turn.
+//! Every failure is reported as "unreachable", which makes the engine wait a little before it tries again; anything
+//! else makes it try at once, and a dead peer would cost a core (raft-notes §5.12).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +26,6 @@ use super::peer_service::{append_request_to_wire, appended, vote_request_to_wire
 use super::snapshot::SnapshotData;
 use super::types::{Member, Snapshot, TypeConfig, Vote};
 use crate::seams::Clock;
-
-/// How long a stream of entries that did not open waits before the engine may open the next one.
-const REOPEN_AFTER: Duration = Duration::from_millis(200);
 
 /// Makes one connection for each peer and purpose.
 pub(super) struct Network {
@@ -104,21 +100,21 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         })
     }
 
-    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed();
+        let mut requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed().peekable();
         let route = self.identity.route(self.target);
         Box::pin(async move {
-            let opened = self.within(option.soft_ttl(), self.peer.stream_append(route, requests)).await;
-            let answers = match opened {
-                Ok(answers) => answers,
-                Err(error) => {
-                    self.clock.sleep(REOPEN_AFTER).await;
-                    return Err(error.into());
-                }
-            };
+            // openraft waits its back-off inside `input`. Connecting before the first request is asked for would dial a
+            // dead peer in a busy loop (20,000 attempts a second, seen).
+            std::pin::Pin::new(&mut requests).peek().await;
+            let answers = self.within(option.soft_ttl(), self.peer.stream_append(route, requests.boxed())).await?;
             let answers = answers.map(|answer| {
                 let answer = answer.map_err(|error| Unreachable::new(&error))?;
                 Ok(appended(&answer).map_err(malformed)?.0)
@@ -187,7 +183,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 }
 
 /// A snapshot as it is sent: what it is, then its chunks.
-pub(super) fn snapshot_parts(vote: Option<Vote>, snapshot: Snapshot) -> Result<PeerStream<wire::SnapshotPart>, DiskError> {
+pub(super) fn snapshot_parts(
+    vote: Option<Vote>,
+    snapshot: Snapshot,
+) -> Result<PeerStream<wire::SnapshotPart>, DiskError> {
     let SnapshotData::View(view) = snapshot.snapshot else {
         return Err(DiskError { what: "send snapshot", cause: "it was received, not built".into() });
     };
