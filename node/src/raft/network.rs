@@ -100,11 +100,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         })
     }
 
-    fn stream_append<'s, S>(
-        &'s mut self,
-        input: S,
-        option: RPCOption,
-    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
+    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -183,10 +179,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 }
 
 /// A snapshot as it is sent: what it is, then its chunks.
-pub(super) fn snapshot_parts(
-    vote: Option<Vote>,
-    snapshot: Snapshot,
-) -> Result<PeerStream<wire::SnapshotPart>, DiskError> {
+pub(super) fn snapshot_parts(vote: Option<Vote>, snapshot: Snapshot) -> Result<PeerStream<wire::SnapshotPart>, DiskError> {
     let SnapshotData::View(view) = snapshot.snapshot else {
         return Err(DiskError { what: "send snapshot", cause: "it was received, not built".into() });
     };
