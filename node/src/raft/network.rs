@@ -108,10 +108,13 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed();
+        let mut requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed().peekable();
         let route = self.identity.route(self.target);
         Box::pin(async move {
-            let answers = self.within(option.soft_ttl(), self.peer.stream_append(route, requests)).await?;
+            // openraft waits its back-off inside `input`. Connecting before the first request is asked for would dial a
+            // dead peer in a busy loop (20,000 attempts a second, seen).
+            std::pin::Pin::new(&mut requests).peek().await;
+            let answers = self.within(option.soft_ttl(), self.peer.stream_append(route, requests.boxed())).await?;
             let answers = answers.map(|answer| {
                 let answer = answer.map_err(|error| Unreachable::new(&error))?;
                 Ok(appended(&answer).map_err(malformed)?.0)
