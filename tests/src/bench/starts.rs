@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use leasehold_client::model::{Lease, LeaseStatus, Stage};
 use leasehold_client::state::ChangeSubject;
+use leasehold_client::wire::v1::lease_service_client::LeaseServiceClient;
 use tokio::task::JoinSet;
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
 
 use super::failover::Times;
 use super::ledger;
@@ -14,7 +17,6 @@ use crate::audit::{History, class_of};
 use crate::cloud::CloudProcess;
 use crate::cluster::Cluster;
 use crate::wait::{wait_for, wall_ms};
-use leasehold_client::wire::v1::lease_service_client::LeaseServiceClient;
 
 /// Lateness of the first call to the cloud, and of the commit that says ACTIVE, both after the start.
 #[derive(Clone, Debug)]
@@ -30,7 +32,9 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
     let url = cluster.nodes()[leader].grpc_url();
     let start = wall_ms() / 1000 + lead.as_secs();
-    let booked = book(&url, leases, start as i64).await?;
+    // The cloud must know the project that the flavors are opened to; with `noauth` the token names it.
+    let project = cloud.tenant("demo").await?.project_id().to_owned();
+    let booked = book(&url, &project, leases, start as i64).await?;
     let client = crate::caller::connect(cluster, None)?;
     let ours: BTreeMap<_, _> = booked.iter().map(|lease| (lease.id, lease.clone())).collect();
     wait_for("all reservations to be prepared", lead, || async {
@@ -68,14 +72,15 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     Ok(Lateness { first_call: Times::of(first_call), recorded: Times::of(recorded) })
 }
 
-async fn book(url: &str, leases: u64, start: i64) -> Result<Vec<Lease>> {
+async fn book(url: &str, project: &str, leases: u64, start: i64) -> Result<Vec<Lease>> {
     let mut lanes = JoinSet::new();
     for lane in 0..32 {
-        let channel = ledger::channel(url)?;
+        let (channel, project) = (ledger::channel(url)?, MetadataValue::<Ascii>::try_from(project)?);
         lanes.spawn(async move {
             let mut booked = Vec::new();
             for n in (0..leases).filter(|n| n % 32 == lane) {
-                let wanted = ledger::request(format!("due-{n}"), start, start + 3600);
+                let mut wanted = Request::new(ledger::request(format!("due-{n}"), start, start + 3600));
+                wanted.metadata_mut().insert("x-auth-token", project.clone());
                 let answer = LeaseServiceClient::new(channel.clone()).create_lease(wanted).await;
                 let answer = answer.map_err(|status| anyhow!("{}: {}", status.code(), status.message()))?.into_inner();
                 booked.push(Lease::try_from(answer.lease.context("the lease")?)?);
