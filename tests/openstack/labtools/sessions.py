@@ -145,7 +145,7 @@ class Sessions:
         text = self.openstack(
             "lease", "create", "--start-date", wire(start), "--end-date",
             wire(end), "--reservation", "resource_type=virtual:instance,"
-            "vcpus=1,memory_mb=512,disk_gb=1,amount=100000,affinity=None",
+            "vcpus=1,memory_mb=512,disk_gb=1,amount=1000,affinity=None",
             name, ok=False)
         self.v.check("h", "too much is refused with Blazar's words",
                      "Not enough hosts available" in text, text.strip()[-80:])

@@ -83,6 +83,8 @@ pub struct Memory {
     row: Option<(ActuationId, u32)>,
     /// All tokens were seen open.
     opened: bool,
+    /// Tokens were seen open on one host at least.
+    any_open: bool,
     /// The tenant was seen to have, or not to have, the flavor, as wanted.
     access_done: bool,
     /// State verbs sent, by server.

@@ -33,6 +33,10 @@ pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setbac
     if matches!(tokens, Err(Setback::Cloud(_) | Setback::Ledger(_))) {
         return tokens.map(|()| Outcome::Done);
     }
+    // Nova would find no host for what is parked, and say so in the server's history.
+    if !memory.opened && !memory.any_open {
+        return tokens.map(|()| Outcome::Done);
+    }
     let servers = wake(job, memory).await;
     let access = access(job, memory).await;
     // The most telling setback first: a failed call, then what is waited for.
@@ -72,6 +76,7 @@ async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), 
     let class = job.class();
     let hosts = desired::hosts_in(job.reservation, phase);
     let views = job.converge(&hosts).await?;
+    memory.any_open = views.iter().any(|view| view.opened(&class));
     let shut: Vec<_> = views.iter().filter(|view| !view.opened(&class)).collect();
     let Some(first) = shut.first() else {
         memory.opened = true;
