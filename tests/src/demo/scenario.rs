@@ -13,6 +13,11 @@ pub const PARK_MARGIN_S: u32 = 10;
 pub const FIRST_START_S: u64 = 27;
 /// Seconds over which the starts are spread.
 pub const STARTS_SPREAD_S: u64 = 30;
+/// Seconds from the first booking to the first end. It comes after the last start: a new leader waits out the old one's
+/// actuation lease, up to 15 s, before it deletes (architecture D6), and a start on the same host waits for that (D27).
+pub const FIRST_END_S: u64 = 60;
+/// Seconds over which the ends are spread.
+pub const ENDS_SPREAD_S: u64 = 12;
 
 /// A lease to be booked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +26,8 @@ pub struct LeasePlan {
     pub name: String,
     /// Start, seconds after the first booking.
     pub start_s: u64,
-    /// From start to end.
-    pub length_s: u64,
+    /// End, seconds after the first booking.
+    pub end_s: u64,
     /// Of each instance.
     pub vcpus: u32,
     /// Of each instance.
@@ -59,17 +64,19 @@ impl Scenario {
     /// Draws so many leases and kills.
     pub fn draw(seed: u64, leases: usize, kills: usize) -> Scenario {
         let (mut sizes, mut offsets) = (Draw::new(seed, 1), Draw::new(seed, 2));
+        let dedicated = |n: usize| n % 5 < 3;
         let planned = (0..leases)
             .map(|n| LeasePlan {
                 name: format!("lease-{:02}", n + 1),
                 start_s: FIRST_START_S + STARTS_SPREAD_S * n as u64 / leases as u64,
-                length_s: sizes.between(9, 14),
+                end_s: FIRST_END_S + ENDS_SPREAD_S * n as u64 / leases as u64,
                 vcpus: sizes.between(1, 2) as u32,
                 memory_mb: 512 * sizes.between(1, 3) as u32,
-                amount: sizes.between(1, 2) as u32,
+                // The shared hosts also carry ordinary servers.
+                amount: if dedicated(n) { sizes.between(1, 2) as u32 } else { 1 },
                 staged: n % 2 == 0,
                 on_end: [End::Delete, End::Shelve, End::Snapshot][n % 3],
-                pool: if n % 5 < 3 { PoolKind::Dedicated } else { PoolKind::Shared },
+                pool: if dedicated(n) { PoolKind::Dedicated } else { PoolKind::Shared },
             })
             .collect();
         let kills = (0..kills)
@@ -103,6 +110,14 @@ mod tests {
 
     #[test]
     fn staging_and_its_margin_end_before_the_first_start() {
-        assert!(STAGING_END_S + u64::from(PARK_MARGIN_S) < FIRST_START_S);
+        const { assert!(STAGING_END_S + PARK_MARGIN_S as u64 <= FIRST_START_S) };
+    }
+
+    #[test]
+    fn no_end_comes_before_a_start() {
+        let scenario = Scenario::draw(1, 24, 3);
+        let last_start = scenario.leases.iter().map(|lease| lease.start_s).max();
+        let first_end = scenario.leases.iter().map(|lease| lease.end_s).min();
+        assert!(last_start < first_end, "{last_start:?} {first_end:?}");
     }
 }

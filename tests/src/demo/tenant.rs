@@ -43,7 +43,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
     Ok(NewLease {
         name: plan.name.clone(),
         start: StartWish::At(second(plan.start_s)?),
-        end: second(plan.start_s + plan.length_s)?,
+        end: second(plan.end_s)?,
         before_end: BeforeEndWish::Never,
         reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging, on_end }],
     })
