@@ -285,7 +285,8 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         let config: Config = figment
-            .merge(Env::prefixed("LEASEHOLD_").split("__").ignore(&["endpoints", "token", "cache"]))
+            // Only names of section and key are ours to read: LEASEHOLD_ENDPOINTS and the like belong to the commands.
+            .merge(Env::prefixed("LEASEHOLD_").filter(|name| name.as_str().contains("__")).split("__"))
             .extract()
             .map_err(|error| Error::Parse(error.to_string()))?;
         config.check()?;

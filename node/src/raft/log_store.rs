@@ -79,8 +79,8 @@ pub enum OpenError {
 }
 
 /// What an operator does about a node that lost its log (architecture D14).
-const ADVICE: &str = "a node that lost its log must not come back under its id: remove the member from the cluster, \
-     empty its data directory, and add it as a learner under a new node id";
+const ADVICE: &str = "a node that lost its log must not come back under its id: `leasehold cluster remove` it, empty its \
+    data directory, give it a new node id and `leasehold cluster add` it";
 
 /// What is known of the log without reading the disk.
 #[derive(Default)]
@@ -314,6 +314,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let mut index = self.index.lock();
             let keep = last_log_id.next_index().max(index.first());
             let end = index.last.next_index();
+            if last_log_id.next_index() >= end {
+                return Ok(());
+            }
             // From the end backward, so that no hole shows whatever part of it is read.
             let rows: Vec<_> = (keep..end).rev().map(|at| RowChange { key: entry_key(at), value: None }).collect();
             for _ in &rows {

@@ -69,7 +69,8 @@ impl Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving = rest::serve(listener, None, operations, Arc::new(Tokens), ApiSection::default(), seams.clone(), stop.clone());
+        let serving =
+            rest::serve(listener, None, operations, Arc::new(Tokens), ApiSection::default(), seams.clone(), stop.clone());
         drop(seams.spawner.spawn("rest", serving));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Edge { address, raft, stop, client, _folder: folder }
@@ -123,7 +124,8 @@ impl Answer {
 }
 
 fn lease(keys: Value) -> Value {
-    let mut lease = json!({"name": "a", "start_date": "2100-01-01 10:00", "end_date": "2100-01-01 12:00", "reservations": [], "events": []});
+    let mut lease =
+        json!({"name": "a", "start_date": "2100-01-01 10:00", "end_date": "2100-01-01 12:00", "reservations": [], "events": []});
     lease.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     lease
 }
@@ -144,8 +146,11 @@ async fn what_never_reaches_an_operation_is_answered_as_blazar_does() {
         let versions = edge.get(path).await;
         assert_eq!(versions.status, 300);
         let href = format!("http://{}/v1", edge.address);
-        assert_eq!(versions.body, json!({"versions": [{"id": "v1.0", "status": "CURRENT", "links": [{"href": href, "rel": "self"}],
-            "min_version": "1.0", "max_version": "1.1"}]}));
+        assert_eq!(
+            versions.body,
+            json!({"versions": [{"id": "v1.0", "status": "CURRENT", "links": [{"href": href, "rel": "self"}],
+            "min_version": "1.0", "max_version": "1.1"}]})
+        );
     }
     for path in ["/v1", "/v1/", "/v1/nothing-here", "/v1/leases/", "/v2/leases", "/v1/leases/a/b"] {
         let lost = edge.get(path).await;
@@ -154,7 +159,8 @@ async fn what_never_reaches_an_operation_is_answered_as_blazar_does() {
     }
     let method = edge.send("PATCH", "/v1/leases", json!({})).await;
     assert_eq!((method.status, &method.body["error"]), (405, &json!(405)));
-    for path in ["/v1/plugins", "/v1/floatingips", "/v1/floatingips/x", "/v1/os-hosts/properties", "/v1/os-hosts/properties/gpu"] {
+    for path in ["/v1/plugins", "/v1/floatingips", "/v1/floatingips/x", "/v1/os-hosts/properties", "/v1/os-hosts/properties/gpu"]
+    {
         let later = edge.get(path).await;
         assert_eq!((later.status, &later.body["error_code"]), (501, &json!(501)), "{path}");
     }

@@ -44,7 +44,11 @@ async fn a_damaged_state_is_rebuilt_from_log_or_peers() {
     let leader = cluster.wait_leader(PATIENCE).await.unwrap();
     let broken = (leader + 1) % 3;
     cluster.kill9(broken);
-    damage(&cluster.node(broken).data_dir().join("state"));
+    // The state's directory carries its generation: state-1, state-2 after a snapshot was installed.
+    let inside = std::fs::read_dir(cluster.node(broken).data_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let states: Vec<_> = inside.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("state")).collect();
+    assert_eq!(states.len(), 1, "{states:?}");
+    damage(&states[0]);
     cluster.restart(broken).unwrap();
     cluster.wait_caught_up(broken, PATIENCE).await.unwrap();
     let (_, hashes) = cluster.hashes_at_rest(PATIENCE).await.unwrap();
