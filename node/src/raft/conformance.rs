@@ -52,5 +52,5 @@ async fn a_log_of_another_node_or_without_its_beginning_is_refused() {
     assert!(matches!(other, OpenError::NodeId { found: 7, configured: 8 }), "{other}");
     let empty = tempfile::tempdir().unwrap();
     let missing = open(empty.path(), 7, false).await.unwrap_err();
-    assert!(missing.to_string().contains("under a new node id"), "{missing}");
+    assert!(missing.to_string().contains("new node id and `leasehold cluster add` it"), "{missing}");
 }

@@ -157,7 +157,8 @@ impl StateMachine {
             }
             deltas.push(applied.delta);
             effects.extend(applied.effects);
-            answers.push(Answer { outcome: applied.outcome, ledger_index: applied.ledger_index });
+            // A repeated key is answered with the index of the first time: that is the one a watch shows.
+            answers.push(Answer { outcome: applied.outcome, ledger_index: applied.answered_at });
         }
         Ok(Answers(answers))
     }
@@ -273,7 +274,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             SnapshotData::Received(received) => received,
             SnapshotData::View(view) => self.generations.copy(view).await.map_err(io::Error::other)?,
         };
-        self.install(meta, received).await
+        self.install(meta, received).await?;
+        // What was installed is this node's snapshot from now on.
+        let (meta, view) = self.freeze().await?;
+        self.built = Some((meta, Arc::downgrade(&view)));
+        Ok(())
     }
 
     /// The view that is being sent already, or a new one of the state as it is, if a snapshot was ever built.

@@ -45,7 +45,7 @@ async fn a_data_directory_of_another_cluster_and_a_state_without_its_log_are_ref
     assert!(refused.contains(&format!("belongs to cluster {found}")), "{refused}");
     std::fs::remove_dir_all(cluster.data(1).join("log")).unwrap();
     let refused = started(cluster.config(1)).await;
-    assert!(refused.contains("under a new node id"), "{refused}");
+    assert!(refused.contains("new node id and `leasehold cluster add` it"), "{refused}");
 }
 
 /// The text of the refusal, once nothing of the node's last life holds its disks.
