@@ -276,9 +276,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         };
         self.install(meta, received).await?;
         // What was installed is this node's snapshot from now on.
-        let (meta, view) = self.freeze().await?;
-        self.built = Some((meta, Arc::downgrade(&view)));
-        Ok(())
+        self.freeze().await.map(drop)
     }
 
     /// The view that is being sent already, or a new one of the state as it is, if a snapshot was ever built.
