@@ -30,7 +30,7 @@ test: build ## every test that needs no root and no second machine
 check: prerequisites ## formatting, lints, documentation; changes nothing
 	@$(ENV); cargo fmt --all --check
 	@$(ENV); cargo clippy --locked --workspace --all-targets -- -D warnings
-	@$(ENV); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	@$(ENV); RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 fix: prerequisites ## format, and apply what the lints suggest
 	@$(ENV); cargo fmt --all

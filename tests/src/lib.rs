@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] starts, kills and looks into nodes; [`cloud`] starts the simulated cloud and acts as its tenants;
 //! [`audit`] judges from the cloud's own record, and from nothing else, whether promises were kept. On top stand the
-//! programs: [`demo`], [`kill`], [`bench`]. The tests themselves are in `tests/it/`.
+//! programs: [`demo`], [`kill`], [`mod@bench`]. The tests themselves are in `tests/it/`.
 //!
 //! Must not know how a node works inside: it speaks gRPC, REST and HTTP like anybody, and signals like a bad day.
 

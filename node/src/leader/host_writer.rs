@@ -1,4 +1,4 @@
-//! Brings the providers of one host to what the ledger wants: reads, asks [`host_plan`](super::host_plan) for the next
+//! Brings the providers of one host to what the ledger wants: reads, asks [`super::host_plan`] for the next
 //! write, sends it, until nothing is left. One run at a time per host, and one run for all who asked before it began:
 //! a thousand starts due in one second are one write per host, and generations are not fought over.
 

@@ -1,6 +1,6 @@
 //! A simulated OpenStack: Keystone, Nova, Placement, Glance and a little Neutron as one deterministic state machine.
 //!
-//! Used in memory ([`Cloud::handle`]) and over HTTP ([`serve`], and the program `leasehold-cloudsim`). It is held to
+//! Used in memory ([`Cloud::handle`]) and over HTTP ([`serve()`], and the program `leasehold-cloudsim`). It is held to
 //! recorded exchanges with the real services (`captures/`, `tests/captures.rs`) and knows nothing of Leasehold: whoever
 //! calls it is a client like any other. It must not read a clock, draw randomness that the seed does not fix, or
 //! depend on the order of a hash map.

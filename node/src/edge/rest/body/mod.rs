@@ -1,6 +1,6 @@
 //! Blazar v1 JSON ↔ ledger model: the only place that knows both (architecture D10; blazar-api §4–§9, §22).
 //!
-//! Answers are built by [`lease`], [`host`] and [`allocation`]; requests are read by [`create`], [`update`] and
+//! Answers are built by [`lease`], [`host`] and [`allocation`]; requests are read by `create`, `update` and
 //! [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
 //! Must not know HTTP beyond a status in a refusal, nor the clock: what depends on the time is the ledger's to judge.
 
