@@ -62,9 +62,11 @@ impl Operations {
         };
         let cluster_id = self.inner.raft.state().cluster_id();
         let Some(cluster_id) = cluster_id else { return Err(OperationError::Internal("the cluster has no id".to_owned())) };
-        if self.inner.raft.state().host_by_name(&request.name).is_some()
-            && !Self::key_is_known(&self.inner.raft.state(), key.as_ref())
-        {
+        let known_already = {
+            let state = self.inner.raft.state();
+            state.host_by_name(&request.name).is_some() && !Self::key_is_known(&state, key.as_ref())
+        };
+        if known_already {
             return Err(Rejection::HostExists(request.name).into());
         }
         let permit =

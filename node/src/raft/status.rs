@@ -29,6 +29,9 @@ impl RaftHandle {
             ServerState::Shutdown => "shutdown",
         };
         let vote = codec::vote_to_wire(&seen.vote);
+        // Asked before the state is locked: it looks at the state itself, and a second reader behind a waiting writer would
+        // wait for ever (found by the kill run: the node stopped answering).
+        let clock_problem = self.parts.time.problem().map(|problem| problem.to_string());
         let state = self.state();
         ClusterStatus {
             cluster_id: state.cluster_id().or_else(|| self.parts.identity.cluster_id()),
@@ -45,7 +48,7 @@ impl RaftHandle {
             state_hash: format!("{:032x}", state.hash()),
             open_actuations: state.actuations().count() as u64,
             members: members.collect(),
-            clock_problem: self.parts.time.problem().map(|problem| problem.to_string()),
+            clock_problem,
             resident_bytes: process::resident_bytes(),
             open_files: process::open_files(),
             build: env!("CARGO_PKG_VERSION").into(),
