@@ -65,7 +65,15 @@ async fn servers_booted_early_are_parked_woken_at_the_start_and_deleted_at_the_e
     .await
     .unwrap();
     let image = demo.image().await.unwrap();
-    let server = demo.boot("early", &reservation, &image).await.unwrap().unwrap();
+    // The stage is told before the cloud has followed: the tenant tries until the flavor is there.
+    let give_up = std::time::Instant::now() + PATIENCE;
+    let server = loop {
+        match demo.boot("early", &reservation, &image).await.unwrap() {
+            Ok(booted) => break booted,
+            Err(refused) => assert!(std::time::Instant::now() < give_up, "{refused}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
     wait_for("the lease to be over", Duration::from_secs(40), || async {
         let status = client.get_lease(lease.id).await.map_err(|error| error.to_string())?.value.status;
         (status == LeaseStatus::Terminated).then_some(()).ok_or_else(|| status.as_str().to_owned())
