@@ -293,6 +293,15 @@ impl Config {
         Ok(config)
     }
 
+    /// Certificate authorities trusted besides the system's when the cloud is called (`cloud.ca_file`), PEM.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn extra_ca_pem(&self) -> Result<Vec<u8>, Error> {
+        let Some(path) = self.cloud.as_ref().and_then(|cloud| cloud.ca_file.as_ref()) else { return Ok(Vec::new()) };
+        std::fs::read(path).map_err(|error| Error::Parse(format!("cloud.ca_file = {}: {error}", path.display())))
+    }
+
     fn check(&self) -> Result<(), Error> {
         let wrong = |key, value: &dyn std::fmt::Display, problem| Err(Error::Value { key, value: value.to_string(), problem });
         if self.node.id == 0 {

@@ -85,6 +85,7 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
         reconcile_period: Duration::from_secs(section.reconcile_s),
         services_period: Duration::from_secs(section.monitor_s.min(10)),
         hosts_period: Duration::from_secs(section.monitor_s),
+        parallel: section.parallel,
     };
     let (raft, group) = (raft.clone(), seams.clone());
     drop(seams.spawner.spawn("lead", async move {

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use leasehold_node::cli::{self, ClientCommand, Globals};
 use leasehold_node::config::Config;
 use leasehold_node::node::Node;
-use leasehold_node::seams::Seams;
+use leasehold_node::seams::{HttpOptions, Seams};
 use leasehold_node::telemetry::logging;
 
 /// Reservations for OpenStack that keep their promise.
@@ -61,8 +61,9 @@ fn main() -> ExitCode {
 async fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::load(file.as_deref())?;
     logging::start(&config.log)?;
+    let seams = Seams::system(&HttpOptions { extra_ca_pem: config.extra_ca_pem()? })?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let node = Node::start(config, Seams::system()?).await?;
+    let node = Node::start(config, seams).await?;
     let addresses = node.addresses();
     println!("leasehold: serving rest {} grpc {} metrics {}", addresses.rest, addresses.grpc, addresses.metrics);
     tokio::select! {

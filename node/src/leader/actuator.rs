@@ -66,6 +66,8 @@ async fn tend(work: Arc<Work>, id: ReservationId, busy: Arc<Mutex<BTreeSet<Reser
     let mut memory = Memory::default();
     let mut failures = 0_u32;
     loop {
+        // Waited for before the row is read, so that the pass works on what stands now. Never closed.
+        let place = work.passes.acquire().await;
         let Some((row, lease)) = oldest(&work, id) else {
             let mut busy = busy.lock();
             // Looked at once more under the lock: a row opened since the look above was skipped by the scan because
@@ -79,7 +81,9 @@ async fn tend(work: Arc<Work>, id: ReservationId, busy: Arc<Mutex<BTreeSet<Reser
         memory.for_row(&row);
         let permit = RowPermit::new(&work.leader, row.id, row.revision);
         let job = Job::new(&work, &row, &lease, &permit);
-        let wait = match steps::pass(&job, &mut memory).await {
+        let passed = steps::pass(&job, &mut memory).await;
+        drop(place);
+        let wait = match passed {
             Ok(outcome) => {
                 record(&work, &row, &lease, outcome).await;
                 failures = 0;

@@ -40,6 +40,8 @@ pub struct LeaderConfig {
     pub services_period: Duration,
     /// Between two looks at every host's inventories and users.
     pub hosts_period: Duration,
+    /// Passes over reservations at a time.
+    pub parallel: usize,
 }
 
 impl Default for LeaderConfig {
@@ -48,6 +50,7 @@ impl Default for LeaderConfig {
             reconcile_period: Duration::from_secs(60),
             services_period: Duration::from_secs(10),
             hosts_period: Duration::from_secs(60),
+            parallel: 64,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use leasehold_ledger::model::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::LeaderConfig;
 use super::host_writer::HostWriter;
@@ -40,6 +40,9 @@ pub struct Work {
     pub hosts: HostWriter,
     /// Wakes the reconciler before its period.
     pub reconcile: Arc<Notify>,
+    /// Places for passes over reservations (`leader.parallel`): a thousand starts in one second do not become ten thousand
+    /// calls at once.
+    pub passes: Semaphore,
     numbers: AtomicU64,
 }
 
@@ -61,6 +64,7 @@ impl Work {
             unfenced: UnfencedRight::new(ledger.clone(), clock.clone(), term, elected_at),
             hosts: HostWriter::default(),
             reconcile: Arc::new(Notify::new()),
+            passes: Semaphore::new(config.parallel.clamp(1, Semaphore::MAX_PERMITS)),
             numbers: AtomicU64::new(0),
         }
     }

@@ -171,5 +171,6 @@ impl Operations {
 }
 
 fn no_room(offer: NoRoom, ledger_index: u64) -> OperationError {
+    metrics::refused_no_room();
     OperationError::NoRoom { offer, ledger_index }
 }

@@ -12,6 +12,7 @@ use super::log_store::{LogStore, OpenError};
 use super::snapshot::Generations;
 use super::state_machine::StateMachine;
 use super::types::{Runtime, TypeConfig};
+use crate::seams::clock::SystemClock;
 use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
 
 struct Fresh;
@@ -26,7 +27,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
         let folder = tempfile::tempdir().unwrap();
         let log = open(folder.path(), 1, true).await.unwrap();
         let generations = Generations::new(Arc::new(RocksDisks::new(folder.path()).unwrap())).unwrap();
-        let machine = StateMachine::open(log.clone(), generations).await.unwrap();
+        let machine = StateMachine::open(log.clone(), generations, Arc::new(SystemClock::new())).await.unwrap();
         Ok((folder, log, machine))
     }
 }

@@ -14,7 +14,6 @@ use tokio::net::TcpListener;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
-use uuid::Uuid;
 
 use super::codec::wire;
 use super::codec::wire::peer_service_client::PeerServiceClient;
@@ -31,7 +30,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 const CLUSTER: &str = "leasehold-cluster";
 const SOURCE: &str = "leasehold-source";
+const SOURCE_DISK: &str = "leasehold-source-disk";
 const TARGET: &str = "leasehold-target";
+const TARGET_DISK: &str = "leasehold-target-disk";
 
 /// Files for mutual TLS between nodes, PEM. The certificate must name the host of the peer address and be good for both
 /// server and client.
@@ -209,7 +210,11 @@ fn routed<T>(route: Route, message: T) -> Request<T> {
     };
     put(CLUSTER, route.cluster_id.to_string());
     put(SOURCE, route.source.to_string());
+    put(SOURCE_DISK, route.source_disk.to_string());
     put(TARGET, route.target.to_string());
+    if let Some(disk) = route.target_disk {
+        put(TARGET_DISK, disk.to_string());
+    }
     request
 }
 
@@ -218,7 +223,13 @@ fn route(metadata: &MetadataMap) -> Result<Route, Status> {
         let value = metadata.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
         value.ok_or_else(|| Status::invalid_argument(format!("{name} is missing or malformed")))
     }
-    Ok(Route { cluster_id: part::<Uuid>(metadata, CLUSTER)?, source: part(metadata, SOURCE)?, target: part(metadata, TARGET)? })
+    Ok(Route {
+        cluster_id: part(metadata, CLUSTER)?,
+        source: part(metadata, SOURCE)?,
+        source_disk: part(metadata, SOURCE_DISK)?,
+        target: part(metadata, TARGET)?,
+        target_disk: metadata.contains_key(TARGET_DISK).then(|| part(metadata, TARGET_DISK)).transpose()?,
+    })
 }
 
 fn to_status(error: CallError) -> Status {

@@ -1,23 +1,40 @@
-//! Who this node is and which cluster it belongs to, and whether a call is meant for it.
+//! Who this node is, on which disk, and which cluster it belongs to; and whether a call is meant for it.
+//!
+//! A node that comes back under its id with an empty disk has forgotten votes and entries that it acknowledged, and could
+//! make the cluster lose what was committed (raft-notes §5.11). So each disk has a number of its own, peers remember each
+//! other's, and a node that is called by the number of a disk it has not got ends itself.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::log_store::LogStore;
+use super::fatal::Fatal;
+use super::log_store::{ADVICE, LogStore};
 use super::peer::{CallError, Route};
+use crate::seams::Rng;
 
 /// The log's value that names the cluster.
 const CLUSTER_ID: &str = "cluster_id";
+/// The log's value that numbers this disk.
+const DISK_ID: &str = "disk_id";
+/// The log's value with the disks of peers: node ids and disk ids in turn.
+const PEER_DISKS: &str = "peer_disks";
+/// Bytes of one peer in [`PEER_DISKS`].
+const PEER_BYTES: usize = 8 + 16;
 
-/// Node and cluster. The cluster is known from its making, from the disk, or from the first peer that calls this node
-/// by its id; afterwards it never changes.
+/// Node, disk and cluster. The cluster is known from its making, from the disk, or from the first peer that calls this
+/// node by its id; afterwards it never changes.
 pub(super) struct Identity {
     node_id: u64,
+    disk_id: Uuid,
     cluster_id: OnceLock<Uuid>,
+    peer_disks: Mutex<BTreeMap<u64, Uuid>>,
     log: LogStore,
-    adopting: tokio::sync::Mutex<()>,
+    writing: tokio::sync::Mutex<()>,
+    fatal: Fatal,
 }
 
 /// The data directory belongs to another cluster than was configured.
@@ -32,15 +49,30 @@ pub enum Error {
         configured: Uuid,
     },
     /// The log fails, or its value is not an id.
-    #[error("the cluster's id cannot be read or kept")]
+    #[error("the ids of cluster and disks cannot be read or kept")]
     Log(#[from] io::Error),
 }
 
 impl Identity {
-    pub(super) async fn open(node_id: u64, configured: Option<Uuid>, log: LogStore) -> Result<Self, Error> {
-        let kept = log.value(CLUSTER_ID).map_err(io::Error::other)?;
-        let found = kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)?;
-        let identity = Self { node_id, cluster_id: OnceLock::new(), log, adopting: tokio::sync::Mutex::new(()) };
+    pub(super) async fn open(
+        node_id: u64,
+        configured: Option<Uuid>,
+        log: LogStore,
+        rng: &dyn Rng,
+        fatal: Fatal,
+    ) -> Result<Self, Error> {
+        let found = read_id(&log, CLUSTER_ID)?;
+        let disk_id = match read_id(&log, DISK_ID)? {
+            Some(kept) => kept,
+            None => {
+                let fresh = rng.uuid_v4();
+                log.set_value(DISK_ID, fresh.as_bytes().to_vec()).await?;
+                fresh
+            }
+        };
+        let peer_disks = Mutex::new(decode_disks(&log.value(PEER_DISKS).map_err(io::Error::other)?.unwrap_or_default())?);
+        let writing = tokio::sync::Mutex::new(());
+        let identity = Self { node_id, disk_id, cluster_id: OnceLock::new(), peer_disks, log, writing, fatal };
         match (found, configured) {
             (Some(found), Some(configured)) if found != configured => {
                 return Err(Error::OtherCluster { found, configured });
@@ -63,9 +95,14 @@ impl Identity {
         self.cluster_id.get().copied()
     }
 
+    /// Whether a node of this id was ever heard of: its disk is known.
+    pub(super) fn has_met(&self, node_id: u64) -> bool {
+        self.peer_disks.lock().contains_key(&node_id)
+    }
+
     /// Belongs to this cluster from now on, durably; nothing happens if it belongs to one already.
     pub(super) async fn adopt(&self, cluster_id: Uuid) -> io::Result<()> {
-        let _one_at_a_time = self.adopting.lock().await;
+        let _one_at_a_time = self.writing.lock().await;
         if self.cluster_id.get().is_none() {
             self.log.set_value(CLUSTER_ID, cluster_id.as_bytes().to_vec()).await?;
             // Nobody else sets it: this holds the lock.
@@ -74,9 +111,28 @@ impl Identity {
         Ok(())
     }
 
+    /// Remembers the disk of a peer that is heard of for the first time, durably.
+    async fn meet(&self, peer: u64, disk: Uuid) -> io::Result<()> {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut disks = self.peer_disks.lock().clone();
+        if disks.contains_key(&peer) {
+            return Ok(());
+        }
+        disks.insert(peer, disk);
+        self.log.set_value(PEER_DISKS, encode_disks(&disks)).await?;
+        *self.peer_disks.lock() = disks;
+        Ok(())
+    }
+
     /// The route of a call to `target`.
     pub(super) fn route(&self, target: u64) -> Route {
-        Route { cluster_id: self.cluster_id().unwrap_or_default(), source: self.node_id, target }
+        Route {
+            cluster_id: self.cluster_id().unwrap_or_default(),
+            source: self.node_id,
+            source_disk: self.disk_id,
+            target,
+            target_disk: self.peer_disks.lock().get(&target).copied(),
+        }
     }
 
     /// Refuses a call that is not meant for this node or not of its cluster. A node without a cluster joins the one of
@@ -99,8 +155,43 @@ impl Identity {
             self.adopt(route.cluster_id).await.map_err(|error| CallError::Refused(error.to_string()))?;
         }
         match self.cluster_id() {
-            Some(own) if own == route.cluster_id => Ok(()),
-            own => refused(format!("of cluster {}, this node belongs to {own:?}", route.cluster_id)),
+            Some(own) if own == route.cluster_id => {}
+            own => return refused(format!("of cluster {}, this node belongs to {own:?}", route.cluster_id)),
+        }
+        if route.target_disk.is_some_and(|disk| disk != self.disk_id) {
+            self.fatal.raise(format!("the data directory of node {} was lost or replaced; {ADVICE}", self.node_id));
+            return refused("this node has lost its disk".into());
+        }
+        let known = self.peer_disks.lock().get(&route.source).copied();
+        match known {
+            Some(disk) if disk == route.source_disk => Ok(()),
+            Some(_) => refused(format!("node {} came back with another disk; {ADVICE}", route.source)),
+            None => {
+                let met = self.meet(route.source, route.source_disk).await;
+                met.map_err(|error| CallError::Refused(error.to_string()))
+            }
         }
     }
+}
+
+fn read_id(log: &LogStore, name: &str) -> io::Result<Option<Uuid>> {
+    let kept = log.value(name).map_err(io::Error::other)?;
+    kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)
+}
+
+fn encode_disks(disks: &BTreeMap<u64, Uuid>) -> Vec<u8> {
+    disks.iter().flat_map(|(node, disk)| node.to_be_bytes().into_iter().chain(*disk.as_bytes())).collect()
+}
+
+fn decode_disks(bytes: &[u8]) -> io::Result<BTreeMap<u64, Uuid>> {
+    let (peers, rest) = bytes.as_chunks::<PEER_BYTES>();
+    if !rest.is_empty() {
+        return Err(io::Error::other(format!("{PEER_DISKS} is cut short")));
+    }
+    let decoded = peers.iter().map(|peer| {
+        let (node, disk) = peer.split_at(8);
+        let node = u64::from_be_bytes(node.try_into().map_err(io::Error::other)?);
+        Ok((node, Uuid::from_slice(disk).map_err(io::Error::other)?))
+    });
+    decoded.collect()
 }

@@ -79,7 +79,7 @@ pub enum OpenError {
 }
 
 /// What an operator does about a node that lost its log (architecture D14).
-const ADVICE: &str = "a node that lost its log must not come back under its id: `leasehold cluster remove` it, empty its \
+pub(super) const ADVICE: &str = "a node that lost its log must not come back under its id: `leasehold cluster remove` it, empty its \
     data directory, give it a new node id and `leasehold cluster add` it";
 
 /// What is known of the log without reading the disk.

@@ -99,6 +99,11 @@ impl Changer {
         if members.voter_ids().any(|id| id == node_id) {
             return Err(ChangeError::Conflict(format!("node {node_id} is a voter already")));
         }
+        if members.nodes().all(|(id, _)| *id != node_id) && self.identity.has_met(node_id) {
+            return Err(ChangeError::Conflict(format!(
+                "node id {node_id} was used before; empty the node's data directory and give it an id that never was"
+            )));
+        }
         let mut nodes = members.nodes();
         if let Some((id, _)) = nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
             return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));

@@ -19,8 +19,12 @@ pub struct Route {
     pub cluster_id: Uuid,
     /// The sending node.
     pub source: u64,
+    /// The number of the sender's disk.
+    pub source_disk: Uuid,
     /// The node it is meant for.
     pub target: u64,
+    /// The number of that node's disk, if the sender has ever heard from it: another one means that it lost its disk.
+    pub target_disk: Option<Uuid>,
 }
 
 /// A call without an answer.

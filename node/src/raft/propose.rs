@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::cluster_time::ClusterTime;
 use super::types::{Batch, Engine, TypeConfig};
 use crate::seams::{Clock, Spawner};
+use crate::telemetry::metrics;
 
 /// Log entries in flight.
 const ENTRIES_IN_FLIGHT: usize = 4;
@@ -116,10 +117,25 @@ impl Proposer {
             answered.await.unwrap_or(Err(ProposeError::Unknown))
         };
         let in_time = self.clock.timeout(self.limit, waiting).await;
-        in_time.unwrap_or_else(|_| {
+        let ended = in_time.unwrap_or_else(|_| {
             let given_up = stage.compare_exchange(QUEUED, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst);
             Err(if given_up.is_ok() { ProposeError::NoQuorum } else { ProposeError::Unknown })
-        })
+        });
+        metrics::proposal(ending(&ended));
+        ended
+    }
+}
+
+/// How a proposal ended, for the metrics.
+fn ending(ended: &Result<Committed, ProposeError>) -> &'static str {
+    match ended {
+        Ok(Committed { outcome: Ok(_), .. }) => "applied",
+        Ok(Committed { outcome: Err(_), .. }) => "rejected",
+        Err(ProposeError::NotLeader { .. }) => "not_leader",
+        Err(ProposeError::NoQuorum) => "no_quorum",
+        Err(ProposeError::Unknown) => "unknown",
+        Err(ProposeError::ClockDisagrees) => "clock",
+        Err(ProposeError::Stopping) => "stopping",
     }
 }
 

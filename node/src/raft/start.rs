@@ -105,9 +105,9 @@ impl RaftNode {
         let may_be_new = !disks.names()?.iter().any(|name| generation(name).is_some());
         let log_disk = disks.open(LOG, DiskUse::Log).map_err(log_store::OpenError::Disk)?;
         let log = LogStore::open(log_disk, &group, fatal.clone(), node_id, may_be_new).await?;
-        let identity = Arc::new(Identity::open(node_id, config.cluster_id, log.clone()).await?);
+        let identity = Arc::new(Identity::open(node_id, config.cluster_id, log.clone(), &*rng, fatal.clone()).await?);
         let generations = Generations::new(disks.clone())?;
-        let mut machine = StateMachine::open(log.clone(), generations.clone()).await?;
+        let mut machine = StateMachine::open(log.clone(), generations.clone(), clock.clone()).await?;
         let shared = machine.shared();
         let tolerance = config.timing.clock_tolerance;
         let time = Arc::new(ClusterTime::new(clock.clone(), shared.clone(), node_id, tolerance));

@@ -25,6 +25,8 @@ use super::codec;
 use super::log_store::LogStore;
 use super::snapshot::{Generations, Received, SnapshotData};
 use super::types::{Answer, Answers, Batch, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::seams::Clock;
+use crate::telemetry::metrics;
 
 /// The log's value that names the disk in use.
 const GENERATION: &str = "state_generation";
@@ -70,6 +72,8 @@ pub enum OpenError {
 /// The engine's state machine.
 pub struct StateMachine {
     shared: Arc<Shared>,
+    /// For how long applying took; the rules never see it.
+    clock: Arc<dyn Clock>,
     log: LogStore,
     generations: Generations,
     generation: u64,
@@ -81,7 +85,7 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// Opens the state in use. A damaged one is thrown away and begins empty: the log or a peer makes it again.
-    pub(super) async fn open(log: LogStore, generations: Generations) -> Result<Self, OpenError> {
+    pub(super) async fn open(log: LogStore, generations: Generations, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let named = log.value(GENERATION)?.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
         generations.remove_others(named)?;
         let shared = Arc::new(Shared {
@@ -95,7 +99,7 @@ impl StateMachine {
             match open_generation(&generations, generation) {
                 Ok((store, state, applied)) => {
                     *shared.state.write() = state;
-                    let machine = Self { shared, log, generations, generation, store, applied, built: None };
+                    let machine = Self { shared, clock, log, generations, generation, store, applied, built: None };
                     machine.tell_progress();
                     return Ok(machine);
                 }
@@ -110,7 +114,7 @@ impl StateMachine {
         empty.keep();
         generations.remove_others(Some(generation))?;
         let applied = SnapshotMeta::default();
-        Ok(Self { shared, log, generations, generation, store, applied, built: None })
+        Ok(Self { shared, clock, log, generations, generation, store, applied, built: None })
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -229,6 +233,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut chunks = entries.ready_chunks(ENTRIES_MAX);
         while let Some(chunk) = chunks.next().await {
             crate::fault_point!("raft.apply.before");
+            let begun = self.clock.mono();
             let (mut deltas, mut effects, mut replies) = (Vec::new(), Vec::new(), Vec::new());
             for item in chunk {
                 let (entry, responder) = item?;
@@ -249,6 +254,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.store.commit(deltas, &self.position(), false).await.map_err(io::Error::other)?;
             crate::fault_point!("raft.apply.after");
             self.tell_progress();
+            let took = self.clock.mono().since(begun);
+            metrics::applied_batch(took.as_secs_f64(), self.shared.progress.borrow().ledger_index);
             for (responder, answers) in replies {
                 responder.send(answers);
             }

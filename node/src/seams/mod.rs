@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, Elapsed, Mono};
 pub use disk::{DiskUse, Disks, RocksDisks};
-pub use http::{Http, HttpError, HttpRequest, HttpResponse};
+pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use rng::Rng;
 pub use spawn::{Spawner, Stopped, Task};
 
@@ -41,12 +41,12 @@ impl Seams {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up (no usable root certificates).
-    pub fn system() -> Result<Self, http::HttpError> {
+    pub fn system(options: &HttpOptions) -> Result<Self, http::HttpError> {
         Ok(Self {
             clock: Arc::new(clock::SystemClock::new()),
             rng: Arc::new(rng::SystemRng),
             spawner: Spawner::new(),
-            http: Arc::new(http::SystemHttp::new(&http::HttpOptions::default())?),
+            http: Arc::new(http::SystemHttp::new(options)?),
         })
     }
 }

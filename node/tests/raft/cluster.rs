@@ -11,7 +11,7 @@ use leasehold_node::operations::ClusterChange;
 use leasehold_node::raft::{
     Committed, Leadership, Member, ProposeError, RaftConfig, RaftHandle, RaftNode, StartError, Timing, TlsFiles,
 };
-use leasehold_node::seams::Seams;
+use leasehold_node::seams::{DiskUse, Disks, HttpOptions, RocksDisks, Seams};
 use tempfile::TempDir;
 
 /// Everything here happens well within this, also on a busy machine.
@@ -79,7 +79,7 @@ impl Cluster {
     pub async fn start(&mut self, id: u64) {
         let began = Instant::now();
         let handle = loop {
-            match RaftNode::start(self.config(id), &Seams::system().unwrap()).await {
+            match RaftNode::start(self.config(id), &Seams::system(&HttpOptions::default()).unwrap()).await {
                 Ok(handle) => break handle,
                 // The disks and the port of the node's last life are let go of by tasks that end soon.
                 Err(error) if began.elapsed() < PATIENCE && is_held(&error) => {
@@ -95,6 +95,13 @@ impl Cluster {
     /// Ends a node as a crash would, as far as others can see.
     pub async fn stop(&mut self, id: u64) {
         self.nodes.remove(&id).unwrap().stop().await;
+    }
+
+    /// Removes everything a stopped node kept, once nothing of its last life holds it.
+    pub async fn wipe(&self, id: u64) {
+        let log = RocksDisks::new(&self.data(id)).unwrap();
+        wait("the disks to be let go of", || log.open("log", DiskUse::Log).ok()).await;
+        std::fs::remove_dir_all(self.data(id)).unwrap();
     }
 
     pub async fn leader(&self) -> RaftHandle {

@@ -7,7 +7,7 @@ use leasehold_ledger::command::Command;
 use leasehold_ledger::storage::disk::{Disk, DiskError, DiskFuture, FrozenView, RowChange};
 use leasehold_node::raft::peer::{CallError, Lane, Route, Transport};
 use leasehold_node::raft::{GrpcTransport, RaftNode, Serve, StartError};
-use leasehold_node::seams::{DiskUse, Disks, RocksDisks, Seams};
+use leasehold_node::seams::{DiskUse, Disks, HttpOptions, RocksDisks, Seams};
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
@@ -18,13 +18,16 @@ async fn a_call_for_another_cluster_or_another_node_is_refused() {
     let node = cluster.node(1);
     let peer = GrpcTransport::new(None).unwrap().peer(&node.member().peer_address, Lane::Operations);
     let cluster_id = node.status().cluster_id.unwrap();
-    let right = Route { cluster_id, source: 2, target: 1 };
+    let disk = Uuid::from_u128(2);
+    let right = Route { cluster_id, source: 2, source_disk: disk, target: 1, target_disk: None };
     assert_eq!(peer.health(right).await.unwrap().ledger_index, node.status().ledger_index);
     for wrong in [
         Route { cluster_id: Uuid::from_u128(5), ..right },
         Route { cluster_id: Uuid::nil(), ..right },
         Route { target: 3, ..right },
         Route { source: 1, ..right },
+        // Node 2 was met with the first call: it has come back with an empty disk.
+        Route { source_disk: Uuid::from_u128(3), ..right },
     ] {
         let refused = peer.health(wrong).await;
         assert!(matches!(refused, Err(CallError::Refused(_))), "{wrong:?}: {refused:?}");
@@ -51,7 +54,7 @@ async fn a_data_directory_of_another_cluster_and_a_state_without_its_log_are_ref
 /// The text of the refusal, once nothing of the node's last life holds its disks.
 async fn started(config: leasehold_node::raft::RaftConfig) -> String {
     loop {
-        match RaftNode::start(config.clone(), &Seams::system().unwrap()).await {
+        match RaftNode::start(config.clone(), &Seams::system(&HttpOptions::default()).unwrap()).await {
             Ok(_) => panic!("it started"),
             Err(StartError::Log(error)) if format!("{error:?}").contains("lock") => tokio::task::yield_now().await,
             Err(error) => return error.to_string(),
@@ -106,7 +109,7 @@ async fn the_first_failed_sync_ends_the_node_and_nothing_is_answered_as_committe
     let disks = Failing { disks: RocksDisks::new(&config.data_dir).unwrap(), broken: broken.clone() };
     let transport = Arc::new(GrpcTransport::new(None).unwrap());
     let serve: Serve = Box::new(|_, _| Box::pin(std::future::ready(Ok(None))));
-    let seams = Seams::system().unwrap();
+    let seams = Seams::system(&HttpOptions::default()).unwrap();
     let node = RaftNode::start_on(config, &seams, Arc::new(disks), transport, serve).await.unwrap();
     node.initialise().await.unwrap();
     broken.store(true, Ordering::SeqCst);

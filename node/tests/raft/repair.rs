@@ -2,7 +2,7 @@
 
 use leasehold_node::operations::ClusterChange;
 
-use crate::cluster::{Cluster, wait};
+use crate::cluster::{Cluster, PATIENCE, wait};
 
 fn snapshots_often() -> Cluster {
     let mut cluster = Cluster::empty();
@@ -48,6 +48,24 @@ async fn a_node_that_lost_its_disk_comes_back_under_a_new_id() {
     cluster.agree().await;
     let members: Vec<u64> = cluster.leader().await.status().members.iter().map(|member| member.node_id).collect();
     assert!(members.contains(&4) && !members.contains(&lost), "{members:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_under_its_old_id_ends_with_the_advice_and_a_used_id_is_not_added_again() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.write(1, "kept").await;
+    let wiped = cluster.follower_id().await;
+    cluster.stop(wiped).await;
+    cluster.wipe(wiped).await;
+    cluster.start(wiped).await;
+    let why = tokio::time::timeout(PATIENCE, cluster.node(wiped).fatal()).await.expect("the node ends itself");
+    assert!(why.contains("was lost or replaced") && why.contains("new node id"), "{why}");
+    cluster.stop(wiped).await;
+    let leader = cluster.leader().await;
+    leader.change_cluster(ClusterChange::Remove { node_id: wiped }).await.unwrap();
+    let again = ClusterChange::Add { node_id: wiped, peer_address: "127.0.0.1:1".into(), grpc_address: None };
+    let refused = leader.change_cluster(again).await.unwrap_err().to_string();
+    assert!(refused.contains("was used before"), "{refused}");
 }
 
 /// Overwrites what RocksDB needs to open the state.

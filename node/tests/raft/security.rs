@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use leasehold_node::raft::peer::{Lane, Route, Transport};
 use leasehold_node::raft::{GrpcTransport, RaftNode, TlsFiles};
-use leasehold_node::seams::Seams;
+use leasehold_node::seams::{HttpOptions, Seams};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
 
@@ -55,6 +55,6 @@ async fn peers_are_not_spoken_to_in_the_clear_over_a_network() {
     let cluster = Cluster::empty();
     let mut config = cluster.config(1);
     config.listen = "0.0.0.0:0".parse().unwrap();
-    let refused = RaftNode::start(config, &Seams::system().unwrap()).await.err().unwrap();
+    let refused = RaftNode::start(config, &Seams::system(&HttpOptions::default()).unwrap()).await.err().unwrap();
     assert!(refused.to_string().contains("TLS"), "{refused}");
 }

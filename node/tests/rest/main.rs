@@ -14,7 +14,7 @@ use leasehold_node::edge::auth::{AuthError, Authenticator};
 use leasehold_node::edge::rest;
 use leasehold_node::operations::{Actor, Operations};
 use leasehold_node::raft::{Member, RaftConfig, RaftHandle, RaftNode, Timing};
-use leasehold_node::seams::Seams;
+use leasehold_node::seams::{HttpOptions, Seams};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ impl Edge {
     /// Started; without a leader unless `initialised`.
     async fn start(initialised: bool) -> Edge {
         let folder = tempfile::tempdir().unwrap();
-        let seams = Seams::system().unwrap();
+        let seams = Seams::system(&HttpOptions::default()).unwrap();
         let config = RaftConfig {
             node_id: NodeId(1),
             cluster_id: None,
