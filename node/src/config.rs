@@ -134,8 +134,8 @@ impl Default for RaftSection {
     fn default() -> Self {
         RaftSection {
             heartbeat_ms: 100,
-            election_min_ms: 900,
-            election_max_ms: 1500,
+            election_min_ms: 750,
+            election_max_ms: 1200,
             snapshot_entries: 100_000,
             keep_entries: 20_000,
         }

@@ -31,7 +31,7 @@ pub struct Timing {
 impl Default for Timing {
     /// The product's own defaults, so that what is measured is what users get.
     fn default() -> Self {
-        Timing { heartbeat_ms: 100, election_min_ms: 900, election_max_ms: 1500, snapshot_entries: 100_000, keep_entries: 20_000 }
+        Timing { heartbeat_ms: 100, election_min_ms: 750, election_max_ms: 1200, snapshot_entries: 100_000, keep_entries: 20_000 }
     }
 }
 

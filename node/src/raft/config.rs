@@ -87,6 +87,10 @@ impl Timing {
             // Without these two a leader that only half the cluster hears blocks everyone for good (chaos-design §2).
             enable_pre_vote: Some(true),
             quorum_loss_probe_interval: Some(2 * ms(self.election_max)),
+            // Entries go to followers while they are still being synced here. A leader that went on in its old term after
+            // a crash would give the log ids of what it lost to other entries, and replicas would differ (0007; the kill
+            // run found it).
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         config.validate()

@@ -68,6 +68,22 @@ async fn a_wiped_node_under_its_old_id_ends_with_the_advice_and_a_used_id_is_not
     assert!(refused.contains("was used before"), "{refused}");
 }
 
+/// Entries reach followers before they are synced on the leader. In its old term a leader that lost such a tail would give
+/// other entries the same log ids (docs/decisions/0007).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_leader_never_goes_on_in_its_old_term() {
+    for count in [1, 3] {
+        let mut cluster = Cluster::of(count).await;
+        let leader = cluster.leader_id().await;
+        let before = cluster.write(leader, "before").await;
+        cluster.stop(leader).await;
+        cluster.start(leader).await;
+        let after = cluster.write(leader, "after").await;
+        assert!(after.term > before.term, "{count} nodes: {} after {}", after.term, before.term);
+        cluster.agree().await;
+    }
+}
+
 /// Overwrites what RocksDB needs to open the state.
 fn damage_state(cluster: &Cluster, id: u64) {
     let states: Vec<_> = std::fs::read_dir(cluster.data(id))

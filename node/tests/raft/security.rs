@@ -7,6 +7,7 @@ use leasehold_node::raft::{GrpcTransport, RaftNode, TlsFiles};
 use leasehold_node::seams::{HttpOptions, Seams};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::cluster::Cluster;
 
@@ -41,7 +42,13 @@ async fn nodes_speak_mutual_tls_and_strangers_are_turned_away() {
     cluster.write(2, "over TLS").await;
     cluster.agree().await;
     let (address, status) = (cluster.node(1).member().peer_address.clone(), cluster.node(1).status());
-    let route = Route { cluster_id: status.cluster_id.unwrap(), source: 2, target: 1 };
+    let route = Route {
+        cluster_id: status.cluster_id.unwrap(),
+        source: 2,
+        source_disk: Uuid::from_u128(2),
+        target: 1,
+        target_disk: None,
+    };
     let known = GrpcTransport::new(cluster.tls.as_ref()).unwrap();
     assert!(known.peer(&address, Lane::Operations).health(route).await.is_ok());
     for tls in [None, Some(files(&stranger))] {
