@@ -32,9 +32,10 @@ impl Process {
         Process::start_with(name, command, log, true)
     }
 
-    fn start_with(name: &str, mut command: Command, log: &Path, read_line: bool) -> Result<(Process, String)> {
+    fn start_with(name: &str, command: Command, log: &Path, read_line: bool) -> Result<(Process, String)> {
         let file = File::options().create(true).append(true).open(log).with_context(|| format!("log {}", log.display()))?;
         let output = if read_line { Stdio::piped() } else { Stdio::from(file.try_clone()?) };
+        let mut command = ended_with_us(&command);
         command.stdin(Stdio::null()).stdout(output).stderr(Stdio::from(file)).process_group(0);
         let mut child = command.spawn().with_context(|| format!("starting {name}: {:?}", command.get_program()))?;
         let mut line = String::new();
@@ -113,6 +114,24 @@ impl Process {
     pub fn log_text(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
+}
+
+/// The same command under `setpriv` (util-linux), which has the kernel kill it when the thread that started it is gone: so
+/// nothing is left running whatever ends a harness, and it keeps its process id. Children are started by threads that
+/// live as long as their runtime.
+fn ended_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
 }
 
 impl Drop for Process {

@@ -26,6 +26,12 @@ def binary():
     return pathlib.Path(target) / "debug" / "leasehold"
 
 
+def connects(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Cluster:
     def __init__(self, target, folder, say):
         self.t, self.folder, self.say = target, pathlib.Path(folder), say
@@ -71,6 +77,11 @@ class Cluster:
     # ----------------------------------------------------------------- running
 
     def start(self):
+        busy = [p for n in NODES for w in ("rest", "grpc", "peer", "metrics")
+                if connects(p := self.port(n, w))]
+        if busy:
+            raise LabError(f"the ports {busy} are in use; end what listens "
+                           "there, or set LEASEHOLD_TEST_PORT_BASE")
         for node in NODES:
             home = self.folder / f"node{node}"
             home.mkdir(parents=True, exist_ok=True)
@@ -88,8 +99,10 @@ class Cluster:
     def launch(self, node):
         log = self.folder / f"node{node}.log"
         with open(log, "ab") as out:
+            # Killed by the kernel when this test ends, however it ends.
             self.processes[node] = subprocess.Popen(
-                [self.bin, "server", "--config",
+                ["setpriv", "--pdeathsig", "KILL", "--", self.bin, "server",
+                 "--config",
                  self.folder / f"node{node}.toml"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 env=dict(self._plain_env(), RUST_BACKTRACE="1",
@@ -109,10 +122,7 @@ class Cluster:
             raise LabError(f"node {node} ended with status "
                            f"{self.processes[node].returncode}; its last lines:"
                            "\n" + self.tail(node))
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(
-                ("127.0.0.1", self.port(node, what))) == 0
+        return connects(self.port(node, what))
 
     def tail(self, node, lines=15):
         text = (self.folder / f"node{node}.log").read_text(errors="replace")
@@ -180,6 +190,10 @@ class Cluster:
             if status.get("leader"):
                 return int(status["leader"])
         return None
+
+    def warm(self):
+        """Every node reads once, with the token that measures a failover."""
+        until("all nodes reading", lambda: all(self._reads(n) for n in NODES), 30)
 
     def kill_leader(self, node):
         """kill -9, then seconds until another node leads.

@@ -155,7 +155,34 @@ class Observer:
         found = self.t.nova("GET", "/os-server-groups?all_projects=True").json[
             "server_groups"]
         return {x["name"] for x in found
-                if x["name"].startswith("leasehold:")}
+                if x["name"].startswith("leasehold")}
+
+    def foreign(self):
+        """What is not ours and must stay as it is: name and content, by kind."""
+        def of(items, ours, *keys):
+            return {"|".join(str(x.get(key)) for key in keys)
+                    for x in items if not ours(x)}
+        t = self.t
+        return {
+            "flavors": of(
+                t.nova("GET", "/flavors/detail?is_public=None").json["flavors"],
+                lambda x: "leasehold:cluster" in x.get("extra_specs", {}),
+                "id", "ram", "vcpus", "extra_specs"),
+            "aggregates": of(
+                t.nova("GET", "/os-aggregates").json["aggregates"],
+                lambda x: "leasehold:cluster" in x["metadata"],
+                "uuid", "hosts", "metadata"),
+            "server groups": of(
+                t.nova("GET", "/os-server-groups?all_projects=True").json[
+                    "server_groups"],
+                lambda x: x["name"].startswith("leasehold"), "id", "name"),
+            "classes": of(
+                t.place("GET", "/resource_classes").json["resource_classes"],
+                lambda x: x["name"].startswith(CLASS), "name"),
+            "providers": of(
+                t.place("GET", "/resource_providers").json[
+                    "resource_providers"],
+                lambda x: x["name"].startswith("leasehold_"), "uuid", "name")}
 
     # ------------------------------------------------------------------ images
 

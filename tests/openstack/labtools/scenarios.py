@@ -70,6 +70,7 @@ class Scenarios:
     # ------------------------------------------------------------------- hosts
 
     def onboard(self):
+        self.foreign = self.o.foreign()
         for host, pool in self.pools.items():
             self.numbers[host] = self.leases.add_host(host, pool)["id"]
         self.desired_at_rest("after onboarding")
@@ -84,8 +85,10 @@ class Scenarios:
             same(f"children of {host}", lambda h=host: sorted(
                 x for x in self.o.children(h) if x.startswith("leasehold_")),
                 [f"leasehold_{host}", f"leasehold_loan_{host}"])
-            same(f"inventories of {host}", lambda h=host: sorted(
-                self.o.children(h).get(f"leasehold_{h}", {})), [])
+            same(f"inventories of the children of {host}", lambda h=host: {
+                name: sorted(has) for name, has in self.o.children(h).items()
+                if name.startswith("leasehold_")},
+                {f"leasehold_{host}": [], f"leasehold_loan_{host}": []})
             same(f"hold of {host} ({pool})", lambda h=host: self.o.held(h),
                  self.hold_at_rest(host, pool))
         same("flavors", self.o.our_flavors, set(flavors))
@@ -116,7 +119,7 @@ class Scenarios:
         before = o.held(host).get("VCPU", 0)
         self.plan_times()
         self.lease["G"] = self.leases.create(
-            self.S2, self.E2, free, 1, memory_mb=256, pool="shared", host=host)
+            self.S2, self.E2, 1, free, memory_mb=256, pool="shared", host=host)
         held = o.held(host).get("VCPU", 0) - before
         self.v.check("a", "the hold stands when create answers", held == free,
                      f"{held} of {free} VCPU on {host}")
@@ -181,14 +184,21 @@ class Scenarios:
         """B starts; its leader is killed within a second of that."""
         with self.v.scenario("b"):
             self.parked("B", self.S1)
-        leader = until("a leader", self.cluster.leader)
         offset = self.random.uniform(-1.0, 1.0)
-        own = self.o.cloud_time(self.servers["B"][0], self.others[0])
+        # Every node has seen the token: the failover is Raft's, not Keystone's.
+        self.cluster.warm()
+        wait_for(self.S1 + offset - 3)
+        leader = until("a leader", self.cluster.leader, 3)
         wait_for(self.S1 + offset)
         failover = self.cluster.kill_leader(leader)
+        late = time.time() - failover - self.S1 - offset
         self.v.say(f"killed leader {leader} at S1 {offset:+.2f} s; "
                    f"a new one leads after {failover:.2f} s")
-        self.started("B", self.S1, failover + LATE_S, own)
+        self.v.check("c", "the kill fell within a second of the start",
+                     late < 0.3, f"{late:.2f} s after its time")
+        self.v.check("c", "who led was killed: another leads",
+                     self.cluster.leader() not in (None, leader))
+        self.started("B", self.S1, failover + LATE_S, 0)
         self.cluster.launch(leader)
         self.cluster.await_ready()
         self.v.check("c", "the killed node is back",
@@ -267,15 +277,15 @@ class Scenarios:
         tries = 0
         while True:
             tries += 1
-            asked = time.time() - self.E2
             server = self.o.boot(self.t.small, host=self.shared)
             end = self.o.at_rest(server, "ACTIVE", "ERROR")
+            took = time.time() - self.E2
             self.o.delete(server)
-            if end["status"] == "ACTIVE" or asked > 30:
+            if end["status"] == "ACTIVE" or took > 30:
                 break
         self.v.check("e", "a boot on the host of G works within 10 s",
-                     end["status"] == "ACTIVE" and asked <= 10,
-                     f"asked for {asked:.1f} s after the end, try {tries}")
+                     end["status"] == "ACTIVE" and took <= 10,
+                     f"ACTIVE {took:.1f} s after the end, try {tries}")
 
     def end_by_shelving(self):
         server = self.servers["C"][0]
@@ -317,7 +327,9 @@ class Scenarios:
         self.v.check("g", "Y's server is woken once, none failed",
                      len(woken) == 1 and not woken[0][1], f"{woken}")
         self.v.check("g", "Y starts within 2 s of the end before it",
-                     0 <= late <= LATE_S + own, f"{late} s, the cloud's own "
+                     # Whole seconds; Nova frees the room a moment before it
+                     # says that the deletion is over.
+                     -1 <= late <= LATE_S + own, f"{late} s, the cloud's own "
                      f"{own:.1f} s")
         host = self.o.server(new)["OS-EXT-SRV-ATTR:host"]
         self.v.check("g", "on the same host", host == self.pair_host, host)
@@ -331,7 +343,16 @@ class Scenarios:
     def at_rest(self):
         """Ended leases leave nothing but what a parked server needs; deleted
         leases leave nothing."""
+        self.v.check("f", "the ordinary neighbour ran on all the time",
+                     self.o.at_rest(self.servers["neighbour"])["status"]
+                     == "ACTIVE")
         self.o.delete(self.servers["neighbour"])
+        now = self.o.foreign()
+        self.v.check("f", "what is not ours is as it was before", now
+                     == self.foreign, " and ".join(
+                         f"{kind}: {sorted(now[kind] ^ was)}" for kind, was in
+                         self.foreign.items() if now[kind] != was) or
+                     f"{sum(map(len, now.values()))} objects")
         parked = flavor_of(self.lease["C"])
         self.desired_at_rest("with one parked server", {parked})
         self.v.check("f", "the ended leases are still listed", len([

@@ -80,22 +80,28 @@ pub async fn run(options: Options) -> Result<()> {
         println!("This is not a release build: the figures say nothing. Use `make bench`.");
     }
     let mut bench = Bench { options, scale, report: Report::default() };
-    if bench.wants("disk") {
-        let figures = disk::fdatasync(bench.scale.length)?;
-        bench.report.row("fdatasync of 4 KiB", figures);
-    }
-    if bench.wants("raw") || bench.wants("reads") {
-        bench.beside_etcd().await?;
-    }
-    if ["creates", "failover", "handover", "starts", "restart"].iter().any(|name| bench.wants(name)) {
-        bench.with_leases().await?;
-    }
+    let measured = bench.measure().await;
+    // What was measured before something failed is worth as much as ever.
     bench.report.write(&bench.options.output)?;
     println!("\n{}\nwritten to {}", bench.report.tables(), bench.options.output.display());
-    Ok(())
+    measured
 }
 
 impl Bench {
+    async fn measure(&mut self) -> Result<()> {
+        if self.wants("disk") {
+            let figures = disk::fdatasync(self.scale.length)?;
+            self.report.row("fdatasync of 4 KiB", figures);
+        }
+        if self.wants("raw") || self.wants("reads") {
+            self.beside_etcd().await?;
+        }
+        if ["creates", "failover", "handover", "starts", "restart"].iter().any(|name| self.wants(name)) {
+            self.with_leases().await?;
+        }
+        Ok(())
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.options.only.is_empty() || self.options.only.iter().any(|only| only == name)
     }
@@ -152,7 +158,9 @@ impl Bench {
     fn ratio(&mut self, what: &str, ours: &str, theirs: &str, bar: f64) {
         let Some((ours, theirs)) = self.report.figures(ours, 64).zip(self.report.figures(theirs, 64)) else { return };
         let ratio = ours.per_second / theirs.per_second;
-        self.report.budget(what, &format!("≥ {bar:.1} × etcd"), format!("{ratio:.2} ×"), ratio >= bar);
+        let clean = ours.errors == 0 && theirs.errors == 0;
+        let figure = if clean { format!("{ratio:.2} ×") } else { format!("{ratio:.2} ×, with errors") };
+        self.report.budget(what, &format!("≥ {bar:.1} × etcd"), figure, clean && ratio >= bar);
     }
 
     /// Everything that wants hosts and leases to be there.
@@ -176,9 +184,15 @@ impl Bench {
             let (ready_ms, resident) = failover::restart(&mut cluster).await?;
             self.report.value("restart to ready, ms", json!(ready_ms));
             self.report.value("resident after restart, MB", json!(resident / 1_000_000));
-            let figure = format!("{:.1} s with {} leases", ready_ms / 1000.0, self.scale.leases);
-            self.report.budget("restart to ready", "≤ 10 s", figure, ready_ms <= 10_000.0);
-            self.report.budget("resident memory", "≤ 1.5 GB", format!("{} MB", resident / 1_000_000), resident <= 1_500_000_000);
+            // The architecture's bars, 10 s and 1.5 GB, are for a million leases; a tenth of the leases gets a tenth of them.
+            let share = self.scale.leases as f64 / 1_000_000.0;
+            let (bar_ms, bar_mb) = (10_000.0 * share, 1_500.0 * share);
+            let what = format!("restart to ready, {} leases", self.scale.leases);
+            let figure = format!("{:.1} s", ready_ms / 1000.0);
+            self.report.budget(&what, &format!("≤ {:.1} s", bar_ms / 1000.0), figure, ready_ms <= bar_ms);
+            let what = format!("resident memory, {} leases", self.scale.leases);
+            let mb = resident as f64 / 1e6;
+            self.report.budget(&what, &format!("≤ {bar_mb:.0} MB"), format!("{mb:.0} MB"), mb <= bar_mb);
         }
         if self.wants("failover") {
             let times = failover::kills(&mut cluster, self.scale.rounds).await?;
@@ -228,13 +242,14 @@ impl Bench {
         }
         if let Some(figures) = self.report.figures("lease creates, REST", 64) {
             let bar = 100.0 * BLAZAR_PER_SECOND;
-            let figure = format!("{:.0}/s", figures.per_second);
-            self.report.budget("creates through REST", "≥ 100 × Blazar (140/s)", figure, figures.per_second >= bar);
+            let figure = format!("{:.0}/s, {} errors", figures.per_second, figures.errors);
+            let met = figures.errors == 0 && figures.per_second >= bar;
+            self.report.budget("creates through REST", "≥ 100 × Blazar (140/s)", figure, met);
             self.report.budget(
                 "creates through REST, 64 clients",
                 "p99 ≤ 50 ms",
                 format!("{:.1} ms", figures.p99_ms),
-                figures.p99_ms <= 50.0,
+                figures.errors == 0 && figures.p99_ms <= 50.0,
             );
         }
         self.ratio("creates through gRPC, 64 clients", "lease creates, gRPC", "etcd, puts of 500 B", 1.0);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use leasehold_client::model::{Lease, LeaseStatus, Stage};
+use leasehold_client::LeaseFilter;
+use leasehold_client::model::{Lease, LeaseStatus, ProjectId, Stage};
 use leasehold_client::state::ChangeSubject;
 use leasehold_client::wire::v1::lease_service_client::LeaseServiceClient;
 use tokio::task::JoinSet;
@@ -36,9 +37,14 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     let project = cloud.tenant("demo").await?.project_id().to_owned();
     let booked = book(&url, &project, leases, start as i64).await?;
     let client = crate::caller::connect(cluster, None)?;
+    let project_id = ProjectId(project.clone());
     let ours: BTreeMap<_, _> = booked.iter().map(|lease| (lease.id, lease.clone())).collect();
     wait_for("all reservations to be prepared", lead, || async {
-        let listed = client.list_leases(Default::default()).await.map_err(|error| error.to_string())?.value;
+        let listed = client
+            .list_leases(LeaseFilter { project_id: Some(project_id.clone()), ..LeaseFilter::default() })
+            .await
+            .map_err(|error| error.to_string())?
+            .value;
         let waiting = listed
             .iter()
             .filter(|lease| ours.contains_key(&lease.id))
@@ -67,7 +73,8 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     for reservation in booked.iter().flat_map(|lease| &lease.reservations) {
         let tokens = history.open_tokens(&class_of(&reservation.id.to_string()));
         let opened = tokens.iter().find(|(_, open)| *open > 0).context("tokens that opened")?;
-        first_call.push(opened.0.saturating_sub(start * 1000) as f64);
+        let late = opened.0.checked_sub(start * 1000);
+        first_call.push(late.with_context(|| format!("reservation {} was opened before its start", reservation.id))? as f64);
     }
     Ok(Lateness { first_call: Times::of(first_call), recorded: Times::of(recorded) })
 }

@@ -6,16 +6,16 @@ use crate::audit::End;
 use crate::draw::Draw;
 
 /// Seconds from the first booking to the end of every staging window.
-pub const STAGING_END_S: u64 = 15;
+pub const STAGING_END_S: u64 = 22;
 /// Seconds booked after it for parking.
 pub const PARK_MARGIN_S: u32 = 10;
 /// Seconds from the first booking to the first start; windows and margins are over by then.
-pub const FIRST_START_S: u64 = 27;
+pub const FIRST_START_S: u64 = 34;
 /// Seconds over which the starts are spread.
 pub const STARTS_SPREAD_S: u64 = 30;
 /// Seconds from the first booking to the first end. It comes after the last start: a new leader waits out the old one's
 /// actuation lease, up to 15 s, before it deletes (architecture D6), and a start on the same host waits for that (D27).
-pub const FIRST_END_S: u64 = 60;
+pub const FIRST_END_S: u64 = 67;
 /// Seconds over which the ends are spread.
 pub const ENDS_SPREAD_S: u64 = 12;
 

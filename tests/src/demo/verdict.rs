@@ -1,6 +1,7 @@
 //! The verdict: figures from the cloud's record, a table for people, a report for programs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use leasehold_cloudsim::Record;
@@ -11,6 +12,20 @@ use crate::cloud::Capacity;
 
 /// A start may be late by an election (3 s, architecture §6) and 2 s for everything else, the cloud's own time included.
 pub const LATENESS_BUDGET_MS: u64 = 5_000;
+
+/// How long all of it may take, from the start of the first process.
+pub const TIME_BUDGET: Duration = Duration::from_secs(120);
+
+/// What the demo was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Of the scenario.
+    pub seed: u64,
+    /// How many leases.
+    pub leases: u64,
+    /// How many kills of the leader around a start.
+    pub kills: u64,
+}
 
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +66,10 @@ pub struct Report {
 pub struct Verdict {
     /// The figures.
     pub report: Report,
+    /// What was asked for.
+    pub asked: Asked,
+    /// How long it took.
+    pub took: Duration,
     /// Empty if all is well.
     pub problems: Vec<String>,
 }
@@ -58,8 +77,9 @@ pub struct Verdict {
 impl Verdict {
     /// Judges the promises by the record.
     pub fn of(
-        seed: u64,
+        asked: Asked,
         leader_kills: u64,
+        took: Duration,
         promises: &[Promise],
         record: &[Record],
         capacities: &BTreeMap<String, Capacity>,
@@ -84,8 +104,17 @@ impl Verdict {
         if lateness_ms.max > LATENESS_BUDGET_MS {
             problems.push(format!("the latest start took {} ms, the budget is {LATENESS_BUDGET_MS} ms", lateness_ms.max));
         }
+        if promises.len() as u64 != asked.leases {
+            problems.push(format!("{} leases were acknowledged, {} were asked for", promises.len(), asked.leases));
+        }
+        if leader_kills != asked.kills {
+            problems.push(format!("{leader_kills} leaders were killed within a second of a start, {} were to be", asked.kills));
+        }
+        if took > TIME_BUDGET {
+            problems.push(format!("it took {} s, the budget is {} s", took.as_secs(), TIME_BUDGET.as_secs()));
+        }
         let report = Report {
-            seed,
+            seed: asked.seed,
             leases: promises.len() as u64,
             leader_kills,
             started,
@@ -95,7 +124,7 @@ impl Verdict {
             lost,
             double_booked: double.len() as u64,
         };
-        Verdict { report, problems }
+        Verdict { report, asked, took, problems }
     }
 
     /// Whether every promise was kept, once and on time.
@@ -112,8 +141,15 @@ impl Verdict {
             table.add_row([what.to_owned(), format!("{figure}{unit}"), wanted, if good { "✓" } else { "✗" }.to_owned()]);
         };
         let leases = report.leases;
-        row("leases acknowledged", leases, "", "all".to_owned(), true);
-        row("leader kills (kill -9)", report.leader_kills, "", String::new(), true);
+        let Asked { leases: asked, kills, .. } = self.asked;
+        row("leases acknowledged", leases, "", asked.to_string(), leases == asked);
+        row(
+            "leaders killed (-9) within 1 s of a start",
+            report.leader_kills,
+            "",
+            kills.to_string(),
+            report.leader_kills == kills,
+        );
         row("started", report.started, "", leases.to_string(), report.started == leases);
         row("ended, as asked", report.ended, "", leases.to_string(), report.ended == leases);
         let late = &report.lateness_ms;
@@ -124,6 +160,8 @@ impl Verdict {
         row("duplicate effects", report.duplicate_effects, "", "0".to_owned(), report.duplicate_effects == 0);
         row("lost leases", report.lost, "", "0".to_owned(), report.lost == 0);
         row("double-booked", report.double_booked, "", "0".to_owned(), report.double_booked == 0);
+        let budget = format!("≤ {} s", TIME_BUDGET.as_secs());
+        row("all of it", self.took.as_secs(), " s", budget, self.took <= TIME_BUDGET);
         format!(
             "{table}\nLateness: from a lease's start to its last parked server ACTIVE again, or where none was parked to its flavor's \
              tokens open;\nfrom the cloud's own record, the cloud's time (about 200 ms) and elections included."
@@ -135,9 +173,22 @@ impl Verdict {
 mod tests {
     use super::*;
 
+    fn asked(leases: u64, kills: u64) -> Asked {
+        Asked { seed: 7, leases, kills }
+    }
+
+    #[test]
+    fn a_kill_too_few_a_lease_too_few_and_too_long_a_run_are_no_success() {
+        let of = |asked, kills, took| Verdict::of(asked, kills, took, &[], &[], &BTreeMap::new()).good();
+        assert!(of(asked(0, 3), 3, TIME_BUDGET));
+        assert!(!of(asked(0, 3), 2, TIME_BUDGET));
+        assert!(!of(asked(1, 3), 3, TIME_BUDGET));
+        assert!(!of(asked(0, 3), 3, TIME_BUDGET + Duration::from_secs(1)));
+    }
+
     #[test]
     fn the_report_has_exactly_the_agreed_keys() {
-        let verdict = Verdict::of(7, 3, &[], &[], &BTreeMap::new());
+        let verdict = Verdict::of(asked(0, 3), 3, Duration::ZERO, &[], &[], &BTreeMap::new());
         let json = serde_json::to_string(&verdict.report).unwrap_or_default();
         assert_eq!(
             json,
@@ -158,7 +209,7 @@ mod tests {
             staged: Vec::new(),
             booted: Vec::new(),
         };
-        let verdict = Verdict::of(1, 0, &[promise], &[], &BTreeMap::new());
+        let verdict = Verdict::of(asked(1, 0), 0, Duration::ZERO, &[promise], &[], &BTreeMap::new());
         assert_eq!(verdict.report.lost, 1);
         assert!(!verdict.good());
     }

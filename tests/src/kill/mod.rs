@@ -112,22 +112,26 @@ async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) 
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let silence = shared.progress.silence();
-            if silence > SILENCE_MAX && Instant::now() < until {
+            if silence > SILENCE_MAX {
                 return format!("no write was acknowledged for {silence:?}");
             }
         }
     };
-    let kills = tokio::select! {
+    // Silence counts until the last client has its last answer: a cluster that heals only after the run is no success.
+    let load = async {
+        let kills = nemesis::kill_until(cluster, options.seed, until, &shared.progress).await?;
+        let mut known = Vec::new();
+        while let Some(worker) = workers.join_next().await {
+            known.push(worker??);
+        }
+        anyhow::Ok((kills, known))
+    };
+    tokio::select! {
         biased;
         problem = guard => bail!(problem),
         problem = looks => bail!(problem?),
-        kills = nemesis::kill_until(cluster, options.seed, until, &shared.progress) => kills?,
-    };
-    let mut known = Vec::new();
-    while let Some(worker) = workers.join_next().await {
-        known.push(worker??);
+        done = load => done,
     }
-    Ok((kills, known))
 }
 
 /// Reads every node's state hash all the time; ends with the first two that differ at one index.
@@ -164,10 +168,19 @@ async fn final_checks(
     let mut wrong = check::against_clients(&all, &leases);
     wrong.extend(check::double_booked(&hosts, &leases, &cloud.capacities().await?));
     wrong.extend(check::short(&leases));
-    for (client, knowledge) in known {
-        for (name, known) in knowledge {
-            wrong.extend(look_up(client, name, known).await.with_context(|| format!("looking up {name}"))?);
-        }
+    println!("  looking for each of {} leases by its id and by its key", all.len());
+    let mut lookers = JoinSet::new();
+    for (client, knowledge) in known.iter().cloned() {
+        lookers.spawn(async move {
+            let mut wrong = Vec::new();
+            for (name, known) in &knowledge {
+                wrong.extend(look_up(&client, name, known).await.with_context(|| format!("looking up {name}"))?);
+            }
+            anyhow::Ok(wrong)
+        });
+    }
+    while let Some(looked) = lookers.join_next().await {
+        wrong.extend(looked??);
     }
     let (index, hashes) = cluster.hashes_at_rest(Duration::from_secs(60)).await?;
     if hashes.len() != cluster.nodes().len() || hashes.iter().any(|hash| *hash != hashes[0]) {

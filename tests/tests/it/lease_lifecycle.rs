@@ -54,11 +54,11 @@ async fn servers_booted_early_are_parked_woken_at_the_start_and_deleted_at_the_e
     let rig = rig_with(2, Auth::Keystone, Timing::default()).await;
     let demo = rig.cloud.tenant("demo").await.unwrap();
     let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
-    let mut staged = wish("staged", from_now(18), from_now(24));
-    staged.reservations[0].staging = Some(StagingWish { start: None, end: Some(from_now(8)), park_margin_s: 8 });
+    let mut staged = wish("staged", from_now(28), from_now(34));
+    staged.reservations[0].staging = Some(StagingWish { start: None, end: Some(from_now(18)), park_margin_s: 8 });
     let lease = client.create_lease(client.new_key(), staged).await.unwrap().value;
     let reservation = lease.reservations[0].id.to_string();
-    wait_for("the staging window to open", Duration::from_secs(6), || async {
+    wait_for("the staging window to open", Duration::from_secs(12), || async {
         let stage = client.get_lease(lease.id).await.map_err(|error| error.to_string())?.value.reservations[0].stage;
         (stage == Stage::Staging).then_some(()).ok_or_else(|| format!("{stage:?}"))
     })
@@ -74,7 +74,7 @@ async fn servers_booted_early_are_parked_woken_at_the_start_and_deleted_at_the_e
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    wait_for("the lease to be over", Duration::from_secs(40), || async {
+    wait_for("the lease to be over", Duration::from_secs(60), || async {
         let status = client.get_lease(lease.id).await.map_err(|error| error.to_string())?.value.status;
         (status == LeaseStatus::Terminated).then_some(()).ok_or_else(|| status.as_str().to_owned())
     })
