@@ -362,6 +362,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     fn minimal() -> Config {
@@ -403,16 +405,36 @@ mod tests {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "(secret)");
     }
 
+    /// Keys and defaults of one section of the reference, as its tables have them.
+    fn documented(reference: &str, section: &str) -> BTreeMap<String, String> {
+        let heading = format!("## [{section}]");
+        let lines = reference.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with("## "));
+        let rows = lines.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        rows.map(|(key, rest)| (key.to_owned(), rest.split(" | ").next().unwrap().trim_matches('`').to_owned())).collect()
+    }
+
     #[test]
-    fn the_reference_names_every_key() {
+    fn the_reference_names_every_key_with_its_default_and_no_other() {
         let reference = include_str!("../../docs/configuration.md");
-        let mut full = minimal();
+        let mut full = Config::default();
         full.cloud = Some(CloudSection::default());
         let value = serde_json::to_value(&full).unwrap();
+        let sections: Vec<&str> = reference.lines().filter_map(|line| line.strip_prefix("## [")?.strip_suffix(']')).collect();
+        assert_eq!(sections.len(), value.as_object().unwrap().len(), "{sections:?}");
         for (section, keys) in value.as_object().unwrap() {
-            assert!(reference.contains(&format!("[{section}]")), "docs/configuration.md lacks [{section}]");
-            for key in keys.as_object().unwrap().keys() {
-                assert!(reference.contains(&format!("`{key}`")), "docs/configuration.md lacks `{key}` of [{section}]");
+            let documented = documented(reference, section);
+            let keys = keys.as_object().unwrap();
+            assert_eq!(documented.keys().collect::<Vec<_>>(), keys.keys().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+            for (key, default) in keys {
+                let default = match default {
+                    // What is used then is told in words.
+                    serde_json::Value::Null => continue,
+                    // Of a key that must be given there is no default.
+                    _ if section == "node" || (section == "cloud" && key == "auth_url") => "none".to_owned(),
+                    serde_json::Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                assert_eq!(documented[key], default, "docs/configuration.md: default of `{key}` of [{section}]");
             }
         }
     }
