@@ -211,7 +211,7 @@ async fn groups(work: &Work) -> Result<(), CloudError> {
         })
     };
     for group in groups {
-        let Some((lease, id)) = names::reservation_of_group(&group.name) else { continue };
+        let Some((lease, id)) = work.names.reservation_of_group(&group.name) else { continue };
         if !orphan(lease, id, group.id) {
             continue;
         }
