@@ -1,0 +1,140 @@
+//! Flavors of ours, their classes and who may use them.
+//!
+//! A class of tokens does not say whose it is; its flavor does. So a class goes before its flavor: whatever stops the removal in
+//! between, the next round still finds the flavor and with it the class.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::FutureExt;
+use leasehold_ledger::model::{ProjectId, ReservationId, Stage};
+use leasehold_ledger::state::State;
+
+use super::collect;
+use crate::leader::desired;
+use crate::leader::names::{self, FLAVOR_MARK};
+use crate::leader::permits::{Provided, Unfenced};
+use crate::leader::work::Work;
+use crate::openstack::nova::Flavor;
+use crate::openstack::{CloudError, Errand};
+
+/// What the ledger says of a reservation's flavor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    project: ProjectId,
+    flavor: bool,
+    access: bool,
+    /// A row is open: its worker is at it, and knows the order.
+    busy: bool,
+}
+
+fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
+    let busy: BTreeSet<ReservationId> = state.actuations().map(|row| row.reservation_id).collect();
+    let mut wanted = BTreeMap::new();
+    for lease in state.leases() {
+        for reservation in lease.reservations.iter().filter(|reservation| reservation.stage != Stage::Booked) {
+            wanted.insert(
+                reservation.id,
+                Wanted {
+                    project: lease.project_id.clone(),
+                    flavor: desired::wants_flavor(reservation),
+                    access: desired::wants_access(reservation),
+                    busy: busy.contains(&reservation.id),
+                },
+            );
+        }
+    }
+    wanted
+}
+
+/// Flavors of ours that nobody wants go with their classes, missing ones come back, access is as the stage wants it.
+pub async fn look(work: &Work) -> Result<(), CloudError> {
+    let mark = work.names.mark();
+    // The cloud first: what appears in the ledger afterwards has a worker of its own.
+    let there = work.cloud.nova().flavors().await?;
+    let ours: BTreeMap<ReservationId, Flavor> = there
+        .into_iter()
+        .filter(|flavor| flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark))
+        .filter_map(|flavor| Some((flavor.id.parse().ok()?, flavor)))
+        .collect();
+    let wanted = work.ledger.look(wanted);
+    let mut runs = Vec::new();
+    for id in ours.keys() {
+        if wanted.get(id).is_none_or(|wanted| !wanted.flavor && !wanted.busy) {
+            runs.push(remove(work, *id).boxed());
+        }
+    }
+    for (id, wanted) in &wanted {
+        if wanted.flavor && !wanted.busy {
+            runs.push(set_access(work, *id, wanted, ours.contains_key(id)).boxed());
+        }
+    }
+    collect(runs).await
+}
+
+/// Whether the ledger still has nothing for this reservation to want.
+fn unwanted_now(work: &Work, id: ReservationId) -> bool {
+    work.ledger.look(|state| wanted(state).get(&id).is_none_or(|wanted| !wanted.flavor && !wanted.busy))
+}
+
+/// Removes a flavor that nobody wants, unless servers of it are left: those were parked by `on_end: shelve`.
+async fn remove(work: &Work, id: ReservationId) -> Result<(), CloudError> {
+    let flavor_id = id.to_string();
+    if !work.cloud.nova().servers_of_flavor(&flavor_id).await?.is_empty() {
+        return Ok(());
+    }
+    let permit = Provided { inner: &work.leader, condition: || unwanted_now(work, id) };
+    let errand = Errand::new(format!("orphan/{id}/{}", work.number()), work.term, &permit);
+    tracing::info!(flavor = flavor_id, "removing a flavor of ours that no reservation wants");
+    match work.cloud.placement().delete_class(&errand, &names::class(id)).await {
+        Ok(()) => work.cloud.nova().delete_flavor(&errand, &flavor_id).await,
+        // A host still has it in its inventory; the next round removes it there first, and finds it by the flavor.
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Flavor and access of a reservation that is at rest.
+async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, exists: bool) -> Result<(), CloudError> {
+    let flavor_id = id.to_string();
+    let nova = work.cloud.nova();
+    let as_read = || work.ledger.look(|state| wanted(state).get(&id) == Some(wish));
+    let permit = Provided { inner: &work.leader, condition: as_read };
+    let errand = Errand::new(format!("access/{id}/{}", work.number()), work.term, &permit);
+    if !exists {
+        let flavor = work.ledger.look(|state| {
+            let all = state.leases().flat_map(|lease| &lease.reservations);
+            all.filter(|reservation| reservation.id == id).map(|found| desired::flavor(&work.names, found)).next()
+        });
+        let Some(flavor) = flavor else { return Ok(()) };
+        tracing::warn!(flavor = flavor_id, "a flavor of ours was gone; making it again");
+        // The flavor first: it alone shows whose the class is.
+        nova.ensure_flavor(&errand, &flavor).await?;
+        work.cloud.placement().ensure_class(&errand, &names::class(id)).await?;
+    }
+    let Some(has) = nova.flavor_access(&flavor_id).await? else { return Ok(()) };
+    let strangers: Vec<&String> = has.iter().filter(|project| **project != wish.project.0 || !wish.access).collect();
+    let missing = wish.access && !has.contains(&wish.project.0);
+    if strangers.is_empty() && !missing {
+        return Ok(());
+    }
+    match work.unfenced.acquire().await {
+        Ok(None) => {}
+        // The next round comes soon enough.
+        Ok(Some(_)) | Err(_) => {
+            work.reconcile_in(Duration::from_secs(5));
+            return Ok(());
+        }
+    }
+    let right = Unfenced { inner: &permit, right: &work.unfenced };
+    let errand = errand.under(&right);
+    for project in strangers {
+        tracing::warn!(flavor = flavor_id, project, "taking access away that no reservation grants");
+        nova.remove_flavor_access(&errand, &flavor_id, project).await?;
+    }
+    if missing {
+        tracing::warn!(flavor = flavor_id, project = %wish.project, "giving access back");
+        nova.add_flavor_access(&errand, &flavor_id, &wish.project.0).await?;
+    }
+    Ok(())
+}
