@@ -28,7 +28,7 @@ use crate::telemetry::metrics;
 
 /// Late effects of a predecessor's calls have shown by then.
 const SECOND_LOOK: Duration = Duration::from_secs(120);
-/// A look for late effects that failed or found some is repeated after this.
+/// A look that found late effects is repeated after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Between two rounds that read lists which grow with the whole cloud, not with us.
 const SWEEP_PERIOD: Duration = Duration::from_secs(300);
@@ -37,7 +37,9 @@ const AT_ONCE: usize = 8;
 
 /// What one leader's reconciler keeps between rounds. Losing it costs time, never work.
 struct Memory {
-    /// Looks for late effects that are still owed, by their time since the takeover.
+    /// The takeover.
+    begun: Mono,
+    /// Looks for late state verbs that are still owed, by their time since the takeover.
     looks: VecDeque<Duration>,
     swept: Option<Mono>,
     traces: traces::Traces,
@@ -46,24 +48,20 @@ struct Memory {
 /// Runs until its group is stopped.
 pub async fn run(work: Arc<Work>) {
     let begun = work.clock.mono();
-    let mut memory = Memory { looks: [Duration::ZERO, SECOND_LOOK].into(), swept: None, traces: traces::Traces::default() };
+    let mut memory =
+        Memory { begun, looks: [Duration::ZERO, SECOND_LOOK].into(), swept: None, traces: traces::Traces::default() };
     loop {
-        let due = memory.looks.front().is_some_and(|at| work.clock.mono().since(begun) >= *at);
+        match read_back(&work, &mut memory).await {
+            Ok(()) => metrics::reconcile_done(work.clock.mono()),
+            Err(error) => tracing::warn!(%error, "the read-back stopped; it is made again"),
+        }
         let mut wait = work.config.reconcile_period;
-        match read_back(&work, &mut memory, due).await {
-            Ok(Found::AsWanted) => {
-                metrics::reconcile_done(work.clock.mono());
-                if due {
-                    memory.looks.pop_front();
-                }
-            }
-            // Whether it worked shows in another look.
-            Ok(Found::LateEffects) => wait = wait.min(LOOK_AGAIN),
-            Err(error) => {
-                tracing::warn!(%error, "the read-back stopped; it is made again");
-                if due {
-                    wait = wait.min(LOOK_AGAIN);
-                }
+        if memory.looks.front().is_some_and(|at| work.clock.mono().since(begun) >= *at) {
+            match servers::look(&work).await {
+                Ok(Found::AsWanted) => drop(memory.looks.pop_front()),
+                // Whether it worked shows in another look.
+                Ok(Found::LateEffects) => wait = wait.min(LOOK_AGAIN),
+                Err(error) => tracing::warn!(%error, "the look for late effects stopped; it is made again"),
             }
         }
         let elapsed = work.clock.mono().since(begun);
@@ -79,7 +77,7 @@ pub async fn run(work: Arc<Work>) {
     }
 }
 
-/// What a read-back found.
+/// What a look for late state verbs found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// Nothing that came late.
@@ -88,20 +86,19 @@ enum Found {
     LateEffects,
 }
 
-/// One full read-back. Every part is tried; the first failure is told. `late`: also look for late state verbs.
-async fn read_back(work: &Work, memory: &mut Memory, late: bool) -> Result<Found, CloudError> {
+/// One full read-back. Every part is tried; the first failure is told.
+async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
     let mut parts = vec![hosts(work).await, flavors::look(work).await, groups::look(work).await];
-    if late || memory.traces.any() || memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
+    let look_due = memory.looks.front().is_some_and(|at| now.since(memory.begun) >= *at);
+    if look_due || memory.traces.any() || memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
         let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
         if swept.iter().all(Result::is_ok) {
             memory.swept = Some(now);
         }
         parts.extend(swept);
     }
-    let found = if late { servers::look(work).await } else { Ok(Found::AsWanted) };
-    parts.into_iter().collect::<Result<(), CloudError>>()?;
-    found
+    parts.into_iter().collect()
 }
 
 /// Holds and inventories of every host.
