@@ -7,7 +7,7 @@ use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
 use super::{Job, Memory, Sent, Setback, or_look_again, park, snapshot};
-use crate::leader::{desired, names};
+use crate::leader::desired;
 use crate::openstack::nova::Server;
 
 /// A delete that seems not to have arrived is sent again after this.
@@ -88,7 +88,7 @@ async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
         Err(error) => return Err(error.into()),
     }
     if job.reservation.wish.instance().affinity.is_some() {
-        let name = names::server_group(job.lease.id, job.reservation.id);
+        let name = job.work.names.server_group(job.lease.id, job.reservation.id);
         for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
             nova.delete_server_group(&job.errand, group.id).await?;
         }

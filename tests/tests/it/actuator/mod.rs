@@ -5,4 +5,5 @@
 mod faults;
 mod judge;
 mod lifecycle;
+mod reconcile;
 mod world;
