@@ -40,7 +40,7 @@ impl Operations {
         self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
-            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+            let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
@@ -49,12 +49,13 @@ impl Operations {
                         None => Planned { reservations: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() },
                     })
                 };
-                let (planned, number) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, number)
+                let (planned, booked) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, booked)
             };
             let command = Command::UpdateLease(Box::new(UpdateLease { lease_id, change: change.clone(), plan, planned_at }));
             let proposed = self.propose(key.clone(), command).await;
-            self.settle_overlay(in_overlay);
+            // Only now: the entry is in the state, or will never be.
+            drop(booked);
             let committed = proposed?;
             match committed.outcome {
                 Ok(Reply::LeaseUpdated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),

@@ -1,5 +1,6 @@
 //! Booking a lease: plan on the leader, propose, wait until it is prepared (architecture D2, D24).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
@@ -7,6 +8,7 @@ use leasehold_ledger::model::{EventId, Lease, LeaseId, RequestKey, ReservationId
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, plan_create};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
+use parking_lot::Mutex;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
@@ -23,12 +25,28 @@ const EVENTS: usize = 6;
 
 /// What planning under the overlay found.
 pub(super) enum Planning<T> {
-    /// A plan, booked in the overlay under this number.
-    Found(T, Option<u64>),
+    /// A plan, booked in the overlay for as long as the guard lives.
+    Found(T, Option<Booked>),
     /// Only plans in flight forbid it; plan again when they have settled.
     InFlight,
     /// Refused or without room on the state alone.
     Not,
+}
+
+/// A plan's bookings in the overlay; they leave it when this is dropped.
+///
+/// A guard and no call, because the handler that planned may be dropped at any await: its caller hung up, or its time
+/// was over. Bookings that nobody takes out would be refused to everybody until the process ends. When the command is
+/// already on its way, a plan made in between may count on the same room; `apply` then answers `PlanStale` to one of them.
+pub(super) struct Booked {
+    overlay: Arc<Mutex<Overlay>>,
+    number: u64,
+}
+
+impl Drop for Booked {
+    fn drop(&mut self) {
+        self.overlay.lock().remove(self.number);
+    }
 }
 
 impl Operations {
@@ -49,13 +67,13 @@ impl Operations {
 
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
-            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+            let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
                 let search =
                     |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
-                let (planned, number) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, number)
+                let (planned, booked) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, booked)
             };
             let command = Command::CreateLease(Box::new(CreateLease {
                 wish: wish.clone(),
@@ -66,7 +84,8 @@ impl Operations {
                 planned_at,
             }));
             let proposed = self.propose(key.clone(), command).await;
-            self.settle_overlay(in_overlay);
+            // Only now: the entry is in the state, or will never be.
+            drop(booked);
             let committed = proposed?;
             match committed.outcome {
                 Ok(Reply::LeaseCreated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
@@ -83,7 +102,7 @@ impl Operations {
     ///
     /// A refusal for lack of room is a linearizable read, decided at a confirmed index without the overlay. If only the
     /// overlay forbids, those entries are waited for and it is planned again (architecture D2).
-    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<u64>)>
+    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<Booked>)>
     where
         F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
     {
@@ -91,7 +110,7 @@ impl Operations {
         let give_up = clock.mono().after(IN_FLIGHT);
         loop {
             match self.plan_once(now, &search) {
-                Planning::Found(planned, number) => return Ok((planned, number)),
+                Planning::Found(planned, booked) => return Ok((planned, booked)),
                 Planning::InFlight if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
                 Planning::InFlight => {
                     let mut applied = self.inner.raft.applied();
@@ -126,17 +145,12 @@ impl Operations {
         let state = self.inner.raft.state();
         match search(&state, &overlay, now) {
             Ok(planned) => {
-                let number = (!planned.bookings.is_empty()).then(|| overlay.add(&state, &planned));
-                Planning::Found(planned, number)
+                let booked = (!planned.bookings.is_empty())
+                    .then(|| Booked { overlay: self.inner.overlay.clone(), number: overlay.add(&state, &planned) });
+                Planning::Found(planned, booked)
             }
             Err(NoPlan::NoRoom(_)) if !overlay.is_empty() => Planning::InFlight,
             Err(_) => Planning::Not,
-        }
-    }
-
-    pub(super) fn settle_overlay(&self, number: Option<u64>) {
-        if let Some(number) = number {
-            self.inner.overlay.lock().remove(number);
         }
     }
 

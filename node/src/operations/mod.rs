@@ -15,6 +15,9 @@ mod route;
 mod settle;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
 pub use error::{Denied, OperationError, Unavailable};
@@ -67,14 +70,13 @@ struct Inner {
     cloud: Option<Cloud>,
     node_id: NodeId,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
-    overlay: Mutex<Overlay>,
+    overlay: Arc<Mutex<Overlay>>,
 }
 
 impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
     pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
-        let operations =
-            Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
+        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Arc::default() }) };
         route::receive_forwarded_calls(&operations);
         operations
     }
