@@ -91,7 +91,7 @@ impl Operations {
 
     /// Checks a rule against the lease's owner at a confirmed index: foreign is forbidden, unknown and hidden not found.
     pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<()> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let state = self.inner.raft.state();
         let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
             return Err(Rejection::LeaseNotFound(lease_id).into());

@@ -123,7 +123,7 @@ impl Operations {
                     }
                 }
                 Planning::Not => {
-                    let index = self.inner.raft.read_index().await?;
+                    let index = self.confirmed_index().await?;
                     let empty = Overlay::default();
                     match search(&self.inner.raft.state(), &empty, now) {
                         Ok(_) => {} // room came up in between: plan again with the overlay

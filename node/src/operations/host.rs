@@ -56,7 +56,7 @@ impl Operations {
     }
 
     pub(super) async fn register_here(&self, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let Some(cloud) = &self.inner.cloud else {
             return Err(OperationError::CloudUnavailable("no cloud is configured ([cloud] in the configuration)".to_owned()));
         };
@@ -144,7 +144,7 @@ impl Operations {
     }
 
     pub(super) async fn delete_host_here(&self, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let host = self.inner.raft.state().host(host_id).cloned();
         // First out of the ledger, so that nothing new is booked on it; then out of the cloud. What is left there when the
         // second part fails belongs to no host and is removed by the reconciler.

@@ -85,7 +85,7 @@ impl Operations {
 
     pub(super) async fn look_up_here(&self, key: Option<RequestKey>) -> Result<Answer<KeyState>> {
         let Some(key) = key else { return Err(OperationError::Internal("a lookup without a key".to_owned())) };
-        let ledger_index = self.inner.raft.read_index().await?;
+        let ledger_index = self.confirmed_index().await?;
         if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
             let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
             // Whatever this answers (a command with the key may have come first), the state now knows the key.
@@ -128,7 +128,7 @@ impl Operations {
     /// A linearizable read that gives only the index. Admin only.
     pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> {
         actor.authorise(Rule::ClusterGet, None)?;
-        Ok(Answer { value: (), ledger_index: self.inner.raft.read_index().await? })
+        Ok(Answer { value: (), ledger_index: self.confirmed_index().await? })
     }
 }
 

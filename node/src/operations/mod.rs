@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::openstack::Cloud;
-use crate::raft::{Leadership, RaftHandle};
+use crate::raft::{Leadership, RaftHandle, ReadError};
 use crate::seams::Seams;
 
 /// An answer and the ledger index it is true at (architecture D17).
@@ -94,8 +94,25 @@ impl Operations {
     /// Answers the index that is then readable. Errors: no leader, no quorum, stopping.
     async fn read_barrier(&self, consistency: Consistency) -> Result<u64> {
         match consistency {
-            Consistency::Linearizable => Ok(self.inner.raft.read_index().await?),
+            Consistency::Linearizable => self.confirmed_index().await,
             Consistency::Stale => Ok(self.inner.raft.state().ledger_index()),
+        }
+    }
+
+    /// Confirms an index with a quorum; an election is waited out for as long as a write waits it out
+    /// ([`route::FIND_LEADER`]). A read changes nothing, so that asking again is always safe.
+    async fn confirmed_index(&self) -> Result<u64> {
+        let clock = &self.inner.seams.clock;
+        let give_up = clock.mono().after(route::FIND_LEADER);
+        let mut leadership = self.inner.raft.leadership();
+        loop {
+            leadership.borrow_and_update();
+            match self.inner.raft.read_index().await {
+                Err(ReadError::NoLeader | ReadError::NoQuorum) if clock.mono() < give_up => {
+                    route::news_of(&mut leadership, clock).await?;
+                }
+                read => return Ok(read?),
+            }
         }
     }
 }

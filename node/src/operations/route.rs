@@ -7,14 +7,16 @@ use leasehold_ledger::command::{LeaseChange, LeaseWish};
 use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tokio::sync::watch;
 
 use super::{
     Actor, Answer, ClusterChange, ClusterStatus, HostRequest, KeyState, OperationError, Operations, Result, Unavailable,
 };
 use crate::raft::{ForwardError, Leadership};
+use crate::seams::Clock;
 
 /// How long a call looks for a leader before it gives up: longer than an election with default timeouts.
-const FIND_LEADER: Duration = Duration::from_secs(8);
+pub(super) const FIND_LEADER: Duration = Duration::from_secs(8);
 /// How long a forwarded call may take: deleting waits 60 s for the cloud (architecture D19).
 const FORWARDED: Duration = Duration::from_secs(75);
 
@@ -77,6 +79,16 @@ pub(super) fn receive_forwarded_calls(operations: &Operations) {
     }));
 }
 
+/// Waits until leadership has moved, but not for long: the news may be that the same leader is ready now.
+pub(super) async fn news_of(leadership: &mut watch::Receiver<Leadership>, clock: &Arc<dyn Clock>) -> Result<()> {
+    let pause = clock.sleep(Duration::from_millis(50));
+    tokio::select! {
+        biased;
+        changed = leadership.changed() => changed.map_err(|_| OperationError::Unavailable(Unavailable::Stopping)),
+        () = pause => Ok(()),
+    }
+}
+
 fn encode(answer: &Result<Given>) -> Vec<u8> {
     rmp_serde::to_vec_named(answer).expect("an answer always encodes")
 }
@@ -94,18 +106,7 @@ impl Operations {
                 Tried::NotLeader if clock.mono() >= give_up => {
                     return Err(OperationError::Unavailable(Unavailable::NoLeader));
                 }
-                Tried::NotLeader => {
-                    // Leadership may have moved while we tried; otherwise wait for news, but not for long: the news may
-                    // be that the same leader is ready now.
-                    let pause = clock.sleep(Duration::from_millis(50));
-                    tokio::select! {
-                        biased;
-                        changed = leadership.changed() => {
-                            if changed.is_err() { return Err(OperationError::Unavailable(Unavailable::Stopping)); }
-                        }
-                        () = pause => {}
-                    }
-                }
+                Tried::NotLeader => news_of(&mut leadership, clock).await?,
             }
         }
     }

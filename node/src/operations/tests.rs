@@ -5,12 +5,17 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use leasehold_ledger::command::{BeforeEndWish, Command, LeaseWish, RegisterHost, ReservationWish, StartWish};
+use leasehold_ledger::command::{
+    BeforeEndWish, Command, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
+};
 use leasehold_ledger::model::{
-    Amounts, HostDescription, InstanceWish, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds, UserId,
+    Amounts, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds,
+    UserId,
 };
 
-use super::{Actor, Consistency, LeaseFilter, Operations};
+use leasehold_ledger::reply::Rejection;
+
+use super::{Actor, Consistency, LeaseFilter, OperationError, Operations};
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
@@ -123,10 +128,7 @@ async fn a_request_that_is_dropped_while_it_is_proposed_leaves_no_booking_behind
     }
     let made = operations.create_lease(&member, None, wish(2)).await.unwrap().value;
 
-    let change = leasehold_ledger::command::LeaseChange {
-        end: Some(leasehold_ledger::command::EndWish::At(made.end.plus(60))),
-        ..Default::default()
-    };
+    let change = LeaseChange { end: Some(EndWish::At(made.end.plus(60))), ..LeaseChange::default() };
     {
         let mut update = std::pin::pin!(operations.update_lease(&member, None, made.id, change));
         // Who may change it is read first, so that it takes more than one poll until the plan is booked.
@@ -144,5 +146,24 @@ async fn a_request_that_is_dropped_while_it_is_proposed_leaves_no_booking_behind
         assert!(booked.await, "the update was answered before it could be dropped");
     }
     assert!(operations.inner.overlay.lock().is_empty());
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
+    let lone = Lone::start().await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    let read = operations.list_leases(&member, LeaseFilter::default(), Consistency::Linearizable);
+    let unknown = LeaseId(uuid::Uuid::from_u128(9));
+    let change = operations.update_lease(&member, None, unknown, LeaseChange::default());
+    let delete = operations.delete_lease(&member, None, unknown);
+    let elect = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        operations.inner.raft.initialise().await.unwrap();
+    };
+    let (read, change, delete, ()) = tokio::join!(read, change, delete, elect);
+    assert_eq!(read.unwrap().value, Vec::new());
+    let not_found = OperationError::Rejected(Rejection::LeaseNotFound(unknown));
+    assert_eq!((change.unwrap_err(), delete.unwrap_err()), (not_found.clone(), not_found));
     lone.end().await;
 }
