@@ -531,6 +531,24 @@ fn a_started_lease_may_be_sent_back_the_start_it_was_shown() {
 }
 
 #[test]
+fn a_keyed_update_of_the_start_is_the_same_wish_when_it_was_carried_out() {
+    let before = sample();
+    let body = json!({"start_date": "2026-11-22 11:00"});
+    let first = update(&body, V1_0, &before, true).unwrap().unwrap();
+    assert_eq!(first.start, Some(StartWish::At(at("2026-11-22 11:00:00"))));
+    let mut done = before;
+    done.start = at("2026-11-22 11:00:00");
+    for status in [LeaseStatus::Pending, LeaseStatus::Active, LeaseStatus::Terminated] {
+        done.status = status;
+        assert_eq!(update(&body, V1_0, &done, true).unwrap().as_ref(), Some(&first), "{status:?}");
+    }
+    // Begun with seconds: the minute that 1.0 can say means the start as it is.
+    done.status = LeaseStatus::Active;
+    done.start = at("2026-11-22 11:00:23");
+    assert_eq!(update(&body, V1_0, &done, true).unwrap().unwrap().start, Some(StartWish::At(done.start)));
+}
+
+#[test]
 fn every_bad_update_is_refused_with_blazars_text() {
     let lease = sample();
     let of = |keys: Value| {
