@@ -1,10 +1,9 @@
 //! Changes a lease, all or nothing: checks what is asked for; `rebook.rs` makes the change.
 
+use super::limits::check_name;
 use super::progress::event_mut;
 use super::rebook::{change_bookings, set_plan};
-use super::schedule::{
-    check_end, check_instance, check_name, late_before_end_id, outside, prepare_time, resolve_before_end, resolve_start,
-};
+use super::schedule::{check_end, check_instance, late_before_end_id, outside, prepare_time, resolve_before_end, resolve_start};
 use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish, UpdateLease};
 use crate::model::{
     Event, EventKind, EventStatus, InstanceWish, Interval, Lease, LeaseStatus, RequestKey, Reservation, ReservationStatus,
