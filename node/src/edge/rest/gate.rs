@@ -40,9 +40,7 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
     let span = tracing::debug_span!("rest", request_id, method = %request.method(), path = request.uri().path());
     let began = rest.seams.clock.mono();
     let mut response = async {
-        let Ok(_permit) = rest.in_flight.clone().try_acquire_owned() else {
-            return Refused::from(OperationError::Unavailable(Unavailable::Overloaded)).into_response();
-        };
+        // First who it is: a Keystone that hangs must not use up the places of those whose token is known.
         let token = token(request.headers());
         let known = match &token {
             Ok(token) => rest.authenticator.authenticate(token.as_deref()).await,
@@ -50,6 +48,9 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
         };
         match known {
             Ok(actor) => {
+                let Ok(_permit) = rest.in_flight.clone().try_acquire_owned() else {
+                    return Refused::from(OperationError::Unavailable(Unavailable::Overloaded)).into_response();
+                };
                 tracing::debug!(project_id = %actor.project_id, "a request");
                 request.extensions_mut().insert(actor);
                 let clock = rest.seams.clock.clone();
