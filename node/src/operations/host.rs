@@ -146,14 +146,21 @@ impl Operations {
     pub(super) async fn delete_host_here(&self, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
         self.confirmed_index().await?;
         let host = self.inner.raft.state().host(host_id).cloned();
-        // First out of the ledger, so that nothing new is booked on it; then out of the cloud. What is left there when the
-        // second part fails belongs to no host and is removed by the reconciler.
+        // First out of the ledger, so that nothing new is booked on it; then out of the cloud.
         let committed = self.propose(key, Command::RemoveHost { host_id }).await?;
         committed.outcome?;
         let cluster_id = self.inner.raft.state().cluster_id();
         if let (Some(host), Some(cloud), Some(cluster_id)) = (host, &self.inner.cloud, cluster_id) {
-            let permit = lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unknown)?;
-            onboard::offboard(cloud, cluster_id, &permit, host.description.root_provider).await?;
+            // From here on the host is deleted, whatever the cloud says: a failure would be repeated by the caller and
+            // then be "not found". What is left there belongs to no host and is removed by the reconciler.
+            let root = host.description.root_provider;
+            let left = match lead::permit(&self.inner.raft, self.inner.node_id) {
+                Some(permit) => onboard::offboard(cloud, cluster_id, &permit, root).await.err().map(|error| error.to_string()),
+                None => Some("this node ceased to lead".to_owned()),
+            };
+            if let Some(problem) = left {
+                tracing::warn!(%host_id, problem, "a host is deleted, but something of it is left in the cloud");
+            }
         }
         Ok(Answer { value: (), ledger_index: committed.ledger_index })
     }
