@@ -21,6 +21,8 @@ const VALUE_CHARS_MAX: usize = 1024;
 /// Capabilities of one request at most.
 const CAPABILITIES_MAX: usize = 256;
 
+const POOLS: [(&str, PoolKind); 2] = [("dedicated", PoolKind::Dedicated), ("shared", PoolKind::Shared)];
+
 /// What `PUT /v1/os-hosts/{id}` asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HostUpdate {
@@ -28,6 +30,8 @@ pub struct HostUpdate {
     pub properties: BTreeMap<String, String>,
     /// Whether new reservations may use it (1.1).
     pub reservable: Option<bool>,
+    /// The pool it is said to be in (1.1), which cannot be changed.
+    pub pool: Option<PoolKind>,
 }
 
 /// Reads a host to register.
@@ -50,10 +54,9 @@ pub fn host_create(body: &Value, version: Microversion) -> Result<HostRequest, P
             cut(name)
         )));
     }
-    let pools = [("dedicated", PoolKind::Dedicated), ("shared", PoolKind::Shared)];
     Ok(HostRequest {
         name: name.to_owned(),
-        pool: fields.word("pool", &pools)?.unwrap_or(PoolKind::Dedicated),
+        pool: fields.word("pool", &POOLS)?.unwrap_or(PoolKind::Dedicated),
         properties: capabilities(&fields)?,
     })
 }
@@ -75,7 +78,8 @@ pub fn host_update(body: &Value, version: Microversion) -> Result<HostUpdate, Pr
         Some(other) if version >= Microversion::V1_1 => return Err(fields.wrong("reservable", other, "must be true or false")),
         Some(_) | None => None,
     };
-    Ok(HostUpdate { properties: capabilities(&fields)?, reservable })
+    let pool = if version >= Microversion::V1_1 { fields.word("pool", &POOLS)? } else { None };
+    Ok(HostUpdate { properties: capabilities(&fields)?, reservable, pool })
 }
 
 /// Every other key. Those that name a field of the host are dropped, as Blazar does.

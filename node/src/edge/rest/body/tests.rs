@@ -549,6 +549,25 @@ fn a_keyed_update_of_the_start_is_the_same_wish_when_it_was_carried_out() {
 }
 
 #[test]
+fn a_staging_window_may_be_sent_back_as_it_was_shown_and_not_otherwise() {
+    let before = sample();
+    let body = |change: Value| {
+        let mut staging = lease(&before, V1_1)["reservations"][0]["staging"].clone();
+        staging.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"reservations": [{"id": id(2).to_string(), "staging": staging}]})
+    };
+    assert_eq!(updated(body(json!({})), V1_1, &before).unwrap(), None);
+    let others = [json!({"park_margin": 601}), json!({"start_date": "now"}), json!({"end_date": "2026-11-22 10:05"})];
+    for other in others {
+        let (status, text) = refused(updated(body(other), V1_1, &before));
+        assert!(status == 409 && text.contains("staging cannot be updated"), "{status} {text}");
+    }
+    let mut without = before.clone();
+    without.reservations[0].staging = None;
+    assert_eq!(refused(updated(body(json!({})), V1_1, &without)).0, 409);
+}
+
+#[test]
 fn every_bad_update_is_refused_with_blazars_text() {
     let lease = sample();
     let of = |keys: Value| {

@@ -1,8 +1,10 @@
 //! `PUT /v1/leases/{id}` → [`LeaseChange`], merged onto the lease as it stands (blazar-api §6.2, §7).
 
 use http::StatusCode;
-use leasehold_ledger::command::{EndWish, LeaseChange, ReservationChange, StartWish};
-use leasehold_ledger::model::{Lease, LeaseStatus, Reservation, ReservationId, ReservationStatus, ResourceWish, Seconds};
+use leasehold_ledger::command::{EndWish, LeaseChange, ReservationChange, StagingWish, StartWish};
+use leasehold_ledger::model::{
+    Lease, LeaseStatus, Reservation, ReservationId, ReservationStatus, ResourceWish, Seconds, Staging,
+};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
 
@@ -121,7 +123,7 @@ fn reservation_change(
     if fields.get("resource_type").is_some_and(|name| name.as_str() != Some("virtual:instance")) {
         return Err(conflict("cannot_update", "resource_type cannot be updated"));
     }
-    if fields.get("staging").is_some() {
+    if !same_staging(fields, version, reservation)? {
         let problem = "a staging window stands from creation on; delete the lease and make another".to_owned();
         return Err(rejected(Rejection::CannotUpdate { field: "staging".to_owned(), problem }));
     }
@@ -151,6 +153,14 @@ fn reservation_change(
         resource: ResourceWish::Instance(wish),
         on_end: instance::on_end(fields)?,
     })
+}
+
+/// Whether `staging` is missing or what the reservation has: clients send back what they were shown.
+fn same_staging(fields: &Fields<'_>, version: Microversion, reservation: &Reservation) -> Result<bool, Problem> {
+    let Some(given) = fields.object("staging")? else { return Ok(true) };
+    let wish = create::staging(&given, version)?;
+    let Some(Staging { window, park_margin_s }) = reservation.staging else { return Ok(false) };
+    Ok(wish == StagingWish { start: Some(window.start), end: Some(window.end), park_margin_s })
 }
 
 fn conflict(code: &'static str, text: &str) -> Problem {
