@@ -16,7 +16,7 @@ mod settle;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
@@ -25,6 +25,7 @@ pub use host::{HostAllocation, HostRequest, ReservedInterval};
 pub use lease::{KeyState, LeaseFilter};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
 use leasehold_ledger::plan::Overlay;
@@ -86,6 +87,21 @@ impl Operations {
         match *self.inner.raft.leadership().borrow() {
             Leadership::Following { leader: Some(leader) } => self.inner.raft.client_address(leader),
             Leadership::Following { leader: None } | Leadership::Leading { .. } => None,
+        }
+    }
+
+    /// Completes once this node has known no leader for `limit` without a break.
+    pub async fn leaderless_for(&self, limit: Duration) {
+        let clock = &self.inner.seams.clock;
+        let mut leadership = self.inner.raft.leadership();
+        loop {
+            // The sender lives as long as Raft: when it is gone there is no leader either.
+            let leaderless = |now: &Leadership| matches!(now, Leadership::Following { leader: None });
+            let lost = leadership.wait_for(leaderless).await.is_err();
+            let found = leadership.wait_for(|now| !leaderless(now));
+            if lost || clock.timeout(limit, found).await.is_err() {
+                return;
+            }
         }
     }
 

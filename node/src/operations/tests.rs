@@ -20,7 +20,7 @@ use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
 /// One node, which is the cluster once it is initialised.
-pub(super) struct Lone {
+pub(crate) struct Lone {
     pub operations: Operations,
     _folder: tempfile::TempDir,
 }
@@ -58,7 +58,7 @@ impl Lone {
     }
 }
 
-pub(super) fn actor(role: &str) -> Actor {
+pub(crate) fn actor(role: &str) -> Actor {
     Actor { user_id: UserId("u".to_owned()), project_id: ProjectId("p".to_owned()), roles: BTreeSet::from([role.to_owned()]) }
 }
 
@@ -84,7 +84,7 @@ fn host(vcpus: u32) -> RegisterHost {
 }
 
 /// A lease far in the future of so many instances with one vCPU each.
-pub(super) fn wish(amount: u32) -> LeaseWish {
+pub(crate) fn wish(amount: u32) -> LeaseWish {
     let instance = InstanceWish {
         vcpus: 1,
         memory_mb: 64,
