@@ -10,7 +10,7 @@ use leasehold_ledger::state::State;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -26,7 +26,12 @@ impl Operations {
         lease_id: LeaseId,
         change: LeaseChange,
     ) -> Result<Answer<Lease>> {
-        let call = Call { actor: actor.clone(), key, request: Request::UpdateLease { lease_id, change } };
+        let call = Call {
+            request_id: request_id::current(),
+            actor: actor.clone(),
+            key,
+            request: Request::UpdateLease { lease_id, change },
+        };
         self.on_leader(call).await?.lease()
     }
 
@@ -58,8 +63,11 @@ impl Operations {
             drop(booked);
             let committed = proposed?;
             match committed.outcome {
-                Ok(Reply::LeaseUpdated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
-                Ok(Reply::LeaseUpdated { lease_id, prepared: false }) => return self.settled(lease_id).await,
+                Ok(Reply::LeaseUpdated { lease_id, prepared }) => {
+                    let ledger_index = committed.ledger_index;
+                    tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
+                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.settled(lease_id).await };
+                }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("update_lease answered {other:?}"))),

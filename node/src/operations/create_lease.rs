@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
-use leasehold_ledger::model::{EventId, Lease, LeaseId, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::model::{EventId, Lease, LeaseId, Reason, RequestKey, ReservationId, Timestamp};
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, plan_create};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -53,7 +53,7 @@ impl Operations {
     /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared.
     pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
-        let call = Call { actor: actor.clone(), key, request: Request::CreateLease(wish) };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::CreateLease(wish) };
         self.on_leader(call).await?.lease()
     }
 
@@ -61,6 +61,7 @@ impl Operations {
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
+        tracing::Span::current().record("lease_id", tracing::field::display(lease_id));
         let reservation_ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
         let resource_ids: Vec<_> = wish.reservations.iter().map(|_| rng.uuid_v4()).collect();
         let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
@@ -88,8 +89,11 @@ impl Operations {
             drop(booked);
             let committed = proposed?;
             match committed.outcome {
-                Ok(Reply::LeaseCreated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
-                Ok(Reply::LeaseCreated { lease_id, prepared: false }) => return self.prepared(lease_id).await,
+                Ok(Reply::LeaseCreated { lease_id, prepared }) => {
+                    let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
+                    tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, "lease created");
+                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.prepared(lease_id).await };
+                }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
@@ -154,6 +158,12 @@ impl Operations {
         }
     }
 
+    fn withdrawn(&self, lease_id: LeaseId) -> Option<Reason> {
+        let reason = self.inner.raft.withdrawn_reason(lease_id);
+        tracing::info!(%lease_id, reason = reason.as_ref().map(|reason| reason.text.as_str()), "lease withdrawn");
+        reason
+    }
+
     /// Waits until a booked lease is PENDING or was withdrawn.
     async fn prepared(&self, lease_id: LeaseId) -> Result<Answer<Lease>> {
         enum Settled {
@@ -170,7 +180,7 @@ impl Operations {
             .await?;
         match settled {
             Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
-            Some(Settled::Gone) => Err(match self.inner.raft.withdrawn_reason(lease_id) {
+            Some(Settled::Gone) => Err(match self.withdrawn(lease_id) {
                 Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
                     OperationError::HoldRefused(reason.text)
                 }

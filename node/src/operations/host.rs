@@ -46,12 +46,13 @@ use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
 use crate::lead;
 use crate::leader::onboard;
+use crate::telemetry::request_id;
 
 impl Operations {
     /// Onboards a compute host: reads Nova and Placement, makes its two child providers, logs it.
     pub async fn register_host(&self, actor: &Actor, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsPost, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::RegisterHost(request) };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::RegisterHost(request) };
         self.on_leader(call).await?.host()
     }
 
@@ -120,7 +121,12 @@ impl Operations {
         reservable: Option<bool>,
     ) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsPut, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::UpdateHost { host_id, properties, reservable } };
+        let call = Call {
+            request_id: request_id::current(),
+            actor: actor.clone(),
+            key,
+            request: Request::UpdateHost { host_id, properties, reservable },
+        };
         self.on_leader(call).await?.host()
     }
 
@@ -139,7 +145,8 @@ impl Operations {
     /// Removes a host without reservations and servers, and what was made for it in the cloud.
     pub async fn delete_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
         actor.authorise(Rule::OshostsDelete, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::DeleteHost { host_id } };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::DeleteHost { host_id } };
         self.on_leader(call).await?.done()
     }
 

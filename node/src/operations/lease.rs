@@ -44,6 +44,7 @@ use leasehold_ledger::state::KeyLookup;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
+use crate::telemetry::request_id;
 
 impl Operations {
     /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
@@ -79,7 +80,7 @@ impl Operations {
     /// What is known of a key; when nothing is, states in the log that it never will apply.
     pub async fn look_up_key(&self, actor: &Actor, key: RequestKey) -> Result<Answer<KeyState>> {
         actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
-        let call = Call { actor: actor.clone(), key: Some(key), request: Request::LookUpKey };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key: Some(key), request: Request::LookUpKey };
         self.on_leader(call).await?.key()
     }
 
@@ -115,7 +116,8 @@ impl Operations {
     /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.
     pub async fn probe(&self, actor: &Actor, payload: Vec<u8>) -> Result<Answer<()>> {
         actor.authorise(Rule::ClusterChange, None)?;
-        let call = Call { actor: actor.clone(), key: None, request: Request::Probe { payload } };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key: None, request: Request::Probe { payload } };
         self.on_leader(call).await?.done()
     }
 

@@ -64,6 +64,7 @@ impl Edge {
         // First who it is: a Keystone that hangs must not use up the places of those whose token is known.
         let token = request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok());
         let actor = self.authenticator.authenticate(token).await.map_err(status::of)?;
+        tracing::Span::current().record("project_id", tracing::field::display(&actor.project_id));
         let overloaded = |_| status::of(OperationError::Unavailable(Unavailable::Overloaded));
         let permit = self.requests.try_acquire().map_err(overloaded)?;
         Ok(Admitted { actor, message: request.into_inner(), _permit: permit })
