@@ -13,7 +13,9 @@ use leasehold_ledger::model::{
     UserId,
 };
 
+use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::ChangeSubject;
 
 use super::{Actor, Consistency, LeaseFilter, OperationError, Operations};
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
@@ -165,5 +167,38 @@ async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
     assert_eq!(read.unwrap().value, Vec::new());
     let not_found = OperationError::Rejected(Rejection::LeaseNotFound(unknown));
     assert_eq!((change.unwrap_err(), delete.unwrap_err()), (not_found.clone(), not_found));
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
+    let lone = Lone::with_host(4).await;
+    let operations = lone.operations.clone();
+    let of = |project: &str, role: &str| Actor { project_id: ProjectId(project.to_owned()), ..actor(role) };
+    let own = |project: &str| LeaseWish { project_id: ProjectId(project.to_owned()), ..wish(1) };
+    let foreign = operations.create_lease(&of("q", "member"), None, own("q")).await.unwrap().value;
+    let made = operations.create_lease(&of("p", "member"), None, own("p")).await.unwrap().value;
+
+    let asked = LeaseFilter { project_id: Some(ProjectId("q".to_owned())), ..LeaseFilter::default() };
+    let refused = operations.list_leases(&of("p", "member"), asked.clone(), Consistency::Linearizable).await.unwrap_err();
+    assert_eq!(refused, OperationError::Forbidden { rule: "blazar:leases:get".to_owned() });
+    let seen = operations.list_leases(&of("p", "admin"), asked, Consistency::Linearizable).await.unwrap().value;
+    assert_eq!(seen, vec![foreign.clone()]);
+
+    let denied = |rule: &str| OperationError::Forbidden { rule: format!("blazar:leases:{rule}") };
+    let change = LeaseChange { name: Some("b".to_owned()), ..LeaseChange::default() };
+    for stranger in [of("p", "member"), of("q", "reader")] {
+        let changed = operations.update_lease(&stranger, None, foreign.id, change.clone()).await;
+        assert_eq!(changed.unwrap_err(), denied("put"));
+        assert_eq!(operations.delete_lease(&stranger, None, foreign.id).await.unwrap_err(), denied("delete"));
+    }
+
+    let mut watch = operations.watch(&of("p", "reader"), 0).await.unwrap();
+    match watch.next().await.unwrap().unwrap().subject {
+        ChangeSubject::Lease(lease) => assert_eq!(lease.id, made.id, "neither the host nor the foreign lease comes first"),
+        other => panic!("{other:?}"),
+    }
+    let mut all = operations.watch(&of("p", "admin"), 0).await.unwrap();
+    assert!(matches!(all.next().await.unwrap().unwrap().subject, ChangeSubject::Host(_)));
     lone.end().await;
 }

@@ -2,6 +2,8 @@
 //! (blazar-api §1–§3, §6), and what bad input and bad days look like from outside.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod policy;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +52,11 @@ struct Edge {
 impl Edge {
     /// Started; without a leader unless `initialised`.
     async fn start(initialised: bool) -> Edge {
+        Edge::limited(initialised, ApiSection::default()).await
+    }
+
+    /// With other limits.
+    async fn limited(initialised: bool, api: ApiSection) -> Edge {
         let folder = tempfile::tempdir().unwrap();
         let seams = Seams::system(&HttpOptions::default()).unwrap();
         let config = RaftConfig {
@@ -69,8 +76,7 @@ impl Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving =
-            rest::serve(listener, None, operations, Arc::new(Tokens), ApiSection::default(), seams.clone(), stop.clone());
+        let serving = rest::serve(listener, None, operations, Arc::new(Tokens), api, seams.clone(), stop.clone());
         drop(seams.spawner.spawn("rest", serving));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Edge { address, raft, stop, client, _folder: folder }
