@@ -37,9 +37,7 @@ pub struct HostUpdate {
 /// Reads a host to register.
 pub fn host_create(body: &Value, version: Microversion) -> Result<HostRequest, Problem> {
     let fields = Fields::of_body(body)?;
-    if version < Microversion::V1_1 && fields.has("pool") {
-        return Err(Problem::malformed("pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1"));
-    }
+    let pool = pool(&fields, version)?;
     let name = match fields.text("name")? {
         Some(name) => Some(name),
         None => fields.text("id")?,
@@ -54,11 +52,7 @@ pub fn host_create(body: &Value, version: Microversion) -> Result<HostRequest, P
             cut(name)
         )));
     }
-    Ok(HostRequest {
-        name: name.to_owned(),
-        pool: fields.word("pool", &POOLS)?.unwrap_or(PoolKind::Dedicated),
-        properties: capabilities(&fields)?,
-    })
+    Ok(HostRequest { name: name.to_owned(), pool: pool.unwrap_or(PoolKind::Dedicated), properties: capabilities(&fields)? })
 }
 
 /// Reads a change of a host.
@@ -78,8 +72,15 @@ pub fn host_update(body: &Value, version: Microversion) -> Result<HostUpdate, Pr
         Some(other) if version >= Microversion::V1_1 => return Err(fields.wrong("reservable", other, "must be true or false")),
         Some(_) | None => None,
     };
-    let pool = if version >= Microversion::V1_1 { fields.word("pool", &POOLS)? } else { None };
-    Ok(HostUpdate { properties: capabilities(&fields)?, reservable, pool })
+    Ok(HostUpdate { properties: capabilities(&fields)?, reservable, pool: pool(&fields, version)? })
+}
+
+/// `pool`; `None` when missing or null.
+fn pool(fields: &Fields<'_>, version: Microversion) -> Result<Option<PoolKind>, Problem> {
+    if version < Microversion::V1_1 && fields.has("pool") {
+        return Err(Problem::malformed("pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1"));
+    }
+    fields.word("pool", &POOLS)
 }
 
 /// Every other key. Those that name a field of the host are dropped, as Blazar does.

@@ -656,6 +656,11 @@ fn hosts_and_their_capabilities_are_read_as_blazar_reads_them() {
         (refused(host_create(&json!({"name": "a", "k": []}), V1_0)), 400, "k is []; it must be a string, a number or a boolean"),
         (refused(host_update(&json!({}), V1_0)), 400, "No data to update"),
         (refused(host_update(&json!({"reservable": 1}), V1_1)), 400, "reservable is 1; it must be true or false"),
+        (
+            refused(host_update(&json!({"pool": "shared"}), V1_0)),
+            400,
+            "pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1",
+        ),
     ];
     for (told, status, text) in cases {
         assert_eq!(told, (status, text.to_owned()));
