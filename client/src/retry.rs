@@ -67,10 +67,37 @@ impl Caller {
         F: Fn(Channel, Request<M>) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
+        Ok(self.call_someone(repeat, patience, message, send).await?.0)
+    }
+
+    /// As [`Caller::call`]; also tells which member answered, which is not the one to ask next when it gave a hint.
+    pub(crate) async fn call_someone<M, T, F, Sent>(
+        &self,
+        repeat: Repeat,
+        patience: Patience,
+        message: M,
+        send: F,
+    ) -> Result<(T, String), Error>
+    where
+        M: Clone,
+        F: Fn(Channel, Request<M>) -> Sent,
+        Sent: Future<Output = Result<Response<T>, Status>>,
+    {
         let deadline = Deadline::after(patience.overall);
         let (mut attempts, mut maybe_done, mut rejected) = (0u32, false, None::<String>);
         loop {
-            let token = self.tokens.token(rejected.as_deref()).await?;
+            // A Keystone that hangs takes from the same time as the members.
+            let token = match system::at_most(deadline.left(), self.tokens.token(rejected.as_deref())).await {
+                Some(token) => token?,
+                None => {
+                    return Err(given_up(
+                        repeat,
+                        attempts,
+                        maybe_done,
+                        "no token was got in time; does Keystone answer?".to_owned(),
+                    ));
+                }
+            };
             let (address, channel) = self.endpoints.current();
             let attempt = patience.attempt.min(deadline.left());
             let mut request = Request::new(message.clone());
@@ -79,7 +106,7 @@ impl Caller {
             let failure = match system::at_most(attempt, send(channel, request)).await {
                 Some(Ok(response)) => {
                     self.follow_hint(response.metadata());
-                    return Ok(response.into_inner());
+                    return Ok((response.into_inner(), address));
                 }
                 Some(Err(status)) => {
                     let failure = judge(status);
@@ -114,10 +141,7 @@ impl Caller {
             };
             let pause = self.back_off(attempts);
             if pause >= deadline.left() {
-                return Err(match repeat {
-                    Repeat::Keyed(key) if maybe_done => Error::OutcomeUnknown { key: Some(key), attempts, last },
-                    Repeat::Keyed(_) | Repeat::Read | Repeat::Once => Error::Unavailable { attempts, last },
-                });
+                return Err(given_up(repeat, attempts, maybe_done, last));
             }
             system::sleep(pause).await;
         }
@@ -134,6 +158,14 @@ impl Caller {
         let full = BACK_OFF_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(BACK_OFF_MAX);
         let half_ms = u128::max(full.as_millis() / 2, 1);
         full / 2 + Duration::from_millis(u64::try_from(self.system.random() % half_ms).unwrap_or(0))
+    }
+}
+
+/// The time is up.
+fn given_up(repeat: Repeat, attempts: u32, maybe_done: bool, last: String) -> Error {
+    match repeat {
+        Repeat::Keyed(key) if maybe_done => Error::OutcomeUnknown { key: Some(key), attempts, last },
+        Repeat::Keyed(_) | Repeat::Read | Repeat::Once => Error::Unavailable { attempts, last },
     }
 }
 

@@ -52,8 +52,8 @@ impl Watch {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
-                    let opened = self.open().await?;
-                    self.member = self.client.caller.endpoints.current().0;
+                    let (opened, member) = self.open().await?;
+                    self.member = member;
                     self.repeated = self.last.map_or(0, |(_, given)| given);
                     self.stream.insert(opened)
                 }
@@ -110,10 +110,10 @@ impl Watch {
         Ok(())
     }
 
-    async fn open(&self) -> Result<Streaming<v1::WatchResponse>, Error> {
+    async fn open(&self) -> Result<(Streaming<v1::WatchResponse>, String), Error> {
         let request = v1::WatchRequest { after: self.position() };
         let send = send!(WatchServiceClient, watch);
-        self.client.caller.call(Repeat::Read, self.client.patience, request, send).await
+        self.client.caller.call_someone(Repeat::Read, self.client.patience, request, send).await
     }
 
     fn is_repeated(&mut self, ledger_index: u64) -> bool {

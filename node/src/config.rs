@@ -6,13 +6,44 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Serialized};
+use figment::value::Value;
 use serde::{Deserialize, Serialize};
 
 /// A text that is never shown.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// Takes whole numbers and booleans, too: who writes `password = 12345` means the text. What is refused is not shown.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        struct Text;
+        impl<'de> serde::de::Visitor<'de> for Text {
+            type Value = Secret;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text in quotes")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::new(text))
+            }
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Secret, E> {
+                Ok(Secret::new(value.to_string()))
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Secret, E> {
+                Ok(Secret::new(value.to_string()))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Secret, E> {
+                Ok(Secret::new(value.to_string()))
+            }
+            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+                // Its digits would not come back as they were written.
+                Err(E::custom("a secret must be a text in quotes"))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
 
 impl Secret {
     /// From a text.
@@ -256,6 +287,27 @@ impl Default for LogSection {
     }
 }
 
+/// Longest `auth.cache_s`.
+pub const CACHE_S_MAX: u64 = 300;
+
+/// Reads a TOML file. What is wrong with it is told without the line, which may hold a secret.
+fn read(file: &Path) -> Result<toml::Table, Error> {
+    let told = |problem: &dyn std::fmt::Display| Error::Parse(format!("{}: {problem}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| told(&error))?;
+    text.parse::<toml::Table>().map_err(|error| {
+        let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
+        told(&format!("line {line}: {}", error.message()))
+    })
+}
+
+/// Whether a variable's value is taken as the text it is: for every key whose value is neither a number nor a boolean.
+fn is_text(key: &str) -> bool {
+    let cloud = CloudSection { timeout_s: Some(0), ..CloudSection::default() };
+    let shape = serde_json::to_value(Config { cloud: Some(cloud), ..Config::default() }).unwrap_or_default();
+    let value = key.split('.').try_fold(&shape, |value, part| value.get(part));
+    !value.is_some_and(|value| value.is_number() || value.is_boolean())
+}
+
 /// Why a configuration is no good.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -277,18 +329,28 @@ pub enum Error {
 impl Config {
     /// Reads file (if given) and environment (`LEASEHOLD_NODE__ID=1`), and checks.
     pub fn load(file: Option<&Path>) -> Result<Config, Error> {
+        // Only names of section and key are ours to read: LEASEHOLD_ENDPOINTS and the like belong to the commands.
+        let variables = Env::prefixed("LEASEHOLD_").filter(|name| name.as_str().contains("__")).split("__");
+        let file = file.map(read).transpose()?;
+        Config::from_parts(file, variables.iter().map(|(key, value)| (key.to_string(), value)))
+    }
+
+    /// From a file's content and variables (`section.key` and what they hold), which win; checked.
+    fn from_parts(file: Option<toml::Table>, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Error> {
         let mut figment = Figment::from(Serialized::defaults(Config::default()));
         if let Some(file) = file {
-            if !file.is_file() {
-                return Err(Error::Parse(format!("{} is not there or not a file", file.display())));
-            }
-            figment = figment.merge(Toml::file(file));
+            figment = figment.merge(Serialized::defaults(file));
         }
-        let config: Config = figment
-            // Only names of section and key are ours to read: LEASEHOLD_ENDPOINTS and the like belong to the commands.
-            .merge(Env::prefixed("LEASEHOLD_").filter(|name| name.as_str().contains("__")).split("__"))
-            .extract()
-            .map_err(|error| Error::Parse(error.to_string()))?;
+        for (key, value) in variables {
+            figment = if is_text(&key) {
+                // As it is: a password may be of digits, and begin with zero.
+                figment.merge(Serialized::default(&key, value))
+            } else {
+                let value: Value = value.parse().unwrap_or_else(|never| match never {});
+                figment.merge(Serialized::default(&key, value))
+            };
+        }
+        let config: Config = figment.extract().map_err(|error| Error::Parse(error.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -322,6 +384,20 @@ impl Config {
         if peer_parts != 0 && peer_parts != 3 {
             return wrong("tls", &"peer_*", "peer_certificate, peer_key and peer_ca go together");
         }
+        if self.listen.peer.ip().is_unspecified() && self.listen.peer_advertised.is_none() {
+            return wrong(
+                "listen.peer",
+                &self.listen.peer,
+                "is no address to dial; give listen.peer_advertised, as node1.example:1236",
+            );
+        }
+        if self.listen.grpc.ip().is_unspecified() && self.listen.grpc_advertised.is_none() {
+            return wrong(
+                "listen.grpc",
+                &self.listen.grpc,
+                "is no address to dial; give listen.grpc_advertised, as node1.example:1235",
+            );
+        }
         if peer_parts == 0 && !self.listen.peer.ip().is_loopback() {
             return wrong("listen.peer", &self.listen.peer, "without tls.peer_* only a loopback address is allowed");
         }
@@ -330,6 +406,9 @@ impl Config {
         }
         if self.auth.mode == AuthMode::Noauth && !(self.listen.rest.ip().is_loopback() && self.listen.grpc.ip().is_loopback()) {
             return wrong("auth.mode", &"noauth", "is allowed only where listen.rest and listen.grpc are loopback addresses");
+        }
+        if self.auth.cache_s > CACHE_S_MAX {
+            return wrong("auth.cache_s", &self.auth.cache_s, "must be at most 300: a token may be revoked meanwhile");
         }
         if self.auth.mode == AuthMode::Keystone && self.cloud.is_none() {
             return wrong("auth.mode", &"keystone", "needs [cloud], whose service user validates the tokens");
@@ -379,6 +458,64 @@ mod tests {
         minimal().check().unwrap();
     }
 
+    fn from_variables(variables: &[(&str, &str)]) -> Result<Config, Error> {
+        let minimal = [("node.id", "1"), ("node.data_dir", "7"), ("auth.mode", "noauth")];
+        Config::from_parts(None, minimal.iter().chain(variables).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())))
+    }
+
+    const CLOUD: [(&str, &str); 2] = [("cloud.auth_url", "http://k/v3"), ("cloud.username", "007")];
+
+    #[test]
+    fn texts_from_variables_are_taken_as_they_are_and_numbers_as_numbers() {
+        for password in ["12345", "0123", "true", "1e5", "[x", "{}", "\"q\"", " "] {
+            let config = from_variables(&[CLOUD[0], CLOUD[1], ("cloud.password", password), ("cloud.timeout_s", "7")]).unwrap();
+            let cloud = config.cloud.unwrap();
+            assert_eq!((cloud.password.unwrap().reveal(), cloud.username.as_deref()), (password, Some("007")));
+            assert_eq!((cloud.timeout_s, config.node.data_dir), (Some(7), "7".into()));
+        }
+        let told = from_variables(&[("node.id", "one")]).unwrap_err().to_string();
+        assert!(told.contains("id"), "{told}");
+        assert!(from_variables(&[("node.colour", "1")]).unwrap_err().to_string().contains("colour"));
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |text: &str| {
+            let file = folder.path().join("leasehold.toml");
+            std::fs::write(&file, format!("[node]\nid = 1\ndata_dir = \"d\"\n[cloud]\n{text}")).unwrap();
+            Config::load(Some(&file))
+        };
+        for line in
+            ["password = 98.76", "password = [98, 76]", "password = 98x76", "password = \"98\"76", "password = { a = 9876 }"]
+        {
+            let told = load(line).unwrap_err().to_string();
+            assert!(!told.contains("98") && !told.contains("76"), "{told}");
+            assert!(told.contains("password") || told.contains("line 5"), "{told}");
+        }
+        let whole = load("auth_url = \"http://k/v3\"\nusername = \"u\"\npassword = 9876").unwrap();
+        assert_eq!(whole.cloud.unwrap().password.unwrap().reveal(), "9876");
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_dial_needs_an_advertised_one() {
+        let mut config = minimal();
+        config.listen.peer = SocketAddr::from(([0, 0, 0, 0], 1236));
+        assert!(config.check().unwrap_err().to_string().contains("listen.peer_advertised"));
+        let mut config = minimal();
+        config.listen.grpc = "[::]:1235".parse().unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("listen.grpc_advertised"));
+        config.listen.grpc_advertised = Some("n1:1235".to_owned());
+        assert!(config.check().unwrap_err().to_string().contains("auth.mode"));
+    }
+
+    #[test]
+    fn a_token_is_not_to_be_trusted_for_longer_than_five_minutes() {
+        let mut config = minimal();
+        config.auth.cache_s = 301;
+        assert!(config.check().unwrap_err().to_string().contains("auth.cache_s"));
+    }
+
     #[test]
     fn noauth_is_refused_beyond_loopback() {
         let mut config = minimal();
@@ -389,7 +526,7 @@ mod tests {
     #[test]
     fn plain_peers_are_refused_beyond_loopback() {
         let mut config = minimal();
-        config.listen.peer = SocketAddr::from(([0, 0, 0, 0], 1236));
+        config.listen.peer = SocketAddr::from(([192, 0, 2, 1], 1236));
         assert!(config.check().unwrap_err().to_string().contains("listen.peer"));
     }
 

@@ -18,7 +18,7 @@ use crate::openstack::keystone::{KeystoneOptions, TokenSource};
 use crate::openstack::{Cloud, Session};
 use crate::operations::Operations;
 use crate::raft::{Member, RaftConfig, RaftHandle, RaftNode, Timing, TlsFiles};
-use crate::seams::Seams;
+use crate::seams::{Seams, process};
 use crate::telemetry::health;
 
 /// How long requests in flight may take at a shutdown.
@@ -50,6 +50,9 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] crate::config::Error),
 }
+
+/// Files that are no clients' connections: the disks', peers', the cloud's.
+const OTHER_FILES: u64 = 768;
 
 /// A running node.
 pub struct Node {
@@ -107,7 +110,22 @@ impl Node {
         let stop = CancellationToken::new();
         lead::follow(&raft, cloud, &config.leader, node_id, &seams);
 
-        let api = config.api.clone();
+        let mut api = config.api.clone();
+        let fitting = fitting_connections(process::raise_open_files_max());
+        if api.connections_max > fitting {
+            let asked = api.connections_max;
+            tracing::warn!(
+                asked,
+                fitting,
+                "api.connections_max does not fit the limit of open files (ulimit -n); fewer are taken"
+            );
+            api.connections_max = fitting;
+        }
+        for (edge, address) in [("rest", rest), ("grpc", grpc_address)] {
+            if api_tls.is_none() && !address.ip().is_loopback() {
+                tracing::warn!(edge, %address, "served without TLS (tls.api_certificate): tokens can be read on the network");
+            }
+        }
         let parts = (operations.clone(), authenticator.clone(), seams.clone(), stop.clone());
         serve(&seams, "rest", {
             let (operations, authenticator, seams, stop) = parts.clone();
@@ -118,18 +136,21 @@ impl Node {
                     .map_err(|error| error.to_string())
             }
         });
+        // At least a second: with a cache of nothing every stream would ask without a pause.
+        let recheck = Duration::from_secs(config.auth.cache_s.max(1));
         serve(&seams, "grpc", {
             let (operations, authenticator, seams, stop) = parts;
+            let callers = grpc::Callers { authenticator, recheck };
             async move {
-                grpc::serve(grpc_listener, api_tls, operations, authenticator, api, seams, stop)
+                grpc::serve(grpc_listener, api_tls, operations, callers, api, seams, stop)
                     .await
                     .map_err(|error| error.to_string())
             }
         });
         let readiness = readiness(&raft, &seams);
-        let (clock, health_stop) = (seams.clock.clone(), stop.clone());
+        let (health_seams, health_stop) = (seams.clone(), stop.clone());
         serve(&seams, "metrics", async move {
-            health::serve(metrics_listener, clock, readiness, health_stop).await.map_err(|error| error.to_string())
+            health::serve(metrics_listener, health_seams, readiness, health_stop).await.map_err(|error| error.to_string())
         });
 
         tracing::info!(node_id = config.node.id, %rest, grpc = %grpc_address, metrics = %metrics_address, "the node serves");
@@ -165,6 +186,13 @@ impl Node {
         self.seams.spawner.shutdown().await;
         tracing::info!("stopped");
     }
+}
+
+/// Connections of each edge that the limit of open files leaves room for.
+fn fitting_connections(open_files_max: Option<u64>) -> usize {
+    let Some(limit) = open_files_max else { return usize::MAX };
+    // A few files must always be left to serve with, however low the limit is.
+    usize::try_from(limit.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).max(16)
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
@@ -229,4 +257,17 @@ fn readiness(raft: &RaftHandle, seams: &Seams) -> health::Readiness {
         }
         .boxed()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_disks() {
+        assert_eq!(fitting_connections(None), usize::MAX);
+        assert_eq!(fitting_connections(Some(1024)), 128);
+        assert_eq!(fitting_connections(Some(100)), 16);
+        assert_eq!(fitting_connections(Some(1 << 20)), (1 << 19) - 384);
+    }
 }

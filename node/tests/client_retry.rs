@@ -29,6 +29,8 @@ enum Act {
     Hang,
     /// A watch stream of these indexes, which then breaks.
     Stream(Vec<u64>),
+    /// The same, opened with this hint.
+    StreamWithHint(Vec<u64>, String),
 }
 
 /// What a member has seen: request id and token, in order.
@@ -74,7 +76,7 @@ impl LeaseService for Member {
         self.seen.lock().unwrap().push((request.into_inner().request_id, token));
         let mut answer = Response::new(v1::CreateLeaseResponse { lease: Some(lease()), ledger_index: 9 });
         match self.next() {
-            Act::Answer | Act::Stream(_) => {}
+            Act::Answer | Act::Stream(_) | Act::StreamWithHint(..) => {}
             Act::AnswerWithHint(leader) => {
                 answer.metadata_mut().insert("leasehold-leader", MetadataValue::try_from(leader).unwrap());
             }
@@ -108,8 +110,13 @@ impl WatchService for Member {
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let after = request.into_inner().after;
         self.watched.lock().unwrap().push(after);
+        let mut hint = None;
         let indexes = match self.next() {
             Act::Stream(indexes) => indexes,
+            Act::StreamWithHint(indexes, leader) => {
+                hint = Some(leader);
+                indexes
+            }
             Act::Fail(code, rejection) => return Err(verdict(code, rejection)),
             _ => Vec::new(),
         };
@@ -119,7 +126,11 @@ impl WatchService for Member {
             Ok(v1::WatchResponse { ledger_index: index, at_ms: 1, subject: Some(subject) })
         });
         let end = stream::once(async { Err(verdict(Code::Unavailable, "stopping")) });
-        Ok(Response::new(stream::iter(changes.collect::<Vec<_>>()).chain(end).boxed()))
+        let mut answer = Response::new(stream::iter(changes.collect::<Vec<_>>()).chain(end).boxed());
+        if let Some(leader) = hint {
+            answer.metadata_mut().insert("leasehold-leader", MetadataValue::try_from(leader).unwrap());
+        }
+        Ok(answer)
     }
 }
 
@@ -257,6 +268,37 @@ async fn a_watch_goes_on_without_gap_or_repetition_inside_one_command() {
     assert_eq!(*first.watched.lock().unwrap(), [3]);
     assert_eq!(*second.watched.lock().unwrap(), [6], "opened again one below the last index seen");
     assert_eq!(watch.position(), 7);
+}
+
+#[tokio::test]
+async fn a_watch_blames_the_member_that_served_it_and_goes_where_its_hint_pointed() {
+    let (leader, b) = member(vec![Act::Stream(vec![5, 6])]).await;
+    let (follower, a) = member(vec![Act::StreamWithHint(vec![5], b)]).await;
+    let client = client(&[&a]);
+    let mut watch = client.watch(4);
+    for index in [5, 6] {
+        assert_eq!(watch.next().await.unwrap().ledger_index, index);
+    }
+    assert_eq!((follower.watched.lock().unwrap().len(), leader.watched.lock().unwrap().len()), (1, 1));
+}
+
+/// Never gives a token.
+struct Hanging;
+
+#[tonic::async_trait]
+impl TokenSource for Hanging {
+    async fn token(&self, _: Option<&str>) -> Result<Option<String>, TokenError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_covers_the_token() {
+    let (member, address) = member(vec![]).await;
+    let client = Client::builder([address]).tokens(Hanging).deadline(Duration::from_millis(200)).build().unwrap();
+    let late = tokio::time::timeout(Duration::from_secs(10), client.create_lease(client.new_key(), wish())).await.unwrap();
+    assert!(matches!(late, Err(Error::Unavailable { attempts: 0, .. })), "{late:?}");
+    assert!(member.ids().is_empty());
 }
 
 #[tokio::test]

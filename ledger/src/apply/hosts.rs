@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::schedule::invalid;
+use super::limits::{check_capabilities, check_host_name};
 use crate::command::RegisterHost;
 use crate::model::{Host, HostId, ReservationStatus, Timestamp};
 use crate::reply::{Rejection, Reply};
@@ -10,12 +10,11 @@ use crate::state::State;
 
 /// Onboards a host and numbers it.
 ///
-/// Rejections, in this order: `Invalid` (no name), `HostExists`. Source: `POST /v1/os-hosts`, blazar-api §9.
+/// Rejections, in this order: `Invalid` (name, properties), `HostExists`. Source: `POST /v1/os-hosts`, blazar-api §9.
 pub(super) fn register_host(state: &mut State, now: Timestamp, register: &RegisterHost) -> Result<Reply, Rejection> {
     let name = &register.description.hypervisor_hostname;
-    if name.is_empty() {
-        return Err(invalid("name", "a host has a name".to_owned()));
-    }
+    check_host_name(name)?;
+    check_capabilities(&register.properties)?;
     if state.host_by_name(name).is_some() {
         return Err(Rejection::HostExists(name.clone()));
     }
@@ -39,7 +38,7 @@ pub(super) fn register_host(state: &mut State, now: Timestamp, register: &Regist
 
 /// Adds or replaces extra capabilities; lets new reservations use the host, or not.
 ///
-/// Rejections, in this order: `HostNotFound`, `PropertyInUse`. Source: `PUT /v1/os-hosts/{id}`, blazar-api §9.
+/// Rejections, in this order: `HostNotFound`, `Invalid` (properties), `PropertyInUse`. Source: `PUT /v1/os-hosts/{id}`, blazar-api §9.
 pub(super) fn update_host(
     state: &mut State,
     now: Timestamp,
@@ -48,6 +47,7 @@ pub(super) fn update_host(
     reservable: Option<bool>,
 ) -> Result<Reply, Rejection> {
     let mut host = state.host(id).cloned().ok_or(Rejection::HostNotFound(id))?;
+    check_capabilities(properties)?;
     let named: BTreeSet<&str> = state
         .leases_on(id)
         .flat_map(|lease| &lease.reservations)

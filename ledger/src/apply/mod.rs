@@ -1,7 +1,7 @@
 //! The only door: one entry changes the state, or is refused and changes nothing but the clock.
 //!
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
-//! `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `keys.rs` (idempotency).
+//! `limits.rs` (how large it may be), `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `keys.rs` (idempotency).
 
 mod advance_clock;
 mod cluster;
@@ -9,6 +9,7 @@ mod create_lease;
 mod delete_lease;
 mod hosts;
 mod keys;
+mod limits;
 mod progress;
 mod rebind;
 pub(crate) mod rebook;

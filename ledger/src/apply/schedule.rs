@@ -1,13 +1,12 @@
 //! When a lease and its parts happen: wishes resolved against the entry's time (architecture D4, D23).
 
+use super::limits::{check_demands, check_name};
 use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{
     Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging, Timestamp,
 };
 use crate::reply::Rejection;
 
-/// Longest name of a lease, in characters.
-const NAME_CHARS_MAX: usize = 255;
 /// Most reservations in one lease.
 const RESERVATIONS_MAX: usize = 64;
 /// Length of a staging window that is not asked for otherwise.
@@ -49,14 +48,6 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     Ok(Schedule { interval, before_end, staging })
 }
 
-pub(crate) fn check_name(name: &str) -> Result<(), Rejection> {
-    if (1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
-        Ok(())
-    } else {
-        Err(invalid("name", format!("it must have 1 to {NAME_CHARS_MAX} characters")))
-    }
-}
-
 /// A start within the current minute is not past: Blazar's dates are minutes.
 pub(crate) fn resolve_start(wish: StartWish, now: Timestamp) -> Result<Seconds, Rejection> {
     match wish {
@@ -81,7 +72,7 @@ pub(crate) fn check_instance(wish: &InstanceWish) -> Result<(), Rejection> {
     if wish.need().checked_mul(wish.amount).is_none() {
         return Err(invalid("amount", "amount times size is larger than any cloud".to_owned()));
     }
-    Ok(())
+    check_demands(wish)
 }
 
 /// The window is the same for all reservations of a lease that stage: a lease has one pair of staging events.

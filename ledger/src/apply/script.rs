@@ -76,6 +76,14 @@ fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
 }
 
+/// A text of a script: `x*300` is 300 times x, and backslash t a tab, which no word can hold.
+fn text(word: &str) -> String {
+    match word.rsplit_once('*').and_then(|(text, times)| Some((text, times.parse::<usize>().ok()?))) {
+        Some((text, times)) => text.repeat(times),
+        None => word.replace("\\t", "\t"),
+    }
+}
+
 fn number(words: &[&str], key: &str, default: u32) -> u32 {
     option(words, key).map_or(default, |value| value.parse().unwrap())
 }
@@ -85,12 +93,17 @@ fn flag(words: &[&str], key: &str) -> Option<bool> {
 }
 
 fn set(words: &[&str], key: &str) -> BTreeSet<String> {
-    option(words, key).map(|value| value.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    let Some(value) = option(words, key) else { return BTreeSet::new() };
+    match value.parse::<usize>() {
+        // So many different ones.
+        Ok(count) => (0..count).map(|number| format!("T_{number}")).collect(),
+        Err(_) => value.split(',').map(text).collect(),
+    }
 }
 
-fn requirement(text: &str) -> Requirement {
+fn requirement(term: &str) -> Requirement {
     // vcpus>=4 style is hard to split inside key=value words, so a script writes need=key:op:value.
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts: Vec<&str> = term.split(':').collect();
     let comparison = match parts[1] {
         "eq" => Comparison::Equal,
         "ne" => Comparison::NotEqual,
@@ -99,7 +112,19 @@ fn requirement(text: &str) -> Requirement {
         "gt" => Comparison::Above,
         _ => Comparison::Below,
     };
-    Requirement { key: parts[0].to_owned(), comparison, value: parts[2].to_owned() }
+    Requirement { key: text(parts[0]), comparison, value: text(parts[2]) }
+}
+
+/// `prop=key:value`, and `props=300` for so many different ones.
+fn properties(words: &[&str]) -> BTreeMap<String, String> {
+    let one = option(words, "prop").and_then(|prop| prop.split_once(':')).map(|(key, value)| (text(key), text(value)));
+    one.into_iter().chain((0..number(words, "props", 0)).map(|number| (format!("key{number}"), "v".to_owned()))).collect()
+}
+
+/// `need=key:op:value`, and `terms=70` for so many that every host meets.
+fn requirements(words: &[&str]) -> Vec<Requirement> {
+    let many = (0..number(words, "terms", 0)).map(|_| requirement("vcpus:ge:0"));
+    option(words, "need").map(requirement).into_iter().chain(many).collect()
 }
 
 fn step_named(text: &str) -> Step {
@@ -277,7 +302,7 @@ impl World {
         let mut found = Vec::new();
         for name in words.iter().filter(|word| !word.contains('=') && **word != "shared") {
             let description = HostDescription {
-                hypervisor_hostname: (*name).to_owned(),
+                hypervisor_hostname: text(name),
                 service_name: (*name).to_owned(),
                 root_provider: Uuid::from_u128(77),
                 hypervisor_type: "QEMU".to_owned(),
@@ -293,8 +318,7 @@ impl World {
             };
             let observation =
                 Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: set(words, "traits"), up: true };
-            let properties = option(words, "prop").and_then(|prop| prop.split_once(':'));
-            let properties = properties.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let properties = properties(words);
             let register = Command::RegisterHost(Box::new(RegisterHost { description, observation, properties }));
             found.push(match self.tell(None, register) {
                 Ok(Reply::HostRegistered { host_id }) => {
@@ -315,12 +339,12 @@ impl World {
             disk_gb: number(words, "disk", 1),
             amount: number(words, "n", 1),
             affinity: flag(words, "affinity"),
-            zone: option(words, "zone").map(str::to_owned),
+            zone: option(words, "zone").map(text),
             pool: option(words, "pool").map(|pool| if pool == "shared" { PoolKind::Shared } else { PoolKind::Dedicated }),
             required_traits: set(words, "traits"),
             forbidden_traits: set(words, "without"),
-            requirements: option(words, "need").map(requirement).into_iter().collect(),
-            resource_properties: String::new(),
+            requirements: requirements(words),
+            resource_properties: option(words, "properties").map(text).unwrap_or_default(),
         }
     }
 
@@ -334,7 +358,7 @@ impl World {
         let on_end = if words.contains(&"shelve") { OnEnd::Shelve } else { OnEnd::Delete };
         let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words)), staging, on_end };
         LeaseWish {
-            name: option(words, "name").unwrap_or(name).to_owned(),
+            name: text(option(words, "name").unwrap_or(name)),
             project_id: ProjectId(option(words, "project").unwrap_or("p").to_owned()),
             user_id: UserId("u".to_owned()),
             start: if start == "now" { StartWish::Now } else { StartWish::At(second(start)) },
@@ -406,7 +430,7 @@ impl World {
     fn update(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
         let mut change = LeaseChange {
-            name: option(words, "name").map(str::to_owned),
+            name: option(words, "name").map(text),
             start: option(words, "start").map(|start| if start == "now" { StartWish::Now } else { StartWish::At(second(start)) }),
             end: option(words, "end").map(|end| if end == "now" { EndWish::Now } else { EndWish::At(second(end)) }),
             before_end: before_end(words),
@@ -423,7 +447,7 @@ impl World {
             instance.vcpus = number(words, "vcpus", instance.vcpus);
             instance.memory_mb = number(words, "memory", instance.memory_mb);
             instance.affinity = flag(words, "affinity").or(instance.affinity);
-            instance.zone = option(words, "zone").map(str::to_owned).or(instance.zone.take());
+            instance.zone = option(words, "zone").map(text).or(instance.zone.take());
             instance.required_traits.extend(set(words, "traits"));
             let reservation_id = if words.contains(&"foreign") { ReservationId(Uuid::nil()) } else { one.id };
             change.reservations.push(ReservationChange { reservation_id, resource, on_end });
@@ -563,8 +587,7 @@ impl World {
     /// `sethost h1 prop=k:v reservable=false`
     fn set_host(&mut self, words: &[&str]) -> Result<String, String> {
         let host_id = self.hosts.get(words[1]).copied().unwrap_or(HostId(99));
-        let properties = option(words, "prop").and_then(|prop| prop.split_once(':'));
-        let properties = properties.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let properties = properties(words);
         let reservable = flag(words, "reservable");
         self.tell(None, Command::UpdateHost { host_id, properties, reservable }).map(|_| "changed".to_owned())
     }

@@ -1,11 +1,10 @@
 //! Changes a lease, all or nothing: checks what is asked for; `rebook.rs` makes the change.
 
+use super::limits::check_name;
 use super::progress::event_mut;
 use super::rebook::{change_bookings, set_plan};
-use super::schedule::{
-    check_end, check_instance, check_name, late_before_end_id, outside, prepare_time, resolve_before_end, resolve_start,
-};
-use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, UpdateLease};
+use super::schedule::{check_end, check_instance, late_before_end_id, outside, prepare_time, resolve_before_end, resolve_start};
+use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish, UpdateLease};
 use crate::model::{
     Event, EventKind, EventStatus, InstanceWish, Interval, Lease, LeaseStatus, RequestKey, Reservation, ReservationStatus,
     Seconds, Stage, Timestamp,
@@ -71,7 +70,15 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
         }
     }
     let LeaseChange { name: _, start, end, before_end, reservations } = change;
-    if start.is_none() && end.is_none() && before_end.is_none() && reservations.is_empty() {
+    // What is asked for as it is is no change, however late: a request with a key names it, so that it stays the same
+    // wish when it is repeated.
+    let same_start = start.is_none_or(|wish| wish == StartWish::At(before.start));
+    let same_reservations = reservations.iter().all(|one| {
+        before.reservation(one.reservation_id).is_some_and(|reservation| {
+            reservation.wish == one.resource && one.on_end.is_none_or(|on_end| on_end == reservation.on_end)
+        })
+    });
+    if same_start && end.is_none() && before_end.is_none() && same_reservations {
         return Ok(Resolved { lease, rebook: false, follow: false });
     }
     if before.status == LeaseStatus::Terminated || before.end <= now.floor_to_second() {
@@ -98,7 +105,7 @@ fn resolve_dates(before: &Lease, lease: &mut Lease, change: &LeaseChange, now: T
         let started = before.status != LeaseStatus::Pending || before.start <= now.floor_to_second();
         match resolve_start(wish, now) {
             // A start that is asked for as it is is no change, however long past.
-            _ if wish == crate::command::StartWish::At(before.start) => {}
+            _ if wish == StartWish::At(before.start) => {}
             _ if started => return Err(Rejection::AlreadyStarted),
             resolved => lease.start = resolved?,
         }
@@ -263,6 +270,8 @@ mod tests {
                14:00:02 update A name=B -> refused WrongStatus TERMINATING
                14:00:03 done end A -> A TERMINATED deleted:Ended
                14:00:03 update A end=16:00 -> refused AlreadyEnded
+               14:00:03 update A start=13:00 name=B -> refused AlreadyEnded
+               14:00:03 update A start=12:00 name=C -> TERMINATED h1*2
                14:00:03 update A name=B -> TERMINATED h1*2",
         );
     }

@@ -125,8 +125,8 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), 
     let (client, output) = (&session.client, session.output);
     match command {
         LeaseCommand::Create(create) => {
-            let wish = args::wish(*create, time::now())?;
-            let key = session.key();
+            let (key, now) = session.key_and_now();
+            let wish = args::wish(*create, now)?;
             let lease = with_progress("the lease to be booked", client.create_lease(key, wish)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
@@ -140,14 +140,21 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), 
             output.print(leases.iter().map(lease_json).collect(), || lease_table(&leases))?;
         }
         LeaseCommand::Update(update) => {
-            let lease = find(session, &update.lease).await?;
-            let change = args::change(*update, &lease, time::now())?;
+            let (key, now) = session.key_and_now();
+            let lease = match repeated(session, find(session, &update.lease).await).await? {
+                Found::Lease(lease) => *lease,
+                Found::Id(id) => client.get_lease(id).await?.value,
+            };
+            let change = args::change(*update, &lease, now)?;
             let waiting = "the change to be booked";
-            let lease = with_progress(waiting, client.update_lease(session.key(), lease.id, change)).await?.value;
+            let lease = with_progress(waiting, client.update_lease(key, lease.id, change)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
         LeaseCommand::Delete { lease } => {
-            let id = find_id(session, &lease).await?;
+            let id = match lease.parse() {
+                Ok(id) => id,
+                Err(_) => repeated(session, find(session, &lease).await).await?.id(),
+            };
             let waiting = format!("the capacity of lease {id} to be free");
             let answer = with_progress(&waiting, client.delete_lease(session.key(), id)).await?;
             let deleted = json!({ "deleted": id.to_string(), "ledger_index": answer.ledger_index });
@@ -231,10 +238,34 @@ fn change_line(change: &Change) -> (Value, String) {
     (json!({ "ledger_index": change.ledger_index, "at": at, what: value }), format!("{at}  {:>8}  {text}", change.ledger_index))
 }
 
-async fn find_id(session: &Session, lease: &str) -> Result<LeaseId, Failure> {
-    match lease.parse() {
-        Ok(id) => Ok(id),
-        Err(_) => Ok(find(session, lease).await?.id),
+/// A lease that was named.
+enum Found {
+    /// It is there.
+    Lease(Box<Lease>),
+    /// It was there when the request was carried out that this one repeats.
+    Id(LeaseId),
+}
+
+impl Found {
+    fn id(&self) -> LeaseId {
+        match self {
+            Found::Lease(lease) => lease.id,
+            Found::Id(id) => *id,
+        }
+    }
+}
+
+/// Whom a name means in a repeated command, which may itself have removed or renamed the lease: the key knows.
+async fn repeated(session: &Session, found: Result<Lease, Failure>) -> Result<Found, Failure> {
+    let (error, key) = match (found, session.globals.key) {
+        (Ok(lease), _) => return Ok(Found::Lease(Box::new(lease))),
+        (Err(error @ Failure::Name(_)), Some(key)) => (error, key),
+        (Err(error), _) => return Err(error),
+    };
+    match session.client.look_up_key(key).await?.value {
+        // Whether it was this very request, the server says when it gets it.
+        KeyState::Applied { lease_id: Some(id), .. } | KeyState::Pending { lease_id: id } => Ok(Found::Id(id)),
+        KeyState::Applied { lease_id: None, .. } | KeyState::Never | KeyState::Expired => Err(error),
     }
 }
 

@@ -18,9 +18,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use leasehold_client::{Client, Error, FixedToken, Key, RefusalKind, TlsOptions};
-use leasehold_ledger::model::Timestamp;
+use leasehold_ledger::model::{Seconds, Timestamp};
 
 use output::Output;
+
+/// For how long the keys made here are valid. Part of what a printed key means ([`made_at`]), so it stays as it is.
+const KEY_VALIDITY: Duration = Duration::from_secs(600);
 
 /// What every command takes.
 #[derive(Args, Clone, Debug)]
@@ -190,10 +193,20 @@ impl Session {
     fn key(&self) -> Key {
         self.globals.key.unwrap_or_else(|| self.client.new_key())
     }
+
+    /// The key to send, and what `now` and `+1h` count from.
+    ///
+    /// That is when the key was made, in its first command as in every repetition: a command that is repeated must ask
+    /// for the same times, or it is another request under the same key.
+    fn key_and_now(&self) -> (Key, Seconds) {
+        let key = self.key();
+        (key, made_at(key))
+    }
 }
 
 fn connect(globals: &Globals, endpoints: &[String]) -> Result<Client, Failure> {
-    let mut builder = Client::builder(endpoints.iter().cloned()).deadline(Duration::from_secs(globals.deadline));
+    let mut builder =
+        Client::builder(endpoints.iter().cloned()).deadline(Duration::from_secs(globals.deadline)).key_validity(KEY_VALIDITY);
     let ca_pem = match &globals.ca_file {
         None => None,
         Some(path) => {
@@ -209,6 +222,12 @@ fn connect(globals: &Globals, endpoints: &[String]) -> Result<Client, Failure> {
         (None, None) => builder,
     };
     Ok(builder.build()?)
+}
+
+/// When a key was made that this command line made, in whole seconds.
+fn made_at(key: Key) -> Seconds {
+    let validity_ms = u64::try_from(KEY_VALIDITY.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(key.valid_until.0.saturating_sub(validity_ms)).floor_to_second()
 }
 
 fn show_key(key: Key) -> String {

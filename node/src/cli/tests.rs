@@ -81,6 +81,16 @@ fn a_lease_is_what_the_line_says() {
 }
 
 #[test]
+fn a_command_repeated_with_its_key_asks_for_the_same_times() {
+    let session = |text: &str| Session::new(&line(text).unwrap().globals).unwrap();
+    let (key, now) = session("lease list").key_and_now();
+    let (again, then) = session(&format!("lease list --key {}", show_key(key))).key_and_now();
+    assert_eq!((again, then), (key, now), "however late it is repeated");
+    let wall_s = Timestamp(crate::seams::Clock::wall_ms(&crate::seams::clock::SystemClock::new())).floor_to_second().0;
+    assert!(now.0.abs_diff(wall_s) <= 5, "now is the present in a first command");
+}
+
+#[test]
 fn staging_is_a_window_or_half_an_hour_from_now() {
     let staging = |text: &str| create(&format!("{SIZE} --start +4h --end +1h {text}")).map(|wish| wish.reservations[0].staging);
     let park_margin_s = 600;

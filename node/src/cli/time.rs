@@ -3,9 +3,6 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use leasehold_ledger::model::{Seconds, Timestamp};
 
-use crate::seams::Clock;
-use crate::seams::clock::SystemClock;
-
 /// A time on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -73,11 +70,6 @@ fn date(text: &str) -> Option<i64> {
     }
     let day = NaiveDate::parse_from_str(&plain, "%Y-%m-%d").ok()?;
     Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp())
-}
-
-/// This second, by this machine's clock.
-pub(super) fn now() -> Seconds {
-    Timestamp(SystemClock::new().wall_ms()).floor_to_second()
 }
 
 /// `2026-11-22 14:00:00`, or `never`.

@@ -1,4 +1,5 @@
-//! Connections of clients, for both edges: accepted up to a limit, TLS handshakes done beside each other.
+//! Connections of clients, for both edges and the metrics: accepted up to a limit, TLS handshakes done beside each other,
+//! and closed when nothing comes over them at first.
 
 use std::io;
 use std::pin::Pin;
@@ -6,6 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,13 +21,24 @@ use crate::seams::Seams;
 
 /// Before accepting is tried again when the system has no more to give (file descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// By then the first byte must have arrived. Later silence is the protocol's to judge; before it knows of no request it
+/// judges nothing, and a connection that says nothing would keep its place for ever.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(60);
 /// Connections that shook hands and wait to be served.
 const READY_MAX: usize = 64;
 
 /// A client's connection. Counts against the limit until it is dropped.
 pub struct Connection {
     io: Io,
+    /// Until the first byte: when it must have arrived.
+    silent: Option<BoxFuture<'static, ()>>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(io: Io, first_byte_due: BoxFuture<'static, ()>, permit: OwnedSemaphorePermit) -> Connection {
+        Connection { io, silent: Some(first_byte_due), _permit: permit }
+    }
 }
 
 enum Io {
@@ -57,7 +71,7 @@ pub fn connections(
                     },
                 };
                 // The receiver is gone when the edge stops; then so is the connection.
-                drop(ready.send(Ok(Connection { io, _permit: permit })).await);
+                drop(ready.send(Ok(Connection::new(io, clock.sleep(FIRST_BYTE_TIME), permit))).await);
             }));
         }
     }));
@@ -98,10 +112,17 @@ async fn next(
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let read = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
             Io::Tls(io) => Pin::new(io).poll_read(context, buffer),
+        };
+        if read.is_ready() {
+            self.silent = None;
         }
+        if self.silent.as_mut().is_some_and(|due| due.poll_unpin(context).is_ready()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")));
+        }
+        read
     }
 }
 
@@ -149,4 +170,38 @@ impl AsyncWrite for Connection {
 impl tonic::transport::server::Connected for Connection {
     type ConnectInfo = ();
     fn connect_info(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn connected(first_byte_due: BoxFuture<'static, ()>) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Connection::new(Io::Plain(stream), first_byte_due, permit), client)
+    }
+
+    #[tokio::test]
+    async fn a_connection_over_which_nothing_comes_is_given_up() {
+        let (mut silent, _client) = connected(Box::pin(tokio::task::yield_now())).await;
+        assert_eq!(silent.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_began_to_speak_may_pause() {
+        let (tell, due) = tokio::sync::oneshot::channel::<()>();
+        let (mut speaking, mut client) = connected(Box::pin(due.map(drop))).await;
+        client.write_u8(1).await.unwrap();
+        assert_eq!(speaking.read_u8().await.unwrap(), 1);
+        drop(tell);
+        let read = speaking.read_u8();
+        let (read, ()) = tokio::join!(read, async { client.write_u8(2).await.unwrap() });
+        assert_eq!(read.unwrap(), 2);
+    }
 }

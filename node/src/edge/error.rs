@@ -183,6 +183,7 @@ fn of_unavailable(reason: &Unavailable) -> Row {
         Unavailable::Stopping => unavailable("stopping"),
         Unavailable::Busy => unavailable("busy"),
         Unavailable::Overloaded => unavailable("overloaded"),
+        Unavailable::RightsChanged => unavailable("rights_changed"),
         Unavailable::Withdrawn(_) => unavailable("withdrawn"),
     }
 }

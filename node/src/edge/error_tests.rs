@@ -75,6 +75,7 @@ fn operation_errors() -> Vec<Sample<OperationError>> {
         unavailable(Why::Stopping),
         unavailable(Why::Busy),
         unavailable(Why::Overloaded),
+        unavailable(Why::RightsChanged),
         unavailable(Why::Withdrawn(text())),
         (OperationError::Unknown, DeadlineExceeded, 504, SameKey),
         (OperationError::Internal(text()), Internal, 500, No),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use leasehold_ledger::model::{ProjectId, UserId};
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use super::auth::{AuthError, Authenticator};
 use crate::config::{self, AuthSection, CloudSection, Secret};
@@ -19,9 +20,12 @@ use crate::seams::{Clock, Mono, Seams};
 /// Tokens remembered at most.
 const CACHED_MAX: u64 = 10_000;
 /// The longest a validated token may be trusted without asking again, whatever is configured.
-const CACHED_TIME_MAX: Duration = Duration::from_secs(300);
+const CACHED_TIME_MAX: Duration = Duration::from_secs(config::CACHE_S_MAX);
 /// A token that Keystone does not know is not asked about again for so long.
 const INVALID_TIME: Duration = Duration::from_secs(10);
+/// Tokens that Keystone is asked about at a time. Callers beyond are told to come again, so that a slow Keystone holds up
+/// those whose token it is asked about, and nobody whose token is known.
+const ASKED_MAX: usize = 256;
 /// Longest token; a Fernet token has some 200 bytes, a signed one of JWS some 600.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
@@ -42,6 +46,7 @@ pub struct KeystoneAuth {
     clock: Arc<dyn Clock>,
     cached: Cache<Fingerprint, Cached>,
     cached_time: Duration,
+    asking: Semaphore,
 }
 
 impl KeystoneAuth {
@@ -55,10 +60,13 @@ impl KeystoneAuth {
     }
 
     fn with(keystone: Arc<TokenSource>, clock: Arc<dyn Clock>, cached_time: Duration) -> KeystoneAuth {
-        KeystoneAuth { keystone, clock, cached: Cache::new(CACHED_MAX), cached_time: cached_time.min(CACHED_TIME_MAX) }
+        let (cached, cached_time) = (Cache::new(CACHED_MAX), cached_time.min(CACHED_TIME_MAX));
+        KeystoneAuth { keystone, clock, cached, cached_time, asking: Semaphore::new(ASKED_MAX) }
     }
 
     async fn ask(&self, token: &str) -> Result<Cached, AuthError> {
+        let busy = |_| AuthError::Unavailable("Keystone is slow, and too many tokens wait for it".to_owned());
+        let _permit = self.asking.try_acquire().map_err(busy)?;
         // The answer holds from before the question.
         let asked_at = self.clock.mono();
         let facts = self.keystone.validate(&Secret::new(token)).await.map_err(|error| {
@@ -165,6 +173,17 @@ mod tests {
         assert!(auth.authenticate(Some("known")).await.is_ok());
         clock.sleep(CACHED_TIME_MAX).await;
         assert!(matches!(auth.authenticate(Some("known")).await, Err(AuthError::Unavailable(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_keystone_is_slow_known_tokens_pass_and_new_ones_do_not_pile_up() {
+        let keystone = FakeKeystone::new(vec![issued("s", 36_000), valid("u", "p", &[], 3600)]);
+        let (auth, _) = auth(&keystone);
+        auth.authenticate(Some("known")).await.unwrap();
+        let _waiting = auth.asking.try_acquire_many(u32::try_from(ASKED_MAX).unwrap()).unwrap();
+        assert!(matches!(auth.authenticate(Some("new")).await, Err(AuthError::Unavailable(_))));
+        assert!(auth.authenticate(Some("known")).await.is_ok());
+        assert_eq!(keystone.calls().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

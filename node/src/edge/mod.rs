@@ -7,6 +7,7 @@ pub mod accept;
 pub mod auth;
 pub mod error;
 pub mod grpc;
+pub mod http;
 pub mod keystone_auth;
 pub mod rest;
 pub mod tls;

@@ -160,4 +160,68 @@ mod tests {
         let told = server_config(&section).err().unwrap().to_string();
         assert!(told.ends_with("cert.pem: holds no certificate in PEM"), "{told}");
     }
+
+    /// A clock that is so much ahead.
+    struct Ahead(Duration);
+
+    impl Clock for Ahead {
+        fn mono(&self) -> Mono {
+            Mono(self.0)
+        }
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+        fn sleep(&self, d: Duration) -> futures::future::BoxFuture<'static, ()> {
+            crate::seams::clock::SystemClock::new().sleep(d)
+        }
+    }
+
+    /// Writes a certificate for localhost and its key; gives the certificate.
+    fn issue(section: &TlsSection, age: Duration) -> rustls::pki_types::CertificateDer<'static> {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = [(&section.api_certificate, issued.cert.pem()), (&section.api_key, issued.signing_key.serialize_pem())];
+        for (path, text) in files {
+            std::fs::write(path.as_ref().unwrap(), text).unwrap();
+            let file = std::fs::File::options().write(true).open(path.as_ref().unwrap()).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + age).unwrap();
+        }
+        issued.cert.der().clone()
+    }
+
+    /// Whether a client that trusts `certificate` alone shakes hands with us.
+    async fn shakes(tls: &ServerTls, clock: &Ahead, certificate: &rustls::pki_types::CertificateDer<'static>) -> bool {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut trusted = rustls::RootCertStore::empty();
+        trusted.add(certificate.clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let (server, client) =
+            tokio::join!(tls.accept(accepted, clock), connector.connect("localhost".try_into().unwrap(), stream));
+        server.is_ok() && client.is_ok()
+    }
+
+    #[tokio::test]
+    async fn clients_shake_hands_and_a_renewed_certificate_is_shown_without_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| Some(directory.path().join(name));
+        let section = TlsSection { api_certificate: file("cert.pem"), api_key: file("key.pem"), ..TlsSection::default() };
+        let old = issue(&section, Duration::from_secs(1));
+        let tls = server_config(&section).unwrap().unwrap();
+        let (before, after) = (Ahead(Duration::from_secs(1)), Ahead(Duration::from_secs(1) + LOOK_EVERY));
+        assert!(shakes(&tls, &before, &old).await);
+
+        let new = issue(&section, Duration::from_secs(2));
+        assert!(shakes(&tls, &before, &old).await, "the files are not looked at all the time");
+        assert!(shakes(&tls, &after, &new).await);
+        assert!(!shakes(&tls, &after, &old).await);
+
+        std::fs::write(section.api_key.clone().unwrap(), "half written").unwrap();
+        assert!(shakes(&tls, &Ahead(Duration::from_secs(60)), &new).await, "what cannot be used does not replace what can");
+    }
 }

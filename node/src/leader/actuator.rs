@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use leasehold_ledger::command::{Command, Outcome};
 use leasehold_ledger::effect::Effect;
-use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, ReservationId, Step};
+use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, ReservationId, Step, Timestamp};
+use leasehold_ledger::reply::{Rejection, Reply};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -39,8 +40,9 @@ pub async fn run(work: Arc<Work>) {
         let (open, oldest): (BTreeSet<ReservationId>, _) = work.ledger.look(|state| {
             (state.actuations().map(|row| row.reservation_id).collect(), state.actuations().map(|row| row.due).min())
         });
-        let age = oldest.map_or(0, |due| work.now().0.saturating_sub(due.0));
-        metrics::open_actuations(open.len(), Duration::from_millis(age).as_secs_f64());
+        let now = i64::try_from(work.now().0).unwrap_or(i64::MAX);
+        let due_since_ms = |due: Timestamp| now.saturating_sub(i64::try_from(due.0).unwrap_or(i64::MAX));
+        metrics::open_actuations(open.len(), oldest.map(due_since_ms), work.clock.mono());
         for id in open {
             if busy.lock().insert(id) {
                 work.spawner.spawn("leader-worker", tend(work.clone(), id, busy.clone()));
@@ -154,7 +156,9 @@ fn reason_of(error: &CloudError) -> Reason {
 async fn record(work: &Arc<Work>, row: &Actuation, lease: &Lease, outcome: Outcome) {
     let ended = propose_outcome(work, row, outcome.clone()).await;
     let late_ms = work.now().0.saturating_sub(row.due.0);
-    metrics::event_lateness(Duration::from_millis(late_ms).as_secs_f64());
+    if let Ok(Reply::OutcomeRecorded { changed: true }) = ended {
+        metrics::event_lateness(row.step, Duration::from_millis(late_ms).as_secs_f64());
+    }
     tracing::info!(row = %row.id, step = ?row.step, lease = %lease.id, reservation = %row.reservation_id, ?outcome,
         lateness_ms = late_ms, "actuation recorded");
     if let Err(rejection) = ended {
@@ -163,11 +167,7 @@ async fn record(work: &Arc<Work>, row: &Actuation, lease: &Lease, outcome: Outco
     }
 }
 
-async fn propose_outcome(
-    work: &Work,
-    row: &Actuation,
-    outcome: Outcome,
-) -> Result<leasehold_ledger::reply::Reply, leasehold_ledger::reply::Rejection> {
+async fn propose_outcome(work: &Work, row: &Actuation, outcome: Outcome) -> Result<Reply, Rejection> {
     let command = Command::RecordOutcome { actuation_id: row.id, revision: row.revision, outcome };
     propose_until_seen(&work.ledger, &work.clock, command).await
 }

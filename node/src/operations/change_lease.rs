@@ -10,7 +10,7 @@ use leasehold_ledger::state::State;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -26,7 +26,12 @@ impl Operations {
         lease_id: LeaseId,
         change: LeaseChange,
     ) -> Result<Answer<Lease>> {
-        let call = Call { actor: actor.clone(), key, request: Request::UpdateLease { lease_id, change } };
+        let call = Call {
+            request_id: request_id::current(),
+            actor: actor.clone(),
+            key,
+            request: Request::UpdateLease { lease_id, change },
+        };
         self.on_leader(call).await?.lease()
     }
 
@@ -40,7 +45,7 @@ impl Operations {
         self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
-            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+            let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
@@ -49,16 +54,20 @@ impl Operations {
                         None => Planned { reservations: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() },
                     })
                 };
-                let (planned, number) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, number)
+                let (planned, booked) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, booked)
             };
             let command = Command::UpdateLease(Box::new(UpdateLease { lease_id, change: change.clone(), plan, planned_at }));
             let proposed = self.propose(key.clone(), command).await;
-            self.settle_overlay(in_overlay);
+            // Only now: the entry is in the state, or will never be.
+            drop(booked);
             let committed = proposed?;
             match committed.outcome {
-                Ok(Reply::LeaseUpdated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
-                Ok(Reply::LeaseUpdated { lease_id, prepared: false }) => return self.settled(lease_id).await,
+                Ok(Reply::LeaseUpdated { lease_id, prepared }) => {
+                    let ledger_index = committed.ledger_index;
+                    tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
+                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.settled(lease_id).await };
+                }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("update_lease answered {other:?}"))),
@@ -90,7 +99,7 @@ impl Operations {
 
     /// Checks a rule against the lease's owner at a confirmed index: foreign is forbidden, unknown and hidden not found.
     pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<()> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let state = self.inner.raft.state();
         let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
             return Err(Rejection::LeaseNotFound(lease_id).into());

@@ -88,6 +88,7 @@ pub enum ClusterChange {
 
 use super::route::{Call, Request};
 use super::{Actor, Operations, Result, Rule};
+use crate::telemetry::request_id;
 
 impl Operations {
     /// The cluster as this node sees it. Admin only.
@@ -107,7 +108,8 @@ impl Operations {
             self.inner.raft.initialise().await?;
             return Ok(self.status_here());
         }
-        let call = Call { actor: actor.clone(), key: None, request: Request::ChangeCluster(change) };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key: None, request: Request::ChangeCluster(change) };
         Ok(*self.on_leader(call).await?.cluster()?)
     }
 

@@ -1,16 +1,18 @@
 //! Booking a lease: plan on the leader, propose, wait until it is prepared (architecture D2, D24).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
-use leasehold_ledger::model::{EventId, Lease, LeaseId, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::model::{EventId, Lease, LeaseId, Reason, RequestKey, ReservationId, Timestamp};
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, plan_create};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
+use parking_lot::Mutex;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
 const PLANS: usize = 3;
@@ -23,19 +25,35 @@ const EVENTS: usize = 6;
 
 /// What planning under the overlay found.
 pub(super) enum Planning<T> {
-    /// A plan, booked in the overlay under this number.
-    Found(T, Option<u64>),
+    /// A plan, booked in the overlay for as long as the guard lives.
+    Found(T, Option<Booked>),
     /// Only plans in flight forbid it; plan again when they have settled.
     InFlight,
     /// Refused or without room on the state alone.
     Not,
 }
 
+/// A plan's bookings in the overlay; they leave it when this is dropped.
+///
+/// A guard and no call, because the handler that planned may be dropped at any await: its caller hung up, or its time
+/// was over. Bookings that nobody takes out would be refused to everybody until the process ends. When the command is
+/// already on its way, a plan made in between may count on the same room; `apply` then answers `PlanStale` to one of them.
+pub(super) struct Booked {
+    overlay: Arc<Mutex<Overlay>>,
+    number: u64,
+}
+
+impl Drop for Booked {
+    fn drop(&mut self) {
+        self.overlay.lock().remove(self.number);
+    }
+}
+
 impl Operations {
     /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared.
     pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
-        let call = Call { actor: actor.clone(), key, request: Request::CreateLease(wish) };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::CreateLease(wish) };
         self.on_leader(call).await?.lease()
     }
 
@@ -43,19 +61,20 @@ impl Operations {
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
+        tracing::Span::current().record("lease_id", tracing::field::display(lease_id));
         let reservation_ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
         let resource_ids: Vec<_> = wish.reservations.iter().map(|_| rng.uuid_v4()).collect();
         let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
 
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
-            let (plan, planned_at, in_overlay) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+            let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
                 let search =
                     |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
-                let (planned, number) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, number)
+                let (planned, booked) = self.plan(now, search).await?;
+                (planned.reservations, planned.planned_at, booked)
             };
             let command = Command::CreateLease(Box::new(CreateLease {
                 wish: wish.clone(),
@@ -66,11 +85,15 @@ impl Operations {
                 planned_at,
             }));
             let proposed = self.propose(key.clone(), command).await;
-            self.settle_overlay(in_overlay);
+            // Only now: the entry is in the state, or will never be.
+            drop(booked);
             let committed = proposed?;
             match committed.outcome {
-                Ok(Reply::LeaseCreated { lease_id, prepared: true }) => return self.lease_now(lease_id, committed.ledger_index),
-                Ok(Reply::LeaseCreated { lease_id, prepared: false }) => return self.prepared(lease_id).await,
+                Ok(Reply::LeaseCreated { lease_id, prepared }) => {
+                    let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
+                    tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, "lease created");
+                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.prepared(lease_id).await };
+                }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
@@ -83,7 +106,7 @@ impl Operations {
     ///
     /// A refusal for lack of room is a linearizable read, decided at a confirmed index without the overlay. If only the
     /// overlay forbids, those entries are waited for and it is planned again (architecture D2).
-    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<u64>)>
+    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<Booked>)>
     where
         F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
     {
@@ -91,7 +114,7 @@ impl Operations {
         let give_up = clock.mono().after(IN_FLIGHT);
         loop {
             match self.plan_once(now, &search) {
-                Planning::Found(planned, number) => return Ok((planned, number)),
+                Planning::Found(planned, booked) => return Ok((planned, booked)),
                 Planning::InFlight if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
                 Planning::InFlight => {
                     let mut applied = self.inner.raft.applied();
@@ -104,7 +127,7 @@ impl Operations {
                     }
                 }
                 Planning::Not => {
-                    let index = self.inner.raft.read_index().await?;
+                    let index = self.confirmed_index().await?;
                     let empty = Overlay::default();
                     match search(&self.inner.raft.state(), &empty, now) {
                         Ok(_) => {} // room came up in between: plan again with the overlay
@@ -126,18 +149,19 @@ impl Operations {
         let state = self.inner.raft.state();
         match search(&state, &overlay, now) {
             Ok(planned) => {
-                let number = (!planned.bookings.is_empty()).then(|| overlay.add(&state, &planned));
-                Planning::Found(planned, number)
+                let booked = (!planned.bookings.is_empty())
+                    .then(|| Booked { overlay: self.inner.overlay.clone(), number: overlay.add(&state, &planned) });
+                Planning::Found(planned, booked)
             }
             Err(NoPlan::NoRoom(_)) if !overlay.is_empty() => Planning::InFlight,
             Err(_) => Planning::Not,
         }
     }
 
-    pub(super) fn settle_overlay(&self, number: Option<u64>) {
-        if let Some(number) = number {
-            self.inner.overlay.lock().remove(number);
-        }
+    fn withdrawn(&self, lease_id: LeaseId) -> Option<Reason> {
+        let reason = self.inner.raft.withdrawn_reason(lease_id);
+        tracing::info!(%lease_id, reason = reason.as_ref().map(|reason| reason.text.as_str()), "lease withdrawn");
+        reason
     }
 
     /// Waits until a booked lease is PENDING or was withdrawn.
@@ -156,7 +180,7 @@ impl Operations {
             .await?;
         match settled {
             Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
-            Some(Settled::Gone) => Err(match self.inner.raft.withdrawn_reason(lease_id) {
+            Some(Settled::Gone) => Err(match self.withdrawn(lease_id) {
                 Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
                     OperationError::HoldRefused(reason.text)
                 }

@@ -8,6 +8,7 @@ use leasehold_ledger::reply::{Rejection, Reply};
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule};
+use crate::telemetry::request_id;
 
 /// How long the answer waits for the capacity to be free.
 const FREED: Duration = Duration::from_secs(60);
@@ -15,7 +16,8 @@ const FREED: Duration = Duration::from_secs(60);
 impl Operations {
     /// Deletes a lease; answers when its capacity is free, or after 60 s (architecture D19).
     pub async fn delete_lease(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<()>> {
-        let call = Call { actor: actor.clone(), key, request: Request::DeleteLease { lease_id } };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::DeleteLease { lease_id } };
         self.on_leader(call).await?.done()
     }
 
@@ -29,6 +31,10 @@ impl Operations {
             }
         }
         let committed = self.propose(key, Command::DeleteLease { lease_id }).await?;
+        if committed.outcome.is_ok() {
+            let ledger_index = committed.ledger_index;
+            tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, "lease deleted");
+        }
         match committed.outcome {
             Ok(Reply::LeaseDeleted { freed: true, .. }) => {}
             Ok(Reply::LeaseDeleted { freed: false, .. }) => {

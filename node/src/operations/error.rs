@@ -76,6 +76,9 @@ pub enum Unavailable {
     /// More requests in flight than the node takes.
     #[error("too many requests in flight; try again later")]
     Overloaded,
+    /// What the caller may see or do has changed since a stream was opened.
+    #[error("the token's rights have changed; open the stream again")]
+    RightsChanged,
     /// It was not prepared in time and was withdrawn (architecture D24).
     #[error("withdrawn: {0}")]
     Withdrawn(String),

@@ -46,17 +46,18 @@ use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
 use crate::lead;
 use crate::leader::onboard;
+use crate::telemetry::request_id;
 
 impl Operations {
     /// Onboards a compute host: reads Nova and Placement, makes its two child providers, logs it.
     pub async fn register_host(&self, actor: &Actor, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsPost, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::RegisterHost(request) };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::RegisterHost(request) };
         self.on_leader(call).await?.host()
     }
 
     pub(super) async fn register_here(&self, key: Option<RequestKey>, request: HostRequest) -> Result<Answer<Host>> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let Some(cloud) = &self.inner.cloud else {
             return Err(OperationError::CloudUnavailable("no cloud is configured ([cloud] in the configuration)".to_owned()));
         };
@@ -120,7 +121,12 @@ impl Operations {
         reservable: Option<bool>,
     ) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsPut, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::UpdateHost { host_id, properties, reservable } };
+        let call = Call {
+            request_id: request_id::current(),
+            actor: actor.clone(),
+            key,
+            request: Request::UpdateHost { host_id, properties, reservable },
+        };
         self.on_leader(call).await?.host()
     }
 
@@ -139,21 +145,29 @@ impl Operations {
     /// Removes a host without reservations and servers, and what was made for it in the cloud.
     pub async fn delete_host(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
         actor.authorise(Rule::OshostsDelete, None)?;
-        let call = Call { actor: actor.clone(), key, request: Request::DeleteHost { host_id } };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::DeleteHost { host_id } };
         self.on_leader(call).await?.done()
     }
 
     pub(super) async fn delete_host_here(&self, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<()>> {
-        self.inner.raft.read_index().await?;
+        self.confirmed_index().await?;
         let host = self.inner.raft.state().host(host_id).cloned();
-        // First out of the ledger, so that nothing new is booked on it; then out of the cloud. What is left there when the
-        // second part fails belongs to no host and is removed by the reconciler.
+        // First out of the ledger, so that nothing new is booked on it; then out of the cloud.
         let committed = self.propose(key, Command::RemoveHost { host_id }).await?;
         committed.outcome?;
         let cluster_id = self.inner.raft.state().cluster_id();
         if let (Some(host), Some(cloud), Some(cluster_id)) = (host, &self.inner.cloud, cluster_id) {
-            let permit = lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unknown)?;
-            onboard::offboard(cloud, cluster_id, &permit, host.description.root_provider).await?;
+            // From here on the host is deleted, whatever the cloud says: a failure would be repeated by the caller and
+            // then be "not found". What is left there belongs to no host and is removed by the reconciler.
+            let root = host.description.root_provider;
+            let left = match lead::permit(&self.inner.raft, self.inner.node_id) {
+                Some(permit) => onboard::offboard(cloud, cluster_id, &permit, root).await.err().map(|error| error.to_string()),
+                None => Some("this node ceased to lead".to_owned()),
+            };
+            if let Some(problem) = left {
+                tracing::warn!(%host_id, problem, "a host is deleted, but something of it is left in the cloud");
+            }
         }
         Ok(Answer { value: (), ledger_index: committed.ledger_index })
     }

@@ -44,6 +44,7 @@ use leasehold_ledger::state::KeyLookup;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
+use crate::telemetry::request_id;
 
 impl Operations {
     /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
@@ -79,13 +80,13 @@ impl Operations {
     /// What is known of a key; when nothing is, states in the log that it never will apply.
     pub async fn look_up_key(&self, actor: &Actor, key: RequestKey) -> Result<Answer<KeyState>> {
         actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
-        let call = Call { actor: actor.clone(), key: Some(key), request: Request::LookUpKey };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key: Some(key), request: Request::LookUpKey };
         self.on_leader(call).await?.key()
     }
 
     pub(super) async fn look_up_here(&self, key: Option<RequestKey>) -> Result<Answer<KeyState>> {
         let Some(key) = key else { return Err(OperationError::Internal("a lookup without a key".to_owned())) };
-        let ledger_index = self.inner.raft.read_index().await?;
+        let ledger_index = self.confirmed_index().await?;
         if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
             let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
             // Whatever this answers (a command with the key may have come first), the state now knows the key.
@@ -115,7 +116,8 @@ impl Operations {
     /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.
     pub async fn probe(&self, actor: &Actor, payload: Vec<u8>) -> Result<Answer<()>> {
         actor.authorise(Rule::ClusterChange, None)?;
-        let call = Call { actor: actor.clone(), key: None, request: Request::Probe { payload } };
+        let call =
+            Call { request_id: request_id::current(), actor: actor.clone(), key: None, request: Request::Probe { payload } };
         self.on_leader(call).await?.done()
     }
 
@@ -128,7 +130,7 @@ impl Operations {
     /// A linearizable read that gives only the index. Admin only.
     pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> {
         actor.authorise(Rule::ClusterGet, None)?;
-        Ok(Answer { value: (), ledger_index: self.inner.raft.read_index().await? })
+        Ok(Answer { value: (), ledger_index: self.confirmed_index().await? })
     }
 }
 

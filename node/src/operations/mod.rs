@@ -15,6 +15,9 @@ mod route;
 mod settle;
 mod watch;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
 pub use error::{Denied, OperationError, Unavailable};
@@ -22,6 +25,7 @@ pub use host::{HostAllocation, HostRequest, ReservedInterval};
 pub use lease::{KeyState, LeaseFilter};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
 use leasehold_ledger::plan::Overlay;
@@ -29,7 +33,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::openstack::Cloud;
-use crate::raft::{Leadership, RaftHandle};
+use crate::raft::{Leadership, RaftHandle, ReadError};
 use crate::seams::Seams;
 
 /// An answer and the ledger index it is true at (architecture D17).
@@ -67,14 +71,13 @@ struct Inner {
     cloud: Option<Cloud>,
     node_id: NodeId,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
-    overlay: Mutex<Overlay>,
+    overlay: Arc<Mutex<Overlay>>,
 }
 
 impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
     pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
-        let operations =
-            Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Mutex::new(Overlay::default()) }) };
+        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Arc::default() }) };
         route::receive_forwarded_calls(&operations);
         operations
     }
@@ -87,13 +90,45 @@ impl Operations {
         }
     }
 
+    /// Completes once this node has known no leader for `limit` without a break.
+    pub async fn leaderless_for(&self, limit: Duration) {
+        let clock = &self.inner.seams.clock;
+        let mut leadership = self.inner.raft.leadership();
+        loop {
+            // The sender lives as long as Raft: when it is gone there is no leader either.
+            let leaderless = |now: &Leadership| matches!(now, Leadership::Following { leader: None });
+            let lost = leadership.wait_for(leaderless).await.is_err();
+            let found = leadership.wait_for(|now| !leaderless(now));
+            if lost || clock.timeout(limit, found).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until reads here see everything that was acknowledged before the call, anywhere.
     ///
     /// Answers the index that is then readable. Errors: no leader, no quorum, stopping.
     async fn read_barrier(&self, consistency: Consistency) -> Result<u64> {
         match consistency {
-            Consistency::Linearizable => Ok(self.inner.raft.read_index().await?),
+            Consistency::Linearizable => self.confirmed_index().await,
             Consistency::Stale => Ok(self.inner.raft.state().ledger_index()),
+        }
+    }
+
+    /// Confirms an index with a quorum; an election is waited out for as long as a write waits it out
+    /// ([`route::FIND_LEADER`]). A read changes nothing, so that asking again is always safe.
+    async fn confirmed_index(&self) -> Result<u64> {
+        let clock = &self.inner.seams.clock;
+        let give_up = clock.mono().after(route::FIND_LEADER);
+        let mut leadership = self.inner.raft.leadership();
+        loop {
+            leadership.borrow_and_update();
+            match self.inner.raft.read_index().await {
+                Err(ReadError::NoLeader | ReadError::NoQuorum) if clock.mono() < give_up => {
+                    route::news_of(&mut leadership, clock).await?;
+                }
+                read => return Ok(read?),
+            }
         }
     }
 }

@@ -7,20 +7,28 @@ use leasehold_ledger::command::{LeaseChange, LeaseWish};
 use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tokio::sync::watch;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
 
 use super::{
     Actor, Answer, ClusterChange, ClusterStatus, HostRequest, KeyState, OperationError, Operations, Result, Unavailable,
 };
 use crate::raft::{ForwardError, Leadership};
+use crate::seams::Clock;
+use crate::telemetry::request_id;
 
 /// How long a call looks for a leader before it gives up: longer than an election with default timeouts.
-const FIND_LEADER: Duration = Duration::from_secs(8);
+pub(super) const FIND_LEADER: Duration = Duration::from_secs(8);
 /// How long a forwarded call may take: deleting waits 60 s for the cloud (architecture D19).
 const FORWARDED: Duration = Duration::from_secs(75);
 
 /// A call that only the leader can carry out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Call {
+    /// Of the request that it serves, for the logs of both nodes.
+    #[serde(default)]
+    pub request_id: Option<String>,
     pub actor: Actor,
     pub key: Option<RequestKey>,
     pub request: Request,
@@ -69,12 +77,28 @@ pub(super) fn receive_forwarded_calls(operations: &Operations) {
         Box::pin(async move {
             let Some(inner) = inner.upgrade() else { return encode(&Err(OperationError::Unavailable(Unavailable::Stopping))) };
             let answer = match rmp_serde::from_slice::<Call>(&bytes) {
-                Ok(call) => Operations { inner }.carry_out(call).await,
+                Ok(call) => {
+                    let request_id = call.request_id.clone().unwrap_or_default();
+                    let span = tracing::info_span!("forwarded", request_id, project_id = %call.actor.project_id,
+                        lease_id = Empty, key = Empty);
+                    let operations = Operations { inner };
+                    request_id::within(request_id, operations.carry_out(call)).instrument(span).await
+                }
                 Err(problem) => Err(OperationError::Internal(format!("a forwarded call does not decode: {problem}"))),
             };
             encode(&answer)
         })
     }));
+}
+
+/// Waits until leadership has moved, but not for long: the news may be that the same leader is ready now.
+pub(super) async fn news_of(leadership: &mut watch::Receiver<Leadership>, clock: &Arc<dyn Clock>) -> Result<()> {
+    let pause = clock.sleep(Duration::from_millis(50));
+    tokio::select! {
+        biased;
+        changed = leadership.changed() => changed.map_err(|_| OperationError::Unavailable(Unavailable::Stopping)),
+        () = pause => Ok(()),
+    }
 }
 
 fn encode(answer: &Result<Given>) -> Vec<u8> {
@@ -94,18 +118,7 @@ impl Operations {
                 Tried::NotLeader if clock.mono() >= give_up => {
                     return Err(OperationError::Unavailable(Unavailable::NoLeader));
                 }
-                Tried::NotLeader => {
-                    // Leadership may have moved while we tried; otherwise wait for news, but not for long: the news may
-                    // be that the same leader is ready now.
-                    let pause = clock.sleep(Duration::from_millis(50));
-                    tokio::select! {
-                        biased;
-                        changed = leadership.changed() => {
-                            if changed.is_err() { return Err(OperationError::Unavailable(Unavailable::Stopping)); }
-                        }
-                        () = pause => {}
-                    }
-                }
+                Tried::NotLeader => news_of(&mut leadership, clock).await?,
             }
         }
     }
@@ -136,7 +149,13 @@ impl Operations {
 
     /// Carries a call out here. `Unavailable(NoLeader)`: certainly not carried out.
     async fn carry_out(&self, call: Call) -> Result<Given> {
-        let Call { actor, key, request } = call;
+        let Call { request_id: _, actor, key, request } = call;
+        if let Some(key) = &key {
+            Span::current().record("key", display(key.id));
+        }
+        if let Request::UpdateLease { lease_id, .. } | Request::DeleteLease { lease_id } = &request {
+            Span::current().record("lease_id", display(lease_id));
+        }
         match request {
             Request::CreateLease(wish) => self.create_here(key, wish).await.map(Given::Lease),
             Request::UpdateLease { lease_id, change } => self.update_here(&actor, key, lease_id, change).await.map(Given::Lease),

@@ -143,6 +143,7 @@ impl StateMachine {
         let ledger_index = self.shared.state.read().ledger_index();
         self.shared.progress.send_replace(Progress { next_log_index, ledger_index });
         self.shared.ledger_index.send_replace(ledger_index);
+        metrics::ledger_index(ledger_index);
     }
 
     fn position(&self) -> Vec<u8> {
@@ -260,7 +261,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             crate::fault_point!("raft.apply.after");
             self.tell_progress();
             let took = self.clock.mono().since(begun);
-            metrics::applied_batch(took.as_secs_f64(), self.shared.progress.borrow().ledger_index);
+            metrics::applied_batch(took.as_secs_f64());
             for (responder, answers) in replies {
                 responder.send(answers);
             }

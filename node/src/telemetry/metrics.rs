@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use leasehold_ledger::model::Step;
 use parking_lot::Mutex;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -27,12 +28,29 @@ struct Metrics {
     leader_changes: IntCounter,
     open_actuations: IntGauge,
     oldest_actuation: Gauge,
-    lateness: Histogram,
+    lateness: HistogramVec,
     delayed: IntCounterVec,
     reconciled: Gauge,
     cloud_calls: HistogramVec,
     grain_too_small: IntGauge,
     last_reconcile: Mutex<Option<Mono>>,
+    oldest: Mutex<Option<Oldest>>,
+}
+
+/// The oldest open row: for how long it had been due (before: not yet), and when that was seen. Its age is told as of the
+/// moment it is asked for: when nothing happens any more there is no scan, and the age would stand still.
+#[derive(Clone, Copy)]
+struct Oldest {
+    due_since_ms: i64,
+    seen_at: Mono,
+}
+
+impl Oldest {
+    fn age_s(self, now: Mono) -> f64 {
+        let since_ms = i64::try_from(now.since(self.seen_at).as_millis()).unwrap_or(i64::MAX);
+        let age_ms = u64::try_from(self.due_since_ms.saturating_add(since_ms)).unwrap_or(0);
+        std::time::Duration::from_millis(age_ms).as_secs_f64()
+    }
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new().expect("the names of metrics are different and well formed"));
@@ -74,10 +92,10 @@ impl Metrics {
                 "leasehold_actuations_oldest_age_seconds",
                 "Since the oldest open actuation row was due."
             )),
-            lateness: register!(Histogram::with_opts(short(
-                "leasehold_event_lateness_seconds",
-                "From the time an event was due to the outcome recorded for it."
-            ))),
+            lateness: register!(HistogramVec::new(
+                short("leasehold_event_lateness_seconds", "From the time a step was due to the outcome recorded for it."),
+                &["step"]
+            )),
             delayed: register!(IntCounterVec::new(
                 Opts::new("leasehold_actuations_delayed_total", "Outcomes that could not be reached yet, by reason."),
                 &["reason"]
@@ -95,6 +113,7 @@ impl Metrics {
                 "Shared hosts where ordinary flavors leave no room for the anchors of lease servers."
             )),
             last_reconcile: Mutex::new(None),
+            oldest: Mutex::new(None),
             registry,
         })
     }
@@ -121,28 +140,51 @@ pub fn refused_no_room() {
 }
 
 /// A batch of log entries was applied and written.
-pub fn applied_batch(seconds: f64, ledger_index: u64) {
+pub fn applied_batch(seconds: f64) {
     METRICS.apply_batch.observe(seconds);
+}
+
+/// So many commands are applied here.
+pub fn ledger_index(ledger_index: u64) {
     METRICS.ledger_index.set(i64::try_from(ledger_index).unwrap_or(i64::MAX));
 }
 
-/// This node began (true) or ceased to lead.
+/// This node began (true) or ceased to lead. The rows and the cloud are the leader's to watch: another node tells of them
+/// now, and what this one last saw would only mislead.
 pub fn leading(leads: bool) {
     METRICS.leading.set(i64::from(leads));
     if leads {
         METRICS.leader_changes.inc();
+    } else {
+        METRICS.open_actuations.set(0);
+        *METRICS.oldest.lock() = None;
+        *METRICS.last_reconcile.lock() = None;
     }
 }
 
-/// How many rows are open, and for how long the oldest has been due, in seconds.
-pub fn open_actuations(count: usize, oldest_age_s: f64) {
+/// How many rows are open, and for how many milliseconds the oldest has been due at `seen_at` (negative: it will be);
+/// `None`: none is open.
+pub fn open_actuations(count: usize, oldest_due_since_ms: Option<i64>, seen_at: Mono) {
     METRICS.open_actuations.set(i64::try_from(count).unwrap_or(i64::MAX));
-    METRICS.oldest_actuation.set(oldest_age_s);
+    *METRICS.oldest.lock() = oldest_due_since_ms.map(|due_since_ms| Oldest { due_since_ms, seen_at });
 }
 
-/// An event's outcome was recorded this many seconds after it was due.
-pub fn event_lateness(seconds: f64) {
-    METRICS.lateness.observe(seconds);
+/// The ledger took the outcome of a step this many seconds after it was due.
+pub fn event_lateness(step: Step, seconds: f64) {
+    METRICS.lateness.with_label_values(&[label(step)]).observe(seconds);
+}
+
+fn label(step: Step) -> &'static str {
+    match step {
+        Step::Hold => "hold",
+        Step::Prepare => "prepare",
+        Step::StagingOpen => "staging_open",
+        Step::StagingClose => "staging_close",
+        Step::Start => "start",
+        Step::Adjust => "adjust",
+        Step::BeforeEnd => "before_end",
+        Step::End => "end",
+    }
 }
 
 /// An outcome could not be reached yet, for this reason.
@@ -169,6 +211,7 @@ pub fn observe_cloud_call(service: &'static str, method: &'static str, answer: &
 pub fn render(now: Mono) -> Result<Vec<u8>, prometheus::Error> {
     let age = METRICS.last_reconcile.lock().map_or(-1.0, |at| now.since(at).as_secs_f64());
     METRICS.reconciled.set(age);
+    METRICS.oldest_actuation.set(METRICS.oldest.lock().map_or(0.0, |oldest| oldest.age_s(now)));
     let mut text = Vec::new();
     TextEncoder::new().encode(&METRICS.registry.gather(), &mut text)?;
     Ok(text)
@@ -180,10 +223,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_oldest_row_ages_though_nobody_scans() {
+        let at = |s: u64| Mono(std::time::Duration::from_secs(s));
+        let late = Oldest { due_since_ms: 1500, seen_at: at(10) };
+        assert_eq!((late.age_s(at(10)), late.age_s(at(12))), (1.5, 3.5));
+        let early = Oldest { due_since_ms: -2000, seen_at: at(10) };
+        assert_eq!((early.age_s(at(11)), early.age_s(at(13))), (0.0, 1.0));
+    }
+
+    #[test]
+    fn what_only_a_leader_knows_is_forgotten_with_leadership() {
+        let shown = |name: &str| {
+            let text = String::from_utf8(render(Mono::default()).unwrap()).unwrap();
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap()
+        };
+        open_actuations(3, Some(5000), Mono::default());
+        reconcile_done(Mono::default());
+        let all = |open, oldest, reconciled| {
+            assert_eq!(shown("leasehold_actuations_open "), open);
+            assert_eq!(shown("leasehold_actuations_oldest_age_seconds "), oldest);
+            assert_eq!(shown("leasehold_reconcile_age_seconds "), reconciled);
+        };
+        all(3.0, 5.0, 0.0);
+        leading(false);
+        all(0.0, 0.0, -1.0);
+    }
+
+    #[test]
     fn every_metric_is_named_after_the_product_and_explained() {
         request("rest", "lease_create", "ok", 0.01);
         proposal("applied");
         actuation_delayed("LATE");
+        event_lateness(Step::Start, 0.1);
         observe_cloud_call("nova", "GET", "2xx", 0.1);
         let text = String::from_utf8(render(Mono::default()).unwrap()).unwrap();
         let helps = text.lines().filter(|line| line.starts_with("# HELP ")).count();

@@ -136,7 +136,7 @@ impl Cluster {
 
     /// Removes everything a stopped node kept, once nothing of its last life holds it.
     pub async fn wipe(&self, id: u64) {
-        let log = RocksDisks::new(&self.data(id)).unwrap();
+        let log = RocksDisks::new(self.data(id)).unwrap();
         wait("the disks to be let go of", || log.open("log", DiskUse::Log).ok()).await;
         std::fs::remove_dir_all(self.data(id)).unwrap();
     }

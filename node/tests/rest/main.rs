@@ -2,6 +2,8 @@
 //! (blazar-api §1–§3, §6), and what bad input and bad days look like from outside.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod policy;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +52,11 @@ struct Edge {
 impl Edge {
     /// Started; without a leader unless `initialised`.
     async fn start(initialised: bool) -> Edge {
+        Edge::limited(initialised, ApiSection::default()).await
+    }
+
+    /// With other limits.
+    async fn limited(initialised: bool, api: ApiSection) -> Edge {
         let folder = tempfile::tempdir().unwrap();
         let seams = Seams::system(&HttpOptions::default()).unwrap();
         let config = RaftConfig {
@@ -69,8 +76,7 @@ impl Edge {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving =
-            rest::serve(listener, None, operations, Arc::new(Tokens), ApiSection::default(), seams.clone(), stop.clone());
+        let serving = rest::serve(listener, None, operations, Arc::new(Tokens), api, seams.clone(), stop.clone());
         drop(seams.spawner.spawn("rest", serving));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Edge { address, raft, stop, client, _folder: folder }
@@ -203,7 +209,8 @@ async fn bad_bodies_are_refused_with_a_text_and_the_connection_lives_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_a_leader_says_so_and_may_be_asked_again() {
     let edge = Edge::start(false).await;
-    for answer in [edge.get("/v1/leases").await, edge.send("POST", "/v1/leases", lease(json!({}))).await] {
+    let (read, write) = tokio::join!(edge.get("/v1/leases"), edge.send("POST", "/v1/leases", lease(json!({}))));
+    for answer in [read, write] {
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
         assert!(answer.message().1.contains("leader"), "{answer:?}");
     }
@@ -257,6 +264,21 @@ async fn a_repeated_request_with_a_key_makes_one_lease() {
     let known = Answer::of(look).await;
     assert_eq!(known.body["idempotency_key"]["state"], "applied", "{known:?}");
     assert_eq!(known.body["idempotency_key"]["lease_id"], first.body["lease"]["id"]);
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_change_of_the_start_with_a_key_is_answered_as_the_first_time() {
+    let edge = Edge::start(true).await;
+    let made = edge.send("POST", "/v1/leases", lease(json!({}))).await;
+    let path = format!("/v1/leases/{}", made.body["lease"]["id"].as_str().unwrap());
+    let key = edge_key();
+    let body = json!({"start_date": "2100-01-01 11:00", "name": "moved"});
+    let change = || Answer::of(edge.ask("PUT", &path).header("idempotency-key", &key).json(&body));
+    let (first, again) = (change().await, change().await);
+    assert_eq!((first.status, again.status), (200, 200), "{first:?} {again:?}");
+    assert_eq!(again.body, first.body);
+    assert_eq!(again.body["lease"]["start_date"], "2100-01-01T11:00:00.000000");
     edge.end().await;
 }
 

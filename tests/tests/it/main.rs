@@ -6,12 +6,15 @@
 
 mod actuator;
 mod bad_input;
+mod command_line;
 mod damaged_disk;
 mod idempotency;
 mod leader_change;
 mod lease_lifecycle;
+mod observed;
 mod quorum;
 mod rig;
 mod shutdown;
 mod snapshot;
+mod tokens;
 mod watch;

@@ -29,7 +29,7 @@ use super::auth::Authenticator;
 use super::tls::ServerTls;
 use crate::config::ApiSection;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
-use crate::seams::Seams;
+use crate::seams::{Clock, Seams};
 
 /// Longest request: 1,000 reservations with long terms stay far below.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -44,6 +44,11 @@ struct Edge {
     operations: Operations,
     authenticator: Arc<dyn Authenticator>,
     requests: Semaphore,
+    /// Watch streams that are open.
+    streams: Arc<Semaphore>,
+    /// How long a stream trusts its token without asking again.
+    recheck: Duration,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
 }
 
@@ -56,12 +61,23 @@ struct Admitted<'a, M> {
 
 impl Edge {
     async fn admit<M>(&self, request: Request<M>) -> Result<Admitted<'_, M>, Status> {
-        let overloaded = |_| status::of(OperationError::Unavailable(Unavailable::Overloaded));
-        let permit = self.requests.try_acquire().map_err(overloaded)?;
+        // First who it is: a Keystone that hangs must not use up the places of those whose token is known.
         let token = request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok());
         let actor = self.authenticator.authenticate(token).await.map_err(status::of)?;
+        tracing::Span::current().record("project_id", tracing::field::display(&actor.project_id));
+        let overloaded = |_| status::of(OperationError::Unavailable(Unavailable::Overloaded));
+        let permit = self.requests.try_acquire().map_err(overloaded)?;
         Ok(Admitted { actor, message: request.into_inner(), _permit: permit })
     }
+}
+
+/// How callers are known.
+#[derive(Clone)]
+pub struct Callers {
+    /// By their tokens.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// A watch stream's token is asked about again so often.
+    pub recheck: Duration,
 }
 
 /// Serves until `stop`; then answers what is in flight and returns.
@@ -72,14 +88,17 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<ServerTls>,
     operations: Operations,
-    authenticator: Arc<dyn Authenticator>,
+    callers: Callers,
     api: ApiSection,
     seams: Seams,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let requests = Semaphore::new(api.requests_max.clamp(1, Semaphore::MAX_PERMITS));
     let observe = observe::Observe { operations: operations.clone(), seams: seams.clone() };
-    let edge = Arc::new(Edge { operations, authenticator, requests, stop: stop.clone() });
+    let streams = Arc::new(Semaphore::new(api.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+    let Callers { authenticator, recheck } = callers;
+    let (clock, stopping) = (seams.clock.clone(), stop.clone());
+    let edge = Arc::new(Edge { operations, authenticator, requests, streams, recheck, clock, stop: stopping });
     let connections = accept::connections(listener, tls, api.connections_max, &seams, stop.clone());
     Server::builder()
         .timeout(REQUEST_TIME_MAX)

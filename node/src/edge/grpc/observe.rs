@@ -7,10 +7,12 @@ use http::HeaderValue;
 use leasehold_client::metadata;
 use tonic::Code;
 use tower::{Layer, Service};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::operations::Operations;
 use crate::seams::Seams;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, request_id};
 
 /// Wraps the services.
 #[derive(Clone)]
@@ -53,7 +55,9 @@ where
         let operation = operation(request.uri().path());
         let Observe { operations, seams } = self.around.clone();
         let began = seams.clock.mono();
-        let answered = self.inner.call(request);
+        let request_id = request_id::of(seams.rng.uuid_v4());
+        let span = tracing::info_span!("grpc", request_id, operation, project_id = Empty, lease_id = Empty, key = Empty);
+        let answered = request_id::within(request_id, self.inner.call(request)).instrument(span);
         Box::pin(async move {
             let mut response = answered.await?;
             let ending = ending(response.headers().get("grpc-status"));

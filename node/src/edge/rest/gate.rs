@@ -12,14 +12,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::Rest;
 use super::answer::{self, Ending, Refused};
 use super::microversion::{self, Microversion};
 use crate::edge::auth::AuthError;
 use crate::edge::error::Problem;
-use crate::operations::{Actor, OperationError, Unavailable};
-use crate::telemetry::metrics;
+use crate::operations::{Actor, OperationError, Rule, Unavailable};
+use crate::telemetry::{metrics, request_id};
 
 /// Longest body that is read.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -30,19 +31,26 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// An answer must be there by then; deletes wait up to 60 s for the cloud (architecture D19).
 const ANSWER_TIME: Duration = Duration::from_secs(90);
 
+/// OpenStack's header for it, in requests and answers.
+const REQUEST_ID: &str = "x-openstack-request-id";
+
 /// Name of the operation, for metrics; set by the route.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation(pub &'static str);
 
 /// Outermost: every answer gets a request id, every caller must be known, every request is counted.
 pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -> Response {
-    let request_id = format!("req-{}", rest.seams.rng.uuid_v4());
-    let span = tracing::debug_span!("rest", request_id, method = %request.method(), path = request.uri().path());
+    let request_id = request_id::of(rest.seams.rng.uuid_v4());
+    let span = tracing::info_span!("rest", request_id, global_request_id = Empty, project_id = Empty, lease_id = Empty,
+        key = Empty, method = %request.method(), path = request.uri().path());
+    // The id under which the service that called us has it in its log.
+    let global = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    if let Some(global) = global.filter(|global| request_id::is_well_formed(global)) {
+        span.record("global_request_id", global);
+    }
     let began = rest.seams.clock.mono();
     let mut response = async {
-        let Ok(_permit) = rest.in_flight.clone().try_acquire_owned() else {
-            return Refused::from(OperationError::Unavailable(Unavailable::Overloaded)).into_response();
-        };
+        // First who it is: a Keystone that hangs must not use up the places of those whose token is known.
         let token = token(request.headers());
         let known = match &token {
             Ok(token) => rest.authenticator.authenticate(token.as_deref()).await,
@@ -50,10 +58,14 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
         };
         match known {
             Ok(actor) => {
-                tracing::debug!(project_id = %actor.project_id, "a request");
+                let Ok(_permit) = rest.in_flight.clone().try_acquire_owned() else {
+                    return Refused::from(OperationError::Unavailable(Unavailable::Overloaded)).into_response();
+                };
+                tracing::Span::current().record("project_id", tracing::field::display(&actor.project_id));
+                tracing::debug!("a request");
                 request.extensions_mut().insert(actor);
                 let clock = rest.seams.clock.clone();
-                match clock.timeout(ANSWER_TIME, next.run(request)).await {
+                match clock.timeout(ANSWER_TIME, request_id::within(request_id.clone(), next.run(request))).await {
                     Ok(response) => response,
                     Err(_) => Refused::from(OperationError::Unknown).into_response(),
                 }
@@ -70,9 +82,21 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
     metrics::request("rest", operation, ending, seconds);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), seconds, "answered"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert("x-openstack-request-id", value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Inside, where a route has a body: the policy's rule, before the body is read (blazar-api §13). Who may not do it at all
+/// is told so, and not what is wrong with the request. Whose the target is, the operation checks.
+pub async fn may(State(rule): State<Rule>, request: Request, next: Next) -> Response {
+    let Some(actor) = request.extensions().get::<Actor>() else {
+        return Refused::from(OperationError::Internal("a handler was reached around the gate".to_owned())).into_response();
+    };
+    match actor.authorise(rule, Some(&actor.project_id)) {
+        Ok(()) => next.run(request).await,
+        Err(denied) => Refused::from(OperationError::from(denied)).into_response(),
+    }
 }
 
 fn token(headers: &HeaderMap) -> Result<Option<String>, AuthError> {

@@ -49,7 +49,14 @@ pub async fn update(
 ) -> Result {
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let id = host_id(&id)?;
-    let body::HostUpdate { properties, reservable } = body::host_update(&body, caller.version)?;
+    let body::HostUpdate { properties, reservable, pool } = body::host_update(&body, caller.version)?;
+    if let Some(pool) = pool {
+        let found = rest.operations.get_host(&caller.actor, id, Consistency::Linearizable).await?;
+        if found.value.description.pool != pool {
+            let text = "pool cannot be updated: delete the host and register it in the other pool".to_owned();
+            return Err(answer::problem(StatusCode::CONFLICT, tonic::Code::FailedPrecondition, "cannot_update", text).into());
+        }
+    }
     let settled = rest.operations.update_host(&caller.actor, key, id, properties, reservable).await?;
     let host = body::host(&settled.value, caller.version);
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"host": host})), ledger_index: Some(settled.ledger_index) })

@@ -14,37 +14,49 @@ use super::answer::{self, Refused};
 use super::gate::{self, Operation};
 use super::microversion::Microversion;
 use super::{Rest, hosts, leases};
+use crate::operations::Rule;
 
 /// Blazar's texts, which are those of its framework.
 const NOT_FOUND: &str =
     "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.";
 const METHOD_NOT_ALLOWED: &str = "The method is not allowed for the requested URL.";
 
+/// Checks a rule before the handler reads the body.
+macro_rules! may {
+    ($rule:expr) => {
+        from_fn_with_state($rule, gate::may)
+    };
+}
+
 /// Everything that is served. Paths come without `.json` ([`without_json`]).
 pub fn router(rest: Rest) -> Router {
     let served = Router::new()
         .route(
             "/v1/leases",
-            get(leases::list).route_layer(named("lease_list")).merge(post(leases::create).route_layer(named("lease_create"))),
+            get(leases::list)
+                .route_layer(named("lease_list"))
+                .merge(post(leases::create).route_layer(may!(Rule::LeasesPost)).route_layer(named("lease_create"))),
         )
         .route(
             "/v1/leases/{id}",
             get(leases::show)
                 .route_layer(named("lease_get"))
-                .merge(put(leases::update).route_layer(named("lease_update")))
+                .merge(put(leases::update).route_layer(may!(Rule::LeasesPut)).route_layer(named("lease_update")))
                 .merge(delete(leases::delete).route_layer(named("lease_delete"))),
         )
         .route("/v1/idempotency-keys/{id}", get(leases::key).route_layer(named("key_get")))
         .route(
             "/v1/os-hosts",
-            get(hosts::list).route_layer(named("host_list")).merge(post(hosts::create).route_layer(named("host_create"))),
+            get(hosts::list)
+                .route_layer(named("host_list"))
+                .merge(post(hosts::create).route_layer(may!(Rule::OshostsPost)).route_layer(named("host_create"))),
         )
         .route("/v1/os-hosts/allocations", get(hosts::allocations).route_layer(named("allocation_list")))
         .route(
             "/v1/os-hosts/{id}",
             get(hosts::show)
                 .route_layer(named("host_get"))
-                .merge(put(hosts::update).route_layer(named("host_update")))
+                .merge(put(hosts::update).route_layer(may!(Rule::OshostsPut)).route_layer(named("host_update")))
                 .merge(delete(hosts::delete).route_layer(named("host_delete"))),
         )
         .route("/v1/os-hosts/{id}/allocation", get(hosts::allocation).route_layer(named("allocation_get")))

@@ -11,7 +11,8 @@ use tokio::sync::Mutex;
 
 use super::documents::{CatalogService, TokenDocument};
 use super::{Credentials, Error, KeystoneOptions, Secret, Service, catalog};
-use crate::seams::{Clock, Http, HttpRequest, Mono};
+use crate::seams::{Clock, Http, HttpError, HttpRequest, HttpResponse, Mono};
+use crate::telemetry::metrics;
 
 /// What the call that gets a token is called in errors.
 const OBTAIN: &str = "get a token for the service user";
@@ -128,6 +129,21 @@ impl TokenSource {
         catalog::endpoint(&self.options, &token.catalog, service)
     }
 
+    /// Sends a request, and counts how it ended.
+    pub(super) async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (method, begun) = (if request.method == Method::POST { "POST" } else { "GET" }, self.clock.mono());
+        let answer = self.http.send(request).await;
+        let ending = match answer.as_ref().map(|answer| answer.status.as_u16()) {
+            Ok(..400) => "2xx",
+            Ok(400..500) => "4xx",
+            Ok(500..) => "5xx",
+            Err(_) => "lost",
+        };
+        let seconds = self.clock.mono().since(begun).as_secs_f64();
+        metrics::observe_cloud_call(Service::Keystone.name(), method, ending, seconds);
+        answer
+    }
+
     /// `…/v3/auth/tokens` with `query`.
     pub(super) fn tokens_url(&self, query: &str) -> String {
         let base = self.options.auth_url.trim_end_matches('/');
@@ -153,8 +169,7 @@ impl TokenSource {
         // The token's life counts from before the request on our monotonic clock: no wall clock has to agree.
         let asked_at = self.clock.mono();
         let answer = self
-            .http
-            .send(HttpRequest {
+            .call(HttpRequest {
                 method: Method::POST,
                 url: self.tokens_url(""),
                 headers,

@@ -46,8 +46,7 @@ impl TokenSource {
             );
             headers.insert("x-subject-token", subject_header.clone());
             let answer = self
-                .http
-                .send(HttpRequest {
+                .call(HttpRequest {
                     method: Method::GET,
                     url: self.tokens_url("?nocatalog"),
                     headers,

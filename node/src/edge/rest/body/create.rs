@@ -165,7 +165,8 @@ fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<Reservation
     })
 }
 
-fn staging(fields: &Fields<'_>, version: Microversion) -> Result<StagingWish, Problem> {
+/// A staging window.
+pub fn staging(fields: &Fields<'_>, version: Microversion) -> Result<StagingWish, Problem> {
     fields.refuse_others(version, &["start_date", "end_date", "park_margin"], &[])?;
     let outside = |problem: &str| rejected(Rejection::StagingOutside { problem: problem.to_owned() });
     let start = match date(fields, "start_date", version)? {

@@ -21,6 +21,8 @@ const VALUE_CHARS_MAX: usize = 1024;
 /// Capabilities of one request at most.
 const CAPABILITIES_MAX: usize = 256;
 
+const POOLS: [(&str, PoolKind); 2] = [("dedicated", PoolKind::Dedicated), ("shared", PoolKind::Shared)];
+
 /// What `PUT /v1/os-hosts/{id}` asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HostUpdate {
@@ -28,14 +30,14 @@ pub struct HostUpdate {
     pub properties: BTreeMap<String, String>,
     /// Whether new reservations may use it (1.1).
     pub reservable: Option<bool>,
+    /// The pool it is said to be in (1.1), which cannot be changed.
+    pub pool: Option<PoolKind>,
 }
 
 /// Reads a host to register.
 pub fn host_create(body: &Value, version: Microversion) -> Result<HostRequest, Problem> {
     let fields = Fields::of_body(body)?;
-    if version < Microversion::V1_1 && fields.has("pool") {
-        return Err(Problem::malformed("pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1"));
-    }
+    let pool = pool(&fields, version)?;
     let name = match fields.text("name")? {
         Some(name) => Some(name),
         None => fields.text("id")?,
@@ -50,12 +52,7 @@ pub fn host_create(body: &Value, version: Microversion) -> Result<HostRequest, P
             cut(name)
         )));
     }
-    let pools = [("dedicated", PoolKind::Dedicated), ("shared", PoolKind::Shared)];
-    Ok(HostRequest {
-        name: name.to_owned(),
-        pool: fields.word("pool", &pools)?.unwrap_or(PoolKind::Dedicated),
-        properties: capabilities(&fields)?,
-    })
+    Ok(HostRequest { name: name.to_owned(), pool: pool.unwrap_or(PoolKind::Dedicated), properties: capabilities(&fields)? })
 }
 
 /// Reads a change of a host.
@@ -75,7 +72,15 @@ pub fn host_update(body: &Value, version: Microversion) -> Result<HostUpdate, Pr
         Some(other) if version >= Microversion::V1_1 => return Err(fields.wrong("reservable", other, "must be true or false")),
         Some(_) | None => None,
     };
-    Ok(HostUpdate { properties: capabilities(&fields)?, reservable })
+    Ok(HostUpdate { properties: capabilities(&fields)?, reservable, pool: pool(&fields, version)? })
+}
+
+/// `pool`; `None` when missing or null.
+fn pool(fields: &Fields<'_>, version: Microversion) -> Result<Option<PoolKind>, Problem> {
+    if version < Microversion::V1_1 && fields.has("pool") {
+        return Err(Problem::malformed("pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1"));
+    }
+    fields.word("pool", &POOLS)
 }
 
 /// Every other key. Those that name a field of the host are dropped, as Blazar does.

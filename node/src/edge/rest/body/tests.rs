@@ -531,6 +531,43 @@ fn a_started_lease_may_be_sent_back_the_start_it_was_shown() {
 }
 
 #[test]
+fn a_keyed_update_of_the_start_is_the_same_wish_when_it_was_carried_out() {
+    let before = sample();
+    let body = json!({"start_date": "2026-11-22 11:00"});
+    let first = update(&body, V1_0, &before, true).unwrap().unwrap();
+    assert_eq!(first.start, Some(StartWish::At(at("2026-11-22 11:00:00"))));
+    let mut done = before;
+    done.start = at("2026-11-22 11:00:00");
+    for status in [LeaseStatus::Pending, LeaseStatus::Active, LeaseStatus::Terminated] {
+        done.status = status;
+        assert_eq!(update(&body, V1_0, &done, true).unwrap().as_ref(), Some(&first), "{status:?}");
+    }
+    // Begun with seconds: the minute that 1.0 can say means the start as it is.
+    done.status = LeaseStatus::Active;
+    done.start = at("2026-11-22 11:00:23");
+    assert_eq!(update(&body, V1_0, &done, true).unwrap().unwrap().start, Some(StartWish::At(done.start)));
+}
+
+#[test]
+fn a_staging_window_may_be_sent_back_as_it_was_shown_and_not_otherwise() {
+    let before = sample();
+    let body = |change: Value| {
+        let mut staging = lease(&before, V1_1)["reservations"][0]["staging"].clone();
+        staging.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"reservations": [{"id": id(2).to_string(), "staging": staging}]})
+    };
+    assert_eq!(updated(body(json!({})), V1_1, &before).unwrap(), None);
+    let others = [json!({"park_margin": 601}), json!({"start_date": "now"}), json!({"end_date": "2026-11-22 10:05"})];
+    for other in others {
+        let (status, text) = refused(updated(body(other), V1_1, &before));
+        assert!(status == 409 && text.contains("staging cannot be updated"), "{status} {text}");
+    }
+    let mut without = before.clone();
+    without.reservations[0].staging = None;
+    assert_eq!(refused(updated(body(json!({})), V1_1, &without)).0, 409);
+}
+
+#[test]
 fn every_bad_update_is_refused_with_blazars_text() {
     let lease = sample();
     let of = |keys: Value| {
@@ -619,6 +656,11 @@ fn hosts_and_their_capabilities_are_read_as_blazar_reads_them() {
         (refused(host_create(&json!({"name": "a", "k": []}), V1_0)), 400, "k is []; it must be a string, a number or a boolean"),
         (refused(host_update(&json!({}), V1_0)), 400, "No data to update"),
         (refused(host_update(&json!({"reservable": 1}), V1_1)), 400, "reservable is 1; it must be true or false"),
+        (
+            refused(host_update(&json!({"pool": "shared"}), V1_0)),
+            400,
+            "pool needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1",
+        ),
     ];
     for (told, status, text) in cases {
         assert_eq!(told, (status, text.to_owned()));

@@ -1,8 +1,10 @@
 //! `PUT /v1/leases/{id}` → [`LeaseChange`], merged onto the lease as it stands (blazar-api §6.2, §7).
 
 use http::StatusCode;
-use leasehold_ledger::command::{EndWish, LeaseChange, ReservationChange, StartWish};
-use leasehold_ledger::model::{Lease, LeaseStatus, Reservation, ReservationId, ReservationStatus, ResourceWish, Seconds};
+use leasehold_ledger::command::{EndWish, LeaseChange, ReservationChange, StagingWish, StartWish};
+use leasehold_ledger::model::{
+    Lease, LeaseStatus, Reservation, ReservationId, ReservationStatus, ResourceWish, Seconds, Staging,
+};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
 
@@ -16,8 +18,8 @@ use crate::edge::rest::microversion::Microversion;
 
 /// Reads a change of `lease`. `None`: nothing known is to be changed; Blazar then answers the lease as it is.
 ///
-/// With `keyed` (the request has an idempotency key) a reservation that already is as wished stays in the change: its
-/// content must be the same when the request is sent again after it was carried out (architecture D18).
+/// With `keyed` (the request has an idempotency key) what already is as wished stays in the change: its content must be
+/// the same when the request is sent again after it was carried out (architecture D18).
 pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -> Result<Option<LeaseChange>, Problem> {
     let fields = Fields::of_body(body)?;
     // Clients send back what they were shown; the rest of a lease's keys cannot be changed and is ignored (§17).
@@ -35,7 +37,7 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
     }
     let change = LeaseChange {
         name: create::name(&fields)?.filter(|name| keyed || *name != lease.name),
-        start: start(&fields, version, lease)?,
+        start: start(&fields, version, lease, keyed)?,
         end: end(&fields, version)?,
         before_end: create::before_end(&fields, version)?,
         reservations,
@@ -44,7 +46,10 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
 }
 
 /// The start, unless it is the one the lease has: clients send it back as they were shown it.
-fn start(fields: &Fields<'_>, version: Microversion, lease: &Lease) -> Result<Option<StartWish>, Problem> {
+///
+/// With `keyed` that one is named, too: a request that moved the start finds it moved when it is sent again, and must
+/// still be the same wish. For the ledger a start that is asked for as it is is no change, in whatever status.
+fn start(fields: &Fields<'_>, version: Microversion, lease: &Lease, keyed: bool) -> Result<Option<StartWish>, Problem> {
     let Some(Given::At { unix_s, by_minute }) = date(fields, "start_date", version)? else {
         return create::start(fields, version);
     };
@@ -52,10 +57,12 @@ fn start(fields: &Fields<'_>, version: Microversion, lease: &Lease) -> Result<Op
     // A lease that started `now` has seconds that the format of 1.0 cannot say.
     let begun = lease.status != LeaseStatus::Pending;
     let same_minute = Seconds(lease.start.0 - lease.start.0 % 60) == at;
-    if at == lease.start || (by_minute && begun && same_minute) {
-        return Ok(None);
-    }
-    Ok(Some(StartWish::At(at)))
+    let unchanged = at == lease.start || (by_minute && begun && same_minute);
+    Ok(match (unchanged, keyed) {
+        (true, false) => None,
+        (true, true) => Some(StartWish::At(lease.start)),
+        (false, _) => Some(StartWish::At(at)),
+    })
 }
 
 fn end(fields: &Fields<'_>, version: Microversion) -> Result<Option<EndWish>, Problem> {
@@ -116,7 +123,7 @@ fn reservation_change(
     if fields.get("resource_type").is_some_and(|name| name.as_str() != Some("virtual:instance")) {
         return Err(conflict("cannot_update", "resource_type cannot be updated"));
     }
-    if fields.get("staging").is_some() {
+    if !same_staging(fields, version, reservation)? {
         let problem = "a staging window stands from creation on; delete the lease and make another".to_owned();
         return Err(rejected(Rejection::CannotUpdate { field: "staging".to_owned(), problem }));
     }
@@ -146,6 +153,14 @@ fn reservation_change(
         resource: ResourceWish::Instance(wish),
         on_end: instance::on_end(fields)?,
     })
+}
+
+/// Whether `staging` is missing or what the reservation has: clients send back what they were shown.
+fn same_staging(fields: &Fields<'_>, version: Microversion, reservation: &Reservation) -> Result<bool, Problem> {
+    let Some(given) = fields.object("staging")? else { return Ok(true) };
+    let wish = create::staging(&given, version)?;
+    let Some(Staging { window, park_margin_s }) = reservation.staging else { return Ok(false) };
+    Ok(wish == StagingWish { start: Some(window.start), end: Some(window.end), park_margin_s })
 }
 
 fn conflict(code: &'static str, text: &str) -> Problem {

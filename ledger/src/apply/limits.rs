@@ -1,0 +1,147 @@
+//! How large and of what form the texts of a wish may be. Checked here, below both edges, so that no way in can make every
+//! replica store more, and that nothing which is shown, or sent to the cloud, carries control characters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::schedule::invalid;
+use crate::model::{InstanceWish, Requirement};
+use crate::reply::Rejection;
+
+/// Longest name of a lease, in characters.
+const NAME_CHARS_MAX: usize = 255;
+/// Longest name of a zone or a host, in characters.
+const ZONE_CHARS_MAX: usize = 255;
+/// Traits in one list at most.
+const TRAITS_MAX: usize = 64;
+/// Longest name of a trait (Placement's).
+const TRAIT_BYTES_MAX: usize = 255;
+/// Terms of one property expression at most.
+const TERMS_MAX: usize = 64;
+/// Longest property expression as given, in bytes.
+const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+/// Longest key of an extra capability, in characters.
+const KEY_CHARS_MAX: usize = 64;
+/// Longest value of an extra capability, and of a term, in characters.
+const VALUE_CHARS_MAX: usize = 1024;
+/// Extra capabilities of one command at most.
+const CAPABILITIES_MAX: usize = 256;
+
+/// A name of a lease.
+pub(crate) fn check_name(name: &str) -> Result<(), Rejection> {
+    check_text("name", name, 1, NAME_CHARS_MAX)
+}
+
+/// A name of a host.
+pub(crate) fn check_host_name(name: &str) -> Result<(), Rejection> {
+    check_text("name", name, 1, ZONE_CHARS_MAX)
+}
+
+/// Zone, traits and terms of a wish. The order of the checks is that of the fields.
+pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
+    if let Some(zone) = &wish.zone {
+        check_text("zone", zone, 1, ZONE_CHARS_MAX)?;
+    }
+    check_traits("required_traits", &wish.required_traits)?;
+    check_traits("forbidden_traits", &wish.forbidden_traits)?;
+    if wish.resource_properties.len() > EXPRESSION_BYTES_MAX {
+        return Err(invalid("resource_properties", format!("it must have at most {EXPRESSION_BYTES_MAX} bytes")));
+    }
+    check_terms(&wish.requirements)
+}
+
+/// Extra capabilities that a host is given.
+pub(crate) fn check_capabilities(properties: &BTreeMap<String, String>) -> Result<(), Rejection> {
+    if properties.len() > CAPABILITIES_MAX {
+        return Err(invalid("properties", format!("at most {CAPABILITIES_MAX} are allowed at a time")));
+    }
+    for (key, value) in properties {
+        check_text("properties", key, 1, KEY_CHARS_MAX)?;
+        if value.chars().count() > VALUE_CHARS_MAX {
+            return Err(invalid("properties", format!("the value of {key} must have at most {VALUE_CHARS_MAX} characters")));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Rejection> {
+    if !(min..=max).contains(&text.chars().count()) {
+        return Err(invalid(field, format!("it must have {min} to {max} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(invalid(field, "it must hold no control characters".to_owned()));
+    }
+    Ok(())
+}
+
+fn check_traits(field: &str, traits: &BTreeSet<String>) -> Result<(), Rejection> {
+    if traits.len() > TRAITS_MAX {
+        return Err(invalid(field, format!("at most {TRAITS_MAX} traits are allowed")));
+    }
+    let well_formed = |name: &String| {
+        (1..=TRAIT_BYTES_MAX).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    if traits.iter().all(well_formed) {
+        Ok(())
+    } else {
+        Err(invalid(field, "a trait has 1 to 255 of A-Z, 0-9 and _, as in HW_CPU_X86_AVX2".to_owned()))
+    }
+}
+
+fn check_terms(terms: &[Requirement]) -> Result<(), Rejection> {
+    if terms.len() > TERMS_MAX {
+        return Err(invalid("resource_properties", format!("at most {TERMS_MAX} terms are allowed")));
+    }
+    for term in terms {
+        check_text("resource_properties", &term.key, 1, VALUE_CHARS_MAX)?;
+        if term.value.chars().count() > VALUE_CHARS_MAX {
+            let problem = format!("the value of {} must have at most {VALUE_CHARS_MAX} characters", term.key);
+            return Err(invalid("resource_properties", problem));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::apply::script::check;
+
+    #[test]
+    fn a_wish_beyond_the_limits_is_refused_and_one_within_is_not() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..14:00 name=x*256 -> refused Invalid name
+               10:00 lease A 12:00..14:00 name=a\\tb -> refused Invalid name
+               10:00 lease A 12:00..14:00 zone= -> refused Invalid zone
+               10:00 lease A 12:00..14:00 zone=x*256 -> refused Invalid zone
+               10:00 lease A 12:00..14:00 zone=a\\tb -> refused Invalid zone
+               10:00 lease A 12:00..14:00 traits=low -> refused Invalid required_traits
+               10:00 lease A 12:00..14:00 traits=T*256 -> refused Invalid required_traits
+               10:00 lease A 12:00..14:00 traits=65 -> refused Invalid required_traits
+               10:00 lease A 12:00..14:00 without=65 -> refused Invalid forbidden_traits
+               10:00 lease A 12:00..14:00 terms=65 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 need=a\\tb:eq:1 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 need=a:eq:x*1025 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 properties=x*16385 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 name=x*255 without=64 -> PENDING h1*1
+               10:00 update A name=a\\tb -> refused Invalid name
+               10:00 update A zone=x*256 -> refused Invalid zone",
+        );
+    }
+
+    #[test]
+    fn a_host_beyond_the_limits_is_refused() {
+        check(
+            "10:00 hosts x*256 -> refused Invalid name
+               10:00 hosts a\\tb -> refused Invalid name
+               10:00 hosts h1 prop=x*65:v -> refused Invalid properties
+               10:00 hosts h1 prop=a\\tb:v -> refused Invalid properties
+               10:00 hosts h1 prop=k:x*1025 -> refused Invalid properties
+               10:00 hosts h1 prop=k:x*1024 -> 1
+               10:00 sethost h1 prop=k:x*1025 -> refused Invalid properties
+               10:00 sethost h1 prop=:v -> refused Invalid properties
+               10:00 sethost h1 props=257 -> refused Invalid properties
+               10:00 sethost h1 props=256 -> changed",
+        );
+    }
+}

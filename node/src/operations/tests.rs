@@ -1,0 +1,204 @@
+//! Operations on nodes of one process, without edges and without a cloud.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use leasehold_ledger::command::{
+    BeforeEndWish, Command, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
+};
+use leasehold_ledger::model::{
+    Amounts, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds,
+    UserId,
+};
+
+use futures::StreamExt;
+use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::ChangeSubject;
+
+use super::{Actor, Consistency, LeaseFilter, OperationError, Operations};
+use crate::raft::{Member, RaftConfig, RaftNode, Timing};
+use crate::seams::{HttpOptions, Seams};
+
+/// One node, which is the cluster once it is initialised.
+pub(crate) struct Lone {
+    pub operations: Operations,
+    _folder: tempfile::TempDir,
+}
+
+impl Lone {
+    /// Started, without a leader.
+    pub async fn start() -> Lone {
+        let folder = tempfile::tempdir().unwrap();
+        let seams = Seams::system(&HttpOptions::default()).unwrap();
+        let config = RaftConfig {
+            node_id: NodeId(1),
+            cluster_id: None,
+            data_dir: folder.path().to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            member: Member::default(),
+            tls: None,
+            timing: Timing::default(),
+        };
+        let raft = RaftNode::start(config, &seams).await.unwrap();
+        Lone { operations: Operations::new(raft, None, NodeId(1), seams), _folder: folder }
+    }
+
+    /// Leads, and has one host with this many vCPUs.
+    pub async fn with_host(vcpus: u32) -> Lone {
+        let lone = Lone::start().await;
+        let raft = &lone.operations.inner.raft;
+        raft.initialise().await.unwrap();
+        lone.operations.probe(&actor("admin"), Vec::new()).await.unwrap();
+        raft.propose(None, Command::RegisterHost(Box::new(host(vcpus)))).await.unwrap().outcome.unwrap();
+        lone
+    }
+
+    pub async fn end(self) {
+        self.operations.inner.raft.stop().await;
+    }
+}
+
+pub(crate) fn actor(role: &str) -> Actor {
+    Actor { user_id: UserId("u".to_owned()), project_id: ProjectId("p".to_owned()), roles: BTreeSet::from([role.to_owned()]) }
+}
+
+fn host(vcpus: u32) -> RegisterHost {
+    let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots: 64 };
+    let description = HostDescription {
+        hypervisor_hostname: "h1".to_owned(),
+        service_name: "h1".to_owned(),
+        root_provider: uuid::Uuid::from_u128(1),
+        hypervisor_type: "QEMU".to_owned(),
+        hypervisor_version: 8,
+        cpu_info: "{}".to_owned(),
+        vcpus,
+        memory_mb: 8192,
+        local_gb: 100,
+        zone: None,
+        pool: PoolKind::Dedicated,
+        anchor_budget: 64,
+        memory_grain_mb: 0,
+    };
+    let observation = Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: BTreeSet::new(), up: true };
+    RegisterHost { description, observation, properties: Default::default() }
+}
+
+/// A lease far in the future of so many instances with one vCPU each.
+pub(crate) fn wish(amount: u32) -> LeaseWish {
+    let instance = InstanceWish {
+        vcpus: 1,
+        memory_mb: 64,
+        disk_gb: 0,
+        amount,
+        affinity: None,
+        zone: None,
+        pool: None,
+        required_traits: BTreeSet::new(),
+        forbidden_traits: BTreeSet::new(),
+        requirements: Vec::new(),
+        resource_properties: String::new(),
+    };
+    let start = Seconds::from_unix_s(4_102_444_800).unwrap();
+    LeaseWish {
+        name: "a".to_owned(),
+        project_id: ProjectId("p".to_owned()),
+        user_id: UserId("u".to_owned()),
+        start: StartWish::At(start),
+        end: start.plus(3600),
+        before_end: BeforeEndWish::Never,
+        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_dropped_while_it_is_proposed_leaves_no_booking_behind() {
+    let lone = Lone::with_host(4).await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    {
+        let mut create = std::pin::pin!(operations.create_lease(&member, None, wish(4)));
+        assert!(futures::poll!(&mut create).is_pending(), "planned and handed over, not answered yet");
+        assert!(!operations.inner.overlay.lock().is_empty(), "the plan is booked while it is in flight");
+    }
+    assert!(operations.inner.overlay.lock().is_empty(), "the booking went with the request");
+
+    // What was handed over may have been committed all the same; then it is a lease like any other.
+    operations.probe(&actor("admin"), Vec::new()).await.unwrap();
+    for lease in operations.list_leases(&member, LeaseFilter::default(), Consistency::Linearizable).await.unwrap().value {
+        operations.delete_lease(&member, None, lease.id).await.unwrap();
+    }
+    let made = operations.create_lease(&member, None, wish(2)).await.unwrap().value;
+
+    let change = LeaseChange { end: Some(EndWish::At(made.end.plus(60))), ..LeaseChange::default() };
+    {
+        let mut update = std::pin::pin!(operations.update_lease(&member, None, made.id, change));
+        // Who may change it is read first, so that it takes more than one poll until the plan is booked.
+        let booked = async {
+            loop {
+                if futures::poll!(&mut update).is_ready() {
+                    return false;
+                }
+                if !operations.inner.overlay.lock().is_empty() {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_micros(50)).await;
+            }
+        };
+        assert!(booked.await, "the update was answered before it could be dropped");
+    }
+    assert!(operations.inner.overlay.lock().is_empty());
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
+    let lone = Lone::start().await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    let read = operations.list_leases(&member, LeaseFilter::default(), Consistency::Linearizable);
+    let unknown = LeaseId(uuid::Uuid::from_u128(9));
+    let change = operations.update_lease(&member, None, unknown, LeaseChange::default());
+    let delete = operations.delete_lease(&member, None, unknown);
+    let elect = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        operations.inner.raft.initialise().await.unwrap();
+    };
+    let (read, change, delete, ()) = tokio::join!(read, change, delete, elect);
+    assert_eq!(read.unwrap().value, Vec::new());
+    let not_found = OperationError::Rejected(Rejection::LeaseNotFound(unknown));
+    assert_eq!((change.unwrap_err(), delete.unwrap_err()), (not_found.clone(), not_found));
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
+    let lone = Lone::with_host(4).await;
+    let operations = lone.operations.clone();
+    let of = |project: &str, role: &str| Actor { project_id: ProjectId(project.to_owned()), ..actor(role) };
+    let own = |project: &str| LeaseWish { project_id: ProjectId(project.to_owned()), ..wish(1) };
+    let foreign = operations.create_lease(&of("q", "member"), None, own("q")).await.unwrap().value;
+    let made = operations.create_lease(&of("p", "member"), None, own("p")).await.unwrap().value;
+
+    let asked = LeaseFilter { project_id: Some(ProjectId("q".to_owned())), ..LeaseFilter::default() };
+    let refused = operations.list_leases(&of("p", "member"), asked.clone(), Consistency::Linearizable).await.unwrap_err();
+    assert_eq!(refused, OperationError::Forbidden { rule: "blazar:leases:get".to_owned() });
+    let seen = operations.list_leases(&of("p", "admin"), asked, Consistency::Linearizable).await.unwrap().value;
+    assert_eq!(seen, vec![foreign.clone()]);
+
+    let denied = |rule: &str| OperationError::Forbidden { rule: format!("blazar:leases:{rule}") };
+    let change = LeaseChange { name: Some("b".to_owned()), ..LeaseChange::default() };
+    for stranger in [of("p", "member"), of("q", "reader")] {
+        let changed = operations.update_lease(&stranger, None, foreign.id, change.clone()).await;
+        assert_eq!(changed.unwrap_err(), denied("put"));
+        assert_eq!(operations.delete_lease(&stranger, None, foreign.id).await.unwrap_err(), denied("delete"));
+    }
+
+    let mut watch = operations.watch(&of("p", "reader"), 0).await.unwrap();
+    match watch.next().await.unwrap().unwrap().subject {
+        ChangeSubject::Lease(lease) => assert_eq!(lease.id, made.id, "neither the host nor the foreign lease comes first"),
+        other => panic!("{other:?}"),
+    }
+    let mut all = operations.watch(&of("p", "admin"), 0).await.unwrap();
+    assert!(matches!(all.next().await.unwrap().unwrap().subject, ChangeSubject::Host(_)));
+    lone.end().await;
+}

@@ -1,0 +1,107 @@
+//! The `leasehold` binary as a user runs it, against a cluster.
+
+use std::process::Output;
+
+use leasehold_tests::binaries;
+use leasehold_tests::cluster::Cluster;
+use serde_json::Value;
+
+use crate::rig::rig;
+
+/// Runs a command line against all nodes, and with nothing of the caller's environment.
+async fn leasehold(cluster: &Cluster, line: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(binaries::leasehold().unwrap());
+    command.env_clear().args(line).args(["--endpoint", &cluster.endpoints().join(",")]).output().await.unwrap()
+}
+
+/// What it printed, as text; it must have succeeded.
+async fn says(cluster: &Cluster, line: &[&str]) -> String {
+    let output = leasehold(cluster, line).await;
+    assert!(output.status.success(), "{line:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same with `--output json`.
+async fn json(cluster: &Cluster, line: &[&str]) -> Value {
+    let text = says(cluster, &[line, &["--output", "json"]].concat()).await;
+    serde_json::from_str(&text).unwrap()
+}
+
+/// What it said on standard error, and its exit code.
+async fn fails(cluster: &Cluster, line: &[&str]) -> (i32, String) {
+    let output = leasehold(cluster, line).await;
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A key as the command line prints it, made now and valid for ten minutes.
+fn key() -> String {
+    format!("{}@{}", uuid::Uuid::new_v4(), leasehold_tests::wait::wall_ms() + 600_000)
+}
+
+const SIZE: [&str; 6] = ["--vcpus", "1", "--memory-mb", "256", "--start", "+1h"];
+
+#[tokio::test]
+async fn leases_hosts_and_the_cluster_are_managed_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let made = json(cluster, &[&["lease", "create", "build", "--end", "+1h"], &SIZE[..]].concat()).await;
+    let id = made["id"].as_str().unwrap().to_owned();
+    assert_eq!((made["name"].as_str(), made["status"].as_str()), (Some("build"), Some("PENDING")), "{made}");
+
+    let listed = json(cluster, &["lease", "list"]).await;
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &made["id"]));
+    for line in [&["lease", "list"][..], &["lease", "show", "build"], &["lease", "show", &id]] {
+        let table = says(cluster, line).await;
+        assert!(table.contains("build") && table.contains("PENDING"), "{table}");
+    }
+
+    let updated = json(cluster, &["lease", "update", "build", "--name", "test", "--amount", "2"]).await;
+    assert_eq!((updated["id"].as_str(), updated["name"].as_str()), (Some(id.as_str()), Some("test")), "{updated}");
+
+    let hosts = json(cluster, &["host", "list"]).await;
+    assert_eq!(hosts.as_array().unwrap().len(), 1);
+    assert!(says(cluster, &["host", "list"]).await.contains("cmp1"));
+    let status = json(cluster, &["cluster", "status"]).await;
+    assert_eq!(status["members"].as_array().unwrap().len(), 3, "{status}");
+    assert!(says(cluster, &["cluster", "status"]).await.contains("leader"));
+
+    assert!(says(cluster, &["lease", "delete", "test"]).await.contains("is deleted"));
+    assert_eq!(json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 0);
+    let (code, told) = fails(cluster, &["lease", "show", "test"]).await;
+    assert!(code == 1 && told.contains("no lease is called 'test'"), "{code} {told}");
+    let (code, told) = fails(cluster, &["lease", "create", "x", "--end", "now", "--vcpus", "1", "--memory-mb", "1"]).await;
+    assert!(code == 2 && told.contains("a lease ends after its start"), "{code} {told}");
+}
+
+#[tokio::test]
+async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let keyed = key();
+    let create = [&["lease", "create", "once", "--end", "+1h", "--key", &keyed], &SIZE[..]].concat();
+    let first = json(cluster, &create).await;
+    // A second later `now` and `+1h` would be other times.
+    leasehold_tests::wait::wait_for("the next second", std::time::Duration::from_secs(5), || async {
+        let second = leasehold_tests::wait::wall_ms() / 1000;
+        let made = keyed.split_once('@').unwrap().1.parse::<u64>().unwrap() / 1000 - 600;
+        (second > made + 1).then_some(()).ok_or("not yet".to_owned())
+    })
+    .await
+    .unwrap();
+    assert_eq!(json(cluster, &create).await["id"], first["id"]);
+    assert_eq!(json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 1);
+
+    // The name that the first attempt looked for is gone when the second one looks.
+    let keyed = key();
+    let rename = ["lease", "update", "once", "--name", "renamed", "--end", "+3h", "--key", &keyed];
+    let changed = json(cluster, &rename).await;
+    assert_eq!(json(cluster, &rename).await["end"], changed["end"]);
+
+    let keyed = key();
+    let delete = ["lease", "delete", "renamed", "--key", &keyed];
+    for _ in 0..2 {
+        assert!(says(cluster, &delete).await.contains("is deleted"));
+    }
+    let (code, told) = fails(cluster, &["lease", "delete", "another", "--key", &key()]).await;
+    assert!(code == 1 && told.contains("no lease is called 'another'"), "{code} {told}");
+}
