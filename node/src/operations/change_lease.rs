@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, LeaseChange, UpdateLease};
-use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, RequestKey, Timestamp};
+use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reason, ReasonCode, RequestKey, Timestamp};
 use leasehold_ledger::plan::{Overlay, Planned, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
-use leasehold_ledger::state::State;
+use leasehold_ledger::state::{KeyLookup, State};
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
@@ -66,7 +66,7 @@ impl Operations {
                 Ok(Reply::LeaseUpdated { lease_id, prepared }) => {
                     let ledger_index = committed.ledger_index;
                     tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
-                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.settled(lease_id).await };
+                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.settled(lease_id, key).await };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
@@ -76,22 +76,23 @@ impl Operations {
         Err(OperationError::Unavailable(Unavailable::Busy))
     }
 
-    /// Waits until the cloud has accepted or refused the hold of a change.
-    async fn settled(&self, lease_id: LeaseId) -> Result<Answer<Lease>> {
+    /// Waits until the cloud has accepted or refused the hold of a change, or had too long (architecture D24).
+    async fn settled(&self, lease_id: LeaseId, key: Option<RequestKey>) -> Result<Answer<Lease>> {
         let settled = self
             .wait_for(PREPARING, |state| match state.lease(lease_id).filter(|lease| !lease.deleted) {
                 Some(lease) if lease.status == LeaseStatus::Updating => None,
-                Some(lease) => Some(Some(Box::new(lease.clone()))),
+                Some(lease) => Some(Some((Box::new(lease.clone()), took(state, lease, key.as_ref())))),
                 None => Some(None),
             })
             .await?;
         match settled {
-            Some(Some(lease)) => match &lease.reason {
-                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
-                    Err(OperationError::HoldRefused(reason.text.clone()))
-                }
-                _ => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
-            },
+            Some(Some((lease, true))) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
+            Some(Some((lease, false))) => Err(match lease.reason {
+                Some(Reason { code: ReasonCode::CloudRefused, text }) => OperationError::HoldRefused(text),
+                reason => OperationError::Unavailable(Unavailable::Withdrawn(
+                    reason.map_or_else(|| "the cloud did not accept the change in time".to_owned(), |reason| reason.text),
+                )),
+            }),
             Some(None) => Err(Rejection::LeaseNotFound(lease_id).into()),
             None => Err(OperationError::Unknown),
         }
@@ -105,5 +106,14 @@ impl Operations {
             return Err(Rejection::LeaseNotFound(lease_id).into());
         };
         Ok(actor.authorise(rule, Some(&lease.project_id))?)
+    }
+}
+
+/// Whether a change that had to wait was carried out. Its key says so for good; without one, a withdrawn change leaves its
+/// reason on the lease and one that took clears it.
+fn took(state: &State, lease: &Lease, key: Option<&RequestKey>) -> bool {
+    match key {
+        Some(key) => matches!(state.key(key), KeyLookup::Answered { .. }),
+        None => lease.reason.is_none(),
     }
 }

@@ -127,9 +127,13 @@ impl Operations {
                     }
                 }
                 Planning::Not => {
-                    let index = self.confirmed_index().await?;
-                    let empty = Overlay::default();
-                    match search(&self.inner.raft.state(), &empty, now) {
+                    self.confirmed_index().await?;
+                    let (found, index) = {
+                        let state = self.inner.raft.state();
+                        // The index of what was searched: entries may have come since the read was confirmed.
+                        (search(&state, &Overlay::default(), now), state.ledger_index())
+                    };
+                    match found {
                         Ok(_) => {} // room came up in between: plan again with the overlay
                         Err(NoPlan::Rejected(rejection)) => return Err(rejection.into()),
                         Err(NoPlan::NoRoom(offer)) => return Err(no_room(offer, index)),

@@ -89,7 +89,12 @@ impl Operations {
         let ledger_index = self.confirmed_index().await?;
         if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
             let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
-            // Whatever this answers (a command with the key may have come first), the state now knows the key.
+            match committed.outcome {
+                // Nothing could be stated of it: the project has too many keys, or this one may be valid for too long.
+                Err(rejection @ (Rejection::TooManyKeys(_) | Rejection::Invalid { .. })) => return Err(rejection.into()),
+                // A command with the key may have come first, and this is its answer: the state now knows the key.
+                Ok(_) | Err(_) => {}
+            }
             return self.known_key(&key, committed.ledger_index);
         }
         self.known_key(&key, ledger_index)

@@ -127,6 +127,8 @@ impl Operations {
                 Err(ReadError::NoLeader | ReadError::NoQuorum) if clock.mono() < give_up => {
                     route::news_of(&mut leadership, clock).await?;
                 }
+                // Elections take less: a node that finds none for so long is cut off, or too few nodes live.
+                Err(ReadError::NoLeader) => return Err(OperationError::Unavailable(Unavailable::NoQuorum)),
                 read => return Ok(read?),
             }
         }

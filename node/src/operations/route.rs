@@ -116,7 +116,8 @@ impl Operations {
             match self.try_once(&seen, &call).await {
                 Tried::Answered(answer) => return answer,
                 Tried::NotLeader if clock.mono() >= give_up => {
-                    return Err(OperationError::Unavailable(Unavailable::NoLeader));
+                    // Elections take less: a node that finds none for so long is cut off, or too few nodes live.
+                    return Err(OperationError::Unavailable(Unavailable::NoQuorum));
                 }
                 Tried::NotLeader => news_of(&mut leadership, clock).await?,
             }

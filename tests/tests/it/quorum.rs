@@ -18,7 +18,8 @@ async fn without_a_majority_writes_are_refused_with_a_clear_text_and_resume_with
     cluster.kill9(2);
     wait_for("a refusal that names the quorum", PATIENCE, || async {
         let mut request = tonic::Request::new(v1::ProbeRequest { payload: vec![1] });
-        request.set_timeout(Duration::from_secs(5));
+        // A node that follows looks for a leader for 8 s first.
+        request.set_timeout(Duration::from_secs(12));
         match cluster.cluster_service(0).probe(request).await {
             Ok(_) => panic!("a write without a majority was acknowledged"),
             Err(status) if status.code() == Code::Unavailable && status.message().contains("quorum") => Ok(()),
