@@ -21,7 +21,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     if views.iter().any(|view| view.read.is_open(&class)) {
         return Err(Setback::poll());
     }
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let treated = match job.reservation.on_end {
         OnEnd::Delete => delete_all(job, memory, &servers).await,
         OnEnd::Shelve => park::shelve_all(job, memory, &servers).await,
@@ -66,7 +66,7 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
         let times = memory.sent.get(&server.id).map_or(0, |sent| sent.times) + 1;
         memory.sent.insert(server.id.clone(), Sent { at: now, times });
     }
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in due {
         sends.push(nova.delete_server(&errand, &server.id).boxed());
@@ -79,9 +79,9 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
 
 /// Flavor, class and server group go; nothing needs them any more.
 async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     nova.delete_flavor(&job.errand, &job.flavor_id()).await?;
-    match job.work.cloud.placement().delete_class(&job.errand, class).await {
+    match job.cloud.placement().delete_class(&job.errand, class).await {
         Ok(()) => {}
         // An inventory still has it: the next look drops it there.
         Err(error) if error.is_conflict() => return Err(Setback::poll()),

@@ -20,11 +20,12 @@ use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
 
 use super::ProposeError;
+use super::dispatch::is_urgent;
 use super::host_writer::HostView;
 use super::names;
 use super::permits::{RowPermit, Unfenced};
 use super::work::Work;
-use crate::openstack::{CloudError, Errand, Withheld};
+use crate::openstack::{Cloud, CloudError, Errand, Withheld};
 use crate::seams::Mono;
 
 /// How soon to look again at something that Nova is doing.
@@ -98,13 +99,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Begins anew for another row or revision.
-    pub fn for_row(&mut self, row: &Actuation) {
+    /// Begins anew for another row or revision; `true` if it is one.
+    pub fn for_row(&mut self, row: &Actuation) -> bool {
         let now = (row.id, row.revision);
-        if self.row != Some(now) {
+        let is_new = self.row != Some(now);
+        if is_new {
             let (rebinds, avoid) = (self.rebinds, std::mem::take(&mut self.avoid));
             *self = Self { row: Some(now), rebinds, avoid, ..Self::default() };
         }
+        is_new
     }
 }
 
@@ -116,6 +119,8 @@ pub struct Job<'a> {
     reservation: &'a Reservation,
     permit: &'a RowPermit<'a>,
     errand: Errand<'a>,
+    /// With calls in flight of their own for what somebody waits for.
+    cloud: Cloud,
 }
 
 impl<'a> Job<'a> {
@@ -124,7 +129,8 @@ impl<'a> Job<'a> {
     pub fn new(work: &'a Work, row: &'a Actuation, lease: &'a Lease, permit: &'a RowPermit<'a>) -> Self {
         let reservation = lease.reservation(row.reservation_id).expect("a row's reservation is in its lease");
         let subject = format!("row/{}/{}/{}", row.id, row.revision, work.number());
-        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit) }
+        let cloud = if is_urgent(row.step) { work.cloud.urgent() } else { work.cloud.clone() };
+        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit), cloud }
     }
 
     fn class(&self) -> String {
@@ -167,7 +173,7 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let (id, project) = (self.flavor_id(), &self.lease.project_id.0);
-        let nova = self.work.cloud.nova();
+        let nova = self.cloud.nova();
         if wanted {
             // Giving does not wait for a predecessor's actuation lease: a start must not be late for it. Given too late, it
             // opens nothing, because the tokens are closed (docs/decisions/0005).

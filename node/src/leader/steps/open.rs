@@ -100,7 +100,7 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         return Ok(());
     }
     let wanted = desired::flavor(&job.work.names, job.reservation);
-    let there = job.work.cloud.nova().flavor(&wanted.id).await?;
+    let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
         prepare::ensure(job).await?;
     }
@@ -112,9 +112,9 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if job.reservation.staging.is_none() {
         return Ok(());
     }
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in &calls {
         sends.push(nova.act(&job.errand, &server.id, Verb::Unshelve).boxed());

@@ -26,7 +26,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         return Err(Setback::poll());
     }
     // Parking is state verbs: it does not wait for the right that taking access away needs.
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let parked = shelve_all(job, memory, &servers).await;
     let access = job.set_access(memory, false).await;
     parked?;
@@ -64,7 +64,7 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) 
             calls.push((server, verb));
         }
     }
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for (server, verb) in calls {
         sends.push(nova.act(&job.errand, &server.id, verb).boxed());
@@ -97,7 +97,7 @@ pub async fn give_shelves(job: &Job<'_>, memory: &mut Memory, servers: &[Server]
 
 /// Gives one parked server's shelf image to the server's project.
 async fn give_shelf(job: &Job<'_>, server: &Server) -> Result<(), CloudError> {
-    let glance = job.work.cloud.glance();
+    let glance = job.cloud.glance();
     for image in glance.images_of_server(&server.id).await? {
         let ours = image.owner.as_deref() != Some(server.tenant_id.as_str());
         let shelf = image.name.as_deref().is_some_and(|name| name.ends_with("-shelved"));
@@ -127,6 +127,6 @@ async fn remove_broken(job: &Job<'_>, server: &Server) -> Result<(), Setback> {
     let permit = job.unfenced();
     let errand = job.errand.under(&permit);
     tracing::warn!(server = server.id, lease = %job.lease.id, "deleting a server in ERROR that holds staged capacity");
-    or_look_again(job.work.cloud.nova().delete_server(&errand, &server.id).await)?;
+    or_look_again(job.cloud.nova().delete_server(&errand, &server.id).await)?;
     Err(Setback::poll())
 }

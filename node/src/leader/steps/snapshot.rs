@@ -23,7 +23,7 @@ pub async fn snapshot_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]
     if there.is_empty() {
         return Ok(());
     }
-    let images = job.work.cloud.glance().images_marked(IMAGE_MARK, &job.reservation.id.to_string()).await?;
+    let images = job.cloud.glance().images_marked(IMAGE_MARK, &job.reservation.id.to_string()).await?;
     let mut done = Vec::new();
     for server in there {
         match image_of(&images, server) {
@@ -34,7 +34,7 @@ pub async fn snapshot_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]
                 }
             }
             Some(image) if image.status == "active" => {
-                job.work.cloud.glance().give(&job.errand, &image.id, &server.tenant_id).await?;
+                job.cloud.glance().give(&job.errand, &image.id, &server.tenant_id).await?;
             }
             Some(_) => {}
             None if has_nothing_to_keep(server) => done.push(server),
@@ -91,7 +91,7 @@ async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), 
     let errand = job.errand.under(&permit);
     let properties = BTreeMap::from([(IMAGE_MARK.to_owned(), job.reservation.id.to_string())]);
     let name = format!("{}-{}", server.name, &job.reservation.id.to_string()[..8]);
-    match job.work.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
+    match job.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
         // The look tells whether it was made.

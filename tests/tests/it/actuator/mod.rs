@@ -2,7 +2,9 @@
 //!
 //! Judged by the cloud's own record, never by what the actuator says it did.
 
+mod ask;
 mod faults;
+mod hangs;
 mod judge;
 mod lifecycle;
 mod world;

@@ -128,6 +128,10 @@ pub struct MemoryLedger {
 }
 
 impl MemoryLedger {
+    pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock())
+    }
+
     pub fn apply(&self, command: Command) -> Result<Reply, Rejection> {
         let mut state = self.state.lock();
         let entry = Entry { key: None, proposed_at: Timestamp(self.clock.wall_ms()), command };
@@ -184,6 +188,8 @@ pub struct World {
     numbers: u128,
     tenant: String,
     pub tenant_project: String,
+    /// Of the next leader.
+    pub config: LeaderConfig,
 }
 
 impl World {
@@ -218,9 +224,14 @@ impl World {
             numbers: 1000,
             tenant: String::new(),
             tenant_project: String::new(),
+            config: LeaderConfig::default(),
         };
         (world.tenant, world.tenant_project) = world.log_in("demo", "demo");
         world
+    }
+
+    pub fn admin_token(&self) -> String {
+        self.log_in("admin", "admin").0
     }
 
     fn log_in(&self, user: &str, project: &str) -> (String, String) {
@@ -267,7 +278,7 @@ impl World {
         let term = self.ledger.term.fetch_add(1, Ordering::SeqCst) + 1;
         let ledger: Arc<dyn LedgerPort> = Arc::new(NodeLedger { ledger: self.ledger.clone(), node: term });
         let ports = Ports { ledger, cloud: self.cloud(term), clock: self.clock.clone(), rng: Arc::new(SystemRng) };
-        self.leader = Some(leader::start(ports, LeaderConfig::default(), &self.spawner, term));
+        self.leader = Some(leader::start(ports, self.config, &self.spawner, term));
     }
 
     /// The leader is gone, at whatever step each of its tasks was.
@@ -294,7 +305,7 @@ impl World {
         Timestamp(self.clock.wall_ms()).floor_to_second()
     }
 
-    fn number(&mut self) -> Uuid {
+    pub fn number(&mut self) -> Uuid {
         self.numbers += 1;
         Uuid::from_u128(self.numbers << 64 | self.numbers)
     }
