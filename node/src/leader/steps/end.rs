@@ -6,7 +6,7 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
-use super::{Job, Memory, Sent, Setback, or_look_again, park, snapshot};
+use super::{Job, Memory, Sent, Setback, escalate, or_look_again, park, snapshot};
 use crate::leader::{desired, names};
 use crate::openstack::nova::Server;
 
@@ -17,21 +17,22 @@ const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
     let class = job.class();
     let hosts = desired::hosts_of(job.reservation);
-    let views = job.converge(&hosts).await?;
-    if views.iter().any(|view| view.read.is_open(&class)) {
+    // A host that fails must not keep the others' servers: it is told after they were treated.
+    let seen = job.converge_each(&hosts).await?;
+    if seen.views.iter().any(|view| view.read.is_open(&class)) {
         return Err(Setback::poll());
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
-    let treated = match job.reservation.on_end {
-        OnEnd::Delete => delete_all(job, memory, &servers).await,
-        OnEnd::Shelve => park::shelve_all(job, memory, &servers).await,
-        OnEnd::Snapshot => snapshot::snapshot_all(job, memory, &servers).await,
-    };
+    let treated = treat(job, memory, &servers).await;
     let access = job.set_access(memory, false).await;
     treated?;
     access?;
-    let views = job.converge(&hosts).await?;
-    if views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
+    // Nothing is used on a host whose provider is gone.
+    let seen = job.converge_each(&hosts).await?;
+    if let Some(error) = seen.failed {
+        return Err(error.into());
+    }
+    if seen.views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
         return Err(Setback::poll());
     }
     let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
@@ -41,13 +42,25 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     Ok(Outcome::Done)
 }
 
-/// Deletes every server. `Ok` when none is left.
-async fn delete_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+/// Treats every server as `on_end` wants, and deletes what lets nothing be done with it.
+async fn treat(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
     let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone()).collect();
+    let (moving, given_up) = escalate::split(job, memory, &there);
+    let treated = match job.reservation.on_end {
+        OnEnd::Delete => delete_all(job, memory, &there).await,
+        OnEnd::Shelve => park::shelve_all(job, memory, &moving).await,
+        OnEnd::Snapshot => snapshot::snapshot_all(job, memory, &moving).await,
+    };
+    let deleted = escalate::delete(job, memory, if job.reservation.on_end == OnEnd::Delete { &[] } else { &given_up }).await;
+    escalate::told(job, memory, &there, deleted.and(treated))
+}
+
+/// Deletes every server. `Ok` when none is left.
+async fn delete_all(job: &Job<'_>, memory: &mut Memory, there: &[&Server]) -> Result<(), Setback> {
     if there.is_empty() {
         return Ok(());
     }
-    delete(job, memory, &there).await?;
+    delete(job, memory, there).await?;
     Err(Setback::poll())
 }
 

@@ -5,6 +5,7 @@
 //! lease (architecture D6).
 
 mod end;
+mod escalate;
 mod hold;
 mod open;
 mod park;
@@ -12,12 +13,13 @@ mod prepare;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use leasehold_ledger::command::Outcome;
-use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
+use leasehold_ledger::command::{Command, Outcome};
+use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
 
 use super::ProposeError;
 use super::dispatch::is_urgent;
@@ -25,7 +27,7 @@ use super::host_writer::HostView;
 use super::names;
 use super::permits::{RowPermit, Unfenced};
 use super::work::Work;
-use crate::openstack::{Cloud, CloudError, Errand, Withheld};
+use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
 use crate::seams::Mono;
 
 /// How soon to look again at something that Nova is doing.
@@ -90,6 +92,14 @@ pub struct Memory {
     access_done: bool,
     /// State verbs sent, by server.
     sent: BTreeMap<String, Sent>,
+    /// Nothing of the reservation was seen in use on hosts that only its staging had.
+    left_staging: bool,
+    /// How servers were seen, and since when they are so.
+    watched: BTreeMap<String, escalate::Watched>,
+    /// What Nova said when it last refused a verb, by server.
+    refusals: BTreeMap<String, String>,
+    /// How the image of a server stands.
+    images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
     given: std::collections::BTreeSet<String>,
     /// Rebinds tried for this reservation; kept over rows.
@@ -109,6 +119,16 @@ impl Memory {
         }
         is_new
     }
+}
+
+/// Hosts as they stand after a run over each.
+#[derive(Default)]
+struct Seen {
+    views: Vec<Arc<HostView>>,
+    /// Placement does not know the providers of one host any more, and so of no use of them.
+    vanished: Option<CloudError>,
+    /// The first of all other failures.
+    failed: Option<CloudError>,
 }
 
 /// One row and what it is about, as read before the pass.
@@ -154,17 +174,45 @@ impl<'a> Job<'a> {
         Unfenced { inner: self.permit, right: &self.work.unfenced }
     }
 
-    /// Converges all these hosts at once.
-    async fn converge(&self, hosts: &[HostId]) -> Result<Vec<std::sync::Arc<HostView>>, Setback> {
+    /// Converges all these hosts at once; the first failure is the result.
+    async fn converge(&self, hosts: &[HostId]) -> Result<Vec<Arc<HostView>>, Setback> {
+        let seen = self.converge_each(hosts).await?;
+        match seen.failed.or(seen.vanished) {
+            Some(error) => Err(error.into()),
+            None => Ok(seen.views),
+        }
+    }
+
+    /// Converges all these hosts at once, each for itself: one that fails does not hide the others.
+    async fn converge_each(&self, hosts: &[HostId]) -> Result<Seen, Setback> {
         // A call for a row that is gone would only be for the host; the row's own pass ends here.
-        use crate::openstack::Permit;
         self.permit.check().map_err(CloudError::from)?;
         let mut runs = Vec::new();
         for host in hosts {
             runs.push(self.work.hosts.converge(self.work, *host).boxed());
         }
-        let views: Result<Vec<_>, CloudError> = join_all(runs).await.into_iter().collect();
-        Ok(views?)
+        let mut seen = Seen::default();
+        for result in join_all(runs).await {
+            match result {
+                Ok(view) => seen.views.push(view),
+                Err(error) if error.is_not_found() => seen.vanished = Some(error),
+                Err(error) => seen.failed = seen.failed.or(Some(error)),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether the ledger's clock has come to an instant; has it moved if it only stands for want of commands. Our own
+    /// wall clock says when that is worth asking, and decides nothing.
+    async fn has_come(&self, instant: Timestamp) -> Result<bool, ProposeError> {
+        let has_come = || self.work.ledger.look(|state| state.clock() >= instant);
+        if has_come() || self.work.now() < instant {
+            return Ok(has_come());
+        }
+        match self.work.ledger.propose(Command::AdvanceClock).await? {
+            Ok(_) => Ok(has_come()),
+            Err(rejection) => Err(ProposeError(rejection.to_string())),
+        }
     }
 
     /// Gives the tenant the flavor, or takes it away.

@@ -3,8 +3,10 @@
 //! Judged by the cloud's own record, never by what the actuator says it did.
 
 mod ask;
+mod ends;
 mod faults;
 mod hangs;
 mod judge;
 mod lifecycle;
+mod places;
 mod world;
