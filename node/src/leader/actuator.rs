@@ -87,7 +87,7 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             Err(Setback::Cloud(CloudError::Withheld(_))) => Duration::from_millis(50),
             Err(Setback::Cloud(error)) => {
                 tracing::warn!(row = %row.id, step = ?row.step, reservation = %desk.reservation, %error, "a call failed; trying again");
-                report(&work, &row, &lease, Some(reason_of(&error)), &mut told_at).await;
+                report(&work, &row, &lease, Some(steps::reason_of(&error)), &mut told_at).await;
                 failures = failures.saturating_add(1);
                 back_off(&work, failures, error.retry_after(), retry_after_max(row.step))
             }
@@ -116,13 +116,6 @@ fn back_off(work: &Work, failures: u32, asked: Option<Duration>, asked_max: Dura
     let full_ms = u64::try_from(full.as_millis()).unwrap_or(u64::MAX);
     let spread = Duration::from_millis(full_ms / 2 + work.rng.below(full_ms / 2 + 1));
     asked.map_or(spread, |asked| asked.min(asked_max).max(spread))
-}
-
-/// What a failed call says on the lease.
-fn reason_of(error: &CloudError) -> Reason {
-    let quota = matches!(error.status(), Some(403 | 413)) && error.to_string().to_lowercase().contains("quota");
-    let code = if quota { ReasonCode::Quota } else { ReasonCode::CloudUnavailable };
-    Reason { code, text: error.to_string() }
 }
 
 /// Records how a row ended.

@@ -35,6 +35,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     if seen.views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
         return Err(Setback::poll());
     }
+    forget_group(job).await?;
     let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
     if !keeps {
         forget(job, &class).await?;
@@ -90,7 +91,7 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
     Ok(())
 }
 
-/// Flavor, class and server group go; nothing needs them any more.
+/// Flavor and class go; nothing needs them any more.
 async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
     let nova = job.cloud.nova();
     nova.delete_flavor(&job.errand, &job.flavor_id()).await?;
@@ -100,11 +101,18 @@ async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
         Err(error) if error.is_conflict() => return Err(Setback::poll()),
         Err(error) => return Err(error.into()),
     }
-    if job.reservation.wish.instance().affinity.is_some() {
-        let name = names::server_group(job.lease.id, job.reservation.id);
-        for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
-            nova.delete_server_group(&job.errand, group.id).await?;
-        }
+    Ok(())
+}
+
+/// The server group goes in any case: what stays shelved does not belong together any more.
+async fn forget_group(job: &Job<'_>) -> Result<(), Setback> {
+    if job.reservation.wish.instance().affinity.is_none() {
+        return Ok(());
+    }
+    let nova = job.cloud.nova();
+    let name = names::server_group(job.lease.id, job.reservation.id);
+    for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
+        nova.delete_server_group(&job.errand, group.id).await?;
     }
     Ok(())
 }

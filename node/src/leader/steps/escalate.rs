@@ -78,7 +78,7 @@ pub fn told(job: &Job<'_>, memory: &Memory, servers: &[&Server], result: Result<
         !server.is_gone() && !server.is_parked() && seen.is_some_and(|seen| now.since(seen.since) >= TELL_AFTER)
     };
     let Some(server) = servers.iter().find(stands) else { return Err(Setback::NotYet { again_in, reason: None }) };
-    let why = memory.refusals.get(&server.id).map(|text| format!(": {text}")).unwrap_or_default();
+    let why = memory.refusals.get(&server.id).map(|refused| format!(": {}", refused.text)).unwrap_or_default();
     Err(Setback::waiting(ReasonCode::ServerFailed, format!("{} makes no progress{why}", named(server))))
 }
 

@@ -97,7 +97,7 @@ pub struct Memory {
     /// How servers were seen, and since when they are so.
     watched: BTreeMap<String, escalate::Watched>,
     /// What Nova said when it last refused a verb, by server.
-    refusals: BTreeMap<String, String>,
+    refusals: BTreeMap<String, Reason>,
     /// How the image of a server stands.
     images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
@@ -252,6 +252,14 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         Step::BeforeEnd => Ok(Outcome::Done),
         Step::End => end::pass(job, memory).await,
     }
+}
+
+/// What a failed call says on the lease.
+#[must_use]
+pub fn reason_of(error: &CloudError) -> Reason {
+    let quota = matches!(error.status(), Some(403 | 413)) && error.to_string().to_lowercase().contains("quota");
+    let code = if quota { ReasonCode::Quota } else { ReasonCode::CloudUnavailable };
+    Reason { code, text: error.to_string() }
 }
 
 /// A call that lost a race against Nova's own doing: the next look tells.

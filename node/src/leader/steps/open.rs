@@ -11,7 +11,7 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{HostId, Phase, ReasonCode};
 
-use super::{Job, Memory, Sent, Setback, park, prepare};
+use super::{Job, Memory, POLL, Sent, Setback, park, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -177,14 +177,21 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
             Err(CloudError::Withheld(why)) => return Err(CloudError::Withheld(why).into()),
             // 409: Nova is at it already, or it is back. The next look tells.
             Err(error) if error.is_conflict() || error.is_not_found() => {}
-            Err(error) => failed = Some(error),
-            Ok(()) => {}
+            Err(error) => {
+                memory.refusals.insert(id.clone(), reason_of(&error));
+                failed = Some(error);
+            }
+            Ok(()) => drop(memory.refusals.remove(id)),
         }
     }
     if let Some(error) = failed {
         return Err(error.into());
     }
     if let Some(stuck) = servers.iter().find(|server| is_back_without_room(memory, server)) {
+        // Refused outright (a quota), or taken and given back.
+        if let Some(refused) = memory.refusals.get(&stuck.id) {
+            return Err(Setback::NotYet { again_in: POLL, reason: Some(refused.clone()) });
+        }
         let text = format!("Nova found no host for parked server {}; trying again", stuck.id);
         return Err(Setback::waiting(ReasonCode::ServerFailed, text));
     }
@@ -205,5 +212,6 @@ fn may_send(job: &Job<'_>, memory: &Memory, server: &Server) -> bool {
 }
 
 fn is_back_without_room(memory: &Memory, server: &Server) -> bool {
-    wants_waking(server) && memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1)
+    wants_waking(server)
+        && (memory.refusals.contains_key(&server.id) || memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1))
 }

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, Reason, ReasonCode};
 
-use super::{Job, Memory, Sent, Setback, escalate, or_look_again};
+use super::{Job, Memory, Sent, Setback, escalate, or_look_again, reason_of};
 use crate::leader::desired;
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -91,7 +91,7 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[&Server])
     let mut result = Ok(());
     for ((server, _), sent) in calls.iter().zip(join_all(sends).await) {
         if let Err(error) = &sent {
-            memory.refusals.insert(server.id.clone(), error.to_string());
+            memory.refusals.insert(server.id.clone(), reason_of(error));
         }
         result = result.and(or_look_again(sent));
     }

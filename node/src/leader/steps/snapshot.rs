@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Job, Memory, Sent, Setback, end, park};
+use super::{Job, Memory, Sent, Setback, end, park, reason_of};
 use crate::leader::names::IMAGE_MARK;
 use crate::openstack::CloudError;
 use crate::openstack::glance::Image;
@@ -111,7 +111,7 @@ async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), 
             Ok(())
         }
         Err(error) => {
-            memory.refusals.insert(server.id.clone(), error.to_string());
+            memory.refusals.insert(server.id.clone(), reason_of(&error));
             Err(error.into())
         }
     }
