@@ -8,5 +8,8 @@ mod faults;
 mod hangs;
 mod judge;
 mod lifecycle;
+mod matrix;
+mod moves;
 mod places;
+mod takeover;
 mod world;

@@ -1,7 +1,7 @@
 //! One simulated cloud, one ledger, and leaders that come and go; time is tokio's paused clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -125,9 +125,15 @@ pub struct MemoryLedger {
     effects: broadcast::Sender<Arc<[Effect]>>,
     /// Who leads.
     pub term: AtomicU64,
+    no_actuation_lease: AtomicBool,
 }
 
 impl MemoryLedger {
+    /// From now on nobody's actuation lease is committed, or again.
+    pub fn refuse_actuation_lease(&self, refuse: bool) {
+        self.no_actuation_lease.store(refuse, Ordering::SeqCst);
+    }
+
     pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&self.state.lock())
     }
@@ -158,6 +164,10 @@ impl LedgerPort for NodeLedger {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Result<Reply, Rejection>, ProposeError>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
+            let is_lease = matches!(command, Command::HoldActuationLease { .. });
+            if is_lease && self.ledger.no_actuation_lease.load(Ordering::SeqCst) {
+                return Err(ProposeError("no quorum".into()));
+            }
             Ok(self.ledger.apply(command))
         })
     }
@@ -195,12 +205,18 @@ pub struct World {
 impl World {
     /// A cloud of lab hosts, none of them onboarded.
     pub fn new(hosts: &[&str]) -> Self {
+        Self::with(hosts, |_| {})
+    }
+
+    /// The same, of a cloud that is set up otherwise.
+    pub fn with(hosts: &[&str], set_up: impl FnOnce(&mut CloudConfig)) -> Self {
         let clock = Arc::new(TestClock { begin: Instant::now() });
-        let config = CloudConfig {
+        let mut config = CloudConfig {
             hosts: hosts.iter().map(|name| HostSpec::new(name)).collect(),
             created_at_ms: BEGIN_MS,
             ..CloudConfig::default()
         };
+        set_up(&mut config);
         let sim = Arc::new(Mutex::new(Sim::new(config)));
         let ledger = Arc::new(MemoryLedger {
             state: Mutex::new(State::default()),
@@ -208,6 +224,7 @@ impl World {
             applied: watch::Sender::new(0),
             effects: broadcast::Sender::new(1024),
             term: AtomicU64::new(0),
+            no_actuation_lease: AtomicBool::new(false),
         });
         let cluster_id = Uuid::from_u128(77);
         ledger.apply(Command::InitCluster { cluster_id }).unwrap();
@@ -382,7 +399,7 @@ impl World {
 
     /// Boots a server of a lease's flavor; answers its id, or the status of the refusal.
     pub fn boot(&self, id: LeaseId, name: &str) -> Result<String, u16> {
-        let image = self.image();
+        let image = self.any_image();
         let body = json!({"server": {"name": name, "flavorRef": self.flavor(id), "imageRef": image, "networks": "none"}});
         match self.tenant(Method::POST, "/servers", Some(body)) {
             (202, answer) => Ok(answer["server"]["id"].as_str().unwrap().to_owned()),
@@ -390,7 +407,8 @@ impl World {
         }
     }
 
-    fn image(&self) -> String {
+    /// The cloud's own image.
+    pub fn any_image(&self) -> String {
         let state = self.state();
         let images = state["images"].as_object().unwrap();
         images.iter().find(|(_, image)| image["name"] == "cirros").map(|(id, _)| id.clone()).unwrap()
@@ -446,7 +464,7 @@ impl World {
 
     /// Boots an ordinary server, and tells what became of it.
     pub async fn boot_ordinary(&self, flavor: &str) -> String {
-        let body = json!({"server": {"name": "ordinary", "flavorRef": flavor, "imageRef": self.image(), "networks": "none"}});
+        let body = json!({"server": {"name": "ordinary", "flavorRef": flavor, "imageRef": self.any_image(), "networks": "none"}});
         let (status, answer) = self.tenant(Method::POST, "/servers", Some(body));
         assert_eq!(status, 202, "{answer}");
         let id = answer["server"]["id"].as_str().unwrap().to_owned();
