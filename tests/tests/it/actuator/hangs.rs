@@ -2,6 +2,7 @@
 
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
+use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
 
 use super::ask::Ask;
@@ -109,15 +110,68 @@ async fn a_late_start_tells_its_present_cause() {
     world.pass(59).await;
     let tell = |status| FaultKind::Error { status, retry_after_s: None };
     world.sim.lock().add_fault(Fault::on("", "/resource_providers", tell(503)));
-    let told = |world: &World| world.lease(lease).unwrap().reason.map(|reason| reason.text).unwrap_or_default();
-    world.until("the first cause is told", 15, || told(&world).contains("503")).await;
+    let told = |world: &World, cause: &str| {
+        let reason = world.lease(lease).unwrap().reason;
+        reason.is_some_and(|reason| reason.code == ReasonCode::Late && reason.text.contains(cause))
+    };
+    world.until("the first cause is told", 15, || told(&world, "503")).await;
     let before = world.ledger.look(|state| state.ledger_index());
     world.sim.lock().clear_faults();
     world.sim.lock().add_fault(Fault::on("", "/resource_providers", tell(500)));
-    world.until("the second cause is told", 45, || told(&world).contains("500")).await;
+    world.until("the second cause is told", 45, || told(&world, "500")).await;
     let entries = world.ledger.look(|state| state.ledger_index()) - before;
     assert!(entries < 10, "{entries} entries for two causes");
-    assert_eq!(world.lease(lease).unwrap().reason.unwrap().code, ReasonCode::Late);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_calls_than_nova_may_have_in_flight_hold_up_no_start() {
+    let names: Vec<String> = (1..=15).map(|n| format!("cmp{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = world(&names).await;
+    let ending = world.ask(&Ask::new(70, 20, 60));
+    let bound: Vec<_> = world.lease(ending).unwrap().reservations[0].bindings.iter().map(|one| one.host).collect();
+    let free = world.ledger.look(|state| {
+        let free = state.hosts().find(|host| !bound.contains(&host.id));
+        free.map(|host| host.description.hypervisor_hostname.clone())
+    });
+    let free = free.unwrap();
+    let starting = world.ask(&Ask { host: Some(&free), ..Ask::new(1, 64, 600) });
+    world.until("it is active", 25, || is_active(&world, ending)).await;
+    for _ in 0..70 {
+        world.boot(ending, "a").unwrap();
+    }
+    world.sim.lock().add_fault(Fault::on("DELETE", "/servers/*", HANG));
+    world.until("the start comes", 60, || world.status(starting) == Some(LeaseStatus::Starting)).await;
+    let hung = judge::writes(&world).iter().filter(|line| line.method == "DELETE").count();
+    assert_eq!(hung, 64, "as many as may be in flight");
+    world.until("it starts on time", 2, || is_active(&world, starting)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_that_are_lost_cost_a_second_and_no_start() {
+    let mut world = world(&["cmp1"]).await;
+    let lease = world.ask(&Ask::new(1, 60, 600));
+    world.pass(50).await;
+    world.ledger.mute_effects(true);
+    world.until("it starts", 12, || is_active(&world, lease)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_concern_no_open_row_wake_nobody_who_works_on_one() {
+    let hosts: Vec<String> = (1..=10).map(|n| format!("cmp{n}")).collect();
+    let mut world = world(&hosts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let leases: Vec<LeaseId> = (0..50).map(|_| world.ask(&Ask::new(1, 60, 6_000))).collect();
+    world.pass(55).await;
+    world.sim.lock().add_fault(Fault::on("", "/", FaultKind::Error { status: 503, retry_after_s: None }));
+    world.pass(60).await;
+    assert!(leases.iter().all(|lease| world.status(*lease) == Some(LeaseStatus::Starting)));
+    let before = world.ledger.looks();
+    for _ in 0..400 {
+        world.ledger.apply(Command::Probe { payload: Vec::new() }).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let looks = world.ledger.looks() - before;
+    assert!(looks < 4_000, "{looks} looks at the state for 400 commands and 50 rows");
 }
 
 #[tokio::test(start_paused = true)]

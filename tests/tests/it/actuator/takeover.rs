@@ -86,3 +86,30 @@ async fn a_leader_whose_actuation_lease_ran_out_sends_nothing_unfenced() {
     world.ledger.refuse_actuation_lease(false);
     world.until("it is over", 15, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_actuation_lease_that_runs_out_while_a_call_waits_for_its_token_lets_nothing_through() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let begin = world.now();
+    // The end of the first has the actuation lease taken at 60 s; it may be used until 73 s, and is fresh enough at 67 s.
+    let leases = [world.ask(&Ask::new(1, 20, 60)), world.ask(&Ask::new(1, 20, 67))];
+    world.until("they are active", 25, || leases.iter().all(|id| world.status(*id) == Some(LeaseStatus::Active))).await;
+    for lease in leases {
+        world.boot_up(lease, "a").await;
+    }
+    world.until("the first is over", 50, || world.status(leases[0]) == Some(LeaseStatus::Terminated)).await;
+    // The token is refused at the delete, and Keystone takes nine seconds for another.
+    let refused = FaultKind::Error { status: 401, retry_after_s: None };
+    world.sim.lock().add_fault(Fault::on("DELETE", "/servers/*", refused).times(1));
+    world.sim.lock().add_fault(Fault::on("POST", "/auth/tokens", FaultKind::Slow { after_ms: 9_000 }));
+    world.until("the second ends", 10, || world.now() >= begin.plus(68)).await;
+    world.ledger.refuse_actuation_lease(true);
+    world.until("a while passed", 30, || world.now() >= begin.plus(90)).await;
+    let since = begin.plus(68).unix_s() * 1000;
+    assert!(unfenced(&world, 1).iter().any(|at| (since - 1_000..since).contains(at)), "the delete was on its way");
+    assert!(unfenced(&world, 1).iter().all(|at| *at < since), "{:?} after {since}", unfenced(&world, 1));
+    world.ledger.refuse_actuation_lease(false);
+    world.until("the second is over", 30, || world.status(leases[1]) == Some(LeaseStatus::Terminated)).await;
+}

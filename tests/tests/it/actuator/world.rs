@@ -126,12 +126,24 @@ pub struct MemoryLedger {
     /// Who leads.
     pub term: AtomicU64,
     no_actuation_lease: AtomicBool,
+    no_effects: AtomicBool,
+    looks: AtomicU64,
 }
 
 impl MemoryLedger {
     /// From now on nobody's actuation lease is committed, or again.
     pub fn refuse_actuation_lease(&self, refuse: bool) {
         self.no_actuation_lease.store(refuse, Ordering::SeqCst);
+    }
+
+    /// From now on nobody is told what was applied, or again.
+    pub fn mute_effects(&self, mute: bool) {
+        self.no_effects.store(mute, Ordering::SeqCst);
+    }
+
+    /// How often leaders looked at the state.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
     }
 
     pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
@@ -144,7 +156,7 @@ impl MemoryLedger {
         let applied = apply(&mut state, &entry);
         drop(state);
         self.applied.send_replace(applied.ledger_index);
-        if !applied.effects.is_empty() {
+        if !applied.effects.is_empty() && !self.no_effects.load(Ordering::SeqCst) {
             drop(self.effects.send(applied.effects.into()));
         }
         applied.outcome
@@ -159,6 +171,7 @@ struct NodeLedger {
 
 impl LedgerPort for NodeLedger {
     fn read(&self, look: &mut dyn FnMut(&State)) {
+        self.ledger.looks.fetch_add(1, Ordering::SeqCst);
         look(&self.ledger.state.lock());
     }
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Result<Reply, Rejection>, ProposeError>> {
@@ -225,6 +238,8 @@ impl World {
             effects: broadcast::Sender::new(1024),
             term: AtomicU64::new(0),
             no_actuation_lease: AtomicBool::new(false),
+            no_effects: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
         });
         let cluster_id = Uuid::from_u128(77);
         ledger.apply(Command::InitCluster { cluster_id }).unwrap();
