@@ -7,12 +7,13 @@
 mod end;
 mod escalate;
 mod hold;
+mod leave;
 mod open;
 mod park;
 mod prepare;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,8 +93,10 @@ pub struct Memory {
     access_done: bool,
     /// State verbs sent, by server.
     sent: BTreeMap<String, Sent>,
-    /// Nothing of the reservation was seen in use on hosts that only its staging had.
+    /// Nothing of the staging was seen left behind.
     left_staging: bool,
+    /// The lease's own hosts that carried more servers than it has slots there.
+    crowded: BTreeSet<HostId>,
     /// How servers were seen, and since when they are so.
     watched: BTreeMap<String, escalate::Watched>,
     /// What Nova said when it last refused a verb, by server.
@@ -101,7 +104,7 @@ pub struct Memory {
     /// How the image of a server stands.
     images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
-    given: std::collections::BTreeSet<String>,
+    given: BTreeSet<String>,
     /// Rebinds tried for this reservation; kept over rows.
     rebinds: u32,
     /// Hosts that refused a hold of this reservation; kept over rows.

@@ -3,15 +3,14 @@
 //! At a start the order matters: tokens are fenced by generations and unshelve by the server's state, so neither waits
 //! for a predecessor's actuation lease; access does (architecture D6).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
-use leasehold_ledger::model::{HostId, Phase, ReasonCode};
+use leasehold_ledger::model::{Phase, ReasonCode};
 
-use super::{Job, Memory, POLL, Sent, Setback, park, prepare, reason_of};
+use super::{Job, Memory, POLL, Sent, Setback, leave, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -35,7 +34,7 @@ pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setbac
         return Err(CloudError::Withheld(why).into());
     }
     // What the parking did not get done stands where others are promised room, open or not.
-    let left = leave_staging(job, memory).await;
+    let left = leave::shelve(job, memory).await;
     // Nova would find no host for what is parked, and say so in the server's history.
     if !memory.opened && !memory.any_open {
         return tokens.and(left).map(|()| Outcome::Done);
@@ -44,46 +43,6 @@ pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setbac
     let access = access(job, memory).await;
     // The most telling setback first: a failed call, then what is waited for.
     tokens.and(servers).and(left).and(access).map(|()| Outcome::Done)
-}
-
-/// Shelves what is left on hosts that the reservation had for its staging alone; the start wakes it on its own hosts. `Ok`
-/// when nothing uses tokens there.
-async fn leave_staging(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
-    let away = staging_only(job);
-    if memory.left_staging || away.is_empty() {
-        return Ok(());
-    }
-    let seen = job.converge_each(&away).await?;
-    if let Some(error) = seen.failed {
-        return Err(error.into());
-    }
-    if seen.views.iter().all(|view| view.read.used(&job.class()) == 0) {
-        memory.left_staging = true;
-        return Ok(());
-    }
-    let names = names_of(job, &away);
-    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
-    let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone() && is_on(server, &names)).collect();
-    park::clear(job, memory, &there).await?;
-    // Nova gives the tokens back a moment after the server is off.
-    Err(Setback::poll())
-}
-
-/// Hosts of the staging that are none of the lease's own.
-fn staging_only(job: &Job<'_>) -> Vec<HostId> {
-    let main = desired::hosts_in(job.reservation, Phase::Main);
-    desired::hosts_in(job.reservation, Phase::Staging).into_iter().filter(|host| !main.contains(host)).collect()
-}
-
-fn names_of(job: &Job<'_>, hosts: &[HostId]) -> BTreeSet<String> {
-    job.work.ledger.look(|state| {
-        let hosts = hosts.iter().filter_map(|id| state.host(*id));
-        hosts.map(|host| host.description.hypervisor_hostname.clone()).collect()
-    })
-}
-
-fn is_on(server: &Server, hosts: &BTreeSet<String>) -> bool {
-    server.hypervisor_hostname.as_ref().is_some_and(|name| hosts.contains(name))
 }
 
 /// One pass of `Adjust`: tokens follow the amount; the hold was raised before. Slots that were taken off are free only
@@ -120,6 +79,9 @@ async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), 
     let hosts = desired::hosts_in(job.reservation, phase);
     let seen = job.converge_each(&hosts).await?;
     memory.any_open = seen.views.iter().any(|view| view.opened(&class));
+    if phase == Phase::Main {
+        leave::note_crowded(job, memory, &seen.views);
+    }
     if let Some(error) = seen.failed.or(seen.vanished) {
         return Err(error.into());
     }
@@ -159,8 +121,8 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     // Those that still stand elsewhere are on their way here; unshelved now, they would stay there.
-    let away = if memory.left_staging { BTreeSet::new() } else { names_of(job, &staging_only(job)) };
-    let servers: Vec<Server> = servers.into_iter().filter(|server| !is_on(server, &away)).collect();
+    let away = leave::names(job, memory);
+    let servers: Vec<Server> = servers.into_iter().filter(|server| !leave::is_on(server, &away)).collect();
     let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
     let nova = job.cloud.nova();
     let mut sends = Vec::new();

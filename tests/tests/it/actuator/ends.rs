@@ -130,6 +130,14 @@ async fn a_lease_deleted_in_any_status_leaves_nothing() {
                 world.pass(25).await;
                 world.boot_up(lease, "a").await;
             }
+            world.until("the moment comes", 200, || world.now() >= begin.plus(after) || world.now() >= begin.plus(129)).await;
+            if after == 130 {
+                // So that the delete finds the start at work.
+                let slow = FaultKind::Slow { after_ms: 4_000 };
+                world.sim.lock().add_fault(Fault::on("PUT", "/resource_providers/*/inventories", slow));
+                world.until("it starts", 5, || world.status(lease) == Some(LeaseStatus::Starting)).await;
+                world.sim.lock().clear_faults();
+            }
             world.until("the moment comes", 200, || world.now() >= begin.plus(after)).await;
             world.ledger.apply(leasehold_ledger::command::Command::DeleteLease { lease_id: lease }).unwrap();
             let deleted = world.now().plus(1);

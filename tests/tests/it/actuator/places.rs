@@ -70,6 +70,31 @@ async fn what_could_not_be_parked_by_the_start_leaves_the_staging_host_and_wakes
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_more_servers_are_left_than_the_lease_has_slots_the_rest_moves_on() {
+    let mut world = world().await;
+    // From 130 on both hosts have room for two more; the staging finds room on the first alone.
+    let others = ["cmp1", "cmp2"].map(|host| world.ask(&Ask { host: Some(host), ..Ask::new(3, 130, 3_000) }));
+    world.ask(&Ask { host: Some("cmp2"), ..Ask::new(5, 10, 125) });
+    let lease = world.ask(&Ask { staging: Some((20, 60)), ..Ask::new(4, 130, 1_000) });
+    world.pass(30).await;
+    let mut servers = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        servers.push(world.boot_up(lease, name).await);
+    }
+    let on = |world: &World, host: &str| servers.iter().filter(|server| world.host_of(server) == host).count();
+    assert_eq!(on(&world, "cmp1"), 4);
+    let mut down = Fault::on("POST", "/servers/*", DOWN);
+    down.when.service = "compute".into();
+    world.sim.lock().add_fault(down);
+    world.pass(105).await;
+    world.sim.lock().clear_faults();
+    world.until("all are active", 30, || is_active(&world, lease) && others.iter().all(|other| is_active(&world, *other))).await;
+    assert_eq!((on(&world, "cmp1"), on(&world, "cmp2")), (2, 2));
+    assert!(servers.iter().all(|server| world.server_status(server) == "ACTIVE"));
+    judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_cannot_be_shelved_off_a_staging_host_goes_in_the_end() {
     let mut world = world().await;
     let (lease, next) = staged_elsewhere(&mut world, 2_000, OnEnd::Delete).await;
