@@ -424,7 +424,10 @@ mod tests {
         for (section, keys) in value.as_object().unwrap() {
             let documented = documented(reference, section);
             let keys = keys.as_object().unwrap();
-            assert_eq!(documented.keys().collect::<Vec<_>>(), keys.keys().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+            assert_eq!(
+                documented.keys().collect::<Vec<_>>(),
+                keys.keys().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+            );
             for (key, default) in keys {
                 let default = match default {
                     // What is used then is told in words.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use leasehold_node::cli::{self, ClientCommand, Globals};
@@ -36,6 +37,9 @@ enum Command {
     Client(ClientCommand),
 }
 
+/// How long tasks may take to end once a node is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     let Arguments { globals, command } = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -46,14 +50,19 @@ fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Server { config } => match runtime.block_on(serve(config)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                // The last line says why, with every cause.
-                eprintln!("leasehold: {error:#}");
-                ExitCode::FAILURE
+        Command::Server { config } => {
+            let served = runtime.block_on(serve(config));
+            // Whatever still runs has its last word before ours.
+            runtime.shutdown_timeout(LAST_WORDS);
+            match served {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    // The last line says why, with every cause.
+                    eprintln!("leasehold: {error:#}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         Command::Client(command) => runtime.block_on(cli::run(command, globals)),
     }
 }

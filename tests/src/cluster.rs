@@ -98,8 +98,16 @@ impl Node {
         self.process.as_mut()
     }
 
-    fn start(&mut self) -> Result<()> {
-        let mut command = Command::new(binaries::leasehold()?);
+    fn start(&mut self, files_max_kb: Option<u32>) -> Result<()> {
+        let mut command = match files_max_kb {
+            None => Command::new(binaries::leasehold()?),
+            // Beyond the limit a write fails, as on a full disk; the signal that would come with it is ignored.
+            Some(kb) => {
+                let mut limited = Command::new("bash");
+                limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &kb.to_string()]).arg(binaries::leasehold()?);
+                limited
+            }
+        };
         command.arg("server").arg("--config").arg(self.config());
         self.process = Some(Process::start(&format!("node {}", self.id), command, &self.log())?);
         Ok(())
@@ -123,7 +131,7 @@ impl Cluster {
     pub async fn start(settings: Settings, admin_token: Option<&str>) -> Result<Cluster> {
         let mut cluster = Cluster::prepare(settings, admin_token)?;
         for index in 0..cluster.nodes.len() {
-            cluster.nodes[index].start()?;
+            cluster.nodes[index].start(None)?;
         }
         let formed = cluster.form().await;
         cluster.explain(formed)
@@ -235,9 +243,14 @@ impl Cluster {
         WatchServiceClient::new(self.connection(index))
     }
 
+    /// As [`restart`](Self::restart), with a disk on which no file grows beyond so many KiB.
+    pub fn restart_on_small_disk(&mut self, index: usize, files_max_kb: u32) -> Result<()> {
+        self.nodes[index].start(Some(files_max_kb))
+    }
+
     /// Starts a node that was configured or killed.
     pub fn restart(&mut self, index: usize) -> Result<()> {
-        self.nodes[index].start()
+        self.nodes[index].start(None)
     }
 
     /// `kill -9`.

@@ -2,6 +2,7 @@
 
 use super::progress::{
     begin_event, end_event, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end, settle_start,
+    unstarted_reason,
 };
 use super::withdraw_lease::withdraw;
 use crate::model::{
@@ -79,8 +80,7 @@ fn end_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
         pass_event(&mut lease, kind, now);
     }
     if matches!(lease.status, LeaseStatus::Pending | LeaseStatus::Starting) && !lease.reservations.is_empty() {
-        let text = "the lease ended before its start was carried out".to_owned();
-        lease.reason = Some(Reason { code: ReasonCode::Late, text });
+        lease.reason = Some(unstarted_reason());
     }
     pass_event(&mut lease, EventKind::StartLease, now);
     if lease.status == LeaseStatus::Pending {

@@ -11,6 +11,8 @@ use crate::storage::codec::encode;
 
 /// Live keys a project may have: nothing is evicted, so this bounds what one project can make every replica store.
 pub const KEYS_PER_PROJECT_MAX: usize = 100_000;
+/// How far ahead a key may be valid, ms: a day. A key that never ran out would count against its project for ever.
+const VALID_MS_MAX: u64 = 24 * 3_600 * 1_000;
 /// Longest project id that may own a key; Keystone's are 32 characters.
 const PROJECT_ID_BYTES_MAX: usize = 255;
 
@@ -49,6 +51,10 @@ pub(super) fn once(
             KeyFate::Answered { outcome, ledger_index } => (outcome.clone(), *ledger_index),
             KeyFate::Pending { reply, .. } => (Ok(reply.clone()), index),
         };
+    }
+    if key.valid_until > now.plus_ms(VALID_MS_MAX) {
+        let problem = "a key may be valid for 24 hours from now at most".to_owned();
+        return (Err(Rejection::Invalid { field: "key".to_owned(), problem }), index);
     }
     if state.keys_stored(&key.project_id) >= KEYS_PER_PROJECT_MAX {
         return (Err(Rejection::TooManyKeys(key.project_id.clone())), index);
@@ -153,7 +159,9 @@ mod tests {
                11:00 lease A 12:00..14:00 n=2 key=1 until=11:00 -> refused KeyExpired
                11:00 key 1 until=11:00 -> expired
                11:00 clock -> nothing
-               11:00 key 1 until=12:00 -> unknown",
+               11:00 key 1 until=12:00 -> unknown
+               11:00 delete B key=3 until=35:01 -> refused Invalid key
+               11:00 delete B key=3 until=35:00 -> refused LeaseNotFound",
         );
     }
 

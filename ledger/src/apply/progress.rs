@@ -2,8 +2,8 @@
 
 use super::keys;
 use crate::model::{
-    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, Reason, Reservation, ReservationId, ReservationStatus, Stage,
-    Step, Timestamp,
+    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, Reason, ReasonCode, Reservation, ReservationId,
+    ReservationStatus, Stage, Step, Timestamp,
 };
 use crate::reply::Reply;
 use crate::state::State;
@@ -152,7 +152,35 @@ pub(super) fn settle_end(state: &State, lease: &mut Lease, now: Timestamp) {
         let settled = settled_status(lease);
         move_lease(lease, settled, now);
         if settled == LeaseStatus::Terminated {
-            lease.reason = None;
+            lease.reason = unstarted(lease).then(unstarted_reason);
+        }
+    }
+}
+
+/// What a lease shows whose end came before its start was carried out. Its events read as those of any other lease, so this is
+/// all that tells its owner that he never had what he reserved; it outlives the end.
+const ENDED_UNSTARTED: &str = "the lease ended before its start was carried out";
+/// Longest text of a reason.
+const REASON_CHARS_MAX: usize = 500;
+
+/// The reason of a lease that ended before its start was carried out.
+pub(super) fn unstarted_reason() -> Reason {
+    Reason { code: ReasonCode::Late, text: ENDED_UNSTARTED.to_owned() }
+}
+
+/// Whether the lease carries that reason, alone or before another one.
+fn unstarted(lease: &Lease) -> bool {
+    lease.reason.as_ref().is_some_and(|reason| reason.text.starts_with(ENDED_UNSTARTED))
+}
+
+/// What to show of a delay: of a lease that never started, that first.
+pub(super) fn delay_reason(lease: &Lease, told: Option<&Reason>) -> Option<Reason> {
+    match told {
+        _ if !unstarted(lease) => told.cloned(),
+        None => Some(unstarted_reason()),
+        Some(told) => {
+            let text = format!("{ENDED_UNSTARTED}; {}", told.text).chars().take(REASON_CHARS_MAX).collect();
+            Some(Reason { code: told.code, text })
         }
     }
 }

@@ -88,9 +88,12 @@ pub(crate) fn fit_change(state: &State, before: &Lease, mut lease: Lease, now: T
             bindings: old.bindings.clone(),
             on_end: old.on_end,
         }));
-        // Both are booked whole until the hold is there; what is given up is given up then.
+        // Both are booked whole until the hold is there; what is given up is given up then. An open reservation that is
+        // to end sooner may have ended by then, and what it has at that time stays booked to the old end until the cloud
+        // confirmed its end: so all of it is booked to there from now on.
         reservation.releasing.clone_from(&old.releasing);
-        reservation.booked_end = old.booked_end;
+        let shortened = was_opened(reservation) && lease.end < before.end;
+        reservation.booked_end = if shortened { old.booked_end.max(Some(before.end)) } else { old.booked_end };
     }
     check_room(state, &old_bookings, &lease_bookings(&waiting))?;
     Ok(Fitting { settled: lease, waiting: Some((waiting, to_hold)), grown })
@@ -176,6 +179,8 @@ pub(super) fn update_held(state: &mut State, mut lease: Lease, now: Timestamp) {
     let end = lease.end;
     for reservation in &mut lease.reservations {
         if let Some(previous) = reservation.previous.take() {
+            // Booked to the old end only while the hold was waited for.
+            reservation.booked_end = None;
             keep_what_is_open(reservation, &previous.bindings, previous.interval.end, end, now);
         }
     }

@@ -1,6 +1,6 @@
 //! The cloud's answer settles event, reservation, lease and booking.
 
-use super::progress::{creation_held, end_event, fail_lease, has_rows, move_reservation, settle_end, settle_start};
+use super::progress::{creation_held, delay_reason, end_event, fail_lease, has_rows, move_reservation, settle_end, settle_start};
 use super::rebook::update_held;
 use super::schedule::invalid;
 use super::withdraw_lease::withdraw;
@@ -53,8 +53,9 @@ fn reservation_mut<'a>(lease: &'a mut Lease, row: &Actuation) -> Option<&'a mut 
 
 /// The row stays open; the reason is shown on the lease.
 fn delayed(state: &mut State, lease: Lease, row: Actuation, reason: Option<&Reason>) {
-    if lease.reason.as_ref() != reason {
-        state.put_lease(Lease { reason: reason.cloned(), ..lease });
+    let reason = delay_reason(&lease, reason);
+    if lease.reason != reason {
+        state.put_lease(Lease { reason, ..lease });
     }
     let attempts = row.attempts.saturating_add(1);
     state.put_actuation(Actuation { attempts, ..row });
@@ -169,6 +170,27 @@ mod tests {
                10:00 status A -> A STARTING pending:Open
                10:00 done start A -> A ACTIVE active:Open
                10:00 done start A -> unchanged",
+        );
+    }
+
+    #[test]
+    fn a_lease_that_never_started_says_so_after_its_end_too() {
+        check(
+            "10:00 hosts h1
+               10:00 lease A now..11:00 -> PENDING h1*1
+               10:00 lease B now..11:00 -> PENDING h1*1
+               10:00 clock -> start A, start B
+               10:05 delayed start A -> A STARTING pending:Open
+               10:05 done start B -> B ACTIVE active:Open
+               11:00 clock -> end A, end B
+               11:00 reason A -> the lease ended before its start was carried out
+               11:01 delayed end A -> A TERMINATING active:Ended
+               11:01 reason A -> the lease ended before its start was carried out; slow
+               11:01 delayed end B -> B TERMINATING active:Ended
+               11:02 done end A -> A TERMINATED deleted:Ended
+               11:02 reason A -> the lease ended before its start was carried out
+               11:02 done end B -> B TERMINATED deleted:Ended
+               11:02 reason B -> none",
         );
     }
 

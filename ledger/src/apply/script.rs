@@ -585,7 +585,7 @@ impl World {
 /// `key=1 until=12:10`
 fn key(words: &[&str]) -> Option<RequestKey> {
     let id = option(words, "key")?.parse::<u128>().unwrap();
-    let valid_until = option(words, "until").map_or(Timestamp(u64::MAX), instant);
+    let valid_until = option(words, "until").map_or_else(|| instant("33:00"), instant);
     let project_id = ProjectId(option(words, "project").unwrap_or("p").to_owned());
     Some(RequestKey { project_id, id: Uuid::from_u128(id), valid_until })
 }

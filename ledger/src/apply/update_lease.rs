@@ -346,6 +346,37 @@ mod tests {
     }
 
     #[test]
+    fn an_open_lease_that_grows_and_ends_sooner_keeps_what_it_grew_to_until_its_end_is_confirmed() {
+        check(
+            "10:00 hosts s1 shared vcpus=4
+               10:00 lease A now..14:00 n=2 -> CREATING s1*2
+               10:00 held A -> A PENDING pending:Booked
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:30 update A n=4 end=10:30:05 -> UPDATING s1*4
+               10:30:01 booked s1 11:00 -> 4 vcpus 4 slots
+               10:30:01 lease B 11:00..12:00 n=2 -> no room short=2 largest=0 tightest=VCPU next=14:00
+               10:30:06 clock -> nothing
+               10:30:06 held A -> A ACTIVE active:Open
+               10:30:06 booked s1 11:00 -> 4 vcpus 4 slots
+               10:30:06 clock -> end A
+               10:30:07 done end A -> A TERMINATED deleted:Ended
+               10:30:07 booked s1 11:00 -> 0 vcpus 0 slots
+               11:00 lease C now..14:00 n=2 -> CREATING s1*2
+               11:00 held C -> C PENDING pending:Booked
+               11:00 clock -> start C
+               11:00 done start C -> C ACTIVE active:Open
+               11:01 update C n=3 end=12:00 -> UPDATING s1*3
+               11:01:01 booked s1 13:00 -> 3 vcpus 3 slots
+               11:01:02 held C -> C ACTIVE active:Open
+               11:01:02 booked s1 13:00 -> 0 vcpus 0 slots
+               11:02 update C n=4 end=11:30 -> UPDATING s1*4
+               11:02:01 refused C -> C ACTIVE active:Open
+               11:02:01 booked s1 13:00 -> 0 vcpus 0 slots",
+        );
+    }
+
+    #[test]
     fn a_prepared_lease_changes_only_its_amount_and_is_prepared_again() {
         check(
             "10:00 hosts h1 vcpus=4

@@ -50,6 +50,8 @@ pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &
             reservation.staging = previous.staging;
             reservation.bindings = previous.bindings;
             reservation.on_end = previous.on_end;
+            // A lease whose end is not confirmed yet takes no updates, so there was none.
+            reservation.booked_end = None;
         }
     }
     lease.update_key = None;

@@ -16,6 +16,8 @@ pub struct CodecError {
     pub what: &'static str,
     /// Why it is no good.
     pub problem: String,
+    /// Written by a newer build: nothing is wrong with it.
+    pub newer: bool,
 }
 
 /// An entry as the log holds it.
@@ -38,10 +40,11 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// The inverse of [`encode`].
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
-    let (version, body) = bytes.split_first().ok_or_else(|| CodecError { what, problem: "the value is empty".to_owned() })?;
+    let (version, body) =
+        bytes.split_first().ok_or_else(|| CodecError { what, problem: "the value is empty".to_owned(), newer: false })?;
     if *version == 0 || *version > VERSION {
         let problem = format!("version {version} is not known to this build, which reads up to {VERSION}");
-        return Err(CodecError { what, problem });
+        return Err(CodecError { what, problem, newer: *version > VERSION });
     }
-    rmp_serde::from_slice(body).map_err(|error| CodecError { what, problem: error.to_string() })
+    rmp_serde::from_slice(body).map_err(|error| CodecError { what, problem: error.to_string(), newer: false })
 }

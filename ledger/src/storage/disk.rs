@@ -18,6 +18,9 @@ pub struct DiskError {
     pub what: &'static str,
     /// As the disk tells it.
     pub cause: String,
+    /// What is on the disk is not what was written: a checksum is wrong or a file is missing. Otherwise the disk is full,
+    /// in use by somebody else or refused, and what is on it may be whole.
+    pub damaged: bool,
 }
 
 /// One change of one row.

@@ -17,9 +17,25 @@ pub enum Error {
     /// A row does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The rows do not fit together: the hash or an invariant is wrong. Rebuild from log or peers.
+    /// The rows are not those that were written: the hash is wrong. Rebuild from log or peers.
     #[error("the state on disk is damaged: {0}")]
     Damaged(String),
+    /// The rows are those that were written, and break an invariant: a bug, which a rebuilt state would have, too.
+    #[error("the state breaks a rule: {0}; this is a bug")]
+    Broken(String),
+}
+
+impl Error {
+    /// Whether the rows are lost, so that making them again helps. Everything else must leave them where they are.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Disk(error) => error.damaged,
+            Error::Codec(error) => !error.newer,
+            Error::Damaged(_) => true,
+            Error::Broken(_) => false,
+        }
+    }
 }
 
 /// What [`Store::open`] found.
@@ -82,7 +98,7 @@ impl Store {
             return Err(Error::Damaged(format!("hash {:032x}, stored {stored_hash:032x}", state.hash())));
         }
         if let Some(first) = invariants::check(&state).first().filter(|_| state.ledger_index() > 0) {
-            return Err(Error::Damaged(first.to_string()));
+            return Err(Error::Broken(first.to_string()));
         }
         Ok(Opened { state, position })
     }

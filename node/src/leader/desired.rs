@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::model::{
-    Amounts, Binding, Host, HostId, Lease, Phase, PoolKind, Reservation, ReservationId, Seconds, Stage,
+    Amounts, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, Stage,
 };
 use leasehold_ledger::state::State;
 
@@ -73,12 +73,18 @@ pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
 
 /// The hold of a host where at most `peak` is booked from now on.
 fn hold(host: &Host, peak: Amounts) -> Amounts {
-    let capacity = host.observation.capacity;
-    let room = host.room();
-    let mut hold = match host.description.pool {
+    hold_of(host.description.pool, host.description.memory_grain_mb, &host.observation, peak)
+}
+
+/// The hold of a host as it was observed, whether the ledger knows it already or not.
+#[must_use]
+pub fn hold_of(pool: PoolKind, memory_grain_mb: u32, observation: &Observation, peak: Amounts) -> Amounts {
+    let capacity = observation.capacity;
+    let room = capacity.saturating_sub(observation.firm);
+    let mut hold = match pool {
         PoolKind::Dedicated => capacity,
         PoolKind::Shared => {
-            let grain = host.description.memory_grain_mb.max(1);
+            let grain = memory_grain_mb.max(1);
             // C − hold = q·G with the largest q: firm usage moves in steps of G and so never enters the last K MB.
             let free = capacity.memory_mb.saturating_sub(peak.memory_mb) / grain * grain;
             Amounts { memory_mb: capacity.memory_mb.saturating_sub(free), ..peak }
@@ -191,7 +197,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::{BTreeMap, BTreeSet};
 
-    use leasehold_ledger::model::{HostDescription, Observation, Timestamp};
+    use leasehold_ledger::model::{HostDescription, Timestamp};
     use uuid::Uuid;
 
     use super::*;

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{Amounts, Host, HostId, Observation};
+use leasehold_ledger::model::{Amounts, Host, HostId, Observation, PoolKind};
 use uuid::Uuid;
 
+use super::grain;
 use super::host_plan;
 use super::names::Names;
 use super::work::Work;
 use crate::openstack::placement::{Inventories, ProviderAllocations};
 use crate::openstack::{Cloud, CloudError};
+use crate::telemetry::metrics;
 
 /// Hosts looked at at once.
 const HOSTS_AT_ONCE: usize = 8;
@@ -23,6 +25,7 @@ const HOSTS_AT_ONCE: usize = 8;
 /// Runs until its group is stopped.
 pub async fn run(work: Arc<Work>) {
     let mut last_full = None;
+    let mut told = BTreeMap::new();
     loop {
         let now = work.clock.mono();
         let full = last_full.is_none_or(|last| now.since(last) >= work.config.hosts_period);
@@ -31,6 +34,9 @@ pub async fn run(work: Arc<Work>) {
         }
         if let Err(error) = look(&work, full).await {
             tracing::warn!(%error, "the hosts could not be looked at");
+        }
+        if full && let Err(error) = tell_small_grains(&work, &mut told).await {
+            tracing::warn!(%error, "the grain of the flavors could not be looked at");
         }
         let ms = u64::try_from(work.config.services_period.as_millis()).unwrap_or(u64::MAX);
         work.clock.sleep(Duration::from_millis(ms + work.rng.below(ms / 10 + 1))).await;
@@ -53,6 +59,50 @@ async fn look(work: &Work, full: bool) -> Result<(), CloudError> {
     }
     let results: Vec<Result<(), CloudError>> = futures::stream::iter(rounds).buffer_unordered(HOSTS_AT_ONCE).collect().await;
     results.into_iter().collect()
+}
+
+/// A shared host whose anchors are not safe any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallGrain {
+    /// G now.
+    pub grain_mb: u32,
+    /// Who made it so, for people.
+    pub culprits: String,
+}
+
+/// Looks whether flavors that came since the onboarding, or what they left on the hosts, endanger the anchors of lease
+/// servers (architecture D21).
+///
+/// # Errors
+/// When the cloud gives no answer.
+pub async fn small_grains(work: &Work) -> Result<BTreeMap<HostId, SmallGrain>, CloudError> {
+    let is_shared = |host: &&Host| host.description.pool == PoolKind::Shared;
+    let shared: Vec<Host> = work.ledger.look(|state| state.hosts().filter(is_shared).cloned().collect());
+    let mut small = BTreeMap::new();
+    if shared.is_empty() {
+        return Ok(small);
+    }
+    let flavors = work.cloud.nova().flavors().await?;
+    for host in shared {
+        let grain_mb = grain::read(&work.cloud, &work.names, host.description.root_provider, &flavors).await?;
+        if grain::is_too_small(&host.description, grain_mb) {
+            let culprits = grain::culprits(&flavors, host.description.memory_grain_mb);
+            small.insert(host.id, SmallGrain { grain_mb, culprits });
+        }
+    }
+    Ok(small)
+}
+
+/// Counts them, and warns of those that are new. Nothing is moved: an operator removes the flavor, or offboards the host.
+async fn tell_small_grains(work: &Work, told: &mut BTreeMap<HostId, SmallGrain>) -> Result<(), CloudError> {
+    let small = small_grains(work).await?;
+    for (host, found) in small.iter().filter(|(host, found)| told.get(host) != Some(found)) {
+        let SmallGrain { grain_mb, culprits } = found;
+        tracing::warn!(%host, grain_mb, culprits, "ordinary servers may take the memory of lease servers' anchors");
+    }
+    metrics::grain_too_small(small.len());
+    *told = small;
+    Ok(())
 }
 
 /// Reads one host and tells the ledger, with its service as it was last seen.

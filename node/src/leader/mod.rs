@@ -10,6 +10,7 @@ pub mod actuator;
 pub mod clock;
 pub mod desired;
 mod dispatch;
+pub mod grain;
 pub mod host_monitor;
 pub mod host_plan;
 pub mod host_writer;

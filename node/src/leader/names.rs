@@ -50,6 +50,21 @@ impl Names {
     pub fn loan_provider(&self, root: Uuid) -> Uuid {
         Uuid::new_v5(&self.namespace, format!("loan:{root}").as_bytes())
     }
+
+    /// Name of a reservation's server group. Nova has no other place for a mark, and several clusters may share the service
+    /// project that the groups belong to.
+    #[must_use]
+    pub fn server_group(&self, lease: LeaseId, id: ReservationId) -> String {
+        format!("leasehold:{}:{lease}:{id}", self.cluster_id)
+    }
+
+    /// The reservation that a server group of ours belongs to; `None` for groups of others.
+    #[must_use]
+    pub fn reservation_of_group(&self, name: &str) -> Option<(LeaseId, ReservationId)> {
+        let ours = name.strip_prefix("leasehold:")?.strip_prefix(&self.mark())?.strip_prefix(':')?;
+        let (lease, id) = ours.split_once(':')?;
+        Some((LeaseId(Uuid::parse_str(lease).ok()?), ReservationId(Uuid::parse_str(id).ok()?)))
+    }
 }
 
 /// Name of the reservation provider of a host.
@@ -83,19 +98,6 @@ pub fn flavor(id: ReservationId) -> String {
     format!("reservation:{id}")
 }
 
-/// Name of a reservation's server group.
-#[must_use]
-pub fn server_group(lease: LeaseId, id: ReservationId) -> String {
-    format!("leasehold:{lease}:{id}")
-}
-
-/// The reservation that a server group of ours belongs to.
-#[must_use]
-pub fn reservation_of_group(name: &str) -> Option<(LeaseId, ReservationId)> {
-    let (lease, id) = name.strip_prefix("leasehold:")?.split_once(':')?;
-    Some((LeaseId(Uuid::parse_str(lease).ok()?), ReservationId(Uuid::parse_str(id).ok()?)))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -106,12 +108,20 @@ mod tests {
         let id = ReservationId(Uuid::from_u128(0xabc));
         assert_eq!(reservation_of_class(&class(id)), Some(id));
         assert_eq!(reservation_of_class("CUSTOM_RESERVATION_X"), None);
-        let lease = LeaseId(Uuid::from_u128(7));
-        assert_eq!(reservation_of_group(&server_group(lease, id)), Some((lease, id)));
         let (one, other) = (Names::new(Uuid::from_u128(1)), Names::new(Uuid::from_u128(2)));
         let root = Uuid::from_u128(3);
         let all = [one.hold(root, 0), one.hold(root, 1), one.reservation_provider(root), one.loan_provider(root)];
         assert!(!all.contains(&other.hold(root, 0)));
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn a_server_group_is_known_by_its_own_cluster_alone() {
+        let (lease, id) = (LeaseId(Uuid::from_u128(7)), ReservationId(Uuid::from_u128(0xabc)));
+        let (one, other) = (Names::new(Uuid::from_u128(1)), Names::new(Uuid::from_u128(2)));
+        let name = one.server_group(lease, id);
+        assert_eq!(one.reservation_of_group(&name), Some((lease, id)));
+        assert_eq!(other.reservation_of_group(&name), None);
+        assert_eq!(one.reservation_of_group(&format!("leasehold:{lease}:{id}")), None);
     }
 }

@@ -8,16 +8,16 @@ use leasehold_ledger::command::RegisterHost;
 use leasehold_ledger::model::{Amounts, HostDescription, PoolKind};
 use uuid::Uuid;
 
+use super::desired;
+use super::grain::{self, GRAIN_MIN_MB};
 use super::host_monitor;
 use super::host_plan;
-use super::names::{self, FLAVOR_MARK, HOLD_TYPE, Names};
+use super::names::{self, HOLD_TYPE, Names};
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
 use crate::openstack::{Cloud, CloudError, Errand, Permit};
 use crate::operations::{HostRequest, OperationError};
 
-/// Least grain of memory that leaves room for anchors on a shared host (architecture D21).
-pub const GRAIN_MIN_MB: u32 = 64;
 /// Most anchors, and so lease servers, of one host.
 pub const ANCHORS_MAX: u32 = 255;
 /// Generations lost to concurrent writers before giving up.
@@ -47,7 +47,7 @@ impl From<OnboardError> for OperationError {
     }
 }
 
-/// Reads a host, makes its children, and holds it if it is to be dedicated.
+/// Reads a host, makes its children, and raises its first hold.
 ///
 /// # Errors
 /// See [`OnboardError`].
@@ -77,11 +77,11 @@ pub async fn onboard(
         let ids: Vec<String> = on_it.iter().map(|server| format!("'{}'", server.id)).collect();
         return Err(OnboardError::Conflict(format!("Servers [{}] found for host {host}", ids.join(", "))));
     }
-    child(cloud, errand, &names::reservation_provider_name(&host), names.reservation_provider(root), root).await?;
-    child(cloud, errand, &names::loan_provider_name(&host), names.loan_provider(root), root).await?;
-    if pool == PoolKind::Dedicated {
-        hold_all(cloud, names, errand, root, observation.capacity, observation.max_unit).await?;
-    }
+    children(cloud, names, errand, &host, root).await?;
+    // The hold of a host without reservations, raised before it is promised to anyone: all of a dedicated one, on a shared
+    // one the remainder that keeps ordinary servers out of the anchors' memory (D21).
+    let hold = desired::hold_of(pool, memory_grain_mb, &observation, Amounts::default());
+    hold_all(cloud, names, errand, root, hold, observation.max_unit).await?;
     let zone = service.map(|service| service.zone).filter(|zone| !zone.is_empty());
     let description = describe(&hypervisor, root, zone, pool, anchor_budget, memory_grain_mb);
     let observation = leasehold_ledger::model::Observation { up, ..observation };
@@ -95,6 +95,14 @@ pub async fn onboard(
 pub async fn offboard(cloud: &Cloud, cluster_id: Uuid, permit: &dyn Permit, root: Uuid) -> Result<(), OnboardError> {
     let names = &Names::new(cluster_id);
     let errand = &Errand::new(format!("offboard/{root}"), 0, permit);
+    remove_traces(cloud, names, errand, root).await
+}
+
+/// As [`offboard`], on an errand of the caller's.
+///
+/// # Errors
+/// As [`offboard`].
+pub(super) async fn remove_traces(cloud: &Cloud, names: &Names, errand: &Errand<'_>, root: Uuid) -> Result<(), OnboardError> {
     hold_all(cloud, names, errand, root, Amounts::default(), Amounts::default()).await?;
     let placement = cloud.placement();
     for child in [names.reservation_provider(root), names.loan_provider(root)] {
@@ -128,16 +136,12 @@ async fn budget(
     if pool == PoolKind::Dedicated {
         return Ok((ANCHORS_MAX, 0));
     }
-    let used = match host_monitor::read(cloud, names, &root, 0).await? {
-        Some(_) => memory_of_users(cloud, names, root).await?,
-        None => Vec::new(),
-    };
-    let grain = grain(flavors, &used);
+    let grain = grain::read(cloud, names, root, flavors).await?;
     if grain != 0 && grain < GRAIN_MIN_MB {
         return Err(OnboardError::Conflict(format!(
             "host {host} cannot be shared: the memory of the ordinary flavors has a common grain of {grain} MB, and {GRAIN_MIN_MB} are \
              needed ({})",
-            culprits(flavors)
+            grain::culprits(flavors, GRAIN_MIN_MB)
         )));
     }
     // Without any ordinary flavor every amount is a multiple of the grain; the least one is the safe one.
@@ -145,41 +149,19 @@ async fn budget(
     Ok((ANCHORS_MAX.min(grain - 1), grain))
 }
 
-/// Memory that ordinary servers on a host have now: of deleted flavors too.
-async fn memory_of_users(cloud: &Cloud, names: &Names, root: Uuid) -> Result<Vec<u32>, CloudError> {
-    let users = cloud.placement().allocations_on(root).await?;
-    let ours = cloud.placement().allocations_on(names.reservation_provider(root)).await?;
-    let is_ours = |consumer: &Uuid| ours.as_ref().is_some_and(|ours| ours.allocations.contains_key(consumer));
-    let is_hold = |consumer: &Uuid| (0..64).any(|shard| names.hold(root, shard) == *consumer);
-    let memory = users.into_iter().flat_map(|users| users.allocations).filter(|(id, _)| !is_ours(id) && !is_hold(id));
-    Ok(memory.map(|(_, there)| host_plan::amounts(&there.resources).memory_mb).filter(|mb| *mb > 1).collect())
-}
-
-/// What an ordinary server of a flavor takes of the root provider, in MiB; `None` for ours.
-fn memory_of(flavor: &Flavor) -> Option<u32> {
-    if flavor.extra_specs.contains_key(FLAVOR_MARK) {
-        return None;
-    }
-    let own = flavor.extra_specs.get("resources:MEMORY_MB").and_then(|text| text.parse().ok());
-    Some(own.unwrap_or(flavor.ram)).filter(|mb| *mb > 0)
-}
-
-/// G: the greatest common divisor; 0 for nothing at all.
-fn grain(flavors: &[Flavor], used: &[u32]) -> u32 {
-    flavors.iter().filter_map(memory_of).chain(used.iter().copied()).fold(0, gcd)
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Flavors whose memory is no multiple of the least grain.
-fn culprits(flavors: &[Flavor]) -> String {
-    let bad: Vec<String> = flavors
-        .iter()
-        .filter_map(|flavor| memory_of(flavor).filter(|mb| mb % GRAIN_MIN_MB != 0).map(|mb| format!("{} {mb} MB", flavor.name)))
-        .collect();
-    if bad.is_empty() { "servers of deleted flavors".to_owned() } else { format!("flavors {}", bad.join(", ")) }
+/// The two permanent children of a host (architecture D20); those that are there are done.
+///
+/// # Errors
+/// `Conflict` when something else has their names.
+pub(super) async fn children(
+    cloud: &Cloud,
+    names: &Names,
+    errand: &Errand<'_>,
+    host: &str,
+    root: Uuid,
+) -> Result<(), OnboardError> {
+    child(cloud, errand, &names::reservation_provider_name(host), names.reservation_provider(root), root).await?;
+    child(cloud, errand, &names::loan_provider_name(host), names.loan_provider(root), root).await
 }
 
 /// A permanent child; one that is there is done.
@@ -248,30 +230,5 @@ fn describe(
         pool,
         anchor_budget,
         memory_grain_mb,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn flavor(name: &str, ram: u32, specs: &[(&str, &str)]) -> Flavor {
-        let extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Flavor { id: name.to_owned(), name: name.to_owned(), vcpus: 1, ram, disk: 1, extra_specs }
-    }
-
-    #[test]
-    fn the_grain_is_that_of_ordinary_flavors_and_of_what_runs_already() {
-        let flavors = [
-            flavor("small", 512, &[]),
-            flavor("big", 6144, &[]),
-            flavor("ours", 1000, &[(FLAVOR_MARK, "x")]),
-            flavor("overridden", 1000, &[("resources:MEMORY_MB", "0")]),
-        ];
-        assert_eq!(grain(&flavors, &[]), 512);
-        assert_eq!(grain(&flavors, &[768]), 256);
-        assert_eq!(grain(&[], &[]), 0);
-        assert_eq!(culprits(&[flavor("odd", 1000, &[])]), "flavors odd 1000 MB");
     }
 }

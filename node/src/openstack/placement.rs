@@ -136,6 +136,16 @@ impl<'a> Placement<'a> {
         Ok(page.resource_providers.into_iter().next())
     }
 
+    /// All providers of the cloud.
+    pub async fn providers(&self) -> Result<Vec<Provider>, CloudError> {
+        #[derive(Deserialize)]
+        struct Page {
+            resource_providers: Vec<Provider>,
+        }
+        let page: Page = self.session.read(call(Method::GET, "/resource_providers").slow()).await?.json()?;
+        Ok(page.resource_providers)
+    }
+
     /// A provider; `None` when it is not there.
     pub async fn provider(&self, uuid: Uuid) -> Result<Option<Provider>, CloudError> {
         match found(self.session.read(call(Method::GET, format!("/resource_providers/{uuid}"))).await)? {

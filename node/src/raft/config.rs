@@ -91,6 +91,8 @@ impl Timing {
             // a crash would give the log ids of what it lost to other entries, and replicas would differ (0007; the kill
             // run found it).
             enable_leader_restore: Some(false),
+            // Not before the promise of the node's last life has run out (`start`).
+            enable_elect: false,
             ..Config::default()
         };
         config.validate()

@@ -9,10 +9,12 @@ use tempfile::TempDir;
 
 use super::fatal::Fatal;
 use super::log_store::{LogStore, OpenError};
+use super::runtime::scoped;
 use super::snapshot::Generations;
 use super::state_machine::StateMachine;
-use super::types::{Runtime, TypeConfig};
+use super::types::TypeConfig;
 use crate::seams::clock::SystemClock;
+use crate::seams::rng::SystemRng;
 use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
 
 struct Fresh;
@@ -34,7 +36,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_and_state_machine_pass_the_engine_s_suite() {
-    Runtime::scope(1, Suite::test_all(Fresh)).await.unwrap();
+    scoped(&Spawner::new(), &SystemRng, Suite::test_all(Fresh)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

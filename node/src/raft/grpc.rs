@@ -12,6 +12,7 @@ use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -113,10 +114,7 @@ impl GrpcTransport {
     /// # Errors
     /// When the address is taken, the TLS files are no good, or there are none and the address is not on loopback.
     pub async fn serve(&self, address: SocketAddr, peer: Arc<dyn Peer>, spawner: &Spawner) -> Result<SocketAddr, Error> {
-        let mut server = Server::builder()
-            .tcp_nodelay(true)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE));
+        let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
         match &self.tls {
             Some(tls) => {
                 let config = ServerTlsConfig::new().identity(tls.identity.clone()).client_ca_root(tls.ca.clone());
@@ -130,7 +128,9 @@ impl GrpcTransport {
         let listening = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let bound = listener.local_addr().map_err(listening)?;
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        // Told here, because a server that is given its connections does not: with Nagle's algorithm every small answer, a
+        // heartbeat's or a read's, waits 40 ms for the other side's delayed acknowledgement.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         // Connections outlive the server a little; what they serve does not.
         let serving = Serving(Arc::new(RwLock::new(Some(peer))));
         let ending = Ending(serving.clone());

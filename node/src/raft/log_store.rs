@@ -37,8 +37,11 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// The log does not open. Nobody may guess what was on it, so the process ends; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The disk does not open or read.
-    #[error("the Raft log is damaged or cannot be read; {ADVICE}")]
+    /// What is on the disk is not what was written.
+    #[error("the Raft log is damaged; {ADVICE}")]
+    Damaged(#[source] DiskError),
+    /// The disk does not open or read: it is full, in use, or refused.
+    #[error("the Raft log cannot be opened; nothing was changed: free the disk, end the other process, or correct the rights")]
     Disk(#[source] DiskError),
     /// A value does not decode.
     #[error("the Raft log is damaged ({what}); {ADVICE}")]
@@ -76,6 +79,13 @@ pub enum OpenError {
         /// What was configured.
         configured: u64,
     },
+}
+
+impl OpenError {
+    /// A failure of the disk, with the advice that fits.
+    pub(super) fn of(error: DiskError) -> Self {
+        if error.damaged { Self::Damaged(error) } else { Self::Disk(error) }
+    }
 }
 
 /// What an operator does about a node that lost its log (architecture D14).
@@ -350,14 +360,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             rows
         };
-        self.synced(rows).await
+        crate::fault_point!("raft.log.before_purge");
+        self.synced(rows).await?;
+        crate::fault_point!("raft.log.after_purge");
+        Ok(())
     }
 }
 
 /// Refuses a disk that is not this node's log, and marks an empty one as such.
 async fn check_identity(disk: &dyn Disk, node_id: u64, may_be_new: bool) -> Result<(), OpenError> {
     let number = |name: &'static str| -> Result<Option<u64>, OpenError> {
-        let Some(value) = disk.get(&meta_key(name)).map_err(OpenError::Disk)? else { return Ok(None) };
+        let Some(value) = disk.get(&meta_key(name)).map_err(OpenError::of)? else { return Ok(None) };
         let wrong = || OpenError::Value { what: name.into(), source: codec::Error::Missing(name) };
         Ok(Some(u64::from_be_bytes(value.try_into().map_err(|_| wrong())?)))
     };
@@ -371,12 +384,12 @@ async fn check_identity(disk: &dyn Disk, node_id: u64, may_be_new: bool) -> Resu
             }
             Ok(())
         }
-        (None, None) if may_be_new && disk.freeze().scan(&[], 1).map_err(OpenError::Disk)?.is_empty() => {
+        (None, None) if may_be_new && disk.freeze().scan(&[], 1).map_err(OpenError::of)?.is_empty() => {
             let rows = vec![
                 row(meta_key("format_version"), u64::from(FORMAT_VERSION).to_be_bytes().to_vec()),
                 row(meta_key("node_id"), node_id.to_be_bytes().to_vec()),
             ];
-            disk.write(rows, true).await.map_err(OpenError::Disk)
+            disk.write(rows, true).await.map_err(OpenError::of)
         }
         _ => Err(OpenError::Missing),
     }
@@ -384,7 +397,7 @@ async fn check_identity(disk: &dyn Disk, node_id: u64, may_be_new: bool) -> Resu
 
 /// Reads the whole log once: checks that it has no holes, keeps its tail.
 fn read_index(disk: &dyn Disk) -> Result<Index, OpenError> {
-    let meta = |name: &'static str| disk.get(&meta_key(name)).map_err(OpenError::Disk);
+    let meta = |name: &'static str| disk.get(&meta_key(name)).map_err(OpenError::of);
     fn stored<M: Message + Default>(name: &str, value: Option<Vec<u8>>) -> Result<Option<M>, OpenError> {
         let wrong = |source| OpenError::Value { what: name.into(), source };
         value.map(|value| codec::read_stored(&value).map_err(wrong)).transpose()
@@ -401,7 +414,7 @@ fn read_index(disk: &dyn Disk) -> Result<Index, OpenError> {
     let view = disk.freeze();
     let mut from = entry_key(0);
     loop {
-        let rows = view.scan(&from, SCAN_ROWS).map_err(OpenError::Disk)?;
+        let rows = view.scan(&from, SCAN_ROWS).map_err(OpenError::of)?;
         let full = rows.len() == SCAN_ROWS;
         for (key, value) in rows {
             let at = entry_index(&key)

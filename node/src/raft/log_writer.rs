@@ -61,7 +61,7 @@ impl LogWriter {
     /// Queues rows. Unbounded here; the engine bounds what it has in flight.
     pub(super) fn push(&self, job: Job) {
         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
-            job.done.tell(&Err(DiskError { what: "write", cause: "the log writer is gone".into() }));
+            job.done.tell(&Err(DiskError { what: "write", cause: "the log writer is gone".into(), damaged: false }));
         }
     }
 }

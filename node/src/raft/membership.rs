@@ -119,6 +119,12 @@ impl Changer {
         if members.get_node(&node_id).is_none() {
             return Err(ChangeError::Conflict(format!("node {node_id} is no member")));
         }
+        if node_id == self.identity.node_id() && self.leads_others() {
+            // Its work on the cloud stops first, and who leads then carries the change out: a leader outside of its own
+            // cluster would go on acting (architecture D6).
+            self.transfer(None).await?;
+            return Err(ChangeError::Unavailable(ProposeError::NotLeader { leader: None }));
+        }
         let which = BTreeSet::from([node_id]);
         if members.voter_ids().any(|id| id == node_id) {
             self.change(ChangeMembers::RemoveVoters(which)).await

@@ -21,6 +21,7 @@ pub mod peer;
 mod peer_service;
 mod propose;
 mod read;
+mod runtime;
 mod snapshot;
 mod start;
 mod state_machine;

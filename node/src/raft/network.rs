@@ -181,7 +181,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 /// A snapshot as it is sent: what it is, then its chunks.
 pub(super) fn snapshot_parts(vote: Option<Vote>, snapshot: Snapshot) -> Result<PeerStream<wire::SnapshotPart>, DiskError> {
     let SnapshotData::View(view) = snapshot.snapshot else {
-        return Err(DiskError { what: "send snapshot", cause: "it was received, not built".into() });
+        return Err(DiskError { what: "send snapshot", cause: "it was received, not built".into(), damaged: false });
     };
     let begin = wire::SnapshotBegin {
         vote: vote.as_ref().map(codec::vote_to_wire),

@@ -19,10 +19,11 @@ use super::cluster_time::ClusterTime;
 use super::codec::{self, wire};
 use super::identity::Identity;
 use super::peer::{CallError, Peer, PeerStream, Route};
+use super::runtime::scoped;
 use super::snapshot::{Generations, SnapshotData};
 use super::state_machine::Shared;
-use super::types::{Engine, LogId, Snapshot, TypeConfig, seeded};
-use crate::seams::{Clock, Mono, Rng};
+use super::types::{Engine, LogId, Snapshot, TypeConfig};
+use crate::seams::{Clock, Mono, Rng, Spawner};
 
 /// Carries out an operation that another node forwarded here, and encodes its answer.
 pub type ForwardHandler = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Vec<u8>> + Send + Sync>;
@@ -44,6 +45,7 @@ pub(super) struct PeerService {
     /// leader's fence counts on that promise (architecture D6).
     pub(super) votes_from: Mono,
     pub(super) rng: Arc<dyn Rng>,
+    pub(super) group: Spawner,
 }
 
 impl PeerService {
@@ -112,7 +114,7 @@ impl Peer for PeerService {
         // The engine's stream borrows the engine, so a future owns both and hands the answers on; it runs as long as the
         // answers are read.
         let (answer, answers) = mpsc::channel(PIPELINE);
-        let pump = seeded(&*self.rng, async move {
+        let pump = scoped(&self.group, &*self.rng, async move {
             let mut appended = pin!(engine.stream_append(decoded));
             while let Some(result) = appended.next().await {
                 let told = result.map(|result| appended_to_wire(&result)).map_err(broken);

@@ -25,11 +25,12 @@ use super::peer::{Lane, Peer, Transport};
 use super::peer_service::PeerService;
 use super::propose::Proposer;
 use super::read::Reader;
+use super::runtime::scoped;
 use super::snapshot::{Generations, generation};
 use super::state_machine::{self, StateMachine};
-use super::types::{Engine, seeded};
+use super::types::Engine;
 use super::{Parts, RaftHandle, codec};
-use crate::seams::{DiskUse, Disks, RocksDisks, Seams, Spawner};
+use crate::seams::{Clock, DiskUse, Disks, Mono, RocksDisks, Seams, Spawner};
 
 /// Name of the log's disk.
 const LOG: &str = "log";
@@ -103,7 +104,7 @@ impl RaftNode {
 
         // A state without a log is a node that lost its log: it must not begin a new one.
         let may_be_new = !disks.names()?.iter().any(|name| generation(name).is_some());
-        let log_disk = disks.open(LOG, DiskUse::Log).map_err(log_store::OpenError::Disk)?;
+        let log_disk = disks.open(LOG, DiskUse::Log).map_err(log_store::OpenError::of)?;
         let log = LogStore::open(log_disk, &group, fatal.clone(), node_id, may_be_new).await?;
         let identity = Arc::new(Identity::open(node_id, config.cluster_id, log.clone(), &*rng, fatal.clone()).await?);
         let generations = Generations::new(disks.clone())?;
@@ -113,6 +114,7 @@ impl RaftNode {
         let time = Arc::new(ClusterTime::new(clock.clone(), shared.clone(), node_id, tolerance));
 
         let bound_for = if log.has_voted() { config.timing.election_max } else { Duration::ZERO };
+        let votes_from = clock.mono().after(bound_for);
         let service = Arc::new(PeerService {
             identity: identity.clone(),
             engine: OnceLock::new(),
@@ -121,8 +123,9 @@ impl RaftNode {
             shared: shared.clone(),
             time: time.clone(),
             clock: clock.clone(),
-            votes_from: clock.mono().after(bound_for),
+            votes_from,
             rng: rng.clone(),
+            group: group.clone(),
         });
         let bound = serve(service.clone(), group.clone()).await?;
         let mut itself = config.member;
@@ -130,14 +133,16 @@ impl RaftNode {
             itself.peer_address = bound.map(|address| address.to_string()).unwrap_or_default();
         }
 
-        if machine.is_empty() && log.purged().is_some() {
+        // Empty, because it was damaged, or rolled back by a torn write of its own: the log begins after it.
+        if machine.last_applied() < log.purged() {
             fetch_state(&mut machine, &log, &generations, &*transport, &identity, seams).await?;
         }
         let network = Network { transport: transport.clone(), identity: identity.clone(), clock: clock.clone() };
         let starting = Engine::new(node_id, engine_config, network, log, machine);
-        let engine = seeded(&*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
+        let engine = scoped(&group, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
         // Nobody else sets it.
         drop(service.engine.set(engine.clone()));
+        stand_from(votes_from, &engine, &clock, &group);
 
         time.start(engine.clone(), transport.clone(), identity.clone(), &group);
         let watched = Arc::new(Watched::start(&engine, clock.clone(), &group));
@@ -183,6 +188,17 @@ impl RaftNode {
         hand_over_if_odd(&handle);
         Ok(handle)
     }
+}
+
+/// Lets the node stand for election from this instant on: with its own vote it breaks the same promise as with one that it
+/// gives to another.
+fn stand_from(votes_from: Mono, engine: &Engine, clock: &Arc<dyn Clock>, group: &Spawner) {
+    engine.runtime_config().elect(false);
+    let (engine, promise_ends) = (engine.clone(), clock.sleep_until(votes_from));
+    drop(group.spawn("promise", async move {
+        promise_ends.await;
+        engine.runtime_config().elect(true);
+    }));
 }
 
 /// States why the node must end when the engine stops or a task panics.

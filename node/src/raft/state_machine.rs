@@ -67,6 +67,9 @@ pub enum OpenError {
     /// The log, which names the disk in use, fails.
     #[error("the log does not tell which state is in use")]
     Log(#[from] io::Error),
+    /// It is there and cannot be used, which no rebuilding mends.
+    #[error("the state cannot be used: {0}. Nothing was changed; mend the cause, or start the release that wrote it")]
+    Unusable(#[source] storage::Error),
 }
 
 /// The engine's state machine.
@@ -103,9 +106,11 @@ impl StateMachine {
                     machine.tell_progress();
                     return Ok(machine);
                 }
-                Err(problem) => {
+                Err(problem) if problem.is_damage() => {
                     tracing::error!(%problem, "the state is damaged; it is made again from the log or a peer");
                 }
+                // A full disk, a held lock, a newer release's rows: whole, perhaps, and the last ones there are.
+                Err(problem) => return Err(OpenError::Unusable(problem)),
             }
         }
         let empty = generations.begin()?.finish_empty().await?;
@@ -121,9 +126,9 @@ impl StateMachine {
         self.shared.clone()
     }
 
-    /// Whether nothing was applied yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.applied.last_log_id.is_none()
+    /// The last entry applied.
+    pub(super) fn last_applied(&self) -> Option<LogId> {
+        self.applied.last_log_id
     }
 
     /// The members as last applied, from the log's copy.

@@ -6,19 +6,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use leasehold_ledger::reply::{Rejection, Reply};
-use openraft_rt::deterministic_rng::DeterministicRng;
-use openraft_rt_tokio::TokioRuntime;
 use serde::{Deserialize, Serialize};
 
+use super::runtime::Runtime;
 use super::state_machine::StateMachine;
-
-/// Tokio, with the engine's random numbers drawn from a seed; the seed is of the node's own randomness. See [`seeded`].
-pub type Runtime = DeterministicRng<TokioRuntime>;
-
-/// Runs a call into the engine with the seed its randomness starts from. Needed wherever the engine starts a task.
-pub(crate) fn seeded<F: Future>(rng: &dyn crate::seams::Rng, call: F) -> impl Future<Output = F::Output> + use<F> {
-    Runtime::scope(rng.next_u64(), call)
-}
 
 openraft::declare_raft_types!(
     /// The engine's types.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, mpsc};
 
 use leasehold_ledger::storage::disk::{Disk, DiskError, DiskFuture, FrozenView, Row, RowChange};
-use rocksdb::{DB, DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{DB, DBRecoveryMode, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 use tokio::sync::oneshot;
 
 /// What a disk is for; decides how it is tuned, not what it promises.
@@ -106,7 +106,7 @@ impl RocksDisk {
     /// # Errors
     /// When it is damaged, in use by another process, or the system refuses.
     pub fn open(folder: &Path, used: DiskUse) -> Result<Self, DiskError> {
-        let db = Arc::new(DB::open(&options(used), folder).map_err(|error| failed("open", &error))?);
+        let db = Arc::new(DB::open(&options(used), folder).map_err(|error| refused("open", &error))?);
         let (jobs, queue) = mpsc::channel();
         let executor = db.clone();
         let writer = std::thread::Builder::new()
@@ -135,13 +135,13 @@ impl Disk for RocksDisk {
         // A job that the thread cannot take drops `done`, which the answer below tells.
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { batch, sync, done }).is_ok());
         Box::pin(async move {
-            let gone = || DiskError { what: "write", cause: "the writer thread is gone".into() };
+            let gone = || DiskError { what: "write", cause: "the writer thread is gone".into(), damaged: false };
             if sent { answer.await.map_err(|_| gone())? } else { Err(gone()) }
         })
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
-        self.db.get(key).map_err(|error| failed("get", &error))
+        self.db.get(key).map_err(|error| refused("get", &error))
     }
 
     fn freeze(&self) -> Arc<dyn FrozenView> {
@@ -174,7 +174,7 @@ fn execute(db: &DB, queue: &Receiver<Job>) {
             db.write_opt(batch, &options)
         };
         // Whoever asked may have stopped waiting; the write is done all the same.
-        drop(job.done.send(written.map_err(|error| failed("write", &error))));
+        drop(job.done.send(written.map_err(|error| refused("write", &error))));
     }
 }
 
@@ -215,7 +215,7 @@ struct RocksView {
 
 impl FrozenView for RocksView {
     fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {
-        let gone = || DiskError { what: "scan", cause: "the view's thread is gone".into() };
+        let gone = || DiskError { what: "scan", cause: "the view's thread is gone".into(), damaged: false };
         let (rows, answer) = sync_channel(1);
         self.asks.send(Scan { from: from.to_vec(), limit, rows }).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())?
@@ -236,14 +236,25 @@ fn hold_snapshot(db: &DB, taken: &SyncSender<()>, asked: &Receiver<Scan>) {
             .take(limit)
             .map(|row| row.map(|(key, value)| (key.into_vec(), value.into_vec())))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| failed("scan", &error));
+            .map_err(|error| refused("scan", &error));
         // The asker may be gone; the next one is not.
         drop(rows.send(found));
     }
 }
 
 fn failed(what: &'static str, cause: &dyn std::error::Error) -> DiskError {
-    DiskError { what, cause: cause.to_string() }
+    DiskError { what, cause: cause.to_string(), damaged: false }
+}
+
+/// A failure of RocksDB. A file that is missing or no file of its own is damage; a lock that is held, a full disk or
+/// missing rights are none.
+fn refused(what: &'static str, error: &rocksdb::Error) -> DiskError {
+    let damaged = match error.kind() {
+        ErrorKind::Corruption | ErrorKind::InvalidArgument | ErrorKind::NotFound => true,
+        ErrorKind::IOError => error.as_ref().contains("No such file"),
+        _ => false,
+    };
+    DiskError { damaged, ..failed(what, error) }
 }
 
 #[cfg(test)]
@@ -268,6 +279,7 @@ mod tests {
         assert_eq!(rows, [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
         assert_eq!(view.scan(b"b", 9).unwrap().len(), 2);
         assert_eq!(disk.get(b"a").unwrap(), Some(b"2".to_vec()));
+        assert!(!disks.open("state-1", DiskUse::State).err().unwrap().damaged, "in use is not damaged");
         drop((view, disk));
         // RocksDB gives its lock back when its last user is gone, which another thread may still be for a moment.
         let give_up = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -304,6 +316,6 @@ mod tests {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 0x10;
         std::fs::write(&wal, bytes).unwrap();
-        assert!(disks.open("log", DiskUse::Log).is_err());
+        assert!(disks.open("log", DiskUse::Log).err().unwrap().damaged);
     }
 }

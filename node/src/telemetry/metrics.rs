@@ -31,6 +31,7 @@ struct Metrics {
     delayed: IntCounterVec,
     reconciled: Gauge,
     cloud_calls: HistogramVec,
+    grain_too_small: IntGauge,
     last_reconcile: Mutex<Option<Mono>>,
 }
 
@@ -88,6 +89,10 @@ impl Metrics {
             cloud_calls: register!(HistogramVec::new(
                 short("leasehold_cloud_call_duration_seconds", "Calls to the cloud by service, method and class of the answer."),
                 &["service", "method", "answer"]
+            )),
+            grain_too_small: register!(IntGauge::new(
+                "leasehold_hosts_grain_too_small",
+                "Shared hosts where ordinary flavors leave no room for the anchors of lease servers."
             )),
             last_reconcile: Mutex::new(None),
             registry,
@@ -148,6 +153,11 @@ pub fn actuation_delayed(reason: &'static str) {
 /// The cloud was compared in full at `at`.
 pub fn reconcile_done(at: Mono) {
     *METRICS.last_reconcile.lock() = Some(at);
+}
+
+/// On so many shared hosts the grain of ordinary memory is not above the anchor budget.
+pub fn grain_too_small(hosts: usize) {
+    METRICS.grain_too_small.set(i64::try_from(hosts).unwrap_or(i64::MAX));
 }
 
 /// A call to the cloud ended: `2xx`, `4xx`, `409`, `5xx`, `lost` or `withheld`.

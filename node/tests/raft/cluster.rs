@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use leasehold_ledger::command::Command;
@@ -11,14 +13,35 @@ use leasehold_node::operations::ClusterChange;
 use leasehold_node::raft::{
     Committed, Leadership, Member, ProposeError, RaftConfig, RaftHandle, RaftNode, StartError, Timing, TlsFiles,
 };
-use leasehold_node::seams::{DiskUse, Disks, HttpOptions, RocksDisks, Seams};
+use leasehold_node::seams::clock::SystemClock;
+use leasehold_node::seams::{Clock, DiskUse, Disks, HttpOptions, Mono, RocksDisks, Seams};
 use tempfile::TempDir;
 
 /// Everything here happens well within this, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// This machine's clock, and what a node is wrong by, ms.
+#[derive(Default)]
+pub struct WrongClock {
+    system: SystemClock,
+    pub ahead_ms: AtomicU64,
+}
+
+impl Clock for WrongClock {
+    fn mono(&self) -> Mono {
+        self.system.mono()
+    }
+    fn wall_ms(&self) -> u64 {
+        self.system.wall_ms() + self.ahead_ms.load(Ordering::SeqCst)
+    }
+    fn sleep(&self, d: Duration) -> futures::future::BoxFuture<'static, ()> {
+        self.system.sleep(d)
+    }
+}
+
 pub struct Cluster {
     folder: TempDir,
+    clocks: BTreeMap<u64, Arc<WrongClock>>,
     pub timing: Timing,
     pub tls: Option<TlsFiles>,
     nodes: BTreeMap<u64, RaftHandle>,
@@ -28,7 +51,14 @@ pub struct Cluster {
 impl Cluster {
     pub fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, timing: Timing::default(), tls: None, nodes: BTreeMap::new(), addresses: BTreeMap::new() }
+        Self {
+            folder,
+            clocks: BTreeMap::new(),
+            timing: Timing::default(),
+            tls: None,
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+        }
     }
 
     /// Nodes 1 to `count`; 1 made the cluster, the others were added one by one.
@@ -76,10 +106,17 @@ impl Cluster {
         }
     }
 
+    /// The clock of a node, through all its lives.
+    pub fn clock(&mut self, id: u64) -> Arc<WrongClock> {
+        self.clocks.entry(id).or_default().clone()
+    }
+
     pub async fn start(&mut self, id: u64) {
         let began = Instant::now();
+        let clock = self.clock(id);
         let handle = loop {
-            match RaftNode::start(self.config(id), &Seams::system(&HttpOptions::default()).unwrap()).await {
+            let seams = Seams { clock: clock.clone(), ..Seams::system(&HttpOptions::default()).unwrap() };
+            match RaftNode::start(self.config(id), &seams).await {
                 Ok(handle) => break handle,
                 // The disks and the port of the node's last life are let go of by tasks that end soon.
                 Err(error) if began.elapsed() < PATIENCE && is_held(&error) => {

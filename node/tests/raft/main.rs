@@ -1,6 +1,7 @@
 //! Raft over real gRPC and RocksDB: commit, read, restart, take over, catch up, refuse.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod clocks;
 mod cluster;
 mod refusals;
 mod repair;

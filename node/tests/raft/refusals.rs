@@ -89,7 +89,7 @@ impl Disks for Failing {
 impl Disk for FailingDisk {
     fn write(&self, batch: Vec<RowChange>, sync: bool) -> DiskFuture<()> {
         if self.broken.load(Ordering::SeqCst) {
-            let error = DiskError { what: "write", cause: "input/output error".into() };
+            let error = DiskError { what: "write", cause: "input/output error".into(), damaged: false };
             return Box::pin(std::future::ready(Err(error)));
         }
         self.disk.write(batch, sync)

@@ -68,6 +68,21 @@ async fn a_wiped_node_under_its_old_id_ends_with_the_advice_and_a_used_id_is_not
     assert!(refused.contains("was used before"), "{refused}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_to_be_removed_hands_leadership_over_first() {
+    let cluster = Cluster::of(3).await;
+    let removed = cluster.leader_id().await;
+    let remove = ClusterChange::Remove { node_id: removed };
+    let told = cluster.node(removed).change_cluster(remove.clone()).await.unwrap_err();
+    assert!(told.to_string().contains("does not lead"), "{told}");
+    let next = cluster.leader().await;
+    assert_ne!(next.status().node_id, removed);
+    next.change_cluster(remove).await.unwrap();
+    let members: Vec<u64> = next.status().members.iter().map(|member| member.node_id).collect();
+    assert!(members.len() == 2 && !members.contains(&removed), "{members:?}");
+    cluster.write(next.status().node_id, "without it").await;
+}
+
 /// Entries reach followers before they are synced on the leader. In its old term a leader that lost such a tail would give
 /// other entries the same log ids (docs/decisions/0007).
 #[tokio::test(flavor = "multi_thread")]

@@ -44,8 +44,8 @@ async fn nodes_speak_mutual_tls_and_strangers_are_turned_away() {
     let (address, status) = (cluster.node(1).member().peer_address.clone(), cluster.node(1).status());
     let route = Route {
         cluster_id: status.cluster_id.unwrap(),
-        source: 2,
-        source_disk: Uuid::from_u128(2),
+        source: 9,
+        source_disk: Uuid::from_u128(9),
         target: 1,
         target_disk: None,
     };

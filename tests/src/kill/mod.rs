@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::cloud::{CloudProcess, CloudSettings};
 use crate::cluster::Cluster;
 use crate::settings::{Settings, Timing};
+use crate::wait::wall_ms;
 use history::History;
 use nemesis::Kills;
 use progress::Progress;
@@ -193,12 +194,14 @@ async fn final_checks(
 async fn look_up(client: &Client, name: &str, known: &Known) -> Result<Option<String>> {
     let Some(key) = known.key else { return Ok(None) };
     let state = client.look_up_key(key).await?.value;
+    // On a slow machine the looking takes longer than a key is valid; then it says so, and the id has to do.
+    let expired = matches!(state, KeyState::Expired) && wall_ms() > key.valid_until.0;
     let Some(id) = known.id else {
         // Whether it applied or never will: it is one of them for good now, and `against_clients` has counted the leases.
-        let decided = matches!(state, KeyState::Applied { .. } | KeyState::Never);
+        let decided = expired || matches!(state, KeyState::Applied { .. } | KeyState::Never);
         return Ok((!decided).then(|| format!("{name}: its key is still {state:?}")));
     };
-    if !matches!(&state, KeyState::Applied { lease_id: Some(by_key), .. } if *by_key == id) {
+    if !expired && !matches!(&state, KeyState::Applied { lease_id: Some(by_key), .. } if *by_key == id) {
         return Ok(Some(format!("{name} ({id}) was acknowledged and its key says {state:?}")));
     }
     let found = crate::caller::found(client, id).await?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use leasehold_client::wire::v1::ProbeRequest;
 use leasehold_tests::settings::Timing;
 
 use crate::rig::{PATIENCE, bare, empty};
@@ -53,4 +54,28 @@ async fn a_damaged_state_is_rebuilt_from_log_or_peers() {
     cluster.wait_caught_up(broken, PATIENCE).await.unwrap();
     let (_, hashes) = cluster.hashes_at_rest(PATIENCE).await.unwrap();
     assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_node_with_the_reason_in_its_last_line_and_the_others_go_on() {
+    let (mut cluster, client) = bare(Timing::default()).await;
+    let leader = cluster.wait_leader(PATIENCE).await.unwrap();
+    let full = (leader + 1) % 3;
+    cluster.kill9(full);
+    cluster.restart_on_small_disk(full, 1024).unwrap();
+    let mut payloads = 0;
+    while cluster.node(full).process().unwrap().is_running() {
+        assert!(payloads < 100, "it took ten times what its disk has");
+        cluster.cluster_service(leader).probe(ProbeRequest { payload: vec![7; 60_000] }).await.unwrap();
+        payloads += 1;
+    }
+    let process = cluster.node(full).process().unwrap();
+    assert!(!process.ended(Duration::from_secs(20)).await.unwrap().success());
+    let log = process.log_text();
+    let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap();
+    assert!(last.contains("this node must end") && last.contains("cannot be written"), "{}", process.tail(10));
+    client.create_lease(client.new_key(), empty("the others go on")).await.unwrap();
+    // With room again it comes back by itself.
+    cluster.restart(full).unwrap();
+    cluster.wait_caught_up(full, PATIENCE).await.unwrap();
 }

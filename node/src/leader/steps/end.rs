@@ -7,7 +7,7 @@ use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
 use super::{Job, Memory, Sent, Setback, escalate, or_look_again, park, snapshot};
-use crate::leader::{desired, names};
+use crate::leader::desired;
 use crate::openstack::nova::Server;
 
 /// A delete that seems not to have arrived is sent again after this.
@@ -110,7 +110,7 @@ async fn forget_group(job: &Job<'_>) -> Result<(), Setback> {
         return Ok(());
     }
     let nova = job.cloud.nova();
-    let name = names::server_group(job.lease.id, job.reservation.id);
+    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
     for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
         nova.delete_server_group(&job.errand, group.id).await?;
     }

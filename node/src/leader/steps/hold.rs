@@ -7,7 +7,7 @@ use leasehold_ledger::plan::{self, NoPlan, Overlay};
 use uuid::Uuid;
 
 use super::{Job, Memory, Setback};
-use crate::leader::{host_monitor, names, propose_until_seen};
+use crate::leader::{host_monitor, propose_until_seen};
 use crate::openstack::nova::GroupPolicy;
 
 /// Moves tried before the reservation is given up.
@@ -82,7 +82,7 @@ async fn server_group(job: &Job<'_>) -> Result<Option<Uuid>, Setback> {
     if let Some(id) = job.reservation.server_group_id {
         return Ok(Some(id));
     }
-    let name = names::server_group(job.lease.id, job.reservation.id);
+    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
     let nova = job.cloud.nova();
     let found = nova.server_groups().await?.into_iter().filter(|group| group.name == name).map(|group| group.id).min();
     if let Some(id) = found {

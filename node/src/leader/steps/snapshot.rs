@@ -72,7 +72,7 @@ fn image_of<'a>(images: &'a [Image], server: &Server) -> Option<&'a Image> {
 }
 
 fn is_given(image: &Image, server: &Server) -> bool {
-    image.status == "active" && image.owner.as_deref() == Some(server.tenant_id.as_str())
+    image.is_listed_for(&server.tenant_id)
 }
 
 /// It never ran, or Nova can make no image of it.

@@ -30,6 +30,34 @@ async fn callers_that_waited_for_a_failed_attempt_share_its_failure_and_the_next
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_renewed_is_used_until_it_expires_and_keystone_is_not_asked_for_every_call() {
+    let down = || status(503);
+    let keystone = FakeKeystone::new(vec![issued("first", 3600), down(), down(), down(), issued("second", 3600)]);
+    let (source, clock) = keystone.source();
+    source.token().await.unwrap();
+    clock.sleep(Duration::from_secs(3600 - 100)).await;
+    for _ in 0..50 {
+        assert_eq!(source.token().await.unwrap().token.reveal(), "first");
+    }
+    assert_eq!(keystone.calls().len(), 2, "one attempt for fifty callers");
+    clock.sleep(Duration::from_secs(11)).await;
+    assert_eq!(source.token().await.unwrap().token.reveal(), "first");
+    assert_eq!(keystone.calls().len(), 3, "and another one a little later");
+    clock.sleep(Duration::from_secs(90)).await;
+    assert!(matches!(source.token().await, Err(Error::Status { status: 503, .. })), "an expired token is no token");
+    assert_eq!(source.token().await.unwrap().token.reveal(), "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_cloud_refused_is_not_fallen_back_to() {
+    let keystone = FakeKeystone::new(vec![issued("first", 3600), status(503)]);
+    let (source, _) = keystone.source();
+    let first = source.token().await.unwrap();
+    source.refuse(&first);
+    assert!(source.token().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_token_is_replaced_once_and_only_if_it_is_still_the_current_one() {
     let keystone = FakeKeystone::new(vec![issued("first", 3600), issued("second", 3600)]);
     let (source, _) = keystone.source();

@@ -17,6 +17,9 @@ use crate::seams::{Clock, Http, HttpRequest, Mono};
 const OBTAIN: &str = "get a token for the service user";
 /// A token is renewed when less than this, or a fifth of its life, is left.
 const RENEW_BEFORE: Duration = Duration::from_secs(120);
+/// After a failed renewal the old token is handed out for so long before Keystone is asked again: with Keystone down, no
+/// call waits for it more than once in this time.
+const RENEW_AGAIN: Duration = Duration::from_secs(10);
 
 /// A token of the service user and what came with it.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct ServiceToken {
     catalog: Arc<[CatalogService]>,
     /// From here on a new one is got before this one is handed out.
     renew_at: Mono,
+    /// From here on it is of no use to anyone.
+    expires_at: Mono,
 }
 
 /// The last failed attempt: when it ended, and how.
@@ -58,7 +63,7 @@ impl TokenSource {
     }
 
     /// A token that is good for a while. Callers who find none wait for one call to Keystone and share its answer, a
-    /// failure too.
+    /// failure too; but while the old token has not expired, a failed renewal gives that: Keystone's outage is not ours.
     ///
     /// # Errors
     /// Any of [`Error`]; nothing is retried here.
@@ -73,10 +78,13 @@ impl TokenSource {
         if let Some(token) = self.usable() {
             return Ok(token);
         }
-        if let Some((ended, error)) = &*last_failure
-            && *ended > began
-        {
-            return Err(error.clone());
+        if let Some((ended, error)) = &*last_failure {
+            let (shared, recent) = (*ended > began, began < ended.after(RENEW_AGAIN));
+            match self.unexpired() {
+                Some(token) if shared || recent => return Ok(token),
+                None if shared => return Err(error.clone()),
+                Some(_) | None => {}
+            }
         }
         match self.obtain().await {
             Ok(token) => {
@@ -87,7 +95,14 @@ impl TokenSource {
             }
             Err(error) => {
                 *last_failure = Some((self.clock.mono(), error.clone()));
-                Err(error)
+                // Asked for only now: the attempt itself may have taken the rest of the token's life.
+                match self.unexpired() {
+                    Some(token) => {
+                        tracing::warn!(%error, "the service user's token could not be renewed; it is used until it expires");
+                        Ok(token)
+                    }
+                    None => Err(error),
+                }
             }
         }
     }
@@ -123,6 +138,12 @@ impl TokenSource {
     fn usable(&self) -> Option<Arc<ServiceToken>> {
         let current = self.current.read();
         current.as_ref().filter(|token| self.clock.mono() < token.renew_at).cloned()
+    }
+
+    /// The current token, however little is left of it.
+    fn unexpired(&self) -> Option<Arc<ServiceToken>> {
+        let current = self.current.read();
+        current.as_ref().filter(|token| self.clock.mono() < token.expires_at).cloned()
     }
 
     async fn obtain(&self) -> Result<ServiceToken, Error> {
@@ -166,6 +187,7 @@ impl TokenSource {
             project_id: project.id,
             catalog: document.token.catalog.into(),
             renew_at: asked_at.after(life.saturating_sub(RENEW_BEFORE.min(life / 5))),
+            expires_at: asked_at.after(life),
         })
     }
 }

@@ -48,6 +48,19 @@ impl Server {
     }
 }
 
+/// One line of what was done to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct InstanceAction {
+    /// `create`, `shelve`, `shelveOffload`, `unshelve`, `stop` …
+    pub action: String,
+    /// Who asked.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// When; sorts as text.
+    #[serde(default)]
+    pub start_time: String,
+}
+
 /// State verbs: Nova refuses them with 409 in a state that does not fit, so each is safe to send after a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -110,6 +123,20 @@ impl Nova<'_> {
         match self.get(format!("/servers/{id}")).await {
             Ok(answer) => Ok(Some(answer.json::<One>()?.server)),
             Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was done to a server, the youngest first; nothing when it is not there.
+    pub async fn instance_actions(&self, server_id: &str) -> Result<Vec<InstanceAction>, CloudError> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(rename = "instanceActions")]
+            instance_actions: Vec<InstanceAction>,
+        }
+        match self.get(format!("/servers/{server_id}/os-instance-actions")).await {
+            Ok(answer) => Ok(answer.json::<Page>()?.instance_actions),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

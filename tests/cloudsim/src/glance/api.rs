@@ -10,6 +10,31 @@ use crate::reply::{Api, Reply, glance as error, ok};
 use crate::time;
 use crate::world::World;
 
+/// Names in a list's query that are no properties.
+const ATTRIBUTES: [&str; 22] = [
+    "name",
+    "owner",
+    "status",
+    "visibility",
+    "id",
+    "tag",
+    "marker",
+    "limit",
+    "sort",
+    "sort_key",
+    "sort_dir",
+    "member_status",
+    "os_hidden",
+    "size_min",
+    "size_max",
+    "created_at",
+    "updated_at",
+    "disk_format",
+    "container_format",
+    "min_disk",
+    "min_ram",
+    "protected",
+];
 const PATCH_TYPE: &str = "application/openstack-images-v2.1-json-patch";
 
 /// Serves one call; `path` is what follows `/image`.
@@ -110,10 +135,10 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
         .filter(|image| query.get("status").is_none_or(|status| image.status == status))
         .filter(|image| query.get("visibility").is_none_or(|one| one == "all" || image.visibility == one))
         .filter(|image| query.get("id").is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id)))
+        // What is no attribute is a property.
         .filter(|image| {
-            ["instance_uuid", "image_type", "user_id", "owner_id", "base_image_ref"]
-                .iter()
-                .all(|key| query.get(key).is_none_or(|value| image.properties.get(*key).map(String::as_str) == Some(value)))
+            let mut asked = query.pairs().filter(|(key, _)| !ATTRIBUTES.contains(key));
+            asked.all(|(key, value)| image.properties.get(key).map(String::as_str) == Some(value))
         })
         .filter(|image| query.all("tag").all(|tag| image.tags.contains(tag)))
         .collect();

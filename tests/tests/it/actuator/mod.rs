@@ -11,5 +11,6 @@ mod lifecycle;
 mod matrix;
 mod moves;
 mod places;
+mod reconcile;
 mod takeover;
 mod world;

@@ -8,7 +8,9 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use leasehold_cloudsim::{Cloud as Sim, CloudConfig, HostSpec, Request, Response};
 use leasehold_ledger::apply::apply;
-use leasehold_ledger::command::{BeforeEndWish, Command, CreateLease, Entry, LeaseWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::command::{
+    BeforeEndWish, Command, CreateLease, Entry, LeaseWish, RegisterHost, ReservationWish, StagingWish, StartWish,
+};
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::{
     EventId, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, NodeId, OnEnd, PoolKind, ProjectId, ReservationId, ResourceWish,
@@ -18,9 +20,10 @@ use leasehold_ledger::plan::{Overlay, plan_create};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use leasehold_node::config::Secret;
+use leasehold_node::leader::names::Names;
 use leasehold_node::leader::onboard::onboard;
 use leasehold_node::leader::permits::LeaderPermit;
-use leasehold_node::leader::{self, LeaderConfig, LeaderHandle, LedgerPort, Ports, ProposeError};
+use leasehold_node::leader::{self, LeaderConfig, LeaderHandle, LedgerPort, Ports, ProposeError, Work};
 use leasehold_node::openstack::keystone::{Credentials, Interface, KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
 use leasehold_node::operations::HostRequest;
@@ -308,9 +311,19 @@ impl World {
     /// Makes another node lead in a higher term; the one before, if any, must have been stopped or have died.
     pub fn lead(&mut self) {
         let term = self.ledger.term.fetch_add(1, Ordering::SeqCst) + 1;
+        self.leader = Some(leader::start(self.ports(term), self.config, &self.spawner, term));
+    }
+
+    fn ports(&self, term: u64) -> Ports {
         let ledger: Arc<dyn LedgerPort> = Arc::new(NodeLedger { ledger: self.ledger.clone(), node: term });
-        let ports = Ports { ledger, cloud: self.cloud(term), clock: self.clock.clone(), rng: Arc::new(SystemRng) };
-        self.leader = Some(leader::start(ports, self.config, &self.spawner, term));
+        Ports { ledger, cloud: self.cloud(term), clock: self.clock.clone(), rng: Arc::new(SystemRng) }
+    }
+
+    /// What the tasks of the leader of now share, for a look at one of them alone.
+    pub fn work(&self) -> Work {
+        let term = self.ledger.term.load(Ordering::SeqCst);
+        let names = Names::new(self.cluster_id);
+        Work::new(&self.ports(term), names, self.spawner.child(), term, self.config, self.clock.mono())
     }
 
     /// The leader is gone, at whatever step each of its tasks was.
@@ -322,15 +335,25 @@ impl World {
 
     /// Takes a host in, as the operation does.
     pub async fn onboard(&self, name: &str, pool: PoolKind) -> HostId {
-        let term = self.ledger.term.load(Ordering::SeqCst);
-        let ledger: Arc<dyn LedgerPort> = Arc::new(NodeLedger { ledger: self.ledger.clone(), node: 1 });
-        let permit = LeaderPermit::new(ledger, term);
-        let request = HostRequest { name: name.into(), pool, properties: Default::default() };
-        let register = onboard(&self.cloud(1), self.cluster_id, &permit, &request).await.unwrap();
+        let register = self.take_in(name, pool).await;
+        self.register(register)
+    }
+
+    /// Logs a host that was taken in.
+    pub fn register(&self, register: RegisterHost) -> HostId {
         match self.ledger.apply(Command::RegisterHost(Box::new(register))) {
             Ok(Reply::HostRegistered { host_id }) => host_id,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The cloud's part of taking a host in; the ledger does not know it yet.
+    pub async fn take_in(&self, name: &str, pool: PoolKind) -> RegisterHost {
+        let term = self.ledger.term.load(Ordering::SeqCst);
+        let ledger: Arc<dyn LedgerPort> = Arc::new(NodeLedger { ledger: self.ledger.clone(), node: 1 });
+        let permit = LeaderPermit::new(ledger, term);
+        let request = HostRequest { name: name.into(), pool, properties: Default::default() };
+        onboard(&self.cloud(1), self.cluster_id, &permit, &request).await.unwrap()
     }
 
     pub fn now(&self) -> Seconds {
@@ -462,12 +485,17 @@ impl World {
 }
 
 impl World {
-    /// A call of the cloud's operator.
+    /// A call of the cloud's operator to Nova.
     pub fn admin(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let (token, _) = self.log_in("admin", "admin");
-        let mut request = Request::new(method, &format!("/compute/v2.1{path}"))
+        self.call(("admin", "admin"), method, &format!("/compute/v2.1{path}"), body)
+    }
+
+    /// A call of a user in a project to any service.
+    pub fn call(&self, (user, project): (&str, &str), method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (token, _) = self.log_in(user, project);
+        let mut request = Request::new(method, path)
             .token(&token)
-            .header("OpenStack-API-Version", "compute 2.96")
+            .header("OpenStack-API-Version", "compute 2.96, placement 1.39")
             .caller("operator");
         if let Some(body) = body {
             request = request.json(&body);

@@ -1,0 +1,161 @@
+//! Reads everything back and brings it to what the ledger wants: after a takeover, again 120 s later for calls that were
+//! still on their way, on signal, and on a period (architecture D6). Takes no input: the whole intent against the cloud.
+//!
+//! Only what is provably ours is removed: children and holds by their fixed identities ([`traces`]), flavors by their mark
+//! and classes by their flavor ([`flavors`]), server groups by the cluster in their name ([`groups`]), images by their
+//! mark, their owner and a reservation that the ledger knows ([`images`]). [`servers`] undoes late state verbs.
+
+mod flavors;
+mod groups;
+mod images;
+mod servers;
+mod traces;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use leasehold_ledger::model::HostId;
+
+use super::onboard;
+use super::permits::Provided;
+use super::work::Work;
+use crate::openstack::{CloudError, Errand};
+use crate::seams::Mono;
+use crate::telemetry::metrics;
+
+/// Late effects of a predecessor's calls have shown by then.
+const SECOND_LOOK: Duration = Duration::from_secs(120);
+/// A look that found late effects is repeated after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Between two rounds that read lists which grow with the whole cloud, not with us.
+const SWEEP_PERIOD: Duration = Duration::from_secs(300);
+/// Objects worked on at once.
+const AT_ONCE: usize = 8;
+
+/// What one leader's reconciler keeps between rounds. Losing it costs time, never work.
+struct Memory {
+    /// The takeover.
+    begun: Mono,
+    /// Looks for late state verbs that are still owed, by their time since the takeover.
+    looks: VecDeque<Duration>,
+    swept: Option<Mono>,
+    traces: traces::Traces,
+}
+
+/// Runs until its group is stopped.
+pub async fn run(work: Arc<Work>) {
+    let begun = work.clock.mono();
+    let mut memory =
+        Memory { begun, looks: [Duration::ZERO, SECOND_LOOK].into(), swept: None, traces: traces::Traces::default() };
+    loop {
+        match read_back(&work, &mut memory).await {
+            Ok(()) => metrics::reconcile_done(work.clock.mono()),
+            Err(error) => tracing::warn!(%error, "the read-back stopped; it is made again"),
+        }
+        let mut wait = work.config.reconcile_period;
+        if memory.looks.front().is_some_and(|at| work.clock.mono().since(begun) >= *at) {
+            match servers::look(&work).await {
+                Ok(Found::AsWanted) => drop(memory.looks.pop_front()),
+                // Whether it worked shows in another look.
+                Ok(Found::LateEffects) => wait = wait.min(LOOK_AGAIN),
+                Err(error) => tracing::warn!(%error, "the look for late effects stopped; it is made again"),
+            }
+        }
+        let elapsed = work.clock.mono().since(begun);
+        if let Some(at) = memory.looks.front().filter(|at| **at > elapsed) {
+            wait = wait.min(at.saturating_sub(elapsed));
+        }
+        let period = work.clock.sleep(wait);
+        tokio::select! {
+            biased;
+            () = work.reconcile.notified() => {}
+            () = period => {}
+        }
+    }
+}
+
+/// What a look for late state verbs found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Nothing that came late.
+    AsWanted,
+    /// State verbs of a predecessor that took effect late; they were answered.
+    LateEffects,
+}
+
+/// One full read-back. Every part is tried; the first failure is told.
+async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
+    let now = work.clock.mono();
+    let mut parts = vec![hosts(work).await, flavors::look(work).await, groups::look(work).await];
+    let look_due = memory.looks.front().is_some_and(|at| now.since(memory.begun) >= *at);
+    if look_due || memory.traces.any() || memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
+        let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
+        if swept.iter().all(Result::is_ok) {
+            memory.swept = Some(now);
+        }
+        parts.extend(swept);
+    }
+    parts.into_iter().collect()
+}
+
+/// Holds and inventories of every host.
+async fn hosts(work: &Work) -> Result<(), CloudError> {
+    let hosts: Vec<HostId> = work.ledger.look(|state| state.hosts().map(|host| host.id).collect());
+    let mut runs = Vec::new();
+    for id in hosts {
+        runs.push(host(work, id).boxed());
+    }
+    collect(runs).await
+}
+
+/// Hold and inventories of one host; what is not ours to mend is told.
+async fn host(work: &Work, host: HostId) -> Result<(), CloudError> {
+    let view = match work.hosts.converge(work, host).await {
+        Err(error) if error.is_not_found() => {
+            children(work, host, error).await?;
+            work.hosts.converge(work, host).await?
+        }
+        run => run?,
+    };
+    if let Some(refused) = &view.hold_refused {
+        tracing::warn!(%host, refused, "the hold cannot be raised to what is booked");
+    }
+    for (class, used) in &view.read.usage {
+        if *used > 0 && !view.wish.tokens.contains_key(class) {
+            tracing::warn!(%host, class, used, "tokens of a reservation that the ledger does not know are in use");
+        }
+    }
+    Ok(())
+}
+
+/// Makes the children of a host again, if it still has a root provider: somebody removed them, or a sweep met an onboarding
+/// that began after it had asked the ledger.
+async fn children(work: &Work, host: HostId, gone: CloudError) -> Result<(), CloudError> {
+    let there = work.ledger.look(|state| state.host(host).map(|host| host.description.clone()));
+    let Some(description) = there else { return Ok(()) };
+    if work.cloud.placement().provider(description.root_provider).await?.is_none() {
+        return Err(gone);
+    }
+    tracing::warn!(%host, "a child provider of ours was gone; making it again");
+    let known = || work.ledger.look(|state| state.host(host).is_some());
+    let permit = Provided { inner: &work.leader, condition: known };
+    let errand = Errand::new(format!("children/{host}/{}", work.number()), work.term, &permit);
+    match onboard::children(&work.cloud, &work.names, &errand, &description.hypervisor_hostname, description.root_provider).await
+    {
+        Ok(()) => Ok(()),
+        Err(onboard::OnboardError::Cloud(error)) => Err(error),
+        Err(error) => {
+            tracing::warn!(%host, %error, "the child providers cannot be made");
+            Err(gone)
+        }
+    }
+}
+
+/// Carries all out, a few at once; the first failure is told after all were tried.
+async fn collect(runs: Vec<BoxFuture<'_, Result<(), CloudError>>>) -> Result<(), CloudError> {
+    let results: Vec<_> = futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
+    results.into_iter().collect()
+}
