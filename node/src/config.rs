@@ -231,7 +231,7 @@ pub struct CloudSection {
     pub placement_endpoint: Option<String>,
     /// Instead of the catalog's.
     pub image_endpoint: Option<String>,
-    /// Seconds until a call to the cloud is given up as unanswered.
+    /// Seconds until a call to the cloud is given up as unanswered; reads after a sixth of it.
     pub timeout_s: Option<u64>,
 }
 

@@ -89,8 +89,10 @@ impl Node {
         let cloud = match &config.cloud {
             Some(section) => {
                 let options = KeystoneOptions::from_config(section)?;
+                let timeout = options.timeout;
                 let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
-                Some(Cloud::new(Session::new(seams.http.clone(), tokens, seams.clock.clone(), config.node.id)))
+                let session = Session::new(seams.http.clone(), tokens, seams.clock.clone(), config.node.id);
+                Some(Cloud::new(session.with_timeout(timeout)))
             }
             None => None,
         };

@@ -1,6 +1,6 @@
-//! Works off open rows: one worker per reservation, alive while it has any. A worker takes its oldest row, makes one pass
-//! of the row's step over the cloud, and either records how it ended or comes back later. Passes are safe to repeat and
-//! keep nothing that a successor would miss.
+//! Works off open rows: one worker per reservation, alive while it has one (see `dispatch.rs`). A worker makes one pass of
+//! its row's step over the cloud, and either records how it ended or comes back later. Passes are safe to repeat, safe to
+//! drop anywhere, and keep nothing that a successor would miss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use leasehold_ledger::command::{Command, Outcome};
 use leasehold_ledger::effect::Effect;
-use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, ReservationId, Step, Timestamp};
+use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, Step};
 use leasehold_ledger::reply::{Rejection, Reply};
-use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::dispatch::{Desk, is_urgent};
 use super::permits::RowPermit;
 use super::steps::{self, Job, Memory, Setback};
 use super::work::Work;
@@ -21,135 +21,102 @@ use crate::openstack::{CloudError, Withheld};
 use crate::seams::Mono;
 use crate::telemetry::metrics;
 
-/// At least so long between two scans of the rows.
-const SCAN_GAP: Duration = Duration::from_millis(4);
+/// A burst of effects is one look at the hosts.
+const HOSTS_GAP: Duration = Duration::from_millis(40);
 /// First and longest pause after a failure.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// Longest `Retry-After` that is heeded by what nobody waits for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// A reason whose text alone changed is told again after so long: one log entry per attempt would be too many.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// A start that is later than this is told as late.
 const LATE_AFTER_MS: u64 = 2_000;
 /// Longest text of a reason.
 const REASON_CHARS_MAX: usize = 500;
 
-/// Starts a worker for every reservation with an open row. Runs until its group is stopped.
-pub async fn run(work: Arc<Work>) {
-    let busy = Arc::new(Mutex::new(BTreeSet::<ReservationId>::new()));
-    let mut applied = work.ledger.applied();
-    loop {
-        applied.borrow_and_update();
-        let (open, oldest): (BTreeSet<ReservationId>, _) = work.ledger.look(|state| {
-            (state.actuations().map(|row| row.reservation_id).collect(), state.actuations().map(|row| row.due).min())
-        });
-        let now = i64::try_from(work.now().0).unwrap_or(i64::MAX);
-        let due_since_ms = |due: Timestamp| now.saturating_sub(i64::try_from(due.0).unwrap_or(i64::MAX));
-        metrics::open_actuations(open.len(), oldest.map(due_since_ms), work.clock.mono());
-        for id in open {
-            if busy.lock().insert(id) {
-                work.spawner.spawn("leader-worker", tend(work.clone(), id, busy.clone()));
-            }
-        }
-        work.clock.sleep(SCAN_GAP).await;
-        if applied.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The oldest open row of a reservation, with its lease.
-fn oldest(work: &Work, id: ReservationId) -> Option<(Actuation, Lease)> {
-    work.ledger.look(|state| {
-        let row = state.actuations().find(|row| row.reservation_id == id)?;
-        Some((row.clone(), state.lease(row.lease_id)?.clone()))
-    })
-}
+/// How a pass that is not made to its end leaves its row.
+const SUPERSEDED: Setback = Setback::Cloud(CloudError::Withheld(Withheld::Superseded));
 
 /// Works off one reservation's rows.
-async fn tend(work: Arc<Work>, id: ReservationId, busy: Arc<Mutex<BTreeSet<ReservationId>>>) {
+pub async fn tend(work: Arc<Work>, desk: Desk) {
     let mut memory = Memory::default();
     let mut failures = 0_u32;
+    let mut told_at = None;
     loop {
-        // Waited for before the row is read, so that the pass works on what stands now. Never closed.
-        let place = work.passes.acquire().await;
-        let Some((row, lease)) = oldest(&work, id) else {
-            let mut busy = busy.lock();
-            // Looked at once more under the lock: a row opened since the look above was skipped by the scan because
-            // this worker still counted as there.
-            if oldest(&work, id).is_none() {
-                busy.remove(&id);
+        let Some(next) = work.ledger.look(|state| desk.row(state)) else {
+            if desk.leave(&work) {
                 return;
             }
             continue;
         };
-        memory.for_row(&row);
+        // Waited for before the row is read, so that the pass works on what stands now. Never closed.
+        let place = tokio::select! {
+            biased;
+            place = work.passes.place(next.step) => place,
+            // Another step may have another queue.
+            () = desk.superseded(&work, &next) => continue,
+        };
+        let read = work.ledger.look(|state| {
+            let row = desk.row(state).filter(|row| is_urgent(row.step) == is_urgent(next.step))?;
+            Some((row, state.lease(desk.lease)?.clone()))
+        });
+        let Some((row, lease)) = read else { continue };
+        if memory.for_row(&row) {
+            failures = 0;
+        }
         let permit = RowPermit::new(&work.leader, row.id, row.revision);
         let job = Job::new(&work, &row, &lease, &permit);
-        let passed = steps::pass(&job, &mut memory).await;
+        // A call that hangs must not outlive its row: dropping a pass anywhere is what a leader's stop does too.
+        let passed = tokio::select! {
+            biased;
+            passed = steps::pass(&job, &mut memory) => passed,
+            () = desk.superseded(&work, &row) => Err(SUPERSEDED),
+        };
         drop(place);
         let wait = match passed {
             Ok(outcome) => {
                 record(&work, &row, &lease, outcome).await;
-                failures = 0;
                 continue;
             }
             Err(Setback::NotYet { again_in, reason }) => {
-                report(&work, &row, &lease, reason).await;
+                report(&work, &row, &lease, reason, &mut told_at).await;
                 failures = 0;
                 again_in
             }
             Err(Setback::Cloud(CloudError::Withheld(Withheld::Superseded))) => Duration::from_millis(5),
             Err(Setback::Cloud(CloudError::Withheld(_))) => Duration::from_millis(50),
             Err(Setback::Cloud(error)) => {
-                tracing::warn!(row = %row.id, step = ?row.step, reservation = %id, %error, "a call failed; trying again");
-                report(&work, &row, &lease, Some(reason_of(&error))).await;
+                tracing::warn!(row = %row.id, step = ?row.step, reservation = %desk.reservation, %error, "a call failed; trying again");
+                report(&work, &row, &lease, Some(steps::reason_of(&error)), &mut told_at).await;
                 failures = failures.saturating_add(1);
-                back_off(&work, failures, error.retry_after())
+                back_off(&work, failures, error.retry_after(), retry_after_max(row.step))
             }
             Err(Setback::Ledger(error)) => {
                 tracing::warn!(row = %row.id, %error, "the ledger did not take a command; trying again");
                 Duration::from_millis(100)
             }
         };
-        pause(&work, &row, wait).await;
-    }
-}
-
-/// Waits, but not longer than the row stands as it was read.
-async fn pause(work: &Work, row: &Actuation, wait: Duration) {
-    let mut applied = work.ledger.applied();
-    let until = work.clock.mono().after(wait);
-    loop {
-        applied.borrow_and_update();
-        let stands = work.ledger.look(|state| state.actuation(row.id).is_some_and(|now| now.revision == row.revision));
-        if !stands {
-            return;
-        }
-        let deadline = work.clock.sleep_until(until);
+        let waited = work.clock.sleep(wait);
         tokio::select! {
             biased;
-            () = deadline => return,
-            changed = applied.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                work.clock.sleep(SCAN_GAP).await;
-            }
+            () = waited => {}
+            () = desk.superseded(&work, &row) => {}
         }
     }
 }
 
-/// Exponential with jitter, capped; at least what the service asks for.
-fn back_off(work: &Work, failures: u32, asked: Option<Duration>) -> Duration {
+/// How long a service may put a step off. It asks on its own behalf; what is due has a tenant waiting.
+fn retry_after_max(step: Step) -> Duration {
+    if is_urgent(step) { BACK_OFF_MAX } else { RETRY_AFTER_MAX }
+}
+
+/// Exponential with jitter, capped; what the service asks for, if that is longer, up to `asked_max`.
+fn back_off(work: &Work, failures: u32, asked: Option<Duration>, asked_max: Duration) -> Duration {
     let full = (BACK_OFF_FIRST * 2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACK_OFF_MAX);
     let full_ms = u64::try_from(full.as_millis()).unwrap_or(u64::MAX);
     let spread = Duration::from_millis(full_ms / 2 + work.rng.below(full_ms / 2 + 1));
-    asked.map_or(spread, |asked| asked.max(spread))
-}
-
-/// What a failed call says on the lease.
-fn reason_of(error: &CloudError) -> Reason {
-    let quota = error.status() == Some(403) && error.to_string().to_lowercase().contains("quota");
-    let code = if quota { ReasonCode::Quota } else { ReasonCode::CloudUnavailable };
-    Reason { code, text: error.to_string() }
+    asked.map_or(spread, |asked| asked.min(asked_max).max(spread))
 }
 
 /// Records how a row ended.
@@ -172,18 +139,23 @@ async fn propose_outcome(work: &Work, row: &Actuation, outcome: Outcome) -> Resu
     propose_until_seen(&work.ledger, &work.clock, command).await
 }
 
-/// Shows on the lease why it waits; one log entry per kind of reason, not per attempt.
-async fn report(work: &Work, row: &Actuation, lease: &Lease, reason: Option<Reason>) {
+/// Shows on the lease why it waits: at once when the kind of the reason changes, every half minute when only its text does.
+async fn report(work: &Work, row: &Actuation, lease: &Lease, reason: Option<Reason>, told_at: &mut Option<Mono>) {
     let Some(mut reason) = reason else { return };
     let late = work.now().0 > row.due.0.saturating_add(LATE_AFTER_MS);
     if row.step == Step::Start && late && reason.code != ReasonCode::Quota {
         reason.code = ReasonCode::Late;
     }
     metrics::actuation_delayed(label(reason.code));
-    if lease.reason.as_ref().is_some_and(|shown| shown.code == reason.code) {
-        return;
-    }
     reason.text = reason.text.chars().take(REASON_CHARS_MAX).collect();
+    let now = work.clock.mono();
+    if let Some(shown) = lease.reason.as_ref().filter(|shown| shown.code == reason.code) {
+        let told_lately = told_at.is_some_and(|at| now.since(at) < TELL_AGAIN);
+        if shown.text == reason.text || told_lately {
+            return;
+        }
+    }
+    *told_at = Some(now);
     tracing::warn!(lease = %lease.id, step = ?row.step, code = ?reason.code, text = reason.text, "a lease waits");
     if let Err(rejection) = propose_outcome(work, row, Outcome::Delayed { reason: Some(reason) }).await {
         tracing::warn!(row = %row.id, %rejection, "the ledger refused a reason");
@@ -216,7 +188,7 @@ pub async fn keep_hosts(work: Arc<Work>) {
             Err(RecvError::Closed) => return,
         }
         // A burst touches the same hosts again and again.
-        work.clock.sleep(SCAN_GAP * 10).await;
+        work.clock.sleep(HOSTS_GAP).await;
         while let Ok(seen) = effects.try_recv() {
             changed.extend(seen.iter().filter_map(host_of));
         }
@@ -252,7 +224,7 @@ async fn settle_host(work: Arc<Work>, host: HostId) {
             Err(error) => {
                 failures += 1;
                 tracing::warn!(%host, %error, "a host could not be brought to what is wanted; trying again");
-                let wait = back_off(&work, failures, error.retry_after());
+                let wait = back_off(&work, failures, error.retry_after(), RETRY_AFTER_MAX);
                 work.clock.sleep(wait).await;
             }
         }

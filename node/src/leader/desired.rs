@@ -20,7 +20,7 @@ pub enum Gate {
     Closed,
     /// There, and open.
     Open,
-    /// Closed, and gone as soon as nothing uses them. Opening anything else on the host waits for that (D27).
+    /// Closed, and gone as soon as nothing uses them. What opens meanwhile must fit beside what is used (D27).
     Ended,
 }
 
@@ -47,6 +47,8 @@ pub struct HostWish {
     pub hold: Amounts,
     /// The most that one hold consumer may have of each class.
     pub max_unit: Amounts,
+    /// How many servers of ours the host can anchor (architecture D21); no hold covers anchors, so tokens are counted.
+    pub anchors: u32,
     /// By class. Classes that are not named here should not be there.
     pub tokens: BTreeMap<String, TokenWish>,
 }
@@ -65,7 +67,8 @@ pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
             }
         }
     }
-    Some(HostWish { host: id, hold: hold(host, peak), max_unit: host.observation.max_unit, tokens })
+    let anchors = host.description.anchor_budget;
+    Some(HostWish { host: id, hold: hold(host, peak), max_unit: host.observation.max_unit, anchors, tokens })
 }
 
 /// The hold of a host where at most `peak` is booked from now on.

@@ -82,7 +82,7 @@ impl HostRead {
         })
     }
 
-    /// Classes that ended on this host and are still used: who opens waits for them (architecture D27).
+    /// Classes that ended on this host and are still used: who finds no room beside them waits for them (D27).
     pub fn lingering<'a>(&'a self, wish: &'a HostWish) -> impl Iterator<Item = &'a str> + 'a {
         self.usage
             .iter()
@@ -136,12 +136,14 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
             next.insert(class.clone(), closed(inventory.total));
         }
     }
-    let held = Amounts { slots: u32::MAX, ..read.held() };
+    let held = Amounts { slots: wish.anchors, ..read.held() };
     let backed = |next: &BTreeMap<String, Inventory>| {
         next.iter().try_fold(Amounts::default(), |sum, (class, inventory)| sum.checked_add(read.backing(wish, class, inventory)))
     };
     let fits = |next: &BTreeMap<String, Inventory>| backed(next).is_some_and(|backed| backed.fits_in(held));
-    let wait_for_end = read.lingering(wish).next().is_some();
+    // What is used and known to the ledger counts in P1, so that a start waits for it only where room is short
+    // (docs/decisions/0006). What a stranger's token backs nobody can say: that is waited for.
+    let wait_for_end = read.lingering(wish).any(|class| !wish.tokens.contains_key(class));
     for (class, token) in wish.tokens.iter().filter(|(_, token)| token.gate == Gate::Open) {
         let before = next.insert(class.clone(), open(u64::from(token.total)));
         let is_open = read.is_open(class);

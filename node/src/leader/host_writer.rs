@@ -134,14 +134,16 @@ async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Resu
     };
     let permit = Provided { inner: &work.leader, condition: still };
     let errand = Errand::new(format!("host/{host}/{}", work.number()), work.term, &permit);
-    let placement = work.cloud.placement();
+    // One run serves a start as well as an end, so every run goes the fast way.
+    let cloud = work.cloud.urgent();
+    let placement = cloud.placement();
     match write {
         Write::Inventories(next) => {
             let child = work.names.reservation_provider(read.root);
             placement.put_inventories(&errand, child, next).await.map(drop)
         }
         Write::Hold(writes) => {
-            let user = work.cloud.user().await?;
+            let user = cloud.user().await?;
             placement.write_consumers(&errand, &user, HOLD_TYPE, writes).await
         }
     }
@@ -158,7 +160,7 @@ fn opens_only_wanted(wish: &HostWish, next: &Inventories) -> bool {
 /// Makes the classes of a write that Placement did not know.
 async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudError) -> Result<(), CloudError> {
     let Write::Inventories(next) = write else { return Err(refused.clone()) };
-    let known = work.cloud.placement().classes().await?;
+    let known = work.cloud.urgent().placement().classes().await?;
     let missing: Vec<&String> = next.inventories.keys().filter(|class| !known.contains(*class)).collect();
     // It was not for want of a class: no repetition will help.
     if missing.is_empty() {
@@ -168,7 +170,7 @@ async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudE
         let wanted = || work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|w| w.tokens.contains_key(class));
         let permit = Provided { inner: &work.leader, condition: wanted };
         let errand = Errand::new(format!("host/{host}/{class}"), work.term, &permit);
-        work.cloud.placement().ensure_class(&errand, class).await?;
+        work.cloud.urgent().placement().ensure_class(&errand, class).await?;
     }
     Ok(())
 }
@@ -178,7 +180,8 @@ pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudErr
     let root = work.ledger.look(|state| state.host(host).map(|host| host.description.root_provider));
     let root = root.ok_or(CloudError::Withheld(Withheld::Superseded))?;
     let child = work.names.reservation_provider(root);
-    let placement = work.cloud.placement();
+    let cloud = work.cloud.urgent();
+    let placement = cloud.placement();
     let missing = |what: &str| CloudError::Status {
         service: "placement",
         call: format!("GET {what}"),

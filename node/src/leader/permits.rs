@@ -13,12 +13,15 @@ use parking_lot::Mutex;
 
 use super::ledger_port::{LedgerPort, ProposeError};
 use crate::openstack::{Permit, Withheld};
+use crate::seams::http::CONNECT_TIMEOUT;
 use crate::seams::{Clock, Mono};
 
 /// How long the logged actuation lease lasts, counted on monotonic clocks.
 pub const ACTUATION_LEASE: Duration = Duration::from_secs(15);
-/// Taken off by the holder, for clocks that run at different speeds.
-const MARGIN: Duration = Duration::from_secs(1);
+/// Taken off by the holder: for clocks that run at different speeds, and because between the check and the bytes on the
+/// wire a connection may have to be made.
+const MARGIN: Duration = Duration::from_secs(2);
+const _: () = assert!(MARGIN.as_millis() > CONNECT_TIMEOUT.as_millis(), "a connection is made within the margin");
 /// With less left than this it is renewed before it is used.
 const RENEW_BELOW: Duration = Duration::from_secs(5);
 
@@ -136,7 +139,10 @@ impl UnfencedRight {
         let ours = ActuationLease { node_id: self.ledger.node_id(), term: self.term };
         let holder = self.ledger.look(|state| state.actuation_lease());
         let left = self.elected_at.after(ACTUATION_LEASE).since(self.clock.mono());
-        if holder.is_some_and(|holder| holder != ours) && !left.is_zero() {
+        // Ours by name is not ours if these tasks never took it: this node began to hand over in this term, stopped its
+        // tasks, and leads on because nobody took over. Their calls may still be on their way.
+        let taken_before = *self.held_until.lock() != Mono::default();
+        if holder.is_some_and(|holder| holder != ours || !taken_before) && !left.is_zero() {
             return Ok(Some(left));
         }
         let before = self.clock.mono();

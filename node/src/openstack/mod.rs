@@ -17,17 +17,25 @@ use std::sync::Arc;
 pub use error::{CloudError, Withheld};
 pub use session::{CloudUser, Errand, Permit, Session};
 
-/// The cloud as the leader and the operations use it. Cheap to clone; clones share one limit of calls in flight.
+/// The cloud as the leader and the operations use it. Cheap to clone; clones share the limits of calls in flight.
 #[derive(Clone)]
 pub struct Cloud {
     session: Arc<Session>,
+    urgent: Arc<Session>,
 }
 
 impl Cloud {
     /// The cloud behind a session.
     #[must_use]
     pub fn new(session: Session) -> Self {
-        Self { session: Arc::new(session) }
+        let urgent = Arc::new(session.beside());
+        Self { session: Arc::new(session), urgent }
+    }
+
+    /// The same cloud with calls in flight of their own: those of work that can wait do not stand before them.
+    #[must_use]
+    pub fn urgent(&self) -> Self {
+        Self { session: self.urgent.clone(), urgent: self.urgent.clone() }
     }
 
     /// Compute.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::keystone::{self, Service, ServiceToken, TokenSource};
@@ -19,7 +19,8 @@ use super::{CloudError, Withheld};
 use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
 use crate::telemetry::metrics;
 
-/// Most calls in flight at once, over all services. Nova's API is the narrowest part; more only queue there.
+/// Most calls in flight at once to one service. Its API is the narrowest part; more only queue there, and a service that
+/// hangs must not take the places of the others.
 pub const CALLS_IN_FLIGHT_MAX: usize = 64;
 
 /// Longest text of an error that is kept.
@@ -77,18 +78,22 @@ impl<'a> Errand<'a> {
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Reads of one object, writes that only touch a database.
+    /// Writes that only touch a database.
     Quick,
-    /// Lists, and verbs for which Nova asks other services first.
+    /// Verbs for which Nova asks other services first.
     Slow,
 }
 
-impl Kind {
-    fn timeout(self) -> Duration {
-        match self {
-            Self::Quick => Duration::from_secs(15),
-            Self::Slow => Duration::from_secs(60),
-        }
+/// Until a call is given up as unanswered where nothing else is configured.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A part of the configured time, by what giving up early costs. A read is repeated for nothing, and much may wait for it;
+/// a write that was given up may still be carried out.
+fn timeout(whole: Duration, method: &Method, kind: Kind) -> Duration {
+    match kind {
+        _ if method == Method::GET => whole / 6,
+        Kind::Quick => whole / 2,
+        Kind::Slow => whole,
     }
 }
 
@@ -162,7 +167,33 @@ pub struct Session {
     tokens: Arc<TokenSource>,
     clock: Arc<dyn Clock>,
     agent: HeaderValue,
-    in_flight: Semaphore,
+    timeout: Duration,
+    in_flight: InFlight,
+}
+
+/// Places for calls, by service.
+struct InFlight {
+    nova: Semaphore,
+    placement: Semaphore,
+    glance: Semaphore,
+    keystone: Semaphore,
+}
+
+impl InFlight {
+    fn new() -> Self {
+        let places = || Semaphore::new(CALLS_IN_FLIGHT_MAX);
+        Self { nova: places(), placement: places(), glance: places(), keystone: places() }
+    }
+
+    async fn place(&self, service: Service) -> SemaphorePermit<'_> {
+        let places = match service {
+            Service::Nova => &self.nova,
+            Service::Placement => &self.placement,
+            Service::Glance => &self.glance,
+            Service::Keystone => &self.keystone,
+        };
+        places.acquire().await.expect("the semaphore is never closed")
+    }
 }
 
 impl Session {
@@ -170,7 +201,19 @@ impl Session {
     #[must_use]
     pub fn new(http: Arc<dyn Http>, tokens: Arc<TokenSource>, clock: Arc<dyn Clock>, node: u64) -> Self {
         let agent = HeaderValue::try_from(format!("leasehold/{node}")).expect("digits are header text");
-        Self { http, tokens, clock, agent, in_flight: Semaphore::new(CALLS_IN_FLIGHT_MAX) }
+        Self { http, tokens, clock, agent, timeout: TIMEOUT, in_flight: InFlight::new() }
+    }
+
+    /// The same session with another time until a call is given up; reads are given up after a sixth of it.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same way to the cloud with calls in flight of its own.
+    pub(super) fn beside(&self) -> Self {
+        let (http, tokens, clock) = (self.http.clone(), self.tokens.clone(), self.clock.clone());
+        Self { http, tokens, clock, agent: self.agent.clone(), timeout: self.timeout, in_flight: InFlight::new() }
     }
 
     pub(super) async fn user(&self) -> Result<CloudUser, CloudError> {
@@ -193,7 +236,6 @@ impl Session {
     }
 
     async fn carry(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
-        let _slot = self.in_flight.acquire().await.expect("the semaphore is never closed");
         let (service, method, begun) = (call.service.name(), verb(&call.method), self.clock.mono());
         let answer = self.deliver(call, errand).await;
         let ending = match &answer {
@@ -261,8 +303,10 @@ impl Session {
             url: format!("{base}{}", call.path),
             headers,
             body,
-            timeout: call.kind.timeout(),
+            timeout: timeout(self.timeout, &call.method, call.kind),
         };
+        // Taken only now: a Keystone that hangs must not keep the places of others.
+        let _place = self.in_flight.place(call.service).await;
         // Nothing may wait between this check and the first poll of the sending (architecture D6).
         if let Some(errand) = errand {
             errand.permit.check()?;

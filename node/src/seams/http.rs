@@ -10,6 +10,10 @@ use http::{HeaderMap, Method, StatusCode};
 /// Answers longer than this are refused. Nova's longest lists (`/servers/detail`, 1,000 a page) stay well below.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Longest wait for a connection. Who sends checks first whether he may, and the bytes leave when the connection stands:
+/// the margins of the leader's rights to act are larger than this (architecture D6).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// One request.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
@@ -101,7 +105,7 @@ impl SystemHttp {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .connect_timeout(Duration::from_secs(10));
+            .connect_timeout(CONNECT_TIMEOUT);
         if !extra.is_empty() {
             builder = builder.tls_certs_merge(extra);
         }
@@ -216,5 +220,26 @@ mod tests {
         let mut request = get(format!("http://{}/", silent.local_addr().unwrap()));
         request.timeout = Duration::from_millis(50);
         assert_eq!(http.send(request).await.unwrap_err(), HttpError::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_come_about_within_a_second_is_given_up_unsent() {
+        let http = SystemHttp::new(&HttpOptions::default()).unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        // Nobody accepts, and the queue of the kernel is full: further connections get no answer.
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address)).await
+        {
+            waiting.push(stream);
+        }
+        let begun = std::time::Instant::now();
+        let mut request = get(format!("http://{address}/"));
+        request.timeout = Duration::from_secs(20);
+        let given_up = http.send(request).await.unwrap_err();
+        assert!(given_up.surely_not_sent(), "{given_up}");
+        assert!(begun.elapsed() < CONNECT_TIMEOUT * 3, "{:?}", begun.elapsed());
     }
 }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
-use super::{Job, Memory, Sent, Setback, or_look_again, park, snapshot};
+use super::{Job, Memory, Sent, Setback, escalate, or_look_again, park, snapshot};
 use crate::leader::desired;
 use crate::openstack::nova::Server;
 
@@ -17,23 +17,25 @@ const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
     let class = job.class();
     let hosts = desired::hosts_of(job.reservation);
-    let views = job.converge(&hosts).await?;
-    if views.iter().any(|view| view.read.is_open(&class)) {
+    // A host that fails must not keep the others' servers: it is told after they were treated.
+    let seen = job.converge_each(&hosts).await?;
+    if seen.views.iter().any(|view| view.read.is_open(&class)) {
         return Err(Setback::poll());
     }
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
-    let treated = match job.reservation.on_end {
-        OnEnd::Delete => delete_all(job, memory, &servers).await,
-        OnEnd::Shelve => park::shelve_all(job, memory, &servers).await,
-        OnEnd::Snapshot => snapshot::snapshot_all(job, memory, &servers).await,
-    };
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let treated = treat(job, memory, &servers).await;
     let access = job.set_access(memory, false).await;
     treated?;
     access?;
-    let views = job.converge(&hosts).await?;
-    if views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
+    // Nothing is used on a host whose provider is gone.
+    let seen = job.converge_each(&hosts).await?;
+    if let Some(error) = seen.failed {
+        return Err(error.into());
+    }
+    if seen.views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
         return Err(Setback::poll());
     }
+    forget_group(job).await?;
     let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
     if !keeps {
         forget(job, &class).await?;
@@ -41,13 +43,25 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     Ok(Outcome::Done)
 }
 
-/// Deletes every server. `Ok` when none is left.
-async fn delete_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+/// Treats every server as `on_end` wants, and deletes what lets nothing be done with it.
+async fn treat(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
     let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone()).collect();
+    let (moving, given_up) = escalate::split(job, memory, &there);
+    let treated = match job.reservation.on_end {
+        OnEnd::Delete => delete_all(job, memory, &there).await,
+        OnEnd::Shelve => park::shelve_all(job, memory, &moving).await,
+        OnEnd::Snapshot => snapshot::snapshot_all(job, memory, &moving).await,
+    };
+    let deleted = escalate::delete(job, memory, if job.reservation.on_end == OnEnd::Delete { &[] } else { &given_up }).await;
+    escalate::told(job, memory, &there, deleted.and(treated))
+}
+
+/// Deletes every server. `Ok` when none is left.
+async fn delete_all(job: &Job<'_>, memory: &mut Memory, there: &[&Server]) -> Result<(), Setback> {
     if there.is_empty() {
         return Ok(());
     }
-    delete(job, memory, &there).await?;
+    delete(job, memory, there).await?;
     Err(Setback::poll())
 }
 
@@ -66,7 +80,7 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
         let times = memory.sent.get(&server.id).map_or(0, |sent| sent.times) + 1;
         memory.sent.insert(server.id.clone(), Sent { at: now, times });
     }
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in due {
         sends.push(nova.delete_server(&errand, &server.id).boxed());
@@ -77,21 +91,28 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
     Ok(())
 }
 
-/// Flavor, class and server group go; nothing needs them any more.
+/// Flavor and class go; nothing needs them any more.
 async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     nova.delete_flavor(&job.errand, &job.flavor_id()).await?;
-    match job.work.cloud.placement().delete_class(&job.errand, class).await {
+    match job.cloud.placement().delete_class(&job.errand, class).await {
         Ok(()) => {}
         // An inventory still has it: the next look drops it there.
         Err(error) if error.is_conflict() => return Err(Setback::poll()),
         Err(error) => return Err(error.into()),
     }
-    if job.reservation.wish.instance().affinity.is_some() {
-        let name = job.work.names.server_group(job.lease.id, job.reservation.id);
-        for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
-            nova.delete_server_group(&job.errand, group.id).await?;
-        }
+    Ok(())
+}
+
+/// The server group goes in any case: what stays shelved does not belong together any more.
+async fn forget_group(job: &Job<'_>) -> Result<(), Setback> {
+    if job.reservation.wish.instance().affinity.is_none() {
+        return Ok(());
+    }
+    let nova = job.cloud.nova();
+    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
+    for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
+        nova.delete_server_group(&job.errand, group.id).await?;
     }
     Ok(())
 }

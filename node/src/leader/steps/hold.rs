@@ -83,7 +83,7 @@ async fn server_group(job: &Job<'_>) -> Result<Option<Uuid>, Setback> {
         return Ok(Some(id));
     }
     let name = job.work.names.server_group(job.lease.id, job.reservation.id);
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let found = nova.server_groups().await?.into_iter().filter(|group| group.name == name).map(|group| group.id).min();
     if let Some(id) = found {
         return Ok(Some(id));

@@ -5,26 +5,30 @@
 //! lease (architecture D6).
 
 mod end;
+mod escalate;
 mod hold;
+mod leave;
 mod open;
 mod park;
 mod prepare;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use leasehold_ledger::command::Outcome;
-use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step};
+use leasehold_ledger::command::{Command, Outcome};
+use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
 
 use super::ProposeError;
+use super::dispatch::is_urgent;
 use super::host_writer::HostView;
 use super::names;
 use super::permits::{RowPermit, Unfenced};
 use super::work::Work;
-use crate::openstack::{CloudError, Errand, Withheld};
+use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
 use crate::seams::Mono;
 
 /// How soon to look again at something that Nova is doing.
@@ -89,8 +93,18 @@ pub struct Memory {
     access_done: bool,
     /// State verbs sent, by server.
     sent: BTreeMap<String, Sent>,
+    /// Nothing of the staging was seen left behind.
+    left_staging: bool,
+    /// The lease's own hosts that carried more servers than it has slots there.
+    crowded: BTreeSet<HostId>,
+    /// How servers were seen, and since when they are so.
+    watched: BTreeMap<String, escalate::Watched>,
+    /// What Nova said when it last refused a verb, by server.
+    refusals: BTreeMap<String, Reason>,
+    /// How the image of a server stands.
+    images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
-    given: std::collections::BTreeSet<String>,
+    given: BTreeSet<String>,
     /// Rebinds tried for this reservation; kept over rows.
     rebinds: u32,
     /// Hosts that refused a hold of this reservation; kept over rows.
@@ -98,14 +112,26 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Begins anew for another row or revision.
-    pub fn for_row(&mut self, row: &Actuation) {
+    /// Begins anew for another row or revision; `true` if it is one.
+    pub fn for_row(&mut self, row: &Actuation) -> bool {
         let now = (row.id, row.revision);
-        if self.row != Some(now) {
+        let is_new = self.row != Some(now);
+        if is_new {
             let (rebinds, avoid) = (self.rebinds, std::mem::take(&mut self.avoid));
             *self = Self { row: Some(now), rebinds, avoid, ..Self::default() };
         }
+        is_new
     }
+}
+
+/// Hosts as they stand after a run over each.
+#[derive(Default)]
+struct Seen {
+    views: Vec<Arc<HostView>>,
+    /// Placement does not know the providers of one host any more, and so of no use of them.
+    vanished: Option<CloudError>,
+    /// The first of all other failures.
+    failed: Option<CloudError>,
 }
 
 /// One row and what it is about, as read before the pass.
@@ -116,6 +142,8 @@ pub struct Job<'a> {
     reservation: &'a Reservation,
     permit: &'a RowPermit<'a>,
     errand: Errand<'a>,
+    /// With calls in flight of their own for what somebody waits for.
+    cloud: Cloud,
 }
 
 impl<'a> Job<'a> {
@@ -124,7 +152,8 @@ impl<'a> Job<'a> {
     pub fn new(work: &'a Work, row: &'a Actuation, lease: &'a Lease, permit: &'a RowPermit<'a>) -> Self {
         let reservation = lease.reservation(row.reservation_id).expect("a row's reservation is in its lease");
         let subject = format!("row/{}/{}/{}", row.id, row.revision, work.number());
-        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit) }
+        let cloud = if is_urgent(row.step) { work.cloud.urgent() } else { work.cloud.clone() };
+        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit), cloud }
     }
 
     fn class(&self) -> String {
@@ -148,17 +177,45 @@ impl<'a> Job<'a> {
         Unfenced { inner: self.permit, right: &self.work.unfenced }
     }
 
-    /// Converges all these hosts at once.
-    async fn converge(&self, hosts: &[HostId]) -> Result<Vec<std::sync::Arc<HostView>>, Setback> {
+    /// Converges all these hosts at once; the first failure is the result.
+    async fn converge(&self, hosts: &[HostId]) -> Result<Vec<Arc<HostView>>, Setback> {
+        let seen = self.converge_each(hosts).await?;
+        match seen.failed.or(seen.vanished) {
+            Some(error) => Err(error.into()),
+            None => Ok(seen.views),
+        }
+    }
+
+    /// Converges all these hosts at once, each for itself: one that fails does not hide the others.
+    async fn converge_each(&self, hosts: &[HostId]) -> Result<Seen, Setback> {
         // A call for a row that is gone would only be for the host; the row's own pass ends here.
-        use crate::openstack::Permit;
         self.permit.check().map_err(CloudError::from)?;
         let mut runs = Vec::new();
         for host in hosts {
             runs.push(self.work.hosts.converge(self.work, *host).boxed());
         }
-        let views: Result<Vec<_>, CloudError> = join_all(runs).await.into_iter().collect();
-        Ok(views?)
+        let mut seen = Seen::default();
+        for result in join_all(runs).await {
+            match result {
+                Ok(view) => seen.views.push(view),
+                Err(error) if error.is_not_found() => seen.vanished = Some(error),
+                Err(error) => seen.failed = seen.failed.or(Some(error)),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether the ledger's clock has come to an instant; has it moved if it only stands for want of commands. Our own
+    /// wall clock says when that is worth asking, and decides nothing.
+    async fn has_come(&self, instant: Timestamp) -> Result<bool, ProposeError> {
+        let has_come = || self.work.ledger.look(|state| state.clock() >= instant);
+        if has_come() || self.work.now() < instant {
+            return Ok(has_come());
+        }
+        match self.work.ledger.propose(Command::AdvanceClock).await? {
+            Ok(_) => Ok(has_come()),
+            Err(rejection) => Err(ProposeError(rejection.to_string())),
+        }
     }
 
     /// Gives the tenant the flavor, or takes it away.
@@ -167,7 +224,7 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let (id, project) = (self.flavor_id(), &self.lease.project_id.0);
-        let nova = self.work.cloud.nova();
+        let nova = self.cloud.nova();
         if wanted {
             // Giving does not wait for a predecessor's actuation lease: a start must not be late for it. Given too late, it
             // opens nothing, because the tokens are closed (docs/decisions/0005).
@@ -198,6 +255,14 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         Step::BeforeEnd => Ok(Outcome::Done),
         Step::End => end::pass(job, memory).await,
     }
+}
+
+/// What a failed call says on the lease.
+#[must_use]
+pub fn reason_of(error: &CloudError) -> Reason {
+    let quota = matches!(error.status(), Some(403 | 413)) && error.to_string().to_lowercase().contains("quota");
+    let code = if quota { ReasonCode::Quota } else { ReasonCode::CloudUnavailable };
+    Reason { code, text: error.to_string() }
 }
 
 /// A call that lost a race against Nova's own doing: the next look tells.

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, ReasonCode};
 
-use super::{Job, Memory, Sent, Setback, prepare};
+use super::{Job, Memory, POLL, Sent, Setback, leave, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -28,19 +28,21 @@ pub async fn staging(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setb
 
 /// One pass of `Start`.
 pub async fn start(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
-    // What is open already is published even while other hosts are not free yet.
+    // What is open already is published even while other hosts are not free yet, or fail.
     let tokens = tokens(job, memory, Phase::Main).await;
-    if matches!(tokens, Err(Setback::Cloud(_) | Setback::Ledger(_))) {
-        return tokens.map(|()| Outcome::Done);
+    if let Err(Setback::Cloud(CloudError::Withheld(why))) = tokens {
+        return Err(CloudError::Withheld(why).into());
     }
+    // What the parking did not get done stands where others are promised room, open or not.
+    let left = leave::shelve(job, memory).await;
     // Nova would find no host for what is parked, and say so in the server's history.
     if !memory.opened && !memory.any_open {
-        return tokens.map(|()| Outcome::Done);
+        return tokens.and(left).map(|()| Outcome::Done);
     }
     let servers = wake(job, memory).await;
     let access = access(job, memory).await;
     // The most telling setback first: a failed call, then what is waited for.
-    tokens.and(servers).and(access).map(|()| Outcome::Done)
+    tokens.and(servers).and(left).and(access).map(|()| Outcome::Done)
 }
 
 /// One pass of `Adjust`: tokens follow the amount; the hold was raised before. Slots that were taken off are free only
@@ -75,10 +77,15 @@ async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), 
     }
     let class = job.class();
     let hosts = desired::hosts_in(job.reservation, phase);
-    let views = job.converge(&hosts).await?;
-    memory.any_open = views.iter().any(|view| view.opened(&class));
-    let shut: Vec<_> = views.iter().filter(|view| !view.opened(&class)).collect();
-    let Some(first) = shut.first() else {
+    let seen = job.converge_each(&hosts).await?;
+    memory.any_open = seen.views.iter().any(|view| view.opened(&class));
+    if phase == Phase::Main {
+        leave::note_crowded(job, memory, &seen.views);
+    }
+    if let Some(error) = seen.failed.or(seen.vanished) {
+        return Err(error.into());
+    }
+    let Some(first) = seen.views.iter().find(|view| !view.opened(&class)) else {
         memory.opened = true;
         return Ok(());
     };
@@ -100,7 +107,7 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         return Ok(());
     }
     let wanted = desired::flavor(&job.work.names, job.reservation);
-    let there = job.work.cloud.nova().flavor(&wanted.id).await?;
+    let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
         prepare::ensure(job).await?;
     }
@@ -112,9 +119,12 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if job.reservation.staging.is_none() {
         return Ok(());
     }
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    // Those that still stand elsewhere are on their way here; unshelved now, they would stay there.
+    let away = leave::names(job, memory);
+    let servers: Vec<Server> = servers.into_iter().filter(|server| !leave::is_on(server, &away)).collect();
     let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in &calls {
         sends.push(nova.act(&job.errand, &server.id, Verb::Unshelve).boxed());
@@ -129,14 +139,21 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
             Err(CloudError::Withheld(why)) => return Err(CloudError::Withheld(why).into()),
             // 409: Nova is at it already, or it is back. The next look tells.
             Err(error) if error.is_conflict() || error.is_not_found() => {}
-            Err(error) => failed = Some(error),
-            Ok(()) => {}
+            Err(error) => {
+                memory.refusals.insert(id.clone(), reason_of(&error));
+                failed = Some(error);
+            }
+            Ok(()) => drop(memory.refusals.remove(id)),
         }
     }
     if let Some(error) = failed {
         return Err(error.into());
     }
     if let Some(stuck) = servers.iter().find(|server| is_back_without_room(memory, server)) {
+        // Refused outright (a quota), or taken and given back.
+        if let Some(refused) = memory.refusals.get(&stuck.id) {
+            return Err(Setback::NotYet { again_in: POLL, reason: Some(refused.clone()) });
+        }
         let text = format!("Nova found no host for parked server {}; trying again", stuck.id);
         return Err(Setback::waiting(ReasonCode::ServerFailed, text));
     }
@@ -157,5 +174,6 @@ fn may_send(job: &Job<'_>, memory: &Memory, server: &Server) -> bool {
 }
 
 fn is_back_without_room(memory: &Memory, server: &Server) -> bool {
-    wants_waking(server) && memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1)
+    wants_waking(server)
+        && (memory.refusals.contains_key(&server.id) || memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
-use leasehold_ledger::model::{Phase, ReasonCode};
+use leasehold_ledger::model::{Phase, Reason, ReasonCode};
 
-use super::{Job, Memory, Sent, Setback, or_look_again};
+use super::{Job, Memory, Sent, Setback, escalate, or_look_again, reason_of};
 use crate::leader::desired;
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -16,6 +16,9 @@ use crate::openstack::nova::{Server, Verb};
 const OFFLOAD_AFTER: Duration = Duration::from_secs(2);
 /// A verb that seems not to have arrived is sent again after this.
 const AGAIN: Duration = Duration::from_secs(3);
+
+/// How soon to look again at a server that cannot be parked.
+const BROKEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// One pass.
 pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
@@ -26,8 +29,9 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         return Err(Setback::poll());
     }
     // Parking is state verbs: it does not wait for the right that taking access away needs.
-    let servers = job.work.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
-    let parked = shelve_all(job, memory, &servers).await;
+    let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone()).collect();
+    let parked = clear(job, memory, &there).await;
     let access = job.set_access(memory, false).await;
     parked?;
     access?;
@@ -35,22 +39,36 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     if views.iter().any(|view| view.read.used(&class) > 0) { Err(Setback::poll()) } else { Ok(Outcome::Done) }
 }
 
+/// Gets servers off hosts that are promised to others from the end of the margin on: shelves them, and after that deletes
+/// what cannot be shelved. `Ok` when all are off.
+pub async fn clear(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
+    let (moving, given_up) = escalate::split(job, memory, servers);
+    let parked = shelve_all(job, memory, &moving).await;
+    let limit = desired::parked_by(job.lease, job.reservation).timestamp();
+    let deleted = match given_up.is_empty() || job.has_come(limit).await? {
+        true => escalate::delete(job, memory, &given_up).await,
+        false => Err(Setback::poll()),
+    };
+    escalate::told(job, memory, servers, deleted.and(parked))
+}
+
 /// Moves every server one step towards offloaded, and gives its image to its project. `Ok` when all are there.
-pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
     let now = job.work.clock.mono();
     let mut waiting = false;
-    let mut broken = None;
+    let mut broken = Vec::new();
     let mut calls = Vec::new();
-    for server in servers.iter().filter(|server| !server.is_gone()) {
+    for server in servers.iter().copied().filter(|server| !server.is_gone()) {
         if server.is_parked() {
             continue;
         }
         if server.status == "ERROR" && server.task_state.is_none() {
-            broken = Some(server);
+            broken.push(server);
             continue;
         }
         waiting = true;
-        let since = memory.sent.get(&server.id).map(|sent| now.since(sent.at));
+        let key = sent_key(server);
+        let since = memory.sent.get(&key).map(|sent| now.since(sent.at));
         let verb = match server.status.as_str() {
             _ if server.task_state.is_some() => None,
             // Nova offloads by itself unless told otherwise; a moment is left for that.
@@ -59,45 +77,59 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) 
             _ => None,
         };
         if let Some(verb) = verb {
-            let times = memory.sent.get(&server.id).map_or(0, |sent| sent.times) + 1;
-            memory.sent.insert(server.id.clone(), Sent { at: now, times });
+            let times = memory.sent.get(&key).map_or(0, |sent| sent.times) + 1;
+            memory.sent.insert(key, Sent { at: now, times });
             calls.push((server, verb));
         }
     }
-    let nova = job.work.cloud.nova();
+    let nova = job.cloud.nova();
     let mut sends = Vec::new();
-    for (server, verb) in calls {
-        sends.push(nova.act(&job.errand, &server.id, verb).boxed());
+    for (server, verb) in &calls {
+        sends.push(nova.act(&job.errand, &server.id, *verb).boxed());
     }
-    for result in join_all(sends).await {
-        or_look_again(result)?;
+    // All were sent: one that failed is told, and keeps nobody from what comes after.
+    let mut result = Ok(());
+    for ((server, _), sent) in calls.iter().zip(join_all(sends).await) {
+        if let Err(error) = &sent {
+            memory.refusals.insert(server.id.clone(), reason_of(error));
+        }
+        result = result.and(or_look_again(sent));
     }
-    give_shelves(job, memory, servers).await?;
-    if let Some(server) = broken {
-        // It cannot be shelved. It holds a token only if it once ran; the room is promised to others after the margin.
-        return remove_broken(job, server).await;
-    }
+    let given = give_shelves(job, memory, servers).await;
+    // They cannot be shelved. They hold a token only if they once ran; the room is promised to others after the margin.
+    let removed = remove_broken(job, &broken).await;
+    result?;
+    given?;
+    removed?;
     if waiting { Err(Setback::poll()) } else { Ok(()) }
+}
+
+/// Shelves are paced apart from the unshelves of the same server.
+fn sent_key(server: &Server) -> String {
+    format!("park/{}", server.id)
 }
 
 /// The image of a shelve by the service user belongs to the service project, and would be left behind when the tenant
 /// unshelves or deletes (architecture D25).
-pub async fn give_shelves(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
-    let fresh: Vec<&Server> = servers.iter().filter(|s| s.is_parked() && !memory.given.contains(&s.id)).collect();
+pub async fn give_shelves(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
+    let fresh: Vec<&Server> = servers.iter().copied().filter(|s| s.is_parked() && !memory.given.contains(&s.id)).collect();
     let mut gifts = Vec::new();
     for server in &fresh {
         gifts.push(give_shelf(job, server).boxed());
     }
+    let mut result = Ok(());
     for (server, given) in fresh.iter().zip(join_all(gifts).await) {
-        given?;
-        memory.given.insert(server.id.clone());
+        match given {
+            Ok(()) => drop(memory.given.insert(server.id.clone())),
+            Err(error) => result = result.and(Err(error.into())),
+        }
     }
-    Ok(())
+    result
 }
 
 /// Gives one parked server's shelf image to the server's project.
 async fn give_shelf(job: &Job<'_>, server: &Server) -> Result<(), CloudError> {
-    let glance = job.work.cloud.glance();
+    let glance = job.cloud.glance();
     for image in glance.images_of_server(&server.id).await? {
         let ours = image.owner.as_deref() != Some(server.tenant_id.as_str());
         let shelf = image.name.as_deref().is_some_and(|name| name.ends_with("-shelved"));
@@ -113,20 +145,21 @@ async fn give_shelf(job: &Job<'_>, server: &Server) -> Result<(), CloudError> {
     Ok(())
 }
 
-/// A server in ERROR on a staging host is deleted once the margin is over and it still holds a token.
-async fn remove_broken(job: &Job<'_>, server: &Server) -> Result<(), Setback> {
-    if server.hypervisor_hostname.is_none() {
-        return Ok(());
-    }
-    let limit = desired::parked_by(job.lease, job.reservation).timestamp();
-    if job.work.ledger.look(|state| state.clock()) < limit && job.work.now() < limit {
-        let text = format!("server {} is in ERROR and cannot be parked", server.id);
-        return Err(Setback::waiting(ReasonCode::ServerFailed, text));
+/// Servers in ERROR on their hosts are deleted once the margin is over and they still hold a token.
+async fn remove_broken(job: &Job<'_>, servers: &[&Server]) -> Result<(), Setback> {
+    let there: Vec<&Server> = servers.iter().copied().filter(|server| server.hypervisor_hostname.is_some()).collect();
+    let Some(first) = there.first() else { return Ok(()) };
+    if !job.has_come(desired::parked_by(job.lease, job.reservation).timestamp()).await? {
+        let reason =
+            Reason { code: ReasonCode::ServerFailed, text: format!("server {} is in ERROR and cannot be parked", first.id) };
+        return Err(Setback::NotYet { again_in: BROKEN_AGAIN, reason: Some(reason) });
     }
     job.unfenced_right().await?;
     let permit = job.unfenced();
     let errand = job.errand.under(&permit);
-    tracing::warn!(server = server.id, lease = %job.lease.id, "deleting a server in ERROR that holds staged capacity");
-    or_look_again(job.work.cloud.nova().delete_server(&errand, &server.id).await)?;
+    for server in there {
+        tracing::warn!(server = server.id, lease = %job.lease.id, "deleting a server in ERROR that holds staged capacity");
+        or_look_again(job.cloud.nova().delete_server(&errand, &server.id).await)?;
+    }
     Err(Setback::poll())
 }

@@ -19,8 +19,8 @@ pub async fn pass(job: &Job<'_>) -> Result<Outcome, Setback> {
 /// Class and flavor are there. Steps that open need them too, if the preparation never got through.
 pub async fn ensure(job: &Job<'_>) -> Result<(), Setback> {
     debug_assert!(job.reservation.stage != Stage::Booked, "a row is opened with its stage");
-    job.work.cloud.placement().ensure_class(&job.errand, &job.class()).await?;
+    job.cloud.placement().ensure_class(&job.errand, &job.class()).await?;
     let flavor = desired::flavor(&job.work.names, job.reservation);
-    job.work.cloud.nova().ensure_flavor(&job.errand, &flavor).await?;
+    job.cloud.nova().ensure_flavor(&job.errand, &flavor).await?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Job, Memory, Sent, Setback, end, park};
+use super::{Job, Memory, Sent, Setback, end, park, reason_of};
 use crate::leader::names::IMAGE_MARK;
 use crate::openstack::CloudError;
 use crate::openstack::glance::Image;
@@ -16,39 +16,50 @@ use crate::openstack::nova::Server;
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Moves every server one step towards imaged and gone. `Ok` when none is left.
-pub async fn snapshot_all(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Result<(), Setback> {
+pub async fn snapshot_all(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
     // A shelved server is its own image: it stays, and its shelf is given to the tenant, who can do as he likes.
-    park::give_shelves(job, memory, servers).await?;
-    let there: Vec<&Server> = servers.iter().filter(|server| !server.is_gone() && !server.is_parked()).collect();
+    let shelves = park::give_shelves(job, memory, servers).await;
+    let there: Vec<&Server> = servers.iter().copied().filter(|server| !server.is_gone() && !server.is_parked()).collect();
     if there.is_empty() {
-        return Ok(());
+        return shelves;
     }
-    let images = job.work.cloud.glance().images_marked(IMAGE_MARK, &job.reservation.id.to_string()).await?;
+    let images = job.cloud.glance().images_marked(IMAGE_MARK, &job.reservation.id.to_string()).await?;
     let mut done = Vec::new();
+    // One server that cannot be imaged must not keep the others.
+    let mut result = shelves;
     for server in there {
-        match image_of(&images, server) {
+        let image = image_of(&images, server);
+        memory
+            .images
+            .insert(server.id.clone(), image.map(|image| format!("{}{:?}", image.status, image.owner)).unwrap_or_default());
+        let step = match image {
             // Nova shows the upload for a moment after the image is active; the server waits for that.
             Some(image) if is_given(image, server) => {
                 if server.task_state.is_none() || server.task_state.as_deref() == Some("deleting") {
                     done.push(server);
                 }
+                Ok(())
             }
             Some(image) if image.status == "active" => {
-                job.work.cloud.glance().give(&job.errand, &image.id, &server.tenant_id).await?;
+                let given = job.cloud.glance().give(&job.errand, &image.id, &server.tenant_id).await;
+                given.map(drop).map_err(Setback::from)
             }
-            Some(_) => {}
-            None if has_nothing_to_keep(server) => done.push(server),
-            None => ask(job, memory, server).await?,
+            Some(_) => Ok(()),
+            None if has_nothing_to_keep(server) => {
+                done.push(server);
+                Ok(())
+            }
+            None => ask(job, memory, server).await,
+        };
+        if let Err(Setback::Cloud(CloudError::Withheld(why))) = step {
+            return Err(CloudError::Withheld(why).into());
         }
+        result = result.and(step);
     }
     if !done.is_empty() {
-        // Sends that were for images must not pace the deletes.
-        for server in &done {
-            memory.sent.remove(&image_key(server));
-        }
         end::delete(job, memory, &done).await?;
     }
-    Err(Setback::poll())
+    result.and(Err(Setback::poll()))
 }
 
 /// The image made of a server at this end: the oldest that is not broken.
@@ -91,7 +102,7 @@ async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), 
     let errand = job.errand.under(&permit);
     let properties = BTreeMap::from([(IMAGE_MARK.to_owned(), job.reservation.id.to_string())]);
     let name = format!("{}-{}", server.name, &job.reservation.id.to_string()[..8]);
-    match job.work.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
+    match job.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
         // The look tells whether it was made.
@@ -99,6 +110,9 @@ async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), 
             tracing::warn!(server = server.id, %error, "createImage gave no answer; looking for the image");
             Ok(())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            memory.refusals.insert(server.id.clone(), reason_of(&error));
+            Err(error.into())
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::api::admin;
 use super::servers::{found, refuse_locked};
 use super::work::{Step, Work, begin, facts_of};
 use super::{Migration, Server, quota};
-use crate::reply::{Api, Reply, nova as error, nova_empty};
+use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
 use crate::world::{Call, World};
 
 const RUNNING: [&str; 4] = ["active", "stopped", "paused", "suspended"];
@@ -55,6 +55,18 @@ pub(crate) fn handle(world: &mut World, call: &Call, id: &str) -> Api {
             let after = world.config.timings.power_ms;
             start(world, id, "reboot", "rebooting", after, Step::Start)
         }
+        "rescue" => {
+            allow(server, "rescue", &["active", "stopped"])?;
+            begin(world, id, "rescue");
+            set(world, id, |server| server.vm_state = "rescued");
+            ok(json!({"adminPass": "rescue"}))
+        }
+        "unrescue" => {
+            allow(server, "unrescue", &["rescued"])?;
+            begin(world, id, "unrescue");
+            set(world, id, |server| server.vm_state = "active");
+            nova_empty(202)
+        }
         "os-migrateLive" => {
             admin(call, "os_compute_api:os-migrate-server:migrate_live")?;
             allow(server, "os-migrateLive", &["active", "paused"])?;
@@ -67,7 +79,8 @@ pub(crate) fn handle(world: &mut World, call: &Call, id: &str) -> Api {
         }
         "confirmResize" => {
             allow(server, "confirmResize", &["resized"])?;
-            confirm(world, id)
+            confirm(world, id);
+            nova_empty(204)
         }
         "lock" | "unlock" => lock(world, call, id, verb == "lock", &given),
         "forceDelete" => {
@@ -218,7 +231,8 @@ fn migrate(world: &mut World, call: &Call, id: &str, live: bool, host: Option<&s
     start(world, id, verb, task, after, Step::Migrate { migration: row, live })
 }
 
-fn confirm(world: &mut World, id: &str) -> Api {
+/// Confirms a resize: the source's room is free.
+pub(super) fn confirm(world: &mut World, id: &str) {
     begin(world, id, "confirmResize");
     let now = world.now;
     let pending: Vec<String> = world
@@ -241,7 +255,6 @@ fn confirm(world: &mut World, id: &str) -> Api {
         server.vm_state = if server.power_state == 4 { "stopped" } else { "active" };
         server.task_state = None;
     });
-    nova_empty(204)
 }
 
 fn lock(world: &mut World, call: &Call, id: &str, lock: bool, given: &Value) -> Api {

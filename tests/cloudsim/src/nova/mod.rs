@@ -160,6 +160,7 @@ impl Server {
             ("shelved_offloaded", _) => "SHELVED_OFFLOADED",
             ("resized", _) => "VERIFY_RESIZE",
             ("error", _) => "ERROR",
+            ("rescued", _) => "RESCUE",
             ("paused", _) => "PAUSED",
             ("suspended", _) => "SUSPENDED",
             ("soft-delete", _) => "SOFT_DELETED",

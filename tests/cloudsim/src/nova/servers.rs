@@ -196,6 +196,10 @@ fn delete(world: &mut World, call: &Call, id: &str) -> Api {
 
 /// Accepts a deletion, whatever the server does.
 pub(crate) fn start_delete(world: &mut World, id: &str) {
+    // Nova confirms a resize that waits for it, or the source would keep the room.
+    if world.nova.servers.get(id).is_some_and(|server| server.vm_state == "resized") {
+        super::actions::confirm(world, id);
+    }
     let (epoch, action) = begin(world, id, "delete");
     let Some(server) = world.nova.servers.get_mut(id) else { return };
     server.task_state = Some("deleting");

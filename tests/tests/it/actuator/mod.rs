@@ -2,8 +2,15 @@
 //!
 //! Judged by the cloud's own record, never by what the actuator says it did.
 
+mod ask;
+mod ends;
 mod faults;
+mod hangs;
 mod judge;
 mod lifecycle;
+mod matrix;
+mod moves;
+mod places;
 mod reconcile;
+mod takeover;
 mod world;

@@ -1,7 +1,7 @@
 //! One simulated cloud, one ledger, and leaders that come and go; time is tokio's paused clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -128,16 +128,38 @@ pub struct MemoryLedger {
     effects: broadcast::Sender<Arc<[Effect]>>,
     /// Who leads.
     pub term: AtomicU64,
+    no_actuation_lease: AtomicBool,
+    no_effects: AtomicBool,
+    looks: AtomicU64,
 }
 
 impl MemoryLedger {
+    /// From now on nobody's actuation lease is committed, or again.
+    pub fn refuse_actuation_lease(&self, refuse: bool) {
+        self.no_actuation_lease.store(refuse, Ordering::SeqCst);
+    }
+
+    /// From now on nobody is told what was applied, or again.
+    pub fn mute_effects(&self, mute: bool) {
+        self.no_effects.store(mute, Ordering::SeqCst);
+    }
+
+    /// How often leaders looked at the state.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.state.lock())
+    }
+
     pub fn apply(&self, command: Command) -> Result<Reply, Rejection> {
         let mut state = self.state.lock();
         let entry = Entry { key: None, proposed_at: Timestamp(self.clock.wall_ms()), command };
         let applied = apply(&mut state, &entry);
         drop(state);
         self.applied.send_replace(applied.ledger_index);
-        if !applied.effects.is_empty() {
+        if !applied.effects.is_empty() && !self.no_effects.load(Ordering::SeqCst) {
             drop(self.effects.send(applied.effects.into()));
         }
         applied.outcome
@@ -152,11 +174,16 @@ struct NodeLedger {
 
 impl LedgerPort for NodeLedger {
     fn read(&self, look: &mut dyn FnMut(&State)) {
+        self.ledger.looks.fetch_add(1, Ordering::SeqCst);
         look(&self.ledger.state.lock());
     }
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Result<Reply, Rejection>, ProposeError>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
+            let is_lease = matches!(command, Command::HoldActuationLease { .. });
+            if is_lease && self.ledger.no_actuation_lease.load(Ordering::SeqCst) {
+                return Err(ProposeError("no quorum".into()));
+            }
             Ok(self.ledger.apply(command))
         })
     }
@@ -187,17 +214,25 @@ pub struct World {
     numbers: u128,
     tenant: String,
     pub tenant_project: String,
+    /// Of the next leader.
+    pub config: LeaderConfig,
 }
 
 impl World {
     /// A cloud of lab hosts, none of them onboarded.
     pub fn new(hosts: &[&str]) -> Self {
+        Self::with(hosts, |_| {})
+    }
+
+    /// The same, of a cloud that is set up otherwise.
+    pub fn with(hosts: &[&str], set_up: impl FnOnce(&mut CloudConfig)) -> Self {
         let clock = Arc::new(TestClock { begin: Instant::now() });
-        let config = CloudConfig {
+        let mut config = CloudConfig {
             hosts: hosts.iter().map(|name| HostSpec::new(name)).collect(),
             created_at_ms: BEGIN_MS,
             ..CloudConfig::default()
         };
+        set_up(&mut config);
         let sim = Arc::new(Mutex::new(Sim::new(config)));
         let ledger = Arc::new(MemoryLedger {
             state: Mutex::new(State::default()),
@@ -205,6 +240,9 @@ impl World {
             applied: watch::Sender::new(0),
             effects: broadcast::Sender::new(1024),
             term: AtomicU64::new(0),
+            no_actuation_lease: AtomicBool::new(false),
+            no_effects: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
         });
         let cluster_id = Uuid::from_u128(77);
         ledger.apply(Command::InitCluster { cluster_id }).unwrap();
@@ -221,9 +259,14 @@ impl World {
             numbers: 1000,
             tenant: String::new(),
             tenant_project: String::new(),
+            config: LeaderConfig::default(),
         };
         (world.tenant, world.tenant_project) = world.log_in("demo", "demo");
         world
+    }
+
+    pub fn admin_token(&self) -> String {
+        self.log_in("admin", "admin").0
     }
 
     fn log_in(&self, user: &str, project: &str) -> (String, String) {
@@ -268,7 +311,7 @@ impl World {
     /// Makes another node lead in a higher term; the one before, if any, must have been stopped or have died.
     pub fn lead(&mut self) {
         let term = self.ledger.term.fetch_add(1, Ordering::SeqCst) + 1;
-        self.leader = Some(leader::start(self.ports(term), LeaderConfig::default(), &self.spawner, term));
+        self.leader = Some(leader::start(self.ports(term), self.config, &self.spawner, term));
     }
 
     fn ports(&self, term: u64) -> Ports {
@@ -280,7 +323,7 @@ impl World {
     pub fn work(&self) -> Work {
         let term = self.ledger.term.load(Ordering::SeqCst);
         let names = Names::new(self.cluster_id);
-        Work::new(&self.ports(term), names, self.spawner.child(), term, LeaderConfig::default(), self.clock.mono())
+        Work::new(&self.ports(term), names, self.spawner.child(), term, self.config, self.clock.mono())
     }
 
     /// The leader is gone, at whatever step each of its tasks was.
@@ -317,7 +360,7 @@ impl World {
         Timestamp(self.clock.wall_ms()).floor_to_second()
     }
 
-    fn number(&mut self) -> Uuid {
+    pub fn number(&mut self) -> Uuid {
         self.numbers += 1;
         Uuid::from_u128(self.numbers << 64 | self.numbers)
     }
@@ -394,7 +437,7 @@ impl World {
 
     /// Boots a server of a lease's flavor; answers its id, or the status of the refusal.
     pub fn boot(&self, id: LeaseId, name: &str) -> Result<String, u16> {
-        let image = self.image();
+        let image = self.any_image();
         let body = json!({"server": {"name": name, "flavorRef": self.flavor(id), "imageRef": image, "networks": "none"}});
         match self.tenant(Method::POST, "/servers", Some(body)) {
             (202, answer) => Ok(answer["server"]["id"].as_str().unwrap().to_owned()),
@@ -402,7 +445,8 @@ impl World {
         }
     }
 
-    fn image(&self) -> String {
+    /// The cloud's own image.
+    pub fn any_image(&self) -> String {
         let state = self.state();
         let images = state["images"].as_object().unwrap();
         images.iter().find(|(_, image)| image["name"] == "cirros").map(|(id, _)| id.clone()).unwrap()
@@ -463,7 +507,7 @@ impl World {
 
     /// Boots an ordinary server, and tells what became of it.
     pub async fn boot_ordinary(&self, flavor: &str) -> String {
-        let body = json!({"server": {"name": "ordinary", "flavorRef": flavor, "imageRef": self.image(), "networks": "none"}});
+        let body = json!({"server": {"name": "ordinary", "flavorRef": flavor, "imageRef": self.any_image(), "networks": "none"}});
         let (status, answer) = self.tenant(Method::POST, "/servers", Some(body));
         assert_eq!(status, 202, "{answer}");
         let id = answer["server"]["id"].as_str().unwrap().to_owned();

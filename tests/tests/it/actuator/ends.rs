@@ -1,0 +1,154 @@
+//! Ends that do not go as asked: what was not answered, what cannot be done, and what is done then.
+
+use http::Method;
+use leasehold_cloudsim::{Fault, FaultKind};
+use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
+use serde_json::json;
+
+use super::ask::Ask;
+use super::judge;
+use super::world::World;
+
+async fn world() -> World {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    world
+}
+
+fn is_over(world: &World, lease: LeaseId) -> bool {
+    world.status(lease) == Some(LeaseStatus::Terminated)
+}
+
+/// A lease of five servers, of which two run, over 20..60; another needs the whole host from 60 on.
+async fn running(world: &mut World, on_end: OnEnd) -> (LeaseId, LeaseId, [String; 2]) {
+    let lease = world.ask(&Ask { on_end, ..Ask::new(5, 20, 60) });
+    let next = world.ask(&Ask::new(5, 60, 3_000));
+    world.until("it is active", 25, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
+    (lease, next, servers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rescued_server_that_is_to_be_shelved_is_told_and_deleted_after_a_while() {
+    let mut world = world().await;
+    let (lease, next, servers) = running(&mut world, OnEnd::Shelve).await;
+    world.act(&servers[0], json!({"rescue": null}));
+    world.pass(100).await;
+    let reason = world.lease(lease).unwrap().reason.unwrap();
+    assert_eq!(reason.code, ReasonCode::ServerFailed);
+    assert!(reason.text.contains(&servers[0]) && reason.text.contains("RESCUE"), "{}", reason.text);
+    assert_eq!(world.server_status(&servers[0]), "RESCUE");
+    assert_eq!(world.server_status(&servers[1]), "SHELVED_OFFLOADED", "the other is treated as asked");
+    world.until("it is over", 300, || is_over(&world, lease)).await;
+    assert_eq!(world.server_status(&servers[0]), "gone");
+    assert_eq!(world.server_status(&servers[1]), "SHELVED_OFFLOADED");
+    world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
+    judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_waits_for_a_migration_to_be_confirmed_does_not_hold_up_a_snapshot_end_for_ever() {
+    let mut world = World::new(&["cmp1", "cmp2"]);
+    for host in ["cmp1", "cmp2"] {
+        world.onboard(host, PoolKind::Dedicated).await;
+    }
+    world.lead();
+    let lease = world.ask(&Ask { on_end: OnEnd::Snapshot, ..Ask::new(8, 20, 60) });
+    world.until("it is active", 25, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    let server = world.boot_up(lease, "a").await;
+    world.act(&server, json!({"migrate": null}));
+    world.until("it waits", 10, || world.server_status(&server) == "VERIFY_RESIZE").await;
+    world.until("it is over", 400, || is_over(&world, lease)).await;
+    assert_eq!(world.server_status(&server), "gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shelve_that_nova_never_gets_done_ends_in_a_delete() {
+    let mut world = world().await;
+    let (lease, next, servers) = running(&mut world, OnEnd::Shelve).await;
+    // The compute process is dead: the shelve is accepted and stays in the queue.
+    world.sim.lock().set_host_alive("cmp1", false);
+    world.pass(800).await;
+    assert_eq!(world.lease(lease).unwrap().reason.unwrap().code, ReasonCode::ServerFailed);
+    assert!(!is_over(&world, lease));
+    world.until("it is over", 250, || is_over(&world, lease)).await;
+    assert!(servers.iter().all(|server| world.server_status(server) == "gone"));
+    world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_up_image_quota_holds_up_the_next_lease_for_minutes_not_for_ever() {
+    for status in [403, 413] {
+        let mut world = world().await;
+        let (lease, next, servers) = running(&mut world, OnEnd::Snapshot).await;
+        let refused = FaultKind::Error { status, retry_after_s: None };
+        world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", refused).with_body("createImage"));
+        world.pass(150).await;
+        let reason = world.lease(lease).unwrap().reason.unwrap();
+        assert!(reason.text.contains(&format!("answered {status}")), "{}", reason.text);
+        world.until("it is over", 300, || is_over(&world, lease)).await;
+        assert!(servers.iter().all(|server| world.server_status(server) == "gone"));
+        world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
+        judge::hold_covers_tokens(&world);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn create_image_makes_one_image_whatever_becomes_of_its_answer() {
+    let kinds = [
+        FaultKind::LostAnswer { after_ms: 10 },
+        FaultKind::Late { after_ms: 3_000, status: None },
+        FaultKind::Error { status: 503, retry_after_s: Some(1) },
+        FaultKind::Error { status: 500, retry_after_s: None },
+        FaultKind::Conflict,
+        FaultKind::Garbage,
+    ];
+    for kind in kinds {
+        let mut world = world().await;
+        let (lease, _, servers) = running(&mut world, OnEnd::Snapshot).await;
+        world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", kind.clone()).times(2).with_body("createImage"));
+        world.until("it is over", 100, || is_over(&world, lease)).await;
+        assert!(servers.iter().all(|server| world.server_status(server) == "gone"), "{kind:?}");
+        let state = world.state();
+        let owned = |image: &&serde_json::Value| image["owner"] == world.tenant_project.as_str();
+        let images = state["images"].as_object().unwrap().values().filter(owned).count();
+        assert_eq!(images, 2, "{kind:?}: one of each server");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_deleted_in_any_status_leaves_nothing() {
+    // Seconds after booking: prepared, staging, parking, parked, starting, active, terminating.
+    for after in [5, 30, 62, 100, 130, 150, 190] {
+        for boots in [false, true] {
+            let mut world = world().await;
+            let begin = world.now();
+            let lease = world.ask(&Ask { staging: Some((20, 60)), ..Ask::new(2, 130, 190) });
+            let flavor = world.flavor(lease);
+            if boots && after > 25 {
+                world.pass(25).await;
+                world.boot_up(lease, "a").await;
+            }
+            world.until("the moment comes", 200, || world.now() >= begin.plus(after) || world.now() >= begin.plus(129)).await;
+            if after == 130 {
+                // So that the delete finds the start at work.
+                let slow = FaultKind::Slow { after_ms: 4_000 };
+                world.sim.lock().add_fault(Fault::on("PUT", "/resource_providers/*/inventories", slow));
+                world.until("it starts", 5, || world.status(lease) == Some(LeaseStatus::Starting)).await;
+                world.sim.lock().clear_faults();
+            }
+            world.until("the moment comes", 200, || world.now() >= begin.plus(after)).await;
+            world.ledger.apply(leasehold_ledger::command::Command::DeleteLease { lease_id: lease }).unwrap();
+            let deleted = world.now().plus(1);
+            world.until("it is forgotten", 60, || world.lease(lease).is_none()).await;
+            world.pass(130).await;
+            let until = |end: u32| begin.plus(end).min(deleted);
+            let windows = [(begin.plus(20), until(60)), (begin.plus(130), until(190))];
+            judge::never_open_outside(&world, lease, &flavor, &windows);
+            judge::hold_covers_tokens(&world);
+            judge::clean_at_rest(&world, 1, 1);
+            assert_eq!(world.tenant(Method::GET, "/servers", None).1["servers"].as_array().unwrap().len(), 0, "after {after} s");
+        }
+    }
+}
