@@ -553,8 +553,7 @@ mod tests {
     #[test]
     fn the_reference_names_every_key_with_its_default_and_no_other() {
         let reference = include_str!("../../docs/configuration.md");
-        let mut full = Config::default();
-        full.cloud = Some(CloudSection::default());
+        let full = Config { cloud: Some(CloudSection::default()), ..Config::default() };
         let value = serde_json::to_value(&full).unwrap();
         let sections: Vec<&str> = reference.lines().filter_map(|line| line.strip_prefix("## [")?.strip_suffix(']')).collect();
         assert_eq!(sections.len(), value.as_object().unwrap().len(), "{sections:?}");

@@ -89,11 +89,10 @@ impl Operations {
         let ledger_index = self.confirmed_index().await?;
         if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
             let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
-            match committed.outcome {
-                // Nothing could be stated of it: the project has too many keys, or this one may be valid for too long.
-                Err(rejection @ (Rejection::TooManyKeys(_) | Rejection::Invalid { .. })) => return Err(rejection.into()),
-                // A command with the key may have come first, and this is its answer: the state now knows the key.
-                Ok(_) | Err(_) => {}
+            // Nothing could be stated of it: the project has too many keys, or this one may be valid for too long. Anything
+            // else is the answer of a command that came first, and the state now knows the key.
+            if let Err(rejection @ (Rejection::TooManyKeys(_) | Rejection::Invalid { .. })) = committed.outcome {
+                return Err(rejection.into());
             }
             return self.known_key(&key, committed.ledger_index);
         }

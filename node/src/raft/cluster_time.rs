@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use leasehold_ledger::model::Timestamp;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::identity::Identity;
 use super::leadership::metrics;
@@ -147,13 +148,21 @@ impl ClusterTime {
         }
     }
 
-    async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) {
+    /// Asks one peer for its clock, and gets to know its disk.
+    pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) {
         let peer = transport.peer(&member.peer_address, Lane::Operations);
         let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
         let answer = self.clock.timeout(ANSWER, peer.clock(identity.route(id))).await;
         let now = self.clock.mono();
         // A peer that cannot be asked has no clock that meets ours.
         let Ok(Ok(answer)) = answer else { return };
+        if !identity.has_met(id)
+            && let Ok(disk) = Uuid::from_slice(&answer.disk_id)
+            && let Err(error) = identity.meet(id, disk).await
+        {
+            // The node is ending; the log has told why.
+            return tracing::warn!(id, %error, "the disk of a peer could not be kept");
+        }
         let (theirs, ours) = (to_signed(answer.wall_ms), to_signed(wall));
         let round_trip = signed(now.since(sent)) + 1;
         // It looked at its clock between our sending and our receiving.

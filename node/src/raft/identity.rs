@@ -91,6 +91,10 @@ impl Identity {
         self.node_id
     }
 
+    pub(super) fn disk_id(&self) -> Uuid {
+        self.disk_id
+    }
+
     pub(super) fn cluster_id(&self) -> Option<Uuid> {
         self.cluster_id.get().copied()
     }
@@ -112,7 +116,7 @@ impl Identity {
     }
 
     /// Remembers the disk of a peer that is heard of for the first time, durably.
-    async fn meet(&self, peer: u64, disk: Uuid) -> io::Result<()> {
+    pub(super) async fn meet(&self, peer: u64, disk: Uuid) -> io::Result<()> {
         let _one_at_a_time = self.writing.lock().await;
         let mut disks = self.peer_disks.lock().clone();
         if disks.contains_key(&peer) {

@@ -14,8 +14,10 @@ use openraft::raft::Precondition;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::cluster_time::ClusterTime;
 use super::identity::Identity;
 use super::leadership::{Leadership, Watched, metrics};
+use super::peer::Transport;
 use super::propose::{ProposeError, Proposer, forwarded};
 use super::state_machine::Shared;
 use super::types::{Engine, Member, TypeConfig};
@@ -52,6 +54,8 @@ pub(super) struct Changer {
     pub(super) proposer: Proposer,
     pub(super) watched: Arc<Watched>,
     pub(super) shared: Arc<Shared>,
+    pub(super) time: Arc<ClusterTime>,
+    pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) itself: Member,
@@ -108,8 +112,17 @@ impl Changer {
         if let Some((id, _)) = nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
             return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));
         }
-        let catching_up = self.engine.add_learner(node_id, member, true);
+        let catching_up = self.engine.add_learner(node_id, member.clone(), true);
         self.clock.timeout(CATCH_UP, catching_up).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
+        // Before it votes its disk must be known, or it could lose that and come back unnoticed.
+        if !self.identity.has_met(node_id) {
+            self.time.ask(node_id, member, &*self.transport, &self.identity).await;
+        }
+        if !self.identity.has_met(node_id) {
+            let text =
+                format!("node {node_id} learns, but could not be asked which disk it has, so it does not vote yet; add it again");
+            return Err(ChangeError::Conflict(text));
+        }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
     }
 

@@ -189,7 +189,8 @@ impl Peer for PeerService {
     async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
         self.identity.check(route).await?;
         let expected_ms = self.time.expected_ms().unwrap_or(0);
-        Ok(wire::ClockResponse { wall_ms: self.clock.wall_ms(), expected_ms })
+        let disk_id = Bytes::copy_from_slice(self.identity.disk_id().as_bytes());
+        Ok(wire::ClockResponse { wall_ms: self.clock.wall_ms(), expected_ms, disk_id })
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {

@@ -162,6 +162,8 @@ impl RaftNode {
             proposer: proposer.clone(),
             watched: watched.clone(),
             shared: shared.clone(),
+            time: time.clone(),
+            transport: transport.clone(),
             clock: clock.clone(),
             rng,
             itself,

@@ -171,7 +171,8 @@ async fn final_checks(
     wrong.extend(check::short(&leases));
     println!("  looking for each of {} leases by its id and by its key", all.len());
     let mut lookers = JoinSet::new();
-    for (client, knowledge) in known.iter().cloned() {
+    for (client, knowledge) in known {
+        let (client, knowledge) = (client.clone(), knowledge.clone());
         lookers.spawn(async move {
             let mut wrong = Vec::new();
             for (name, known) in &knowledge {
