@@ -62,7 +62,9 @@ pub enum Unavailable {
     #[error("no leader; try another node or wait for the election")]
     NoLeader,
     /// A majority does not answer.
-    #[error("no quorum: a majority of the nodes does not answer")]
+    #[error(
+        "no quorum: no leader is found, a majority of the nodes does not answer (or no cluster was made yet: leasehold cluster init)"
+    )]
     NoQuorum,
     /// The nodes' clocks disagree, so no time is stamped (architecture D4).
     #[error("the nodes' clocks disagree; no time is stamped until they meet (see `leasehold cluster status`)")]
