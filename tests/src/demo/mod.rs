@@ -33,8 +33,8 @@ const ORDINARY_SERVERS: u32 = 4;
 const DOWN: Duration = Duration::from_secs(3);
 /// How long after the last end everything must be settled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(25);
-/// A kill counts within so many milliseconds of its start; the little beyond a second is the killing itself.
-const KILL_WINDOW_MS: u64 = 1_050;
+/// A kill counts within so many milliseconds of its start.
+const KILL_WINDOW_MS: u64 = 1_000;
 /// How often the leases' statuses are read for the display.
 const DISPLAY_PERIOD: Duration = Duration::from_millis(500);
 
@@ -239,8 +239,8 @@ async fn kill_leaders(cluster: &mut Cluster, show: &Show, scenario: &Scenario, l
         until_ms(at_ms.saturating_sub(700)).await;
         let leader = cluster.wait_leader(Duration::from_secs(10)).await?;
         until_ms(at_ms).await;
-        cluster.kill9(leader);
         let killed_ms = wall_ms();
+        cluster.kill9(leader);
         // What happened, not what was planned: a kill that came late is none of those that were promised.
         let offset_ms = killed_ms as i64 - start_ms as i64;
         kills += u64::from(offset_ms.unsigned_abs() <= KILL_WINDOW_MS);

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{Table, presets};
 use leasehold_client::{Client, KeyState, NewHost};
 use leasehold_ledger::model::{Lease, PoolKind};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cloud::{CloudProcess, CloudSettings};
@@ -102,11 +103,13 @@ async fn judge(cluster: &mut Cluster, cloud: &CloudProcess, options: &Options) -
 /// Load and kills at the same time.
 async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) -> Result<(Kills, Vec<(Client, Knowledge)>)> {
     let until = Instant::now() + Duration::from_secs(options.seconds);
+    // The clients work until the last killed node is back and a write was acknowledged since.
+    let (stop, stopping) = watch::channel(false);
     let mut workers = JoinSet::new();
     for number in 0..options.clients {
         // Every client in a project of its own, as `noauth` has it: live keys are counted by project.
         let client = crate::caller::connect(cluster, Some(&format!("project-{number}")))?;
-        workers.spawn(Worker::new(number, client, Arc::clone(shared), options.seed).work(until));
+        workers.spawn(Worker::new(number, client, Arc::clone(shared), options.seed).work(stopping.clone()));
     }
     let looks = look_into(cluster, Arc::clone(shared))?;
     let guard = async {
@@ -121,6 +124,7 @@ async fn ordeal(cluster: &mut Cluster, options: &Options, shared: &Arc<Shared>) 
     // Silence counts until the last client has its last answer: a cluster that heals only after the run is no success.
     let load = async {
         let kills = nemesis::kill_until(cluster, options.seed, until, &shared.progress).await?;
+        stop.send_replace(true);
         let mut known = Vec::new();
         while let Some(worker) = workers.join_next().await {
             known.push(worker??);

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use leasehold_client::{Client, Error, Key, NewLease};
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, ReservationWish, StartWish};
 use leasehold_ledger::model::{InstanceWish, LeaseId, OnEnd, PoolKind, ResourceWish, Seconds};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::history::{History, Invoked};
 use super::progress::Progress;
@@ -78,9 +79,9 @@ impl Worker {
         Worker { number, client, shared, draw, first_s, made: 0, knowledge: Knowledge::new() }
     }
 
-    /// Works until the time is up; answers what it knows.
-    pub async fn work(mut self, until: Instant) -> Result<(Client, Knowledge)> {
-        while Instant::now() < until {
+    /// Works until told to stop; answers what it knows.
+    pub async fn work(mut self, stop: watch::Receiver<bool>) -> Result<(Client, Knowledge)> {
+        while !*stop.borrow() {
             let mine: Vec<String> = self
                 .knowledge
                 .iter()
