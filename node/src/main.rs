@@ -1,9 +1,10 @@
 //! The `leasehold` binary: the server, and the commands that talk to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use leasehold_node::cli::{self, ClientCommand, Globals};
 use leasehold_node::config::Config;
@@ -42,33 +43,40 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let Arguments { globals, command } = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("leasehold: no threads to run on: {error}");
-            return ExitCode::from(3);
-        }
-    };
     match command {
-        Command::Server { config } => {
-            let served = runtime.block_on(serve(config));
-            // Whatever still runs has its last word before ours.
-            runtime.shutdown_timeout(LAST_WORDS);
-            match served {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    // The last line says why, with every cause.
-                    eprintln!("leasehold: {error:#}");
-                    ExitCode::FAILURE
-                }
+        Command::Server { config } => match server(config.as_deref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // The last line says why, with every cause.
+                eprintln!("leasehold: {error:#}");
+                ExitCode::FAILURE
             }
-        }
-        Command::Client(command) => runtime.block_on(cli::run(command, globals)),
+        },
+        Command::Client(command) => match runtime(1) {
+            Ok(runtime) => runtime.block_on(cli::run(command, globals)),
+            Err(error) => {
+                eprintln!("leasehold: {error:#}");
+                ExitCode::from(3)
+            }
+        },
     }
 }
 
-async fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
-    let config = Config::load(file.as_deref())?;
+fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    built.context("no threads to run on")
+}
+
+fn server(file: Option<&Path>) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    let runtime = runtime(config.node.task_threads())?;
+    let served = runtime.block_on(serve(config));
+    // Whatever still runs has its last word before ours.
+    runtime.shutdown_timeout(LAST_WORDS);
+    served
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     logging::start(&config.log)?;
     let seams = Seams::system(&HttpOptions { extra_ca_pem: config.extra_ca_pem()? })?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

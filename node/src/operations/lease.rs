@@ -46,6 +46,8 @@ use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
 use crate::telemetry::request_id;
 
+use crate::seams::long;
+
 impl Operations {
     /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
     pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> {
@@ -67,13 +69,15 @@ impl Operations {
         };
         actor.authorise(Rule::LeasesGet, project.as_ref())?;
         let ledger_index = self.read_barrier(consistency).await?;
-        let state = self.inner.raft.state();
         let wanted = |lease: &&Lease| lease.visible() && filter.after.is_none_or(|after| lease.id > after);
         let limit = filter.limit.unwrap_or(usize::MAX);
-        let value = match &project {
-            Some(project) => state.leases_of(project).filter(wanted).take(limit).cloned().collect(),
-            None => state.leases().filter(wanted).take(limit).cloned().collect(),
-        };
+        let value = long(|| {
+            let state = self.inner.raft.state();
+            match &project {
+                Some(project) => state.leases_of(project).filter(wanted).take(limit).cloned().collect(),
+                None => state.leases().filter(wanted).take(limit).cloned().collect(),
+            }
+        });
         Ok(Answer { value, ledger_index })
     }
 

@@ -114,6 +114,15 @@ impl Spawner {
     }
 }
 
+/// Runs something that takes its time without waiting for anybody, as making a list of all leases: other tasks of this
+/// thread go on on another one meanwhile, heartbeats among them. On a runtime of one thread, a simulation's, it just runs.
+pub fn long<R>(work: impl FnOnce() -> R) -> R {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 /// A started task: await it for its output, or let it go.
 #[derive(Debug)]
 pub struct Task<T> {

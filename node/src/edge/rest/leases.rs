@@ -11,11 +11,12 @@ use super::gate::{Caller, Json, Segment};
 use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::{Consistency, LeaseFilter, OperationError};
+use crate::seams::long;
 
 /// `GET /v1/leases`
 pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
     let found = rest.operations.list_leases(&caller.actor, LeaseFilter::default(), Consistency::Linearizable).await?;
-    let leases: Vec<_> = found.value.iter().map(|lease| body::lease(lease, caller.version)).collect();
+    let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"leases": leases})), ledger_index: Some(found.ledger_index) })
 }
 
