@@ -23,8 +23,8 @@ pub enum Error {
         /// What the last attempt met.
         last: String,
     },
-    /// It may have been done: it was sent and no answer was seen until the deadline. Send it again with the same key, or
-    /// look the key up.
+    /// It may have been done: it was sent and no answer was seen until the deadline, or only one that does not hold for the
+    /// attempts before (there was no room left). Send it again with the same key, or look the key up.
     #[error("the outcome is not known ({attempts} attempts, last: {last}); {}", how_to_learn(.key))]
     OutcomeUnknown {
         /// The request's key; `None` for calls that have none.

@@ -19,6 +19,8 @@ use crate::{Key, metadata};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// The code of refusals for lack of room.
+const NO_ROOM: &str = "no_room";
 
 /// Whether a request may be sent again when it may have been done already.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +130,9 @@ impl Caller {
                 }
                 Failure::Refused(status) | Failure::Token(status) => {
                     self.follow_hint(status.metadata());
+                    if let (true, Repeat::Keyed(key), true) = (maybe_done, repeat, unstored(&status)) {
+                        return Err(Error::OutcomeUnknown { key: Some(key), attempts, last: status.message().to_owned() });
+                    }
                     return Err(Error::Refused(Refusal::from_status(&status)));
                 }
                 Failure::NotDone(last) => last,
@@ -201,6 +206,13 @@ pub(crate) fn judge(status: Status) -> Failure {
         _ if made_here => Failure::MaybeDone(told()),
         _ => Failure::Refused(status),
     }
+}
+
+/// Whether the refusal is of this attempt alone. Most are stored with the key, so that an attempt still on its way meets
+/// them; for lack of room the leader refuses before anything enters the log, and an earlier attempt may still book what it
+/// had found.
+fn unstored(status: &Status) -> bool {
+    status.metadata().get(metadata::REJECTION).is_some_and(|code| code == NO_ROOM)
 }
 
 fn came_from_connecting(status: &Status) -> bool {

@@ -204,6 +204,20 @@ async fn a_refusal_is_not_repeated_and_brings_what_would_fit() {
 }
 
 #[tokio::test]
+async fn no_room_after_an_attempt_that_may_have_been_done_is_no_final_answer() {
+    let refused = || Act::Fail(Code::FailedPrecondition, "no_room");
+    let (member, address) =
+        member(vec![Act::Break(Code::Unknown), refused(), Act::Fail(Code::Unavailable, "no_leader"), refused()]).await;
+    let client = client(&[&address]);
+    let key = client.new_key();
+    let unknown = Error::OutcomeUnknown { key: Some(key), attempts: 2, last: "no_room".to_owned() };
+    assert_eq!(client.create_lease(key, wish()).await.unwrap_err(), unknown);
+    let surely_not_done = client.create_lease(client.new_key(), wish()).await.unwrap_err();
+    assert!(matches!(surely_not_done, Error::Refused(_)), "{surely_not_done}");
+    assert_eq!(member.ids().len(), 4);
+}
+
+#[tokio::test]
 async fn at_the_deadline_a_request_that_may_have_been_done_is_unknown_and_another_is_unavailable() {
     let quick = |address: &str| {
         let builder = Client::builder([address]).deadline(Duration::from_millis(400));

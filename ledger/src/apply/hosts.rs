@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::limits::{check_capabilities, check_host_name};
+use super::limits::{check_capabilities, check_capabilities_together, check_host_name};
 use crate::command::RegisterHost;
 use crate::model::{Host, HostId, ReservationStatus, Timestamp};
 use crate::reply::{Rejection, Reply};
@@ -48,6 +48,7 @@ pub(super) fn update_host(
 ) -> Result<Reply, Rejection> {
     let mut host = state.host(id).cloned().ok_or(Rejection::HostNotFound(id))?;
     check_capabilities(properties)?;
+    check_capabilities_together(&host.properties, properties)?;
     let named: BTreeSet<&str> = state
         .leases_on(id)
         .flat_map(|lease| &lease.reservations)

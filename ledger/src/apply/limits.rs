@@ -23,7 +23,7 @@ const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 const KEY_CHARS_MAX: usize = 64;
 /// Longest value of an extra capability, and of a term, in characters.
 const VALUE_CHARS_MAX: usize = 1024;
-/// Extra capabilities of one command at most.
+/// Extra capabilities of one host at most.
 const CAPABILITIES_MAX: usize = 256;
 
 /// A name of a lease.
@@ -46,27 +46,47 @@ pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
     if wish.resource_properties.len() > EXPRESSION_BYTES_MAX {
         return Err(invalid("resource_properties", format!("it must have at most {EXPRESSION_BYTES_MAX} bytes")));
     }
+    check_printable("resource_properties", &wish.resource_properties)?;
     check_terms(&wish.requirements)
 }
 
 /// Extra capabilities that a host is given.
 pub(crate) fn check_capabilities(properties: &BTreeMap<String, String>) -> Result<(), Rejection> {
     if properties.len() > CAPABILITIES_MAX {
-        return Err(invalid("properties", format!("at most {CAPABILITIES_MAX} are allowed at a time")));
+        return Err(too_many_capabilities());
     }
     for (key, value) in properties {
         check_text("properties", key, 1, KEY_CHARS_MAX)?;
         if value.chars().count() > VALUE_CHARS_MAX {
             return Err(invalid("properties", format!("the value of {key} must have at most {VALUE_CHARS_MAX} characters")));
         }
+        check_printable("properties", value)?;
     }
     Ok(())
+}
+
+/// How many extra capabilities a host has once `more` are added to `present`. Replacing is always allowed: a host that has
+/// too many from before this was counted can still be changed.
+pub(crate) fn check_capabilities_together(
+    present: &BTreeMap<String, String>,
+    more: &BTreeMap<String, String>,
+) -> Result<(), Rejection> {
+    let new = more.keys().filter(|key| !present.contains_key(*key)).count();
+    if new > 0 && present.len() + new > CAPABILITIES_MAX { Err(too_many_capabilities()) } else { Ok(()) }
+}
+
+fn too_many_capabilities() -> Rejection {
+    invalid("properties", format!("a host has at most {CAPABILITIES_MAX}"))
 }
 
 fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Rejection> {
     if !(min..=max).contains(&text.chars().count()) {
         return Err(invalid(field, format!("it must have {min} to {max} characters")));
     }
+    check_printable(field, text)
+}
+
+fn check_printable(field: &str, text: &str) -> Result<(), Rejection> {
     if text.chars().any(char::is_control) {
         return Err(invalid(field, "it must hold no control characters".to_owned()));
     }
@@ -98,6 +118,7 @@ fn check_terms(terms: &[Requirement]) -> Result<(), Rejection> {
             let problem = format!("the value of {} must have at most {VALUE_CHARS_MAX} characters", term.key);
             return Err(invalid("resource_properties", problem));
         }
+        check_printable("resource_properties", &term.value)?;
     }
     Ok(())
 }
@@ -122,6 +143,8 @@ mod tests {
                10:00 lease A 12:00..14:00 terms=65 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 need=a\\tb:eq:1 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 need=a:eq:x*1025 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 need=a:eq:x\\ty -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 properties=x\\ty -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x*16385 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 name=x*255 without=64 -> PENDING h1*1
                10:00 update A name=a\\tb -> refused Invalid name
@@ -137,11 +160,16 @@ mod tests {
                10:00 hosts h1 prop=x*65:v -> refused Invalid properties
                10:00 hosts h1 prop=a\\tb:v -> refused Invalid properties
                10:00 hosts h1 prop=k:x*1025 -> refused Invalid properties
+               10:00 hosts h1 prop=k:x\\ty -> refused Invalid properties
                10:00 hosts h1 prop=k:x*1024 -> 1
                10:00 sethost h1 prop=k:x*1025 -> refused Invalid properties
                10:00 sethost h1 prop=:v -> refused Invalid properties
                10:00 sethost h1 props=257 -> refused Invalid properties
-               10:00 sethost h1 props=256 -> changed",
+               10:00 sethost h1 props=256 -> refused Invalid properties
+               10:00 sethost h1 props=255 -> changed
+               10:00 sethost h1 props=255 -> changed
+               10:00 sethost h1 prop=other:v -> refused Invalid properties
+               10:00 sethost h1 prop=k:v -> changed",
         );
     }
 }

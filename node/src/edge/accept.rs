@@ -21,23 +21,41 @@ use crate::seams::Seams;
 
 /// Before accepting is tried again when the system has no more to give (file descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// By then the first byte must have arrived. Later silence is the protocol's to judge; before it knows of no request it
-/// judges nothing, and a connection that says nothing would keep its place for ever.
-const FIRST_BYTE_TIME: Duration = Duration::from_secs(60);
+/// By then it must be known which protocol the client speaks. Later silence is that protocol's to judge; before, nobody
+/// does, and a connection that says nothing, or only how HTTP/2 begins, would keep its place for ever.
+const PROTOCOL_TIME: Duration = Duration::from_secs(60);
+/// How HTTP/2 begins (RFC 9113 §3.4). Any other byte begins HTTP/1.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Connections that shook hands and wait to be served.
 const READY_MAX: usize = 64;
 
 /// A client's connection. Counts against the limit until it is dropped.
 pub struct Connection {
     io: Io,
-    /// Until the first byte: when it must have arrived.
-    silent: Option<BoxFuture<'static, ()>>,
+    /// Until the protocol is known.
+    unknown: Option<Unknown>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(io: Io, first_byte_due: BoxFuture<'static, ()>, permit: OwnedSemaphorePermit) -> Connection {
-        Connection { io, silent: Some(first_byte_due), _permit: permit }
+    fn new(io: Io, due: BoxFuture<'static, ()>, permit: OwnedSemaphorePermit) -> Connection {
+        Connection { io, unknown: Some(Unknown { due, preface: PREFACE }), _permit: permit }
+    }
+}
+
+/// What is missing to tell which protocol a client speaks.
+struct Unknown {
+    /// When it must be known.
+    due: BoxFuture<'static, ()>,
+    /// The bytes of the preface that have not come.
+    preface: &'static [u8],
+}
+
+impl Unknown {
+    /// Takes what came; `None` once the protocol is known: at the whole preface, or at the first byte that is none of it.
+    fn after(self, came: &[u8]) -> Option<Unknown> {
+        let preface = self.preface.strip_prefix(came).filter(|left| !left.is_empty())?;
+        Some(Unknown { preface, ..self })
     }
 }
 
@@ -71,7 +89,7 @@ pub fn connections(
                     },
                 };
                 // The receiver is gone when the edge stops; then so is the connection.
-                drop(ready.send(Ok(Connection::new(io, clock.sleep(FIRST_BYTE_TIME), permit))).await);
+                drop(ready.send(Ok(Connection::new(io, clock.sleep(PROTOCOL_TIME), permit))).await);
             }));
         }
     }));
@@ -112,15 +130,17 @@ async fn next(
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(context, buffer),
             Io::Tls(io) => Pin::new(io).poll_read(context, buffer),
         };
         if read.is_ready() {
-            self.silent = None;
+            self.unknown = self.unknown.take().and_then(|unknown| unknown.after(buffer.filled().get(before..)?));
+            return read;
         }
-        if self.silent.as_mut().is_some_and(|due| due.poll_unpin(context).is_ready()) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing")));
+        if self.unknown.as_mut().is_some_and(|unknown| unknown.due.poll_unpin(context).is_ready()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not say which protocol it speaks")));
         }
         read
     }
@@ -179,18 +199,39 @@ mod tests {
 
     use super::*;
 
-    async fn connected(first_byte_due: BoxFuture<'static, ()>) -> (Connection, TcpStream) {
+    async fn connected(due: BoxFuture<'static, ()>) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Connection::new(Io::Plain(stream), first_byte_due, permit), client)
+        (Connection::new(Io::Plain(stream), due, permit), client)
     }
 
     #[tokio::test]
     async fn a_connection_over_which_nothing_comes_is_given_up() {
         let (mut silent, _client) = connected(Box::pin(tokio::task::yield_now())).await;
         assert_eq!(silent.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_stops_within_the_preface_is_given_up_and_after_it_may_pause() {
+        for said in 1..=PREFACE.len() {
+            let (tell, due) = tokio::sync::oneshot::channel::<()>();
+            let (mut speaking, mut client) = connected(Box::pin(due.map(drop))).await;
+            let (first, second) = PREFACE[..said].split_at(said / 2);
+            for part in [first, second] {
+                client.write_all(part).await.unwrap();
+                speaking.read_exact(&mut vec![0; part.len()]).await.unwrap();
+            }
+            drop(tell);
+            let next = async {
+                tokio::task::yield_now().await;
+                client.write_u8(2).await.unwrap();
+            };
+            let (read, ()) = tokio::join!(speaking.read_u8(), next);
+            let expected = if said < PREFACE.len() { Err(io::ErrorKind::TimedOut) } else { Ok(2) };
+            assert_eq!(read.map_err(|error| error.kind()), expected, "after {said} bytes");
+        }
     }
 
     #[tokio::test]

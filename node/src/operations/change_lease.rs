@@ -81,7 +81,7 @@ impl Operations {
         let settled = self
             .wait_for(PREPARING, |state| match state.lease(lease_id).filter(|lease| !lease.deleted) {
                 Some(lease) if lease.status == LeaseStatus::Updating => None,
-                Some(lease) => Some(Some((Box::new(lease.clone()), took(state, lease, key.as_ref())))),
+                Some(lease) => Some(Some((Box::new(lease.clone()), took(known(state, key.as_ref()), lease.reason.as_ref())))),
                 None => Some(None),
             })
             .await?;
@@ -109,11 +109,34 @@ impl Operations {
     }
 }
 
-/// Whether a change that had to wait was carried out. Its key says so for good; without one, a withdrawn change leaves its
-/// reason on the lease and one that took clears it.
-fn took(state: &State, lease: &Lease, key: Option<&RequestKey>) -> bool {
+fn known(state: &State, key: Option<&RequestKey>) -> Option<KeyLookup> {
+    key.map(|key| state.key(key))
+}
+
+/// Whether a change that had to wait was carried out. Its key says so while it is valid; without one, and when its validity
+/// passed while the change waited, the lease tells: a withdrawn change leaves its reason there and one that took clears it.
+fn took(key: Option<KeyLookup>, reason: Option<&Reason>) -> bool {
     match key {
-        Some(key) => matches!(state.key(key), KeyLookup::Answered { .. }),
-        None => lease.reason.is_none(),
+        Some(KeyLookup::Answered { .. }) => true,
+        Some(KeyLookup::Unknown | KeyLookup::Pending { .. } | KeyLookup::Forgotten) => false,
+        Some(KeyLookup::Expired) | None => reason.is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_whose_key_ran_out_while_it_waited_is_judged_by_the_lease() {
+        let refused = Reason { code: ReasonCode::CloudRefused, text: "no".to_owned() };
+        for (key, withdrawn, through) in [
+            (None, false, true),
+            (Some(KeyLookup::Expired), false, true),
+            (Some(KeyLookup::Unknown), false, false),
+            (Some(KeyLookup::Answered { outcome: Ok(Reply::Done), ledger_index: 1 }), true, true),
+        ] {
+            assert_eq!((took(key.clone(), Some(&refused)), took(key.clone(), None)), (withdrawn, through), "{key:?}");
+        }
     }
 }

@@ -157,6 +157,7 @@ pub fn leading(leads: bool) {
         METRICS.leader_changes.inc();
     } else {
         METRICS.open_actuations.set(0);
+        METRICS.grain_too_small.set(0);
         *METRICS.oldest.lock() = None;
         *METRICS.last_reconcile.lock() = None;
     }
@@ -239,14 +240,16 @@ mod tests {
         };
         open_actuations(3, Some(5000), Mono::default());
         reconcile_done(Mono::default());
-        let all = |open, oldest, reconciled| {
+        grain_too_small(2);
+        let all = |open, oldest, reconciled, small| {
             assert_eq!(shown("leasehold_actuations_open "), open);
             assert_eq!(shown("leasehold_actuations_oldest_age_seconds "), oldest);
             assert_eq!(shown("leasehold_reconcile_age_seconds "), reconciled);
+            assert_eq!(shown("leasehold_hosts_grain_too_small "), small);
         };
-        all(3.0, 5.0, 0.0);
+        all(3.0, 5.0, 0.0, 2.0);
         leading(false);
-        all(0.0, 0.0, -1.0);
+        all(0.0, 0.0, -1.0, 0.0);
     }
 
     #[test]

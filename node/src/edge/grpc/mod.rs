@@ -29,7 +29,7 @@ use super::auth::Authenticator;
 use super::tls::ServerTls;
 use crate::config::ApiSection;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
-use crate::seams::{Clock, Seams};
+use crate::seams::{Clock, Rng, Seams};
 
 /// Longest request: 1,000 reservations with long terms stay far below.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -49,6 +49,7 @@ struct Edge {
     /// How long a stream trusts its token without asking again.
     recheck: Duration,
     clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
     stop: CancellationToken,
 }
 
@@ -97,8 +98,8 @@ pub async fn serve(
     let observe = observe::Observe { operations: operations.clone(), seams: seams.clone() };
     let streams = Arc::new(Semaphore::new(api.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
     let Callers { authenticator, recheck } = callers;
-    let (clock, stopping) = (seams.clock.clone(), stop.clone());
-    let edge = Arc::new(Edge { operations, authenticator, requests, streams, recheck, clock, stop: stopping });
+    let (clock, rng, stopping) = (seams.clock.clone(), seams.rng.clone(), stop.clone());
+    let edge = Arc::new(Edge { operations, authenticator, requests, streams, recheck, clock, rng, stop: stopping });
     let connections = accept::connections(listener, tls, api.connections_max, &seams, stop.clone());
     Server::builder()
         .timeout(REQUEST_TIME_MAX)

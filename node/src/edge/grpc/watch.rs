@@ -13,12 +13,15 @@ use tonic::{Request, Response, Status};
 
 use super::status::of;
 use super::{Admitted, Edge};
-use crate::edge::auth::Authenticator;
+use crate::edge::auth::{AuthError, Authenticator};
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
-use crate::seams::Clock;
+use crate::seams::{Clock, Rng};
 
 /// A stream of a node that has known no leader for so long ends: what it would wait for happens elsewhere.
 const LEADERLESS_MAX: Duration = Duration::from_secs(10);
+/// A token that could not be checked is asked about again after so long, and up to as much as [`RETRY_SPREAD`] later.
+const RETRY: Duration = Duration::from_secs(5);
+const RETRY_SPREAD: Duration = Duration::from_secs(10);
 
 #[tonic::async_trait]
 impl WatchService for Edge {
@@ -37,6 +40,7 @@ impl WatchService for Edge {
             operations: self.operations.clone(),
             authenticator: self.authenticator.clone(),
             clock: self.clock.clone(),
+            rng: self.rng.clone(),
             stop: self.stop.clone(),
             actor,
             token,
@@ -57,6 +61,7 @@ struct Watched {
     operations: Operations,
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
     stop: CancellationToken,
     actor: Actor,
     token: Option<String>,
@@ -74,17 +79,31 @@ impl Watched {
         }
     }
 
-    /// Asks again and again who holds the token: it expires, and may be revoked, while the stream is open.
+    /// Asks again and again who holds the token: it expires, and may be revoked, while the stream is open. Only a definite
+    /// answer ends the stream: a Keystone that cannot be asked for a while says nothing against the token, and streams that
+    /// all ended for it would all come back at once. They ask spread, for they may all have been opened at once.
     async fn token_ends(&self) -> Status {
+        let mut pause = self.spread(self.recheck, self.recheck / 10);
         loop {
-            self.clock.sleep(self.recheck).await;
+            self.clock.sleep(pause).await;
+            pause = self.spread(self.recheck, self.recheck / 10);
             match self.authenticator.authenticate(self.token.as_deref()).await {
                 Ok(actor) if actor == self.actor => {}
                 // Its rights are others now: opened again, the stream shows what they allow.
                 Ok(_) => return of(OperationError::Unavailable(Unavailable::RightsChanged)),
-                Err(error) => return of(error),
+                Err(AuthError::Unavailable(error)) => {
+                    tracing::debug!(error, "a stream's token cannot be checked now");
+                    pause = self.spread(RETRY, RETRY_SPREAD);
+                }
+                Err(error @ (AuthError::Missing | AuthError::Invalid)) => return of(error),
             }
         }
+    }
+
+    /// So long, or up to `more` longer.
+    fn spread(&self, least: Duration, more: Duration) -> Duration {
+        let more_ms = u64::try_from(more.as_millis()).unwrap_or(u64::MAX);
+        least.saturating_add(Duration::from_millis(self.rng.below(more_ms.saturating_add(1))))
     }
 }
 
@@ -97,9 +116,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::edge::auth::AuthError;
     use crate::operations::tests::{Lone, actor};
+    use crate::seams::Mono;
     use crate::seams::clock::SystemClock;
+    use crate::seams::rng::SystemRng;
 
     /// Knows its caller so many times, and then no more.
     struct Times(AtomicU32);
@@ -112,6 +132,40 @@ mod tests {
         }
     }
 
+    /// Cannot be asked so many times, and then knows nobody; after it let the stream in.
+    struct Away {
+        asked: AtomicU32,
+        times: u32,
+    }
+
+    #[tonic::async_trait]
+    impl Authenticator for Away {
+        async fn authenticate(&self, _: Option<&str>) -> Result<Actor, AuthError> {
+            match self.asked.fetch_add(1, Ordering::SeqCst) {
+                0 => Ok(actor("member")),
+                asked if asked <= self.times => Err(AuthError::Unavailable("away".to_owned())),
+                _ => Err(AuthError::Invalid),
+            }
+        }
+    }
+
+    /// Waits no time, and writes down for how long it was asked to wait.
+    #[derive(Default)]
+    struct Noting(parking_lot::Mutex<Vec<Duration>>);
+
+    impl Clock for Noting {
+        fn mono(&self) -> Mono {
+            Mono::default()
+        }
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+        fn sleep(&self, d: Duration) -> futures::future::BoxFuture<'static, ()> {
+            self.0.lock().push(d);
+            tokio::task::yield_now().boxed()
+        }
+    }
+
     fn edge(lone: &Lone, times: u32, recheck: Duration, streams: usize) -> Edge {
         Edge {
             operations: lone.operations.clone(),
@@ -120,6 +174,7 @@ mod tests {
             streams: Arc::new(Semaphore::new(streams)),
             recheck,
             clock: Arc::new(SystemClock::new()),
+            rng: Arc::new(SystemRng),
             stop: CancellationToken::new(),
         }
     }
@@ -135,6 +190,22 @@ mod tests {
         let mut stream = open(&edge).await.unwrap();
         let end = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.unwrap().unwrap().unwrap_err();
         assert_eq!(end.code(), Code::Unauthenticated, "{end:?}");
+        lone.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_outlasts_a_keystone_that_cannot_be_asked() {
+        let lone = Lone::with_host(4).await;
+        let away = Arc::new(Away { asked: AtomicU32::new(0), times: 3 });
+        let clock = Arc::new(Noting::default());
+        let edge = Edge { authenticator: away.clone(), clock: clock.clone(), ..edge(&lone, 0, Duration::from_secs(60), 1) };
+        let mut stream = open(&edge).await.unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.unwrap().unwrap().unwrap_err();
+        assert_eq!(end.code(), Code::Unauthenticated, "{end:?}");
+        assert_eq!(away.asked.load(Ordering::SeqCst), 5, "let in, put off three times, told no");
+        let waited = clock.0.lock().clone();
+        let within = |waited: &Duration, from, to| (Duration::from_secs(from)..=Duration::from_secs(to)).contains(waited);
+        assert!(within(&waited[0], 60, 66) && waited[1..].iter().all(|waited| within(waited, 5, 15)), "{waited:?}");
         lone.end().await;
     }
 

@@ -35,7 +35,7 @@ pub fn key(id: &str, headers: &HeaderMap, actor: &Actor) -> Result<RequestKey, P
         (None, _, _) => {
             return Err(Problem::malformed(
                 "Idempotency-Key is not a UUIDv7, so the header Idempotency-Valid-Until must tell until when it is valid, \
-                 as in 2027-01-31T09:30:00Z",
+                 at most 24 hours ahead, RFC 3339 as in 2027-01-31T09:30:00Z",
             ));
         }
     };
@@ -45,7 +45,10 @@ pub fn key(id: &str, headers: &HeaderMap, actor: &Actor) -> Result<RequestKey, P
 fn parse_date(text: &str) -> Result<Timestamp, Problem> {
     let unix_ms = DateTime::parse_from_rfc3339(text).ok().and_then(|date| u64::try_from(date.timestamp_millis()).ok());
     unix_ms.map(Timestamp).ok_or_else(|| {
-        Problem::malformed(format!("Idempotency-Valid-Until is \"{}\"; it must be a date as in 2027-01-31T09:30:00Z", cut(text)))
+        Problem::malformed(format!(
+            "Idempotency-Valid-Until is \"{}\"; it must be at most 24 hours ahead, RFC 3339 as in 2027-01-31T09:30:00Z",
+            cut(text)
+        ))
     })
 }
 
