@@ -13,9 +13,10 @@ use super::grain::{self, GRAIN_MIN_MB};
 use super::host_monitor;
 use super::host_plan;
 use super::names::{self, HOLD_TYPE, Names};
+use super::permits::Provided;
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
-use crate::openstack::{Cloud, CloudError, Errand, Permit};
+use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
 use crate::operations::{HostRequest, OperationError};
 
 /// Most anchors, and so lease servers, of one host.
@@ -47,7 +48,10 @@ impl From<OnboardError> for OperationError {
     }
 }
 
-/// Reads a host, makes its children, and raises its first hold.
+/// Whether the ledger has a host with this root provider: then its hold and its children are the leader's tasks' alone.
+pub type IsKnown<'a> = &'a (dyn Fn(Uuid) -> bool + Send + Sync);
+
+/// Reads a host, makes its children, and raises its first hold; writes nothing for a host that the ledger knows.
 ///
 /// # Errors
 /// See [`OnboardError`].
@@ -55,10 +59,10 @@ pub async fn onboard(
     cloud: &Cloud,
     cluster_id: Uuid,
     permit: &dyn Permit,
+    is_known: IsKnown<'_>,
     request: &HostRequest,
 ) -> Result<RegisterHost, OnboardError> {
     let (names, name, pool) = (&Names::new(cluster_id), request.name.as_str(), request.pool);
-    let errand = &Errand::new(format!("onboard/{name}"), 0, permit);
     let not_found = || OnboardError::NotFound(name.to_owned());
     let hypervisor = find(cloud, name).await?.ok_or_else(not_found)?;
     let host = hypervisor.hypervisor_hostname.clone();
@@ -77,11 +81,17 @@ pub async fn onboard(
         let ids: Vec<String> = on_it.iter().map(|server| format!("'{}'", server.id)).collect();
         return Err(OnboardError::Conflict(format!("Servers [{}] found for host {host}", ids.join(", "))));
     }
-    children(cloud, names, errand, &host, root).await?;
+    let permit = Provided { inner: permit, condition: || !is_known(root) };
+    let errand = &Errand::new(format!("onboard/{name}"), 0, &permit);
     // The hold of a host without reservations, raised before it is promised to anyone: all of a dedicated one, on a shared
     // one the remainder that keeps ordinary servers out of the anchors' memory (D21).
     let hold = desired::hold_of(pool, memory_grain_mb, &observation, Amounts::default());
-    hold_all(cloud, names, errand, root, hold, observation.max_unit).await?;
+    let made = match children(cloud, names, errand, &host, root).await {
+        Ok(()) => hold_all(cloud, names, errand, root, Hold::AtLeast(hold), observation.max_unit).await,
+        failed => failed,
+    };
+    // A repeated request, or another one that was faster: the ledger answers it.
+    unless_known(made)?;
     let zone = service.map(|service| service.zone).filter(|zone| !zone.is_empty());
     let description = describe(&hypervisor, root, zone, pool, anchor_budget, memory_grain_mb);
     let observation = leasehold_ledger::model::Observation { up, ..observation };
@@ -92,10 +102,25 @@ pub async fn onboard(
 ///
 /// # Errors
 /// See [`OnboardError`]; what was removed already is not there any more when it is called again.
-pub async fn offboard(cloud: &Cloud, cluster_id: Uuid, permit: &dyn Permit, root: Uuid) -> Result<(), OnboardError> {
+pub async fn offboard(
+    cloud: &Cloud,
+    cluster_id: Uuid,
+    permit: &dyn Permit,
+    is_known: IsKnown<'_>,
+    root: Uuid,
+) -> Result<(), OnboardError> {
     let names = &Names::new(cluster_id);
-    let errand = &Errand::new(format!("offboard/{root}"), 0, permit);
-    remove_traces(cloud, names, errand, root).await
+    let permit = Provided { inner: permit, condition: || !is_known(root) };
+    let errand = &Errand::new(format!("offboard/{root}"), 0, &permit);
+    unless_known(remove_traces(cloud, names, errand, root).await)
+}
+
+/// What was withheld because the ledger knows the host (again) is nobody's failure.
+fn unless_known(result: Result<(), OnboardError>) -> Result<(), OnboardError> {
+    match result {
+        Err(OnboardError::Cloud(CloudError::Withheld(Withheld::Superseded))) => Ok(()),
+        other => other,
+    }
 }
 
 /// As [`offboard`], on an errand of the caller's.
@@ -103,7 +128,7 @@ pub async fn offboard(cloud: &Cloud, cluster_id: Uuid, permit: &dyn Permit, root
 /// # Errors
 /// As [`offboard`].
 pub(super) async fn remove_traces(cloud: &Cloud, names: &Names, errand: &Errand<'_>, root: Uuid) -> Result<(), OnboardError> {
-    hold_all(cloud, names, errand, root, Amounts::default(), Amounts::default()).await?;
+    hold_all(cloud, names, errand, root, Hold::Nothing, Amounts::default()).await?;
     let placement = cloud.placement();
     for child in [names.reservation_provider(root), names.loan_provider(root)] {
         match placement.delete_provider(errand, child).await {
@@ -176,20 +201,36 @@ async fn child(cloud: &Cloud, errand: &Errand<'_>, name: &str, uuid: Uuid, root:
     }
 }
 
-/// Brings the hold of a host that the ledger does not know (yet, or any more) to this.
+/// Where a hold is to be brought.
+#[derive(Clone, Copy)]
+enum Hold {
+    /// Onboarding only ever raises: what is held already may be promised.
+    AtLeast(Amounts),
+    /// The host is let go.
+    Nothing,
+}
+
+/// Brings the hold of a host that the ledger does not know (yet, or any more) there.
 async fn hold_all(
     cloud: &Cloud,
     names: &Names,
     errand: &Errand<'_>,
     root: Uuid,
-    wanted: Amounts,
+    wanted: Hold,
     max_unit: Amounts,
 ) -> Result<(), OnboardError> {
     let user = cloud.user().await?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(users) = cloud.placement().allocations_on(root).await? else { return Ok(()) };
-        let writes: Vec<ConsumerWrite> =
-            host_plan::shards_of(names, root, &host_plan::shards_read(names, root, &users), wanted, max_unit);
+        let shards = host_plan::shards_read(names, root, &users);
+        let wanted = match wanted {
+            Hold::AtLeast(least) => {
+                let sum = |sum: Amounts, one: &host_plan::Shard| sum.checked_add(one.amounts).unwrap_or(sum);
+                shards.iter().fold(Amounts::default(), sum).max(least)
+            }
+            Hold::Nothing => Amounts::default(),
+        };
+        let writes: Vec<ConsumerWrite> = host_plan::shards_of(names, root, &shards, wanted, max_unit);
         if writes.is_empty() {
             return Ok(());
         }

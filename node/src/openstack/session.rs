@@ -80,7 +80,7 @@ impl<'a> Errand<'a> {
 pub(super) enum Kind {
     /// Writes that only touch a database.
     Quick,
-    /// Verbs for which Nova asks other services first.
+    /// Verbs for which Nova asks other services first, and lists that grow with the cloud.
     Slow,
 }
 
@@ -91,9 +91,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// a write that was given up may still be carried out.
 fn timeout(whole: Duration, method: &Method, kind: Kind) -> Duration {
     match kind {
-        _ if method == Method::GET => whole / 6,
-        Kind::Quick => whole / 2,
+        // Lists that grow with the cloud are slow without being lost: given up early, they would never be read.
         Kind::Slow => whole,
+        Kind::Quick if method == Method::GET => whole / 6,
+        Kind::Quick => whole / 2,
     }
 }
 

@@ -41,6 +41,7 @@ pub struct ReservedInterval {
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Host, Interval, Phase, RequestKey};
 use leasehold_ledger::reply::{Rejection, Reply};
+use uuid::Uuid;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
@@ -72,7 +73,7 @@ impl Operations {
         }
         let permit =
             lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
-        let registered = onboard::onboard(cloud, cluster_id, &permit, &request).await?;
+        let registered = onboard::onboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), &request).await?;
         let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
         match committed.outcome {
@@ -80,13 +81,14 @@ impl Operations {
             Ok(other) => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
             Err(rejection) => {
                 // Refused: what was made for it in the cloud goes again, unless the host is there under another name.
-                let known = self.inner.raft.state().hosts().any(|host| host.description.root_provider == root);
-                if !known {
-                    onboard::offboard(cloud, cluster_id, &permit, root).await?;
-                }
+                onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await?;
                 Err(rejection.into())
             }
         }
+    }
+
+    fn has_host_of(&self, root: Uuid) -> bool {
+        self.inner.raft.state().hosts().any(|host| host.description.root_provider == root)
     }
 
     /// One host.
@@ -162,7 +164,10 @@ impl Operations {
             // then be "not found". What is left there belongs to no host and is removed by the reconciler.
             let root = host.description.root_provider;
             let left = match lead::permit(&self.inner.raft, self.inner.node_id) {
-                Some(permit) => onboard::offboard(cloud, cluster_id, &permit, root).await.err().map(|error| error.to_string()),
+                Some(permit) => {
+                    let gone = onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await;
+                    gone.err().map(|error| error.to_string())
+                }
                 None => Some("this node ceased to lead".to_owned()),
             };
             if let Some(problem) = left {

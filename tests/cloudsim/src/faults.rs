@@ -115,7 +115,7 @@ pub enum FaultKind {
     /// The call takes effect, the body of the answer is no JSON.
     Garbage,
     /// The call is accepted, but its asynchronous part fails: a boot ends in ERROR, an unshelve goes back to
-    /// SHELVED_OFFLOADED, both for want of a host.
+    /// SHELVED_OFFLOADED, both for want of a host; the image of a shelve or of a createImage cannot be stored.
     AsyncFailure,
 }
 

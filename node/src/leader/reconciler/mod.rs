@@ -28,8 +28,6 @@ use crate::telemetry::metrics;
 
 /// Late effects of a predecessor's calls have shown by then.
 const SECOND_LOOK: Duration = Duration::from_secs(120);
-/// A look that found late effects is repeated after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Between two rounds that read lists which grow with the whole cloud, not with us.
 const SWEEP_PERIOD: Duration = Duration::from_secs(300);
 /// Objects worked on at once.
@@ -43,24 +41,39 @@ struct Memory {
     looks: VecDeque<Duration>,
     swept: Option<Mono>,
     traces: traces::Traces,
+    wakes: servers::Wakes,
+    /// A look is owed until it found everything as wanted.
+    look_owed: bool,
 }
 
 /// Runs until its group is stopped.
 pub async fn run(work: Arc<Work>) {
     let begun = work.clock.mono();
-    let mut memory =
-        Memory { begun, looks: [Duration::ZERO, SECOND_LOOK].into(), swept: None, traces: traces::Traces::default() };
+    let mut memory = Memory {
+        begun,
+        looks: [Duration::ZERO, SECOND_LOOK].into(),
+        swept: None,
+        traces: traces::Traces::default(),
+        wakes: servers::Wakes::default(),
+        look_owed: false,
+    };
     loop {
+        if memory.looks.front().is_some_and(|at| work.clock.mono().since(memory.begun) >= *at) {
+            memory.looks.pop_front();
+            memory.look_owed = true;
+            // The sweep belongs to the look, once; repetitions of the look do not repeat it.
+            memory.swept = None;
+        }
         match read_back(&work, &mut memory).await {
             Ok(()) => metrics::reconcile_done(work.clock.mono()),
             Err(error) => tracing::warn!(%error, "the read-back stopped; it is made again"),
         }
         let mut wait = work.config.reconcile_period;
-        if memory.looks.front().is_some_and(|at| work.clock.mono().since(begun) >= *at) {
-            match servers::look(&work).await {
-                Ok(Found::AsWanted) => drop(memory.looks.pop_front()),
+        if memory.look_owed {
+            match servers::look(&work, &mut memory.wakes).await {
+                Ok(Found::AsWanted) => memory.look_owed = false,
                 // Whether it worked shows in another look.
-                Ok(Found::LateEffects) => wait = wait.min(LOOK_AGAIN),
+                Ok(Found::LateEffects { again_in }) => wait = wait.min(again_in),
                 Err(error) => tracing::warn!(%error, "the look for late effects stopped; it is made again"),
             }
         }
@@ -83,15 +96,17 @@ enum Found {
     /// Nothing that came late.
     AsWanted,
     /// State verbs of a predecessor that took effect late; they were answered.
-    LateEffects,
+    LateEffects {
+        /// When to look whether that worked.
+        again_in: Duration,
+    },
 }
 
 /// One full read-back. Every part is tried; the first failure is told.
 async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
     let mut parts = vec![hosts(work).await, flavors::look(work).await, groups::look(work).await];
-    let look_due = memory.looks.front().is_some_and(|at| now.since(memory.begun) >= *at);
-    if look_due || memory.traces.any() || memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
+    if memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
         let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
         if swept.iter().all(Result::is_ok) {
             memory.swept = Some(now);

@@ -5,6 +5,9 @@
 //! `request_id` is Nova's own, and the id we send goes only to the logs. It does keep the user, and the service user shelves
 //! servers of our flavors for nothing but parking. A tenant's own shelve is his, and respected.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::join_all;
 use leasehold_ledger::model::{Lease, LeaseId, ReservationId, Stage};
@@ -15,28 +18,74 @@ use crate::leader::permits::Provided;
 use crate::leader::work::Work;
 use crate::openstack::nova::{InstanceAction, Verb};
 use crate::openstack::{CloudError, Errand, Withheld};
+use crate::seams::Mono;
+
+/// Pause before a server is woken again, doubled each time up to the reconciler's period.
+const AGAIN_FIRST: Duration = Duration::from_secs(5);
+/// One that does not wake by then is left to the operator and the next leader.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// How often this leader tried to wake each server, and when it may again.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    tried: BTreeMap<String, (u32, Mono)>,
+}
+
+impl Wakes {
+    /// Time left until a server may be tried; `None` when it was tried often enough.
+    fn wait(&self, server: &str, now: Mono) -> Option<Duration> {
+        match self.tried.get(server) {
+            None => Some(Duration::ZERO),
+            Some((times, _)) if *times >= ATTEMPTS_MAX => None,
+            Some((_, next)) => Some(next.since(now)),
+        }
+    }
+
+    /// Notes an attempt, and answers the pause after it.
+    fn note(&mut self, server: String, now: Mono, longest: Duration) -> Duration {
+        let (times, next) = self.tried.entry(server).or_insert((0, now));
+        let pause = (AGAIN_FIRST * 2_u32.pow((*times).min(ATTEMPTS_MAX))).min(longest);
+        (*times, *next) = (*times + 1, now.after(pause));
+        pause
+    }
+}
 
 /// Wakes what was parked late.
-pub async fn look(work: &Work) -> Result<Found, CloudError> {
+pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
     let started: Vec<(LeaseId, ReservationId)> = work.ledger.look(|state| {
         let ids = |lease: &Lease| lease.reservations.iter().map(|one| (lease.id, one.id)).collect::<Vec<_>>();
         state.leases().flat_map(ids).filter(|(lease, id)| is_started(state, *lease, *id)).collect()
     });
-    let mut found = Found::AsWanted;
+    let now = work.clock.mono();
+    let mut again_in: Option<Duration> = None;
+    let mut failed = Ok(());
+    let soonest = |so_far: Option<Duration>, pause: Duration| Some(so_far.map_or(pause, |so_far| so_far.min(pause)));
     for (lease, id) in started {
-        let mut wakes = Vec::new();
+        let (mut ids, mut wakes) = (Vec::new(), Vec::new());
         for server in work.cloud.nova().servers_of_flavor(&id.to_string()).await? {
-            if matches!(server.status.as_str(), "SHELVED" | "SHELVED_OFFLOADED") {
-                wakes.push(wake(work, lease, id, server.id).boxed());
+            if !matches!(server.status.as_str(), "SHELVED" | "SHELVED_OFFLOADED") {
+                continue;
+            }
+            match tried.wait(&server.id, now) {
+                None => {
+                    tracing::warn!(server = server.id, reservation = %id, "a server shelved late does not wake; it is left so")
+                }
+                Some(Duration::ZERO) => {
+                    ids.push(server.id.clone());
+                    wakes.push(wake(work, lease, id, server.id).boxed());
+                }
+                Some(left) => again_in = soonest(again_in, left),
             }
         }
-        for woken in join_all(wakes).await {
-            if woken? {
-                found = Found::LateEffects;
+        for (server, woken) in ids.into_iter().zip(join_all(wakes).await) {
+            if !matches!(woken, Ok(false)) {
+                again_in = soonest(again_in, tried.note(server, now, work.config.reconcile_period));
             }
+            failed = failed.and(woken.map(drop));
         }
     }
-    Ok(found)
+    failed?;
+    Ok(again_in.map_or(Found::AsWanted, |again_in| Found::LateEffects { again_in }))
 }
 
 /// Open, once parked, and no worker at it.

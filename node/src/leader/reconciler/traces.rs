@@ -28,13 +28,6 @@ pub struct Traces {
     since: BTreeMap<Uuid, Mono>,
 }
 
-impl Traces {
-    /// Whether there are some to look at again.
-    pub fn any(&self) -> bool {
-        !self.since.is_empty()
-    }
-}
-
 /// Looks at every root provider that the ledger does not know, and removes what was seen before.
 pub async fn look(work: &Work, traces: &mut Traces) -> Result<(), CloudError> {
     // The cloud first: a host that is registered meanwhile is in the ledger by the time the ledger is asked.

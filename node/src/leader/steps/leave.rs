@@ -14,7 +14,10 @@ use crate::openstack::nova::Server;
 pub fn note_crowded(job: &Job<'_>, memory: &mut Memory, views: &[std::sync::Arc<HostView>]) {
     if job.reservation.staging.is_some() {
         let crowded = views.iter().filter(|view| excess(job, view) > 0);
+        let before = memory.crowded.len();
         memory.crowded.extend(crowded.map(|view| view.wish.host));
+        // Nothing was left behind on the hosts that were looked at before; this one was not among them.
+        memory.left_staging &= memory.crowded.len() == before;
     }
 }
 

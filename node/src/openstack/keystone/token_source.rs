@@ -75,7 +75,14 @@ impl TokenSource {
         // Another caller may be asking right now. If its attempt fails after we began to wait, that failure is ours too:
         // otherwise each of many waiters would wait out a timeout of its own, one after the other.
         let began = self.clock.mono();
-        let mut last_failure = self.attempt.lock().await;
+        // Nobody waits for a renewal while the old token still serves.
+        let mut last_failure = match self.attempt.try_lock() {
+            Ok(attempt) => attempt,
+            Err(_) => match self.unexpired() {
+                Some(token) => return Ok(token),
+                None => self.attempt.lock().await,
+            },
+        };
         if let Some(token) = self.usable() {
             return Ok(token);
         }

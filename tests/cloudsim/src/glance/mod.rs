@@ -244,6 +244,19 @@ pub(crate) fn finish_upload(world: &mut World, id: &str) {
     world.change("image.active", id, None, "upload is complete".to_owned(), facts);
 }
 
+/// Nova removes an image that could not be uploaded.
+pub(crate) fn drop_failed(world: &mut World, id: &str) {
+    if let Some(image) = world.glance.images.remove(id) {
+        world.change(
+            "image.deleted",
+            id,
+            None,
+            "its upload failed".to_owned(),
+            json!({"name": image.name, "owner": image.owner}),
+        );
+    }
+}
+
 /// Nova removes the image of a shelve with the rights of whoever unshelves or deletes; without them it stays behind
 /// (seen on the lab).
 pub(crate) fn drop_shelved(world: &mut World, id: &str) {

@@ -139,8 +139,12 @@ fn accept(world: &mut World, id: &str, verb: &'static str, task: &'static str, a
 fn shelve(world: &mut World, call: &Call, id: &str) -> Api {
     let server = world.nova.servers[id].clone();
     let image = crate::glance::snapshot(world, &call.who, &server, &format!("{}-shelved", server.name));
-    set(world, id, |server| server.shelved_image = Some(image));
     let after = world.config.timings.pending_upload_ms / 2;
+    if world.doomed {
+        let failed = Step::UploadFailed { image, event: "compute_shelve_instance" };
+        return start(world, id, "shelve", "shelving", after, failed);
+    }
+    set(world, id, |server| server.shelved_image = Some(image));
     start(world, id, "shelve", "shelving", after, Step::ShelvePending)
 }
 
@@ -198,7 +202,11 @@ fn create_image(world: &mut World, call: &Call, id: &str, given: &Value) -> Api 
     let image = crate::glance::snapshot(world, &call.who, &server, name);
     crate::glance::add_properties(world, &image, &given["metadata"]);
     let after = world.config.timings.pending_upload_ms;
-    accept(world, id, "createImage", "image_snapshot_pending", after, Step::Snapshot { image: image.clone() });
+    let step = match world.doomed {
+        true => Step::UploadFailed { image: image.clone(), event: "compute_snapshot_instance" },
+        false => Step::Snapshot { image: image.clone() },
+    };
+    accept(world, id, "createImage", "image_snapshot_pending", after, step);
     if call.at_least(2, 45) {
         return Ok(Reply::new(202, json!({"image_id": image})));
     }

@@ -24,21 +24,37 @@ pub(crate) enum Work {
 /// The steps, each named after what it does.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Build { doomed: bool },
+    Build {
+        doomed: bool,
+    },
     Built,
     ShelvePending,
     ShelveUpload,
     Shelved,
     OffloadLater,
     Offload,
-    Unshelve { doomed: bool },
+    Unshelve {
+        doomed: bool,
+    },
     Unshelved,
     Stop,
     Start,
     Delete,
-    Snapshot { image: String },
-    SnapshotDone { image: String },
-    Migrate { migration: u64, live: bool },
+    Snapshot {
+        image: String,
+    },
+    SnapshotDone {
+        image: String,
+    },
+    /// An image cannot be stored: it goes again, and the server is as before.
+    UploadFailed {
+        image: String,
+        event: &'static str,
+    },
+    Migrate {
+        migration: u64,
+        live: bool,
+    },
 }
 
 /// How long a step waits before it looks again for a dead compute.
@@ -127,6 +143,11 @@ pub(crate) fn run(world: &mut World, id: String, epoch: u64, action: usize, step
             turn.set(|server| server.task_state = None);
             crate::glance::finish_upload(turn.world, &image);
             turn.event("compute_snapshot_instance", None);
+        }
+        Step::UploadFailed { image, event } => {
+            turn.set(|server| server.task_state = None);
+            crate::glance::drop_failed(turn.world, &image);
+            turn.event(event, Some("Image storage failed"));
         }
         Step::Migrate { migration, live } => turn.migrate(migration, live),
     }

@@ -95,6 +95,39 @@ async fn a_used_up_image_quota_holds_up_the_next_lease_for_minutes_not_for_ever(
 }
 
 #[tokio::test(start_paused = true)]
+async fn images_that_are_accepted_and_never_stored_hold_up_the_next_lease_for_minutes_not_for_ever() {
+    for (on_end, verb) in [(OnEnd::Snapshot, "createImage"), (OnEnd::Shelve, "\"shelve\"")] {
+        let mut world = world().await;
+        let (lease, next, servers) = running(&mut world, on_end).await;
+        world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", FaultKind::AsyncFailure).with_body(verb));
+        // The lease ended about 40 s from here.
+        world.pass(85).await;
+        let reason = world.lease(lease).unwrap().reason.expect("it is told");
+        assert_eq!(reason.code, ReasonCode::ServerFailed, "{verb}");
+        world.until("it is over", 960, || is_over(&world, lease)).await;
+        assert!(servers.iter().all(|server| world.server_status(server) == "gone"), "{verb}");
+        world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
+        judge::hold_covers_tokens(&world);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_mended_before_it_was_deleted_is_treated_as_asked() {
+    let mut world = world().await;
+    let (lease, _, servers) = running(&mut world, OnEnd::Shelve).await;
+    world.act(&servers[0], json!({"rescue": null}));
+    world.until("the lease ends", 60, || world.status(lease) == Some(LeaseStatus::Terminating)).await;
+    // It is given up after five minutes, and no delete can be sent.
+    world.ledger.refuse_actuation_lease(true);
+    world.pass(330).await;
+    world.act(&servers[0], json!({"unrescue": null}));
+    world.until("it is parked", 30, || world.server_status(&servers[0]) == "SHELVED_OFFLOADED").await;
+    world.ledger.refuse_actuation_lease(false);
+    world.until("it is over", 30, || is_over(&world, lease)).await;
+    assert_eq!(world.server_status(&servers[0]), "SHELVED_OFFLOADED");
+}
+
+#[tokio::test(start_paused = true)]
 async fn create_image_makes_one_image_whatever_becomes_of_its_answer() {
     let kinds = [
         FaultKind::LostAnswer { after_ms: 10 },

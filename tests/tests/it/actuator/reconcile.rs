@@ -114,6 +114,26 @@ async fn what_an_onboarding_left_behind_is_removed_unless_the_host_was_registere
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_is_taken_in_again_keeps_what_it_holds() {
+    let mut world = World::new(&["cmp1"]);
+    // Nobody has promised the first hold; it is kept all the same.
+    world.take_in("cmp1", PoolKind::Dedicated).await;
+    let all = held(&world, "cmp1");
+    world.onboard("cmp1", PoolKind::Shared).await;
+    assert_eq!(held(&world, "cmp1"), all);
+    world.lead();
+    world.book(2, 20, 600, None, OnEnd::Delete);
+    world.pass(10).await;
+    let booked = held(&world, "cmp1").expect("a hold for two servers");
+    assert_eq!(booked["VCPU"], 4);
+    world.kill().await;
+    let writes = judge::writes(&world).len();
+    world.take_in("cmp1", PoolKind::Shared).await;
+    assert_eq!(held(&world, "cmp1"), Some(booked));
+    assert_eq!(judge::writes(&world).len(), writes, "the host is the leader's tasks'");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_that_somebody_removed_comes_back() {
     let mut world = World::new(&["cmp1"]);
     world.onboard("cmp1", PoolKind::Dedicated).await;

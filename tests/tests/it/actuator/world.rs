@@ -353,7 +353,8 @@ impl World {
         let ledger: Arc<dyn LedgerPort> = Arc::new(NodeLedger { ledger: self.ledger.clone(), node: 1 });
         let permit = LeaderPermit::new(ledger, term);
         let request = HostRequest { name: name.into(), pool, properties: Default::default() };
-        onboard(&self.cloud(1), self.cluster_id, &permit, &request).await.unwrap()
+        let is_known = |root| self.ledger.look(|state| state.hosts().any(|host| host.description.root_provider == root));
+        onboard(&self.cloud(1), self.cluster_id, &permit, &is_known, &request).await.unwrap()
     }
 
     pub fn now(&self) -> Seconds {
