@@ -46,7 +46,8 @@ pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
     if wish.resource_properties.len() > EXPRESSION_BYTES_MAX {
         return Err(invalid("resource_properties", format!("it must have at most {EXPRESSION_BYTES_MAX} bytes")));
     }
-    check_printable("resource_properties", &wish.resource_properties)?;
+    // An expression is JSON, and people write JSON over several lines.
+    check_printable("resource_properties", &wish.resource_properties.replace(['\n', '\r', '\t'], " "))?;
     check_terms(&wish.requirements)
 }
 
