@@ -145,7 +145,7 @@ mod tests {
                10:00 lease A 12:00..14:00 need=a\\tb:eq:1 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 need=a:eq:x*1025 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 need=a:eq:x\\ty -> refused Invalid resource_properties
-               10:00 lease A 12:00..14:00 properties=x\\ty -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 properties=x\\ay -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x*16385 -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 name=x*255 without=64 -> PENDING h1*1
                10:00 update A name=a\\tb -> refused Invalid name

@@ -80,7 +80,7 @@ fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
 fn text(word: &str) -> String {
     match word.rsplit_once('*').and_then(|(text, times)| Some((text, times.parse::<usize>().ok()?))) {
         Some((text, times)) => text.repeat(times),
-        None => word.replace("\\t", "\t"),
+        None => word.replace("\\t", "\t").replace("\\a", "\u{7}"),
     }
 }
 
