@@ -19,7 +19,7 @@ use super::{CloudError, Withheld};
 use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
 use crate::telemetry::metrics;
 
-/// Most calls in flight at once to one service. Its API is the narrowest part; more only queue there, and a service that
+/// Most calls in flight at once to one service; twice as many with those of [`Session::beside`]. Its API is the narrowest part; more only queue there, and a service that
 /// hangs must not take the places of the others.
 pub const CALLS_IN_FLIGHT_MAX: usize = 64;
 
@@ -205,7 +205,7 @@ impl Session {
         Self { http, tokens, clock, agent, timeout: TIMEOUT, in_flight: InFlight::new() }
     }
 
-    /// The same session with another time until a call is given up; reads are given up after a sixth of it.
+    /// The same session with another time until a call is given up; quick reads are given up after a sixth of it.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }

@@ -59,7 +59,7 @@ impl Nova<'_> {
         loop {
             let marker = flavors.last().map(|last| format!("&marker={}", last.id)).unwrap_or_default();
             let path = format!("/flavors/detail?is_public=none&limit={PAGE}{marker}");
-            let page: Page = self.get(path).await?.json()?;
+            let page: Page = self.session.read(call(Method::GET, path).slow()).await?.json()?;
             flavors.extend(page.flavors);
             if page.flavors_links.is_empty() {
                 return Ok(flavors);
