@@ -21,8 +21,8 @@ use crate::openstack::{CloudError, Withheld};
 use crate::seams::Mono;
 use crate::telemetry::metrics;
 
-/// A burst of effects is one look at the hosts.
-const HOSTS_GAP: Duration = Duration::from_millis(40);
+/// A burst of effects is one look at the hosts. Nobody waits for it: what somebody waits for has a row.
+const HOSTS_GAP: Duration = Duration::from_millis(250);
 /// First and longest pause after a failure.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
@@ -51,9 +51,9 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             continue;
         };
         // Waited for before the row is read, so that the pass works on what stands now. Never closed.
-        let place = tokio::select! {
+        let seat = tokio::select! {
             biased;
-            place = work.passes.place(next.step) => place,
+            seat = work.passes.seat(next.step, steps::opens(next.step) && !memory.has_opened(&next)) => seat,
             // Another step may have another queue.
             () = desk.superseded(&work, &next) => continue,
         };
@@ -66,14 +66,14 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             failures = 0;
         }
         let permit = RowPermit::new(&work.leader, row.id, row.revision);
-        let job = Job::new(&work, &row, &lease, &permit);
+        let job = Job::new(&work, &row, &lease, &permit, &seat);
         // A call that hangs must not outlive its row: dropping a pass anywhere is what a leader's stop does too.
         let passed = tokio::select! {
             biased;
             passed = steps::pass(&job, &mut memory) => passed,
             () = desk.superseded(&work, &row) => Err(SUPERSEDED),
         };
-        drop(place);
+        drop(seat);
         let wait = match passed {
             Ok(outcome) => {
                 record(&work, &row, &lease, outcome).await;

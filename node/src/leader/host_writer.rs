@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold_ledger::model::HostId;
 use parking_lot::Mutex;
@@ -15,7 +16,13 @@ use super::permits::Provided;
 use super::work::Work;
 use crate::openstack::placement::{Inventories, ProviderAllocations};
 use crate::openstack::{CloudError, Errand, Withheld};
+use crate::seams::Mono;
 
+/// How long before something is due on a host it is read.
+pub const AHEAD: Duration = Duration::from_secs(2);
+/// How old what was read ahead may be when it is written upon. The generation refutes it if tokens were touched since; a
+/// hold that an operator removed meanwhile shows in the reading after the write.
+const AHEAD_FRESH: Duration = Duration::from_secs(4);
 /// Reads and writes of one run. Each concurrent boot on the host can cost one.
 const ROUNDS_MAX: usize = 24;
 
@@ -60,6 +67,8 @@ struct Lane {
     asked: Mutex<u64>,
     ended: Mutex<Option<(u64, RunResult)>>,
     running: tokio::sync::Mutex<()>,
+    /// Read before it was asked for, and when.
+    ahead: Mutex<Option<(Mono, HostRead)>>,
 }
 
 /// All hosts' queues.
@@ -74,7 +83,7 @@ impl HostWriter {
     /// # Errors
     /// What stopped the run. A hold without room is not an error but told in the view.
     pub async fn converge(&self, work: &Work, host: HostId) -> RunResult {
-        let lane = self.lanes.lock().entry(host).or_default().clone();
+        let lane = self.lane(host);
         let ticket = {
             let mut asked = lane.asked.lock();
             *asked += 1;
@@ -88,24 +97,65 @@ impl HostWriter {
         }
         // Everyone who asked up to here is served by this run: it looks at the state after this.
         let covers = *lane.asked.lock();
-        let result = run(work, host).await;
+        let ahead = lane.ahead.lock().take().filter(|(at, _)| work.clock.mono().since(*at) < AHEAD_FRESH);
+        let result = run(work, host, ahead.map(|(_, read)| read)).await;
         *lane.ended.lock() = Some((covers, result.clone()));
         result
     }
+
+    /// Reads a host for the next run, unless that was done lately.
+    pub async fn read_ahead(&self, work: &Work, host: HostId) {
+        let lane = self.lane(host);
+        let lately = |(at, _): &(Mono, HostRead)| work.clock.mono().since(*at) < AHEAD;
+        if lane.ahead.lock().as_ref().is_some_and(lately) {
+            return;
+        }
+        let at = work.clock.mono();
+        match read(work, host).await {
+            Ok(read) => *lane.ahead.lock() = Some((at, read)),
+            // Whoever needs it reads again, and has a row to tell it on.
+            Err(error) => tracing::debug!(%host, %error, "a host could not be read ahead"),
+        }
+    }
+
+    fn lane(&self, host: HostId) -> Arc<Lane> {
+        self.lanes.lock().entry(host).or_default().clone()
+    }
+}
+
+/// What a round of a run begins with.
+enum Known {
+    /// Read before the run: good for a write, which names its generations, and for nothing else.
+    Ahead(HostRead),
+    /// As our own write has left it.
+    Written(HostRead),
+    /// Nothing: it is read now.
+    Nothing,
 }
 
 /// One run.
-async fn run(work: &Work, host: HostId) -> RunResult {
+async fn run(work: &Work, host: HostId, ahead: Option<HostRead>) -> RunResult {
     let gone = || CloudError::from(Withheld::Superseded);
     let mut hold_refused = None;
+    let mut known = ahead.map_or(Known::Nothing, Known::Ahead);
     for _ in 0..ROUNDS_MAX {
         let wish = work.ledger.look(|state| desired::host_wish(state, host)).ok_or_else(gone)?;
-        let read = read(work, host).await?;
+        let (read, proven) = match std::mem::replace(&mut known, Known::Nothing) {
+            Known::Ahead(read) => (read, false),
+            Known::Written(read) => (read, true),
+            Known::Nothing => (read(work, host).await?, true),
+        };
         let Some(write) = host_plan::next_write(&work.names, &wish, &read, hold_refused.is_some()) else {
-            return Ok(Arc::new(HostView { wish, read, hold_refused }));
+            if proven {
+                return Ok(Arc::new(HostView { wish, read, hold_refused }));
+            }
+            continue;
         };
         match send(work, host, &read, &write).await {
-            Ok(()) => {}
+            // The generation was the one that was read, so the tokens' use is still what was read with it. Not so the
+            // hold, which is on another provider: after a write upon an old reading it is looked at.
+            Ok(Some(inventories)) if proven => known = Known::Written(HostRead { inventories, ..read }),
+            Ok(_) => {}
             // The state moved under us, or somebody wrote first: look again.
             Err(error) if error.withheld() == Some(Withheld::Superseded) => {}
             Err(error) if error.is_concurrent_update() => {}
@@ -124,8 +174,8 @@ async fn run(work: &Work, host: HostId) -> RunResult {
     Err(CloudError::NoAnswer { service, text: format!("host {host} changes faster than it can be written") })
 }
 
-/// Sends one write, if in the very poll it is still what the state wants.
-async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Result<(), CloudError> {
+/// Sends one write, if in the very poll it is still what the state wants. Answers the inventories if those were written.
+async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Result<Option<Inventories>, CloudError> {
     let still = || match write {
         Write::Hold(_) => true,
         Write::Inventories(next) => {
@@ -140,11 +190,12 @@ async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Resu
     match write {
         Write::Inventories(next) => {
             let child = work.names.reservation_provider(read.root);
-            placement.put_inventories(&errand, child, next).await.map(drop)
+            let generation = placement.put_inventories(&errand, child, next).await?;
+            Ok(Some(Inventories { generation, ..next.clone() }))
         }
         Write::Hold(writes) => {
             let user = cloud.user().await?;
-            placement.write_consumers(&errand, &user, HOLD_TYPE, writes).await
+            placement.write_consumers(&errand, &user, HOLD_TYPE, writes).await.map(|()| None)
         }
     }
 }

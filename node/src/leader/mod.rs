@@ -1,7 +1,7 @@
 //! The leader's work on the cloud: exists only while this node leads, started with a term, stopped and awaited on loss.
 //!
 //! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
-//! `dispatch` puts workers to them, [`actuator`] works them off, [`host_writer`] keeps each host's hold and tokens as the ledger wants them,
+//! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off, [`host_writer`] keeps each host's hold and tokens as the ledger wants them,
 //! [`reconciler`] reads everything back, [`host_monitor`] reports what hosts have and who uses them. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
@@ -10,6 +10,7 @@ pub mod actuator;
 pub mod clock;
 pub mod desired;
 mod dispatch;
+mod foresight;
 pub mod grain;
 pub mod host_monitor;
 pub mod host_plan;
@@ -18,6 +19,7 @@ pub mod ledger_port;
 pub mod names;
 pub mod onboard;
 pub mod permits;
+mod places;
 pub mod reconciler;
 mod steps;
 mod work;
@@ -99,6 +101,7 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         group.spawn("leader-clock", clock::run(ports.ledger, ports.clock));
         group.spawn("leader-actuator", dispatch::run(work.clone()));
         group.spawn("leader-hosts", actuator::keep_hosts(work.clone()));
+        group.spawn("leader-foresight", foresight::run(work.clone()));
         group.spawn("leader-reconciler", reconciler::run(work.clone()));
         group.spawn("leader-monitor", host_monitor::run(work));
     });

@@ -3,40 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use leasehold_ledger::model::{Step, Timestamp};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use leasehold_ledger::model::Timestamp;
+use tokio::sync::Notify;
 
 use super::LeaderConfig;
-use super::dispatch::is_urgent;
 use super::host_writer::HostWriter;
 use super::ledger_port::LedgerPort;
 use super::names::Names;
 use super::permits::{LeaderPermit, UnfencedRight};
+use super::places::Places;
 use crate::openstack::Cloud;
 use crate::seams::{Clock, Mono, Rng, Spawner};
-
-/// Places for passes over reservations (`leader.parallel` of each kind): a thousand starts in one second do not become ten
-/// thousand calls at once, and a thousand ends that Nova does not answer do not hold up one start.
-pub struct Places {
-    urgent: Semaphore,
-    others: Semaphore,
-}
-
-impl Places {
-    fn new(each: usize) -> Self {
-        let places = || Semaphore::new(each.clamp(1, Semaphore::MAX_PERMITS));
-        Self { urgent: places(), others: places() }
-    }
-
-    /// Waits for a place for a pass of this step.
-    ///
-    /// # Panics
-    /// Never: the semaphores are not closed.
-    pub async fn place(&self, step: Step) -> SemaphorePermit<'_> {
-        let places = if is_urgent(step) { &self.urgent } else { &self.others };
-        places.acquire().await.expect("the semaphore is never closed")
-    }
-}
 
 /// One leader's term of work.
 pub struct Work {
@@ -65,7 +42,7 @@ pub struct Work {
     /// Wakes the reconciler before its period.
     pub reconcile: Arc<Notify>,
     /// Places for passes over reservations.
-    pub passes: Places,
+    pub passes: Arc<Places>,
     numbers: AtomicU64,
 }
 
@@ -87,7 +64,7 @@ impl Work {
             unfenced: UnfencedRight::new(ledger.clone(), clock.clone(), term, elected_at),
             hosts: HostWriter::default(),
             reconcile: Arc::new(Notify::new()),
-            passes: Places::new(config.parallel),
+            passes: Arc::new(Places::new(config.parallel)),
             numbers: AtomicU64::new(0),
         }
     }

@@ -257,8 +257,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 self.applied.last_log_id = Some(entry.log_id);
                 replies.extend(responder.map(|responder| (responder, answers)));
             }
-            self.store.commit(deltas, &self.position(), false).await.map_err(io::Error::other)?;
-            crate::fault_point!("raft.apply.after");
+            // Queued here, awaited below: the answer needs the entry in the log, which it is, and not these rows.
+            let written = self.store.commit(deltas, &self.position(), false);
             self.tell_progress();
             let took = self.clock.mono().since(begun);
             metrics::applied_batch(took.as_secs_f64());
@@ -269,6 +269,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 // Effects are hints; a node with nobody listening does not lead.
                 drop(self.shared.effects.send(effects.into()));
             }
+            // Memory is ahead of the disk now; if that stays so, the node ends.
+            written.await.map_err(io::Error::other)?;
+            crate::fault_point!("raft.apply.after");
         }
         Ok(())
     }

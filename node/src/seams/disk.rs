@@ -194,7 +194,12 @@ fn options(used: DiskUse) -> Options {
             options.set_max_write_buffer_number(3);
         }
         DiskUse::State => {
-            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+            // Written all the time, read only when a node starts or sends a snapshot: few rewrites matter more than few
+            // files, and only what has settled is worth compressing.
+            options.set_compaction_style(rocksdb::DBCompactionStyle::Universal);
+            options.set_compression_type(rocksdb::DBCompressionType::None);
+            options.set_bottommost_compression_type(rocksdb::DBCompressionType::Lz4);
+            options.set_level_zero_file_num_compaction_trigger(8);
             options.set_write_buffer_size(32 << 20);
         }
     }

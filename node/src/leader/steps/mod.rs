@@ -27,6 +27,7 @@ use super::dispatch::is_urgent;
 use super::host_writer::HostView;
 use super::names;
 use super::permits::{RowPermit, Unfenced};
+use super::places::Seat;
 use super::work::Work;
 use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
 use crate::seams::Mono;
@@ -122,6 +123,18 @@ impl Memory {
         }
         is_new
     }
+
+    /// Whether all tokens were seen open for this row.
+    #[must_use]
+    pub fn has_opened(&self, row: &Actuation) -> bool {
+        self.opened && self.row == Some((row.id, row.revision))
+    }
+}
+
+/// Whether a step opens tokens before anything else.
+#[must_use]
+pub fn opens(step: Step) -> bool {
+    matches!(step, Step::StagingOpen | Step::Start)
 }
 
 /// Hosts as they stand after a run over each.
@@ -141,6 +154,7 @@ pub struct Job<'a> {
     lease: &'a Lease,
     reservation: &'a Reservation,
     permit: &'a RowPermit<'a>,
+    seat: &'a Seat,
     errand: Errand<'a>,
     /// With calls in flight of their own for what somebody waits for.
     cloud: Cloud,
@@ -149,11 +163,11 @@ pub struct Job<'a> {
 impl<'a> Job<'a> {
     /// A job for a row of this lease.
     #[must_use]
-    pub fn new(work: &'a Work, row: &'a Actuation, lease: &'a Lease, permit: &'a RowPermit<'a>) -> Self {
+    pub fn new(work: &'a Work, row: &'a Actuation, lease: &'a Lease, permit: &'a RowPermit<'a>, seat: &'a Seat) -> Self {
         let reservation = lease.reservation(row.reservation_id).expect("a row's reservation is in its lease");
         let subject = format!("row/{}/{}/{}", row.id, row.revision, work.number());
         let cloud = if is_urgent(row.step) { work.cloud.urgent() } else { work.cloud.clone() };
-        Self { work, row, lease, reservation, permit, errand: Errand::new(subject, work.term, permit), cloud }
+        Self { work, row, lease, reservation, permit, seat, errand: Errand::new(subject, work.term, permit), cloud }
     }
 
     fn class(&self) -> String {

@@ -87,6 +87,7 @@ async fn tokens(job: &Job<'_>, memory: &mut Memory, phase: Phase) -> Result<(), 
     }
     let Some(first) = seen.views.iter().find(|view| !view.opened(&class)) else {
         memory.opened = true;
+        job.seat.opened(job.work.clock.as_ref()).await;
         return Ok(());
     };
     let lingering = first.lingering();

@@ -1,0 +1,141 @@
+//! Places for passes over reservations (`leader.parallel` of each kind): a thousand starts in one second do not become ten
+//! thousand calls at once, and a thousand ends that Nova does not answer do not hold up one start.
+//!
+//! Opening comes first: when many starts are due at once, all of them open their tokens before any of them goes on. From
+//! then on a tenant's own tools can use what is open; what is left of a start would only hold up the others' opening.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::model::Step;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::dispatch::is_urgent;
+use crate::seams::Clock;
+
+/// Longest wait for the others' opening: one host that hangs must not hold up all other starts.
+const LET_OTHERS: Duration = Duration::from_millis(250);
+
+/// All places of one leader.
+pub struct Places {
+    urgent: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+    /// How many passes have tokens to open, with a place or waiting for one.
+    opening: watch::Sender<usize>,
+}
+
+impl Places {
+    pub(super) fn new(each: usize) -> Self {
+        let places = || Arc::new(Semaphore::new(each.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { urgent: places(), others: places(), opening: watch::Sender::new(0) }
+    }
+
+    /// Waits for a place for a pass of this step. `opens`: it has tokens to open before anything else.
+    pub async fn seat(self: &Arc<Self>, step: Step, opens: bool) -> Seat {
+        // Counted from the waiting on.
+        let opening = Mutex::new(opens.then(|| Opening::new(self.clone())));
+        let place = Mutex::new(Some(self.place(step).await));
+        Seat { places: self.clone(), step, place, opening }
+    }
+
+    async fn place(&self, step: Step) -> OwnedSemaphorePermit {
+        let places = if is_urgent(step) { &self.urgent } else { &self.others };
+        places.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+}
+
+/// One of those who have tokens to open, until dropped.
+struct Opening(Arc<Places>);
+
+impl Opening {
+    fn new(places: Arc<Places>) -> Self {
+        places.opening.send_modify(|count| *count += 1);
+        Self(places)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.opening.send_modify(|count| *count -= 1);
+    }
+}
+
+/// The place of one pass.
+pub struct Seat {
+    places: Arc<Places>,
+    step: Step,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+    opening: Mutex<Option<Opening>>,
+}
+
+impl Seat {
+    /// Called by a pass whose tokens are open: gives the place up until all others' are, or [`LET_OTHERS`] has passed.
+    pub async fn opened(&self, clock: &dyn Clock) {
+        drop(self.opening.lock().take());
+        let mut opening = self.places.opening.subscribe();
+        if *opening.borrow_and_update() == 0 {
+            return;
+        }
+        drop(self.place.lock().take());
+        let limit = clock.sleep(LET_OTHERS);
+        tokio::select! {
+            biased;
+            // Never closed: the places outlive every seat.
+            _ = opening.wait_for(|count| *count == 0) => {}
+            () = limit => {}
+        }
+        let place = self.places.place(self.step).await;
+        *self.place.lock() = Some(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::seams::clock::SystemClock;
+
+    fn clock() -> Arc<dyn Clock> {
+        Arc::new(SystemClock::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_opened_lets_the_others_open_first() {
+        let (places, clock) = (Arc::new(Places::new(1)), clock());
+        let first = places.seat(Step::Start, true).await;
+        let mut second = Box::pin(places.seat(Step::Start, true));
+        assert!((&mut second).now_or_never().is_none(), "one place");
+        let mut opened = Box::pin(first.opened(clock.as_ref()));
+        assert!((&mut opened).now_or_never().is_none(), "another has still to open");
+        let second = second.await;
+        // The other is done opening, and alone: it keeps its place until it is dropped.
+        second.opened(clock.as_ref()).now_or_never().unwrap();
+        assert!((&mut opened).now_or_never().is_none(), "no place is free");
+        drop(second);
+        opened.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opening_that_hangs_is_not_waited_for_without_end() {
+        let (places, clock) = (Arc::new(Places::new(2)), clock());
+        let first = places.seat(Step::Start, true).await;
+        let _hangs = places.seat(Step::Start, true).await;
+        let begun = clock.mono();
+        first.opened(clock.as_ref()).await;
+        let waited = clock.mono().since(begun);
+        assert!(waited >= LET_OTHERS && waited < LET_OTHERS * 2, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_waits_for_nobody_and_who_gives_up_is_not_waited_for() {
+        let (places, clock) = (Arc::new(Places::new(2)), clock());
+        let first = places.seat(Step::StagingOpen, true).await;
+        drop(places.seat(Step::Start, true).await);
+        // No tokens to open: not counted.
+        let _prepares = places.seat(Step::Prepare, false).await;
+        first.opened(clock.as_ref()).now_or_never().unwrap();
+    }
+}
