@@ -316,7 +316,8 @@ fn read(file: &Path) -> Result<toml::Table, Error> {
 /// Whether a variable's value is taken as the text it is: for every key whose value is neither a number nor a boolean.
 fn is_text(key: &str) -> bool {
     let cloud = CloudSection { timeout_s: Some(0), ..CloudSection::default() };
-    let shape = serde_json::to_value(Config { cloud: Some(cloud), ..Config::default() }).unwrap_or_default();
+    let node = NodeSection { threads: Some(NonZeroUsize::MIN), ..NodeSection::default() };
+    let shape = serde_json::to_value(Config { cloud: Some(cloud), node, ..Config::default() }).unwrap_or_default();
     let value = key.split('.').try_fold(&shape, |value, part| value.get(part));
     !value.is_some_and(|value| value.is_number() || value.is_boolean())
 }

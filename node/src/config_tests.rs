@@ -28,7 +28,10 @@ const CLOUD: [(&str, &str); 2] = [("cloud.auth_url", "http://k/v3"), ("cloud.use
 #[test]
 fn texts_from_variables_are_taken_as_they_are_and_numbers_as_numbers() {
     for password in ["12345", "0123", "true", "1e5", "[x", "{}", "\"q\"", " "] {
-        let config = from_variables(&[CLOUD[0], CLOUD[1], ("cloud.password", password), ("cloud.timeout_s", "7")]).unwrap();
+        let config =
+            from_variables(&[CLOUD[0], CLOUD[1], ("cloud.password", password), ("cloud.timeout_s", "7"), ("node.threads", "3")])
+                .unwrap();
+        assert_eq!(config.node.task_threads(), 3);
         let cloud = config.cloud.unwrap();
         assert_eq!((cloud.password.unwrap().reveal(), cloud.username.as_deref()), (password, Some("007")));
         assert_eq!((cloud.timeout_s, config.node.data_dir), (Some(7), "7".into()));
