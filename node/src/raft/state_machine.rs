@@ -1,4 +1,4 @@
-//! The ledger's state under the log: apply each entry, commit the batch, send the replies, then release the effects.
+//! The ledger's state under the log: apply each entry, queue its rows, send the replies, release the effects, await the rows.
 //!
 //! The rules are the ledger's; here is only the order of things. Rows are written unsynced, because the log makes them
 //! again: a snapshot begins by syncing them, and the log is purged only below a snapshot. After a restart the engine
