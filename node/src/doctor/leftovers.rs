@@ -3,15 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::StreamExt;
 use leasehold_ledger::model::ReservationId;
 use uuid::Uuid;
 
 use super::{Ledger, Report};
 use crate::leader::desired;
+use crate::leader::host_plan;
 use crate::leader::names::{self, FLAVOR_MARK};
 use crate::openstack::placement::Provider;
 use crate::openstack::{Cloud, CloudError};
 
+/// Hosts looked at at once.
+const AT_ONCE: usize = 8;
 /// Names that are told; the rest is counted.
 const TOLD_MAX: usize = 5;
 
@@ -28,6 +32,7 @@ struct Found {
 pub(super) async fn examine(cloud: &Cloud, ledger: &Ledger, report: &mut Report) {
     tell("leftovers: flavors", flavors(cloud, ledger).await, report);
     tell("leftovers: providers", providers(cloud, ledger).await, report);
+    tell("leftovers: holds", holds(cloud, ledger).await, report);
     tell("leftovers: resource classes", classes(cloud, ledger).await, report);
     tell("leftovers: server groups", groups(cloud, ledger).await, report);
 }
@@ -96,6 +101,23 @@ async fn providers(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> 
         }
     }
     Ok(found)
+}
+
+/// Holds of ours on hosts that the ledger does not know.
+async fn holds(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
+    let (names, placement) = (ledger.names(), cloud.placement());
+    let known: BTreeSet<Uuid> = ledger.hosts.iter().map(|host| host.description.root_provider).collect();
+    let all = placement.providers().await?;
+    let unknown = all.into_iter().filter(|one| one.parent_provider_uuid.is_none() && !known.contains(&one.uuid));
+    let held = |root: Provider| async move {
+        let users = placement.allocations_on(root.uuid).await?;
+        let held = users.is_some_and(|users| !host_plan::shards_read(&names, root.uuid, &users).is_empty());
+        Ok(held.then(|| format!("on {}", root.name)))
+    };
+    let looked: Vec<Result<Option<String>, CloudError>> =
+        futures::stream::iter(unknown.map(held)).buffered(AT_ONCE).collect().await;
+    let ours: Vec<Option<String>> = looked.into_iter().collect::<Result<_, _>>()?;
+    Ok(Found { ours: ours.into_iter().flatten().collect(), foreign: Vec::new() })
 }
 
 async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {

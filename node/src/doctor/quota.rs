@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(counted(&servers, 4), Counted::FromPlacement);
             assert_eq!(counted(&servers, 5), Counted::Undecided, "a third number is not explained away");
         }
-        assert_eq!(counted(&[ordinary.clone()], 4), Counted::Undecided);
+        assert_eq!(counted(std::slice::from_ref(&ordinary), 4), Counted::Undecided);
         assert_eq!(counted(&[], 0), Counted::Undecided);
         let moving = CountedServer { task_state: Some("shelving".into()), ..server("ACTIVE", 2, &[("resources:VCPU", "0")]) };
         assert_eq!(counted(&[ordinary, moving], 6), Counted::Undecided);
