@@ -100,8 +100,9 @@ fn tokens(name: &str, ledger: &Ledger, wish: &HostWish, read: &HostRead, report:
     let strangers = read.usage.iter().filter(|(class, used)| **used > 0 && !wish.tokens.contains_key(*class));
     let strangers: Vec<String> = strangers.map(|(class, used)| format!("{used} of {class}")).collect();
     if !strangers.is_empty() {
-        let seen = format!("tokens of no reservation are in use: {}", strangers.join(", "));
-        let next = "openstack server list --all-projects --host HOST; delete what should not run any more";
+        let seen = format!("tokens of no lease are in use: {}", strangers.join(", "));
+        let next = "a lease that is being deleted still has its servers for a moment: run the doctor again in a minute; then \
+                    openstack server list --all-projects --host HOST, and delete what should not run any more";
         return report.warn(&subject, seen, next);
     }
     match host_plan::next_write(&ledger.names(), wish, read, true) {

@@ -4,6 +4,7 @@
 
 mod ask;
 mod ends;
+mod examined;
 mod faults;
 mod hangs;
 mod judge;
