@@ -127,6 +127,16 @@ impl Client {
         Ok(wire.try_into()?)
     }
 
+    /// What is known of a key, linearizable; `None` when nothing is. States nothing: the key can still be used.
+    pub async fn peek_key(&self, key: Key) -> Result<Answer<Option<KeyState>>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::PeekKeyRequest { request_id, valid_until_ms };
+        let send = send!(LeaseServiceClient, peek_key);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let known = wire.known.map(Answer::<KeyState>::try_from).transpose()?;
+        Ok(Answer { value: known.map(|known| known.value), ledger_index: wire.ledger_index })
+    }
+
     /// Everything that happens after `ledger_index`, in order and without gaps; see [`Watch`].
     pub fn watch(&self, ledger_index: u64) -> Watch {
         Watch::new(self.clone(), ledger_index)

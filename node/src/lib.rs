@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod edge;
 pub mod lead;
 pub mod leader;

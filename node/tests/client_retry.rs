@@ -101,6 +101,9 @@ impl LeaseService for Member {
     async fn look_up_key(&self, _: Request<v1::LookUpKeyRequest>) -> Result<Response<v1::LookUpKeyResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn peek_key(&self, _: Request<v1::PeekKeyRequest>) -> Result<Response<v1::PeekKeyResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
 }
 
 #[tonic::async_trait]

@@ -262,10 +262,11 @@ async fn repeated(session: &Session, found: Result<Lease, Failure>) -> Result<Fo
         (Err(error @ Failure::Name(_)), Some(key)) => (error, key),
         (Err(error), _) => return Err(error),
     };
-    match session.client.look_up_key(key).await?.value {
+    // Only looked at: the name may be mistyped, and the key is still good for the command as it was meant.
+    match session.client.peek_key(key).await?.value {
         // Whether it was this very request, the server says when it gets it.
-        KeyState::Applied { lease_id: Some(id), .. } | KeyState::Pending { lease_id: id } => Ok(Found::Id(id)),
-        KeyState::Applied { lease_id: None, .. } | KeyState::Never | KeyState::Expired => Err(error),
+        Some(KeyState::Applied { lease_id: Some(id), .. } | KeyState::Pending { lease_id: id }) => Ok(Found::Id(id)),
+        Some(KeyState::Applied { lease_id: None, .. } | KeyState::Never | KeyState::Expired) | None => Err(error),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The commands of `leasehold` that talk to a cluster: leases, hosts, the cluster itself. They go through
 //! `leasehold_client`, as every other client does. Must not know: what is inside a node.
 //!
-//! Exit codes: 0 done · 1 refused, nothing was changed · 2 the command or its setting is no good · 3 no server was reached,
+//! Exit codes: 0 done · 1 refused, nothing was changed (`doctor`: something failed) · 2 the command or its setting is no good · 3 no server was reached,
 //! or the outcome is not known. Read next: `lease.rs`.
 
 mod cluster;
+mod doctor;
 mod host;
 mod keystone;
 mod lease;
@@ -25,6 +26,9 @@ use output::Output;
 /// For how long the keys made here are valid. Part of what a printed key means ([`made_at`]), so it stays as it is.
 const KEY_VALIDITY: Duration = Duration::from_secs(600);
 
+/// Where a member is looked for unless another is named.
+const DEFAULT_ENDPOINT: &str = "127.0.0.1:1235";
+
 /// What every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct Globals {
@@ -35,7 +39,7 @@ pub struct Globals {
         value_name = "HOST:PORT",
         env = "LEASEHOLD_ENDPOINTS",
         value_delimiter = ',',
-        default_value = "127.0.0.1:1235"
+        default_value = DEFAULT_ENDPOINT
     )]
     endpoints: Vec<String>,
     /// How to print
@@ -80,6 +84,9 @@ pub enum ClientCommand {
     /// The cluster of nodes itself (admins)
     #[command(subcommand, after_help = cluster::EXAMPLES)]
     Cluster(cluster::ClusterCommand),
+    /// Check what the promise stands on: configuration, cloud, hosts; says what to do next (operators)
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Doctor),
 }
 
 /// Why a command failed.
@@ -102,15 +109,17 @@ enum Failure {
 /// Runs a command and says on standard error what went wrong and what to do next.
 pub async fn run(command: ClientCommand, globals: Globals) -> ExitCode {
     let ended = async {
-        let session = Session::new(&globals)?;
+        let session = || Session::new(&globals);
         match command {
-            ClientCommand::Lease(command) => lease::run(command, &session).await,
-            ClientCommand::Host(command) => host::run(command, &session).await,
-            ClientCommand::Cluster(command) => cluster::run(command, &session).await,
+            ClientCommand::Lease(command) => lease::run(command, &session()?).await?,
+            ClientCommand::Host(command) => host::run(command, &session()?).await?,
+            ClientCommand::Cluster(command) => cluster::run(command, &session()?).await?,
+            ClientCommand::Doctor(command) => return doctor::run(command, &globals).await,
         }
+        Ok(ExitCode::SUCCESS)
     };
     match ended.await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("leasehold: {failure}");
             if let Some(next) = next_step(&failure) {

@@ -58,17 +58,21 @@ pub struct HostWish {
 pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
     let host = state.host(id)?;
     let from = state.clock().floor_to_second();
-    let peak = state.calendar().peak_from(id, from);
+    Some(wish_of(host, state.calendar().peak_from(id, from), state.leases_on(id)))
+}
+
+/// What the ledger wants of a host with at most `peak` booked from now on, of which these leases may have servers on it.
+pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = &'a Lease>) -> HostWish {
     let mut tokens = BTreeMap::new();
-    for lease in state.leases_on(id) {
+    for lease in leases {
         for reservation in &lease.reservations {
-            if let Some(wish) = token_wish(reservation, id) {
+            if let Some(wish) = token_wish(reservation, host.id) {
                 tokens.insert(names::class(reservation.id), wish);
             }
         }
     }
     let anchors = host.description.anchor_budget;
-    Some(HostWish { host: id, hold: hold(host, peak), max_unit: host.observation.max_unit, anchors, tokens })
+    HostWish { host: host.id, hold: hold(host, peak), max_unit: host.observation.max_unit, anchors, tokens }
 }
 
 /// The hold of a host where at most `peak` is booked from now on.

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use leasehold_ledger::model::HostId;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::desired::{self, Gate, HostWish};
 use super::host_plan::{self, HostRead, Write};
-use super::names::{HOLD_TYPE, reservation_of_class};
+use super::names::{HOLD_TYPE, Names, reservation_of_class};
 use super::permits::Provided;
 use super::work::Work;
 use crate::openstack::placement::{Inventories, ProviderAllocations};
-use crate::openstack::{CloudError, Errand, Withheld};
+use crate::openstack::{Cloud, CloudError, Errand, Withheld};
 use crate::seams::Mono;
 
 /// How long before something is due on a host it is read.
@@ -230,8 +231,15 @@ async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudE
 pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudError> {
     let root = work.ledger.look(|state| state.host(host).map(|host| host.description.root_provider));
     let root = root.ok_or(CloudError::Withheld(Withheld::Superseded))?;
-    let child = work.names.reservation_provider(root);
-    let cloud = work.cloud.urgent();
+    read_root(&work.cloud.urgent(), &work.names, host, root).await
+}
+
+/// Reads the providers of a host with this root provider.
+///
+/// # Errors
+/// 404 when one of them is gone, and whatever stops the reading.
+pub async fn read_root(cloud: &Cloud, names: &Names, host: HostId, root: Uuid) -> Result<HostRead, CloudError> {
+    let child = names.reservation_provider(root);
     let placement = cloud.placement();
     let missing = |what: &str| CloudError::Status {
         service: "placement",
@@ -249,7 +257,7 @@ pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudErr
     // A boot between the reads shows as two generations. The older one makes the write fail if it matters.
     let generation = inventories.generation.min(tokens.generation);
     let inventories = Inventories { generation, ..inventories };
-    Ok(HostRead { root, inventories, usage: usage(&tokens), shards: host_plan::shards_read(&work.names, root, &holds) })
+    Ok(HostRead { root, inventories, usage: usage(&tokens), shards: host_plan::shards_read(names, root, &holds) })
 }
 
 /// Tokens in use by class.

@@ -11,6 +11,7 @@ pub mod keystone;
 pub mod nova;
 pub mod placement;
 pub mod session;
+pub mod versions;
 
 use std::sync::Arc;
 
@@ -54,6 +55,20 @@ impl Cloud {
     #[must_use]
     pub fn glance(&self) -> glance::Glance<'_> {
         glance::Glance::new(&self.session)
+    }
+
+    /// The service user's token and the endpoints that it opens, for who wants to tell what Keystone said.
+    #[must_use]
+    pub fn tokens(&self) -> &keystone::TokenSource {
+        self.session.tokens()
+    }
+
+    /// Which microversions a service has, and what its clock shows.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else than versions.
+    pub async fn offered(&self, service: keystone::Service) -> Result<versions::Offered, CloudError> {
+        versions::offered(&self.session, service).await
     }
 
     /// Who we are to the cloud.

@@ -75,6 +75,15 @@ impl<'a> Errand<'a> {
     }
 }
 
+/// The microversion that calls of a service name; `None`: the service has none.
+pub(super) fn pinned(service: Service) -> Option<&'static str> {
+    match service {
+        Service::Nova => Some("compute 2.96"),
+        Service::Placement => Some("placement 1.39"),
+        Service::Glance | Service::Keystone => None,
+    }
+}
+
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -111,11 +120,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(service: Service, method: Method, path: impl Into<String>) -> Self {
-        let version = match service {
-            Service::Nova => Some("compute 2.96"),
-            Service::Placement => Some("placement 1.39"),
-            Service::Glance | Service::Keystone => None,
-        };
+        let version = pinned(service);
         let content_type = "application/json";
         Self { service, method, path: path.into(), body: None, kind: Kind::Quick, version, content_type }
     }
@@ -135,6 +140,12 @@ impl Call {
         self
     }
 
+    /// Names no microversion: for asking which there are.
+    pub(super) fn unversioned(mut self) -> Self {
+        self.version = None;
+        self
+    }
+
     pub(super) fn content_type(mut self, content_type: &'static str) -> Self {
         self.content_type = content_type;
         self
@@ -150,9 +161,16 @@ pub(super) struct Answer {
     service: &'static str,
     call: String,
     body: Bytes,
+    date: Option<String>,
 }
 
 impl Answer {
+    /// The service's clock as it answered: Unix milliseconds, of whole seconds; `None` when it told none.
+    pub(super) fn date_ms(&self) -> Option<u64> {
+        let date = chrono::DateTime::parse_from_rfc2822(self.date.as_deref()?).ok()?;
+        u64::try_from(date.timestamp_millis()).ok()
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CloudError> {
         serde_json::from_slice(&self.body).map_err(|error| CloudError::Decode {
             service: self.service,
@@ -222,6 +240,11 @@ impl Session {
         Ok(CloudUser { project_id: token.project_id.clone(), user_id: token.user_id.clone() })
     }
 
+    /// The service user's token and where each service is called; errors as Keystone's client tells them.
+    pub(super) fn tokens(&self) -> &TokenSource {
+        &self.tokens
+    }
+
     /// A call that changes nothing.
     pub(super) async fn read(&self, call: Call) -> Result<Answer, CloudError> {
         self.carry(call, None).await
@@ -265,7 +288,8 @@ impl Session {
         }
         let status = response.status.as_u16();
         if status < 300 {
-            return Ok(Answer { service, call: call.name(), body: response.body });
+            let date = response.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+            return Ok(Answer { service, call: call.name(), body: response.body, date });
         }
         let (code, text) = told(&response.body);
         if status == 401 {

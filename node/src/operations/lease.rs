@@ -88,37 +88,44 @@ impl Operations {
         self.on_leader(call).await?.key()
     }
 
+    /// What is known of a key; `None` when nothing is. Linearizable, on any node, and states nothing: an attempt that is on its way
+    /// may still apply.
+    pub async fn peek_key(&self, actor: &Actor, key: &RequestKey) -> Result<Answer<Option<KeyState>>> {
+        actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
+        let ledger_index = self.read_barrier(Consistency::Linearizable).await?;
+        Ok(Answer { value: self.known_key(key), ledger_index })
+    }
+
     pub(super) async fn look_up_here(&self, key: Option<RequestKey>) -> Result<Answer<KeyState>> {
         let Some(key) = key else { return Err(OperationError::Internal("a lookup without a key".to_owned())) };
         let ledger_index = self.confirmed_index().await?;
-        if self.inner.raft.state().key(&key) == KeyLookup::Unknown {
-            let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
-            // Nothing could be stated of it: the project has too many keys, or this one may be valid for too long. Anything
-            // else is the answer of a command that came first, and the state now knows the key.
-            if let Err(rejection @ (Rejection::TooManyKeys(_) | Rejection::Invalid { .. })) = committed.outcome {
-                return Err(rejection.into());
-            }
-            return self.known_key(&key, committed.ledger_index);
+        if let Some(value) = self.known_key(&key) {
+            return Ok(Answer { value, ledger_index });
         }
-        self.known_key(&key, ledger_index)
+        let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
+        // Nothing could be stated of it: the project has too many keys, or this one may be valid for too long. Anything
+        // else is the answer of a command that came first, and the state now knows the key.
+        if let Err(rejection @ (Rejection::TooManyKeys(_) | Rejection::Invalid { .. })) = committed.outcome {
+            return Err(rejection.into());
+        }
+        let unknown = || OperationError::Internal("the ledger does not know a key it was told of".to_owned());
+        Ok(Answer { value: self.known_key(&key).ok_or_else(unknown)?, ledger_index: committed.ledger_index })
     }
 
-    fn known_key(&self, key: &RequestKey, ledger_index: u64) -> Result<Answer<KeyState>> {
-        let value = match self.inner.raft.state().key(key) {
+    /// What the state knows of a key.
+    fn known_key(&self, key: &RequestKey) -> Option<KeyState> {
+        match self.inner.raft.state().key(key) {
             KeyLookup::Answered { outcome: Ok(reply), ledger_index } => {
-                KeyState::Applied { lease_id: lease_of(&reply), rejection: None, ledger_index }
+                Some(KeyState::Applied { lease_id: lease_of(&reply), rejection: None, ledger_index })
             }
             KeyLookup::Answered { outcome: Err(rejection), ledger_index } => {
-                KeyState::Applied { lease_id: None, rejection: Some(rejection.to_string()), ledger_index }
+                Some(KeyState::Applied { lease_id: None, rejection: Some(rejection.to_string()), ledger_index })
             }
-            KeyLookup::Pending { lease_id } => KeyState::Pending { lease_id },
-            KeyLookup::Forgotten => KeyState::Never,
-            KeyLookup::Expired => KeyState::Expired,
-            KeyLookup::Unknown => {
-                return Err(OperationError::Internal("the ledger does not know a key it was told of".to_owned()));
-            }
-        };
-        Ok(Answer { value, ledger_index })
+            KeyLookup::Pending { lease_id } => Some(KeyState::Pending { lease_id }),
+            KeyLookup::Forgotten => Some(KeyState::Never),
+            KeyLookup::Expired => Some(KeyState::Expired),
+            KeyLookup::Unknown => None,
+        }
     }
 
     /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.

@@ -21,6 +21,18 @@ def upload(t):
             "/v2/images/00000000-0000-0000-0000-000000000000")
 
 
+def enable_others(t, enabled):
+    """Which of several hosts alike gets a server is chance, so that those
+    whose host is looked at find only the first one enabled."""
+    for one in t.must(t.nova(None, "GET",
+                             "/os-services?binary=nova-compute"))["services"]:
+        if one["host"] in t.hosts[1:]:
+            at = f"/os-services/{one['id']}"
+            t.undo("compute", "PUT", at, {"status": "enabled"})
+            t.must(t.nova(None, "PUT", at, {
+                "status": "enabled" if enabled else "disabled"}))
+
+
 def boot(t, label, name, flavor, who=None, **more):
     """The server at rest, whatever came of it; None when refused."""
     hints = more.pop("hints", None)
@@ -59,6 +71,7 @@ def act(t, label, server, body, who=None):
 
 def life(t):
     t.must(nova.flavor(t, None, "conformance-small", public=True))
+    enable_others(t, False)
     server = boot(t, "nova-server-create", "life", "conformance-small")
     at = f"/servers/{server}"
     t.nova("nova-server-show-as-member", "GET", at, who=t.demo)
@@ -92,6 +105,7 @@ def life(t):
            {"unshelve": {"host": "no-such-host"}})
     act(t, "nova-unshelve-empty-object", server, {"unshelve": {}})
     act(t, None, server, {"shelve": None})
+    enable_others(t, True)
     act(t, "nova-unshelve-to-host", server, {"unshelve": {"host": t.hosts[1]}})
     actions = t.must(t.nova("nova-actions", "GET",
                             at + "/os-instance-actions"))["instanceActions"]
@@ -188,6 +202,7 @@ def held(t):
 def images(t):
     """Who owns the images of a snapshot and of a shelve by the admin."""
     t.must(nova.flavor(t, None, "conformance-small", public=True))
+    enable_others(t, False)
     server = boot(t, None, "pictured", "conformance-small")
     answer = action(t, "nova-create-image", server, {
         "createImage": {"name": "conformance-snapshot"}})
@@ -223,6 +238,7 @@ def images(t):
         who=t.demo)
     t.image("glance-shelf-list-after-unshelve", "GET",
             "/v2/images?name=pictured-shelved")
+    enable_others(t, True)
     act(t, None, server, {"shelve": None})
     t.must(t.nova(None, "DELETE", f"/servers/{server}"))
     t.gone(server)
@@ -234,7 +250,26 @@ def images(t):
     t.image("glance-snapshot-delete-again", "DELETE", at)
 
 
+def rescued(t):
+    """A server that will not be shelved, and the way back."""
+    t.must(nova.flavor(t, None, "conformance-small", public=True))
+    enable_others(t, False)
+    server = boot(t, None, "rescued", "conformance-small")
+    enable_others(t, True)
+    act(t, "nova-rescue", server, {"rescue": None})
+    t.nova("nova-show-rescued", "GET", f"/servers/{server}")
+    for verb in ("shelve", "rescue", "unshelve"):
+        action(t, f"nova-{verb}-rescued", server, {verb: None})
+    act(t, "nova-unrescue", server, {"unrescue": None})
+    t.nova("nova-show-unrescued", "GET", f"/servers/{server}")
+    action(t, "nova-unrescue-again", server, {"unrescue": None})
+    t.must(t.nova(None, "DELETE", f"/servers/{server}"))
+    t.gone(server)
+
+
 def quotas(t):
     at = f"/os-quota-sets/{t.demo.project_id}"
     t.nova("nova-quotas", "GET", at)
     t.nova("nova-limits-as-member", "GET", "/limits", who=t.demo)
+    t.nova("nova-limits-of-another-project", "GET",
+           f"/limits?tenant_id={t.demo.project_id}")

@@ -102,6 +102,11 @@ async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
     for _ in 0..2 {
         assert!(says(cluster, &delete).await.contains("is deleted"));
     }
-    let (code, told) = fails(cluster, &["lease", "delete", "another", "--key", &key()]).await;
-    assert!(code == 1 && told.contains("no lease is called 'another'"), "{code} {told}");
+
+    // A mistyped name does not use the key up.
+    says(cluster, &[&["lease", "create", "more", "--end", "+1h"], &SIZE[..]].concat()).await;
+    let keyed = key();
+    let (code, told) = fails(cluster, &["lease", "delete", "mroe", "--key", &keyed]).await;
+    assert!(code == 1 && told.contains("no lease is called 'mroe'"), "{code} {told}");
+    assert!(says(cluster, &["lease", "delete", "more", "--key", &keyed]).await.contains("is deleted"));
 }

@@ -50,9 +50,17 @@ async fn a_key_with_another_wish_is_refused_and_one_that_was_looked_up_never_app
     let refused = client.create_lease(key, empty("b")).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(_)), "{refused}");
 
+    let peeked = client.new_key();
+    assert_eq!(client.peek_key(peeked).await.unwrap().value, None);
+    let made = client.create_lease(peeked, empty("peeked")).await.unwrap();
+    let known = client.peek_key(peeked).await.unwrap();
+    assert!(matches!(known.value, Some(KeyState::Applied { lease_id: Some(id), .. }) if id == made.value.id), "{known:?}");
+    assert!(known.ledger_index >= made.ledger_index, "a peek is linearizable");
+
     let unused = client.new_key();
     assert_eq!(client.look_up_key(unused).await.unwrap().value, KeyState::Never);
     let refused = client.create_lease(unused, empty("c")).await.unwrap_err();
     assert!(matches!(refused, Error::Refused(_)), "{refused}");
-    assert_eq!(client.list_leases(Default::default()).await.unwrap().value.len(), 1);
+    assert_eq!(client.peek_key(unused).await.unwrap().value, Some(KeyState::Never));
+    assert_eq!(client.list_leases(Default::default()).await.unwrap().value.len(), 2);
 }

@@ -8,6 +8,7 @@ mod actuator;
 mod bad_input;
 mod command_line;
 mod damaged_disk;
+mod doctor;
 mod idempotency;
 mod leader_change;
 mod lease_lifecycle;

@@ -5,7 +5,7 @@ use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::lease_service_server::LeaseService;
 use leasehold_client::wire::v1::look_up_key_response::{Applied, Pending, State};
 use leasehold_ledger::command::LeaseChange;
-use leasehold_ledger::model::{LeaseId, ProjectId};
+use leasehold_ledger::model::{LeaseId, ProjectId, RequestKey};
 use tonic::{Request, Response, Status};
 
 use super::status::{malformed, of};
@@ -70,18 +70,35 @@ impl LeaseService for Edge {
 
     async fn look_up_key(&self, request: Request<v1::LookUpKeyRequest>) -> Result<Response<v1::LookUpKeyResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms)
-            .and_then(|key| key.ok_or_else(|| convert::missing("request_id", "the UUID of the request that is looked up")))
-            .map_err(malformed)?;
+        let key = looked_up(&actor.project_id, &message.request_id, message.valid_until_ms)?;
         let answer = self.operations.look_up_key(&actor, key).await.map_err(of)?;
-        let state = match answer.value {
-            KeyState::Applied { lease_id, rejection, ledger_index } => {
-                State::Applied(Applied { lease_id: lease_id.map(|id| id.to_string()), rejection, ledger_index })
-            }
-            KeyState::Pending { lease_id } => State::Pending(Pending { lease_id: lease_id.to_string() }),
-            KeyState::Never => State::Never(true),
-            KeyState::Expired => State::Expired(true),
-        };
-        Ok(Response::new(v1::LookUpKeyResponse { state: Some(state), ledger_index: answer.ledger_index }))
+        Ok(Response::new(key_state(answer.value, answer.ledger_index)))
     }
+
+    async fn peek_key(&self, request: Request<v1::PeekKeyRequest>) -> Result<Response<v1::PeekKeyResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = looked_up(&actor.project_id, &message.request_id, message.valid_until_ms)?;
+        let answer = self.operations.peek_key(&actor, &key).await.map_err(of)?;
+        let known = answer.value.map(|state| key_state(state, answer.ledger_index));
+        Ok(Response::new(v1::PeekKeyResponse { known, ledger_index: answer.ledger_index }))
+    }
+}
+
+/// The key of a lookup, which must be given.
+fn looked_up(project: &ProjectId, request_id: &str, valid_until_ms: u64) -> Result<RequestKey, Status> {
+    convert::request_key(project, request_id, valid_until_ms)
+        .and_then(|key| key.ok_or_else(|| convert::missing("request_id", "the UUID of the request that is looked up")))
+        .map_err(malformed)
+}
+
+fn key_state(state: KeyState, ledger_index: u64) -> v1::LookUpKeyResponse {
+    let state = match state {
+        KeyState::Applied { lease_id, rejection, ledger_index } => {
+            State::Applied(Applied { lease_id: lease_id.map(|id| id.to_string()), rejection, ledger_index })
+        }
+        KeyState::Pending { lease_id } => State::Pending(Pending { lease_id: lease_id.to_string() }),
+        KeyState::Never => State::Never(true),
+        KeyState::Expired => State::Expired(true),
+    };
+    v1::LookUpKeyResponse { state: Some(state), ledger_index }
 }

@@ -80,6 +80,7 @@ fn operation(path: &str) -> &'static str {
         "UpdateLease" => "update_lease",
         "DeleteLease" => "delete_lease",
         "LookUpKey" => "look_up_key",
+        "PeekKey" => "peek_key",
         "RegisterHost" => "register_host",
         "GetHost" => "get_host",
         "ListHosts" => "list_hosts",

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leasehold_ledger::model::{HostId, Phase};
+use leasehold_ledger::model::{HostId, Phase, ReasonCode};
 
+use super::escalate::TELL_AFTER;
 use super::{Job, Memory, Setback, park};
 use crate::leader::desired;
 use crate::leader::host_writer::HostView;
@@ -42,16 +43,40 @@ pub async fn shelve(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let mut there = Vec::new();
+    let mut unaccounted = Vec::new();
     for (host, excess) in left {
+        let excess = usize::try_from(excess).unwrap_or(usize::MAX);
         let mut on: Vec<&Server> =
             servers.iter().filter(|one| !one.is_gone() && one.hypervisor_hostname.as_ref() == Some(&host)).collect();
         // Those that are on their way already first, so that every pass means the same ones.
         on.sort_by_key(|server| (server.status == "ACTIVE" && server.task_state.is_none(), server.id.clone()));
-        there.extend(on.into_iter().take(usize::try_from(excess).unwrap_or(usize::MAX)));
+        if on.len() < excess {
+            unaccounted.push(format!("{} on host {host}", excess - on.len()));
+        }
+        there.extend(on.into_iter().take(excess));
     }
+    let waiting = wait_for_tokens(job, memory, &unaccounted);
     park::clear(job, memory, &there).await?;
-    // Nova gives the tokens back a moment after the server is off.
-    Err(Setback::poll())
+    Err(waiting)
+}
+
+/// Nova gives the tokens back a moment after the server is off. What stays in use without a server is told: nothing here can
+/// free it, and an operator must look who the consumer is.
+fn wait_for_tokens(job: &Job<'_>, memory: &mut Memory, unaccounted: &[String]) -> Setback {
+    if unaccounted.is_empty() {
+        memory.unaccounted = None;
+        return Setback::poll();
+    }
+    let now = job.work.clock.mono();
+    if now.since(*memory.unaccounted.get_or_insert(now)) < TELL_AFTER {
+        return Setback::poll();
+    }
+    let text = format!(
+        "tokens of the reservation are in use by no server that Nova lists: {}; see who has {} in Placement",
+        unaccounted.join(", "),
+        job.class()
+    );
+    Setback::waiting(ReasonCode::ServerFailed, text)
 }
 
 /// Servers on hosts that are being left are not to be woken: they would stay there.

@@ -98,6 +98,8 @@ pub struct Memory {
     left_staging: bool,
     /// The lease's own hosts that carried more servers than it has slots there.
     crowded: BTreeSet<HostId>,
+    /// Since when tokens are in use by no server that Nova lists on a host that is being left.
+    unaccounted: Option<Mono>,
     /// How servers were seen, and since when they are so.
     watched: BTreeMap<String, escalate::Watched>,
     /// What Nova said when it last refused a verb, by server.

@@ -49,6 +49,22 @@ async fn a_token_that_cannot_be_renewed_is_used_until_it_expires_and_keystone_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_renewal_while_the_old_token_serves() {
+    let keystone = FakeKeystone::new(vec![issued("first", 3600), issued("second", 3600)]);
+    let (source, clock) = keystone.source();
+    source.token().await.unwrap();
+    clock.sleep(Duration::from_secs(3600 - 100)).await;
+    let beside = async {
+        let begun = clock.mono();
+        (source.token().await.unwrap(), clock.mono().since(begun))
+    };
+    let (renewed, (meanwhile, waited)) = futures::join!(source.token(), beside);
+    assert_eq!(renewed.unwrap().token.reveal(), "second");
+    assert_eq!((meanwhile.token.reveal(), waited), ("first", Duration::ZERO));
+    assert_eq!(keystone.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_the_cloud_refused_is_not_fallen_back_to() {
     let keystone = FakeKeystone::new(vec![issued("first", 3600), status(503)]);
     let (source, _) = keystone.source();

@@ -31,6 +31,10 @@ pub struct ServiceToken {
     pub user_id: String,
     /// The project it is scoped to.
     pub project_id: String,
+    /// Names of the roles it has there.
+    pub roles: Arc<[String]>,
+    /// Keystone's clock when it made the token, Unix milliseconds.
+    pub issued_ms: u64,
     catalog: Arc<[CatalogService]>,
     /// From here on a new one is got before this one is handed out.
     renew_at: Mono,
@@ -207,6 +211,8 @@ impl TokenSource {
             token: Secret::new(token),
             user_id: document.token.user.id,
             project_id: project.id,
+            issued_ms,
+            roles: document.token.roles.into_iter().map(|role| role.name).collect(),
             catalog: document.token.catalog.into(),
             renew_at: asked_at.after(life.saturating_sub(RENEW_BEFORE.min(life / 5))),
             expires_at: asked_at.after(life),

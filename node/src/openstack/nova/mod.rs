@@ -4,11 +4,13 @@ pub mod flavors;
 pub mod groups;
 pub mod hosts;
 pub mod servers;
+pub mod usage;
 
 pub use flavors::{Flavor, NewFlavor};
 pub use groups::{GroupPolicy, ServerGroup};
 pub use hosts::{Hypervisor, ServiceState};
 pub use servers::{InstanceAction, Server, Verb};
+pub use usage::CountedServer;
 
 use http::Method;
 

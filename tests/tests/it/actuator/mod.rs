@@ -5,6 +5,7 @@
 mod ahead;
 mod ask;
 mod ends;
+mod examined;
 mod faults;
 mod hangs;
 mod judge;

@@ -1,7 +1,10 @@
 //! Leases over several hosts, and staging on other hosts than the lease's own.
 
+use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode};
+use leasehold_node::leader::names;
+use serde_json::json;
 
 use super::ask::Ask;
 use super::judge;
@@ -66,6 +69,31 @@ async fn what_could_not_be_parked_by_the_start_leaves_the_staging_host_and_wakes
     world.until("both leases are active", 15, || is_active(&world, lease) && is_active(&world, next)).await;
     assert!(servers.iter().all(|server| world.host_of(server) == "cmp2" && world.server_status(server) == "ACTIVE"));
     assert!(judge::unshelved(&world).values().all(|at| at.len() == 1));
+    judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_in_use_by_no_server_on_a_host_that_is_left_are_told_and_the_lease_starts_once_they_are_back() {
+    let mut world = world().await;
+    let (lease, _) = staged_elsewhere(&mut world, 300, OnEnd::Delete).await;
+    world.pass(30).await;
+    let server = world.boot_up(lease, "a").await;
+    // Somebody has one of the tokens who is no server: an allocation that a failed migration forgot, for example.
+    let reservation = world.lease(lease).unwrap().reservations[0].id;
+    let child = world.tokens_path("cmp1").rsplit('/').next().unwrap().to_owned();
+    let consumer = world.number();
+    let body = json!({"allocations": {child: {"resources": {names::class(reservation): 1}}}, "consumer_type": "INSTANCE",
+        "project_id": "p", "user_id": "u", "consumer_generation": null});
+    let at = format!("/placement/allocations/{consumer}");
+    assert_eq!(world.call(("admin", "admin"), Method::PUT, &at, Some(body)).0, 204);
+    world.pass(110).await;
+    let reason = |world: &World| world.lease(lease).unwrap().reason.map(|reason| reason.text).unwrap_or_default();
+    assert_eq!(reason(&world), "", "a moment is left for Nova to give tokens back");
+    world.until("it is told", 60, || reason(&world).contains("by no server that Nova lists: 1 on host cmp1")).await;
+    assert!(!is_active(&world, lease));
+    assert_eq!(world.host_of(&server), "cmp2", "nobody else waits for it");
+    world.call(("admin", "admin"), Method::DELETE, &at, None);
+    world.until("the lease is active", 15, || is_active(&world, lease)).await;
     judge::hold_covers_tokens(&world);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use leasehold_cloudsim::{Fault, FaultKind};
+use leasehold_cloudsim::{Fault, FaultKind, Record};
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReservationId, Stage};
 use leasehold_node::leader::host_monitor;
@@ -391,6 +391,58 @@ async fn a_tenants_own_shelve_is_respected_by_every_look() {
     world.pass(140).await;
     assert_eq!(world.server_status(&server), "SHELVED_OFFLOADED");
     assert_eq!(judge::unshelved(&world)[&server].len(), 1, "it woke at the start alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_shelved_late_that_does_not_wake_is_tried_five_times_with_longer_pauses_and_then_left() {
+    let mut world = World::new(&["cmp1"]);
+    let (lease, server) = parked_by_two_leaders(&mut world, 90_000).await;
+    world.until("the late shelve takes effect", 30, || world.server_status(&server) == "SHELVED_OFFLOADED").await;
+    let tried = |world: &World| {
+        let wakes = |line: &&Record| line.body.get("unshelve").is_some();
+        judge::writes(world).iter().filter(wakes).map(|line| line.at_ms).collect::<Vec<_>>()
+    };
+    let before = tried(&world).len();
+    let refused = Fault::on("POST", "/servers/*/action", FaultKind::Error { status: 409, retry_after_s: None });
+    world.sim.lock().add_fault(refused.with_body("unshelve"));
+    world.pass(390).await;
+    assert_eq!(world.status(lease), Some(LeaseStatus::Active), "the lease goes on without the server");
+    let tried = tried(&world).split_off(before);
+    let pauses: Vec<u64> = tried.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000).collect();
+    assert_eq!(tried.len(), 5, "{pauses:?}");
+    for (pause, least) in pauses.iter().zip([5, 10, 20, 40]) {
+        assert!((least..least + 3).contains(pause), "{pauses:?}");
+    }
+    assert_eq!(world.server_status(&server), "SHELVED_OFFLOADED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_server_is_never_deleted_or_woken_by_a_read_back() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let lease = world.book(1, 1_000, 1_100, Some((20, 60)), OnEnd::Shelve);
+    world.until("the window opens", 25, || judge::count(&world, "flavor.access_added") == 1).await;
+    let server = world.boot(lease, "a").unwrap();
+    world.until("it is parked", 90, || world.server_status(&server) == "SHELVED_OFFLOADED").await;
+    let flavor = world.flavor(lease);
+    // Twice longer than all looks and two sweeps of a new leader: before the start, and after the end.
+    for (stage, wait_s) in [("parked", 0), ("over", 900)] {
+        world.pass(wait_s).await;
+        if stage == "over" {
+            world.until("the lease is over", 200, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
+        }
+        let wakes = |world: &World| judge::unshelved(world).get(&server).map_or(0, Vec::len);
+        let woken = wakes(&world);
+        world.kill().await;
+        world.lead();
+        world.pass(if stage == "parked" { 600 } else { 800 }).await;
+        assert_eq!(world.server_status(&server), "SHELVED_OFFLOADED", "{stage}");
+        assert_eq!(wakes(&world), woken, "{stage}");
+        assert!(is_there(&world, &flavor, &names::class(flavor.parse().unwrap())).0, "{stage}: it needs its flavor to wake");
+    }
+    let deletes = judge::writes(&world).into_iter().filter(|line| line.method == "DELETE" && line.path.contains("/servers/"));
+    assert_eq!(deletes.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,138 @@
+//! `leasehold doctor`: reads the server's configuration, asks cloud and cluster, prints how it all stands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use leasehold_client::{Client, Error, LeaseFilter};
+use leasehold_ledger::model::Timestamp;
+use serde_json::json;
+
+use super::output::{Output, table};
+use super::wait::with_progress;
+use super::{DEFAULT_ENDPOINT, Failure, Format, Globals, connect};
+use crate::config::{AuthMode, Config};
+use crate::doctor::{self, Ledger, Report};
+use crate::openstack::keystone::{KeystoneOptions, TokenSource};
+use crate::openstack::{Cloud, Session};
+use crate::seams::{HttpOptions, Seams};
+
+pub(super) const EXAMPLES: &str = "\
+It changes nothing. Run it where a server runs, with the server's configuration:
+  leasehold doctor --config /etc/leasehold/leasehold.toml
+  leasehold doctor --config /etc/leasehold/leasehold.toml --output json | jq '.checks[] | select(.verdict != \"ok\")'
+Exit codes: 0 nothing failed · 1 something failed.";
+
+/// A doctor does not wait as long for the cluster as who wants something of it.
+const CLUSTER_DEADLINE_S: u64 = 10;
+
+/// `doctor`
+#[derive(Args, Clone, Debug)]
+pub struct Doctor {
+    /// The server's TOML file; LEASEHOLD_… variables win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn run(command: Doctor, globals: &Globals) -> Result<ExitCode, Failure> {
+    let mut report = Report::default();
+    examine(&command, globals, &mut report).await;
+    let output = Output { json: globals.output == Format::Json };
+    let healthy = report.nothing_failed();
+    output.print(json!({ "healthy": healthy, "checks": report.checks }), || as_table(&report))?;
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn examine(command: &Doctor, globals: &Globals, report: &mut Report) {
+    let config = match Config::load(command.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            return report.fail("configuration", error.to_string(), "mend it: docs/configuration.md; --config names the file");
+        }
+    };
+    let Some(section) = &config.cloud else {
+        return report.fail(
+            "configuration",
+            "there is no [cloud]",
+            "give cloud.auth_url and the service user: docs/configuration.md",
+        );
+    };
+    let built = config.extra_ca_pem().and_then(|extra_ca_pem| Ok((extra_ca_pem, KeystoneOptions::from_config(section)?)));
+    let (extra_ca_pem, options) = match built {
+        Ok(built) => built,
+        Err(error) => return report.fail("configuration", error.to_string(), "mend it: docs/configuration.md"),
+    };
+    let seams = match Seams::system(&HttpOptions { extra_ca_pem }) {
+        Ok(seams) => seams,
+        Err(error) => return report.fail("configuration", error.to_string(), "check cloud.ca_file: PEM, and readable"),
+    };
+    report.ok("configuration", command.config.as_ref().map_or("from variables".to_owned(), |file| file.display().to_string()));
+    let begun_ms = seams.clock.wall_ms();
+    let timeout = options.timeout;
+    let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
+    let session = Session::new(seams.http.clone(), tokens.clone(), seams.clock.clone(), config.node.id);
+    let cloud = Cloud::new(session.with_timeout(timeout));
+    let ledger = cluster(globals, &config, &tokens, &seams, report).await;
+    with_progress("the cloud", doctor::examine(&cloud, seams.clock.as_ref(), begun_ms, ledger.as_ref(), report)).await;
+}
+
+/// What the cluster says of itself, if a member answers.
+async fn cluster(globals: &Globals, config: &Config, tokens: &TokenSource, seams: &Seams, report: &mut Report) -> Option<Ledger> {
+    let mut globals = Globals { deadline: globals.deadline.min(CLUSTER_DEADLINE_S), ..globals.clone() };
+    if globals.endpoints == [DEFAULT_ENDPOINT] && !config.listen.grpc.ip().is_unspecified() {
+        globals.endpoints = vec![config.listen.grpc.to_string()];
+    }
+    // Without a token of its caller's the doctor comes as the service user, who is an admin.
+    if globals.token.is_none() && config.auth.mode == AuthMode::Keystone && std::env::var_os("OS_AUTH_URL").is_none() {
+        globals.token = tokens.token().await.ok().map(|token| token.token.reveal().to_owned());
+    }
+    let next = "is a majority of the nodes up? --endpoint HOST:PORT names a member, --ca-file who signed its certificate";
+    let client = match connect(&globals, &globals.endpoints) {
+        Ok(client) => client,
+        Err(failure) => {
+            report.warn("cluster", failure.to_string(), next);
+            return None;
+        }
+    };
+    match with_progress("the cluster", ask(&client, seams, report)).await {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            report.warn("cluster", error.to_string(), next);
+            None
+        }
+    }
+}
+
+async fn ask(client: &Client, seams: &Seams, report: &mut Report) -> Result<Option<Ledger>, Error> {
+    let status = client.cluster_status().await?;
+    let members = status.members.len();
+    match (&status.leader, &status.clock_problem) {
+        (_, Some(problem)) => {
+            report.fail("cluster", problem.clone(), "look at the nodes' clocks, then: leasehold cluster status")
+        }
+        (None, None) => report.fail("cluster", format!("{members} members, and no leader"), "leasehold cluster status"),
+        (Some(leader), None) => report.ok("cluster", format!("{members} members, node {leader} leads, clocks agree")),
+    }
+    let Some(Ok(cluster_id)) = status.cluster_id.as_deref().map(str::parse) else {
+        report.fail("cluster", "it is not initialised", "leasehold cluster init");
+        return Ok(None);
+    };
+    let hosts = client.list_hosts().await?.value;
+    let leases = client.list_leases(LeaseFilter::default()).await?.value;
+    let now = Timestamp(seams.clock.wall_ms()).floor_to_second();
+    Ok(Some(Ledger { cluster_id, hosts, leases, now }))
+}
+
+fn as_table(report: &Report) -> String {
+    let row = |check: &doctor::Check| vec![check.verdict.as_str().to_owned(), check.subject.clone(), check.seen.clone()];
+    let mut text = table(&["", "check", "seen"], report.checks.iter().map(row).collect(), "Nothing was checked.");
+    let mut steps = report.checks.iter().filter_map(|check| Some((check, check.next.as_ref()?))).peekable();
+    if steps.peek().is_some() {
+        text.push_str("\n\nNext steps:");
+        for (check, next) in steps {
+            text.push_str(&format!("\n  {} {}: {next}", check.verdict.as_str(), check.subject));
+        }
+    }
+    text
+}

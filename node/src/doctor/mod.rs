@@ -1,0 +1,60 @@
+//! `leasehold doctor`: looks at what the promise stands on and says what is wrong and what to do next. Reads only.
+//!
+//! One file a group of checks: [`service_user`] Keystone and the catalog, [`services`] microversions and clocks, [`quota`] how
+//! Nova counts, [`grains`] the ordinary flavors beside the anchors, [`hosts`] every host of the ledger, [`leftovers`] what
+//! belongs to no lease. What the cloud should hold is the leader's own pure code (`leader/desired.rs`, `host_plan.rs`,
+//! `grain.rs`, `names.rs`). What cannot be seen is said to be unknown, never guessed. Must not know: how it is printed.
+
+mod grains;
+mod hosts;
+mod leftovers;
+mod quota;
+mod report;
+mod service_user;
+mod services;
+
+use leasehold_ledger::model::{Host, Lease, Seconds};
+use uuid::Uuid;
+
+pub use report::{Check, Report, Verdict};
+
+use crate::leader::names::Names;
+use crate::openstack::Cloud;
+use crate::seams::Clock;
+
+/// What the cluster says of itself.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// Whose objects are ours in the cloud.
+    pub cluster_id: Uuid,
+    /// All hosts.
+    pub hosts: Vec<Host>,
+    /// All visible leases of all projects.
+    pub leases: Vec<Lease>,
+    /// When they were read.
+    pub now: Seconds,
+}
+
+impl Ledger {
+    fn names(&self) -> Names {
+        Names::new(self.cluster_id)
+    }
+}
+
+/// Looks at the cloud; with the cluster's rows, at what they should have made of it. `None`: the cluster was not reached.
+/// `begun_ms`: our clock before the first call, Unix milliseconds.
+pub async fn examine(cloud: &Cloud, clock: &dyn Clock, begun_ms: u64, ledger: Option<&Ledger>, report: &mut Report) {
+    if !service_user::examine(cloud, clock, begun_ms, report).await {
+        report.skip("nova, placement, hosts", "the service user has no token");
+        return;
+    }
+    services::examine(cloud, clock, report).await;
+    quota::examine(cloud, ledger, report).await;
+    let Some(ledger) = ledger else {
+        report.skip("hosts, flavors, leftovers", "they are compared with the cluster's rows, and no member was reached");
+        return;
+    };
+    grains::examine(cloud, ledger, report).await;
+    hosts::examine(cloud, ledger, report).await;
+    leftovers::examine(cloud, ledger, report).await;
+}
