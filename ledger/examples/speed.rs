@@ -50,6 +50,7 @@ fn host(number: u64) -> RegisterHost {
         pool: PoolKind::Dedicated,
         anchor_budget: 255,
         memory_grain_mb: 0,
+        anchor: Anchor::Memory,
     };
     let observation =
         Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: Default::default(), up: true };

@@ -200,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn one_reservation_has_one_kind_of_anchor() {
+        check(
+            "10:00 hosts s1 shared vcpus=4
+               10:00 hosts c1 c2 shared anchored vcpus=3
+               10:00 lease A 12:00..14:00 n=5 plan=s1*4,c1*1 -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=5 plan=c1*3,s1*2 -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=2 plan=staging:c1*2,s1*2 staging=.. -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=5 -> CREATING c1*3 c2*2
+               10:00 lease B 12:00..14:00 n=5 -> no room short=1 largest=4 tightest=VCPU next=14:00
+               10:00 lease B 12:00..14:00 n=2 affinity=true -> CREATING s1*2
+               10:00 lease C 12:00..14:00 n=2 affinity=false -> no room short=1 largest=1 tightest=VCPU next=14:00
+               10:00 lease D 12:00..14:00 n=1 staging=.. plan=staging:c1*1,c2*1 -> CREATING staging:c1*1 c2*1
+               10:00 lease E 12:00..14:00 n=4 staging=.. -> no room short=2 largest=2 tightest=VCPU next=14:00",
+        );
+    }
+
+    #[test]
     fn staging_is_booked_capacity_before_the_start() {
         check("10:00 hosts h1 vcpus=4
                10:00 lease A 12:00..14:00 n=2 staging=.. -> PENDING staging:h1*2 h1*2

@@ -290,9 +290,10 @@ impl World {
         result.unwrap_or_else(|refused| refused)
     }
 
-    /// `hosts h1 h2 shared vcpus=8 slots=8 zone=z traits=T1,T2 prop=k:v`
+    /// `hosts h1 h2 shared anchored vcpus=8 slots=8 zone=z traits=T1,T2 prop=k:v`
     fn register(&mut self, words: &[&str]) -> String {
         let shared = words.contains(&"shared");
+        let anchor = if words.contains(&"anchored") { Anchor::Class } else { Anchor::Memory };
         let capacity = Amounts {
             vcpus: number(words, "vcpus", 8),
             memory_mb: number(words, "memory", 8192),
@@ -300,7 +301,7 @@ impl World {
             slots: number(words, "slots", 16),
         };
         let mut found = Vec::new();
-        for name in words.iter().filter(|word| !word.contains('=') && **word != "shared") {
+        for name in words.iter().filter(|word| !word.contains('=') && **word != "shared" && **word != "anchored") {
             let description = HostDescription {
                 hypervisor_hostname: text(name),
                 service_name: (*name).to_owned(),
@@ -315,6 +316,7 @@ impl World {
                 pool: if shared { PoolKind::Shared } else { PoolKind::Dedicated },
                 anchor_budget: capacity.slots,
                 memory_grain_mb: 256,
+                anchor,
             };
             let observation =
                 Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: set(words, "traits"), up: true };

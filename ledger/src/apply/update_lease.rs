@@ -242,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn a_change_finds_its_hosts_with_either_anchor_and_never_with_both() {
+        check(
+            "10:00 hosts s1 shared vcpus=4
+               10:00 hosts c1 c2 shared anchored vcpus=3
+               10:00 lease A 12:00..14:00 n=4 -> CREATING s1*4
+               10:00 held A -> A PENDING pending:Booked
+               10:00 update A n=5 plan=c1*3,s1*2 -> refused PlanStale
+               10:00 update A n=5 -> UPDATING c1*3 c2*2
+               10:00 held A -> A PENDING pending:Booked
+               10:00 update A n=7 -> no room short=1 largest=6 tightest=VCPU next=-
+               10:00 update A n=6 -> UPDATING c1*3 c2*3",
+        );
+    }
+
+    #[test]
     fn every_rejection_has_its_cause() {
         check(
             "10:00 hosts h1 vcpus=4

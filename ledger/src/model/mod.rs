@@ -13,7 +13,7 @@ mod time;
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
 pub use eligibility::{Misfit, misfit};
-pub use host::{Host, HostDescription, Observation, PoolKind};
+pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
 pub use lease::{
     BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, OnEnd, Phase, Previous, Reservation, ResourceWish, Stage,

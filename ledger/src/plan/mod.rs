@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::apply::schedule::{Schedule, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
-    Amounts, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds, Staging, Timestamp,
+    Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds, Staging,
+    Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{Booking, State};
@@ -83,11 +84,26 @@ pub fn plan_create(
     }
 }
 
-/// Which reservation found no room, and in which phase.
+/// Which reservation found no room, in which phase, with which kinds of anchor.
 struct Short {
     reservation: usize,
     phase: Phase,
     interval: Interval,
+    anchors: Vec<Anchor>,
+}
+
+impl Short {
+    /// What came further says what is missing; of two that came as far both do.
+    fn merge(mut self, mut other: Short) -> Short {
+        match (self.phase, other.phase) {
+            (Phase::Main, Phase::Staging) => self,
+            (Phase::Staging, Phase::Main) => other,
+            (Phase::Main, Phase::Main) | (Phase::Staging, Phase::Staging) => {
+                self.anchors.append(&mut other.anchors);
+                self
+            }
+        }
+    }
 }
 
 fn place(
@@ -97,17 +113,22 @@ fn place(
     schedule: &Schedule,
     ids: &[ReservationId],
 ) -> Result<Planned, Short> {
-    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
+    let anchors = state.anchors();
     let mut reservations = Vec::with_capacity(wish.reservations.len());
     for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
         let instance = one.resource.instance();
-        let mut bindings = Vec::new();
-        if let Some(staging) = staging {
-            let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
-            let interval = staging_interval(*staging, from_now, schedule.interval.start);
-            bindings.extend(place_phase(&mut view, place, instance, Phase::Staging, interval, &[])?);
-        }
-        bindings.extend(place_phase(&mut view, place, instance, Phase::Main, schedule.interval, &[])?);
+        let plan = |view: &mut View<'_>| {
+            let mut bindings = Vec::new();
+            if let Some(staging) = staging {
+                let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
+                let interval = staging_interval(*staging, from_now, schedule.interval.start);
+                bindings.extend(place_phase(view, place, instance, Phase::Staging, interval, &[])?);
+            }
+            bindings.extend(place_phase(view, place, instance, Phase::Main, schedule.interval, &[])?);
+            Ok(bindings)
+        };
+        let bindings = view.with_one_anchor(&anchors, plan, Short::merge)?;
         let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
         reservations.push(PlannedReservation { reservation_id, bindings });
     }
@@ -127,7 +148,12 @@ fn place_phase(
     interval: Interval,
     preferred: &[HostId],
 ) -> Result<Vec<Binding>, Short> {
-    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or(Short { reservation, phase, interval })?;
+    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or_else(|| Short {
+        reservation,
+        phase,
+        interval,
+        anchors: vec![view.anchor],
+    })?;
     book(view, wish, interval, &hosts);
     Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
 }
@@ -147,22 +173,22 @@ fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Boo
 
 /// What would fit instead of a new lease that does not.
 fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, schedule: &Schedule, short: Short, now: Timestamp) -> NoRoom {
-    let view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
     let one = &wish.reservations[short.reservation];
     let ResourceWish::Instance(instance) = &one.resource;
     let staging = short.phase == Phase::Staging;
-    let mut no_room = offer::shortage(&view, short.reservation, instance, short.interval, staging);
+    let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
     let length = (schedule.interval.end != Seconds::OPEN_END).then(|| schedule.interval.end.0 - schedule.interval.start.0);
     let candidates = match (staging, schedule.staging[short.reservation]) {
         (true, Some(staged)) => {
             let booked = staged.booked();
             let length = booked.end.0 - booked.start.0;
             let last = schedule.interval.start.minus(length);
-            offer::starts(&view, instance, booked.start, Some(length), Some(last), OFFERS_TRIED)
+            offer::starts(&mut view, &short.anchors, instance, booked.start, Some(length), Some(last))
         }
-        _ => offer::starts(&view, instance, schedule.interval.start, length, None, OFFERS_TRIED),
+        _ => offer::starts(&mut view, &short.anchors, instance, schedule.interval.start, length, None),
     };
-    no_room.next_start = candidates.into_iter().find(|start| {
+    no_room.next_start = candidates.into_iter().take(OFFERS_TRIED).find(|start| {
         let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
         resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[]).is_ok())
     });

@@ -218,6 +218,13 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
     if (wish.affinity == Some(true) && !one_host) || (wish.affinity == Some(false) && !apart) {
         violated(violations, "affinity", format!("reservation {id}"));
     }
+    let anchors = |bindings: &[Binding]| -> BTreeSet<_> {
+        bindings.iter().filter_map(|binding| state.host(binding.host)).map(|host| host.description.anchor).collect()
+    };
+    let previous = reservation.previous.iter().map(|previous| previous.bindings.as_slice());
+    if previous.chain([reservation.bindings.as_slice()]).any(|bindings| anchors(bindings).len() > 1) {
+        violated(violations, "anchor", format!("reservation {id}: one flavor on hosts with different anchors"));
+    }
     if reservation.staging.is_some_and(|staging| staging.booked().end > lease.start) {
         violated(violations, "staging", format!("reservation {id}: its window reaches into the lease"));
     }

@@ -44,6 +44,10 @@ fn pool() -> impl Strategy<Value = PoolKind> {
     select(vec![PoolKind::Dedicated, PoolKind::Shared])
 }
 
+fn anchor() -> impl Strategy<Value = Anchor> {
+    select(Anchor::ALL.to_vec())
+}
+
 fn requirement() -> impl Strategy<Value = Requirement> {
     use Comparison::*;
     let comparison = select(vec![Equal, NotEqual, AtLeast, AtMost, Above, Below]);
@@ -177,36 +181,38 @@ fn properties() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn host() -> impl Strategy<Value = Host> {
-    let description = (text(), text(), any_uuid(), text(), any::<i64>(), text(), any::<[u32; 5]>(), of(text()), pool()).prop_map(
-        |(
-            hypervisor_hostname,
-            service_name,
-            root_provider,
-            hypervisor_type,
-            hypervisor_version,
-            cpu_info,
-            numbers,
-            zone,
-            pool,
-        )| {
-            let [vcpus, memory_mb, local_gb, anchor_budget, memory_grain_mb] = numbers;
-            HostDescription {
+    let description =
+        (text(), text(), any_uuid(), text(), any::<i64>(), text(), any::<[u32; 5]>(), of(text()), (pool(), anchor())).prop_map(
+            |(
                 hypervisor_hostname,
                 service_name,
                 root_provider,
                 hypervisor_type,
                 hypervisor_version,
                 cpu_info,
-                vcpus,
-                memory_mb,
-                local_gb,
+                numbers,
                 zone,
-                pool,
-                anchor_budget,
-                memory_grain_mb,
-            }
-        },
-    );
+                (pool, anchor),
+            )| {
+                let [vcpus, memory_mb, local_gb, anchor_budget, memory_grain_mb] = numbers;
+                HostDescription {
+                    hypervisor_hostname,
+                    service_name,
+                    root_provider,
+                    hypervisor_type,
+                    hypervisor_version,
+                    cpu_info,
+                    vcpus,
+                    memory_mb,
+                    local_gb,
+                    zone,
+                    pool,
+                    anchor_budget,
+                    memory_grain_mb,
+                    anchor,
+                }
+            },
+        );
     let observation = (amounts(), amounts(), amounts(), btree_set(text(), 0..3), any::<bool>())
         .prop_map(|(capacity, firm, max_unit, traits, up)| Observation { capacity, firm, max_unit, traits, up });
     (any::<u64>(), description, observation, properties(), any::<[bool; 2]>(), timestamp(), of(timestamp())).prop_map(

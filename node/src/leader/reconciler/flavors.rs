@@ -104,7 +104,9 @@ async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, exists: bool)
     if !exists {
         let flavor = work.ledger.look(|state| {
             let all = state.leases().flat_map(|lease| &lease.reservations);
-            all.filter(|reservation| reservation.id == id).map(|found| desired::flavor(&work.names, found)).next()
+            all.filter(|reservation| reservation.id == id)
+                .map(|found| desired::flavor(&work.names, found, desired::anchor(state, found)))
+                .next()
         });
         let Some(flavor) = flavor else { return Ok(()) };
         tracing::warn!(flavor = flavor_id, "a flavor of ours was gone; making it again");

@@ -106,7 +106,7 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if memory.access_done {
         return Ok(());
     }
-    let wanted = desired::flavor(&job.work.names, job.reservation);
+    let wanted = desired::flavor(&job.work.names, job.reservation, job.anchor());
     let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
         prepare::ensure(job).await?;

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, StagingWish, StartWish};
 use leasehold_ledger::model::{
-    Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd, PoolKind,
+    Anchor, Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd, PoolKind,
     ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds, Timestamp, UserId,
 };
 use serde_json::{Value, json};
@@ -685,6 +685,7 @@ fn a_host_is_shown_exactly_as_blazar_shows_it() {
             pool: PoolKind::Shared,
             anchor_budget: 63,
             memory_grain_mb: 64,
+            anchor: Anchor::Memory,
         },
         observation: Observation { up: true, ..Observation::default() },
         properties: [("gpu".to_owned(), "True".to_owned()), ("vcpus".to_owned(), "lies".to_owned())].into(),
