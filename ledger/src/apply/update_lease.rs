@@ -136,6 +136,13 @@ fn change_reservation(reservation: &mut Reservation, change: &ReservationChange)
             return refuse("the reservation is in error");
         }
         let amount_only = InstanceWish { amount: old.amount, ..new.clone() } == *old;
+        let adopted = reservation.adoption.as_ref().map_or(0, |adoption| adoption.servers.len());
+        if adopted > 0 && !amount_only {
+            return refuse("it adopts servers, whose flavor is made already; only the amount can change");
+        }
+        if adopted > usize::try_from(new.amount).unwrap_or(usize::MAX) {
+            return refuse("it adopts more servers than that");
+        }
         match reservation.stage {
             Stage::Booked => {}
             Stage::Prepared | Stage::Parked if amount_only => {}

@@ -82,12 +82,11 @@ pub(crate) fn check_hosts(
             return Err(stale_on(binding.host, None, misfit.as_str()));
         }
     }
-    check_anchors(state, bindings, old)
+    check_anchors(state, bindings, old.and_then(|old| fixed_anchor(state, old)))
 }
 
 /// A reservation has one flavor, so its hosts have one kind of anchor, and keep it once the flavor is made (architecture D21).
-fn check_anchors(state: &State, bindings: &[Binding], old: Option<&Reservation>) -> Result<(), Rejection> {
-    let made = old.filter(|old| old.stage > Stage::Booked).and_then(|old| state.anchor_of(&old.bindings));
+pub(crate) fn check_anchors(state: &State, bindings: &[Binding], made: Option<Anchor>) -> Result<(), Rejection> {
     let Some(wanted) = made.or_else(|| state.anchor_of(bindings)) else { return Ok(()) };
     let is_other = |binding: &&Binding| state.host(binding.host).is_some_and(|host| host.description.anchor != wanted);
     match bindings.iter().find(is_other) {
@@ -96,6 +95,15 @@ fn check_anchors(state: &State, bindings: &[Binding], old: Option<&Reservation>)
             Err(stale_on(other.host, None, format!("its flavor is made for anchors of {}", name(wanted))))
         }
         Some(other) => Err(stale_on(other.host, None, format!("the other hosts have anchors of {}", name(wanted)))),
+    }
+}
+
+/// What the flavor of a reservation is made for; `None` while it is not made.
+pub(crate) fn fixed_anchor(state: &State, reservation: &Reservation) -> Option<Anchor> {
+    match &reservation.adoption {
+        Some(adoption) => Some(adoption.anchor),
+        None if reservation.stage == Stage::Booked => None,
+        None => state.anchor_of(&reservation.bindings),
     }
 }
 

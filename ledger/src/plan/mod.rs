@@ -9,17 +9,20 @@ mod room;
 mod search;
 mod update;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::apply::schedule::{Schedule, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
-    Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds, Staging,
-    Timestamp,
+    Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds,
+    Staging, Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{Booking, State};
 
+pub use crate::apply::adoption::check_servers;
 pub use overlay::Overlay;
 pub use update::{plan_rebind, plan_update};
 
@@ -76,11 +79,27 @@ pub fn plan_create(
     ids: &[ReservationId],
     now: Timestamp,
 ) -> Result<Planned, NoPlan> {
+    plan_adopting(state, overlay, wish, ids, &BTreeMap::new(), now)
+}
+
+/// See [`plan_create`], of a lease whose reservations take servers over: those bind them to hosts of their kind of anchor.
+pub fn plan_adopting(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    ids: &[ReservationId],
+    adoptions: &BTreeMap<ReservationId, Adoption>,
+    now: Timestamp,
+) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
-    match place(state, overlay, wish, &schedule, ids) {
+    let all = state.anchors();
+    let anchors_of = |id: &ReservationId| adoptions.get(id).map_or_else(|| all.clone(), |adoption| vec![adoption.anchor]);
+    let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(anchors_of).collect();
+    anchors.resize(wish.reservations.len(), all);
+    match place(state, overlay, wish, &schedule, ids, &anchors) {
         Ok(planned) => Ok(planned),
-        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, now))),
+        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
     }
 }
 
@@ -112,9 +131,9 @@ fn place(
     wish: &LeaseWish,
     schedule: &Schedule,
     ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
 ) -> Result<Planned, Short> {
     let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
-    let anchors = state.anchors();
     let mut reservations = Vec::with_capacity(wish.reservations.len());
     for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
         let instance = one.resource.instance();
@@ -128,7 +147,7 @@ fn place(
             bindings.extend(place_phase(view, place, instance, Phase::Main, schedule.interval, &[])?);
             Ok(bindings)
         };
-        let bindings = view.with_one_anchor(&anchors, plan, Short::merge)?;
+        let bindings = view.with_one_anchor(&anchors[place], plan, Short::merge)?;
         let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
         reservations.push(PlannedReservation { reservation_id, bindings });
     }
@@ -172,7 +191,15 @@ fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Boo
 }
 
 /// What would fit instead of a new lease that does not.
-fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, schedule: &Schedule, short: Short, now: Timestamp) -> NoRoom {
+fn explain(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    short: Short,
+    anchors: &[Vec<Anchor>],
+    now: Timestamp,
+) -> NoRoom {
     let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
     let one = &wish.reservations[short.reservation];
     let ResourceWish::Instance(instance) = &one.resource;
@@ -190,7 +217,7 @@ fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, schedule: &Schedu
     };
     no_room.next_start = candidates.into_iter().take(OFFERS_TRIED).find(|start| {
         let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
-        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[]).is_ok())
+        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors).is_ok())
     });
     no_room
 }

@@ -5,6 +5,7 @@ use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
+use crate::apply::verify::fixed_anchor;
 use crate::command::{LeaseChange, PlannedReservation};
 use crate::model::{
     Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
@@ -104,7 +105,7 @@ fn replan(
 ) -> Result<Vec<Binding>, NoRoom> {
     let anchor = view.state.anchor_of(&old.bindings).unwrap_or_default();
     let mut anchors = vec![anchor];
-    if old.stage == Stage::Booked {
+    if fixed_anchor(view.state, old).is_none() {
         anchors.extend(view.state.anchors().into_iter().filter(|other| *other != anchor));
     }
     view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)

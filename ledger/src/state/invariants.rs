@@ -35,6 +35,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     for lease in state.leases() {
         check_lease(state, lease, &mut violations);
     }
+    check_flavors(state, &mut violations);
     check_rows(state, &mut violations);
     check_derived(state, &mut violations);
     violations
@@ -197,6 +198,17 @@ fn legal(
         LeaseStatus::Updating => start != InProgress && end != InProgress,
         LeaseStatus::Deleting => true,
         LeaseStatus::Error => matches!(start, Done | Error) && end != InProgress,
+    }
+}
+
+/// All servers of a flavor belong to the one reservation that has it and is not over.
+fn check_flavors(state: &State, violations: &mut Vec<Violation>) {
+    let mut taken = BTreeSet::new();
+    let alive = state.leases().flat_map(|lease| lease.reservations.iter().filter(|one| !lease.is_over(one)));
+    for reservation in alive {
+        if !taken.insert(reservation.flavor()) {
+            violated(violations, "flavor", format!("two reservations have the flavor of {}", reservation.flavor()));
+        }
     }
 }
 

@@ -252,6 +252,7 @@ impl Run {
                 resource: ResourceWish::Instance(wish),
                 staging,
                 on_end: if create.on_end { OnEnd::Shelve } else { OnEnd::Delete },
+                servers: Default::default(),
             }],
         }
     }
@@ -296,6 +297,7 @@ impl Run {
             plan,
             resource_ids: vec![self.world.uuid()],
             planned_at: self.world.state.ledger_index(),
+            adoptions: Default::default(),
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {

@@ -63,7 +63,13 @@ pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
     for lease in state.leases_on(id) {
         for reservation in &lease.reservations {
             if let Some(wish) = token_wish(reservation, id) {
-                tokens.insert(names::class(reservation.id), wish);
+                let class = names::class(reservation.flavor());
+                // Of those that share a flavor only one is not over, and what is over wants nothing that is used.
+                if lease.is_over(reservation) {
+                    tokens.entry(class).or_insert(wish);
+                } else {
+                    tokens.insert(class, wish);
+                }
             }
         }
     }
@@ -150,6 +156,9 @@ pub fn hosts_in(reservation: &Reservation, phase: Phase) -> Vec<HostId> {
 /// What the servers of a reservation are anchored by. Whoever has no host any more has no flavor either.
 #[must_use]
 pub fn anchor(state: &State, reservation: &Reservation) -> Anchor {
+    if let Some(adoption) = &reservation.adoption {
+        return adoption.anchor;
+    }
     // While an update waits for its hold the cloud stays where it was.
     let bindings = reservation.previous.as_ref().map_or(&reservation.bindings, |previous| &previous.bindings);
     state.anchor_of(bindings).unwrap_or_default()
@@ -159,7 +168,7 @@ pub fn anchor(state: &State, reservation: &Reservation) -> Anchor {
 #[must_use]
 pub fn flavor(names: &Names, reservation: &Reservation, anchor: Anchor) -> NewFlavor {
     let wish = reservation.wish.instance();
-    let token = format!("resources:{}", names::class(reservation.id));
+    let token = format!("resources:{}", names::class(reservation.flavor()));
     // Nova only uses compute nodes whose own provider is part of the allocation.
     let (anchor_mb, of_class) = match anchor {
         Anchor::Memory => ("1", None),
@@ -174,8 +183,8 @@ pub fn flavor(names: &Names, reservation: &Reservation, anchor: Anchor) -> NewFl
         (FLAVOR_MARK.to_owned(), names.mark()),
     ];
     NewFlavor {
-        id: reservation.id.to_string(),
-        name: names::flavor(reservation.id),
+        id: reservation.flavor().to_string(),
+        name: names::flavor(reservation.flavor()),
         vcpus: wish.vcpus,
         ram: wish.memory_mb,
         disk: wish.disk_gb,

@@ -109,7 +109,12 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         start: StartWish::At(start),
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: Default::default(),
+        }],
     }
 }
 

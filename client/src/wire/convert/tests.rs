@@ -100,8 +100,13 @@ fn reservation() -> impl Strategy<Value = Reservation> {
         select(vec![ReservationStatus::Pending, ReservationStatus::Active, ReservationStatus::Deleted, ReservationStatus::Error]);
     let ids = (any_uuid(), any_uuid(), of(any_uuid()));
     let flags = (any::<bool>(), any::<bool>(), timestamp(), of(timestamp()));
-    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), flags).prop_map(
-        |(ids, wish, staging, on_end, status, stage, bindings, flags)| {
+    let adoption = (any_uuid(), anchor(), btree_set(any_uuid(), 0..3)).prop_map(|(flavor_of, anchor, servers)| Adoption {
+        flavor_of: ReservationId(flavor_of),
+        anchor,
+        servers,
+    });
+    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), (flags, of(adoption))).prop_map(
+        |(ids, wish, staging, on_end, status, stage, bindings, (flags, adoption))| {
             let wire = v1::Reservation {
                 id: ids.0.to_string(),
                 resource_id: ids.1.to_string(),
@@ -118,6 +123,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
                 status,
                 stage,
                 bindings,
+                adoption,
                 missing_resources: flags.0,
                 resources_changed: flags.1,
                 created_at: flags.2,
@@ -247,8 +253,8 @@ fn new_lease() -> impl Strategy<Value = NewLease> {
         end,
         park_margin_s,
     });
-    let reservation =
-        (resource(), of(staging), on_end()).prop_map(|(resource, staging, on_end)| ReservationWish { resource, staging, on_end });
+    let reservation = (resource(), of(staging), on_end(), btree_set(any_uuid(), 0..3))
+        .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3))
         .prop_map(|(name, start, end, before_end, reservations)| NewLease { name, start, end, before_end, reservations })
 }

@@ -158,7 +158,7 @@ impl<'a> Job<'a> {
     }
 
     fn class(&self) -> String {
-        names::class(self.reservation.id)
+        names::class(self.reservation.flavor())
     }
 
     /// What its servers are anchored by. The kind does not change once the flavor is made.
@@ -167,7 +167,7 @@ impl<'a> Job<'a> {
     }
 
     fn flavor_id(&self) -> String {
-        self.reservation.id.to_string()
+        self.reservation.flavor().to_string()
     }
 
     /// Waits for nothing: when a predecessor's actuation lease still runs, says when to come back.

@@ -114,9 +114,10 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     job.set_access(memory, true).await
 }
 
-/// Brings parked servers back. Without staging there are none: the tenant never had the flavor before.
+/// Brings parked servers back. Without staging or adoption there are none: the tenant never had the flavor before. All
+/// servers of the flavor are this reservation's (docs/decisions/0011).
 async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
-    if job.reservation.staging.is_none() {
+    if job.reservation.staging.is_none() && job.reservation.adoption.is_none() {
         return Ok(());
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;

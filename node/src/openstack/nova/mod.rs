@@ -8,7 +8,7 @@ pub mod servers;
 pub use flavors::{Flavor, NewFlavor};
 pub use groups::{GroupPolicy, ServerGroup};
 pub use hosts::{Hypervisor, ServiceState};
-pub use servers::{InstanceAction, Server, Verb};
+pub use servers::{EmbeddedFlavor, InstanceAction, Server, Verb};
 
 use http::Method;
 

@@ -2,6 +2,7 @@
 //!
 //! Judged by the cloud's own record, never by what the actuator says it did.
 
+mod adoption;
 mod anchors;
 mod ask;
 mod ends;
