@@ -123,7 +123,7 @@ async fn servers_that_one_lease_parked_wake_in_the_next_that_names_them() {
     is(first.id, LeaseStatus::Terminated).await.unwrap();
 
     let key = client.new_key();
-    let second = client.create_lease(key.clone(), adopting.clone()).await.unwrap().value;
+    let second = client.create_lease(key, adopting.clone()).await.unwrap().value;
     assert_eq!(second.reservations[0].flavor(), flavor);
     // The same wish under its key is the same lease, though its servers are taken now.
     assert_eq!(client.create_lease(key, adopting).await.unwrap().value.id, second.id);
