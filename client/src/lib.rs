@@ -21,7 +21,7 @@
 //!     start: StartWish::Now,
 //!     end: Seconds::from_unix_s(1_900_000_000).ok_or("out of the calendar")?,
 //!     before_end: BeforeEndWish::SecondsBefore(600),
-//!     reservations: vec![ReservationWish { resource, staging: None, on_end: OnEnd::Delete }],
+//!     reservations: vec![ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: Default::default() }],
 //! };
 //!
 //! // The key is made once; keep it if you want to ask later what became of the request.

@@ -50,6 +50,7 @@ fn host(number: u64) -> RegisterHost {
         pool: PoolKind::Dedicated,
         anchor_budget: 255,
         memory_grain_mb: 0,
+        anchor: Anchor::Memory,
     };
     let observation =
         Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: Default::default(), up: true };
@@ -78,7 +79,12 @@ fn wish(random: &mut Random, amount: u32) -> LeaseWish {
         start: StartWish::At(Seconds(start)),
         end: Seconds(start + 3600 + random.below(60 * 24 * 3600) as u32),
         before_end: BeforeEndWish::SecondsBefore(3600),
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: Default::default(),
+        }],
     }
 }
 
@@ -139,6 +145,7 @@ fn main() {
             plan: planned.reservations,
             resource_ids: vec![uuid()],
             planned_at: 0,
+            adoptions: Default::default(),
             wish,
         };
         let took_apply =

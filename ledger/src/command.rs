@@ -1,13 +1,13 @@
 //! All that may enter the log. A command's meaning never changes once released; fields are only ever added (architecture D15).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    ActuationId, Binding, EventId, HostDescription, HostId, LeaseId, NodeId, Observation, OnEnd, ProjectId, Reason, RequestKey,
-    ReservationId, ResourceWish, Seconds, Timestamp, UserId,
+    ActuationId, Adoption, Binding, EventId, HostDescription, HostId, LeaseId, NodeId, Observation, OnEnd, ProjectId, Reason,
+    RequestKey, ReservationId, ResourceWish, Seconds, Timestamp, UserId,
 };
 
 /// One command as the log holds it.
@@ -122,6 +122,9 @@ pub struct CreateLease {
     pub resource_ids: Vec<Uuid>,
     /// Ledger index the plan was computed at.
     pub planned_at: u64,
+    /// What is known in the cloud of the servers that reservations adopt; part of the plan, not of the wish.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adoptions: BTreeMap<ReservationId, Adoption>,
 }
 
 /// What a user asks for with a new lease.
@@ -176,6 +179,9 @@ pub struct ReservationWish {
     /// What happens to its servers at the end.
     #[serde(default)]
     pub on_end: OnEnd,
+    /// Parked servers of an earlier reservation that it takes over (architecture D23).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub servers: BTreeSet<Uuid>,
 }
 
 /// A staging window as asked for (architecture D23).

@@ -1,8 +1,8 @@
 //! Due events become actuation rows, in Blazar's order: all before_end, then all ends, then the rest.
 
 use super::progress::{
-    begin_event, end_event, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end, settle_start,
-    unstarted_reason,
+    begin_event, end_event, end_stage, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end,
+    settle_start, unstarted_reason,
 };
 use super::withdraw_lease::withdraw;
 use crate::model::{
@@ -97,7 +97,7 @@ fn end_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
         if reservation.status == ReservationStatus::Pending {
             move_reservation(reservation, ReservationStatus::Active, now);
         }
-        reservation.stage = Stage::Ended;
+        end_stage(reservation);
         let id = reservation.id;
         open_row(state, &lease, id, Step::End, due, now);
     }

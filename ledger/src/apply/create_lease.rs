@@ -1,8 +1,9 @@
 //! Books a new lease.
 
+use super::adoption::check_adoptions;
 use super::progress::open_row;
 use super::schedule::{invalid, new_events, resolve_create};
-use super::verify::{check_hosts, check_room, check_shape, needs_hold, stale};
+use super::verify::{check_anchors, check_hosts, check_room, check_shape, needs_hold, stale};
 use crate::command::CreateLease;
 use crate::model::{Lease, LeaseStatus, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
@@ -15,7 +16,7 @@ const EVENT_IDS: usize = 6;
 ///
 /// Times are whole seconds UTC. `end` is exclusive: a lease may start at the instant another ends. Where the cloud must agree
 /// first (architecture D24) the lease is CREATING with `Hold` rows, else PENDING at once.
-/// Rejections, in this order: `Invalid` (ids), those of `resolve_create`, `PlanStale`.
+/// Rejections, in this order: `Invalid` (ids), those of `resolve_create`, those of `check_adoptions`, `PlanStale`.
 /// Source: Blazar API v1, `POST /v1/leases`.
 pub(super) fn create_lease(
     state: &mut State,
@@ -29,10 +30,14 @@ pub(super) fn create_lease(
     if create.plan.len() != wish.reservations.len() {
         return Err(stale("the plan has another number of reservations"));
     }
+    let adoption_of = |id: ReservationId| create.adoptions.get(&id);
+    let adopting = create.plan.iter().zip(&wish.reservations).map(|(planned, wish)| (wish, adoption_of(planned.reservation_id)));
+    check_adoptions(state, &wish.project_id, adopting)?;
     for ((planned, wish), staging) in create.plan.iter().zip(&wish.reservations).zip(&schedule.staging) {
         let instance = wish.resource.instance();
         check_shape(instance, *staging, &planned.bindings, true)?;
         check_hosts(state, instance, &planned.bindings, None)?;
+        check_anchors(state, &planned.bindings, adoption_of(planned.reservation_id).map(|adoption| adoption.anchor))?;
     }
     let reservations: Vec<Reservation> = create
         .plan
@@ -52,6 +57,7 @@ pub(super) fn create_lease(
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: None,
+            adoption: adoption_of(planned.reservation_id).cloned(),
             missing_resources: false,
             resources_changed: false,
             created_at: now,
@@ -196,6 +202,23 @@ mod tests {
                10:00:02 refused B -> B gone
                10:00:02 key 2 until=24:00 -> unknown
                10:00:02 booked s1 12:00 -> 2 vcpus 2 slots",
+        );
+    }
+
+    #[test]
+    fn one_reservation_has_one_kind_of_anchor() {
+        check(
+            "10:00 hosts s1 shared vcpus=4
+               10:00 hosts c1 c2 shared anchored vcpus=3
+               10:00 lease A 12:00..14:00 n=5 plan=s1*4,c1*1 -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=5 plan=c1*3,s1*2 -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=2 plan=staging:c1*2,s1*2 staging=.. -> refused PlanStale
+               10:00 lease A 12:00..14:00 n=5 -> CREATING c1*3 c2*2
+               10:00 lease B 12:00..14:00 n=5 -> no room short=1 largest=4 tightest=VCPU next=14:00
+               10:00 lease B 12:00..14:00 n=2 affinity=true -> CREATING s1*2
+               10:00 lease C 12:00..14:00 n=2 affinity=false -> no room short=1 largest=1 tightest=VCPU next=14:00
+               10:00 lease D 12:00..14:00 n=1 staging=.. plan=staging:c1*1,c2*1 -> CREATING staging:c1*1 c2*1
+               10:00 lease E 12:00..14:00 n=4 staging=.. -> no room short=2 largest=2 tightest=VCPU next=14:00",
         );
     }
 

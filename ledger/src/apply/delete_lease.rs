@@ -1,7 +1,7 @@
 //! Deletes a lease in any status (architecture D19).
 
 use super::keys;
-use super::progress::{close_rows, move_lease, move_reservation, open_row, was_opened};
+use super::progress::{close_rows, end_stage, move_lease, move_reservation, open_row, was_opened};
 use super::withdraw_lease::withdraw;
 use crate::model::{LeaseId, LeaseStatus, Reason, ReasonCode, ReservationStatus, Stage, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
@@ -40,7 +40,7 @@ pub(super) fn delete_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Re
         } else {
             move_reservation(reservation, ReservationStatus::Deleted, now);
         }
-        reservation.stage = Stage::Ended;
+        end_stage(reservation);
         to_end.push(reservation.id);
     }
     if to_end.is_empty() {

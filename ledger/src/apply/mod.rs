@@ -3,6 +3,7 @@
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
 //! `limits.rs` (how large it may be), `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `keys.rs` (idempotency).
 
+pub(crate) mod adoption;
 mod advance_clock;
 mod cluster;
 mod create_lease;

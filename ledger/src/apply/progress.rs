@@ -2,7 +2,7 @@
 
 use super::keys;
 use crate::model::{
-    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, Reason, ReasonCode, Reservation, ReservationId,
+    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, OnEnd, Reason, ReasonCode, Reservation, ReservationId,
     ReservationStatus, Stage, Step, Timestamp,
 };
 use crate::reply::Reply;
@@ -113,6 +113,14 @@ pub(super) fn follow_step(stage: Stage) -> Option<Step> {
 /// Whether tokens of the reservation were ever open: then only the cloud can say that its hosts are free (architecture D19).
 pub(super) fn was_opened(reservation: &Reservation) -> bool {
     reservation.stage >= Stage::Staging
+}
+
+/// A reservation ends. Servers that it adopted and never had tokens for stay parked for another (docs/decisions/0011).
+pub(super) fn end_stage(reservation: &mut Reservation) {
+    if reservation.adoption.is_some() && !was_opened(reservation) {
+        reservation.on_end = OnEnd::Shelve;
+    }
+    reservation.stage = Stage::Ended;
 }
 
 /// What a lease's status is when nothing is going on with it (blazar-api §12).

@@ -82,6 +82,25 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_anchor_may_change_until_the_flavor_is_made() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 hosts c1 shared anchored vcpus=4
+               10:00 lease A 12:00..14:00 n=2 -> PENDING h1*2
+               10:00 rebind A plan=c1*1,h1*1 -> refused PlanStale
+               10:00 rebind A h1 -> UPDATING c1*2
+               10:00 held A -> A PENDING pending:Booked
+               10:00 rebind A c1 -> PENDING h1*2
+               11:00 clock -> prepare A
+               11:00 done prepare A -> A PENDING pending:Prepared
+               11:00 rebind A plan=c1*2 -> refused PlanStale
+               11:00 rebind A h1 -> no room short=2 largest=0 tightest=- next=-
+               11:00 update A n=5 plan=c1*5 -> refused PlanStale
+               11:00 update A n=4 -> PENDING h1*4",
+        );
+    }
+
+    #[test]
     fn every_rejection_has_its_cause() {
         check(
             "10:00 hosts h1 h2 vcpus=4

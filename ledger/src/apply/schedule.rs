@@ -1,5 +1,6 @@
 //! When a lease and its parts happen: wishes resolved against the entry's time (architecture D4, D23).
 
+use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
 use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{
@@ -42,6 +43,7 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     }
     for reservation in &wish.reservations {
         check_instance(reservation.resource.instance())?;
+        check_servers(reservation)?;
     }
     let staging = resolve_staging(&wish.reservations, start, now)?;
     let before_end = resolve_before_end(wish.before_end, interval)?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Applied, apply};
 use crate::command::*;
 use crate::model::*;
-use crate::plan::{NoPlan, Overlay, plan_create, plan_rebind, plan_update};
+use crate::plan::{NoPlan, Overlay, plan_adopting, plan_rebind, plan_update};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, invariants};
 use crate::storage::Store;
@@ -26,6 +26,8 @@ pub(crate) struct World {
     store: Store,
     leases: BTreeMap<String, LeaseId>,
     hosts: BTreeMap<String, HostId>,
+    /// Flavors of leases by name, also of those that are gone.
+    flavors: BTreeMap<String, ReservationId>,
     at: Timestamp,
     ids: u128,
 }
@@ -175,6 +177,7 @@ impl World {
             store: Store::new(Arc::new(MemoryDisk::default())),
             leases: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            flavors: BTreeMap::new(),
             at: Timestamp(0),
             ids: 0,
         }
@@ -278,6 +281,12 @@ impl World {
             "show" => Ok(self.lease(words[1]).map_or("gone".to_owned(), |lease| {
                 format!("{} {}..{}{}", lease.name, clock_text(lease.start), clock_text(lease.end), self.bindings_text(lease))
             })),
+            "at_end" => Ok(self.lease(words[1]).map_or("gone".to_owned(), |lease| format!("{:?}", lease.reservations[0].on_end))),
+            "flavor" => {
+                let flavor = self.lease(words[1]).map(|lease| lease.reservations[0].flavor());
+                let of = self.flavors.iter().find(|(_, of)| Some(**of) == flavor);
+                Ok(of.map_or("none".to_owned(), |(name, _)| name.clone()))
+            }
             "events" => Ok(self.events(words[1])),
             "rows" => Ok(self.rows()),
             "booked" => {
@@ -290,9 +299,10 @@ impl World {
         result.unwrap_or_else(|refused| refused)
     }
 
-    /// `hosts h1 h2 shared vcpus=8 slots=8 zone=z traits=T1,T2 prop=k:v`
+    /// `hosts h1 h2 shared anchored vcpus=8 slots=8 zone=z traits=T1,T2 prop=k:v`
     fn register(&mut self, words: &[&str]) -> String {
         let shared = words.contains(&"shared");
+        let anchor = if words.contains(&"anchored") { Anchor::Class } else { Anchor::Memory };
         let capacity = Amounts {
             vcpus: number(words, "vcpus", 8),
             memory_mb: number(words, "memory", 8192),
@@ -300,7 +310,7 @@ impl World {
             slots: number(words, "slots", 16),
         };
         let mut found = Vec::new();
-        for name in words.iter().filter(|word| !word.contains('=') && **word != "shared") {
+        for name in words.iter().filter(|word| !word.contains('=') && **word != "shared" && **word != "anchored") {
             let description = HostDescription {
                 hypervisor_hostname: text(name),
                 service_name: (*name).to_owned(),
@@ -315,6 +325,7 @@ impl World {
                 pool: if shared { PoolKind::Shared } else { PoolKind::Dedicated },
                 anchor_budget: capacity.slots,
                 memory_grain_mb: 256,
+                anchor,
             };
             let observation =
                 Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: set(words, "traits"), up: true };
@@ -356,7 +367,8 @@ impl World {
             StagingWish { start: bound(from), end: bound(until), park_margin_s: number(words, "margin", 600) }
         });
         let on_end = if words.contains(&"shelve") { OnEnd::Shelve } else { OnEnd::Delete };
-        let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words)), staging, on_end };
+        let servers = (0..number(words, "servers", 0)).map(|number| Uuid::from_u128(u128::from(number))).collect();
+        let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words)), staging, on_end, servers };
         LeaseWish {
             name: text(option(words, "name").unwrap_or(name)),
             project_id: ProjectId(option(words, "project").unwrap_or("p").to_owned()),
@@ -372,9 +384,14 @@ impl World {
     fn create(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let wish = Self::wish(name, words);
         let ids: Vec<ReservationId> = wish.reservations.iter().map(|_| ReservationId(self.uuid())).collect();
+        // `of=A`: servers of the flavor that A has or had; `anchored`: as if it were made for those hosts.
+        let anchor = if words.contains(&"anchored") { Anchor::Class } else { Anchor::Memory };
+        let flavor = option(words, "of").map(|of| self.flavors[of]);
+        let adoption = flavor.map(|flavor_of| Adoption { flavor_of, anchor, servers: wish.reservations[0].servers.clone() });
+        let adoptions: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, adoption.clone()?))).collect();
         let plan = match option(words, "plan") {
             Some(plan) => ids.iter().map(|id| self.by_hand(*id, plan)).collect(),
-            None => match plan_create(&self.state, &Overlay::default(), &wish, &ids, self.at) {
+            None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at) {
                 Ok(planned) => planned.reservations,
                 Err(refused) => return Err(self.no_plan(refused)),
             },
@@ -386,11 +403,18 @@ impl World {
             plan,
             wish,
             planned_at: self.state.ledger_index(),
+            adoptions,
         };
         match self.tell(key(words), Command::CreateLease(Box::new(create)))? {
             Reply::LeaseCreated { lease_id, prepared } => {
-                self.leases.entry(name.to_owned()).or_insert(lease_id);
+                // A name is given again when its lease is gone.
+                if self.lease(name).is_none() {
+                    self.leases.insert(name.to_owned(), lease_id);
+                }
                 let lease = self.state.lease(lease_id).unwrap();
+                if lease.reservations.len() == 1 {
+                    self.flavors.entry(name.to_owned()).or_insert(lease.reservations[0].flavor());
+                }
                 let text = format!("{}{}", lease.status.as_str(), self.bindings_text(lease));
                 assert_eq!(prepared, lease.status != LeaseStatus::Creating);
                 Ok(text)

@@ -136,6 +136,13 @@ fn change_reservation(reservation: &mut Reservation, change: &ReservationChange)
             return refuse("the reservation is in error");
         }
         let amount_only = InstanceWish { amount: old.amount, ..new.clone() } == *old;
+        let adopted = reservation.adoption.as_ref().map_or(0, |adoption| adoption.servers.len());
+        if adopted > 0 && !amount_only {
+            return refuse("it adopts servers, whose flavor is made already; only the amount can change");
+        }
+        if adopted > usize::try_from(new.amount).unwrap_or(usize::MAX) {
+            return refuse("it adopts more servers than that");
+        }
         match reservation.stage {
             Stage::Booked => {}
             Stage::Prepared | Stage::Parked if amount_only => {}
@@ -238,6 +245,21 @@ mod tests {
                10:00 update A end=open -> PENDING h2*2
                10:00 update A start=now -> PENDING h2*2
                10:00 show A -> AA 10:00..open h2*2",
+        );
+    }
+
+    #[test]
+    fn a_change_finds_its_hosts_with_either_anchor_and_never_with_both() {
+        check(
+            "10:00 hosts s1 shared vcpus=4
+               10:00 hosts c1 c2 shared anchored vcpus=3
+               10:00 lease A 12:00..14:00 n=4 -> CREATING s1*4
+               10:00 held A -> A PENDING pending:Booked
+               10:00 update A n=5 plan=c1*3,s1*2 -> refused PlanStale
+               10:00 update A n=5 -> UPDATING c1*3 c2*2
+               10:00 held A -> A PENDING pending:Booked
+               10:00 update A n=7 -> no room short=1 largest=6 tightest=VCPU next=-
+               10:00 update A n=6 -> UPDATING c1*3 c2*3",
         );
     }
 

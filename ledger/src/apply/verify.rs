@@ -2,7 +2,8 @@
 
 use crate::command::PlannedReservation;
 use crate::model::{
-    Amounts, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Staging, misfit,
+    Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Stage, Staging,
+    misfit,
 };
 use crate::reply::Rejection;
 use crate::state::{Booking, State, segments, sum_at};
@@ -81,7 +82,37 @@ pub(crate) fn check_hosts(
             return Err(stale_on(binding.host, None, misfit.as_str()));
         }
     }
-    Ok(())
+    check_anchors(state, bindings, old.and_then(|old| fixed_anchor(state, old)))
+}
+
+/// A reservation has one flavor, so its hosts have one kind of anchor, and keep it once the flavor is made (architecture D21).
+pub(crate) fn check_anchors(state: &State, bindings: &[Binding], made: Option<Anchor>) -> Result<(), Rejection> {
+    let Some(wanted) = made.or_else(|| state.anchor_of(bindings)) else { return Ok(()) };
+    let is_other = |binding: &&Binding| state.host(binding.host).is_some_and(|host| host.description.anchor != wanted);
+    match bindings.iter().find(is_other) {
+        None => Ok(()),
+        Some(other) if made.is_some() => {
+            Err(stale_on(other.host, None, format!("its flavor is made for anchors of {}", name(wanted))))
+        }
+        Some(other) => Err(stale_on(other.host, None, format!("the other hosts have anchors of {}", name(wanted)))),
+    }
+}
+
+/// What the flavor of a reservation is made for; `None` while it is not made.
+pub(crate) fn fixed_anchor(state: &State, reservation: &Reservation) -> Option<Anchor> {
+    match &reservation.adoption {
+        Some(adoption) => Some(adoption.anchor),
+        None if reservation.stage == Stage::Booked => None,
+        None => state.anchor_of(&reservation.bindings),
+    }
+}
+
+/// For the text of a stale plan.
+fn name(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Memory => "MEMORY_MB",
+        Anchor::Class => "CUSTOM_LH_ANCHOR",
+    }
 }
 
 /// Whether two wishes ask for the same kind of host.

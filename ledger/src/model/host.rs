@@ -17,6 +17,29 @@ pub enum PoolKind {
     Shared,
 }
 
+/// What a lease server takes of the compute node's own provider: Nova uses only nodes that are part of the allocation
+/// (architecture D21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anchor {
+    /// A megabyte of `MEMORY_MB`; the K megabytes are kept out of the reach of ordinary servers.
+    #[default]
+    Memory,
+    /// One of `CUSTOM_LH_ANCHOR`, an inventory that the operator gave the compute node.
+    Class,
+}
+
+impl Anchor {
+    /// All kinds, the one to plan with first in front.
+    pub const ALL: [Anchor; 2] = [Anchor::Memory, Anchor::Class];
+
+    /// Whether it is what every host had before there was another.
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference.
+    fn is_memory(&self) -> bool {
+        *self == Anchor::Memory
+    }
+}
+
 /// What does not change by observation: identity and description, read once from Nova and Placement at onboarding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostDescription {
@@ -42,16 +65,22 @@ pub struct HostDescription {
     pub zone: Option<String>,
     /// Which pool it is onboarded into.
     pub pool: PoolKind,
-    /// K: megabytes, and lease servers, kept for anchors (architecture D21); fixed at onboarding.
+    /// K: lease servers that can be anchored, and with [`Anchor::Memory`] the megabytes kept for it (architecture D21); fixed
+    /// at onboarding.
     pub anchor_budget: u32,
     /// G: the gcd of the memory of all ordinary flavors at onboarding, in MiB; 0 where it does not matter.
     pub memory_grain_mb: u32,
+    /// What lease servers are anchored by; fixed at onboarding. One reservation has one flavor, so its hosts have one kind.
+    /// Not written where it is memory, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Anchor::is_memory")]
+    pub anchor: Anchor,
 }
 
 /// What is observed again and again, and logged when it changes (scheduling-design §1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// C: `floor((total - reserved) * allocation_ratio)` per class, memory less K, slots = K.
+    /// C: `floor((total - reserved) * allocation_ratio)` per class; slots = K, and K off memory where it is the anchor. A shrunk
+    /// inventory of anchors lowers the slots.
     pub capacity: Amounts,
     /// F: usage by ordinary servers that nobody may evict. Anchors and our own holds are not part of it.
     pub firm: Amounts,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Amounts, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey, Requirement,
-    ReservationId, ReservationStatus, Seconds, Timestamp, UserId,
+    Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey,
+    Requirement, ReservationId, ReservationStatus, Seconds, Timestamp, UserId,
 };
 
 /// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
@@ -103,6 +103,17 @@ impl Staging {
     }
 }
 
+/// Parked servers of an earlier reservation that a later one takes over (architecture D23, docs/decisions/0011).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// The reservation that the servers were booted with: they keep its flavor, and wake by tokens of its class.
+    pub flavor_of: ReservationId,
+    /// What that flavor is anchored by.
+    pub anchor: Anchor,
+    /// The servers, as UUIDs of Nova.
+    pub servers: BTreeSet<Uuid>,
+}
+
 /// Which interval of a reservation a binding serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,7 +160,7 @@ pub enum Stage {
 /// One homogeneous request inside a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Identity; the flavor's id too.
+    /// Identity; the flavor's id too, but see [`Reservation::flavor`].
     pub id: ReservationId,
     /// Blazar's opaque id of the plugin's row.
     pub resource_id: Uuid,
@@ -182,6 +193,9 @@ pub struct Reservation {
     /// Server group made for affinity true or false.
     #[serde(default)]
     pub server_group_id: Option<Uuid>,
+    /// Servers that it takes over. Not written where there are none, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
     /// Lost a resource without replacement.
     #[serde(default)]
     pub missing_resources: bool,
@@ -193,6 +207,14 @@ pub struct Reservation {
     /// When it changed last.
     #[serde(default)]
     pub updated_at: Option<Timestamp>,
+}
+
+impl Reservation {
+    /// Whose flavor and class its servers have: its own, or those of the reservation whose servers it adopts. At any time
+    /// at most one reservation that is not over has a flavor, so all servers of the flavor are this one's.
+    pub fn flavor(&self) -> ReservationId {
+        self.adoption.as_ref().map_or(self.id, |adoption| adoption.flavor_of)
+    }
 }
 
 /// What an update that waits for its hold returns to when the hold is refused.
@@ -334,6 +356,12 @@ impl Lease {
     /// The event of a kind; every lease has start and end.
     pub fn event(&self, kind: EventKind) -> Option<&Event> {
         self.events.iter().find(|event| event.kind == kind)
+    }
+
+    /// Whether the end of one of its reservations was confirmed: nothing of it is left to be done in the cloud. What a delete
+    /// has freed at once may still be there.
+    pub fn is_over(&self, reservation: &Reservation) -> bool {
+        reservation.status == ReservationStatus::Deleted && !self.deleted
     }
 
     /// The reservation with this id.

@@ -13,11 +13,11 @@ mod time;
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
 pub use eligibility::{Misfit, misfit};
-pub use host::{Host, HostDescription, Observation, PoolKind};
+pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
 pub use lease::{
-    BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, OnEnd, Phase, Previous, Reservation, ResourceWish, Stage,
-    Staging,
+    Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, OnEnd, Phase, Previous, Reservation, ResourceWish,
+    Stage, Staging,
 };
 pub use requirement::{Comparison, Requirement};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};

@@ -9,16 +9,20 @@ mod room;
 mod search;
 mod update;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::apply::schedule::{Schedule, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
-    Amounts, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds, Staging, Timestamp,
+    Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds,
+    Staging, Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{Booking, State};
 
+pub use crate::apply::adoption::check_servers;
 pub use overlay::Overlay;
 pub use update::{plan_rebind, plan_update};
 
@@ -75,19 +79,50 @@ pub fn plan_create(
     ids: &[ReservationId],
     now: Timestamp,
 ) -> Result<Planned, NoPlan> {
+    plan_adopting(state, overlay, wish, ids, &BTreeMap::new(), now)
+}
+
+/// See [`plan_create`], of a lease whose reservations take servers over: those bind them to hosts of their kind of anchor.
+pub fn plan_adopting(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    ids: &[ReservationId],
+    adoptions: &BTreeMap<ReservationId, Adoption>,
+    now: Timestamp,
+) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
-    match place(state, overlay, wish, &schedule, ids) {
+    let all = state.anchors();
+    let anchors_of = |id: &ReservationId| adoptions.get(id).map_or_else(|| all.clone(), |adoption| vec![adoption.anchor]);
+    let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(anchors_of).collect();
+    anchors.resize(wish.reservations.len(), all);
+    match place(state, overlay, wish, &schedule, ids, &anchors) {
         Ok(planned) => Ok(planned),
-        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, now))),
+        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
     }
 }
 
-/// Which reservation found no room, and in which phase.
+/// Which reservation found no room, in which phase, with which kinds of anchor.
 struct Short {
     reservation: usize,
     phase: Phase,
     interval: Interval,
+    anchors: Vec<Anchor>,
+}
+
+impl Short {
+    /// What came further says what is missing; of two that came as far both do.
+    fn merge(mut self, mut other: Short) -> Short {
+        match (self.phase, other.phase) {
+            (Phase::Main, Phase::Staging) => self,
+            (Phase::Staging, Phase::Main) => other,
+            (Phase::Main, Phase::Main) | (Phase::Staging, Phase::Staging) => {
+                self.anchors.append(&mut other.anchors);
+                self
+            }
+        }
+    }
 }
 
 fn place(
@@ -96,18 +131,23 @@ fn place(
     wish: &LeaseWish,
     schedule: &Schedule,
     ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
 ) -> Result<Planned, Short> {
-    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
     let mut reservations = Vec::with_capacity(wish.reservations.len());
     for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
         let instance = one.resource.instance();
-        let mut bindings = Vec::new();
-        if let Some(staging) = staging {
-            let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
-            let interval = staging_interval(*staging, from_now, schedule.interval.start);
-            bindings.extend(place_phase(&mut view, place, instance, Phase::Staging, interval, &[])?);
-        }
-        bindings.extend(place_phase(&mut view, place, instance, Phase::Main, schedule.interval, &[])?);
+        let plan = |view: &mut View<'_>| {
+            let mut bindings = Vec::new();
+            if let Some(staging) = staging {
+                let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
+                let interval = staging_interval(*staging, from_now, schedule.interval.start);
+                bindings.extend(place_phase(view, place, instance, Phase::Staging, interval, &[])?);
+            }
+            bindings.extend(place_phase(view, place, instance, Phase::Main, schedule.interval, &[])?);
+            Ok(bindings)
+        };
+        let bindings = view.with_one_anchor(&anchors[place], plan, Short::merge)?;
         let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
         reservations.push(PlannedReservation { reservation_id, bindings });
     }
@@ -127,7 +167,12 @@ fn place_phase(
     interval: Interval,
     preferred: &[HostId],
 ) -> Result<Vec<Binding>, Short> {
-    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or(Short { reservation, phase, interval })?;
+    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or_else(|| Short {
+        reservation,
+        phase,
+        interval,
+        anchors: vec![view.anchor],
+    })?;
     book(view, wish, interval, &hosts);
     Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
 }
@@ -146,25 +191,33 @@ fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Boo
 }
 
 /// What would fit instead of a new lease that does not.
-fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, schedule: &Schedule, short: Short, now: Timestamp) -> NoRoom {
-    let view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[] };
+fn explain(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    short: Short,
+    anchors: &[Vec<Anchor>],
+    now: Timestamp,
+) -> NoRoom {
+    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
     let one = &wish.reservations[short.reservation];
     let ResourceWish::Instance(instance) = &one.resource;
     let staging = short.phase == Phase::Staging;
-    let mut no_room = offer::shortage(&view, short.reservation, instance, short.interval, staging);
+    let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
     let length = (schedule.interval.end != Seconds::OPEN_END).then(|| schedule.interval.end.0 - schedule.interval.start.0);
     let candidates = match (staging, schedule.staging[short.reservation]) {
         (true, Some(staged)) => {
             let booked = staged.booked();
             let length = booked.end.0 - booked.start.0;
             let last = schedule.interval.start.minus(length);
-            offer::starts(&view, instance, booked.start, Some(length), Some(last), OFFERS_TRIED)
+            offer::starts(&mut view, &short.anchors, instance, booked.start, Some(length), Some(last))
         }
-        _ => offer::starts(&view, instance, schedule.interval.start, length, None, OFFERS_TRIED),
+        _ => offer::starts(&mut view, &short.anchors, instance, schedule.interval.start, length, None),
     };
-    no_room.next_start = candidates.into_iter().find(|start| {
+    no_room.next_start = candidates.into_iter().take(OFFERS_TRIED).find(|start| {
         let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
-        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[]).is_ok())
+        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors).is_ok())
     });
     no_room
 }

@@ -1,12 +1,33 @@
 //! What would fit instead, when a wish does not.
 
-use super::NoRoom;
 use super::room::View;
 use super::search::slots_on;
-use crate::model::{Amounts, Class, Host, InstanceWish, Interval, Seconds};
+use super::{NoRoom, OFFERS_TRIED};
+use crate::model::{Amounts, Anchor, Class, Host, InstanceWish, Interval, Seconds};
 
 /// Starts are looked for this long after the one asked for.
 const HORIZON_S: u32 = 366 * 24 * 3600;
+
+/// What is missing with the kind of anchor that comes closest; see [`shortage`].
+pub(super) fn least_shortage(
+    view: &mut View<'_>,
+    anchors: &[Anchor],
+    reservation: usize,
+    wish: &InstanceWish,
+    interval: Interval,
+    staging: bool,
+) -> NoRoom {
+    let short = |view: &mut View<'_>| Err::<NoRoom, _>(shortage(view, reservation, wish, interval, staging));
+    match view.with_one_anchor(anchors, short, closer) {
+        Ok(no_room) | Err(no_room) => no_room,
+    }
+}
+
+/// The failure that came further, or is less short; the first of two that are alike.
+pub(super) fn closer(one: NoRoom, other: NoRoom) -> NoRoom {
+    let closeness = |no_room: &NoRoom| (!no_room.staging, no_room.largest_amount);
+    if closeness(&other) > closeness(&one) { other } else { one }
+}
 
 /// What is missing in one interval: the largest amount, the class that binds most.
 pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish, interval: Interval, staging: bool) -> NoRoom {
@@ -41,10 +62,29 @@ fn tightest(host: &Host, used: Amounts, need: Amounts) -> Option<usize> {
     (0..4).filter(|class| need[*class] > 0).min_by_key(|class| free[*class] / need[*class])
 }
 
+/// The first starts with any of these kinds of anchor; see [`starts_with`].
+pub(super) fn starts(
+    view: &mut View<'_>,
+    anchors: &[Anchor],
+    wish: &InstanceWish,
+    from: Seconds,
+    length: Option<u32>,
+    last: Option<Seconds>,
+) -> Vec<Seconds> {
+    let mut found = Vec::new();
+    for anchor in anchors {
+        view.anchor = *anchor;
+        found.extend(starts_with(view, wish, from, length, last, OFFERS_TRIED));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// At most `limit` starts from `from` on, in order, at which `wish` fits for `length` seconds (`None`: for ever), not after
 /// `last`. Exact but for the plans in flight and other parts of the lease: how many slots fit on a host changes, as the start
 /// moves, only at its steps and `length` before them, so the changes of all hosts are summed in order of time.
-pub(super) fn starts(
+fn starts_with(
     view: &View<'_>,
     wish: &InstanceWish,
     from: Seconds,

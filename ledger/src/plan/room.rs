@@ -1,7 +1,7 @@
 //! How much of a host is free over an interval, as one plan sees it.
 
 use super::Overlay;
-use crate::model::{Amounts, Host, HostId, InstanceWish, Interval, misfit};
+use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, misfit};
 use crate::state::{Booking, State, segments, sum_at};
 
 /// The state as one plan sees it.
@@ -14,12 +14,42 @@ pub(super) struct View<'a> {
     pub planned: Vec<Booking>,
     /// Hosts that must not be used.
     pub avoid: &'a [HostId],
+    /// What the hosts of the reservation at hand are anchored by.
+    pub anchor: Anchor,
 }
 
 impl View<'_> {
+    /// What `plan` finds for one reservation on hosts of one kind of anchor (architecture D21), the first kind with which it
+    /// finds anything; what failed is made one by `merge`.
+    pub fn with_one_anchor<T, E>(
+        &mut self,
+        anchors: &[Anchor],
+        mut plan: impl FnMut(&mut Self) -> Result<T, E>,
+        merge: impl Fn(E, E) -> E,
+    ) -> Result<T, E> {
+        let (planned, mut failed) = (self.planned.len(), None);
+        for anchor in anchors {
+            self.anchor = *anchor;
+            match plan(self) {
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    self.planned.truncate(planned);
+                    failed = Some(match failed {
+                        None => error,
+                        Some(first) => merge(first, error),
+                    });
+                }
+            }
+        }
+        Err(failed.expect("there is a kind to plan with"))
+    }
+
     /// Whether new slots of a wish may be placed on a host at all.
     pub fn eligible(&self, host: &Host, wish: &InstanceWish) -> bool {
-        host.accepts_bookings() && !self.avoid.contains(&host.id) && misfit(host, wish).is_none()
+        host.description.anchor == self.anchor
+            && host.accepts_bookings()
+            && !self.avoid.contains(&host.id)
+            && misfit(host, wish).is_none()
     }
 
     /// How many slots fit on a host at every instant of the interval; exact below `enough`.

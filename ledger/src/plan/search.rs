@@ -40,7 +40,7 @@ pub(super) fn search(
         if wish.pool.is_some_and(|wanted| wanted != pool) {
             continue;
         }
-        let Some(hosts) = view.state.hosts_in(pool) else { continue };
+        let Some(hosts) = view.state.hosts_in(pool, view.anchor) else { continue };
         let begin = view.overlay.begin_at(pool);
         for id in hosts.range(begin..).chain(hosts.range(..begin)) {
             if found.enough() && candidates.len() >= CANDIDATES {

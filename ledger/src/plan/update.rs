@@ -5,9 +5,10 @@ use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
+use crate::apply::verify::fixed_anchor;
 use crate::command::{LeaseChange, PlannedReservation};
 use crate::model::{
-    Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
+    Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{State, lease_bookings};
@@ -28,7 +29,7 @@ pub fn plan_update(
         return Ok(None);
     }
     let own = lease_bookings(before);
-    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid: &[] };
+    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
     if let Some(kept) = keep(&view, before, &resolved.lease, now) {
         return Ok(Some(kept));
     }
@@ -50,7 +51,7 @@ pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &
     let lease =
         state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
     let own = lease_bookings(lease);
-    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid };
+    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid, anchor: Anchor::default() };
     let mut reservations = Vec::new();
     for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
         let bindings = replan(&mut view, place, lease, reservation, reservation).map_err(NoPlan::NoRoom)?;
@@ -94,8 +95,24 @@ fn trim(bindings: &mut Vec<Binding>, phase: Phase, amount: u32) {
     bindings.retain(|one| one.slots > 0);
 }
 
-/// New bindings of one reservation; as many as possible where they are.
+/// New bindings of one reservation; as many as possible where they are. Once its flavor is made it keeps its kind of anchor.
 fn replan(
+    view: &mut View<'_>,
+    place: usize,
+    lease: &Lease,
+    reservation: &Reservation,
+    old: &Reservation,
+) -> Result<Vec<Binding>, NoRoom> {
+    let anchor = view.state.anchor_of(&old.bindings).unwrap_or_default();
+    let mut anchors = vec![anchor];
+    if fixed_anchor(view.state, old).is_none() {
+        anchors.extend(view.state.anchors().into_iter().filter(|other| *other != anchor));
+    }
+    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)
+}
+
+/// See [`replan`], with the anchor of the view.
+fn replan_with(
     view: &mut View<'_>,
     place: usize,
     lease: &Lease,

@@ -11,7 +11,9 @@ use super::bookings::lease_bookings;
 use super::due::lease_due;
 use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
 use crate::effect::Effect;
-use crate::model::{Actuation, ActuationId, Host, HostId, Lease, LeaseId, ProjectId, ReservationStatus, Timestamp};
+use crate::model::{
+    Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, ReservationStatus, Timestamp,
+};
 use crate::storage::codec::encode;
 use crate::storage::disk::RowChange;
 use crate::storage::keys::{self, RowId};
@@ -141,11 +143,11 @@ impl State {
     pub(super) fn reindex_host(&mut self, old: Option<&Host>, new: Option<&Host>) {
         if let Some(host) = old {
             self.by_name.remove(&host.description.hypervisor_hostname);
-            remove_member(&mut self.by_pool, &host.description.pool, &host.id);
+            remove_member(&mut self.by_pool, &pool_of(host), &host.id);
         }
         if let Some(host) = new {
             self.by_name.insert(host.description.hypervisor_hostname.clone(), host.id);
-            self.by_pool.entry(host.description.pool).or_default().insert(host.id);
+            self.by_pool.entry(pool_of(host)).or_default().insert(host.id);
         }
     }
 
@@ -342,6 +344,10 @@ pub(super) fn bound_hosts(lease: &Lease) -> BTreeSet<HostId> {
         })
         .map(|binding| binding.host)
         .collect()
+}
+
+fn pool_of(host: &Host) -> (PoolKind, Anchor) {
+    (host.description.pool, host.description.anchor)
 }
 
 fn remove_member<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, member: &V) {

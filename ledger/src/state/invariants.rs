@@ -35,6 +35,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     for lease in state.leases() {
         check_lease(state, lease, &mut violations);
     }
+    check_flavors(state, &mut violations);
     check_rows(state, &mut violations);
     check_derived(state, &mut violations);
     violations
@@ -200,6 +201,17 @@ fn legal(
     }
 }
 
+/// All servers of a flavor belong to the one reservation that has it and is not over.
+fn check_flavors(state: &State, violations: &mut Vec<Violation>) {
+    let mut taken = BTreeSet::new();
+    let alive = state.leases().flat_map(|lease| lease.reservations.iter().filter(|one| !lease.is_over(one)));
+    for reservation in alive {
+        if !taken.insert(reservation.flavor()) {
+            violated(violations, "flavor", format!("two reservations have the flavor of {}", reservation.flavor()));
+        }
+    }
+}
+
 fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, violations: &mut Vec<Violation>) {
     let (id, wish) = (reservation.id, reservation.wish.instance());
     let key = |binding: &Binding| (binding.phase, binding.host);
@@ -217,6 +229,13 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
     let apart = reservation.bindings.iter().all(|one| one.slots == 1);
     if (wish.affinity == Some(true) && !one_host) || (wish.affinity == Some(false) && !apart) {
         violated(violations, "affinity", format!("reservation {id}"));
+    }
+    let anchors = |bindings: &[Binding]| -> BTreeSet<_> {
+        bindings.iter().filter_map(|binding| state.host(binding.host)).map(|host| host.description.anchor).collect()
+    };
+    let previous = reservation.previous.iter().map(|previous| previous.bindings.as_slice());
+    if previous.chain([reservation.bindings.as_slice()]).any(|bindings| anchors(bindings).len() > 1) {
+        violated(violations, "anchor", format!("reservation {id}: one flavor on hosts with different anchors"));
     }
     if reservation.staging.is_some_and(|staging| staging.booked().end > lease.start) {
         violated(violations, "staging", format!("reservation {id}: its window reaches into the lease"));

@@ -26,8 +26,8 @@ pub use load::LoadError;
 pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
 
 use crate::model::{
-    Actuation, ActuationId, ActuationLease, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, RequestKey, ReservationId,
-    Timestamp,
+    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, RequestKey,
+    ReservationId, Timestamp,
 };
 use change::Recorder;
 use table::Table;
@@ -49,7 +49,7 @@ pub struct State {
     // Derived.
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
     by_name: BTreeMap<String, HostId>,
-    by_pool: BTreeMap<PoolKind, BTreeSet<HostId>>,
+    by_pool: BTreeMap<(PoolKind, Anchor), BTreeSet<HostId>>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
     open_rows: BTreeMap<LeaseId, BTreeSet<ActuationId>>,
     due: BTreeSet<(Timestamp, LeaseId)>,
@@ -117,6 +117,11 @@ impl State {
         self.hosts.get(&id)
     }
 
+    /// What the servers of these bindings are anchored by: that of the first host, as all have the same (architecture D21).
+    pub fn anchor_of(&self, bindings: &[Binding]) -> Option<Anchor> {
+        bindings.iter().find_map(|binding| self.host(binding.host)).map(|host| host.description.anchor)
+    }
+
     /// A host by `hypervisor_hostname`.
     pub fn host_by_name(&self, name: &str) -> Option<&Host> {
         self.hosts.get(self.by_name.get(name)?)
@@ -127,9 +132,16 @@ impl State {
         self.hosts.values()
     }
 
-    /// The numbers of the hosts of one pool, in order.
-    pub fn hosts_in(&self, pool: PoolKind) -> Option<&BTreeSet<HostId>> {
-        self.by_pool.get(&pool)
+    /// Kinds of anchor that hosts have, the one to plan with first in front; never none.
+    pub fn anchors(&self) -> Vec<Anchor> {
+        let has_hosts = |anchor: &Anchor| self.by_pool.keys().any(|(_, there)| there == anchor);
+        let there: Vec<Anchor> = Anchor::ALL.into_iter().filter(has_hosts).collect();
+        if there.is_empty() { vec![Anchor::default()] } else { there }
+    }
+
+    /// The numbers of the hosts of one pool with one kind of anchor, in order.
+    pub fn hosts_in(&self, pool: PoolKind, anchor: Anchor) -> Option<&BTreeSet<HostId>> {
+        self.by_pool.get(&(pool, anchor))
     }
 
     /// All open rows, oldest first.

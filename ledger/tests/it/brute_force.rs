@@ -1,7 +1,7 @@
 //! An independent model: what is booked, minute by minute, counted the slowest way there is. Shares no code with `apply`,
 //! the calendar or the planner; reads only rows.
 
-use leasehold_ledger::model::{Comparison, Host, InstanceWish, Lease, Phase, PoolKind, Requirement};
+use leasehold_ledger::model::{Anchor, Comparison, Host, InstanceWish, Lease, Phase, PoolKind, Requirement};
 use leasehold_ledger::state::State;
 
 /// Used amounts per class of one host in one minute.
@@ -100,10 +100,13 @@ pub fn suits(host: &Host, wish: &InstanceWish) -> bool {
     host.reservable && host.observation.up && !host.overcommitted && pool && terms
 }
 
-/// The largest amount of a wish that fits into `[start, end)`, seconds that begin a minute.
-pub fn largest(state: &State, wish: &InstanceWish, start: u32, end: u32, except: Option<&Lease>) -> i64 {
+/// All hosts of one reservation have one of these.
+pub const ANCHORS: [Anchor; 2] = [Anchor::Memory, Anchor::Class];
+
+/// The largest amount of a wish that fits into `[start, end)`, seconds that begin a minute, on hosts with this anchor.
+pub fn largest(state: &State, wish: &InstanceWish, anchor: Anchor, start: u32, end: u32, except: Option<&Lease>) -> i64 {
     let (mut sum, mut best, mut hosts) = (0, 0, 0);
-    for host in state.hosts().filter(|host| suits(host, wish)) {
+    for host in state.hosts().filter(|host| suits(host, wish) && host.description.anchor == anchor) {
         let mut fit = i64::MAX;
         let mut second = start;
         while second < end {

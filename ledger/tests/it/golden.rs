@@ -37,6 +37,7 @@ fn create() -> Entry {
                 resource: ResourceWish::Instance(instance),
                 staging: Some(StagingWish { start: None, end: Some(Seconds(216_001_000)), park_margin_s: 600 }),
                 on_end: OnEnd::Shelve,
+                servers: Default::default(),
             }],
         },
         lease_id: LeaseId(Uuid::from_u128(1)),
@@ -50,6 +51,7 @@ fn create() -> Entry {
         }],
         resource_ids: vec![Uuid::from_u128(9)],
         planned_at: 4,
+        adoptions: Default::default(),
     };
     Entry {
         key: Some(RequestKey { project_id: ProjectId("p".to_owned()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),

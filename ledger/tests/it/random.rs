@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use uuid::Uuid;
 
-use crate::brute_force::{largest, room, used};
+use crate::brute_force::{ANCHORS, largest, room, used};
 use crate::world::{ORIGIN_S, World};
 
 /// Minutes from now on in which leases of the small world begin and end.
@@ -89,12 +89,12 @@ fn step() -> impl Strategy<Value = Step> {
         3 => by_hand(),
         4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
             .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
-        1 => (any::<u8>(), 0u8..5).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
+        1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
         1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
         6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
         10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
-        1 => (0u8..5, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
+        1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
         1 => (0u8..4).prop_map(|key| Step::Forget { key }),
         1 => Just(Step::Follow),
     ]
@@ -134,6 +134,7 @@ impl Run {
         world.register("d2", PoolKind::Dedicated, 6, 3);
         world.register("s1", PoolKind::Shared, 4, 8);
         world.register("s2", PoolKind::Shared, 5, 8);
+        world.register_with("s3", PoolKind::Shared, Anchor::Class, 4, 5);
         Run { world, promises: BTreeMap::new(), next_promises: BTreeMap::new(), reached: BTreeMap::new() }
     }
 
@@ -251,6 +252,7 @@ impl Run {
                 resource: ResourceWish::Instance(wish),
                 staging,
                 on_end: if create.on_end { OnEnd::Shelve } else { OnEnd::Delete },
+                servers: Default::default(),
             }],
         }
     }
@@ -295,9 +297,13 @@ impl Run {
             plan,
             resource_ids: vec![self.world.uuid()],
             planned_at: self.world.state.ledger_index(),
+            adoptions: Default::default(),
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {
+                if promise.main.iter().any(|(host, _)| *host == 5) {
+                    self.reach("created on the class of anchors");
+                }
                 self.promises.insert(lease_id, promise);
                 self.reach(if by_hand.is_some() { "created by hand" } else { "created" });
             }
@@ -305,6 +311,7 @@ impl Run {
             Ok(other) => assert!(create.key.is_some(), "{other:?}"),
             Err(rejection) => {
                 self.reach(match rejection {
+                    Rejection::PlanStale { ref problem, .. } if problem.contains("anchors") => "plan with two anchors",
                     Rejection::PlanStale { .. } => "plan stale",
                     Rejection::KeyForgotten => "forgotten key refused",
                     Rejection::RequestIdReused => "key reused",
@@ -323,30 +330,36 @@ impl Run {
         let instance = one.resource.instance();
         let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
         let (amount, length) = (i64::from(instance.amount), wish.end.0 - start.0);
-        let main = largest(state, instance, start.0, wish.end.0, None);
-        let staging = one.staging.map(|staging| {
-            let (from, until) = (staging.start.unwrap().0, staging.end.unwrap().0 + staging.park_margin_s);
-            largest(state, instance, from, until, None)
+        // With each kind of anchor: staged and lasting.
+        let fits = ANCHORS.map(|anchor| {
+            let staging = one.staging.map(|staging| {
+                let (from, until) = (staging.start.unwrap().0, staging.end.unwrap().0 + staging.park_margin_s);
+                largest(state, instance, anchor, from, until, None)
+            });
+            (staging, largest(state, instance, anchor, start.0, wish.end.0, None))
         });
+        let staged = |staging: Option<i64>| staging.is_none_or(|staging| staging >= amount);
         match planned {
             Ok(_) => {
-                assert!(main >= amount, "planned {amount}, {main} fit");
-                assert!(staging.is_none_or(|staging| staging >= amount), "planned {amount}, {staging:?} fit for staging");
+                assert!(fits.iter().any(|(staging, main)| *main >= amount && staged(*staging)), "planned {amount}, {fits:?} fit");
             }
             Err(NoPlan::Rejected(rejection)) => assert!(
                 matches!(rejection, Rejection::StartInPast | Rejection::EndInPast | Rejection::StagingOutside { .. }),
                 "{rejection:?}"
             ),
             Err(NoPlan::NoRoom(no_room)) => {
-                let largest_amount = if no_room.staging { staging.unwrap() } else { main };
-                assert!(largest_amount < amount, "refused {amount}, {largest_amount} fit");
+                // What could be staged but does not last says more than what cannot even be staged.
+                let mains = fits.iter().filter(|(staging, _)| staged(*staging)).map(|(_, main)| *main).max();
+                assert_eq!(no_room.staging, mains.is_none(), "{fits:?} fit of {amount}");
+                let largest_amount = mains.unwrap_or_else(|| fits.iter().filter_map(|(staging, _)| *staging).max().unwrap());
+                assert!(largest_amount < amount, "refused {amount}, {fits:?} fit");
                 assert_eq!(i64::from(no_room.largest_amount), largest_amount);
                 assert_eq!(i64::from(no_room.short_by), amount - largest_amount);
                 if one.staging.is_none() {
-                    let next = self
-                        .minutes()
-                        .filter(|minute| *minute >= start.0)
-                        .find(|start| largest(state, instance, *start, start + length, None) >= amount);
+                    let next = self.minutes().filter(|minute| *minute >= start.0).find(|start| {
+                        let fits = |anchor| largest(state, instance, anchor, *start, start + length, None) >= amount;
+                        ANCHORS.into_iter().any(fits)
+                    });
                     assert_eq!(no_room.next_start.map(|start| start.0), next, "next start after {start:?} of {wish:?}");
                 }
             }
@@ -387,11 +400,16 @@ impl Run {
                 None => lease.end,
             };
             let instance = resource.instance();
-            let main = largest(&self.world.state, instance, from.0, until.0, Some(&lease));
-            let staging = lease.reservations[0].staging.map(|staging| {
-                largest(&self.world.state, instance, staging.window.start.0, staging.booked().end.0, Some(&lease))
+            let state = &self.world.state;
+            // Once its flavor is made a reservation keeps its kind of anchor.
+            let has = state.host(lease.reservations[0].bindings[0].host).unwrap().description.anchor;
+            let fits = ANCHORS.into_iter().filter(|anchor| stage == Stage::Booked || *anchor == has).any(|anchor| {
+                let main = largest(state, instance, anchor, from.0, until.0, Some(&lease));
+                let staging = lease.reservations[0].staging.map(|staging| {
+                    largest(state, instance, anchor, staging.window.start.0, staging.booked().end.0, Some(&lease))
+                });
+                main.min(staging.unwrap_or(main)) >= i64::from(instance.amount)
             });
-            let fits = main.min(staging.unwrap_or(main)) >= i64::from(instance.amount);
             assert!(!fits, "refused an update that fits: {planned:?} {change:?} {lease:?}");
         }
         let plan = match planned {
@@ -532,6 +550,8 @@ impl Run {
             }
         }
         for promise in self.promises.values() {
+            let anchored = promise.main.iter().filter(|(host, _)| *host == 5).count();
+            assert!(anchored == 0 || anchored == promise.main.len(), "one flavor on hosts with different anchors");
             match promise.affinity {
                 Some(true) => assert_eq!(promise.main.len(), 1),
                 Some(false) => assert!(promise.main.iter().all(|(_, slots)| *slots == 1)),
@@ -588,6 +608,8 @@ fn random_sequences_reach_everything_that_matters() {
         "created",
         "created by hand",
         "plan stale",
+        "plan with two anchors",
+        "created on the class of anchors",
         "deleted",
         "withdrawn",
         "rebound",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{Command, Entry, RegisterHost};
-use leasehold_ledger::model::{Amounts, HostDescription, Observation, PoolKind, RequestKey, Seconds, Timestamp};
+use leasehold_ledger::model::{Amounts, Anchor, HostDescription, Observation, PoolKind, RequestKey, Seconds, Timestamp};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{State, invariants};
 use leasehold_ledger::storage::Store;
@@ -65,6 +65,10 @@ impl World {
     }
 
     pub fn register(&mut self, name: &str, pool: PoolKind, vcpus: u32, slots: u32) {
+        self.register_with(name, pool, Anchor::Memory, vcpus, slots);
+    }
+
+    pub fn register_with(&mut self, name: &str, pool: PoolKind, anchor: Anchor, vcpus: u32, slots: u32) {
         let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots };
         let description = HostDescription {
             hypervisor_hostname: name.to_owned(),
@@ -80,6 +84,7 @@ impl World {
             pool,
             anchor_budget: slots,
             memory_grain_mb: 0,
+            anchor,
         };
         let observation =
             Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: Default::default(), up: true };

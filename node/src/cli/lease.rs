@@ -5,6 +5,7 @@ use leasehold_client::{KeyState, LeaseFilter};
 use leasehold_ledger::model::{Lease, LeaseId, ProjectId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::output::{host_json, lease_details, lease_json, lease_table};
 use super::time::{self, When};
@@ -94,6 +95,9 @@ pub struct Create {
     /// What happens to the servers at the end
     #[arg(long, value_enum, default_value_t = AtEnd::Delete)]
     on_end: AtEnd,
+    /// A parked server of an earlier lease that this one takes over and wakes at its start; name all that are left
+    #[arg(long = "server", value_name = "UUID")]
+    adopted: Vec<Uuid>,
 }
 
 /// `lease update`

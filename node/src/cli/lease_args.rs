@@ -1,5 +1,7 @@
 //! Arguments of `lease create` and `lease update` as wishes.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, ValueEnum};
 use leasehold_client::NewLease;
 use leasehold_client::wire::convert::DEFAULT_PARK_MARGIN_S;
@@ -131,7 +133,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, before_end, servers, staging, on_end } = create;
+    let Create { name, start, end, before_end, servers, staging, on_end, adopted } = create;
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
@@ -151,7 +153,11 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
         When::Now => return Err(Failure::Usage("--end now: a lease ends after its start (+1h), at a date or never".to_owned())),
     };
     let staging = staging.map(|staged| window(staged, now)).transpose()?;
-    let reservation = ReservationWish { resource: resource(servers), staging, on_end: on_end.into() };
+    let mut named = BTreeSet::new();
+    if let Some(twice) = adopted.into_iter().find(|id| !named.insert(*id)) {
+        return Err(Failure::Usage(format!("--server {twice}: name each server once")));
+    }
+    let reservation = ReservationWish { resource: resource(servers), staging, on_end: on_end.into(), servers: named };
     Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation] })
 }
 

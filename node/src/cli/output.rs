@@ -75,12 +75,18 @@ fn spelled(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
+/// Servers that it takes over.
+fn adopted(reservation: &Reservation) -> Vec<String> {
+    reservation.adoption.iter().flat_map(|adoption| &adoption.servers).map(ToString::to_string).collect()
+}
+
 fn reservation_json(reservation: &Reservation) -> Value {
     let wish = instance(&reservation.wish);
     json!({
         "id": reservation.id.to_string(),
         "resource_type": "virtual:instance",
-        "flavor_id": reservation.id.to_string(),
+        "flavor_id": reservation.flavor().to_string(),
+        "servers": adopted(reservation),
         "server_group_id": reservation.server_group_id.map(|id| id.to_string()),
         "status": reservation.status.as_str(),
         "stage": spelled(reservation.stage),
@@ -148,7 +154,8 @@ pub(super) fn lease_details(lease: &Lease) -> String {
     ];
     for reservation in &lease.reservations {
         rows.push(("reservation", format!("{}: {}", reservation.status.as_str(), summary(reservation))));
-        rows.push(("  boot with flavor", reservation.id.to_string()));
+        rows.push(("  boot with flavor", reservation.flavor().to_string()));
+        rows.push(("  adopts", adopted(reservation).join(", ")));
         rows.push(("  in server group", reservation.server_group_id.map(|id| id.to_string()).unwrap_or_default()));
         if let Some(staging) = reservation.staging {
             rows.push(("  staging (UTC)", format!("{} to {}", utc(staging.window.start), utc(staging.window.end))));

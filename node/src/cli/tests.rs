@@ -72,6 +72,12 @@ fn a_lease_is_what_the_line_says() {
     let instance = reservation.resource.instance();
     assert_eq!((instance.vcpus, instance.memory_mb, instance.amount, instance.affinity), (1, 512, 3, Some(false)));
 
+    let ids = ["6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11", "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b12"];
+    let adopting = create(&format!("{SIZE} --end +2h --server {} --server {}", ids[0], ids[1])).unwrap();
+    assert_eq!(adopting.reservations[0].servers, ids.map(|id| id.parse().unwrap()).into());
+    let twice = create(&format!("{SIZE} --end +2h --server {} --server {0}", ids[0])).unwrap_err();
+    assert!(twice.contains("each server once"), "{twice}");
+
     let wish =
         create(&format!("{SIZE} --end never --before-end never --pool shared --trait A --trait B --forbid-trait C")).unwrap();
     assert_eq!((wish.start, wish.end, wish.before_end), (StartWish::Now, Seconds::OPEN_END, BeforeEndWish::Never));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
-use leasehold_ledger::model::ReservationId;
+use leasehold_ledger::model::{Reservation, ReservationId};
 use uuid::Uuid;
 
 use super::{Ledger, Report};
@@ -61,12 +61,13 @@ fn some_of(names: &[String]) -> String {
 }
 
 fn reservations(ledger: &Ledger) -> BTreeSet<ReservationId> {
-    ledger.leases.iter().flat_map(|lease| &lease.reservations).map(|reservation| reservation.id).collect()
+    // Who adopts parked servers uses the flavor that these came with.
+    ledger.leases.iter().flat_map(|lease| &lease.reservations).map(Reservation::flavor).collect()
 }
 
 async fn flavors(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let all = ledger.leases.iter().flat_map(|lease| &lease.reservations);
-    let wanted: BTreeSet<String> = all.filter(|one| desired::wants_flavor(one)).map(|one| one.id.to_string()).collect();
+    let wanted: BTreeSet<String> = all.filter(|one| desired::wants_flavor(one)).map(|one| one.flavor().to_string()).collect();
     let known: BTreeSet<String> = reservations(ledger).iter().map(ToString::to_string).collect();
     let mark = ledger.names().mark();
     let mut found = Found::default();

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::model::{
-    Amounts, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, Stage,
+    Amounts, Anchor, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, Stage,
 };
 use leasehold_ledger::state::State;
 
-use super::names::{self, FLAVOR_MARK, Names};
+use super::names::{self, ANCHOR_CLASS, FLAVOR_MARK, Names};
 use crate::openstack::nova::NewFlavor;
 
 /// What the tokens of one reservation on one host are to be.
@@ -67,7 +67,13 @@ pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = 
     for lease in leases {
         for reservation in &lease.reservations {
             if let Some(wish) = token_wish(reservation, host.id) {
-                tokens.insert(names::class(reservation.id), wish);
+                let class = names::class(reservation.flavor());
+                // Of those that share a flavor only one is not over, and what is over wants nothing that is used.
+                if lease.is_over(reservation) {
+                    tokens.entry(class).or_insert(wish);
+                } else {
+                    tokens.insert(class, wish);
+                }
             }
         }
     }
@@ -151,27 +157,42 @@ pub fn hosts_in(reservation: &Reservation, phase: Phase) -> Vec<HostId> {
     reservation.bindings.iter().filter(|binding| binding.phase == phase).map(|binding| binding.host).collect()
 }
 
+/// What the servers of a reservation are anchored by. Whoever has no host any more has no flavor either.
+#[must_use]
+pub fn anchor(state: &State, reservation: &Reservation) -> Anchor {
+    if let Some(adoption) = &reservation.adoption {
+        return adoption.anchor;
+    }
+    // While an update waits for its hold the cloud stays where it was.
+    let bindings = reservation.previous.as_ref().map_or(&reservation.bindings, |previous| &previous.bindings);
+    state.anchor_of(bindings).unwrap_or_default()
+}
+
 /// A reservation's flavor (architecture D21).
 #[must_use]
-pub fn flavor(names: &Names, reservation: &Reservation) -> NewFlavor {
+pub fn flavor(names: &Names, reservation: &Reservation, anchor: Anchor) -> NewFlavor {
     let wish = reservation.wish.instance();
-    let token = format!("resources:{}", names::class(reservation.id));
+    let token = format!("resources:{}", names::class(reservation.flavor()));
+    // Nova only uses compute nodes whose own provider is part of the allocation.
+    let (anchor_mb, of_class) = match anchor {
+        Anchor::Memory => ("1", None),
+        Anchor::Class => ("0", Some((format!("resources:{ANCHOR_CLASS}"), "1".to_owned()))),
+    };
     let extra_specs = [
         ("resources:VCPU".to_owned(), "0".to_owned()),
-        // The anchor: Nova only uses compute nodes whose own provider is part of the allocation.
-        ("resources:MEMORY_MB".to_owned(), "1".to_owned()),
+        ("resources:MEMORY_MB".to_owned(), anchor_mb.to_owned()),
         ("resources:DISK_GB".to_owned(), "0".to_owned()),
         (token, "1".to_owned()),
         ("hw:cpu_policy".to_owned(), "shared".to_owned()),
         (FLAVOR_MARK.to_owned(), names.mark()),
     ];
     NewFlavor {
-        id: reservation.id.to_string(),
-        name: names::flavor(reservation.id),
+        id: reservation.flavor().to_string(),
+        name: names::flavor(reservation.flavor()),
         vcpus: wish.vcpus,
         ram: wish.memory_mb,
         disk: wish.disk_gb,
-        extra_specs: extra_specs.into_iter().collect(),
+        extra_specs: extra_specs.into_iter().chain(of_class).collect(),
     }
 }
 
@@ -224,6 +245,7 @@ mod tests {
                 pool,
                 anchor_budget: 255,
                 memory_grain_mb: grain,
+                anchor: Anchor::Memory,
             },
             observation: Observation {
                 capacity: amounts(memory_mb),
@@ -251,6 +273,15 @@ mod tests {
         assert_eq!((7937 - held.memory_mb) % 256, 0);
         assert!(held.memory_mb >= 1000 && held.memory_mb < 1000 + 256);
         assert_eq!((held.vcpus, held.disk_gb, held.slots), (2, 10, 0));
+    }
+
+    #[test]
+    fn a_shared_host_with_anchors_of_their_own_is_held_to_what_is_booked_and_no_more() {
+        let none = Amounts::default();
+        let anchored = host(PoolKind::Shared, 7937, 0, 0);
+        assert_eq!(hold(&anchored, none), none);
+        let peak = Amounts { vcpus: 2, memory_mb: 1000, disk_gb: 10, slots: 2 };
+        assert_eq!(hold(&anchored, peak), Amounts { slots: 0, ..peak });
     }
 
     #[test]

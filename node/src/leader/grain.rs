@@ -3,7 +3,7 @@
 //!
 //! Read at onboarding, which fixes K; read again with every full look at the hosts, because flavors come and go.
 
-use leasehold_ledger::model::{HostDescription, PoolKind};
+use leasehold_ledger::model::{Anchor, HostDescription, PoolKind};
 use uuid::Uuid;
 
 use super::host_plan;
@@ -22,13 +22,14 @@ pub async fn read(cloud: &Cloud, names: &Names, root: Uuid, flavors: &[Flavor]) 
     Ok(grain(flavors, &memory_of_users(cloud, names, root).await?))
 }
 
-/// Whether the anchors of a host are not safe any more with this grain. On dedicated hosts no ordinary server competes.
+/// Whether the anchors of a host are not safe any more with this grain. On dedicated hosts no ordinary server
+/// competes, and anchors of a class of their own are no memory.
 ///
 /// The hold leaves a multiple of the grain of the onboarding to ordinary servers, so what counts is the grain of both.
 #[must_use]
 pub fn is_too_small(host: &HostDescription, grain_mb: u32) -> bool {
     let both = gcd(grain_mb, host.memory_grain_mb);
-    host.pool == PoolKind::Shared && grain_mb != 0 && both <= host.anchor_budget
+    host.pool == PoolKind::Shared && host.anchor == Anchor::Memory && grain_mb != 0 && both <= host.anchor_budget
 }
 
 /// Memory that ordinary servers on a host have now: of deleted flavors too.
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn anchors_are_safe_while_the_grain_of_then_and_now_is_above_their_number() {
-        let host = |pool, anchor_budget, memory_grain_mb| {
+        let host = |pool, anchor, anchor_budget, memory_grain_mb| {
             let description = HostDescription {
                 hypervisor_hostname: "h1".into(),
                 service_name: "h1".into(),
@@ -110,13 +111,15 @@ mod tests {
                 pool,
                 anchor_budget,
                 memory_grain_mb,
+                anchor,
             };
             is_too_small(&description, 100)
         };
         // Made for multiples of 64 MB: 100 MB is above the 63 anchors and yet ends among them.
-        assert!(host(PoolKind::Shared, 63, 64));
-        assert!(!host(PoolKind::Shared, 63, 200));
-        assert!(host(PoolKind::Shared, 100, 200));
-        assert!(!host(PoolKind::Dedicated, 255, 0));
+        assert!(host(PoolKind::Shared, Anchor::Memory, 63, 64));
+        assert!(!host(PoolKind::Shared, Anchor::Memory, 63, 200));
+        assert!(host(PoolKind::Shared, Anchor::Memory, 100, 200));
+        assert!(!host(PoolKind::Dedicated, Anchor::Memory, 255, 0));
+        assert!(!host(PoolKind::Shared, Anchor::Class, 255, 0), "its anchors are no memory");
     }
 }

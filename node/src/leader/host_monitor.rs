@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{Amounts, Host, HostId, Observation, PoolKind};
+use leasehold_ledger::model::{Amounts, Anchor, Host, HostId, Observation, PoolKind};
 use uuid::Uuid;
 
 use super::grain;
 use super::host_plan;
-use super::names::Names;
+use super::names::{ANCHOR_CLASS, Names};
 use super::work::Work;
-use crate::openstack::placement::{Inventories, ProviderAllocations};
+use crate::openstack::placement::{Inventories, Inventory, ProviderAllocations};
 use crate::openstack::{Cloud, CloudError};
 use crate::telemetry::metrics;
 
@@ -34,6 +34,10 @@ pub async fn run(work: Arc<Work>) {
         }
         if let Err(error) = look(&work, full).await {
             tracing::warn!(%error, "the hosts could not be looked at");
+        }
+        if full {
+            let is_short = |host: &&Host| host.observation.capacity.slots < host.description.anchor_budget;
+            metrics::anchors_missing(work.ledger.look(|state| state.hosts().filter(is_short).count()));
         }
         if full && let Err(error) = tell_small_grains(&work, &mut told).await {
             tracing::warn!(%error, "the grain of the flavors could not be looked at");
@@ -116,16 +120,29 @@ pub async fn observe(work: &Work, host: HostId) -> Result<(), CloudError> {
 async fn observe_as(work: &Work, id: HostId, up: Option<bool>) -> Result<(), CloudError> {
     let Some(host) = work.ledger.look(|state| state.host(id).cloned()) else { return Ok(()) };
     let up = up.unwrap_or(host.observation.up);
-    let seen = read(&work.cloud, &work.names, &host.description.root_provider, host.description.anchor_budget).await?;
+    let description = &host.description;
+    let (anchor, most) = (description.anchor, description.anchor_budget);
+    let seen = read(&work.cloud, &work.names, &description.root_provider, anchor, most).await?;
     let observation = match seen {
         Some(seen) => Observation { up, ..seen },
         // The provider is gone, so the host is: nothing is left of its capacity.
         None => Observation { capacity: Amounts::default(), up: false, ..host.observation.clone() },
     };
     if observation != host.observation {
+        tell_anchors(&host, &observation);
         report(work, id, observation).await;
     }
     Ok(())
+}
+
+/// An operator took anchors away: the ledger promises no more of them than there are, and marks the host when it has
+/// promised more. On memory K is no inventory of its own, and what endangers it is told by [`tell_small_grains`].
+fn tell_anchors(host: &Host, now: &Observation) {
+    let (name, budget) = (&host.description.hypervisor_hostname, host.description.anchor_budget);
+    let (before, left) = (host.observation.capacity.slots, now.capacity.slots);
+    if left < before.min(budget) && now.capacity != Amounts::default() {
+        tracing::warn!(host = name, budget, left, "the inventory of {ANCHOR_CLASS} shrank below what the host was taken in with");
+    }
 }
 
 async fn report(work: &Work, host_id: HostId, observation: Observation) {
@@ -142,7 +159,13 @@ async fn report(work: &Work, host_id: HostId, observation: Observation) {
 ///
 /// # Errors
 /// When Placement gives no answer.
-pub async fn read(cloud: &Cloud, names: &Names, root: &Uuid, anchor_budget: u32) -> Result<Option<Observation>, CloudError> {
+pub async fn read(
+    cloud: &Cloud,
+    names: &Names,
+    root: &Uuid,
+    anchor: Anchor,
+    anchor_budget: u32,
+) -> Result<Option<Observation>, CloudError> {
     let placement = cloud.placement();
     let child = names.reservation_provider(*root);
     // Users of tokens before users of the root: who boots in between shows as firm by a single megabyte, not the reverse.
@@ -153,7 +176,7 @@ pub async fn read(cloud: &Cloud, names: &Names, root: &Uuid, anchor_budget: u32)
     let ours: BTreeSet<Uuid> = tokens.iter().flat_map(|tokens| tokens.allocations.keys().copied()).collect();
     let firm = firm(names, *root, &users, &ours);
     Ok(Some(Observation {
-        capacity: capacity(&inventories, anchor_budget),
+        capacity: capacity(&inventories, anchor, anchor_budget),
         firm,
         max_unit: max_unit(&inventories),
         traits,
@@ -161,18 +184,24 @@ pub async fn read(cloud: &Cloud, names: &Names, root: &Uuid, anchor_budget: u32)
     }))
 }
 
-/// C: memory less the anchor budget, slots the budget itself.
-fn capacity(inventories: &Inventories, anchor_budget: u32) -> Amounts {
+/// How many anchors of their own class a provider has: none where one of them cannot be taken alone.
+pub fn anchors(inventories: &Inventories) -> u32 {
+    let takes_one = |inventory: &&Inventory| inventory.min_unit <= 1 && inventory.step_size == 1 && inventory.max_unit >= 1;
+    let capacity = inventories.inventories.get(ANCHOR_CLASS).filter(takes_one).map_or(0, Inventory::capacity);
+    u32::try_from(capacity).unwrap_or(u32::MAX)
+}
+
+/// C: memory less the anchor budget where it is the anchor; slots the budget itself, or what is left of it.
+fn capacity(inventories: &Inventories, anchor: Anchor, anchor_budget: u32) -> Amounts {
+    let (anchor_mb, slots) = match anchor {
+        Anchor::Memory => (anchor_budget, anchor_budget),
+        Anchor::Class => (0, anchor_budget.min(anchors(inventories))),
+    };
     let of = |class: &str| {
-        let capacity = inventories.inventories.get(class).map_or(0, crate::openstack::placement::Inventory::capacity);
+        let capacity = inventories.inventories.get(class).map_or(0, Inventory::capacity);
         u32::try_from(capacity).unwrap_or(u32::MAX)
     };
-    Amounts {
-        vcpus: of("VCPU"),
-        memory_mb: of("MEMORY_MB").saturating_sub(anchor_budget),
-        disk_gb: of("DISK_GB"),
-        slots: anchor_budget,
-    }
+    Amounts { vcpus: of("VCPU"), memory_mb: of("MEMORY_MB").saturating_sub(anchor_mb), disk_gb: of("DISK_GB"), slots }
 }
 
 fn max_unit(inventories: &Inventories) -> Amounts {
@@ -189,7 +218,10 @@ fn firm(names: &Names, root: Uuid, users: &ProviderAllocations, ours: &BTreeSet<
         .filter(|(consumer, _)| !holds.contains(consumer) && !ours.contains(consumer))
         .map(|(_, there)| &there.resources)
         // A server of ours that came or went between the two reads shows by its anchor alone.
-        .filter(|resources| !(resources.len() == 1 && resources.get("MEMORY_MB") == Some(&1)))
+        .filter(|resources| {
+            let one_of = |class: &str| resources.get(class) == Some(&1);
+            !(resources.len() == 1 && (one_of("MEMORY_MB") || one_of(ANCHOR_CLASS)))
+        })
         .fold(Amounts::default(), |sum, resources| sum.checked_add(host_plan::amounts(resources)).unwrap_or(sum))
 }
 
@@ -211,6 +243,7 @@ mod tests {
                 names.hold(root, 1).to_string(): {"resources": {"VCPU": 8, "MEMORY_MB": 4096}},
                 ours.to_string(): {"resources": {"MEMORY_MB": 1}},
                 fresh.to_string(): {"resources": {"MEMORY_MB": 1}},
+                Uuid::from_u128(13).to_string(): {"resources": {"CUSTOM_LH_ANCHOR": 1}},
                 ordinary.to_string(): {"resources": {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}},
             }
         }))

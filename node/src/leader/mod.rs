@@ -7,6 +7,7 @@
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
 pub mod actuator;
+pub mod adopt;
 pub mod clock;
 pub mod desired;
 mod dispatch;

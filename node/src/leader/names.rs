@@ -79,6 +79,9 @@ pub fn loan_provider_name(host: &str) -> String {
     format!("leasehold_loan_{host}")
 }
 
+/// The resource class of anchors that an operator gives a compute node (architecture D21).
+pub const ANCHOR_CLASS: &str = "CUSTOM_LH_ANCHOR";
+
 /// The resource class of a reservation's tokens.
 #[must_use]
 pub fn class(id: ReservationId) -> String {

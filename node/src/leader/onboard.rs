@@ -5,14 +5,14 @@
 //! when the ledger then refuses the host, call [`offboard`].
 
 use leasehold_ledger::command::RegisterHost;
-use leasehold_ledger::model::{Amounts, HostDescription, PoolKind};
+use leasehold_ledger::model::{Amounts, Anchor, HostDescription, PoolKind};
 use uuid::Uuid;
 
 use super::desired;
 use super::grain::{self, GRAIN_MIN_MB};
 use super::host_monitor;
 use super::host_plan;
-use super::names::{self, HOLD_TYPE, Names};
+use super::names::{self, ANCHOR_CLASS, HOLD_TYPE, Names};
 use super::permits::Provided;
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
@@ -70,10 +70,10 @@ pub async fn onboard(
     let service = cloud.nova().compute_services().await?.into_iter().find(|s| s.host == hypervisor.service.host);
     let up = service.as_ref().is_some_and(|service| service.usable());
     let flavors = cloud.nova().flavors().await?;
-    let (anchor_budget, memory_grain_mb) = budget(cloud, names, pool, root, &host, &flavors).await?;
+    let budget = budget(cloud, names, pool, root, &host, &flavors).await?;
     let gone = || OnboardError::Conflict(format!("Placement has no inventory of host {host} yet; try again"));
-    let observation = host_monitor::read(cloud, names, &root, anchor_budget).await?.ok_or_else(gone)?;
-    if observation.capacity == (Amounts { slots: anchor_budget, ..Amounts::default() }) {
+    let observation = host_monitor::read(cloud, names, &root, budget.anchor, budget.anchors).await?.ok_or_else(gone)?;
+    if observation.capacity == (Amounts { slots: observation.capacity.slots, ..Amounts::default() }) {
         return Err(gone());
     }
     if pool == PoolKind::Dedicated && observation.firm != Amounts::default() {
@@ -85,7 +85,7 @@ pub async fn onboard(
     let errand = &Errand::new(format!("onboard/{name}"), 0, &permit);
     // The hold of a host without reservations, raised before it is promised to anyone: all of a dedicated one, on a shared
     // one the remainder that keeps ordinary servers out of the anchors' memory (D21).
-    let hold = desired::hold_of(pool, memory_grain_mb, &observation, Amounts::default());
+    let hold = desired::hold_of(pool, budget.grain_mb, &observation, Amounts::default());
     let made = match children(cloud, names, errand, &host, root).await {
         Ok(()) => hold_all(cloud, names, errand, root, Hold::AtLeast(hold), observation.max_unit).await,
         failed => failed,
@@ -93,7 +93,7 @@ pub async fn onboard(
     // A repeated request, or another one that was faster: the ledger answers it.
     unless_known(made)?;
     let zone = service.map(|service| service.zone).filter(|zone| !zone.is_empty());
-    let description = describe(&hypervisor, root, zone, pool, anchor_budget, memory_grain_mb);
+    let description = describe(&hypervisor, root, zone, pool, &budget);
     let observation = leasehold_ledger::model::Observation { up, ..observation };
     Ok(RegisterHost { description, observation, properties: request.properties.clone() })
 }
@@ -149,7 +149,17 @@ async fn find(cloud: &Cloud, name: &str) -> Result<Option<Hypervisor>, CloudErro
     Ok(by_name.or_else(|| all.iter().find(|hypervisor| hypervisor.service.host == name)).cloned())
 }
 
-/// K and G (architecture D21). On dedicated hosts no ordinary server competes, so G does not matter.
+/// How many servers of ours a host can anchor, by what, and the grain that keeps their memory safe.
+struct Budget {
+    anchor: Anchor,
+    /// K.
+    anchors: u32,
+    /// G; 0 where it does not matter.
+    grain_mb: u32,
+}
+
+/// K and G (architecture D21). On dedicated hosts no ordinary server competes, so G does not matter. A shared host whose
+/// root has anchors of their own class uses those, whatever G: who put them there wants them used (docs/decisions/0010).
 async fn budget(
     cloud: &Cloud,
     names: &Names,
@@ -157,21 +167,27 @@ async fn budget(
     root: Uuid,
     host: &str,
     flavors: &[Flavor],
-) -> Result<(u32, u32), OnboardError> {
+) -> Result<Budget, OnboardError> {
     if pool == PoolKind::Dedicated {
-        return Ok((ANCHORS_MAX, 0));
+        return Ok(Budget { anchor: Anchor::Memory, anchors: ANCHORS_MAX, grain_mb: 0 });
+    }
+    let inventories = cloud.placement().inventories(root).await?;
+    let own = inventories.map_or(0, |inventories| host_monitor::anchors(&inventories));
+    if own > 0 {
+        return Ok(Budget { anchor: Anchor::Class, anchors: own.min(ANCHORS_MAX), grain_mb: 0 });
     }
     let grain = grain::read(cloud, names, root, flavors).await?;
     if grain != 0 && grain < GRAIN_MIN_MB {
         return Err(OnboardError::Conflict(format!(
             "host {host} cannot be shared: the memory of the ordinary flavors has a common grain of {grain} MB, and {GRAIN_MIN_MB} are \
-             needed ({})",
+             needed ({}). Remove those, or give the compute node an inventory of {ANCHOR_CLASS} in a provider.yaml of \
+             nova-compute, one for each server of reservations that it may carry",
             grain::culprits(flavors, GRAIN_MIN_MB)
         )));
     }
     // Without any ordinary flavor every amount is a multiple of the grain; the least one is the safe one.
     let grain = if grain == 0 { GRAIN_MIN_MB } else { grain };
-    Ok((ANCHORS_MAX.min(grain - 1), grain))
+    Ok(Budget { anchor: Anchor::Memory, anchors: ANCHORS_MAX.min(grain - 1), grain_mb: grain })
 }
 
 /// The two permanent children of a host (architecture D20); those that are there are done.
@@ -244,14 +260,7 @@ async fn hold_all(
     Err(OnboardError::Conflict("the host changes faster than it can be held; try again".to_owned()))
 }
 
-fn describe(
-    hypervisor: &Hypervisor,
-    root: Uuid,
-    zone: Option<String>,
-    pool: PoolKind,
-    anchor_budget: u32,
-    memory_grain_mb: u32,
-) -> HostDescription {
+fn describe(hypervisor: &Hypervisor, root: Uuid, zone: Option<String>, pool: PoolKind, budget: &Budget) -> HostDescription {
     let cpu_info = match &hypervisor.cpu_info {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Null => String::new(),
@@ -269,7 +278,8 @@ fn describe(
         local_gb: hypervisor.local_gb,
         zone,
         pool,
-        anchor_budget,
-        memory_grain_mb,
+        anchor_budget: budget.anchors,
+        memory_grain_mb: budget.grain_mb,
+        anchor: budget.anchor,
     }
 }

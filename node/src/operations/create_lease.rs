@@ -1,17 +1,20 @@
 //! Booking a lease: plan on the leader, propose, wait until it is prepared (architecture D2, D24).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
-use leasehold_ledger::model::{EventId, Lease, LeaseId, Reason, RequestKey, ReservationId, Timestamp};
-use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, plan_create};
+use leasehold_ledger::model::{Adoption, EventId, Lease, LeaseId, Reason, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, check_servers, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+use crate::leader::adopt;
+use crate::leader::names::Names;
 use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
@@ -66,13 +69,16 @@ impl Operations {
         let resource_ids: Vec<_> = wish.reservations.iter().map(|_| rng.uuid_v4()).collect();
         let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
 
+        let is_known = Self::key_is_known(&self.inner.raft.state(), key.as_ref());
+        let adoptions = if is_known { BTreeMap::new() } else { self.adoptions(&wish, &reservation_ids).await? };
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
-                let search =
-                    |state: &State, overlay: &Overlay, now: Timestamp| plan_create(state, overlay, &wish, &reservation_ids, now);
+                let search = |state: &State, overlay: &Overlay, now: Timestamp| {
+                    plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
+                };
                 let (planned, booked) = self.plan(now, search).await?;
                 (planned.reservations, planned.planned_at, booked)
             };
@@ -83,6 +89,7 @@ impl Operations {
                 plan,
                 resource_ids: resource_ids.clone(),
                 planned_at,
+                adoptions: adoptions.clone(),
             }));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
@@ -100,6 +107,23 @@ impl Operations {
             }
         }
         Err(OperationError::Unavailable(Unavailable::Busy))
+    }
+
+    /// What the cloud knows of the servers that the reservations are to take over.
+    async fn adoptions(&self, wish: &LeaseWish, ids: &[ReservationId]) -> Result<BTreeMap<ReservationId, Adoption>> {
+        let mut adoptions = BTreeMap::new();
+        for (id, one) in ids.iter().zip(&wish.reservations).filter(|(_, one)| !one.servers.is_empty()) {
+            // What nothing in the cloud can mend is refused before it is asked.
+            check_servers(one)?;
+            let Some(cloud) = &self.inner.cloud else {
+                return Err(OperationError::CloudUnavailable("no cloud is configured ([cloud] in the configuration)".to_owned()));
+            };
+            let cluster_id = self.inner.raft.state().cluster_id();
+            let Some(cluster_id) = cluster_id else { return Err(OperationError::Internal("the cluster has no id".to_owned())) };
+            let found = adopt::adoption(cloud, &Names::new(cluster_id), &wish.project_id, one).await?;
+            adoptions.extend(found.map(|adoption| (*id, adoption)));
+        }
+        Ok(adoptions)
     }
 
     /// Plans over the state and the plans in flight; books what it finds in the overlay.

@@ -9,8 +9,8 @@ use leasehold_ledger::command::{
     BeforeEndWish, Command, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
 };
 use leasehold_ledger::model::{
-    Amounts, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds,
-    UserId,
+    Amounts, Anchor, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish,
+    Seconds, UserId,
 };
 
 use futures::StreamExt;
@@ -80,6 +80,7 @@ fn host(vcpus: u32) -> RegisterHost {
         pool: PoolKind::Dedicated,
         anchor_budget: 64,
         memory_grain_mb: 0,
+        anchor: Anchor::Memory,
     };
     let observation = Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: BTreeSet::new(), up: true };
     RegisterHost { description, observation, properties: Default::default() }
@@ -108,7 +109,12 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         start: StartWish::At(start),
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: Default::default(),
+        }],
     }
 }
 

@@ -33,6 +33,7 @@ struct Metrics {
     reconciled: Gauge,
     cloud_calls: HistogramVec,
     grain_too_small: IntGauge,
+    anchors_missing: IntGauge,
     last_reconcile: Mutex<Option<Mono>>,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -111,6 +112,10 @@ impl Metrics {
             grain_too_small: register!(IntGauge::new(
                 "leasehold_hosts_grain_too_small",
                 "Shared hosts where ordinary flavors leave no room for the anchors of lease servers."
+            )),
+            anchors_missing: register!(IntGauge::new(
+                "leasehold_hosts_anchors_missing",
+                "Hosts that show fewer anchors for lease servers than they were taken in with."
             )),
             last_reconcile: Mutex::new(None),
             oldest: Mutex::new(None),
@@ -201,6 +206,11 @@ pub fn reconcile_done(at: Mono) {
 /// On so many shared hosts the grain of ordinary memory is not above the anchor budget.
 pub fn grain_too_small(hosts: usize) {
     METRICS.grain_too_small.set(i64::try_from(hosts).unwrap_or(i64::MAX));
+}
+
+/// On so many hosts there are fewer anchors than at onboarding.
+pub fn anchors_missing(hosts: usize) {
+    METRICS.anchors_missing.set(i64::try_from(hosts).unwrap_or(i64::MAX));
 }
 
 /// A call to the cloud ended: `2xx`, `4xx`, `409`, `5xx`, `lost` or `withheld`.

@@ -1,7 +1,7 @@
 //! Who may do what over REST (blazar-api §13), and what a node does not take on.
 
 use leasehold_ledger::command::{Command, RegisterHost};
-use leasehold_ledger::model::{Amounts, HostDescription, Observation, PoolKind};
+use leasehold_ledger::model::{Amounts, Anchor, HostDescription, Observation, PoolKind};
 
 use super::*;
 
@@ -92,6 +92,7 @@ fn host() -> RegisterHost {
         pool: PoolKind::Shared,
         anchor_budget: 8,
         memory_grain_mb: 0,
+        anchor: Anchor::Memory,
     };
     let observation = Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: BTreeSet::new(), up: true };
     RegisterHost { description, observation, properties: Default::default() }

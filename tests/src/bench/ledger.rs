@@ -59,6 +59,7 @@ pub fn request(name: String, start: i64, end: i64) -> v1::CreateLeaseRequest {
             resource: Some(v1::Resource { kind: Some(v1::resource::Kind::Instance(instance)) }),
             staging: None,
             on_end: v1::OnEnd::Delete.into(),
+            servers: Vec::new(),
         }],
         ..v1::CreateLeaseRequest::default()
     }

@@ -45,7 +45,12 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         start: StartWish::At(second(plan.start_s)?),
         end: second(plan.end_s)?,
         before_end: BeforeEndWish::Never,
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging, on_end }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging,
+            on_end,
+            servers: Default::default(),
+        }],
     })
 }
 

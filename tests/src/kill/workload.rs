@@ -132,6 +132,7 @@ impl Worker {
                 resource: ResourceWish::Instance(instance),
                 staging: None,
                 on_end: OnEnd::Delete,
+                servers: Default::default(),
             }],
         })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_client::command::{EndWish, LeaseChange, StagingWish};
-use leasehold_client::model::{LeaseStatus, Stage};
+use leasehold_client::model::{LeaseId, LeaseStatus, OnEnd, Stage};
 use leasehold_client::{Error, RefusalKind};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
 use leasehold_tests::caller;
@@ -93,6 +93,47 @@ async fn servers_booted_early_are_parked_woken_at_the_start_and_deleted_at_the_e
     };
     let finding = judge(&promise, &History::of(&record));
     assert!(finding.problems.is_empty(), "{finding:#?}");
+    assert_eq!(double_booked(&record, &rig.cloud.capacities().await.unwrap()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn servers_that_one_lease_parked_wake_in_the_next_that_names_them() {
+    let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
+    let demo = rig.cloud.tenant("demo").await.unwrap();
+    let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
+    let is = |lease: LeaseId, wanted: LeaseStatus| {
+        let client = &client;
+        wait_for(wanted.as_str(), Duration::from_secs(40), move || async move {
+            let status = client.get_lease(lease).await.map_err(|error| error.to_string())?.value.status;
+            (status == wanted).then_some(()).ok_or_else(|| status.as_str().to_owned())
+        })
+    };
+    let mut parking = wish("parking", from_now(3), from_now(12));
+    parking.reservations[0].on_end = OnEnd::Shelve;
+    let first = client.create_lease(client.new_key(), parking).await.unwrap().value;
+    is(first.id, LeaseStatus::Active).await.unwrap();
+    let flavor = first.reservations[0].id;
+    let image = demo.image().await.unwrap();
+    let server = demo.boot("kept", &flavor.to_string(), &image).await.unwrap().unwrap();
+    let mut adopting = wish("adopting", from_now(20), from_now(26));
+    adopting.reservations[0].servers = [server.parse().unwrap()].into();
+    let refused = client.create_lease(client.new_key(), adopting.clone()).await.unwrap_err();
+    let Error::Refused(refusal) = refused else { panic!("{refused}") };
+    assert_eq!(refusal.kind, RefusalKind::Conflict, "{refusal:?}");
+    is(first.id, LeaseStatus::Terminated).await.unwrap();
+
+    let key = client.new_key();
+    let second = client.create_lease(key, adopting.clone()).await.unwrap().value;
+    assert_eq!(second.reservations[0].flavor(), flavor);
+    // The same wish under its key is the same lease, though its servers are taken now.
+    assert_eq!(client.create_lease(key, adopting).await.unwrap().value.id, second.id);
+    is(second.id, LeaseStatus::Active).await.unwrap();
+    is(second.id, LeaseStatus::Terminated).await.unwrap();
+    let record = rig.cloud.record().await.unwrap();
+    let of_server: Vec<_> = record.iter().flat_map(|line| &line.changes).filter(|one| one.id == server).collect();
+    let woken = of_server.iter().filter(|one| one.what == "server.active" && one.facts["action"] == "unshelve").count();
+    let deleted = of_server.iter().filter(|one| one.what == "server.deleted").count();
+    assert_eq!((woken, deleted), (1, 1));
     assert_eq!(double_booked(&record, &rig.cloud.capacities().await.unwrap()), Vec::<String>::new());
 }
 

@@ -79,7 +79,12 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         start: StartWish::At(start),
         end,
         before_end: BeforeEndWish::Never,
-        reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging: None, on_end: OnEnd::Delete }],
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: Default::default(),
+        }],
     }
 }
 

@@ -79,6 +79,7 @@ impl From<Host> for v1::Host {
             pool: description.pool.encode(),
             anchor_budget: description.anchor_budget,
             memory_grain_mb: description.memory_grain_mb,
+            anchor: description.anchor.encode(),
             capacity: Some(observation.capacity.into()),
             firm: Some(observation.firm.into()),
             max_unit: Some(observation.max_unit.into()),
@@ -113,6 +114,7 @@ impl TryFrom<v1::Host> for Host {
                 pool: Enumeration::decode("pool", wire.pool)?,
                 anchor_budget: wire.anchor_budget,
                 memory_grain_mb: wire.memory_grain_mb,
+                anchor: optional("anchor", wire.anchor)?.unwrap_or_default(),
             },
             observation: Observation {
                 capacity: wire.capacity.map(Into::into).unwrap_or_default(),

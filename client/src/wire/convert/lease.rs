@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::model::{
-    Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, ProjectId, Reason, Requirement, Reservation,
-    ReservationId, ResourceWish, Seconds, Staging, Timestamp, UserId,
+    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, ProjectId, Reason, Requirement,
+    Reservation, ReservationId, ResourceWish, Seconds, Staging, Timestamp, UserId,
 };
 
 use super::enums::{Enumeration, optional};
+use super::wish::decode_servers;
 use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
 use crate::wire::v1;
 
@@ -62,6 +63,14 @@ impl TryFrom<v1::Lease> for Lease {
     }
 }
 
+fn decode_adoption(wire: v1::Adoption) -> Result<Adoption> {
+    Ok(Adoption {
+        flavor_of: ReservationId(uuid("adoption.flavor_of", &wire.flavor_of)?),
+        anchor: optional("adoption.anchor", wire.anchor)?.unwrap_or_default(),
+        servers: decode_servers(&wire.servers).map_err(|bad| bad.inside("adoption"))?,
+    })
+}
+
 fn decode_reason(wire: v1::Reason) -> Result<Reason> {
     Ok(Reason { code: Enumeration::decode("reason.code", wire.code)?, text: wire.text })
 }
@@ -90,6 +99,11 @@ impl From<Reservation> for v1::Reservation {
             resources_changed: reservation.resources_changed,
             created_at_ms: reservation.created_at.0,
             updated_at_ms: reservation.updated_at.map(|at| at.0),
+            adoption: reservation.adoption.map(|adoption| v1::Adoption {
+                flavor_of: adoption.flavor_of.to_string(),
+                anchor: adoption.anchor.encode(),
+                servers: adoption.servers.iter().map(ToString::to_string).collect(),
+            }),
         }
     }
 }
@@ -117,6 +131,7 @@ impl TryFrom<v1::Reservation> for Reservation {
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: wire.server_group_id.map(|id| uuid("server_group_id", &id)).transpose()?,
+            adoption: wire.adoption.map(decode_adoption).transpose()?,
             missing_resources: wire.missing_resources,
             resources_changed: wire.resources_changed,
             created_at: Timestamp(wire.created_at_ms),

@@ -44,6 +44,10 @@ fn pool() -> impl Strategy<Value = PoolKind> {
     select(vec![PoolKind::Dedicated, PoolKind::Shared])
 }
 
+fn anchor() -> impl Strategy<Value = Anchor> {
+    select(Anchor::ALL.to_vec())
+}
+
 fn requirement() -> impl Strategy<Value = Requirement> {
     use Comparison::*;
     let comparison = select(vec![Equal, NotEqual, AtLeast, AtMost, Above, Below]);
@@ -96,8 +100,13 @@ fn reservation() -> impl Strategy<Value = Reservation> {
         select(vec![ReservationStatus::Pending, ReservationStatus::Active, ReservationStatus::Deleted, ReservationStatus::Error]);
     let ids = (any_uuid(), any_uuid(), of(any_uuid()));
     let flags = (any::<bool>(), any::<bool>(), timestamp(), of(timestamp()));
-    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), flags).prop_map(
-        |(ids, wish, staging, on_end, status, stage, bindings, flags)| {
+    let adoption = (any_uuid(), anchor(), btree_set(any_uuid(), 0..3)).prop_map(|(flavor_of, anchor, servers)| Adoption {
+        flavor_of: ReservationId(flavor_of),
+        anchor,
+        servers,
+    });
+    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), (flags, of(adoption))).prop_map(
+        |(ids, wish, staging, on_end, status, stage, bindings, (flags, adoption))| {
             let wire = v1::Reservation {
                 id: ids.0.to_string(),
                 resource_id: ids.1.to_string(),
@@ -114,6 +123,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
                 status,
                 stage,
                 bindings,
+                adoption,
                 missing_resources: flags.0,
                 resources_changed: flags.1,
                 created_at: flags.2,
@@ -177,36 +187,38 @@ fn properties() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn host() -> impl Strategy<Value = Host> {
-    let description = (text(), text(), any_uuid(), text(), any::<i64>(), text(), any::<[u32; 5]>(), of(text()), pool()).prop_map(
-        |(
-            hypervisor_hostname,
-            service_name,
-            root_provider,
-            hypervisor_type,
-            hypervisor_version,
-            cpu_info,
-            numbers,
-            zone,
-            pool,
-        )| {
-            let [vcpus, memory_mb, local_gb, anchor_budget, memory_grain_mb] = numbers;
-            HostDescription {
+    let description =
+        (text(), text(), any_uuid(), text(), any::<i64>(), text(), any::<[u32; 5]>(), of(text()), (pool(), anchor())).prop_map(
+            |(
                 hypervisor_hostname,
                 service_name,
                 root_provider,
                 hypervisor_type,
                 hypervisor_version,
                 cpu_info,
-                vcpus,
-                memory_mb,
-                local_gb,
+                numbers,
                 zone,
-                pool,
-                anchor_budget,
-                memory_grain_mb,
-            }
-        },
-    );
+                (pool, anchor),
+            )| {
+                let [vcpus, memory_mb, local_gb, anchor_budget, memory_grain_mb] = numbers;
+                HostDescription {
+                    hypervisor_hostname,
+                    service_name,
+                    root_provider,
+                    hypervisor_type,
+                    hypervisor_version,
+                    cpu_info,
+                    vcpus,
+                    memory_mb,
+                    local_gb,
+                    zone,
+                    pool,
+                    anchor_budget,
+                    memory_grain_mb,
+                    anchor,
+                }
+            },
+        );
     let observation = (amounts(), amounts(), amounts(), btree_set(text(), 0..3), any::<bool>())
         .prop_map(|(capacity, firm, max_unit, traits, up)| Observation { capacity, firm, max_unit, traits, up });
     (any::<u64>(), description, observation, properties(), any::<[bool; 2]>(), timestamp(), of(timestamp())).prop_map(
@@ -241,8 +253,8 @@ fn new_lease() -> impl Strategy<Value = NewLease> {
         end,
         park_margin_s,
     });
-    let reservation =
-        (resource(), of(staging), on_end()).prop_map(|(resource, staging, on_end)| ReservationWish { resource, staging, on_end });
+    let reservation = (resource(), of(staging), on_end(), btree_set(any_uuid(), 0..3))
+        .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3))
         .prop_map(|(name, start, end, before_end, reservations)| NewLease { name, start, end, before_end, reservations })
 }

@@ -1,5 +1,7 @@
 //! Leases as asked for: create and update.
 
+use std::collections::BTreeSet;
+
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
@@ -7,7 +9,7 @@ use leasehold_ledger::model::{ProjectId, ReservationId, Seconds, UserId};
 
 use super::enums::{Enumeration, optional};
 use super::lease::decode_resource;
-use super::{BadValue, Result, each, end_unix_s, seconds, unix_s, uuid};
+use super::{BadValue, Result, Uuid, each, end_unix_s, seconds, unix_s, uuid};
 use crate::wire::v1;
 
 /// How long before the end `before_end_lease` is due when a request does not say; Blazar's default, in seconds.
@@ -83,6 +85,7 @@ fn encode_reservation(wish: ReservationWish) -> v1::ReservationWish {
             park_margin_s: Some(staging.park_margin_s),
         }),
         on_end: wish.on_end.encode(),
+        servers: wish.servers.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -91,7 +94,19 @@ fn decode_reservation(wire: v1::ReservationWish) -> Result<ReservationWish> {
         resource: decode_resource(wire.resource)?,
         staging: wire.staging.map(decode_staging).transpose().map_err(|bad| bad.inside("staging"))?,
         on_end: optional("on_end", wire.on_end)?.unwrap_or_default(),
+        servers: decode_servers(&wire.servers)?,
     })
+}
+
+/// UUIDs of servers, each once.
+pub(super) fn decode_servers(wire: &[String]) -> Result<BTreeSet<Uuid>> {
+    let mut servers = BTreeSet::new();
+    for id in wire {
+        if !servers.insert(uuid("servers", id)?) {
+            return Err(BadValue::new("servers", id, "each server once"));
+        }
+    }
+    Ok(servers)
 }
 
 fn decode_staging(wire: v1::StagingWish) -> Result<StagingWish> {

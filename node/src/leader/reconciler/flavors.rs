@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
-use leasehold_ledger::model::{ProjectId, ReservationId, Stage};
+use leasehold_ledger::model::{Actuation, Lease, ProjectId, ReservationId, Stage};
 use leasehold_ledger::state::State;
 
 use super::collect;
@@ -29,17 +29,22 @@ struct Wanted {
 }
 
 fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
-    let busy: BTreeSet<ReservationId> = state.actuations().map(|row| row.reservation_id).collect();
+    let of_row = |row: &Actuation| Some(state.lease(row.lease_id)?.reservation(row.reservation_id)?.flavor());
+    let busy: BTreeSet<ReservationId> = state.actuations().filter_map(of_row).collect();
     let mut wanted = BTreeMap::new();
     for lease in state.leases() {
         for reservation in lease.reservations.iter().filter(|reservation| reservation.stage != Stage::Booked) {
+            // Of those that share a flavor only one is not over.
+            if lease.is_over(reservation) && wanted.contains_key(&reservation.flavor()) {
+                continue;
+            }
             wanted.insert(
-                reservation.id,
+                reservation.flavor(),
                 Wanted {
                     project: lease.project_id.clone(),
                     flavor: desired::wants_flavor(reservation),
                     access: desired::wants_access(reservation),
-                    busy: busy.contains(&reservation.id),
+                    busy: busy.contains(&reservation.flavor()),
                 },
             );
         }
@@ -103,8 +108,9 @@ async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, exists: bool)
     let errand = Errand::new(format!("access/{id}/{}", work.number()), work.term, &permit);
     if !exists {
         let flavor = work.ledger.look(|state| {
-            let all = state.leases().flat_map(|lease| &lease.reservations);
-            all.filter(|reservation| reservation.id == id).map(|found| desired::flavor(&work.names, found)).next()
+            let alive = |lease: &Lease| lease.reservations.iter().filter(|one| !lease.is_over(one)).cloned().collect::<Vec<_>>();
+            let all = state.leases().flat_map(alive).filter(|one| one.flavor() == id);
+            all.map(|found| desired::flavor(&work.names, &found, desired::anchor(state, &found))).next()
         });
         let Some(flavor) = flavor else { return Ok(()) };
         tracing::warn!(flavor = flavor_id, "a flavor of ours was gone; making it again");

@@ -52,17 +52,17 @@ impl Wakes {
 
 /// Wakes what was parked late.
 pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
-    let started: Vec<(LeaseId, ReservationId)> = work.ledger.look(|state| {
-        let ids = |lease: &Lease| lease.reservations.iter().map(|one| (lease.id, one.id)).collect::<Vec<_>>();
-        state.leases().flat_map(ids).filter(|(lease, id)| is_started(state, *lease, *id)).collect()
+    let started: Vec<(LeaseId, ReservationId, ReservationId)> = work.ledger.look(|state| {
+        let ids = |lease: &Lease| lease.reservations.iter().map(|one| (lease.id, one.id, one.flavor())).collect::<Vec<_>>();
+        state.leases().flat_map(ids).filter(|(lease, id, _)| is_started(state, *lease, *id)).collect()
     });
     let now = work.clock.mono();
     let mut again_in: Option<Duration> = None;
     let mut failed = Ok(());
     let soonest = |so_far: Option<Duration>, pause: Duration| Some(so_far.map_or(pause, |so_far| so_far.min(pause)));
-    for (lease, id) in started {
+    for (lease, id, flavor) in started {
         let (mut ids, mut wakes) = (Vec::new(), Vec::new());
-        for server in work.cloud.nova().servers_of_flavor(&id.to_string()).await? {
+        for server in work.cloud.nova().servers_of_flavor(&flavor.to_string()).await? {
             if !matches!(server.status.as_str(), "SHELVED" | "SHELVED_OFFLOADED") {
                 continue;
             }
@@ -91,7 +91,8 @@ pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
 /// Open, once parked, and no worker at it.
 fn is_started(state: &State, lease: LeaseId, id: ReservationId) -> bool {
     let reservation = state.lease(lease).and_then(|lease| lease.reservation(id));
-    reservation.is_some_and(|one| one.stage == Stage::Open && one.staging.is_some()) && state.open_row(lease, id).is_none()
+    reservation.is_some_and(|one| one.stage == Stage::Open && (one.staging.is_some() || one.adoption.is_some()))
+        && state.open_row(lease, id).is_none()
 }
 
 /// Wakes one server, if its last shelve was ours. `true`: look again, whether or not it was sent.

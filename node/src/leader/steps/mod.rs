@@ -20,9 +20,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use leasehold_ledger::command::{Command, Outcome};
-use leasehold_ledger::model::{Actuation, ActuationId, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
+use leasehold_ledger::model::{Actuation, ActuationId, Anchor, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
 
 use super::ProposeError;
+use super::desired;
 use super::dispatch::is_urgent;
 use super::host_writer::HostView;
 use super::names;
@@ -173,11 +174,16 @@ impl<'a> Job<'a> {
     }
 
     fn class(&self) -> String {
-        names::class(self.reservation.id)
+        names::class(self.reservation.flavor())
+    }
+
+    /// What its servers are anchored by. The kind does not change once the flavor is made.
+    fn anchor(&self) -> Anchor {
+        self.work.ledger.look(|state| desired::anchor(state, self.reservation))
     }
 
     fn flavor_id(&self) -> String {
-        self.reservation.id.to_string()
+        self.reservation.flavor().to_string()
     }
 
     /// Waits for nothing: when a predecessor's actuation lease still runs, says when to come back.

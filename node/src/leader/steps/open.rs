@@ -107,7 +107,7 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if memory.access_done {
         return Ok(());
     }
-    let wanted = desired::flavor(&job.work.names, job.reservation);
+    let wanted = desired::flavor(&job.work.names, job.reservation, job.anchor());
     let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
         prepare::ensure(job).await?;
@@ -115,9 +115,10 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     job.set_access(memory, true).await
 }
 
-/// Brings parked servers back. Without staging there are none: the tenant never had the flavor before.
+/// Brings parked servers back. Without staging or adoption there are none: the tenant never had the flavor before. All
+/// servers of the flavor are this reservation's (docs/decisions/0011).
 async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
-    if job.reservation.staging.is_none() {
+    if job.reservation.staging.is_none() && job.reservation.adoption.is_none() {
         return Ok(());
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;

@@ -20,7 +20,7 @@ pub async fn pass(job: &Job<'_>) -> Result<Outcome, Setback> {
 pub async fn ensure(job: &Job<'_>) -> Result<(), Setback> {
     debug_assert!(job.reservation.stage != Stage::Booked, "a row is opened with its stage");
     job.cloud.placement().ensure_class(&job.errand, &job.class()).await?;
-    let flavor = desired::flavor(&job.work.names, job.reservation);
+    let flavor = desired::flavor(&job.work.names, job.reservation, job.anchor());
     job.cloud.nova().ensure_flavor(&job.errand, &flavor).await?;
     Ok(())
 }

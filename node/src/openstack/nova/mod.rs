@@ -9,7 +9,7 @@ pub mod usage;
 pub use flavors::{Flavor, NewFlavor};
 pub use groups::{GroupPolicy, ServerGroup};
 pub use hosts::{Hypervisor, ServiceState};
-pub use servers::{InstanceAction, Server, Verb};
+pub use servers::{EmbeddedFlavor, InstanceAction, Server, Verb};
 pub use usage::CountedServer;
 
 use http::Method;

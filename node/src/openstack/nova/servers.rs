@@ -26,6 +26,23 @@ pub struct Server {
     /// Where it runs; `None` while it is offloaded or not placed yet.
     #[serde(rename = "OS-EXT-SRV-ATTR:hypervisor_hostname", default)]
     pub hypervisor_hostname: Option<String>,
+    /// The flavor it was made with, as it was then.
+    #[serde(default)]
+    pub flavor: EmbeddedFlavor,
+}
+
+/// A flavor as a server keeps it: without its id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EmbeddedFlavor {
+    /// CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub ram: u32,
+    /// Disk in GiB.
+    pub disk: u32,
+    /// As [`Flavor::extra_specs`](super::Flavor::extra_specs).
+    pub extra_specs: BTreeMap<String, String>,
 }
 
 impl Server {

@@ -68,7 +68,12 @@ impl World {
             start: StartWish::At(at(ask.start)),
             end: at(ask.end),
             before_end: BeforeEndWish::Never,
-            reservations: vec![ReservationWish { resource: ResourceWish::Instance(ask.instance()), staging, on_end: ask.on_end }],
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(ask.instance()),
+                staging,
+                on_end: ask.on_end,
+                servers: Default::default(),
+            }],
         };
         let lease_id = LeaseId(self.number());
         let reservation_id = ReservationId(self.number());
@@ -85,6 +90,7 @@ impl World {
             plan: planned.reservations,
             resource_ids: vec![self.number()],
             planned_at: planned.planned_at,
+            adoptions: Default::default(),
         };
         self.ledger.apply(Command::CreateLease(Box::new(create))).unwrap();
         lease_id

@@ -2,7 +2,9 @@
 //!
 //! Judged by the cloud's own record, never by what the actuator says it did.
 
+mod adoption;
 mod ahead;
+mod anchors;
 mod ask;
 mod ends;
 mod examined;

@@ -85,7 +85,7 @@ fn reservation(lease_id: LeaseId, reservation: &Reservation, version: Microversi
         "amount": wish.amount,
         "affinity": wish.affinity,
         "resource_properties": wish.resource_properties,
-        "flavor_id": reservation.id.to_string(),
+        "flavor_id": reservation.flavor().to_string(),
         "aggregate_id": null,
         "server_group_id": reservation.server_group_id.map(|id| id.to_string()),
     });
@@ -108,6 +108,8 @@ fn add_1_1(shown: &mut Value, reservation: &Reservation, wish: &InstanceWish) {
     shown["staging"] = reservation.staging.map_or(Value::Null, |Staging { window, park_margin_s }| {
         json!({"start_date": lease_date(window.start), "end_date": lease_date(window.end), "park_margin": park_margin_s})
     });
+    let servers = reservation.adoption.iter().flat_map(|adoption| &adoption.servers);
+    shown["servers"] = servers.map(|id| Value::String(id.to_string())).collect();
     shown["stage"] = json!(reservation.stage);
 }
 

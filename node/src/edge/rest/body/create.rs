@@ -1,11 +1,14 @@
 //! `POST /v1/leases` → [`LeaseWish`] (blazar-api §6.1). Checks in Blazar's order; what depends on the time or on other
 //! leases is left to the ledger.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use leasehold_ledger::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use leasehold_ledger::model::{ResourceWish, Seconds};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::dates::{self, Given};
 use super::fields::cut;
@@ -149,7 +152,7 @@ pub fn resource_type(fields: &Fields<'_>) -> Result<(), Problem> {
 fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<ReservationWish, Problem> {
     resource_type(fields)?;
     let known = [&["resource_type", "id"][..], &instance::KEYS].concat();
-    fields.refuse_others(version, &known, &instance::KEYS_1_1)?;
+    fields.refuse_others(version, &known, &[&instance::KEYS_1_1[..], &["servers"]].concat())?;
     let wish = instance::read(fields)?;
     let wish = match version {
         Microversion::V1_0 => {
@@ -162,7 +165,23 @@ fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<Reservation
         resource: ResourceWish::Instance(wish),
         staging: fields.object("staging")?.map(|fields| staging(&fields, version)).transpose()?,
         on_end: instance::on_end(fields)?.unwrap_or_default(),
+        servers: servers(fields)?.unwrap_or_default(),
     })
+}
+
+/// UUIDs of servers to take over; `None` when missing or null.
+pub fn servers(fields: &Fields<'_>) -> Result<Option<BTreeSet<Uuid>>, Problem> {
+    let Some(value) = fields.get("servers") else { return Ok(None) };
+    let right = "must be a list of UUIDs of servers, each once";
+    let items = value.as_array().ok_or_else(|| fields.wrong("servers", value, right))?;
+    let mut servers = BTreeSet::new();
+    for (at, item) in items.iter().enumerate() {
+        let id = item.as_str().and_then(|text| Uuid::parse_str(text).ok());
+        if !id.is_some_and(|id| servers.insert(id)) {
+            return Err(fields.wrong(&format!("servers[{at}]"), item, "must be the UUID of a server, each once"));
+        }
+    }
+    Ok(Some(servers))
 }
 
 /// A staging window.

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, StagingWish, StartWish};
 use leasehold_ledger::model::{
-    Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd, PoolKind,
-    ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds, Timestamp, UserId,
+    Adoption, Anchor, Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd,
+    PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds, Timestamp, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -52,6 +52,9 @@ fn change(object: &mut Value, keys: &Value) {
 fn created(body: &Value, version: Microversion) -> Result<LeaseWish, Problem> {
     create(body, version, &actor(), 60)
 }
+
+/// A server of Nova.
+const SERVER: &str = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
 
 fn refused<T: std::fmt::Debug>(result: Result<T, Problem>) -> (u16, String) {
     let problem = result.unwrap_err();
@@ -253,6 +256,7 @@ fn every_key_of_1_1_is_refused_by_name_under_1_0_and_read_under_1_1() {
         ("pool", json!("shared")),
         ("required_traits", json!(["HW_A"])),
         ("forbidden_traits", json!(["CUSTOM_B"])),
+        ("servers", json!([SERVER])),
     ];
     for (key, value) in &keys {
         let (status, text) = refused(created(&request(json!({}), json!({*key: value})), V1_0));
@@ -266,6 +270,7 @@ fn every_key_of_1_1_is_refused_by_name_under_1_0_and_read_under_1_1() {
     let reservation = &wish.reservations[0];
     assert_eq!(reservation.staging, Some(StagingWish { start: None, end: None, park_margin_s: 600 }));
     assert_eq!(reservation.on_end, OnEnd::Snapshot);
+    assert_eq!(reservation.servers, [Uuid::parse_str(SERVER).unwrap()].into());
     let ResourceWish::Instance(instance) = &reservation.resource;
     assert_eq!((instance.zone.as_deref(), instance.pool), (Some("nova"), Some(PoolKind::Shared)));
     assert!(instance.required_traits.contains("HW_A") && instance.forbidden_traits.contains("CUSTOM_B"));
@@ -302,6 +307,18 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
         (
             request(json!({}), json!({"on_end": "burn"})),
             "reservations[0].on_end is \"burn\"; it must be one of delete, shelve, snapshot",
+        ),
+        (
+            request(json!({}), json!({"servers": SERVER})),
+            "reservations[0].servers is \"6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11\"; it must be a list of UUIDs of servers, each once",
+        ),
+        (
+            request(json!({}), json!({"servers": ["x"]})),
+            "reservations[0].servers[0] is \"x\"; it must be the UUID of a server, each once",
+        ),
+        (
+            request(json!({}), json!({"servers": [SERVER, SERVER]})),
+            "reservations[0].servers[1] is \"6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11\"; it must be the UUID of a server, each once",
         ),
         (request(json!({}), json!({"pool": 3})), "reservations[0].pool is 3; it must be one of dedicated, shared"),
         (request(json!({}), json!({"zone": ""})), "zone is \"\"; it must have 1 to 255 characters"),
@@ -479,6 +496,24 @@ fn under_1_1_a_lease_shows_more() {
         (&reservation["on_end"], &reservation["zone"], &reservation["pool"], &reservation["stage"]),
         (&json!("shelve"), &json!("nova"), &Value::Null, &json!("booked"))
     );
+}
+
+#[test]
+fn a_reservation_that_adopts_servers_names_them_and_their_flavor() {
+    let plain = sample();
+    let mut adopting = plain.clone();
+    let (flavor_of, server) = (ReservationId(Uuid::from_u128(77)), Uuid::parse_str(SERVER).unwrap());
+    adopting.reservations[0].adoption = Some(Adoption { flavor_of, anchor: Anchor::Memory, servers: [server].into() });
+    let shown = &lease(&adopting, V1_1)["reservations"][0];
+    assert_eq!((&shown["flavor_id"], &shown["servers"]), (&json!(flavor_of.to_string()), &json!([SERVER])));
+    assert_eq!(lease(&adopting, V1_0)["reservations"][0]["flavor_id"], json!(flavor_of.to_string()));
+    assert_eq!(lease(&plain, V1_1)["reservations"][0]["servers"], json!([]));
+    let given = |servers: Value| json!({"reservations": [{"id": shown["id"], "servers": servers}]});
+    assert_eq!(updated(given(json!([SERVER])), V1_1, &adopting).unwrap(), None);
+    let (status, text) = refused(updated(given(json!([])), V1_1, &adopting));
+    assert!(status == 409 && text.contains("when a lease is created"), "{text}");
+    let (status, text) = refused(updated(given(json!([SERVER])), V1_0, &adopting));
+    assert!(status == 400 && text.contains("1.1"), "{text}");
 }
 
 fn updated(body: Value, version: Microversion, lease: &Lease) -> Result<Option<LeaseChange>, Problem> {
@@ -685,6 +720,7 @@ fn a_host_is_shown_exactly_as_blazar_shows_it() {
             pool: PoolKind::Shared,
             anchor_budget: 63,
             memory_grain_mb: 64,
+            anchor: Anchor::Memory,
         },
         observation: Observation { up: true, ..Observation::default() },
         properties: [("gpu".to_owned(), "True".to_owned()), ("vcpus".to_owned(), "lies".to_owned())].into(),

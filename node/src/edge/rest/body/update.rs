@@ -119,9 +119,14 @@ fn reservation_change(
         "server_group_id",
         "stage",
     ];
-    fields.refuse_others(version, &[&shown[..], &instance::KEYS].concat(), &instance::KEYS_1_1)?;
+    let since_1_1 = [&instance::KEYS_1_1[..], &["servers"]].concat();
+    fields.refuse_others(version, &[&shown[..], &instance::KEYS].concat(), &since_1_1)?;
     if fields.get("resource_type").is_some_and(|name| name.as_str() != Some("virtual:instance")) {
         return Err(conflict("cannot_update", "resource_type cannot be updated"));
+    }
+    let adopted = reservation.adoption.as_ref().map(|adoption| adoption.servers.clone()).unwrap_or_default();
+    if create::servers(fields)?.is_some_and(|given| given != adopted) {
+        return Err(conflict("cannot_update", "servers are adopted when a lease is created; make another"));
     }
     if !same_staging(fields, version, reservation)? {
         let problem = "a staging window stands from creation on; delete the lease and make another".to_owned();
