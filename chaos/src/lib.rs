@@ -5,5 +5,10 @@
 //! judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
 pub mod history;
+pub mod nemesis;
 pub mod plan;
 pub mod record;
+pub mod report;
+pub mod sim;
+pub mod tenant;
+pub mod workload;
