@@ -131,7 +131,7 @@ impl Workload {
         let staging =
             staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
         let instance = InstanceWish {
-            vcpus: u32::try_from(draw.between(1, 9)).unwrap_or(1),
+            vcpus: u32::try_from(draw.between(1, 5)).unwrap_or(1),
             memory_mb: [512, 1_024, 4_096][draw.below(3)],
             disk_gb: 1,
             amount: u32::try_from(draw.between(1, 5)).unwrap_or(1),

@@ -180,7 +180,8 @@ async fn core_liveness(world: &Arc<World>) {
         }
     };
     if tokio::time::timeout(CORE_LIMIT, committing).await.is_err() {
-        world.trace.finding("V1", format!("the whole majority {places:?} committed nothing in {CORE_LIMIT:?}"));
+        let seen: Vec<String> = world.machines.iter().map(|machine| told(machine)).collect();
+        world.trace.finding("V1", format!("the whole majority {places:?} committed nothing in {CORE_LIMIT:?}: {seen:?}"));
         return;
     }
     let took_ms = (world.trace.now_ns() - began) / 1_000_000;
@@ -188,9 +189,12 @@ async fn core_liveness(world: &Arc<World>) {
     tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
-/// Whether a write goes through just now.
+/// Whether a write goes through just now, of the kind that needs the time too.
 async fn commits(world: &Arc<World>) -> bool {
     let Some((_, life)) = world.leader() else { return false };
+    if life.raft.now().is_err() {
+        return false;
+    }
     let operations = life.operations.clone();
     let probe = life.group.spawn("probe", async move { operations.probe(&admin(), vec![0; 16]).await });
     matches!(tokio::time::timeout(Duration::from_secs(5), probe).await, Ok(Ok(Ok(_))))
