@@ -124,6 +124,9 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         }
         Fault::ClockStep { target, step_ms, for_ms } => {
             let machine = &world.machines[world.target(target)];
+            if !world.may_be_wrong(machine.id) {
+                return world.trace.incident(Some(machine.id), "skipped", text);
+            }
             told(Some(machine.id), "clock");
             machine.wall.step(step_ms);
             pause(for_ms).await;
@@ -131,6 +134,9 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         }
         Fault::ClockDrift { target, ppm, for_ms } => {
             let machine = &world.machines[world.target(target)];
+            if !world.may_be_wrong(machine.id) {
+                return world.trace.incident(Some(machine.id), "skipped", text);
+            }
             told(Some(machine.id), "clock");
             machine.wall.drift(world.trace.now_ns(), ppm);
             pause(for_ms).await;
@@ -196,7 +202,9 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
 async fn down(world: &Arc<World>, index: usize, death: Death, down_ms: u64) {
     world.machines[index].crash(death).await;
     tokio::time::sleep(Duration::from_millis(down_ms)).await;
-    world.bring_up(index).await;
+    // A task of its own: the end of the faults must not leave a node half started.
+    let world = world.clone();
+    tokio::spawn(async move { world.bring_up(index).await });
 }
 
 fn links(node: u64, other: u64, way: Way) -> Vec<(u64, u64)> {

@@ -134,7 +134,8 @@ pub struct Incident {
     pub at_ns: u64,
     /// Which node, if one.
     pub node: Option<u64>,
-    /// `phase`, `start`, `crash`, `ended`, `pause`, `resume`, `link`, `clock`, `disk`, `cloud`, `transfer`, `leads`, `tenant`.
+    /// `phase`, `start`, `crash`, `ended`, `pause`, `resume`, `link`, `clock`, `disk`, `cloud`, `transfer`, `leads`, `tenant`,
+    /// `skipped` (a fault beyond the budget).
     pub what: String,
     /// More.
     pub text: String,

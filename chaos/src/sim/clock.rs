@@ -37,6 +37,12 @@ impl WallError {
         self.inner.lock().at(now_ns)
     }
 
+    /// Whether it is right, and runs right.
+    pub fn is_right(&self) -> bool {
+        let skew = *self.inner.lock();
+        skew.offset_ms == 0 && skew.drift_ppm == 0
+    }
+
     /// Moves the clock.
     pub fn step(&self, ms: i64) {
         self.inner.lock().offset_ms += ms;

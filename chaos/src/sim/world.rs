@@ -157,6 +157,12 @@ impl World {
         }
     }
 
+    /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
+    pub fn may_be_wrong(&self, node: u64) -> bool {
+        let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
+        2 * (wrong + 1) < self.machines.len()
+    }
+
     /// Takes a look at everybody once a second.
     pub async fn probe(self: Arc<Self>) {
         let mut round = 0u64;
