@@ -1,7 +1,14 @@
 //! How Leasehold is proved: plans of faults, histories of what clients saw, and checks over them.
 //!
-//! So far: [`plan`], what a run will do, all of it drawn from one seed, and [`history`], what a run saw, one line an operation.
-//! Must not depend on the product but for its wire types: the model of the ledger is written twice on purpose.
+//! [`plan`] is what a run will do, all of it drawn from one seed; `sim` runs it, the product's own code on simulated disks,
+//! networks, clocks and a simulated cloud; [`history`] and [`record`] are what a run left behind, and all that checks may
+//! judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
 pub mod history;
+pub mod nemesis;
 pub mod plan;
+pub mod record;
+pub mod report;
+pub mod sim;
+pub mod tenant;
+pub mod workload;

@@ -22,6 +22,172 @@ pub enum Fault {
         /// Milliseconds it stands still.
         for_ms: u64,
     },
+    /// The power of a node goes: what was not synced is lost in part. Started again after `down_ms`.
+    PowerCut {
+        /// Which.
+        target: Target,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// A node is cut off from the others.
+    Isolate {
+        /// Which.
+        target: Target,
+        /// Which directions.
+        way: Way,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Directed links between nodes (indices from 0) are cut; with a period they are cut and whole in turn.
+    Cut {
+        /// From and to.
+        links: Vec<(u32, u32)>,
+        /// Milliseconds cut, and then whole; 0: cut all the time.
+        period_ms: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node does not reach the cloud, or does not hear it.
+    CloudCut {
+        /// Which.
+        target: Target,
+        /// Which directions, seen from the node.
+        way: Way,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Every message suffers.
+    Weather {
+        /// Lost and sent again, of a thousand.
+        loss_permille: u64,
+        /// Longest extra delay, milliseconds.
+        delay_ms: u64,
+        /// Repeatable calls delivered twice, of a thousand.
+        twice_permille: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node's wall clock jumps, and jumps back.
+    ClockStep {
+        /// Which.
+        target: Target,
+        /// How far, milliseconds.
+        step_ms: i64,
+        /// Milliseconds until it is set right.
+        for_ms: u64,
+    },
+    /// A node's wall clock runs fast or slow.
+    ClockDrift {
+        /// Which.
+        target: Target,
+        /// Millionths.
+        ppm: i64,
+        /// Milliseconds until it is set right.
+        for_ms: u64,
+    },
+    /// The next synced write of a node fails.
+    SyncError {
+        /// Which.
+        target: Target,
+    },
+    /// Every write of a node fails: no space.
+    DiskFull {
+        /// Which.
+        target: Target,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// The next synced write of a node hangs.
+    DiskHang {
+        /// Which.
+        target: Target,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node's disks are slow.
+    DiskSlow {
+        /// Which.
+        target: Target,
+        /// So many times.
+        times: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// The cloud misbehaves towards the nodes.
+    Cloud {
+        /// How.
+        how: CloudFault,
+        /// Only calls with this in their body; empty: all.
+        body: String,
+        /// Struck calls, of a thousand.
+        permille: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A compute host dies and comes back.
+    HostDown {
+        /// Its index, from 0.
+        host: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// No token is valid any more.
+    ExpireTokens,
+    /// Leadership is handed over.
+    Transfer,
+}
+
+/// Directions of a node's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Both.
+    Both,
+    /// What comes to it.
+    In,
+    /// What goes from it.
+    Out,
+}
+
+/// How the cloud misbehaves (chaos-design §5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudFault {
+    /// An error before anything is done.
+    Error {
+        /// Its status.
+        status: u16,
+        /// `Retry-After`, seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// 409.
+    Conflict,
+    /// Done, but the answer is lost.
+    LostAnswer {
+        /// Milliseconds until the connection ends.
+        after_ms: u64,
+    },
+    /// Accepted, and done later.
+    Late {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Answered late.
+    Slow {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Never answered.
+    Hang {
+        /// Whether it is done.
+        applied: bool,
+    },
+    /// Delivered twice.
+    Duplicate,
+    /// The answer is no JSON.
+    Garbage,
+    /// Accepted, and then it fails.
+    AsyncFailure,
 }
 
 /// Whom a fault hits.
@@ -52,6 +218,49 @@ pub struct Plan {
     pub nodes: u32,
     /// By time.
     pub faults: Vec<Planned>,
+    /// What a simulated run is made of.
+    #[serde(default)]
+    pub sim: Sim,
+}
+
+/// What a simulated run is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sim {
+    /// Compute hosts; every third is in the shared pool.
+    pub hosts: u32,
+    /// Milliseconds in which faults happen.
+    pub safety_ms: u64,
+    /// Clients.
+    pub clients: u32,
+    /// Mean pause of a client between two operations, milliseconds.
+    pub gap_ms: u64,
+    /// Between two heartbeats, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Election timeout, milliseconds.
+    pub election_min_ms: u64,
+    /// Election timeout, milliseconds.
+    pub election_max_ms: u64,
+    /// A snapshot is taken after so many entries.
+    pub snapshot_entries: u64,
+    /// So many entries are kept below it.
+    pub keep_entries: u64,
+}
+
+impl Default for Sim {
+    fn default() -> Sim {
+        Sim {
+            hosts: 4,
+            safety_ms: 300_000,
+            clients: 5,
+            gap_ms: 4_000,
+            heartbeat_ms: 250,
+            election_min_ms: 1_000,
+            election_max_ms: 2_000,
+            snapshot_entries: 500,
+            keep_entries: 100,
+        }
+    }
 }
 
 /// Numbers drawn from a seed by stream and counter.
@@ -68,16 +277,26 @@ impl Draw {
         Draw { seed, stream, counter: 0 }
     }
 
-    /// The next number. SplitMix64's finaliser over seed, stream and counter.
+    /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.counter += 1;
-        let mut z = self.seed ^ self.stream.rotate_left(32) ^ self.counter.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Draw::at(self.seed, self.stream, self.counter)
+    }
+
+    /// The number at one place. SplitMix64's finaliser over seed, stream and counter.
+    pub fn at(seed: u64, stream: u64, counter: u64) -> u64 {
+        let mut z = seed ^ stream.rotate_left(32) ^ counter.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         for _ in 0..2 {
             z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             z ^= z >> 31;
         }
         z
+    }
+
+    /// An index below `bound`; 0 for 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next_u64() % (bound.max(1) as u64)).unwrap_or(0)
     }
 
     /// A number of `low..high`; `low` when the span is empty.
@@ -100,8 +319,137 @@ impl Plan {
             faults.push(Planned { at_ms, fault: Fault::Kill { target, down_ms: 0 } });
             at_ms += gaps.between(3_000, 6_000);
         }
-        Plan { seed, nodes, faults }
+        Plan { seed, nodes, faults, sim: Sim::default() }
     }
+}
+
+/// Kinds of faults that a simulated run may have; each seed switches some of them on.
+const KINDS: u64 = 16;
+
+impl Plan {
+    /// A simulated run: size, timeouts and faults drawn from the seed; faults for `seconds`.
+    pub fn simulated(seed: u64, seconds: u64) -> Plan {
+        let mut draw = Draw::new(seed, 10);
+        let nodes = [3, 3, 3, 5, 1][draw.below(5)];
+        let slow = draw.below(4) == 0;
+        let sim = Sim {
+            hosts: u32::try_from(draw.between(3, 7)).unwrap_or(3),
+            safety_ms: seconds * 1_000,
+            clients: u32::try_from(draw.between(3, 8)).unwrap_or(3),
+            gap_ms: draw.between(1_500, 6_000),
+            heartbeat_ms: if slow { 500 } else { 250 },
+            election_min_ms: if slow { 2_000 } else { 1_000 },
+            election_max_ms: if slow { 4_000 } else { 2_000 },
+            snapshot_entries: [50, 200, 1_000][draw.below(3)],
+            keep_entries: [0, 10, 100][draw.below(3)],
+        };
+        // Some seeds have no faults at all: what fails there is no matter of faults.
+        let calm = draw.below(10) == 0;
+        let on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
+        let (quickest, slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
+        let mut faults = Vec::new();
+        let mut at_ms = draw.between(quickest, slowest);
+        let mut counter = 0;
+        while !calm && !on.is_empty() && at_ms < sim.safety_ms {
+            counter += 1;
+            // A stream of its own for each event: one more draw in one does not move the next.
+            let mut one = Draw::new(seed, 1_000 + counter);
+            let kind = on[one.below(on.len())];
+            faults.push(Planned { at_ms, fault: fault(kind, &mut one, nodes, sim.hosts) });
+            at_ms += draw.between(quickest, slowest);
+        }
+        Plan { seed, nodes, faults, sim }
+    }
+}
+
+fn target(draw: &mut Draw, nodes: u32) -> Target {
+    match draw.below(3) {
+        0 => Target::Leader,
+        _ => Target::Node(u32::try_from(draw.between(0, u64::from(nodes))).unwrap_or(0)),
+    }
+}
+
+fn fault(kind: u64, draw: &mut Draw, nodes: u32, hosts: u32) -> Fault {
+    let target = target(draw, nodes);
+    let way = [Way::Both, Way::Both, Way::In, Way::Out][draw.below(4)];
+    let for_ms = draw.between(500, 20_000);
+    match kind {
+        0 => Fault::Kill { target, down_ms: draw.between(0, 10_000) },
+        1 => Fault::PowerCut { target, down_ms: draw.between(0, 10_000) },
+        2 => Fault::Pause { target, for_ms },
+        3 => Fault::Isolate { target, way, for_ms },
+        4 => Fault::Cut { links: shape(draw, nodes), period_ms: 0, for_ms },
+        5 => Fault::Cut { links: shape(draw, nodes), period_ms: draw.between(100, 3_000), for_ms },
+        6 => Fault::CloudCut { target, way, for_ms },
+        7 => Fault::Weather {
+            loss_permille: draw.between(0, 200),
+            delay_ms: draw.between(0, 400),
+            twice_permille: draw.between(0, 300),
+            for_ms,
+        },
+        8 => {
+            let far = [200, 2_000, 60_000, 86_400_000][draw.below(4)];
+            let step = i64::try_from(draw.between(1, far)).unwrap_or(0);
+            Fault::ClockStep { target, step_ms: if draw.below(2) == 0 { step } else { -step }, for_ms }
+        }
+        9 => {
+            let ppm = i64::try_from(draw.between(0, 50_000)).unwrap_or(0);
+            Fault::ClockDrift { target, ppm: if draw.below(2) == 0 { ppm } else { -ppm }, for_ms }
+        }
+        10 => Fault::SyncError { target },
+        11 => Fault::DiskFull { target, for_ms },
+        12 => Fault::DiskHang { target, for_ms },
+        13 => Fault::DiskSlow { target, times: u32::try_from(draw.between(5, 200)).unwrap_or(5), for_ms },
+        14 => match draw.below(3) {
+            0 => Fault::HostDown { host: u32::try_from(draw.between(0, u64::from(hosts))).unwrap_or(0), for_ms: for_ms * 2 },
+            1 => Fault::ExpireTokens,
+            _ => Fault::Transfer,
+        },
+        _ => {
+            let bodies = ["", "", "", "unshelve", "shelve", "allocations", "createImage"];
+            let body = bodies[draw.below(bodies.len())].to_owned();
+            Fault::Cloud { how: cloud_fault(draw), body, permille: [50, 300, 1_000][draw.below(3)], for_ms }
+        }
+    }
+}
+
+fn cloud_fault(draw: &mut Draw) -> CloudFault {
+    let after_ms = draw.between(100, 60_000);
+    match draw.below(11) {
+        0 => CloudFault::Error { status: 500, retry_after_s: None },
+        1 => CloudFault::Error { status: 503, retry_after_s: Some(draw.between(1, 10)) },
+        2 => CloudFault::Error { status: 429, retry_after_s: Some(draw.between(1, 5)) },
+        3 => CloudFault::Conflict,
+        4 => CloudFault::LostAnswer { after_ms: after_ms / 20 },
+        5 => CloudFault::Late { after_ms },
+        6 => CloudFault::Slow { after_ms: after_ms / 4 },
+        7 => CloudFault::Hang { applied: draw.below(2) == 0 },
+        8 => CloudFault::Duplicate,
+        9 => CloudFault::Garbage,
+        _ => CloudFault::AsyncFailure,
+    }
+}
+
+/// A topology: halves, a bridge, a ring, or one way.
+fn shape(draw: &mut Draw, nodes: u32) -> Vec<(u32, u32)> {
+    let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))).filter(|(from, to)| from != to);
+    let shift = u32::try_from(draw.between(0, u64::from(nodes))).unwrap_or(0);
+    // Places on a circle, turned by a drawn amount.
+    let place = |node: u32| (node + shift) % nodes;
+    let half = nodes.div_ceil(2);
+    let kind = draw.below(4);
+    let cut = |&(from, to): &(u32, u32)| {
+        let (from, to) = (place(from), place(to));
+        match kind {
+            0 => (from < half) != (to < half),
+            // Only the first sees everybody.
+            1 => from != 0 && to != 0,
+            // Each sees its neighbours on the circle.
+            2 => (from + 1) % nodes != to && (to + 1) % nodes != from,
+            _ => from < half && to >= half,
+        }
+    };
+    pairs.filter(cut).collect()
 }
 
 #[cfg(test)]
@@ -125,7 +473,25 @@ mod tests {
     }
 
     #[test]
+    fn seeds_differ_in_size_and_all_kinds_of_faults_come_up() {
+        let plans: Vec<Plan> = (0..200).map(|seed| Plan::simulated(seed, 300)).collect();
+        for nodes in [1, 3, 5] {
+            assert!(plans.iter().any(|plan| plan.nodes == nodes));
+        }
+        let mut kinds = std::collections::BTreeSet::new();
+        for planned in plans.iter().flat_map(|plan| &plan.faults) {
+            let text = serde_json::to_value(&planned.fault).expect("a fault encodes");
+            kinds.insert(text["kind"].as_str().unwrap_or_default().to_owned());
+        }
+        assert_eq!(kinds.len(), 17, "{kinds:?}");
+        assert!(plans.iter().any(|plan| plan.faults.is_empty()));
+    }
+
+    #[test]
     fn a_plan_survives_its_file() {
+        let plan = Plan::simulated(3, 60);
+        let text = serde_json::to_string(&plan).expect("a plan encodes");
+        assert_eq!(serde_json::from_str::<Plan>(&text).expect("a plan decodes"), plan);
         let plan = Plan::kills(3, 5, 60_000);
         let text = serde_json::to_string(&plan).expect("a plan encodes");
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("a plan decodes"), plan);

@@ -21,7 +21,7 @@ pub use clock::{Clock, Elapsed, Mono};
 pub use disk::{DiskUse, Disks, RocksDisks};
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 pub use rng::Rng;
-pub use spawn::{Spawner, Stopped, Task, long};
+pub use spawn::{Gate, Spawner, Stopped, Task, long};
 
 /// One node's doors to the system. Cheap to clone; clones share the same clock, randomness and task group.
 #[derive(Clone)]

@@ -23,6 +23,14 @@ pub struct Spawner {
     tracker: TaskTracker,
     stop: CancellationToken,
     panicked: Arc<watch::Sender<Option<&'static str>>>,
+    gate: Option<Arc<dyn Gate>>,
+}
+
+/// Stands before every step of every task of a group: a simulation's way to hold a node still, as a stopped process is. The
+/// system's groups have none.
+pub trait Gate: Send + Sync + std::fmt::Debug {
+    /// Whether a task may take its step now. If not, the context's waker is woken when it may.
+    fn may_step(&self, context: &mut Context<'_>) -> bool;
 }
 
 impl Default for Spawner {
@@ -35,7 +43,14 @@ impl Spawner {
     /// An empty group.
     #[must_use]
     pub fn new() -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked: Arc::new(watch::Sender::new(None)) }
+        let panicked = Arc::new(watch::Sender::new(None));
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked, gate: None }
+    }
+
+    /// An empty group behind a gate, its children too.
+    #[must_use]
+    pub fn behind(gate: Arc<dyn Gate>) -> Self {
+        Self { gate: Some(gate), ..Self::new() }
     }
 
     /// Starts a task in this group. On a stopped group the task ends before its first step.
@@ -50,6 +65,20 @@ impl Spawner {
         let stop = self.stop.child_token();
         let stopped = stop.clone();
         let panicked = self.panicked.clone();
+        let gate = self.gate.clone();
+        let future = async move {
+            match gate {
+                None => future.await,
+                Some(gate) => {
+                    let mut future = std::pin::pin!(future);
+                    let step = |context: &mut Context<'_>| match gate.may_step(context) {
+                        true => future.as_mut().poll(context),
+                        false => Poll::Pending,
+                    };
+                    std::future::poll_fn(step).await
+                }
+            }
+        };
         self.tracker.spawn(async move {
             let run = AssertUnwindSafe(future).catch_unwind();
             tokio::select! {
@@ -71,7 +100,7 @@ impl Spawner {
     /// A group of its own that also stops when this one does, and is awaited by this one's [`shutdown`](Self::shutdown).
     #[must_use]
     pub fn child(&self) -> Self {
-        let child = Self { tracker: TaskTracker::new(), stop: self.stop.child_token(), panicked: self.panicked.clone() };
+        let child = Self { tracker: TaskTracker::new(), stop: self.stop.child_token(), ..self.clone() };
         let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
         self.tracker.spawn(async move {
             stop.cancelled().await;
@@ -184,6 +213,40 @@ mod tests {
         assert_eq!(child.spawn("late", async { 1 }).await, Err(Stopped));
         assert_eq!(group.spawn("alive", async { 1 }).await, Ok(1));
         group.shutdown().await;
+    }
+
+    #[derive(Debug, Default)]
+    struct Barrier {
+        closed: AtomicBool,
+        waiting: std::sync::Mutex<Vec<std::task::Waker>>,
+    }
+    impl Gate for Barrier {
+        fn may_step(&self, context: &mut Context<'_>) -> bool {
+            let closed = self.closed.load(Ordering::SeqCst);
+            if closed {
+                self.waiting.lock().unwrap().push(context.waker().clone());
+            }
+            !closed
+        }
+    }
+
+    #[tokio::test]
+    async fn tasks_behind_a_closed_gate_stand_still_until_it_opens_and_stop_all_the_same() {
+        let barrier = Arc::new(Barrier::default());
+        barrier.closed.store(true, Ordering::SeqCst);
+        let group = Spawner::behind(barrier.clone());
+        let mut held = group.child().spawn("held", async { 7 });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(futures::poll!(&mut held).is_pending());
+        barrier.closed.store(false, Ordering::SeqCst);
+        barrier.waiting.lock().unwrap().drain(..).for_each(std::task::Waker::wake);
+        assert_eq!(held.await, Ok(7));
+        barrier.closed.store(true, Ordering::SeqCst);
+        let stuck = group.spawn("stuck", async { 1 });
+        group.shutdown().await;
+        assert_eq!(stuck.await, Err(Stopped));
     }
 
     #[tokio::test]

@@ -1,0 +1,200 @@
+//! The command line.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+use leasehold_chaos::plan::Plan;
+use leasehold_chaos::report::{Report, Verdict};
+use leasehold_chaos::sim;
+
+/// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
+#[derive(Debug, Parser)]
+#[command(name = "leasehold-chaos", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Runs seeds.
+    Run {
+        #[command(subcommand)]
+        tier: Tier,
+    },
+    /// Runs a plan from a file again.
+    Replay {
+        /// A plan, or a `report.json`.
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Tier {
+    /// All nodes in one thread, in simulated time.
+    Sim {
+        /// One seed.
+        #[arg(long, conflicts_with_all = ["seeds", "for_"])]
+        seed: Option<u64>,
+        /// Several seeds, `A..B`.
+        #[arg(long, value_parser = seeds, conflicts_with = "for_")]
+        seeds: Option<Range<u64>>,
+        /// Fresh seeds for so long, as `10m`.
+        #[arg(long = "for", value_parser = duration)]
+        for_: Option<Duration>,
+        /// Simulated seconds with faults.
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// Processes side by side.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// A folder for record and `report.json`.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Prints every event.
+    #[arg(long)]
+    trace: bool,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("A..B is wanted")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let range = number(from)?..number(to)?;
+    if range.is_empty() { Err("no seeds".to_owned()) } else { Ok(range) }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.len() - text.chars().next_back().map_or(0, char::len_utf8);
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "as 90s, 10m or 2h".to_owned())?;
+    match unit {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3_600)),
+        _ => Err("as 90s, 10m or 2h".to_owned()),
+    }
+}
+
+impl Arguments {
+    /// Does it; gives the exit code.
+    pub fn carry_out(self) -> Result<u8> {
+        match self.what {
+            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, common, .. } } => {
+                one(Plan::simulated(seed, seconds), None, &common)
+            }
+            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, jobs, common, .. } } => {
+                many(seeds, None, seconds, jobs, &common)
+            }
+            What::Run { tier: Tier::Sim { for_: Some(time), seconds, jobs, common, .. } } => {
+                // Fresh seeds: another time is other seeds.
+                let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+                many(first..u64::MAX, Some(time), seconds, jobs, &common)
+            }
+            What::Run { tier: Tier::Sim { .. } } => bail!("one of --seed, --seeds and --for is needed"),
+            What::Replay { file, common } => {
+                let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+                let value: serde_json::Value = serde_json::from_str(&text)?;
+                let plan = value.get("plan").cloned().unwrap_or(value);
+                one(serde_json::from_value(plan)?, Some(format!("leasehold-chaos replay {}", file.display())), &common)
+            }
+        }
+    }
+}
+
+/// One seed in this process.
+fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
+    if common.trace || std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
+    }
+    let began = cpu_s();
+    let record = sim::run(plan, common.trace)?;
+    let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
+    let mut report = Report::of(&record, simulated_s, cpu_s() - began);
+    if let Some(replay) = replay {
+        report.replay = replay;
+    }
+    if report.verdict != Verdict::Pass {
+        println!("{}", report.replay);
+    }
+    for finding in &report.findings {
+        println!("{} at {:.3} s: {}", finding.check, finding.at_ns as f64 / 1e9, finding.text);
+    }
+    println!(
+        "seed {} {:?} hash {} {} simulated s in {:.2} CPU s; operations {:?}; incidents {:?}; unresolved {}",
+        report.seed,
+        report.verdict,
+        report.trace_hash,
+        simulated_s.round(),
+        report.cpu_s,
+        report.operations,
+        report.incidents,
+        report.unresolved
+    );
+    if let Some(folder) = &common.report {
+        record.save(folder)?;
+        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    }
+    Ok(report.verdict.exit_code())
+}
+
+/// One process a seed.
+fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, common: &Common) -> Result<u8> {
+    ensure!(jobs > 0, "--jobs must be at least 1");
+    let program = std::env::current_exe()?;
+    let began = Instant::now();
+    let (mut running, mut codes): (VecDeque<(u64, Child)>, Vec<(u64, u8)>) = Default::default();
+    let mut seeds = seeds.into_iter();
+    loop {
+        let more = time.is_none_or(|time| began.elapsed() < time);
+        while more && running.len() < jobs {
+            let Some(seed) = seeds.next() else { break };
+            let mut command = Command::new(&program);
+            command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+            if let Some(folder) = &common.report {
+                command.arg("--report").arg(folder.join(seed.to_string()));
+            }
+            running.push_back((seed, command.stdin(Stdio::null()).spawn()?));
+        }
+        let Some((seed, mut child)) = running.pop_front() else { break };
+        let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
+        codes.push((seed, code));
+    }
+    let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
+    let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();
+    let (violations, unknown) = (of(1), of(2));
+    println!(
+        "{} seeds in {:.0} s: violations {violations:?}, unknown {unknown:?}, harness failures {harness:?}",
+        codes.len(),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty()) {
+        (false, ..) => 3,
+        (_, false, _) => 1,
+        (_, _, false) => 2,
+        _ => 0,
+    })
+}
+
+/// Processor time of this process so far, user and system.
+fn cpu_s() -> f64 {
+    // Fields 14 and 15, in hundredths of a second on Linux; the name in field 2 ends with the last parenthesis.
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let field = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (field(11) + field(12)) / 100.0
+}

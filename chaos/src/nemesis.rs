@@ -1,0 +1,230 @@
+//! Carries out a plan of faults on a simulated world, each event by itself, and takes each back when its time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_cloudsim::{Fault as CloudRule, FaultKind, Match};
+use leasehold_node::operations::ClusterChange;
+use tokio::task::JoinHandle;
+
+use crate::plan::{CloudFault, Fault, Planned, Way};
+use crate::sim::network::{CLOUD, Weather};
+use crate::sim::node::Death;
+use crate::sim::world::{World, admin};
+
+/// The faults under way.
+pub struct Nemesis {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Nemesis {
+    /// Starts now: the plan's times count from here.
+    pub fn start(world: &Arc<World>) -> Nemesis {
+        let each = world.plan.faults.iter().cloned().enumerate().map(|(number, planned)| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(planned.at_ms)).await;
+                strike(&world, number as u64, planned).await;
+            })
+        });
+        Nemesis { tasks: each.collect() }
+    }
+
+    /// No more faults; those under way stay as they are.
+    pub async fn stop(self) {
+        for task in self.tasks {
+            task.abort();
+            // Cancelled is what it is to be; a panic of the harness must not be lost.
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+}
+
+/// Everything works again.
+pub fn heal(world: &Arc<World>) {
+    world.trace.incident(None, "phase", "everything is healed");
+    world.network.heal_all(None);
+    world.release();
+    world.cloud.with(|cloud| {
+        cloud.clear_faults();
+        for host in cloud.hosts() {
+            cloud.set_host_alive(&host, true);
+        }
+    });
+    for (index, machine) in world.machines.iter().enumerate() {
+        heal_machine(world, index);
+        if !machine.is_up() {
+            let world = world.clone();
+            tokio::spawn(async move { world.bring_up(index).await });
+        }
+    }
+}
+
+/// One machine works again, its links and the cloud aside.
+pub fn heal_machine(world: &Arc<World>, index: usize) {
+    let machine = &world.machines[index];
+    machine.resume();
+    machine.wall.heal();
+    machine.disks.trouble(|trouble| *trouble = Default::default());
+}
+
+async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
+    let pause = |ms: u64| tokio::time::sleep(Duration::from_millis(ms));
+    let text = serde_json::to_string(&planned.fault).unwrap_or_default();
+    let id = |index: usize| world.machines[index].id;
+    let told = |node: Option<u64>, what: &str| world.trace.incident(node, what, text.clone());
+    match planned.fault {
+        Fault::Kill { target, down_ms } => down(world, world.target(target), Death::Kill, down_ms).await,
+        Fault::PowerCut { target, down_ms } => down(world, world.target(target), Death::Power, down_ms).await,
+        Fault::Pause { target, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            machine.pause();
+            pause(for_ms).await;
+            machine.resume();
+        }
+        Fault::Isolate { target, way, for_ms } => {
+            let node = id(world.target(target));
+            told(Some(node), "link");
+            let others = world.machines.iter().map(|machine| machine.id).filter(|other| *other != node);
+            world.network.cut(number, others.flat_map(|other| links(node, other, way)));
+            pause(for_ms).await;
+            world.network.heal(number);
+        }
+        Fault::Cut { links, period_ms, for_ms } => {
+            told(None, "link");
+            let named = || links.iter().map(|(from, to)| (id(*from as usize), id(*to as usize)));
+            let mut left = for_ms;
+            while left > 0 {
+                world.network.cut(number, named());
+                let part = if period_ms == 0 { left } else { period_ms.min(left) };
+                pause(part).await;
+                world.network.heal(number);
+                left -= part;
+                let whole = period_ms.min(left);
+                pause(whole).await;
+                left -= whole;
+            }
+        }
+        Fault::CloudCut { target, way, for_ms } => {
+            let node = id(world.target(target));
+            told(Some(node), "link");
+            world.network.cut(number, links(node, CLOUD, way));
+            pause(for_ms).await;
+            world.network.heal(number);
+        }
+        Fault::Weather { loss_permille, delay_ms, twice_permille, for_ms } => {
+            told(None, "link");
+            world.network.weather(number, Weather { loss_permille, delay_ms, twice_permille });
+            pause(for_ms).await;
+            world.network.heal(number);
+        }
+        Fault::ClockStep { target, step_ms, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            if !world.may_be_wrong(machine.id) {
+                return world.trace.incident(Some(machine.id), "skipped", text);
+            }
+            told(Some(machine.id), "clock");
+            machine.wall.step(step_ms);
+            pause(for_ms).await;
+            machine.wall.step(-step_ms);
+        }
+        Fault::ClockDrift { target, ppm, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            if !world.may_be_wrong(machine.id) {
+                return world.trace.incident(Some(machine.id), "skipped", text);
+            }
+            told(Some(machine.id), "clock");
+            machine.wall.drift(world.trace.now_ns(), ppm);
+            pause(for_ms).await;
+            machine.wall.heal();
+        }
+        Fault::SyncError { target } => {
+            let machine = &world.machines[world.target(target)];
+            told(Some(machine.id), "disk");
+            machine.disks.trouble(|trouble| trouble.sync_error = true);
+        }
+        Fault::DiskFull { target, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            told(Some(machine.id), "disk");
+            machine.disks.trouble(|trouble| trouble.full = true);
+            pause(for_ms).await;
+            machine.disks.trouble(|trouble| trouble.full = false);
+        }
+        Fault::DiskHang { target, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            told(Some(machine.id), "disk");
+            machine.disks.trouble(|trouble| trouble.hang = Some(Duration::from_millis(for_ms)));
+        }
+        Fault::DiskSlow { target, times, for_ms } => {
+            let machine = &world.machines[world.target(target)];
+            told(Some(machine.id), "disk");
+            machine.disks.trouble(|trouble| trouble.slow = times);
+            pause(for_ms).await;
+            machine.disks.trouble(|trouble| trouble.slow = 1);
+        }
+        Fault::Cloud { how, body, permille, for_ms } => {
+            told(None, "cloud");
+            // Tenants are spared: what they do is not under test.
+            let when = Match { caller: "node-".to_owned(), body, ..Match::default() };
+            let probability = f64::from(permille) / 1_000.0;
+            let rule = CloudRule { when, kind: kind(how), skip: 0, count: None, probability };
+            let rule = world.cloud.with(|cloud| cloud.add_fault(rule));
+            pause(for_ms).await;
+            world.cloud.with(|cloud| cloud.remove_fault(rule));
+        }
+        Fault::HostDown { host, for_ms } => {
+            told(None, "cloud");
+            let name = format!("cmp{}", host + 1);
+            world.cloud.with(|cloud| cloud.set_host_alive(&name, false));
+            pause(for_ms).await;
+            world.cloud.with(|cloud| cloud.set_host_alive(&name, true));
+        }
+        Fault::ExpireTokens => {
+            told(None, "cloud");
+            world.cloud.with(leasehold_cloudsim::Cloud::expire_tokens);
+        }
+        Fault::Transfer => {
+            if let Some((_, life)) = world.leader() {
+                told(None, "transfer");
+                let operations = life.operations.clone();
+                let transfer = ClusterChange::Transfer { to: None };
+                // Whether it worked is the cluster's business; that it broke nothing is checked elsewhere.
+                drop(life.group.spawn("transfer", async move { operations.change_cluster(&admin(), transfer).await }));
+            }
+        }
+    }
+}
+
+async fn down(world: &Arc<World>, index: usize, death: Death, down_ms: u64) {
+    world.machines[index].crash(death).await;
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    // A task of its own: the end of the faults must not leave a node half started.
+    let world = world.clone();
+    tokio::spawn(async move { world.bring_up(index).await });
+}
+
+fn links(node: u64, other: u64, way: Way) -> Vec<(u64, u64)> {
+    match way {
+        Way::Both => vec![(node, other), (other, node)],
+        Way::In => vec![(other, node)],
+        Way::Out => vec![(node, other)],
+    }
+}
+
+fn kind(how: CloudFault) -> FaultKind {
+    match how {
+        CloudFault::Error { status, retry_after_s } => FaultKind::Error { status, retry_after_s },
+        CloudFault::Conflict => FaultKind::Conflict,
+        CloudFault::LostAnswer { after_ms } => FaultKind::LostAnswer { after_ms },
+        CloudFault::Late { after_ms } => FaultKind::Late { after_ms, status: None },
+        CloudFault::Slow { after_ms } => FaultKind::Slow { after_ms },
+        CloudFault::Hang { applied } => FaultKind::Hang { applied },
+        CloudFault::Duplicate => FaultKind::Duplicate,
+        CloudFault::Garbage => FaultKind::Garbage,
+        CloudFault::AsyncFailure => FaultKind::AsyncFailure,
+    }
+}

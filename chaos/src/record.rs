@@ -1,0 +1,251 @@
+//! What a run left behind: all that the checkers judge by, and nothing else.
+//!
+//! True time everywhere: nanoseconds after the run's start ([`Record::epoch_ms`] is that instant as Unix time). The lines of
+//! the cloud are the simulated cloud's own, in Unix milliseconds. Values of the product stand here as JSON, as its own
+//! serialisation writes them, so that the checkers need none of its types:
+//!
+//! - `Operation.body` of the history is `{"request": …, "reply": …, "attempts": [{"node", "invoke_ns", "return_ns",
+//!   "answer"}]}`. `request` by `op`: `create` has `{"wish": LeaseWish, "valid_until_ms"}`, `update`
+//!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
+//!   `reply` is the lease, the list of leases, or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
+//!   The actor's project is `request.project_id`.
+//! - An operation whose ending was unclear is looked up by its key once everything is healed:
+//!   `body.resolved` is then `{"applied": {"lease_id", "rejection", "ledger_index"}}`, `"never"`, `"expired"` or, where
+//!   even that was unclear, absent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use leasehold_cloudsim::Record as CloudLine;
+
+use crate::history::{self, Operation};
+use crate::plan::Plan;
+
+/// Everything a run left behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What was to happen.
+    pub plan: Plan,
+    /// Unix milliseconds of the run's start.
+    pub epoch_ms: u64,
+    /// How far a node's clock may be off while it acts, milliseconds.
+    pub clock_tolerance_ms: u64,
+    /// Hash over every frame, ack and fault with its time: equal seeds, equal hashes.
+    pub trace_hash: String,
+    /// What clients did and saw, by invocation.
+    pub history: Vec<Operation>,
+    /// What subscriptions delivered, in the order of delivery.
+    pub watches: Vec<Watched>,
+    /// What was asked of the cloud and what changed in it.
+    pub cloud: Vec<CloudLine>,
+    /// Nodes over time.
+    pub probes: Vec<Probe>,
+    /// What really happened, faults and phases, by time.
+    pub incidents: Vec<Incident>,
+    /// Each node at the end; those that did not run are missing.
+    pub finals: Vec<FinalState>,
+    /// What the run itself found wrong, as it went.
+    pub findings: Vec<Finding>,
+}
+
+/// Why an operation failed, in one word: what `body.reply.kind` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The ledger refused it.
+    Rejected,
+    /// No room at the index that the operation carries; nothing is stored under the key.
+    NoRoom,
+    /// Placement refused what was booked.
+    HoldRefused,
+    /// Booked, not prepared in time, withdrawn.
+    Withdrawn,
+    /// Not allowed.
+    Forbidden,
+    /// Not proposed: no leader, no quorum, clocks, too busy, the node is down.
+    Unavailable,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// One change as a subscription delivered it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watched {
+    /// When.
+    pub at_ns: u64,
+    /// Which client.
+    pub client: u32,
+    /// A number of its own for each subscription: a resumed one is another.
+    pub subscription: u32,
+    /// From which node.
+    pub node: u64,
+    /// What it was opened after.
+    pub after: u64,
+    /// Index of the change; `None`: the subscription ended, `change` tells why.
+    pub index: Option<u64>,
+    /// `{"lease": Lease}`, `{"lease_removed": id}`, `{"host": Host}`, `{"host_removed": id}` or the error's text.
+    pub change: Value,
+}
+
+/// One node at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// When.
+    pub at_ns: u64,
+    /// Which node.
+    pub node: u64,
+    /// Its starts so far, from 1: what is only in memory may go back when this rises.
+    pub life: u32,
+    /// Raft term.
+    pub term: u64,
+    /// Voted for.
+    pub vote: Option<u64>,
+    /// `leader`, `follower`, `candidate`, `learner`, `shutdown`.
+    pub role: String,
+    /// Last index in its log.
+    pub last_log_index: Option<u64>,
+    /// Committed as it knows.
+    pub committed_index: Option<u64>,
+    /// Applied.
+    pub applied_index: Option<u64>,
+    /// Commands applied.
+    pub ledger_index: u64,
+    /// State hash at `ledger_index`.
+    pub state_hash: String,
+    /// The ledger's clock, Unix milliseconds.
+    pub ledger_clock_ms: u64,
+    /// This node's wall clock, Unix milliseconds.
+    pub wall_ms: u64,
+    /// Open rows.
+    pub open_actuations: u64,
+    /// Voters as it knows them.
+    pub voters: Vec<u64>,
+}
+
+/// Something that happened to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// When.
+    pub at_ns: u64,
+    /// Which node, if one.
+    pub node: Option<u64>,
+    /// `phase`, `start`, `crash`, `ended`, `pause`, `resume`, `link`, `clock`, `disk`, `cloud`, `transfer`, `leads`, `tenant`,
+    /// `skipped` (a fault beyond the budget).
+    pub what: String,
+    /// More.
+    pub text: String,
+}
+
+/// A node at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinalState {
+    /// Which node.
+    pub node: u64,
+    /// Commands applied.
+    pub ledger_index: u64,
+    /// State hash.
+    pub state_hash: String,
+    /// All leases, hidden ones too, by id.
+    pub leases: BTreeMap<String, Value>,
+    /// All hosts by id.
+    pub hosts: BTreeMap<String, Value>,
+    /// Open rows.
+    pub actuations: Vec<Value>,
+}
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// When.
+    pub at_ns: u64,
+    /// Which property, as `H1`, `S1`, `A1`, `V2` (chaos-design §7).
+    pub check: String,
+    /// What was seen.
+    pub text: String,
+}
+
+/// The record's parts as files, so that large ones are written line by line.
+const LINES: [&str; 4] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl"];
+
+/// All that is small.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    plan: Plan,
+    epoch_ms: u64,
+    clock_tolerance_ms: u64,
+    trace_hash: String,
+    incidents: Vec<Incident>,
+    finals: Vec<FinalState>,
+    findings: Vec<Finding>,
+}
+
+impl Record {
+    /// Writes the record into a folder, which is made.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), history::Error> {
+        fs::create_dir_all(folder)?;
+        let [operations, watches, cloud, probes] = LINES.map(|name| folder.join(name));
+        let mut file = BufWriter::new(fs::File::create(operations)?);
+        for operation in &self.history {
+            history::append(&mut file, operation)?;
+        }
+        file.flush()?;
+        write_lines(&watches, &self.watches)?;
+        write_lines(&cloud, &self.cloud)?;
+        write_lines(&probes, &self.probes)?;
+        let rest = Rest {
+            plan: self.plan.clone(),
+            epoch_ms: self.epoch_ms,
+            clock_tolerance_ms: self.clock_tolerance_ms,
+            trace_hash: self.trace_hash.clone(),
+            incidents: self.incidents.clone(),
+            finals: self.finals.clone(),
+            findings: self.findings.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&rest).map_err(io::Error::from)?;
+        Ok(fs::write(folder.join("run.json"), text)?)
+    }
+
+    /// Reads what [`save`](Self::save) wrote, so that an old run can be judged again.
+    ///
+    /// # Errors
+    /// When a file is missing or does not read.
+    pub fn load(folder: &Path) -> Result<Record, history::Error> {
+        let [operations, watches, cloud, probes] = LINES.map(|name| folder.join(name));
+        let rest: Rest = serde_json::from_slice(&fs::read(folder.join("run.json"))?).map_err(io::Error::from)?;
+        Ok(Record {
+            plan: rest.plan,
+            epoch_ms: rest.epoch_ms,
+            clock_tolerance_ms: rest.clock_tolerance_ms,
+            trace_hash: rest.trace_hash,
+            history: history::read(BufReader::new(fs::File::open(operations)?))?,
+            watches: read_lines(&watches)?,
+            cloud: read_lines(&cloud)?,
+            probes: read_lines(&probes)?,
+            incidents: rest.incidents,
+            finals: rest.finals,
+            findings: rest.findings,
+        })
+    }
+}
+
+fn write_lines<T: Serialize>(path: &Path, lines: &[T]) -> io::Result<()> {
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
+fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Vec<T>> {
+    let text = fs::read_to_string(path)?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
+}

@@ -1,0 +1,106 @@
+//! What a run says in the end: a verdict, and `report.json` beside the record.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::Ending;
+use crate::plan::Plan;
+use crate::record::{Finding, Record};
+
+/// The worst of all checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything held.
+    Pass,
+    /// Something was not decided.
+    Unknown,
+    /// A property did not hold.
+    Violation,
+}
+
+impl Verdict {
+    /// The exit code of a run with this verdict; 3 is a failure of the harness, 64 a wrong command line.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Pass => 0,
+            Verdict::Violation => 1,
+            Verdict::Unknown => 2,
+        }
+    }
+}
+
+/// `report.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Of this file's shape.
+    pub version: u32,
+    /// The worst of all checks.
+    pub verdict: Verdict,
+    /// Where all of it came from.
+    pub seed: u64,
+    /// The command that does it again.
+    pub replay: String,
+    /// Equal seeds, equal hashes.
+    pub trace_hash: String,
+    /// Simulated seconds.
+    pub simulated_s: f64,
+    /// Processor seconds it took.
+    pub cpu_s: f64,
+    /// Operations by kind and ending.
+    pub operations: BTreeMap<String, u64>,
+    /// Incidents by kind.
+    pub incidents: BTreeMap<String, u64>,
+    /// Operations whose outcome stayed unknown.
+    pub unresolved: u64,
+    /// What did not hold.
+    pub findings: Vec<Finding>,
+    /// What was to happen.
+    pub plan: Plan,
+}
+
+impl Report {
+    /// Of a record.
+    pub fn of(record: &Record, simulated_s: f64, cpu_s: f64) -> Report {
+        let mut operations: BTreeMap<String, u64> = BTreeMap::new();
+        let mut unresolved = 0;
+        for operation in &record.history {
+            let ending = match operation.ending {
+                Ending::Ok => "ok",
+                Ending::Fail => "fail",
+                Ending::Info => "info",
+            };
+            *operations.entry(format!("{} {ending}", operation.op)).or_default() += 1;
+            if operation.ending == Ending::Info && operation.key.is_some() && operation.body.get("resolved").is_none() {
+                unresolved += 1;
+            }
+        }
+        let mut incidents: BTreeMap<String, u64> = BTreeMap::new();
+        for incident in &record.incidents {
+            *incidents.entry(incident.what.clone()).or_default() += 1;
+        }
+        let verdict = if !record.findings.is_empty() {
+            Verdict::Violation
+        } else if unresolved > 0 {
+            Verdict::Unknown
+        } else {
+            Verdict::Pass
+        };
+        let seconds = record.plan.sim.safety_ms / 1_000;
+        Report {
+            version: 1,
+            verdict,
+            seed: record.plan.seed,
+            replay: format!("leasehold-chaos run sim --seed {} --seconds {seconds}", record.plan.seed),
+            trace_hash: record.trace_hash.clone(),
+            simulated_s,
+            cpu_s,
+            operations,
+            incidents,
+            unresolved,
+            findings: record.findings.clone(),
+            plan: record.plan.clone(),
+        }
+    }
+}

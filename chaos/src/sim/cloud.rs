@@ -1,0 +1,159 @@
+//! The simulated cloud behind the HTTP seam, in simulated time, with its faults and a network in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use leasehold_cloudsim::{Answer, Cloud, CloudConfig, HostSpec, Request, Response};
+use leasehold_node::seams::{Http, HttpError, HttpRequest, HttpResponse};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::network::{CLOUD, Network};
+use super::trace::{EPOCH_MS, Trace};
+
+/// Where the cloud is.
+pub const BASE_URL: &str = "http://cloud.sim";
+/// Everybody's password.
+pub const PASSWORD: &str = "oslab";
+
+/// The one cloud of a run.
+pub struct SimCloud {
+    cloud: Mutex<Cloud>,
+    trace: Arc<Trace>,
+}
+
+impl SimCloud {
+    /// With hosts `cmp1`, `cmp2`, …
+    pub fn new(seed: u64, hosts: u32, trace: Arc<Trace>) -> SimCloud {
+        let spec = |number| HostSpec { vcpus: 16, memory_mb: 32_768, ..HostSpec::new(&format!("cmp{number}")) };
+        let config = CloudConfig {
+            seed,
+            hosts: (1..=hosts).map(spec).collect(),
+            created_at_ms: EPOCH_MS,
+            base_url: BASE_URL.to_owned(),
+            password: PASSWORD.to_owned(),
+            record_reads: false,
+            ..CloudConfig::default()
+        };
+        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace }
+    }
+
+    /// The cloud as it is now.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Cloud) -> T) -> T {
+        let mut cloud = self.cloud.lock();
+        cloud.advance(self.trace.now_ms());
+        look(&mut cloud)
+    }
+
+    fn handle(&self, request: Request) -> Response {
+        self.cloud.lock().handle(self.trace.now_ms(), request)
+    }
+
+    /// Does due work while nobody calls, so that nothing waits for the next call.
+    pub async fn run(&self) {
+        loop {
+            let (now, due) = (self.trace.now_ms(), self.with(|cloud| cloud.next_due()));
+            let wait = due.map_or(100, |due| due.saturating_sub(now).clamp(1, 100));
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+    }
+
+    /// A tenant's call, on a network of its own that never fails. Faults meant for the nodes do not strike it.
+    pub fn tenant(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
+        let mut request = Request::new(method, path)
+            .token(token)
+            .header("OpenStack-API-Version", "compute 2.96")
+            .caller("tenant");
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        match self.handle(request).answer() {
+            Some(answer) => (answer.status, answer.json()),
+            None => (0, Value::Null),
+        }
+    }
+
+    /// A token and the project it is for.
+    pub fn login(&self, user: &str) -> Option<(String, String)> {
+        let body = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {
+                "user": {"name": user, "domain": {"name": "Default"}, "password": PASSWORD}}},
+            "scope": {"project": {"name": user, "domain": {"name": "Default"}}},
+        }});
+        let request = Request::new(Method::POST, "/identity/v3/auth/tokens").json(&body).caller("tenant");
+        let answer = self.handle(request).answer()?;
+        let token = answer.header("x-subject-token")?.to_owned();
+        let project = answer.json()["token"]["project"]["id"].as_str()?.to_owned();
+        Some((token, project))
+    }
+}
+
+/// A node's way to the cloud.
+pub struct SimHttp {
+    cloud: Arc<SimCloud>,
+    network: Arc<Network>,
+    node: u64,
+}
+
+impl SimHttp {
+    /// Its calls stand in the record under `node-N`.
+    pub fn new(cloud: Arc<SimCloud>, network: Arc<Network>, node: u64) -> SimHttp {
+        SimHttp { cloud, network, node }
+    }
+}
+
+impl Http for SimHttp {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
+        let (cloud, network, node) = (self.cloud.clone(), self.network.clone(), self.node);
+        let timeout = request.timeout;
+        Box::pin(async move {
+            // What is under way arrives, whether or not its sender still lives.
+            let wire = network.wire().clone();
+            let answered = wire.spawn("http", async move { exchange(&cloud, &network, node, request).await });
+            let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| HttpError::Timeout)?;
+            answered.unwrap_or_else(|_| Err(HttpError::Other("the run is over".into())))
+        })
+    }
+}
+
+async fn exchange(
+    cloud: &SimCloud,
+    network: &Network,
+    node: u64,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let reset = || HttpError::Reset("the connection timed out".into());
+    let path = request.url.strip_prefix(BASE_URL).ok_or_else(|| HttpError::Connect("unknown host".into()))?;
+    let mut asked = Request::new(request.method, path).caller(&format!("node-{node}"));
+    asked.headers = request.headers;
+    asked.body = request.body;
+    if !network.pass("http", node, CLOUD).await {
+        return Err(reset());
+    }
+    let (after_ms, answer) = match cloud.handle(asked) {
+        Response::Answer { after_ms, answer } => (after_ms, Some(answer)),
+        Response::Lost { after_ms } => (after_ms, None),
+        Response::Hang => std::future::pending().await,
+    };
+    if after_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+    }
+    if !network.pass("http answer", CLOUD, node).await {
+        return Err(reset());
+    }
+    response(answer.ok_or_else(reset)?)
+}
+
+fn response(answer: Answer) -> Result<HttpResponse, HttpError> {
+    let bad = |_| HttpError::Other("the answer is no HTTP".into());
+    let status = StatusCode::from_u16(answer.status).map_err(|_| HttpError::Other("no status".into()))?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in answer.headers {
+        let name = HeaderName::try_from(name).map_err(|_| HttpError::Other("no header".into()))?;
+        headers.append(name, HeaderValue::try_from(value).map_err(bad)?);
+    }
+    Ok(HttpResponse { status, headers, body: Bytes::from(answer.body) })
+}

@@ -1,0 +1,268 @@
+//! Disks that lose what was not synced.
+//!
+//! A write takes effect at its own instant, in the order of the calls, as on the thread of the real one. A killed process
+//! keeps what took effect; a power cut keeps what was synced and a drawn part of the rest, in order. Batches are atomic
+//! because the write-ahead log's records are checksummed: a torn one is none.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::storage::disk::{Disk, DiskError, DiskFuture, FrozenView, Row, RowChange};
+use leasehold_node::seams::{DiskUse, Disks};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::rng::{at, spread, stream};
+use super::trace::Trace;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// How a node's disks misbehave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// The next synced write fails.
+    pub sync_error: bool,
+    /// Every write fails.
+    pub full: bool,
+    /// The next synced write takes so much longer.
+    pub hang: Option<Duration>,
+    /// Every write takes so many times as long.
+    pub slow: u32,
+}
+
+/// All disks of one node; they outlive its lives.
+pub struct SimDisks {
+    node: u64,
+    seed: u64,
+    trace: Arc<Trace>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    life: u64,
+    disks: BTreeMap<String, Platter>,
+    trouble: Trouble,
+    writes: u64,
+}
+
+/// One disk.
+#[derive(Default)]
+struct Platter {
+    live: Arc<Rows>,
+    /// As of the last sync.
+    durable: Arc<Rows>,
+    /// What took effect since, in order.
+    unsynced: Vec<Vec<RowChange>>,
+    queue: VecDeque<Job>,
+    last_due: Option<Instant>,
+    number: u64,
+    done: u64,
+}
+
+struct Job {
+    due: Instant,
+    batch: Vec<RowChange>,
+    sync: bool,
+}
+
+impl Platter {
+    /// Lets everything take effect that is due.
+    fn advance(&mut self, now: Instant) {
+        while self.queue.front().is_some_and(|job| job.due <= now) {
+            if let Some(job) = self.queue.pop_front() {
+                self.execute(job.batch, job.sync);
+            }
+        }
+    }
+
+    fn execute(&mut self, batch: Vec<RowChange>, sync: bool) {
+        change(&mut self.live, &batch);
+        self.done += 1;
+        if sync {
+            self.durable = self.live.clone();
+            self.unsynced.clear();
+        } else {
+            self.unsynced.push(batch);
+        }
+    }
+}
+
+fn change(rows: &mut Arc<Rows>, batch: &[RowChange]) {
+    let rows = Arc::make_mut(rows);
+    for change in batch {
+        match &change.value {
+            Some(value) => rows.insert(change.key.clone(), value.clone()),
+            None => rows.remove(&change.key),
+        };
+    }
+}
+
+impl SimDisks {
+    /// Empty disks.
+    pub fn new(node: u64, seed: u64, trace: Arc<Trace>) -> SimDisks {
+        SimDisks { node, seed, trace, inner: Arc::default() }
+    }
+
+    /// The process died: what is under way may or may not take effect, what took effect stays.
+    pub fn kill(&self) {
+        let mut inner = self.inner.lock();
+        inner.life += 1;
+        let life = inner.life;
+        for (name, platter) in &mut inner.disks {
+            platter.advance(Instant::now());
+            let kept = self.part(name, life, platter.queue.len());
+            let under_way: Vec<Job> = platter.queue.drain(..).take(kept).collect();
+            for job in under_way {
+                platter.execute(job.batch, job.sync);
+            }
+        }
+    }
+
+    /// The power went: what was not synced is kept in part, from its beginning.
+    pub fn power_cut(&self) {
+        self.kill();
+        let mut inner = self.inner.lock();
+        let life = inner.life;
+        for (name, platter) in &mut inner.disks {
+            let kept = self.part(name, life + (1 << 32), platter.unsynced.len());
+            let mut rows = platter.durable.clone();
+            for batch in platter.unsynced.drain(..).take(kept) {
+                change(&mut rows, &batch);
+            }
+            platter.live = rows.clone();
+            platter.durable = rows;
+        }
+    }
+
+    /// How many of `whole` survive: none, all, or some, each a third of the time.
+    fn part(&self, name: &str, life: u64, whole: usize) -> usize {
+        let drawn = at(self.seed, stream(name, &[self.node, 0xC4A5]), life);
+        match drawn % 3 {
+            0 => 0,
+            1 => whole,
+            _ => (drawn / 3) as usize % (whole + 1),
+        }
+    }
+
+    /// Sets what is wrong with them.
+    pub fn trouble(&self, set: impl FnOnce(&mut Trouble)) {
+        set(&mut self.inner.lock().trouble);
+    }
+}
+
+impl Disks for SimDisks {
+    fn open(&self, name: &str, _: DiskUse) -> Result<Arc<dyn Disk>, DiskError> {
+        let mut inner = self.inner.lock();
+        inner.disks.entry(name.to_owned()).or_default();
+        let (name, life) = (name.to_owned(), inner.life);
+        let latency = stream(&name, &[self.node]);
+        let trace = self.trace.clone();
+        Ok(Arc::new(SimDisk { node: self.node, seed: self.seed, latency, name, life, inner: self.inner.clone(), trace }))
+    }
+
+    fn names(&self) -> Result<Vec<String>, DiskError> {
+        Ok(self.inner.lock().disks.keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DiskError> {
+        self.inner.lock().disks.remove(name);
+        Ok(())
+    }
+}
+
+/// A disk as opened in one life.
+struct SimDisk {
+    node: u64,
+    seed: u64,
+    latency: u64,
+    name: String,
+    life: u64,
+    inner: Arc<Mutex<Inner>>,
+    trace: Arc<Trace>,
+}
+
+fn failed(what: &'static str, cause: &str) -> DiskError {
+    DiskError { what, cause: cause.to_owned(), damaged: false }
+}
+
+impl SimDisk {
+    /// The disk as it is now; an error if it was removed, or opened by another life.
+    fn with<T>(&self, what: &'static str, look: impl FnOnce(&mut Platter) -> T) -> Result<T, DiskError> {
+        let mut inner = self.inner.lock();
+        if inner.life != self.life {
+            return Err(failed(what, "the process that opened it is gone"));
+        }
+        let platter = inner.disks.get_mut(&self.name).ok_or_else(|| failed(what, "removed"))?;
+        platter.advance(Instant::now());
+        Ok(look(platter))
+    }
+}
+
+impl Disk for SimDisk {
+    fn write(&self, batch: Vec<RowChange>, sync: bool) -> DiskFuture<()> {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        inner.writes += 1;
+        let trouble = inner.trouble;
+        if sync {
+            inner.trouble.sync_error = false;
+            inner.trouble.hang = None;
+        }
+        let broken = trouble.full || (sync && trouble.sync_error);
+        let Some(platter) = inner.disks.get_mut(&self.name) else {
+            return Box::pin(std::future::ready(Err(failed("write", "removed"))));
+        };
+        platter.number += 1;
+        let number = platter.number;
+        let drawn = at(self.seed, self.latency, number);
+        let mut takes = if sync { spread(60, 600, drawn) } else { spread(5, 50, drawn) };
+        // Every hundredth waits for the device.
+        if drawn.rotate_left(20) % 100 == 0 {
+            takes += Duration::from_millis(5);
+        }
+        takes *= trouble.slow.max(1);
+        if sync {
+            takes += trouble.hang.unwrap_or_default();
+        }
+        let due = platter.last_due.map_or(now, |last| last.max(now)) + takes;
+        platter.last_due = Some(due);
+        if !broken {
+            platter.queue.push_back(Job { due, batch, sync });
+        }
+        drop(inner);
+        let this = SimDisk { name: self.name.clone(), inner: self.inner.clone(), trace: self.trace.clone(), ..*self };
+        Box::pin(async move {
+            tokio::time::sleep_until(due).await;
+            if broken {
+                let cause = if trouble.full { "No space left on device" } else { "Input/output error" };
+                this.trace.note("disk failed", this.node, 0, number);
+                return Err(failed("write", cause));
+            }
+            this.with("write", |_| ())?;
+            this.trace.note(if sync { "disk sync" } else { "disk write" }, this.node, this.latency, number);
+            Ok(())
+        })
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+        self.with("get", |platter| platter.live.get(key).cloned())
+    }
+
+    fn freeze(&self) -> Arc<dyn FrozenView> {
+        match self.with("freeze", |platter| platter.live.clone()) {
+            Ok(rows) => Arc::new(Frozen(Ok(rows))),
+            Err(error) => Arc::new(Frozen(Err(error))),
+        }
+    }
+}
+
+struct Frozen(Result<Arc<Rows>, DiskError>);
+
+impl FrozenView for Frozen {
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {
+        let rows = self.0.as_ref().map_err(Clone::clone)?;
+        Ok(rows.range(from.to_vec()..).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}

@@ -1,0 +1,273 @@
+//! The simulation: the product's own code, all nodes in one thread, on simulated disks, networks, clocks and a simulated
+//! cloud (chaos-design §3).
+//!
+//! Everything runs on one paused, seeded tokio runtime: time passes when nobody has anything to do. All that is drawn is
+//! drawn from the seed, so that one seed is one run, to the last frame ([`trace`]). One process runs one seed: libraries keep
+//! state of their own.
+//!
+//! Read on: [`world`], [`node`], then [`network`], [`disk`], [`cloud`], [`clock`].
+
+pub mod clock;
+pub mod cloud;
+pub mod disk;
+pub mod gate;
+pub mod network;
+pub mod node;
+pub mod rng;
+pub mod trace;
+pub mod verdict;
+pub mod watch;
+pub mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use leasehold_ledger::model::PoolKind;
+use leasehold_node::operations::{HostRequest, OperationError};
+use leasehold_node::raft::Timing;
+use tokio::runtime::{Builder, RngSeed};
+
+use crate::nemesis::{self, Nemesis};
+use crate::plan::{Draw, Plan};
+use crate::record::Record;
+use crate::workload::{Project, Workload};
+use world::{World, admin};
+
+/// A quorum that is whole again must commit within this: two elections at the longest timeout, what a restarted node waits
+/// before it may vote, and the clocks' agreement.
+const CORE_LIMIT: Duration = Duration::from_secs(40);
+/// With everything healed there must be one state within this.
+const HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// Work that is owed must be done so long after the last lease's end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(400);
+
+/// Runs a plan in this process.
+///
+/// # Errors
+/// When the harness itself fails; what the product does wrong is a finding in the record.
+pub fn run(plan: Plan, print: bool) -> Result<Record> {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
+        .build()
+        .context("a runtime")?;
+    runtime.block_on(live(plan, print))
+}
+
+async fn live(plan: Plan, print: bool) -> Result<Record> {
+    let world = World::new(plan, print);
+    let cloud = world.cloud.clone();
+    tokio::spawn(async move { cloud.run().await });
+    set_up(&world).await?;
+
+    let mut projects = Vec::new();
+    for user in ["demo", "alt_demo"] {
+        let (token, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
+        projects.push(Project { id, token });
+    }
+    let workload = Workload::new(world.clone(), projects);
+    let clients: Vec<_> =
+        (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
+    let watches = watch::Watches::start(&world);
+    tokio::spawn(world.clone().probe());
+
+    // 1. Safety: everything on.
+    world.trace.incident(None, "phase", "faults");
+    let nemesis = Nemesis::start(&world);
+    tokio::time::sleep(Duration::from_millis(world.plan.sim.safety_ms)).await;
+    nemesis.stop().await;
+
+    // 2. Core liveness: a drawn majority is healed, the rest stays down.
+    core_liveness(&world).await;
+
+    // 3. Full heal.
+    workload.stop();
+    nemesis::heal(&world);
+    agree(&world).await;
+    for client in clients {
+        client.await.context("a client")?;
+    }
+    workload.resolve().await;
+
+    // 4. Drain: past every lease's end, until nothing is owed.
+    drain(&world).await;
+    let finals = world.finals();
+    watches.stop().await;
+    let history = workload.history();
+    let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
+    verdict::judge(&world.trace, &history, &cloud, &finals);
+
+    let (trace_hash, events) = world.trace.digest();
+    world.trace.incident(None, "phase", format!("over after {events} events"));
+    let (incidents, findings) = world.trace.kept();
+    Ok(Record {
+        plan: world.plan.clone(),
+        epoch_ms: trace::EPOCH_MS,
+        clock_tolerance_ms: u64::try_from(Timing::default().clock_tolerance.as_millis()).unwrap_or(0),
+        trace_hash,
+        history,
+        watches: watches.lines(),
+        cloud,
+        probes: world.probes(),
+        incidents,
+        finals,
+        findings,
+    })
+}
+
+/// Starts all nodes, makes the cluster, onboards the hosts.
+async fn set_up(world: &Arc<World>) -> Result<()> {
+    for index in 0..world.machines.len() {
+        world.bring_up(index).await;
+    }
+    ensure!(world.initialise().await, "the cluster was not made");
+    for host in 1..=world.plan.sim.hosts {
+        let name = format!("cmp{host}");
+        let pool = if host % 3 == 0 { PoolKind::Shared } else { PoolKind::Dedicated };
+        let request = HostRequest { name: name.clone(), pool, properties: Default::default() };
+        let mut registered = false;
+        for _ in 0..20 {
+            let Some((_, life)) = world.leader() else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            let (operations, request) = (life.operations.clone(), request.clone());
+            let asked = life.group.spawn("onboard", async move { operations.register_host(&admin(), None, request).await });
+            match asked.await {
+                Ok(Ok(_)) => registered = true,
+                Ok(Err(OperationError::Rejected(rejection))) => anyhow::bail!("host {name}: {rejection}"),
+                Ok(Err(error)) => tracing::info!(%error, name, "not onboarded yet"),
+                Err(stopped) => tracing::info!(%stopped, name, "not onboarded yet"),
+            }
+            if registered {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        ensure!(registered, "host {name} was not onboarded");
+    }
+    Ok(())
+}
+
+/// V1: a majority that is whole commits, whatever became of the others.
+async fn core_liveness(world: &Arc<World>) {
+    let mut draw = Draw::new(world.plan.seed, 20);
+    let count = world.machines.len();
+    let mut core: Vec<usize> = (0..count).collect();
+    while core.len() > count / 2 + 1 {
+        core.remove(draw.below(core.len()));
+    }
+    let mut places: Vec<u64> = core.iter().map(|index| world.machines[*index].id).collect();
+    world.trace.incident(None, "phase", format!("only {places:?} are whole"));
+    places.extend([network::CLOUD, network::CLIENTS]);
+    for index in (0..count).filter(|index| !core.contains(index)) {
+        world.hold(index).await;
+    }
+    world.network.heal_all(Some(&places));
+    for index in &core {
+        nemesis::heal_machine(world, *index);
+        if !world.machines[*index].is_up() {
+            let (world, index) = (world.clone(), *index);
+            tokio::spawn(async move { world.bring_up(index).await });
+        }
+    }
+    let began = world.trace.now_ns();
+    let committing = async {
+        while !commits(world).await {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    if tokio::time::timeout(CORE_LIMIT, committing).await.is_err() {
+        let seen: Vec<String> = world.machines.iter().map(|machine| told(machine)).collect();
+        world.trace.finding("V1", format!("the whole majority {places:?} committed nothing in {CORE_LIMIT:?}: {seen:?}"));
+        return;
+    }
+    let took_ms = (world.trace.now_ns() - began) / 1_000_000;
+    world.trace.incident(None, "phase", format!("the majority commits after {took_ms} ms"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+}
+
+/// Whether a write goes through just now, of the kind that needs the time too.
+async fn commits(world: &Arc<World>) -> bool {
+    let Some((_, life)) = world.leader() else { return false };
+    if life.raft.now().is_err() {
+        return false;
+    }
+    let operations = life.operations.clone();
+    let probe = life.group.spawn("probe", async move { operations.probe(&admin(), vec![0; 16]).await });
+    matches!(tokio::time::timeout(Duration::from_secs(5), probe).await, Ok(Ok(Ok(_))))
+}
+
+/// V2: one leader, everybody up, everybody at the same place.
+async fn agree(world: &Arc<World>) {
+    let began = world.trace.now_ns();
+    let agreeing = async {
+        loop {
+            if commits(world).await {
+                let lives: Vec<_> = world.machines.iter().filter_map(|machine| machine.life()).collect();
+                let leading = lives.iter().filter(|life| life.raft.leadership().borrow().term().is_some()).count();
+                let indices: Vec<u64> = lives.iter().map(|life| life.raft.state().ledger_index()).collect();
+                let near = indices.iter().max().zip(indices.iter().min()).is_some_and(|(most, least)| most - least < 20);
+                if lives.len() == world.machines.len() && leading == 1 && near {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    match tokio::time::timeout(HEAL_LIMIT, agreeing).await {
+        Ok(()) => {
+            let took_ms = (world.trace.now_ns() - began) / 1_000_000;
+            world.trace.incident(None, "phase", format!("all agree after {took_ms} ms"));
+        }
+        Err(_) => {
+            let seen: Vec<String> = world.machines.iter().map(|machine| told(machine)).collect();
+            world.trace.finding("V2", format!("not one cluster {HEAL_LIMIT:?} after everything was healed: {seen:?}"));
+        }
+    }
+}
+
+fn told(machine: &node::Machine) -> String {
+    match machine.life() {
+        None => format!("node {} is down", machine.id),
+        Some(life) => {
+            let status = life.raft.status();
+            let (term, index, clock) = (status.term, status.ledger_index, status.clock_problem);
+            format!("node {}: {} in term {term} at {index}, clock {clock:?}", machine.id, status.role)
+        }
+    }
+}
+
+/// Waits until every lease is over and nothing is owed to the cloud.
+async fn drain(world: &Arc<World>) {
+    world.trace.incident(None, "phase", "drain");
+    let last_end_ms = || {
+        let leases = world.leader().map(|(_, life)| {
+            let state = life.raft.state();
+            state.leases().map(|lease| lease.end.unix_s() * 1_000).max().unwrap_or(0)
+        });
+        leases.unwrap_or(0)
+    };
+    tokio::time::sleep(Duration::from_millis(last_end_ms().saturating_sub(world.trace.now_ms()))).await;
+    let settling = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let owed = world.leader().map_or(1, |(_, life)| life.raft.state().actuations().count());
+            let indices: Vec<u64> =
+                world.machines.iter().filter_map(|machine| Some(machine.life()?.raft.state().ledger_index())).collect();
+            let same = indices.len() == world.machines.len() && indices.windows(2).all(|pair| pair[0] == pair[1]);
+            if owed == 0 && same {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_LIMIT, settling).await.is_err() {
+        let open: Vec<String> = world.leader().map_or_else(Vec::new, |(_, life)| {
+            let state = life.raft.state();
+            state.actuations().map(|row| format!("{row:?} of {:?}", state.lease(row.lease_id).map(|l| &l.reason))).collect()
+        });
+        world.trace.finding("A5", format!("still owed {DRAIN_LIMIT:?} after the last lease's end: {open:#?}"));
+    }
+}

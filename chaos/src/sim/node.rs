@@ -1,0 +1,233 @@
+//! One machine and the product on it: starts it, kills it, cuts its power, holds it still. Its disks and its wall clock
+//! outlive its lives.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_ledger::model::NodeId;
+use leasehold_node::config::{CloudSection, LeaderSection, Secret};
+use leasehold_node::lead;
+use leasehold_node::openstack::keystone::{KeystoneOptions, TokenSource};
+use leasehold_node::openstack::{Cloud, Session};
+use leasehold_node::operations::Operations;
+use leasehold_node::raft::{Member, RaftConfig, RaftHandle, RaftNode, Serve, Timing};
+use leasehold_node::seams::{Seams, Spawner};
+use parking_lot::Mutex;
+
+use super::clock::{SimClock, WallError};
+use super::cloud::{BASE_URL, PASSWORD, SimCloud, SimHttp};
+use super::disk::SimDisks;
+use super::gate::PauseGate;
+use super::network::{Network, SimTransport};
+use super::rng::SimRng;
+use super::trace::Trace;
+
+/// How a life ended, or is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// kill -9: what the disks have done stays.
+    Kill,
+    /// What was not synced is lost in part.
+    Power,
+}
+
+/// What all machines share.
+pub struct Site {
+    /// The seed of the run.
+    pub seed: u64,
+    /// What happens is told here.
+    pub trace: Arc<Trace>,
+    /// Between the machines.
+    pub network: Arc<Network>,
+    /// The cloud they serve.
+    pub cloud: Arc<SimCloud>,
+    /// Durations of Raft.
+    pub timing: Timing,
+}
+
+/// See the module.
+pub struct Machine {
+    /// Its number, from 1.
+    pub id: u64,
+    /// Its wall clock's error.
+    pub wall: Arc<WallError>,
+    /// Its disks.
+    pub disks: Arc<SimDisks>,
+    site: Arc<Site>,
+    gate: Arc<PauseGate>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    life: u32,
+    group: Option<Spawner>,
+    running: Option<Life>,
+}
+
+/// A started node.
+#[derive(Clone)]
+pub struct Life {
+    /// Its number, from 1.
+    pub life: u32,
+    /// Its Raft.
+    pub raft: RaftHandle,
+    /// Its operations.
+    pub operations: Operations,
+    /// Its tasks.
+    pub group: Spawner,
+}
+
+impl Machine {
+    /// A machine with empty disks, switched off.
+    pub fn new(id: u64, site: Arc<Site>) -> Machine {
+        let disks = Arc::new(SimDisks::new(id, site.seed, site.trace.clone()));
+        Machine { id, wall: Arc::default(), disks, site, gate: Arc::default(), inner: Mutex::default() }
+    }
+
+    /// The node on it, if one runs.
+    pub fn life(&self) -> Option<Life> {
+        self.inner.lock().running.clone()
+    }
+
+    /// Whether a process runs, started or still starting.
+    pub fn is_up(&self) -> bool {
+        self.inner.lock().group.is_some()
+    }
+
+    /// Starts the node and waits until it has started or died. False: it did not start, or was running already.
+    pub async fn start(&self) -> bool {
+        let (life, group) = {
+            let mut inner = self.inner.lock();
+            if inner.group.is_some() {
+                return false;
+            }
+            inner.life += 1;
+            let group = Spawner::behind(self.gate.clone());
+            inner.group = Some(group.clone());
+            (inner.life, group)
+        };
+        self.site.trace.incident(Some(self.id), "start", format!("life {life}"));
+        let starting = start(self.id, life, self.site.clone(), self.disks.clone(), self.wall.clone(), group.clone());
+        let started = group.spawn("start", starting).await;
+        let mut inner = self.inner.lock();
+        if inner.life != life || inner.group.is_none() {
+            return false;
+        }
+        match started {
+            Ok(Ok((raft, operations))) => {
+                inner.running = Some(Life { life, raft, operations, group });
+                true
+            }
+            Ok(Err(error)) => {
+                self.site.trace.incident(Some(self.id), "ended", format!("does not start: {error}"));
+                inner.group = None;
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the process in the middle of whatever it does.
+    pub async fn crash(&self, death: Death) {
+        let group = {
+            let mut inner = self.inner.lock();
+            inner.running = None;
+            inner.group.take()
+        };
+        let Some(group) = group else { return };
+        self.site.trace.incident(Some(self.id), "crash", format!("{death:?}"));
+        self.site.network.close(self.id);
+        match death {
+            Death::Kill => self.disks.kill(),
+            Death::Power => self.disks.power_cut(),
+        }
+        group.shutdown().await;
+        self.gate.open();
+    }
+
+    /// Holds it still.
+    pub fn pause(&self) {
+        self.site.trace.incident(Some(self.id), "pause", "");
+        self.gate.close();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.site.trace.incident(Some(self.id), "resume", "");
+        self.gate.open();
+    }
+}
+
+/// What `Node::start` of the product does, without listeners: clients call the operations.
+async fn start(
+    id: u64,
+    life: u32,
+    site: Arc<Site>,
+    disks: Arc<SimDisks>,
+    wall: Arc<WallError>,
+    group: Spawner,
+) -> Result<(RaftHandle, Operations), String> {
+    let seams = Seams {
+        clock: Arc::new(SimClock::new(site.trace.clone(), wall)),
+        rng: Arc::new(SimRng::new(site.seed, id, life)),
+        spawner: group.clone(),
+        http: Arc::new(SimHttp::new(site.cloud.clone(), site.network.clone(), id)),
+    };
+    let options = KeystoneOptions::from_config(&section()).map_err(|error| error.to_string())?;
+    let timeout = options.timeout;
+    let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
+    let session = Session::new(seams.http.clone(), tokens, seams.clock.clone(), id);
+    let cloud = Cloud::new(session.with_timeout(timeout));
+
+    let config = RaftConfig {
+        node_id: NodeId(id),
+        cluster_id: None,
+        data_dir: PathBuf::new(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        member: member(id),
+        tls: None,
+        timing: site.timing.clone(),
+    };
+    let transport = Arc::new(SimTransport::new(site.network.clone(), id, group.clone()));
+    let network = site.network.clone();
+    let serve: Serve = Box::new(move |peer, group| {
+        Box::pin(async move {
+            network.open(id, peer, group);
+            Ok(None)
+        })
+    });
+    let raft = RaftNode::start_on(config, &seams, disks, transport, serve).await.map_err(|error| {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    })?;
+    let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), seams.clone());
+    let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, ..LeaderSection::default() };
+    lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
+    Ok((raft, operations))
+}
+
+fn section() -> CloudSection {
+    CloudSection {
+        auth_url: format!("{BASE_URL}/identity/v3"),
+        username: Some("leasehold".to_owned()),
+        password: Some(Secret::new(PASSWORD)),
+        project_name: Some("service".to_owned()),
+        timeout_s: Some(30),
+        ..CloudSection::default()
+    }
+}
+
+/// How a node is announced: by its number.
+pub fn member(id: u64) -> Member {
+    Member { peer_address: id.to_string(), grpc_address: format!("node-{id}"), rest_address: String::new() }
+}
+
+/// How long a supervisor waits before it starts a node again that ended by itself.
+pub const SUPERVISOR: Duration = Duration::from_secs(1);

@@ -1,0 +1,279 @@
+//! Everything of one simulated run: machines, network, cloud, and what is watched as it goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use leasehold_ledger::state::invariants;
+use leasehold_node::operations::Actor;
+use leasehold_node::raft::{Leadership, Timing};
+use parking_lot::Mutex;
+
+use super::cloud::SimCloud;
+use super::network::Network;
+use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
+use super::trace::Trace;
+use crate::plan::{Plan, Target};
+use crate::record::{FinalState, Probe};
+
+/// See the module.
+pub struct World {
+    /// What will happen.
+    pub plan: Plan,
+    /// What happens.
+    pub trace: Arc<Trace>,
+    /// Between everybody.
+    pub network: Arc<Network>,
+    /// The cloud.
+    pub cloud: Arc<SimCloud>,
+    /// The nodes, by index.
+    pub machines: Vec<Arc<Machine>>,
+    /// Machines that are not to be started.
+    held: Vec<AtomicBool>,
+    probes: Mutex<Vec<Probe>>,
+    /// State hash by ledger index, and who showed it first (H1).
+    hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
+}
+
+impl World {
+    /// Everything switched off.
+    pub fn new(plan: Plan, print: bool) -> Arc<World> {
+        let trace = Arc::new(Trace::new(print));
+        let seed = plan.seed;
+        let network = Arc::new(Network::new(seed, trace.clone()));
+        let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));
+        let ms = Duration::from_millis;
+        let timing = Timing {
+            heartbeat: ms(plan.sim.heartbeat_ms),
+            election_min: ms(plan.sim.election_min_ms),
+            election_max: ms(plan.sim.election_max_ms),
+            snapshot_entries: plan.sim.snapshot_entries,
+            keep_entries: plan.sim.keep_entries,
+            ..Timing::default()
+        };
+        let site = Arc::new(Site { seed, trace: trace.clone(), network: network.clone(), cloud: cloud.clone(), timing });
+        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone()))).collect();
+        let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
+        let (probes, hashes) = (Mutex::default(), Mutex::default());
+        Arc::new(World { plan, trace, network, cloud, machines, held, probes, hashes })
+    }
+
+    /// Starts a machine, and again when it ends by itself, unless it is held.
+    pub async fn bring_up(self: &Arc<Self>, index: usize) {
+        let machine = &self.machines[index];
+        while !self.held[index].load(Ordering::SeqCst) {
+            if machine.start().await {
+                if let Some(life) = machine.life() {
+                    self.watch(index, life);
+                }
+                return;
+            }
+            if machine.is_up() {
+                return;
+            }
+            tokio::time::sleep(SUPERVISOR).await;
+        }
+    }
+
+    /// Ends a machine and keeps it down.
+    pub async fn hold(&self, index: usize) {
+        self.held[index].store(true, Ordering::SeqCst);
+        self.machines[index].crash(Death::Kill).await;
+    }
+
+    /// Machines may be started again.
+    pub fn release(&self) {
+        self.held.iter().for_each(|held| held.store(false, Ordering::SeqCst));
+    }
+
+    /// Follows one life: its end, its state, its leadership.
+    fn watch(self: &Arc<Self>, index: usize, life: Life) {
+        let (world, group, raft) = (self.clone(), life.group.clone(), life.raft.clone());
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                biased;
+                () = group.stopping() => return,
+                reason = raft.fatal() => reason,
+            };
+            let machine = &world.machines[index];
+            world.trace.incident(Some(machine.id), "ended", reason);
+            machine.crash(Death::Kill).await;
+            tokio::time::sleep(SUPERVISOR).await;
+            Box::pin(world.bring_up(index)).await;
+        });
+        let (world, id) = (self.clone(), self.machines[index].id);
+        let mut applied = life.raft.applied();
+        let (group, raft) = (life.group.clone(), life.raft.clone());
+        tokio::spawn(async move {
+            loop {
+                world.compare(id, raft.state().ledger_index(), raft.state().hash());
+                tokio::select! {
+                    biased;
+                    () = group.stopping() => return,
+                    changed = applied.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        let (world, group, mut leadership) = (self.clone(), life.group.clone(), life.raft.leadership());
+        tokio::spawn(async move {
+            loop {
+                if let Leadership::Leading { term, .. } = *leadership.borrow_and_update() {
+                    world.trace.incident(Some(id), "leads", format!("term {term}"));
+                }
+                tokio::select! {
+                    biased;
+                    () = group.stopping() => return,
+                    changed = leadership.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+    }
+
+    /// H1: equal index, equal hash, whoever and whenever.
+    fn compare(&self, node: u64, index: u64, hash: u128) {
+        self.trace.note("state", node, index, hash as u64);
+        let (known, by) = *self.hashes.lock().entry(index).or_insert((hash, node));
+        if known != hash {
+            self.trace.finding("H1", format!("at index {index} node {node} has {hash:032x}, node {by} had {known:032x}"));
+        }
+    }
+
+    /// Who leads, in the highest term.
+    pub fn leader(&self) -> Option<(usize, Life)> {
+        let lives = self.machines.iter().enumerate().filter_map(|(index, machine)| Some((index, machine.life()?)));
+        let leading = lives.filter_map(|(index, life)| {
+            let term = life.raft.leadership().borrow().term()?;
+            Some((term, index, life))
+        });
+        leading.max_by_key(|(term, index, _)| (*term, *index)).map(|(_, index, life)| (index, life))
+    }
+
+    /// Whom a fault hits now.
+    pub fn target(&self, target: Target) -> usize {
+        match target {
+            Target::Leader => self.leader().map_or(0, |(index, _)| index),
+            Target::Node(index) => index as usize % self.machines.len(),
+        }
+    }
+
+    /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
+    pub fn may_be_wrong(&self, node: u64) -> bool {
+        let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
+        2 * (wrong + 1) < self.machines.len()
+    }
+
+    /// Takes a look at everybody once a second.
+    pub async fn probe(self: Arc<Self>) {
+        let mut round = 0u64;
+        loop {
+            for machine in &self.machines {
+                if let Some(life) = machine.life() {
+                    self.look(machine, &life);
+                    if round % 10 == machine.id {
+                        self.check_invariants(machine.id, &life);
+                    }
+                }
+            }
+            round += 1;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    fn look(&self, machine: &Machine, life: &Life) {
+        let status = life.raft.status();
+        let now_ns = self.trace.now_ns();
+        let probe = Probe {
+            at_ns: now_ns,
+            node: machine.id,
+            life: life.life,
+            term: status.term,
+            vote: status.vote,
+            role: status.role,
+            last_log_index: status.last_log_index,
+            committed_index: status.committed_index,
+            applied_index: status.applied_index,
+            ledger_index: status.ledger_index,
+            state_hash: status.state_hash,
+            ledger_clock_ms: life.raft.state().clock().0,
+            wall_ms: self.trace.now_ms().saturating_add_signed(machine.wall.at(now_ns)),
+            open_actuations: status.open_actuations,
+            voters: status.members.iter().filter(|member| member.voter).map(|member| member.node_id).collect(),
+        };
+        self.probes.lock().push(probe);
+    }
+
+    fn check_invariants(&self, node: u64, life: &Life) {
+        for violation in invariants::check(&life.raft.state()) {
+            self.trace.finding("L1", format!("node {node}: {violation:?}"));
+        }
+    }
+
+    /// What the probes saw.
+    pub fn probes(&self) -> Vec<Probe> {
+        self.probes.lock().clone()
+    }
+
+    /// Each running node as it is now.
+    pub fn finals(&self) -> Vec<FinalState> {
+        let lives = self.machines.iter().filter_map(|machine| Some((machine.id, machine.life()?)));
+        lives
+            .map(|(node, life)| {
+                self.check_invariants(node, &life);
+                let state = life.raft.state();
+                FinalState {
+                    node,
+                    ledger_index: state.ledger_index(),
+                    state_hash: format!("{:032x}", state.hash()),
+                    leases: state.leases().map(|lease| (lease.id.to_string(), json(lease))).collect(),
+                    hosts: state.hosts().map(|host| (host.id.to_string(), json(host))).collect(),
+                    actuations: state.actuations().map(json).collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Makes the cluster of all machines, which are up.
+    pub async fn initialise(&self) -> bool {
+        let voters = || self.machines.iter().map(|machine| (leasehold_ledger::model::NodeId(machine.id), member(machine.id)));
+        for _ in 0..50 {
+            // Whoever leads carries it on; before that the first makes it.
+            let life = match self.leader() {
+                Some((_, life)) => Some(life),
+                None => self.machines[0].life(),
+            };
+            if let Some(life) = life {
+                if life.raft.state().cluster_id().is_some() {
+                    return true;
+                }
+                let voters = voters().collect();
+                let raft = life.raft.clone();
+                let made = life.group.spawn("initialise", async move { raft.initialise_with(voters).await });
+                if let Ok(Err(error)) = made.await {
+                    tracing::info!(%error, "the cluster is not made yet");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        false
+    }
+}
+
+/// As the product writes it.
+pub fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).expect("a value of the product encodes as JSON")
+}
+
+/// An administrator.
+pub fn admin() -> Actor {
+    actor("admin-user", "admin-project", "admin")
+}
+
+/// Somebody with one role.
+pub fn actor(user: &str, project: &str, role: &str) -> Actor {
+    Actor {
+        user_id: leasehold_ledger::model::UserId(user.to_owned()),
+        project_id: leasehold_ledger::model::ProjectId(project.to_owned()),
+        roles: [role.to_owned()].into(),
+    }
+}

@@ -1,0 +1,46 @@
+//! What a tenant does in the cloud with a lease: boots servers in its staging window, or one after its start. The rest is
+//! the promise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use leasehold_ledger::model::Lease;
+use serde_json::json;
+
+use crate::sim::world::World;
+
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Lives with a lease until its servers are asked for, or its time is over.
+pub async fn live(world: Arc<World>, token: String, lease: Lease) {
+    let Some(reservation) = lease.reservations.first() else { return };
+    let flavor = reservation.id.to_string();
+    let (from, until, many) = match reservation.staging {
+        Some(staging) => (staging.window.start, staging.window.end, reservation.wish.instance().amount),
+        None => (lease.start, lease.end, 1),
+    };
+    // A tenant that comes with the last second cannot hope for anything.
+    let (from_ms, until_ms) = (from.unix_s() * 1_000, until.unix_s().saturating_sub(2) * 1_000);
+    tokio::time::sleep(Duration::from_millis(from_ms.saturating_sub(world.trace.now_ms()))).await;
+    let image = image(&world, &token);
+    let mut booted = 0;
+    while booted < many && world.trace.now_ms() < until_ms {
+        let body = json!({"server": {
+            "name": format!("{}-{booted}", lease.name), "flavorRef": flavor, "imageRef": image, "networks": "none"}});
+        let (status, answer) = world.cloud.tenant(Method::POST, "/compute/v2.1/servers", &token, Some(&body));
+        if status == 202 {
+            booted += 1;
+            let server = answer["server"]["id"].as_str().unwrap_or_default();
+            world.trace.incident(None, "tenant", format!("{} booted {server} with {flavor}", lease.id));
+        } else {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+fn image(world: &World, token: &str) -> String {
+    let (_, answer) = world.cloud.tenant(Method::GET, "/image/v2/images", token, None);
+    answer["images"][0]["id"].as_str().unwrap_or_default().to_owned()
+}

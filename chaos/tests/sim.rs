@@ -1,0 +1,48 @@
+//! The simulation as a program: one seed is one run, and plans that once failed pass.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs the program; exit code and what it printed.
+fn chaos(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_leasehold-chaos")).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
+
+fn hash(text: &str) -> &str {
+    text.split(" hash ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_else(|| panic!("no hash in {text}"))
+}
+
+#[test]
+fn one_seed_is_one_run_in_two_processes_and_another_seed_is_another() {
+    let mut hashes = Vec::new();
+    for seed in ["2", "5", "11"] {
+        let run = || chaos(&["run", "sim", "--seed", seed, "--seconds", "60"]);
+        let ((_, first), (_, second)) = (run(), run());
+        assert_eq!(hash(&first), hash(&second), "seed {seed}");
+        hashes.push(hash(&first).to_owned());
+    }
+    hashes.dedup();
+    assert_eq!(hashes.len(), 3);
+}
+
+#[test]
+fn plans_that_once_failed_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let mut seen = 0;
+    for item in std::fs::read_dir(folder).unwrap() {
+        let path = item.unwrap().path();
+        let (code, text) = chaos(&["replay", path.to_str().unwrap()]);
+        assert_eq!(code, 0, "{}: {text}", path.display());
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_wrong_command_line_is_told_as_such() {
+    assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
+    assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);
+}
