@@ -1,5 +1,6 @@
 //! Clients: they book, change, delete and read, collide on purpose, try again with the same key, and write down what they saw.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -128,8 +129,7 @@ impl Workload {
         let end = start + 10 * draw.between(1, 10);
         let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
         let staged = draw.below(2) == 0 && start >= grid + 40;
-        let staging =
-            staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
+        let staging = staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
         let instance = InstanceWish {
             vcpus: u32::try_from(draw.between(1, 5)).unwrap_or(1),
             memory_mb: [512, 1_024, 4_096][draw.below(3)],
@@ -151,7 +151,12 @@ impl Workload {
             start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
-            reservations: vec![ReservationWish { resource: ResourceWish::Instance(instance), staging, on_end }],
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(instance),
+                staging,
+                on_end,
+                servers: BTreeSet::new(),
+            }],
         }
     }
 
@@ -341,9 +346,8 @@ async fn carry_out(
     key: Option<RequestKey>,
     wanted: Wanted,
 ) -> Result<(Value, u64, Option<Lease>), OperationError> {
-    let lease = |answer: leasehold_node::operations::Answer<Lease>| {
-        (as_json(&answer.value), answer.ledger_index, Some(answer.value))
-    };
+    let lease =
+        |answer: leasehold_node::operations::Answer<Lease>| (as_json(&answer.value), answer.ledger_index, Some(answer.value));
     Ok(match wanted {
         Wanted::Create(wish) => lease(operations.create_lease(who, key, *wish).await?),
         Wanted::Update { lease_id, change } => lease(operations.update_lease(who, key, lease_id, change).await?),

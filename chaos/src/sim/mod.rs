@@ -68,8 +68,7 @@ async fn live(plan: Plan, print: bool) -> Result<Record> {
         projects.push(Project { id, token });
     }
     let workload = Workload::new(world.clone(), projects);
-    let clients: Vec<_> =
-        (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
+    let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
     let watches = watch::Watches::start(&world);
     tokio::spawn(world.clone().probe());
 
