@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::plan::Plan;
 use leasehold_chaos::report::{Report, Verdict};
-use leasehold_chaos::sim;
+use leasehold_chaos::sim::{self, Options, Planted};
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
 #[derive(Debug, Parser)]
@@ -68,6 +68,17 @@ struct Common {
     /// Prints every event.
     #[arg(long)]
     trace: bool,
+    /// Plants a fault that the checks must find: `lying-sync` or `wrong-majority`.
+    #[arg(long, value_parser = planted)]
+    planted: Option<Planted>,
+}
+
+fn planted(text: &str) -> Result<Planted, String> {
+    match text {
+        "lying-sync" => Ok(Planted::LyingSync),
+        "wrong-majority" => Ok(Planted::WrongMajority),
+        _ => Err("lying-sync or wrong-majority is wanted".to_owned()),
+    }
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -122,7 +133,7 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
     }
     let began = cpu_s();
-    let record = sim::run(plan, common.trace)?;
+    let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
     let mut report = Report::of(&record, simulated_s, cpu_s() - began);
     if let Some(replay) = replay {
@@ -167,6 +178,11 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
             command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
+            }
+            match common.planted {
+                Some(Planted::LyingSync) => _ = command.args(["--planted", "lying-sync"]),
+                Some(Planted::WrongMajority) => _ = command.args(["--planted", "wrong-majority"]),
+                None => {}
             }
             running.push_back((seed, command.stdin(Stdio::null()).spawn()?));
         }

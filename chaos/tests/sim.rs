@@ -42,6 +42,13 @@ fn plans_that_once_failed_pass() {
 }
 
 #[test]
+fn disks_that_lie_about_their_syncs_are_found_out() {
+    let (code, text) = chaos(&["run", "sim", "--seeds", "1..11", "--seconds", "120", "--planted", "lying-sync", "--jobs", "2"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("\nH1 at ") || text.contains("\nS1 at "), "{text}");
+}
+
+#[test]
 fn a_wrong_command_line_is_told_as_such() {
     assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);

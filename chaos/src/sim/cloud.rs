@@ -63,10 +63,8 @@ impl SimCloud {
 
     /// A tenant's call, on a network of its own that never fails. Faults meant for the nodes do not strike it.
     pub fn tenant(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
-        let mut request = Request::new(method, path)
-            .token(token)
-            .header("OpenStack-API-Version", "compute 2.96")
-            .caller("tenant");
+        let mut request =
+            Request::new(method, path).token(token).header("OpenStack-API-Version", "compute 2.96").caller("tenant");
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -119,12 +117,7 @@ impl Http for SimHttp {
     }
 }
 
-async fn exchange(
-    cloud: &SimCloud,
-    network: &Network,
-    node: u64,
-    request: HttpRequest,
-) -> Result<HttpResponse, HttpError> {
+async fn exchange(cloud: &SimCloud, network: &Network, node: u64, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let reset = || HttpError::Reset("the connection timed out".into());
     let path = request.url.strip_prefix(BASE_URL).ok_or_else(|| HttpError::Connect("unknown host".into()))?;
     let mut asked = Request::new(request.method, path).caller(&format!("node-{node}"));

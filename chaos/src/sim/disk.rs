@@ -36,6 +36,7 @@ pub struct SimDisks {
     node: u64,
     seed: u64,
     trace: Arc<Trace>,
+    lies: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -100,9 +101,9 @@ fn change(rows: &mut Arc<Rows>, batch: &[RowChange]) {
 }
 
 impl SimDisks {
-    /// Empty disks.
-    pub fn new(node: u64, seed: u64, trace: Arc<Trace>) -> SimDisks {
-        SimDisks { node, seed, trace, inner: Arc::default() }
+    /// Empty disks. Those that lie say that they have synced, and have not.
+    pub fn new(node: u64, seed: u64, trace: Arc<Trace>, lies: bool) -> SimDisks {
+        SimDisks { node, seed, trace, lies, inner: Arc::default() }
     }
 
     /// The process died: what is under way may or may not take effect, what took effect stays.
@@ -159,7 +160,8 @@ impl Disks for SimDisks {
         let (name, life) = (name.to_owned(), inner.life);
         let latency = stream(&name, &[self.node]);
         let trace = self.trace.clone();
-        Ok(Arc::new(SimDisk { node: self.node, seed: self.seed, latency, name, life, inner: self.inner.clone(), trace }))
+        let (node, seed, lies) = (self.node, self.seed, self.lies);
+        Ok(Arc::new(SimDisk { node, seed, lies, latency, name, life, inner: self.inner.clone(), trace }))
     }
 
     fn names(&self) -> Result<Vec<String>, DiskError> {
@@ -176,6 +178,7 @@ impl Disks for SimDisks {
 struct SimDisk {
     node: u64,
     seed: u64,
+    lies: bool,
     latency: u64,
     name: String,
     life: u64,
@@ -229,7 +232,7 @@ impl Disk for SimDisk {
         let due = platter.last_due.map_or(now, |last| last.max(now)) + takes;
         platter.last_due = Some(due);
         if !broken {
-            platter.queue.push_back(Job { due, batch, sync });
+            platter.queue.push_back(Job { due, batch, sync: sync && !self.lies });
         }
         drop(inner);
         let this = SimDisk { name: self.name.clone(), inner: self.inner.clone(), trace: self.trace.clone(), ..*self };

@@ -14,6 +14,7 @@ use super::cloud::SimCloud;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
 use super::trace::Trace;
+use super::{Options, Planted};
 use crate::plan::{Plan, Target};
 use crate::record::{FinalState, Probe};
 
@@ -29,6 +30,7 @@ pub struct World {
     pub cloud: Arc<SimCloud>,
     /// The nodes, by index.
     pub machines: Vec<Arc<Machine>>,
+    options: Options,
     /// Machines that are not to be started.
     held: Vec<AtomicBool>,
     probes: Mutex<Vec<Probe>>,
@@ -38,8 +40,8 @@ pub struct World {
 
 impl World {
     /// Everything switched off.
-    pub fn new(plan: Plan, print: bool) -> Arc<World> {
-        let trace = Arc::new(Trace::new(print));
+    pub fn new(plan: Plan, options: Options) -> Arc<World> {
+        let trace = Arc::new(Trace::new(options.print));
         let seed = plan.seed;
         let network = Arc::new(Network::new(seed, trace.clone()));
         let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));
@@ -53,10 +55,11 @@ impl World {
             ..Timing::default()
         };
         let site = Arc::new(Site { seed, trace: trace.clone(), network: network.clone(), cloud: cloud.clone(), timing });
-        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone()))).collect();
+        let lies = options.planted == Some(Planted::LyingSync);
+        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes) = (Mutex::default(), Mutex::default());
-        Arc::new(World { plan, trace, network, cloud, machines, held, probes, hashes })
+        Arc::new(World { plan, trace, network, cloud, machines, options, held, probes, hashes })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
@@ -97,6 +100,9 @@ impl World {
                 reason = raft.fatal() => reason,
             };
             let machine = &world.machines[index];
+            if reason.contains("panicked") {
+                world.trace.finding("R1", format!("node {}: {reason}", machine.id));
+            }
             world.trace.incident(Some(machine.id), "ended", reason);
             machine.crash(Death::Kill).await;
             tokio::time::sleep(SUPERVISOR).await;
@@ -159,6 +165,9 @@ impl World {
 
     /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
     pub fn may_be_wrong(&self, node: u64) -> bool {
+        if self.options.planted == Some(Planted::WrongMajority) {
+            return true;
+        }
         let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
         2 * (wrong + 1) < self.machines.len()
     }
