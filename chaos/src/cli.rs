@@ -81,6 +81,13 @@ fn planted(text: &str) -> Result<Planted, String> {
     }
 }
 
+fn name(planted: Planted) -> &'static str {
+    match planted {
+        Planted::LyingSync => "lying-sync",
+        Planted::WrongMajority => "wrong-majority",
+    }
+}
+
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("A..B is wanted")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
@@ -139,6 +146,9 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     if let Some(replay) = replay {
         report.replay = replay;
     }
+    if let Some(planted) = common.planted {
+        report.replay += &format!(" --planted {}", name(planted));
+    }
     if report.verdict != Verdict::Pass {
         println!("{}", report.replay);
     }
@@ -168,7 +178,8 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
     ensure!(jobs > 0, "--jobs must be at least 1");
     let program = std::env::current_exe()?;
     let began = Instant::now();
-    let (mut running, mut codes): (VecDeque<(u64, Child)>, Vec<(u64, u8)>) = Default::default();
+    let mut running: VecDeque<(u64, Child)> = VecDeque::new();
+    let mut codes: Vec<(u64, u8)> = Vec::new();
     let mut seeds = seeds.into_iter();
     loop {
         let more = time.is_none_or(|time| began.elapsed() < time);
@@ -179,10 +190,8 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
             }
-            match common.planted {
-                Some(Planted::LyingSync) => _ = command.args(["--planted", "lying-sync"]),
-                Some(Planted::WrongMajority) => _ = command.args(["--planted", "wrong-majority"]),
-                None => {}
+            if let Some(planted) = common.planted {
+                command.args(["--planted", name(planted)]);
             }
             running.push_back((seed, command.stdin(Stdio::null()).spawn()?));
         }

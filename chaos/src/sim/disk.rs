@@ -222,7 +222,7 @@ impl Disk for SimDisk {
         let drawn = at(self.seed, self.latency, number);
         let mut takes = if sync { spread(60, 600, drawn) } else { spread(5, 50, drawn) };
         // Every hundredth waits for the device.
-        if drawn.rotate_left(20) % 100 == 0 {
+        if drawn.rotate_left(20).is_multiple_of(100) {
             takes += Duration::from_millis(5);
         }
         takes *= trouble.slow.max(1);

@@ -33,6 +33,8 @@ pub struct World {
     options: Options,
     /// Machines that are not to be started.
     held: Vec<AtomicBool>,
+    /// Machines that somebody is starting already.
+    rising: Vec<AtomicBool>,
     probes: Mutex<Vec<Probe>>,
     /// State hash by ledger index, and who showed it first (H1).
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
@@ -58,25 +60,27 @@ impl World {
         let lies = options.planted == Some(Planted::LyingSync);
         let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
+        let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes) = (Mutex::default(), Mutex::default());
-        Arc::new(World { plan, trace, network, cloud, machines, options, held, probes, hashes })
+        Arc::new(World { plan, trace, network, cloud, machines, options, held, rising, probes, hashes })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
     pub async fn bring_up(self: &Arc<Self>, index: usize) {
+        if self.rising[index].swap(true, Ordering::SeqCst) {
+            return;
+        }
         let machine = &self.machines[index];
-        while !self.held[index].load(Ordering::SeqCst) {
-            if machine.start().await {
-                if let Some(life) = machine.life() {
-                    self.watch(index, life);
-                }
-                return;
-            }
-            if machine.is_up() {
-                return;
+        while !self.held[index].load(Ordering::SeqCst) && !machine.is_up() {
+            if machine.start().await
+                && let Some(life) = machine.life()
+            {
+                self.watch(index, life);
+                break;
             }
             tokio::time::sleep(SUPERVISOR).await;
         }
+        self.rising[index].store(false, Ordering::SeqCst);
     }
 
     /// Ends a machine and keeps it down.
