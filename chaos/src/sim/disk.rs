@@ -52,14 +52,13 @@ struct Inner {
 #[derive(Default)]
 struct Platter {
     live: Arc<Rows>,
-    /// As of the last sync.
-    durable: Arc<Rows>,
+    /// As of the last sync; rows of its own, so that a write after a sync need not copy everything.
+    durable: Rows,
     /// What took effect since, in order.
     unsynced: Vec<Vec<RowChange>>,
     queue: VecDeque<Job>,
     last_due: Option<Instant>,
     number: u64,
-    done: u64,
 }
 
 struct Job {
@@ -79,19 +78,17 @@ impl Platter {
     }
 
     fn execute(&mut self, batch: Vec<RowChange>, sync: bool) {
-        change(&mut self.live, &batch);
-        self.done += 1;
+        change(Arc::make_mut(&mut self.live), &batch);
+        self.unsynced.push(batch);
         if sync {
-            self.durable = self.live.clone();
-            self.unsynced.clear();
-        } else {
-            self.unsynced.push(batch);
+            for batch in self.unsynced.drain(..) {
+                change(&mut self.durable, &batch);
+            }
         }
     }
 }
 
-fn change(rows: &mut Arc<Rows>, batch: &[RowChange]) {
-    let rows = Arc::make_mut(rows);
+fn change(rows: &mut Rows, batch: &[RowChange]) {
     for change in batch {
         match &change.value {
             Some(value) => rows.insert(change.key.clone(), value.clone()),
@@ -128,12 +125,10 @@ impl SimDisks {
         let life = inner.life;
         for (name, platter) in &mut inner.disks {
             let kept = self.part(name, life + (1 << 32), platter.unsynced.len());
-            let mut rows = platter.durable.clone();
             for batch in platter.unsynced.drain(..).take(kept) {
-                change(&mut rows, &batch);
+                change(&mut platter.durable, &batch);
             }
-            platter.live = rows.clone();
-            platter.durable = rows;
+            platter.live = Arc::new(platter.durable.clone());
         }
     }
 
