@@ -10,7 +10,7 @@ use leasehold_ledger::command::{Command, Outcome};
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, Step};
 use leasehold_ledger::reply::{Rejection, Reply};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::dispatch::{Desk, is_urgent};
 use super::permits::RowPermit;
@@ -189,8 +189,12 @@ pub async fn keep_hosts(work: Arc<Work>) {
         }
         // A burst touches the same hosts again and again.
         work.clock.sleep(HOSTS_GAP).await;
-        while let Ok(seen) = effects.try_recv() {
-            changed.extend(seen.iter().filter_map(host_of));
+        loop {
+            match effects.try_recv() {
+                Ok(seen) => changed.extend(seen.iter().filter_map(host_of)),
+                Err(TryRecvError::Lagged(_)) => work.reconcile.notify_one(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
         for host in changed {
             let wish = work.ledger.look(|state| desired::host_wish(state, host));

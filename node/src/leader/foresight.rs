@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use leasehold_ledger::model::HostId;
 
 use super::desired;
@@ -14,14 +15,36 @@ use super::work::Work;
 
 /// Between two looks at what is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Hosts read at a time: what is due already goes before.
+/// Hosts read at a time.
 const PARALLEL: usize = 16;
+/// Leases looked at at a time: more are due only after an outage, when there is nothing to foresee.
+const LEASES_MAX: usize = 2_000;
 
-/// Runs until its group is stopped.
+/// Runs until its group is stopped. A host that does not answer takes one of [`PARALLEL`] places and nothing else.
 pub async fn run(work: Arc<Work>) {
+    let read = async |host| {
+        work.hosts.read_ahead(&work, host).await;
+        host
+    };
+    let (mut waiting, mut reading) = (BTreeSet::new(), BTreeSet::new());
+    let mut reads = FuturesUnordered::new();
     loop {
-        stream::iter(due_hosts(&work)).for_each_concurrent(PARALLEL, |host| work.hosts.read_ahead(&work, host)).await;
-        work.clock.sleep(LOOK_EVERY).await;
+        waiting.extend(due_hosts(&work).into_iter().filter(|host| !reading.contains(host)));
+        let look_again = work.clock.sleep(LOOK_EVERY);
+        tokio::pin!(look_again);
+        loop {
+            while reads.len() < PARALLEL
+                && let Some(host) = waiting.pop_first()
+            {
+                reading.insert(host);
+                reads.push(read(host));
+            }
+            tokio::select! {
+                biased;
+                () = &mut look_again => break,
+                Some(host) = reads.next(), if !reads.is_empty() => drop(reading.remove(&host)),
+            }
+        }
     }
 }
 
@@ -29,7 +52,7 @@ pub async fn run(work: Arc<Work>) {
 fn due_hosts(work: &Work) -> BTreeSet<HostId> {
     let until = work.now().plus_ms(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX));
     work.ledger.look(|state| {
-        let leases = state.due_leases(until).filter_map(|id| state.lease(id));
+        let leases = state.due_leases(until).take(LEASES_MAX).filter_map(|id| state.lease(id));
         leases.flat_map(|lease| &lease.reservations).flat_map(desired::hosts_of).collect()
     })
 }

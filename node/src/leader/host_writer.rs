@@ -112,7 +112,8 @@ impl HostWriter {
             return;
         }
         let at = work.clock.mono();
-        match read(work, host).await {
+        // Nobody waits for it: not among the calls of those that somebody waits for.
+        match read(work, &work.cloud, host).await {
             Ok(read) => *lane.ahead.lock() = Some((at, read)),
             // Whoever needs it reads again, and has a row to tell it on.
             Err(error) => tracing::debug!(%host, %error, "a host could not be read ahead"),
@@ -144,7 +145,7 @@ async fn run(work: &Work, host: HostId, ahead: Option<HostRead>) -> RunResult {
         let (read, proven) = match std::mem::replace(&mut known, Known::Nothing) {
             Known::Ahead(read) => (read, false),
             Known::Written(read) => (read, true),
-            Known::Nothing => (read(work, host).await?, true),
+            Known::Nothing => (read(work, &work.cloud.urgent(), host).await?, true),
         };
         let Some(write) = host_plan::next_write(&work.names, &wish, &read, hold_refused.is_some()) else {
             if proven {
@@ -228,10 +229,10 @@ async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudE
 }
 
 /// Reads a host's providers.
-pub(super) async fn read(work: &Work, host: HostId) -> Result<HostRead, CloudError> {
+pub(super) async fn read(work: &Work, cloud: &Cloud, host: HostId) -> Result<HostRead, CloudError> {
     let root = work.ledger.look(|state| state.host(host).map(|host| host.description.root_provider));
     let root = root.ok_or(CloudError::Withheld(Withheld::Superseded))?;
-    read_root(&work.cloud.urgent(), &work.names, host, root).await
+    read_root(cloud, &work.names, host, root).await
 }
 
 /// Reads the providers of a host with this root provider.

@@ -19,6 +19,9 @@ const LET_OTHERS: Duration = Duration::from_millis(250);
 
 /// All places of one leader.
 pub struct Places {
+    /// Of those who have tokens to open.
+    openers: Arc<Semaphore>,
+    /// Of what somebody waits for besides: never behind an opening that hangs.
     urgent: Arc<Semaphore>,
     others: Arc<Semaphore>,
     /// How many passes have tokens to open, with a place or waiting for one.
@@ -28,21 +31,25 @@ pub struct Places {
 impl Places {
     pub(super) fn new(each: usize) -> Self {
         let places = || Arc::new(Semaphore::new(each.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { urgent: places(), others: places(), opening: watch::Sender::new(0) }
+        Self { openers: places(), urgent: places(), others: places(), opening: watch::Sender::new(0) }
     }
 
     /// Waits for a place for a pass of this step. `opens`: it has tokens to open before anything else.
     pub async fn seat(self: &Arc<Self>, step: Step, opens: bool) -> Seat {
         // Counted from the waiting on.
         let opening = Mutex::new(opens.then(|| Opening::new(self.clone())));
-        let place = Mutex::new(Some(self.place(step).await));
-        Seat { places: self.clone(), step, place, opening }
+        let places = match (opens, is_urgent(step)) {
+            (true, _) => &self.openers,
+            (false, true) => &self.urgent,
+            (false, false) => &self.others,
+        };
+        let place = Mutex::new(Some(place(places).await));
+        Seat { places: self.clone(), place, opening }
     }
+}
 
-    async fn place(&self, step: Step) -> OwnedSemaphorePermit {
-        let places = if is_urgent(step) { &self.urgent } else { &self.others };
-        places.clone().acquire_owned().await.expect("the semaphore is never closed")
-    }
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    places.clone().acquire_owned().await.expect("the semaphore is never closed")
 }
 
 /// One of those who have tokens to open, until dropped.
@@ -64,13 +71,13 @@ impl Drop for Opening {
 /// The place of one pass.
 pub struct Seat {
     places: Arc<Places>,
-    step: Step,
     place: Mutex<Option<OwnedSemaphorePermit>>,
     opening: Mutex<Option<Opening>>,
 }
 
 impl Seat {
-    /// Called by a pass whose tokens are open: gives the place up until all others' are, or [`LET_OTHERS`] has passed.
+    /// Called by a pass whose tokens are open: lets all others open first, for [`LET_OTHERS`] at most, and goes on from
+    /// another place, where no opening that hangs stands before it.
     pub async fn opened(&self, clock: &dyn Clock) {
         drop(self.opening.lock().take());
         let mut opening = self.places.opening.subscribe();
@@ -85,7 +92,7 @@ impl Seat {
             _ = opening.wait_for(|count| *count == 0) => {}
             () = limit => {}
         }
-        let place = self.places.place(self.step).await;
+        let place = place(&self.places.urgent).await;
         *self.place.lock() = Some(place);
     }
 }
@@ -111,11 +118,28 @@ mod tests {
         let mut opened = Box::pin(first.opened(clock.as_ref()));
         assert!((&mut opened).now_or_never().is_none(), "another has still to open");
         let second = second.await;
-        // The other is done opening, and alone: it keeps its place until it is dropped.
+        // Its own tokens are open, and nobody else's are to be opened: both go on.
         second.opened(clock.as_ref()).now_or_never().unwrap();
-        assert!((&mut opened).now_or_never().is_none(), "no place is free");
-        drop(second);
         opened.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn openings_that_hang_and_wait_hold_up_nobody_who_has_opened() {
+        let (places, clock) = (Arc::new(Places::new(2)), clock());
+        let first = places.seat(Step::Start, true).await;
+        let _hangs = places.seat(Step::Start, true).await;
+        // It takes the place that the first gives up, and hangs, too.
+        let waits = async { std::future::pending::<()>().await };
+        let hangs_later = async {
+            let _seat = places.seat(Step::Start, true).await;
+            waits.await;
+        };
+        let begun = clock.mono();
+        tokio::select! {
+            () = first.opened(clock.as_ref()) => {}
+            () = hangs_later => unreachable!("it hangs"),
+        }
+        assert!(clock.mono().since(begun) < LET_OTHERS * 2);
     }
 
     #[tokio::test(start_paused = true)]

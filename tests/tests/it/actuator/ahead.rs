@@ -1,6 +1,6 @@
 //! Hosts are read before something is due on them; what changed since is noticed.
 
-use leasehold_cloudsim::Kind;
+use leasehold_cloudsim::{Fault, FaultKind, Kind};
 use leasehold_ledger::model::{LeaseId, LeaseStatus, PoolKind};
 
 use super::ask::Ask;
@@ -10,9 +10,11 @@ use super::world::World;
 /// Seconds from the beginning to the start of the leases here; off the minute, when everything is read back.
 const START: u32 = 100;
 
-async fn world() -> World {
-    let mut world = World::new(&["cmp1"]);
-    world.onboard("cmp1", PoolKind::Dedicated).await;
+async fn world(hosts: &[&str]) -> World {
+    let mut world = World::new(hosts);
+    for host in hosts {
+        world.onboard(host, PoolKind::Dedicated).await;
+    }
     world.lead();
     world
 }
@@ -23,9 +25,9 @@ async fn starts_on_time(world: &World, lease: LeaseId) {
     assert!(late_ms <= 1, "{late_ms} s late");
 }
 
-/// Methods of our calls to the reservation provider of `cmp1` from an instant on, with the answers.
-fn calls_from(world: &World, from_ms: u64) -> Vec<(String, u16)> {
-    let path = world.tokens_path("cmp1");
+/// Methods of our calls to a host's reservation provider from an instant on, with the answers.
+fn calls_from(world: &World, host: &str, from_ms: u64) -> Vec<(String, u16)> {
+    let path = world.tokens_path(host);
     let sim = world.sim.lock();
     let calls = sim.record().iter().filter(|line| line.kind == Kind::Request && line.at_ms >= from_ms);
     let ours = calls.filter(|line| line.caller.starts_with("leasehold/") && line.path.contains(&path));
@@ -34,18 +36,18 @@ fn calls_from(world: &World, from_ms: u64) -> Vec<(String, u16)> {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_of_a_start_is_the_one_that_opens_it() {
-    let mut world = world().await;
+    let mut world = world(&["cmp1"]).await;
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START)).await;
     starts_on_time(&world, lease).await;
     let start_ms = world.lease(lease).unwrap().start.unix_s() * 1000;
-    assert_eq!(calls_from(&world, start_ms).first(), Some(&("PUT".to_owned(), 200)));
+    assert_eq!(calls_from(&world, "cmp1", start_ms).first(), Some(&("PUT".to_owned(), 200)));
     judge::hold_covers_tokens(&world);
 }
 
 #[tokio::test(start_paused = true)]
 async fn tokens_that_were_used_since_the_reading_are_read_again() {
-    let mut world = world().await;
+    let mut world = world(&["cmp1"]).await;
     let running = world.ask(&Ask::new(1, 20, 600));
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START) - 1).await;
@@ -53,18 +55,33 @@ async fn tokens_that_were_used_since_the_reading_are_read_again() {
     world.until("it is due", 2, || world.now() >= world.lease(lease).unwrap().start).await;
     starts_on_time(&world, lease).await;
     let start_ms = world.lease(lease).unwrap().start.unix_s() * 1000;
-    let calls = calls_from(&world, start_ms);
+    let calls = calls_from(&world, "cmp1", start_ms);
     assert_eq!(calls.first(), Some(&("PUT".to_owned(), 409)), "{calls:?}");
     judge::hold_covers_tokens(&world);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_that_was_removed_since_the_reading_is_raised_with_the_start() {
-    let mut world = world().await;
+    let mut world = world(&["cmp1"]).await;
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START) - 1).await;
     world.drop_holds();
     world.pass(1).await;
     starts_on_time(&world, lease).await;
     world.until("the hold is back", 1, || world.state()["placement"].to_string().contains("LEASEHOLD_HOLD")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_answer_keeps_no_other_from_being_read_ahead() {
+    let mut world = world(&["cmp1", "cmp2"]).await;
+    // Due first, and due when the reading of the first hangs.
+    world.ask(&Ask { host: Some("cmp1"), ..Ask::new(1, START - 2, 600) });
+    let lease = world.ask(&Ask { host: Some("cmp2"), ..Ask::new(1, START, 600) });
+    world.pass(u64::from(START) - 5).await;
+    let path = format!("{}/inventories", world.tokens_path("cmp1"));
+    world.sim.lock().add_fault(Fault::on("GET", &path, FaultKind::Hang { applied: false }));
+    world.pass(5).await;
+    starts_on_time(&world, lease).await;
+    let start_ms = world.lease(lease).unwrap().start.unix_s() * 1000;
+    assert_eq!(calls_from(&world, "cmp2", start_ms).first(), Some(&("PUT".to_owned(), 200)));
 }
