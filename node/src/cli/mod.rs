@@ -161,6 +161,7 @@ fn next_step(failure: &Failure) -> Option<String> {
                 | RefusalKind::AlreadyExists
                 | RefusalKind::Conflict
                 | RefusalKind::TooMany
+                | RefusalKind::Unimplemented
                 | RefusalKind::Internal,
                 None,
             ) => None,
