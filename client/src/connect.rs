@@ -31,6 +31,7 @@ pub struct Builder {
     system: Arc<dyn System>,
     patience: Patience,
     key_validity: Duration,
+    only_named: bool,
 }
 
 impl Builder {
@@ -42,6 +43,7 @@ impl Builder {
             system: Arc::new(RealSystem),
             patience: Patience { overall: Duration::from_secs(60), attempt: Duration::from_secs(15) },
             key_validity: Duration::from_secs(600),
+            only_named: false,
         }
     }
 
@@ -75,6 +77,13 @@ impl Builder {
         self
     }
 
+    /// Calls nobody but the members that were named: hints to a leader elsewhere are not followed, so that a token goes
+    /// nowhere its owner did not look at. Members pass calls on, which costs a hop.
+    pub fn only_named(mut self) -> Builder {
+        self.only_named = true;
+        self
+    }
+
     /// Another clock and randomness, for simulations.
     pub fn system(mut self, system: impl System) -> Builder {
         self.system = Arc::new(system);
@@ -95,7 +104,7 @@ impl Builder {
                 None => tls,
             }
         });
-        let endpoints = Endpoints::new(&self.addresses, tls)?;
+        let endpoints = Endpoints::new(&self.addresses, tls, self.only_named)?;
         let caller = Caller { endpoints, tokens: self.tokens, system: self.system };
         let validity_ms = u64::try_from(self.key_validity.as_millis()).unwrap_or(u64::MAX);
         Ok(Client::new(caller, self.patience, validity_ms))

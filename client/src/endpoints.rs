@@ -21,6 +21,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
 pub(crate) struct Endpoints {
     tls: Option<ClientTlsConfig>,
+    /// No member is added that a hint names.
+    only_named: bool,
     inner: Mutex<Inner>,
 }
 
@@ -39,7 +41,7 @@ struct Member {
 }
 
 impl Endpoints {
-    pub(crate) fn new(addresses: &[String], tls: Option<ClientTlsConfig>) -> Result<Endpoints, Error> {
+    pub(crate) fn new(addresses: &[String], tls: Option<ClientTlsConfig>, only_named: bool) -> Result<Endpoints, Error> {
         let members = addresses
             .iter()
             .map(|address| address.trim())
@@ -49,7 +51,7 @@ impl Endpoints {
         if members.is_empty() {
             return Err(Error::Setup("no endpoint given: name at least one member, as 127.0.0.1:1235".to_owned()));
         }
-        Ok(Endpoints { tls, inner: Mutex::new(Inner { members, current: 0, suspected: BTreeMap::new() }) })
+        Ok(Endpoints { tls, only_named, inner: Mutex::new(Inner { members, current: 0, suspected: BTreeMap::new() }) })
     }
 
     /// The member to ask now.
@@ -80,6 +82,8 @@ impl Endpoints {
         }
         if let Some(known) = inner.members.iter().position(|member| member.address == leader) {
             inner.current = known;
+        } else if self.only_named {
+            // The call is served anyway: members pass it on.
         } else if let Ok(member) = Member::new(&leader, self.tls.as_ref()) {
             // A member that was added since. A hint that is no address is not worth an error: the call is served anyway.
             inner.members.push(member);
@@ -132,7 +136,7 @@ mod tests {
     use super::*;
 
     fn three() -> Endpoints {
-        Endpoints::new(&["a:1".into(), "b:1".into(), "c:1".into()], None).unwrap()
+        Endpoints::new(&["a:1".into(), "b:1".into(), "c:1".into()], None, false).unwrap()
     }
 
     #[tokio::test]
@@ -152,6 +156,15 @@ mod tests {
         assert_eq!(endpoints.current().0, "http://a:1");
     }
 
+    #[tokio::test]
+    async fn a_hint_to_nobody_that_was_named_is_not_followed_if_only_those_may_be_asked() {
+        let endpoints = Endpoints::new(&["a:1".into(), "b:1".into()], None, true).unwrap();
+        endpoints.hinted("d:1");
+        assert_eq!(endpoints.current().0, "http://a:1");
+        endpoints.hinted("b:1");
+        assert_eq!(endpoints.current().0, "http://b:1");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_hint_to_an_address_that_just_failed_waits() {
         let endpoints = three();
@@ -167,7 +180,7 @@ mod tests {
     fn a_bad_address_is_told() {
         let told = |addresses: &[&str]| {
             let addresses: Vec<String> = addresses.iter().map(|a| (*a).to_owned()).collect();
-            Endpoints::new(&addresses, None).err().unwrap().to_string()
+            Endpoints::new(&addresses, None, false).err().unwrap().to_string()
         };
         assert!(told(&[]).contains("no endpoint given"));
         assert!(told(&["localhost"]).contains("no port"));

@@ -88,6 +88,8 @@ pub enum RefusalKind {
     Conflict,
     /// Too many live keys.
     TooMany,
+    /// The server does not know the call: it is older than this client.
+    Unimplemented,
     /// The server has a bug, or is not what it seems.
     Internal,
 }
@@ -128,11 +130,11 @@ impl Refusal {
             Code::AlreadyExists => RefusalKind::AlreadyExists,
             Code::FailedPrecondition | Code::Aborted => RefusalKind::Conflict,
             Code::ResourceExhausted => RefusalKind::TooMany,
+            Code::Unimplemented => RefusalKind::Unimplemented,
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
             | Code::DeadlineExceeded
-            | Code::Unimplemented
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => RefusalKind::Internal,

@@ -324,3 +324,11 @@ async fn a_watch_that_is_refused_says_so() {
     let client = client(&[&address]);
     assert!(matches!(client.watch(0).next().await, Err(Error::Refused(_))));
 }
+
+#[tokio::test]
+async fn a_call_that_an_older_member_does_not_know_is_told_as_that() {
+    let (_, address) = member(vec![]).await;
+    let client = client(&[&address]);
+    let Err(Error::Refused(refusal)) = client.peek_key(client.new_key()).await else { panic!("not refused") };
+    assert_eq!(refusal.kind, RefusalKind::Unimplemented);
+}

@@ -4,19 +4,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use clap::Args;
-use leasehold_client::{Client, Error, LeaseFilter};
+use leasehold_client::{Client, Error, FixedToken, LeaseFilter};
 use leasehold_ledger::model::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::output::{Output, table};
 use super::wait::with_progress;
-use super::{DEFAULT_ENDPOINT, Failure, Format, Globals, connect};
+use super::{Failure, Format, Globals, builder, read_ca_file, way, with_tokens};
 use crate::config::{AuthMode, Config};
 use crate::doctor::{self, Ledger, Report};
 use crate::openstack::keystone::{KeystoneOptions, TokenSource};
 use crate::openstack::{Cloud, Session};
-use crate::seams::{HttpOptions, Seams};
+use crate::seams::{Clock, HttpOptions, Seams};
 
 pub(super) const EXAMPLES: &str = "\
 It changes nothing. Run it where a server runs, with the server's configuration:
@@ -73,39 +75,30 @@ async fn examine(command: &Doctor, globals: &Globals, report: &mut Report) {
     let tokens = Arc::new(TokenSource::new(options, seams.http.clone(), seams.clock.clone()));
     let session = Session::new(seams.http.clone(), tokens.clone(), seams.clock.clone(), config.node.id);
     let cloud = Cloud::new(session.with_timeout(timeout));
-    let ledger = cluster(globals, &config, &tokens, &seams, report).await;
-    with_progress("the cloud", doctor::examine(&cloud, seams.clock.as_ref(), begun_ms, ledger.as_ref(), report)).await;
+    let rows = with_progress("the cluster", cluster(globals, &config, &tokens, &seams, report)).await;
+    let rows = rows.as_ref().map(|rows| rows as &dyn doctor::Rows);
+    with_progress("the cloud", doctor::examine(&cloud, seams.clock.as_ref(), begun_ms, rows, report)).await;
 }
 
+const REACH: &str = "is a majority of the nodes up? --endpoint HOST:PORT names a member; with TLS its certificate must name that host, \
+                     and --ca-file who signed it; without, --plain";
+
 /// What the cluster says of itself, if a member answers.
-async fn cluster(globals: &Globals, config: &Config, tokens: &TokenSource, seams: &Seams, report: &mut Report) -> Option<Ledger> {
-    let mut globals = Globals { deadline: globals.deadline.min(CLUSTER_DEADLINE_S), ..globals.clone() };
-    if globals.endpoints == [DEFAULT_ENDPOINT] && !config.listen.grpc.ip().is_unspecified() {
-        globals.endpoints = vec![config.listen.grpc.to_string()];
-    }
-    // Without a token of its caller's the doctor comes as the service user, who is an admin.
-    if globals.token.is_none() && config.auth.mode == AuthMode::Keystone && std::env::var_os("OS_AUTH_URL").is_none() {
-        globals.token = tokens.token().await.ok().map(|token| token.token.reveal().to_owned());
-    }
-    let next = "is a majority of the nodes up? --endpoint HOST:PORT names a member, --ca-file who signed its certificate";
-    let client = match connect(&globals, &globals.endpoints) {
+async fn cluster(globals: &Globals, config: &Config, tokens: &TokenSource, seams: &Seams, report: &mut Report) -> Option<Rows> {
+    let client = match client(globals, config, tokens).await {
         Ok(client) => client,
-        Err(failure) => {
-            report.warn("cluster", failure.to_string(), next);
+        Err((failure, next)) => {
+            report.fail("cluster", failure, next);
             return None;
         }
     };
-    match with_progress("the cluster", ask(&client, seams, report)).await {
-        Ok(ledger) => ledger,
+    let status = match client.cluster_status().await {
+        Ok(status) => status,
         Err(error) => {
-            report.warn("cluster", error.to_string(), next);
-            None
+            report.fail("cluster", error.to_string(), REACH);
+            return None;
         }
-    }
-}
-
-async fn ask(client: &Client, seams: &Seams, report: &mut Report) -> Result<Option<Ledger>, Error> {
-    let status = client.cluster_status().await?;
+    };
     let members = status.members.len();
     match (&status.leader, &status.clock_problem) {
         (_, Some(problem)) => {
@@ -116,12 +109,53 @@ async fn ask(client: &Client, seams: &Seams, report: &mut Report) -> Result<Opti
     }
     let Some(Ok(cluster_id)) = status.cluster_id.as_deref().map(str::parse) else {
         report.fail("cluster", "it is not initialised", "leasehold cluster init");
-        return Ok(None);
+        return None;
     };
-    let hosts = client.list_hosts().await?.value;
-    let leases = client.list_leases(LeaseFilter::default()).await?.value;
-    let now = Timestamp(seams.clock.wall_ms()).floor_to_second();
-    Ok(Some(Ledger { cluster_id, hosts, leases, now }))
+    Some(Rows { client, cluster_id, clock: seams.clock.clone() })
+}
+
+/// A client of the cluster with a token; otherwise what is in the way, and the next step.
+async fn client(globals: &Globals, config: &Config, tokens: &TokenSource) -> Result<Client, (String, &'static str)> {
+    let globals = Globals { deadline: globals.deadline.min(CLUSTER_DEADLINE_S), ..globals.clone() };
+    let told = |failure: Failure| (failure.to_string(), REACH);
+    let trusted = way::trusted(&globals, config).map_err(told)?;
+    let tls = trusted.is_some();
+    let endpoints = way::endpoints(&globals, config, tls);
+    let builder = builder(&globals, &endpoints, trusted);
+    let own = globals.token.is_some() || std::env::var_os("OS_AUTH_URL").is_some_and(|url| !url.is_empty());
+    let builder = if own || config.auth.mode == AuthMode::Noauth {
+        with_tokens(builder, &globals, read_ca_file(&globals).map_err(told)?).map_err(told)?
+    } else {
+        // The doctor comes as the service user, who is an admin and whose token nobody else must see.
+        if let Some(address) = way::in_clear_text(&endpoints, tls) {
+            let seen = format!("not asked: the service user's token is not sent to {address} in clear text");
+            return Err((seen, "give --token or --ca-file"));
+        }
+        let no_token = |_| ("not asked: the service user has no token".to_owned(), "see keystone: token, or give --token");
+        let token = tokens.token().await.map_err(no_token)?;
+        builder.tokens(FixedToken(token.token.reveal().to_owned())).only_named()
+    };
+    builder.build().map_err(|error| told(error.into()))
+}
+
+/// The cluster's rows, by its public contract.
+struct Rows {
+    client: Client,
+    cluster_id: Uuid,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl doctor::Rows for Rows {
+    async fn read(&self) -> Result<Ledger, String> {
+        let read = async {
+            let hosts = self.client.list_hosts().await?.value;
+            Ok((hosts, self.client.list_leases(LeaseFilter::default()).await?.value))
+        };
+        let (hosts, leases) = read.await.map_err(|error: Error| error.to_string())?;
+        let now = Timestamp(self.clock.wall_ms()).floor_to_second();
+        Ok(Ledger { cluster_id: self.cluster_id, hosts, leases, now })
+    }
 }
 
 fn as_table(report: &Report) -> String {

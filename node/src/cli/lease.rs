@@ -1,7 +1,7 @@
 //! `leasehold lease …`: the arguments; `lease_args.rs` turns them into wishes.
 
 use clap::{Args, Subcommand};
-use leasehold_client::{KeyState, LeaseFilter};
+use leasehold_client::{Error, KeyState, LeaseFilter, RefusalKind};
 use leasehold_ledger::model::{Lease, LeaseId, ProjectId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
@@ -243,7 +243,8 @@ fn change_line(change: &Change) -> (Value, String) {
 }
 
 /// A lease that was named.
-enum Found {
+#[derive(Debug)]
+pub(super) enum Found {
     /// It is there.
     Lease(Box<Lease>),
     /// It was there when the request was carried out that this one repeats.
@@ -267,7 +268,18 @@ async fn repeated(session: &Session, found: Result<Lease, Failure>) -> Result<Fo
         (Err(error), _) => return Err(error),
     };
     // Only looked at: the name may be mistyped, and the key is still good for the command as it was meant.
-    match session.client.peek_key(key).await?.value {
+    meant(error, session.client.peek_key(key).await.map(|answer| answer.value))
+}
+
+/// The lease of a key that was peeked at, or else the name's error.
+pub(super) fn meant(error: Failure, peeked: Result<Option<KeyState>, Error>) -> Result<Found, Failure> {
+    let known = match peeked {
+        Ok(known) => known,
+        // An older member cannot tell without stating that the key will never apply, which nobody asked for.
+        Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::Unimplemented => return Err(error),
+        Err(other) => return Err(other.into()),
+    };
+    match known {
         // Whether it was this very request, the server says when it gets it.
         Some(KeyState::Applied { lease_id: Some(id), .. } | KeyState::Pending { lease_id: id }) => Ok(Found::Id(id)),
         Some(KeyState::Applied { lease_id: None, .. } | KeyState::Never | KeyState::Expired) | None => Err(error),

@@ -12,13 +12,14 @@ mod lease;
 mod output;
 mod time;
 mod wait;
+mod way;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use leasehold_client::{Client, Error, FixedToken, Key, RefusalKind, TlsOptions};
+use leasehold_client::{Builder, Client, Error, FixedToken, Key, RefusalKind, TlsOptions};
 use leasehold_ledger::model::{Seconds, Timestamp};
 
 use output::Output;
@@ -161,6 +162,7 @@ fn next_step(failure: &Failure) -> Option<String> {
                 | RefusalKind::AlreadyExists
                 | RefusalKind::Conflict
                 | RefusalKind::TooMany
+                | RefusalKind::Unimplemented
                 | RefusalKind::Internal,
                 None,
             ) => None,
@@ -214,23 +216,34 @@ impl Session {
 }
 
 fn connect(globals: &Globals, endpoints: &[String]) -> Result<Client, Failure> {
-    let mut builder =
+    let ca_pem = read_ca_file(globals)?;
+    let builder = builder(globals, endpoints, ca_pem.clone().filter(|_| !globals.plain));
+    Ok(with_tokens(builder, globals, ca_pem)?.build()?)
+}
+
+fn read_ca_file(globals: &Globals) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = &globals.ca_file else { return Ok(None) };
+    let pem = std::fs::read(path).map_err(|error| Failure::Usage(format!("--ca-file {}: {error}", path.display())))?;
+    Ok(Some(pem))
+}
+
+/// A client of these members; with TLS if it is said whom to trust.
+fn builder(globals: &Globals, endpoints: &[String], trusted: Option<Vec<u8>>) -> Builder {
+    let builder =
         Client::builder(endpoints.iter().cloned()).deadline(Duration::from_secs(globals.deadline)).key_validity(KEY_VALIDITY);
-    let ca_pem = match &globals.ca_file {
-        None => None,
-        Some(path) => {
-            Some(std::fs::read(path).map_err(|error| Failure::Usage(format!("--ca-file {}: {error}", path.display())))?)
-        }
-    };
-    if let Some(ca_pem) = ca_pem.clone().filter(|_| !globals.plain) {
-        builder = builder.tls(TlsOptions { ca_pem, ..TlsOptions::default() });
+    match trusted {
+        Some(ca_pem) => builder.tls(TlsOptions { ca_pem, ..TlsOptions::default() }),
+        None => builder,
     }
-    builder = match (&globals.token, keystone::from_environment(ca_pem)?) {
+}
+
+/// With the caller's own token, as the command line or the `OS_*` variables have it.
+fn with_tokens(builder: Builder, globals: &Globals, ca_pem: Option<Vec<u8>>) -> Result<Builder, Failure> {
+    Ok(match (&globals.token, keystone::from_environment(ca_pem)?) {
         (Some(token), _) => builder.tokens(FixedToken(token.clone())),
         (None, Some(keystone)) => builder.tokens(keystone),
         (None, None) => builder,
-    };
-    Ok(builder.build()?)
+    })
 }
 
 /// When a key was made that this command line made, in whole seconds.

@@ -185,3 +185,14 @@ fn openstack_variables_give_credentials_or_say_what_is_missing() {
     let credential = [url, ("OS_APPLICATION_CREDENTIAL_ID", "i"), ("OS_APPLICATION_CREDENTIAL_SECRET", "s")];
     assert!(matches!(with(&credential).unwrap().unwrap().credentials, Credentials::ApplicationCredential { .. }));
 }
+
+#[test]
+fn a_member_that_knows_no_peek_leaves_the_name_unknown_and_other_refusals_are_told() {
+    let no_lease = || Failure::Name("no lease is called 'x'".to_owned());
+    let refused = |kind| Err(Error::Refused(Refusal { kind, code: String::new(), message: "no".into(), offer: None }));
+    let older = lease::meant(no_lease(), refused(RefusalKind::Unimplemented)).unwrap_err();
+    assert!(matches!(&older, Failure::Name(name) if name.contains("'x'")), "{older}");
+    assert_eq!(exit_code(&older), 1);
+    let forbidden = lease::meant(no_lease(), refused(RefusalKind::Forbidden)).unwrap_err();
+    assert!(matches!(forbidden, Failure::Call(_)), "{forbidden}");
+}

@@ -1,22 +1,36 @@
 //! Every host of the ledger: its compute service, its two child providers, its hold and its tokens.
+//!
+//! Cloud and ledger cannot be read at one instant, and the leader may be at work between the two. A host that differs is
+//! therefore looked at again, with the ledger read anew, before it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use leasehold_ledger::model::{Amounts, Host, HostId, LeaseStatus, Seconds};
+use futures::StreamExt;
+use leasehold_ledger::model::{Amounts, Host, HostId, Lease, LeaseStatus, Seconds};
 use leasehold_ledger::state::{Booking, lease_bookings, segments, sum_at};
 
-use super::{Ledger, Report};
+use super::{Ledger, Report, Rows};
 use crate::leader::desired::{self, HostWish};
 use crate::leader::host_plan::{self, HostRead, Write};
 use crate::leader::host_writer;
+use crate::leader::names::Names;
 use crate::openstack::nova::ServiceState;
 use crate::openstack::{Cloud, CloudError};
+use crate::seams::Clock;
 
-/// Cloud and ledger cannot be read at one instant, and the leader may be at work between the two.
+/// Hosts looked at at once.
+const AT_ONCE: usize = 16;
+/// Looks at a host that differs.
+const LOOKS_MAX: u32 = 3;
+/// Between two of them: the leader mends what it sees in less.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// For what stays.
 const AT_WORK: &str = "run the doctor again in a minute; if it stays, look at the leader's log and at the status_reason of the \
                        host's leases";
 
-pub(super) async fn examine(cloud: &Cloud, ledger: &Ledger, report: &mut Report) {
+pub(super) async fn examine(cloud: &Cloud, clock: &dyn Clock, rows: &dyn Rows, ledger: &Ledger, report: &mut Report) {
     if ledger.hosts.is_empty() {
         report.warn("hosts", "the ledger has none: nothing can be reserved", "leasehold host add NAME");
         return;
@@ -26,16 +40,83 @@ pub(super) async fn examine(cloud: &Cloud, ledger: &Ledger, report: &mut Report)
         Err(error) => return report.no_answer("hosts: compute services", &error),
     };
     let services: BTreeMap<&str, &ServiceState> = services.iter().map(|service| (service.host.as_str(), service)).collect();
-    let bookings: Vec<Booking> = ledger.leases.iter().flat_map(lease_bookings).collect();
+    let found = look_until_settled(cloud, clock, rows, ledger, report).await;
     for host in &ledger.hosts {
         let name = &host.description.hypervisor_hostname;
+        let Some(found) = found.get(&host.id) else {
+            report.skip(&format!("host {name}"), "it was taken out of the ledger meanwhile");
+            continue;
+        };
         service(name, services.get(host.description.service_name.as_str()).copied(), report);
-        if host.overcommitted {
-            let next = "it takes nothing new; bring its capacity back, or move what is reserved away";
-            report.fail(&format!("host {name}: capacity"), "more is promised on it than it has now", next);
-        }
-        providers(cloud, ledger, host, &bookings, report).await;
+        report.checks.extend(found.checks.iter().cloned());
     }
+}
+
+/// What is found of each host; nothing of those that left the ledger.
+async fn look_until_settled(
+    cloud: &Cloud,
+    clock: &dyn Clock,
+    rows: &dyn Rows,
+    ledger: &Ledger,
+    report: &mut Report,
+) -> BTreeMap<HostId, Report> {
+    let mut found = look(cloud, ledger, |_| true).await;
+    for _ in 1..LOOKS_MAX {
+        let mut differing = found.clone();
+        differing.retain(|_, report| !report.is_all_ok());
+        if differing.is_empty() {
+            break;
+        }
+        clock.sleep(PAUSE).await;
+        // What was seen stays, beside the failure to read again.
+        let Some(again) = super::read(rows, report).await else { break };
+        found.retain(|id, _| !differing.contains_key(id));
+        found.extend(look(cloud, &again, |host| differing.contains_key(&host)).await);
+    }
+    found
+}
+
+/// One look at some of the hosts.
+async fn look(cloud: &Cloud, ledger: &Ledger, which: impl Fn(HostId) -> bool) -> BTreeMap<HostId, Report> {
+    let names = ledger.names();
+    let mut promised: BTreeMap<HostId, Promised<'_>> = promised(ledger);
+    let mut looks = Vec::new();
+    for host in ledger.hosts.iter().filter(|host| which(host.id)) {
+        let promised = promised.remove(&host.id).unwrap_or_default();
+        looks.push(async move {
+            let mut report = Report::default();
+            if host.overcommitted {
+                let subject = format!("host {}: capacity", host.description.hypervisor_hostname);
+                let next = "it takes nothing new; bring its capacity back, or move what is reserved away";
+                report.fail(&subject, "more is promised on it than it has now", next);
+            }
+            providers(cloud, &names, host, &promised, ledger.now, &mut report).await;
+            (host.id, report)
+        });
+    }
+    futures::stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Who wants something of a host.
+#[derive(Default)]
+struct Promised<'a> {
+    bookings: Vec<Booking>,
+    leases: Vec<&'a Lease>,
+}
+
+/// By host, so that each looks at its own alone.
+fn promised(ledger: &Ledger) -> BTreeMap<HostId, Promised<'_>> {
+    let mut promised: BTreeMap<HostId, Promised<'_>> = BTreeMap::new();
+    for lease in &ledger.leases {
+        for booking in lease_bookings(lease) {
+            promised.entry(booking.host).or_default().bookings.push(booking);
+        }
+        let hosts: BTreeSet<HostId> = lease.reservations.iter().flat_map(desired::hosts_of).collect();
+        for host in hosts {
+            promised.entry(host).or_default().leases.push(lease);
+        }
+    }
+    promised
 }
 
 fn service(name: &str, service: Option<&ServiceState>, report: &mut Report) {
@@ -56,11 +137,11 @@ fn service(name: &str, service: Option<&ServiceState>, report: &mut Report) {
     }
 }
 
-async fn providers(cloud: &Cloud, ledger: &Ledger, host: &Host, bookings: &[Booking], report: &mut Report) {
+async fn providers(cloud: &Cloud, names: &Names, host: &Host, promised: &Promised<'_>, now: Seconds, report: &mut Report) {
     let name = &host.description.hypervisor_hostname;
     let subject = format!("host {name}: providers");
-    let (names, root) = (ledger.names(), host.description.root_provider);
-    let read = match host_writer::read_root(cloud, &names, host.id, root).await {
+    let root = host.description.root_provider;
+    let read = match host_writer::read_root(cloud, names, host.id, root).await {
         Ok(read) => read,
         Err(error) if error.is_not_found() => return gone(&subject, &error, report),
         Err(error) => return report.no_answer(&subject, &error),
@@ -73,9 +154,9 @@ async fn providers(cloud: &Cloud, ledger: &Ledger, host: &Host, bookings: &[Book
         }
         Err(error) => report.no_answer(&subject, &error),
     }
-    let wish = desired::wish_of(host, peak_from(host.id, ledger.now, bookings), &ledger.leases);
+    let wish = desired::wish_of(host, peak_from(host.id, now, &promised.bookings), promised.leases.iter().copied());
     hold(name, &wish, &read, report);
-    tokens(name, ledger, &wish, &read, report);
+    tokens(name, names, promised, &wish, &read, report);
 }
 
 fn gone(subject: &str, error: &CloudError, report: &mut Report) {
@@ -95,7 +176,7 @@ fn hold(name: &str, wish: &HostWish, read: &HostRead, report: &mut Report) {
     }
 }
 
-fn tokens(name: &str, ledger: &Ledger, wish: &HostWish, read: &HostRead, report: &mut Report) {
+fn tokens(name: &str, names: &Names, promised: &Promised<'_>, wish: &HostWish, read: &HostRead, report: &mut Report) {
     let subject = format!("host {name}: tokens");
     let strangers = read.usage.iter().filter(|(class, used)| **used > 0 && !wish.tokens.contains_key(*class));
     let strangers: Vec<String> = strangers.map(|(class, used)| format!("{used} of {class}")).collect();
@@ -105,11 +186,13 @@ fn tokens(name: &str, ledger: &Ledger, wish: &HostWish, read: &HostRead, report:
                     openstack server list --all-projects --host HOST, and delete what should not run any more";
         return report.warn(&subject, seen, next);
     }
-    match host_plan::next_write(&ledger.names(), wish, read, true) {
+    match host_plan::next_write(names, wish, read, true) {
         Some(Write::Inventories(_)) => {
-            let changing = ledger.leases.iter().filter(|lease| lease.status == LeaseStatus::Updating).count();
-            let seen =
-                format!("not as the {} reservations on it want them ({changing} leases are being changed)", wish.tokens.len());
+            let changing = promised.leases.iter().filter(|lease| lease.status == LeaseStatus::Updating).count();
+            let seen = format!(
+                "not as the {} reservations on it want them ({changing} leases on it are being changed)",
+                wish.tokens.len()
+            );
             report.warn(&subject, seen, AT_WORK);
         }
         Some(Write::Hold(_)) | None => report.ok(&subject, format!("{} reservations, as wanted", wish.tokens.len())),

@@ -1,5 +1,6 @@
 //! What looks like a reservation's and belongs to none of ours: the leader removes its own within minutes, and never
-//! another's.
+//! another's. What is found is looked for again with the ledger read anew: a lease may have been made or have ended between
+//! the two readings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use futures::StreamExt;
 use leasehold_ledger::model::{Reservation, ReservationId};
 use uuid::Uuid;
 
-use super::{Ledger, Report};
+use super::{Ledger, Report, Rows};
 use crate::leader::desired;
 use crate::leader::host_plan;
 use crate::leader::names::{self, FLAVOR_MARK};
@@ -23,27 +24,71 @@ const OURS: &str = "the leader removes it within minutes, unless servers still u
 const FOREIGN: &str = "another cluster made it: if that cluster still runs, leave it; if not, delete it by hand";
 
 /// What was found, by whose it is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Found {
     ours: Vec<String>,
     foreign: Vec<String>,
+    /// Of ours, and needed: not left over.
+    kept: Vec<String>,
 }
 
-pub(super) async fn examine(cloud: &Cloud, ledger: &Ledger, report: &mut Report) {
-    tell("leftovers: flavors", flavors(cloud, ledger).await, report);
-    tell("leftovers: providers", providers(cloud, ledger).await, report);
-    tell("leftovers: holds", holds(cloud, ledger).await, report);
-    tell("leftovers: resource classes", classes(cloud, ledger).await, report);
-    tell("leftovers: server groups", groups(cloud, ledger).await, report);
+impl Found {
+    /// Nothing that could be left over.
+    fn is_clean(&self) -> bool {
+        self.ours.is_empty() && self.foreign.is_empty()
+    }
+
+    /// What was there both times.
+    fn and_again(mut self, again: &Found) -> Found {
+        self.ours.retain(|name| again.ours.contains(name));
+        self.foreign.retain(|name| again.foreign.contains(name));
+        self.kept.clone_from(&again.kept);
+        self
+    }
+}
+
+type Looked = [(&'static str, Result<Found, CloudError>); 5];
+
+pub(super) async fn examine(cloud: &Cloud, rows: &dyn Rows, ledger: &Ledger, report: &mut Report) {
+    let mut looked = look(cloud, ledger).await;
+    let is_clean = |(_, found): &(&str, Result<Found, CloudError>)| found.as_ref().is_ok_and(Found::is_clean);
+    // What was seen stays where the rows cannot be read again.
+    if !looked.iter().all(is_clean)
+        && let Some(ledger) = super::read(rows, report).await
+    {
+        let again = look(cloud, &ledger).await;
+        for ((_, first), (_, again)) in looked.iter_mut().zip(again) {
+            *first = match (std::mem::replace(first, Ok(Found::default())), again) {
+                (Ok(first), Ok(again)) => Ok(first.and_again(&again)),
+                (Err(_), again) => again,
+                (Ok(_), Err(error)) => Err(error),
+            };
+        }
+    }
+    for (subject, found) in looked {
+        tell(subject, found, report);
+    }
+}
+
+async fn look(cloud: &Cloud, ledger: &Ledger) -> Looked {
+    [
+        ("leftovers: flavors", flavors(cloud, ledger).await),
+        ("leftovers: providers", providers(cloud, ledger).await),
+        ("leftovers: holds", holds(cloud, ledger).await),
+        ("leftovers: resource classes", classes(cloud, ledger).await),
+        ("leftovers: server groups", groups(cloud, ledger).await),
+    ]
 }
 
 fn tell(subject: &str, found: Result<Found, CloudError>, report: &mut Report) {
-    let Found { ours, foreign } = match found {
+    let Found { ours, foreign, kept } = match found {
         Ok(found) => found,
         Err(error) => return report.no_answer(subject, &error),
     };
-    if ours.is_empty() && foreign.is_empty() {
-        return report.ok(subject, "none");
+    if !kept.is_empty() {
+        report.ok(subject, format!("of leases that are forgotten: {}", some_of(&kept)));
+    } else if ours.is_empty() && foreign.is_empty() {
+        report.ok(subject, "none");
     }
     for (whose, found, next) in [("of ours, for no lease", ours, OURS), ("of no lease of this cluster", foreign, FOREIGN)] {
         if !found.is_empty() {
@@ -71,14 +116,29 @@ async fn flavors(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let known: BTreeSet<String> = reservations(ledger).iter().map(ToString::to_string).collect();
     let mark = ledger.names().mark();
     let mut found = Found::default();
+    let mut forgotten = Vec::new();
     for flavor in cloud.nova().flavors().await? {
         match flavor.extra_specs.get(FLAVOR_MARK) {
             // An ended reservation's stays while parked servers need it.
-            Some(of) if *of == mark && !wanted.contains(&flavor.id) && !known.contains(&flavor.id) => {
-                found.ours.push(flavor.name)
-            }
+            Some(of) if *of == mark && !wanted.contains(&flavor.id) && !known.contains(&flavor.id) => forgotten.push(flavor),
             Some(of) if *of != mark => found.foreign.push(format!("{} of cluster {of}", flavor.name)),
             Some(_) | None => {}
+        }
+    }
+    let of_each = forgotten.into_iter().map(|flavor| async move {
+        let servers = cloud.nova().servers_of_flavor(&flavor.id).await?;
+        let parked = servers.iter().filter(|server| server.is_parked()).count();
+        let others = servers.iter().filter(|server| !server.is_gone()).count() - parked;
+        Ok((flavor.name, parked, others))
+    });
+    let of_each: Vec<Result<(String, usize, usize), CloudError>> =
+        futures::stream::iter(of_each).buffered(AT_ONCE).collect().await;
+    for one in of_each {
+        match one? {
+            (name, 0, 0) => found.ours.push(name),
+            // The owner may have them adopted, also when the lease they came from is forgotten.
+            (name, parked, 0) => found.kept.push(format!("{name} is kept for {parked} parked servers")),
+            (name, _, others) => found.ours.push(format!("{name} with {others} servers that are not parked")),
         }
     }
     Ok(found)
@@ -118,19 +178,29 @@ async fn holds(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let looked: Vec<Result<Option<String>, CloudError>> =
         futures::stream::iter(unknown.map(held)).buffered(AT_ONCE).collect().await;
     let ours: Vec<Option<String>> = looked.into_iter().collect::<Result<_, _>>()?;
-    Ok(Found { ours: ours.into_iter().flatten().collect(), foreign: Vec::new() })
+    Ok(Found { ours: ours.into_iter().flatten().collect(), ..Found::default() })
 }
 
 async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
-    let known = reservations(ledger);
+    let mut known = reservations(ledger);
+    // A class carries no mark, so the flavor beside it tells whose it is. It goes first, and the flavor is told as what it is.
+    // Classes are read first: whose flavor is not there then was not made meanwhile.
     let all = cloud.placement().classes().await?;
+    let mark = ledger.names().mark();
+    for flavor in cloud.nova().flavors().await? {
+        if flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark)
+            && let Ok(id) = flavor.id.parse()
+        {
+            known.insert(id);
+        }
+    }
     let foreign = all.into_iter().filter(|class| names::reservation_of_class(class).is_some_and(|id| !known.contains(&id)));
-    Ok(Found { ours: Vec::new(), foreign: foreign.collect() })
+    Ok(Found { foreign: foreign.collect(), ..Found::default() })
 }
 
 async fn groups(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let (names, known) = (ledger.names(), reservations(ledger));
     let all = cloud.nova().server_groups().await?;
     let orphan = |name: &str| names.reservation_of_group(name).is_some_and(|(_, id)| !known.contains(&id));
-    Ok(Found { ours: all.into_iter().map(|group| group.name).filter(|name| orphan(name)).collect(), foreign: Vec::new() })
+    Ok(Found { ours: all.into_iter().map(|group| group.name).filter(|name| orphan(name)).collect(), ..Found::default() })
 }

@@ -13,6 +13,7 @@ mod report;
 mod service_user;
 mod services;
 
+use async_trait::async_trait;
 use leasehold_ledger::model::{Host, Lease, Seconds};
 use uuid::Uuid;
 
@@ -41,20 +42,48 @@ impl Ledger {
     }
 }
 
-/// Looks at the cloud; with the cluster's rows, at what they should have made of it. `None`: the cluster was not reached.
-/// `begun_ms`: our clock before the first call, Unix milliseconds.
-pub async fn examine(cloud: &Cloud, clock: &dyn Clock, begun_ms: u64, ledger: Option<&Ledger>, report: &mut Report) {
+/// Where the cluster's rows come from. They are read again for what differs from the cloud: the leader may have been at work
+/// between the two readings.
+#[async_trait]
+pub trait Rows: Send + Sync {
+    /// Reads them all, as they are now.
+    ///
+    /// # Errors
+    /// What stood in the way, for people.
+    async fn read(&self) -> Result<Ledger, String>;
+}
+
+/// The rows, or a failure in the report.
+async fn read(rows: &dyn Rows, report: &mut Report) -> Option<Ledger> {
+    match rows.read().await {
+        Ok(ledger) => Some(ledger),
+        Err(error) => {
+            let next =
+                "hosts and leases of all projects are read by an admin's token: give another --token, or look at the members";
+            report.fail("cluster: rows", error, next);
+            None
+        }
+    }
+}
+
+/// Looks at the cloud; with the cluster's rows, at what they should have made of it. `None`: the cluster was not reached,
+/// which the report tells already. `begun_ms`: our clock before the first call, Unix milliseconds.
+pub async fn examine(cloud: &Cloud, clock: &dyn Clock, begun_ms: u64, rows: Option<&dyn Rows>, report: &mut Report) {
     if !service_user::examine(cloud, clock, begun_ms, report).await {
         report.skip("nova, placement, hosts", "the service user has no token");
         return;
     }
     services::examine(cloud, clock, report).await;
-    quota::examine(cloud, ledger, report).await;
-    let Some(ledger) = ledger else {
-        report.skip("hosts, flavors, leftovers", "they are compared with the cluster's rows, and no member was reached");
+    let known = match rows {
+        Some(rows) => read(rows, report).await.map(|ledger| (rows, ledger)),
+        None => None,
+    };
+    quota::examine(cloud, known.as_ref().map(|(_, ledger)| ledger), report).await;
+    let Some((rows, ledger)) = known else {
+        report.skip("hosts, flavors, leftovers", "they are compared with the cluster's rows, which were not read");
         return;
     };
-    grains::examine(cloud, ledger, report).await;
-    hosts::examine(cloud, ledger, report).await;
-    leftovers::examine(cloud, ledger, report).await;
+    grains::examine(cloud, &ledger, report).await;
+    hosts::examine(cloud, clock, rows, &ledger, report).await;
+    leftovers::examine(cloud, rows, &ledger, report).await;
 }

@@ -62,6 +62,11 @@ impl Report {
         self.checks.iter().all(|check| check.verdict != Verdict::Fail)
     }
 
+    /// Whether everything is as it should be.
+    pub(super) fn is_all_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.verdict == Verdict::Ok)
+    }
+
     /// Notes that something is as it should be.
     pub fn ok(&mut self, subject: &str, seen: impl Into<String>) {
         self.note(subject, Verdict::Ok, seen, None);

@@ -36,8 +36,7 @@ pub async fn run(work: Arc<Work>) {
             tracing::warn!(%error, "the hosts could not be looked at");
         }
         if full {
-            let is_short = |host: &&Host| host.observation.capacity.slots < host.description.anchor_budget;
-            metrics::anchors_missing(work.ledger.look(|state| state.hosts().filter(is_short).count()));
+            metrics::anchors_missing(work.ledger.look(|state| state.hosts().filter(|host| is_short(host)).count()));
         }
         if full && let Err(error) = tell_small_grains(&work, &mut told).await {
             tracing::warn!(%error, "the grain of the flavors could not be looked at");
@@ -45,6 +44,13 @@ pub async fn run(work: Arc<Work>) {
         let ms = u64::try_from(work.config.services_period.as_millis()).unwrap_or(u64::MAX);
         work.clock.sleep(Duration::from_millis(ms + work.rng.below(ms / 10 + 1))).await;
     }
+}
+
+/// Whether somebody lowered a host's inventory of anchors. Where memory is the anchor there is none, and a host that is gone
+/// lacks more than its anchors.
+fn is_short(host: &Host) -> bool {
+    let (description, capacity) = (&host.description, host.observation.capacity);
+    description.anchor == Anchor::Class && capacity != Amounts::default() && capacity.slots < description.anchor_budget
 }
 
 /// One round: services of all, and with `full` inventories and users of each.
@@ -231,6 +237,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn host(anchor: Anchor, capacity: Amounts) -> Host {
+        let anchor = serde_json::to_value(anchor).unwrap();
+        serde_json::from_value(json!({
+            "id": 1,
+            "description": {
+                "hypervisor_hostname": "h1", "service_name": "h1", "root_provider": Uuid::from_u128(1),
+                "hypervisor_type": "QEMU", "hypervisor_version": 1, "cpu_info": "", "vcpus": 16, "memory_mb": 4096, "local_gb": 9,
+                "zone": null, "pool": "shared", "anchor_budget": 255, "memory_grain_mb": 512, "anchor": anchor,
+            },
+            "observation": {"capacity": capacity, "firm": Amounts::default(), "max_unit": capacity, "traits": [], "up": true},
+            "properties": {}, "reservable": true, "overcommitted": false, "created_at": 0, "updated_at": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_host_whose_inventory_of_anchors_shrank_lacks_anchors() {
+        let has = |slots| Amounts { vcpus: 16, memory_mb: 4096, disk_gb: 9, slots };
+        assert!(is_short(&host(Anchor::Class, has(254))));
+        assert!(is_short(&host(Anchor::Class, has(0))));
+        assert!(!is_short(&host(Anchor::Class, has(255))));
+        assert!(!is_short(&host(Anchor::Class, Amounts::default())), "its provider is gone, and all with it");
+        assert!(!is_short(&host(Anchor::Memory, Amounts::default())));
+    }
 
     #[test]
     fn holds_and_anchors_of_our_servers_are_not_firm() {

@@ -7,13 +7,14 @@ use std::process::Output;
 use leasehold_client::NewHost;
 use leasehold_client::model::PoolKind;
 use leasehold_tests::binaries;
-use leasehold_tests::cloud::Tenant;
-use leasehold_tests::settings::{Addresses, Settings};
+use leasehold_tests::cloud::{CloudProcess, CloudSettings, Tenant};
+use leasehold_tests::process::Process;
+use leasehold_tests::settings::{Addresses, Auth, Settings, Timing};
 use leasehold_tests::wait::wait_for;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::rig::{PATIENCE, Rig, rig};
+use crate::rig::{PATIENCE, Rig, rig, rig_with};
 
 async fn doctor(config: &Path, more: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(binaries::leasehold().unwrap());
@@ -22,7 +23,11 @@ async fn doctor(config: &Path, more: &[&str]) -> Output {
 
 /// Exit code, and the checks by their subject: verdict and all that is told.
 async fn checks(config: &Path) -> (i32, BTreeMap<String, (String, String)>) {
-    let output = doctor(config, &["--output", "json", "--deadline", "5"]).await;
+    checks_with(config, &[]).await
+}
+
+async fn checks_with(config: &Path, more: &[&str]) -> (i32, BTreeMap<String, (String, String)>) {
+    let output = doctor(config, &[&["--output", "json", "--deadline", "5"], more].concat()).await;
     let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let check = |check: &Value| (text(&check["subject"]), (text(&check["verdict"]), check.to_string()));
@@ -124,7 +129,7 @@ async fn a_keystone_that_is_not_there_or_refuses_is_told_without_any_secret() {
         let (code, found) = checks(&config).await;
         let (verdict, told) = &found["keystone: token"];
         assert!(code == 1 && verdict == "fail" && told.contains(expected), "{code} {told}");
-        assert_eq!(found["cluster"].0, "warn", "no node runs there: {found:#?}");
+        assert_eq!(found["cluster"].0, "fail", "no node runs there: {found:#?}");
         let output = doctor(&config, &["--deadline", "1"]).await;
         assert!(!format!("{output:?} {found:?}").contains("hunter2"), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -133,4 +138,56 @@ async fn a_keystone_that_is_not_there_or_refuses_is_told_without_any_secret() {
     std::fs::write(&config, "[node]\nid = 0\n").unwrap();
     let (code, found) = checks(&config).await;
     assert!(code == 1 && found["configuration"].1.contains("node.id"), "{code} {found:#?}");
+}
+
+#[tokio::test]
+async fn the_service_users_token_stays_on_this_machine_and_a_cluster_that_is_not_reached_fails() {
+    let rig = rig_with(0, Auth::Keystone, Timing::default()).await;
+    let node = &rig.cluster.nodes()[0];
+    let (_, found) = checks(&node.config()).await;
+    assert_eq!(found["cluster"].0, "ok", "over loopback it comes as the service user: {found:#?}");
+    let elsewhere = ["--endpoint", &node.at.grpc.to_string(), "--endpoint", "192.0.2.1:1235"];
+    let (code, found) = checks_with(&node.config(), &elsewhere).await;
+    let (verdict, told) = &found["cluster"];
+    assert!(code == 1 && verdict == "fail" && told.contains("not sent to 192.0.2.1:1235"), "{code} {told}");
+    assert!(told.contains("give --token or --ca-file"), "{told}");
+    assert_eq!(found["hosts, flavors, leftovers"].0, "skipped", "{found:#?}");
+
+    let nobody = leasehold_tests::ports::free().unwrap().to_string();
+    let (code, found) = checks_with(&node.config(), &["--endpoint", &nobody]).await;
+    let (verdict, told) = &found["cluster"];
+    assert!(code == 1 && verdict == "fail" && told.contains("next"), "all else is well: {code} {told}");
+    assert_eq!(found.values().filter(|(verdict, _)| verdict == "fail").count(), 1, "{found:#?}");
+}
+
+#[tokio::test]
+async fn a_member_with_a_certificate_is_asked_over_tls_as_the_configuration_has_it() {
+    let cloud = CloudProcess::start(&CloudSettings { hosts: 1, ..CloudSettings::default() }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = Addresses::free().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(file("cert.pem"), issued.cert.pem()).unwrap();
+    std::fs::write(file("key.pem"), issued.signing_key.serialize_pem()).unwrap();
+    let more = format!("[tls]\napi_certificate = {:?}\napi_key = {:?}\n", file("cert.pem"), file("key.pem"));
+    let settings = Settings { auth: Auth::Keystone, auth_url: Some(cloud.auth_url().to_owned()), more, ..Settings::default() };
+    let config = file("leasehold.toml");
+    std::fs::write(&config, settings.file(1, &file("data"), &at)).unwrap();
+    let mut server = std::process::Command::new(binaries::leasehold().unwrap());
+    server.env_clear().args(["server", "--config"]).arg(&config);
+    let _server = Process::start("node 1", server, &file("log")).unwrap();
+    let admin = cloud.tenant("admin").await.unwrap();
+    let (cert, grpc) = (file("cert.pem"), at.grpc.to_string());
+    let init = || async {
+        let mut command = tokio::process::Command::new(binaries::leasehold().unwrap());
+        command.env_clear().args(["cluster", "init", "--endpoint", &grpc, "--token", admin.token(), "--ca-file"]).arg(&cert);
+        let output = command.output().await.unwrap();
+        if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+    };
+    wait_for("the cluster", PATIENCE, init).await.unwrap();
+    let led = || async {
+        let (_, found) = checks(&config).await;
+        if found["cluster"].0 == "ok" && found.contains_key("hosts") { Ok(()) } else { Err(format!("{found:#?}")) }
+    };
+    wait_for("the doctor to see it", PATIENCE, led).await.unwrap();
 }
