@@ -37,7 +37,8 @@ pub fn check_servers(wish: &ReservationWish) -> Result<(), Rejection> {
 
 /// One adoption of each reservation that names servers, each of another flavor that nobody has.
 ///
-/// Rejections, in this order: `PlanStale` (the plan adopts something else), `Invalid` (servers).
+/// Rejections, in this order: `PlanStale` (the plan adopts something else, or a flavor that somebody has by now), `Invalid`
+/// (servers). That somebody has a flavor passes, so it is not stored under the key: the leader looks again and says it.
 pub(super) fn check_adoptions<'a>(
     state: &State,
     project: &ProjectId,
@@ -53,18 +54,25 @@ pub(super) fn check_adoptions<'a>(
         if !flavors.insert(*flavor_of) {
             return Err(refused(format!("servers of reservation {flavor_of} go to one reservation of the lease, not to two")));
         }
-        check_flavor(state, project, *flavor_of, wish.resource.instance())?;
+        if let Some(problem) = flavor_taken(state, project, *flavor_of) {
+            return Err(stale(problem));
+        }
+        check_size(state, *flavor_of, wish.resource.instance())?;
     }
     Ok(())
 }
 
-/// Nobody has the flavor now, and as far as anybody remembers it is of this size.
-fn check_flavor(state: &State, project: &ProjectId, flavor: ReservationId, wish: &InstanceWish) -> Result<(), Rejection> {
-    let all = state.leases_of(project).flat_map(|lease| lease.reservations.iter().map(move |one| (lease, one)));
-    for (lease, reservation) in all.filter(|(_, one)| one.flavor() == flavor) {
-        if !lease.is_over(reservation) {
-            return Err(refused(format!("they belong to reservation {}, which is not over", reservation.id)));
-        }
+/// Who has the flavor now, in words for `project`; `None`: nobody. The leader asks it too, before it proposes.
+pub fn flavor_taken(state: &State, project: &ProjectId, flavor: ReservationId) -> Option<String> {
+    let (lease, has) = state.reservations_of_flavor(flavor).find(|(lease, one)| !lease.is_over(one))?;
+    // Nothing is said of another project's reservations.
+    let whose = if lease.project_id == *project { format!("reservation {}", has.id) } else { "a reservation".to_owned() };
+    Some(format!("the servers belong to {whose}, which is not over"))
+}
+
+/// As far as anybody remembers the flavor is of this size. That does not pass: a flavor keeps its size.
+fn check_size(state: &State, flavor: ReservationId, wish: &InstanceWish) -> Result<(), Rejection> {
+    for (_, reservation) in state.reservations_of_flavor(flavor) {
         let had = reservation.wish.instance();
         if (had.vcpus, had.memory_mb, had.disk_gb) != (wish.vcpus, wish.memory_mb, wish.disk_gb) {
             return Err(refused(format!(
@@ -91,9 +99,9 @@ mod tests {
                10:00 lease A now..12:00 n=2 shelve -> PENDING h1*2
                10:00 clock -> start A
                10:00 done start A -> A ACTIVE active:Open
-               10:01 lease B 13:00..14:00 n=2 servers=2 of=A -> refused Invalid servers
+               10:01 lease B 13:00..14:00 n=2 servers=2 of=A -> refused PlanStale
                12:00 clock -> end A
-               12:00 lease B 13:00..14:00 n=2 servers=2 of=A -> refused Invalid servers
+               12:00 lease B 13:00..14:00 n=2 servers=2 of=A -> refused PlanStale
                12:01 done end A -> A TERMINATED deleted:Ended
                12:01 lease B 13:00..14:00 n=2 servers=2 of=A vcpus=2 -> refused Invalid servers
                12:01 lease B 13:00..14:00 n=2 servers=2 of=A memory=1 -> refused Invalid servers
@@ -106,9 +114,9 @@ mod tests {
                12:01 lease B 13:00..14:00 n=2 of=A -> refused PlanStale
                12:01 lease B 13:00..14:00 n=3 servers=2 of=A shelve -> PENDING h1*3
                12:01 flavor B -> A
-               12:01 lease C 15:00..16:00 n=2 servers=2 of=A -> refused Invalid servers
+               12:01 lease C 15:00..16:00 n=2 servers=2 of=A -> refused PlanStale
                12:01 delete A -> free, row gone
-               12:01 lease C 15:00..16:00 n=2 servers=2 of=A -> refused Invalid servers
+               12:01 lease C 15:00..16:00 n=2 servers=2 of=A -> refused PlanStale
                12:01 update B n=1 -> refused CannotUpdate amount
                12:01 update B vcpus=2 -> refused CannotUpdate vcpus
                12:01 update B zone=a -> refused CannotUpdate zone
@@ -138,7 +146,7 @@ mod tests {
                11:00 done prepare B -> B PENDING pending:Prepared
                11:01 delete B -> free, row stays
                11:01 at_end B -> Shelve
-               11:01 lease C 12:00..14:00 n=2 servers=2 of=A -> refused Invalid servers
+               11:01 lease C 12:00..14:00 n=2 servers=2 of=A -> refused PlanStale
                11:01 done end B -> B gone
                11:01 lease C 11:30..12:30 n=2 servers=2 of=A -> PENDING h1*2
                13:00 clock -> end C
@@ -147,7 +155,67 @@ mod tests {
                13:00 lease D now..14:00 n=2 servers=2 of=A -> PENDING h1*2
                13:00 clock -> start D
                13:00 delete D -> booked, row stays
-               13:00 at_end D -> Delete",
+               13:00 at_end D -> Shelve
+               13:00 done end D -> D gone
+               13:00 lease E now..14:00 n=2 servers=2 of=A -> PENDING h1*2
+               13:00 clock -> start E
+               13:00 done start E -> E ACTIVE active:Open
+               13:30 delete E -> booked, row stays
+               13:30 at_end E -> Delete",
+        );
+    }
+
+    #[test]
+    fn only_a_start_that_was_carried_out_makes_an_end_treat_what_it_adopted() {
+        let parked = "10:00 hosts h1 vcpus=8
+               10:00 lease A now..11:00 n=2 shelve -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               11:00 clock -> end A
+               11:00 done end A -> A TERMINATED deleted:Ended\n";
+        let starting = "11:00 lease B now..13:00 n=2 servers=2 of=A -> PENDING h1*2
+               11:00 clock -> start B\n";
+        let never = "12:00 delayed start B -> B STARTING pending:Open
+               13:00 clock -> end B
+               13:00 at_end B -> Shelve";
+        let failed = "11:01 failed start B -> B ERROR error:Open
+               13:00 clock -> end B
+               13:00 at_end B -> Shelve";
+        let carried_out = "11:01 done start B -> B ACTIVE active:Open
+               11:02 update B n=3 -> ACTIVE h1*3
+               11:03 failed adjust B -> B ERROR error:Open
+               13:00 clock -> end B
+               13:00 at_end B -> Delete";
+        for rest in [never, failed, carried_out] {
+            check(&format!("{parked}{starting}{rest}"));
+        }
+        let staging = "11:00 lease B 13:00..14:00 n=2 servers=2 of=A staging=11:00..11:30 -> PENDING staging:h1*2 h1*2
+               11:00 clock -> open B\n";
+        let opened = "11:01 done open B -> B PENDING pending:Staging
+               11:02 delete B -> booked, row stays
+               11:02 at_end B -> Delete";
+        let unopened = "11:02 delete B -> booked, row stays
+               11:02 at_end B -> Shelve";
+        for rest in [opened, unopened] {
+            check(&format!("{parked}{staging}{rest}"));
+        }
+    }
+
+    #[test]
+    fn a_flavor_has_one_reservation_over_all_projects_and_that_it_is_taken_is_no_stored_answer() {
+        check(
+            "10:00 hosts h1 vcpus=8
+               10:00 lease A now..12:00 n=2 shelve -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:01 lease B 13:00..14:00 n=2 servers=2 of=A project=q -> refused PlanStale
+               10:01 lease B 13:00..14:00 n=2 servers=2 of=A key=1 -> refused PlanStale
+               10:01 key 1 until=24:00 -> unknown
+               12:00 clock -> end A
+               12:01 done end A -> A TERMINATED deleted:Ended
+               12:01 lease B 13:00..14:00 n=2 servers=2 of=A vcpus=2 project=q -> refused Invalid servers
+               12:01 lease B 13:00..14:00 n=2 servers=2 of=A key=1 -> PENDING h1*2
+               12:02 lease C 15:00..16:00 n=2 servers=2 of=A project=q -> refused PlanStale",
         );
     }
 

@@ -115,9 +115,10 @@ pub(super) fn was_opened(reservation: &Reservation) -> bool {
     reservation.stage >= Stage::Staging
 }
 
-/// A reservation ends. Servers that it adopted and never had tokens for stay parked for another (docs/decisions/0011).
+/// A reservation ends. Servers that it adopted and never had tokens for stay parked for another (docs/decisions/0011). The
+/// stage does not tell: it says how far the cloud is to follow, and a cloud that is down for the whole lease never does.
 pub(super) fn end_stage(reservation: &mut Reservation) {
-    if reservation.adoption.is_some() && !was_opened(reservation) {
+    if reservation.adoption.as_ref().is_some_and(|adoption| !adoption.opened) {
         reservation.on_end = OnEnd::Shelve;
     }
     reservation.stage = Stage::Ended;

@@ -76,6 +76,9 @@ fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
     state.close_actuation(row.id);
     let mut ended = false;
     if let Some(reservation) = reservation_mut(&mut lease, row) {
+        if let (Step::Start | Step::StagingOpen, Some(adoption)) = (row.step, &mut reservation.adoption) {
+            adoption.opened = true;
+        }
         match row.step {
             Step::StagingClose => reservation.stage = Stage::Parked,
             Step::Start => {

@@ -387,7 +387,8 @@ impl World {
         // `of=A`: servers of the flavor that A has or had; `anchored`: as if it were made for those hosts.
         let anchor = if words.contains(&"anchored") { Anchor::Class } else { Anchor::Memory };
         let flavor = option(words, "of").map(|of| self.flavors[of]);
-        let adoption = flavor.map(|flavor_of| Adoption { flavor_of, anchor, servers: wish.reservations[0].servers.clone() });
+        let adoption =
+            flavor.map(|flavor_of| Adoption { flavor_of, anchor, servers: wish.reservations[0].servers.clone(), opened: false });
         let adoptions: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, adoption.clone()?))).collect();
         let plan = match option(words, "plan") {
             Some(plan) => ids.iter().map(|id| self.by_hand(*id, plan)).collect(),

@@ -112,6 +112,10 @@ pub struct Adoption {
     pub anchor: Anchor,
     /// The servers, as UUIDs of Nova.
     pub servers: BTreeSet<Uuid>,
+    /// An outcome said that the tokens were open: the servers could wake, so the end treats them as `on_end` says. False in
+    /// commands; not written where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opened: bool,
 }
 
 /// Which interval of a reservation a binding serves.

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::reply::Rejection;
 use crate::state::{Booking, State};
 
-pub use crate::apply::adoption::check_servers;
+pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use overlay::Overlay;
 pub use update::{plan_rebind, plan_update};
 

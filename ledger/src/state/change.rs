@@ -12,7 +12,8 @@ use super::due::lease_due;
 use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
 use crate::effect::Effect;
 use crate::model::{
-    Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, ReservationStatus, Timestamp,
+    Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, Reservation, ReservationId,
+    ReservationStatus, Timestamp,
 };
 use crate::storage::codec::encode;
 use crate::storage::disk::RowChange;
@@ -98,6 +99,14 @@ impl State {
         }
         for host in after.difference(&before) {
             self.on_host.entry(*host).or_default().insert(id);
+        }
+
+        let (before, after) = (old.map(flavors).unwrap_or_default(), new.map(flavors).unwrap_or_default());
+        for flavor in before.difference(&after) {
+            remove_member(&mut self.by_flavor, flavor, &id);
+        }
+        for flavor in after.difference(&before) {
+            self.by_flavor.entry(*flavor).or_default().insert(id);
         }
 
         let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));
@@ -329,6 +338,11 @@ pub(super) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
     hasher.update(key);
     hasher.update(value);
     hasher.digest128()
+}
+
+/// Flavors that the reservations of a lease have or had.
+fn flavors(lease: &Lease) -> BTreeSet<ReservationId> {
+    lease.reservations.iter().map(Reservation::flavor).collect()
 }
 
 /// Hosts on which a lease has, or may still have, something: all bindings until the end is confirmed; those of a deleted

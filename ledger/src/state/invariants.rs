@@ -204,6 +204,7 @@ fn legal(
 /// All servers of a flavor belong to the one reservation that has it and is not over.
 fn check_flavors(state: &State, violations: &mut Vec<Violation>) {
     let mut taken = BTreeSet::new();
+    // From the leases, not from the index: that is compared below.
     let alive = state.leases().flat_map(|lease| lease.reservations.iter().filter(|one| !lease.is_over(one)));
     for reservation in alive {
         if !taken.insert(reservation.flavor()) {
@@ -306,14 +307,18 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
     }
     let mut on_host: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
     let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let mut by_flavor: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for lease in state.leases() {
         by_project.entry(lease.project_id.clone()).or_default().insert(lease.id);
+        for reservation in &lease.reservations {
+            by_flavor.entry(reservation.flavor()).or_default().insert(lease.id);
+        }
         for host in bound_hosts(lease) {
             on_host.entry(host).or_default().insert(lease.id);
         }
     }
-    if on_host != state.on_host || by_project != state.by_project {
-        violated(violations, "indexes", "leases by host or project differ".to_owned());
+    if on_host != state.on_host || by_project != state.by_project || by_flavor != state.by_flavor {
+        violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
     if names != state.by_name || names.len() != state.hosts.len() {

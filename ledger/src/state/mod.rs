@@ -27,7 +27,7 @@ pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
 
 use crate::model::{
     Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, RequestKey,
-    ReservationId, Timestamp,
+    Reservation, ReservationId, Timestamp,
 };
 use change::Recorder;
 use table::Table;
@@ -48,6 +48,7 @@ pub struct State {
 
     // Derived.
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
+    by_flavor: BTreeMap<ReservationId, BTreeSet<LeaseId>>,
     by_name: BTreeMap<String, HostId>,
     by_pool: BTreeMap<(PoolKind, Anchor), BTreeSet<HostId>>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
@@ -105,6 +106,14 @@ impl State {
     /// The leases of one project, by id.
     pub fn leases_of(&self, project: &ProjectId) -> impl Iterator<Item = &Lease> + '_ {
         self.by_project.get(project).into_iter().flatten().filter_map(|id| self.leases.get(id))
+    }
+
+    /// The reservations of all projects that have or had this flavor, with their leases, by lease. At most one is not over
+    /// (docs/decisions/0011).
+    pub fn reservations_of_flavor(&self, flavor: ReservationId) -> impl Iterator<Item = (&Lease, &Reservation)> + '_ {
+        let leases = self.by_flavor.get(&flavor).into_iter().flatten().filter_map(|id| self.leases.get(id));
+        let with_lease = leases.flat_map(|lease| lease.reservations.iter().map(move |one| (lease, one)));
+        with_lease.filter(move |(_, one)| one.flavor() == flavor)
     }
 
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.

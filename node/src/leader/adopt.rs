@@ -7,13 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_ledger::command::ReservationWish;
 use leasehold_ledger::model::{Adoption, Anchor, ProjectId, ReservationId};
+use leasehold_ledger::plan::flavor_taken;
 use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::State;
 use uuid::Uuid;
 
 use super::names::{self, ANCHOR_CLASS, FLAVOR_MARK, Names};
 use crate::openstack::nova::{EmbeddedFlavor, Server};
 use crate::openstack::{Cloud, CloudError};
 use crate::operations::OperationError;
+
+/// Servers that a refusal names, at most.
+const OTHERS_TOLD: usize = 5;
 
 /// Why servers cannot be taken over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +74,7 @@ pub async fn adoption(
             return Err(AdoptError::Wrong(format!("server {id} was booted with another reservation than the others")));
         }
         check_size(&server, wish)?;
+        check_zone(&server, wish)?;
         if !server.is_parked() {
             let text = format!("server {id} is {} and cannot be adopted; it must be SHELVED_OFFLOADED", server.status);
             return Err(AdoptError::Conflict(text));
@@ -80,8 +86,23 @@ pub async fn adoption(
         }
     }
     let Some((flavor_of, anchor)) = found else { return Ok(None) };
-    check_all(flavor_of, &there, &wish.servers)?;
-    Ok(Some(Adoption { flavor_of, anchor, servers: wish.servers.clone() }))
+    check_all(flavor_of, project, &there, &wish.servers)?;
+    Ok(Some(Adoption { flavor_of, anchor, servers: wish.servers.clone(), opened: false }))
+}
+
+/// Whether no reservation has the flavors now, as `apply` asks it, so that a caller hears why instead of that the plan is stale.
+///
+/// # Errors
+/// [`AdoptError::Conflict`].
+pub fn check_free<'a>(
+    state: &State,
+    project: &ProjectId,
+    adoptions: impl IntoIterator<Item = &'a Adoption>,
+) -> Result<(), AdoptError> {
+    match adoptions.into_iter().find_map(|adoption| flavor_taken(state, project, adoption.flavor_of)) {
+        None => Ok(()),
+        Some(problem) => Err(AdoptError::Conflict(problem)),
+    }
 }
 
 /// The reservation that a server was booted with, and its anchor, by the flavor that the server keeps.
@@ -107,12 +128,34 @@ fn check_size(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError>
     )))
 }
 
-/// Whether these are all servers of the flavor.
-fn check_all(flavor: ReservationId, there: &BTreeMap<String, Server>, named: &BTreeSet<Uuid>) -> Result<(), AdoptError> {
+/// Nova wakes a server only in the zone that it was booted for, so that its hosts must be reserved there.
+fn check_zone(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
+    match &server.pinned_availability_zone {
+        Some(pinned) if wish.resource.instance().zone.as_ref() != Some(pinned) => Err(AdoptError::Wrong(format!(
+            "server {} was booted for availability zone {pinned}, and the reservation must ask for it (zone)",
+            server.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether these are all servers of the flavor. Of those that are not named only some of the project's own are told.
+fn check_all(
+    flavor: ReservationId,
+    project: &ProjectId,
+    there: &BTreeMap<String, Server>,
+    named: &BTreeSet<Uuid>,
+) -> Result<(), AdoptError> {
     let named: BTreeSet<String> = named.iter().map(ToString::to_string).collect();
-    let others: Vec<&str> = there.keys().filter(|id| !named.contains(*id)).map(String::as_str).collect();
+    let others: Vec<&Server> = there.values().filter(|server| !named.contains(&server.id)).collect();
     if !others.is_empty() {
-        let others = others.join(", ");
+        let own = others.iter().filter(|server| server.tenant_id == project.0).map(|server| server.id.as_str());
+        let told: Vec<&str> = own.take(OTHERS_TOLD).collect();
+        let others = match others.len() - told.len() {
+            0 => told.join(", "),
+            more if told.is_empty() => more.to_string(),
+            more => format!("{} and {more} more", told.join(", ")),
+        };
         return Err(AdoptError::Conflict(format!(
             "reservation {flavor} left other servers too, which are adopted together or deleted before: {others}"
         )));
@@ -122,4 +165,79 @@ fn check_all(flavor: ReservationId, there: &BTreeMap<String, Server>, named: &BT
         return Err(AdoptError::Conflict(format!("the flavor of the servers, {flavor}, is not there any more")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use leasehold_ledger::model::{InstanceWish, OnEnd, ResourceWish};
+
+    fn server(number: u128, project: &str) -> (String, Server) {
+        let id = Uuid::from_u128(number).to_string();
+        let server = Server {
+            id: id.clone(),
+            name: "s".to_owned(),
+            status: "SHELVED_OFFLOADED".to_owned(),
+            tenant_id: project.to_owned(),
+            task_state: None,
+            hypervisor_hostname: None,
+            pinned_availability_zone: None,
+            flavor: EmbeddedFlavor::default(),
+        };
+        (id, server)
+    }
+
+    fn refusal(there: &[(String, Server)]) -> String {
+        let there = there.iter().cloned().collect();
+        let (flavor, project) = (ReservationId(Uuid::from_u128(99)), ProjectId("p".to_owned()));
+        check_all(flavor, &project, &there, &[Uuid::from_u128(1)].into()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_server_that_is_pinned_to_a_zone_is_adopted_by_a_reservation_in_it_alone() {
+        let asked = |zone: Option<&str>| ReservationWish {
+            resource: ResourceWish::Instance(InstanceWish {
+                vcpus: 1,
+                memory_mb: 1,
+                disk_gb: 0,
+                amount: 1,
+                affinity: None,
+                zone: zone.map(str::to_owned),
+                pool: None,
+                required_traits: BTreeSet::new(),
+                forbidden_traits: BTreeSet::new(),
+                requirements: Vec::new(),
+                resource_properties: String::new(),
+            }),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: BTreeSet::new(),
+        };
+        let (_, free) = server(1, "p");
+        let pinned = Server { pinned_availability_zone: Some("a".to_owned()), ..free.clone() };
+        assert_eq!(check_zone(&free, &asked(None)), Ok(()));
+        assert_eq!(check_zone(&free, &asked(Some("b"))), Ok(()));
+        assert_eq!(check_zone(&pinned, &asked(Some("a"))), Ok(()));
+        for zone in [None, Some("b")] {
+            let refused = check_zone(&pinned, &asked(zone)).unwrap_err();
+            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains("zone a")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn of_servers_that_are_not_named_five_of_the_project_are_told_and_the_rest_is_counted() {
+        let mut all: Vec<_> = (1..=4).map(|number| server(number, "p")).collect();
+        let told = refusal(&all);
+        assert!((2..=4).all(|number| told.contains(&server(number, "p").0)), "{told}");
+        assert!(!told.contains("more"), "{told}");
+        all.extend((5..=9).map(|number| server(number, "p")));
+        all.push(server(10, "q"));
+        let told = refusal(&all);
+        assert!((2..=6).all(|number| told.contains(&server(number, "p").0)), "{told}");
+        assert!((7..=10).all(|number| !told.contains(&server(number, "p").0)), "{told}");
+        assert!(told.ends_with(" and 4 more"), "{told}");
+        let told = refusal(&[server(1, "p"), server(2, "q")]);
+        assert!(!told.contains(&server(2, "q").0) && told.ends_with(": 1"), "{told}");
+    }
 }

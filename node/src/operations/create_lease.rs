@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
-use leasehold_ledger::model::{Adoption, EventId, Lease, LeaseId, Reason, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::model::{Adoption, EventId, Lease, LeaseId, ProjectId, Reason, RequestKey, ReservationId, Timestamp};
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, check_servers, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
@@ -70,8 +70,10 @@ impl Operations {
         let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
 
         let is_known = Self::key_is_known(&self.inner.raft.state(), key.as_ref());
-        let adoptions = if is_known { BTreeMap::new() } else { self.adoptions(&wish, &reservation_ids).await? };
+        let adoptions =
+            if is_known { BTreeMap::new() } else { self.adoptions_for(key.as_ref(), &wish, &reservation_ids).await? };
         for _ in 0..PLANS {
+            self.check_free(key.as_ref(), &wish.project_id, &adoptions).await?;
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
@@ -109,7 +111,42 @@ impl Operations {
         Err(OperationError::Unavailable(Unavailable::Busy))
     }
 
-    /// What the cloud knows of the servers that the reservations are to take over.
+    /// What the cloud knows of the servers that the reservations are to take over; nothing when the key was answered meanwhile.
+    ///
+    /// A refusal is final for the caller, so it is a linearizable read (architecture D2, D18): the same key may have been sent
+    /// before, by way of another leader too, and the lease that it made may have woken the servers already.
+    async fn adoptions_for(
+        &self,
+        key: Option<&RequestKey>,
+        wish: &LeaseWish,
+        ids: &[ReservationId],
+    ) -> Result<BTreeMap<ReservationId, Adoption>> {
+        match self.adoptions(wish, ids).await {
+            Ok(adoptions) => Ok(adoptions),
+            Err(refused) => {
+                self.confirmed_index().await?;
+                if Self::key_is_known(&self.inner.raft.state(), key) { Ok(BTreeMap::new()) } else { Err(refused) }
+            }
+        }
+    }
+
+    /// Whether nobody has the flavors of the servers. `apply` would call the plan stale for it, since it passes; a refusal is a
+    /// linearizable read, as in [`Operations::adoptions_for`].
+    async fn check_free(
+        &self,
+        key: Option<&RequestKey>,
+        project: &ProjectId,
+        adoptions: &BTreeMap<ReservationId, Adoption>,
+    ) -> Result<()> {
+        let look = || adopt::check_free(&self.inner.raft.state(), project, adoptions.values());
+        if look().is_ok() {
+            return Ok(());
+        }
+        self.confirmed_index().await?;
+        if Self::key_is_known(&self.inner.raft.state(), key) { Ok(()) } else { Ok(look()?) }
+    }
+
+    /// What the cloud knows of the servers.
     async fn adoptions(&self, wish: &LeaseWish, ids: &[ReservationId]) -> Result<BTreeMap<ReservationId, Adoption>> {
         let mut adoptions = BTreeMap::new();
         for (id, one) in ids.iter().zip(&wish.reservations).filter(|(_, one)| !one.servers.is_empty()) {

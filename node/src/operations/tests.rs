@@ -1,17 +1,18 @@
 //! Operations on nodes of one process, without edges and without a cloud.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, Command, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
+    BeforeEndWish, Command, CreateLease, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
 };
 use leasehold_ledger::model::{
-    Amounts, Anchor, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish,
-    Seconds, UserId,
+    Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId,
+    RequestKey, ReservationId, ResourceWish, Seconds, UserId,
 };
+use leasehold_ledger::plan::{Overlay, plan_adopting};
 
 use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
@@ -206,5 +207,50 @@ async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
     }
     let mut all = operations.watch(&of("p", "admin"), 0).await.unwrap();
     assert!(matches!(all.next().await.unwrap().unwrap().subject, ChangeSubject::Host(_)));
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() {
+    let lone = Lone::with_host(4).await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    let raft = &operations.inner.raft;
+    let mut wish = wish(1);
+    wish.reservations[0].servers = [uuid::Uuid::from_u128(1)].into();
+    let key = |id| RequestKey {
+        project_id: ProjectId("p".to_owned()),
+        id: uuid::Uuid::from_u128(id),
+        valid_until: raft.now().unwrap().plus_ms(60_000),
+    };
+    let (sent_twice, refused) = (key(1), key(2));
+
+    // There is no cloud here, so every look at the servers is refused.
+    let mut second = std::pin::pin!(operations.create_lease(&member, Some(sent_twice.clone()), wish.clone()));
+    assert!(futures::poll!(&mut second).is_pending(), "a refusal is no answer before the read is confirmed");
+    let reservation_id = ReservationId(uuid::Uuid::from_u128(7));
+    let adoption = Adoption {
+        flavor_of: ReservationId(uuid::Uuid::from_u128(8)),
+        anchor: Anchor::Memory,
+        servers: wish.reservations[0].servers.clone(),
+        opened: false,
+    };
+    let adoptions = BTreeMap::from([(reservation_id, adoption)]);
+    let now = raft.now().unwrap();
+    let planned = plan_adopting(&raft.state(), &Overlay::default(), &wish, &[reservation_id], &adoptions, now).unwrap();
+    let first = CreateLease {
+        wish: wish.clone(),
+        lease_id: LeaseId(uuid::Uuid::from_u128(9)),
+        event_ids: (20..26).map(|id| EventId(uuid::Uuid::from_u128(id))).collect(),
+        plan: planned.reservations,
+        resource_ids: vec![uuid::Uuid::from_u128(10)],
+        planned_at: planned.planned_at,
+        adoptions,
+    };
+    let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
+    made.outcome.unwrap();
+    assert_eq!(second.await.unwrap().value.id, LeaseId(uuid::Uuid::from_u128(9)));
+
+    let unknown = operations.create_lease(&member, Some(refused), wish).await.unwrap_err();
+    assert!(matches!(unknown, OperationError::CloudUnavailable(_)), "{unknown}");
     lone.end().await;
 }

@@ -68,6 +68,8 @@ fn decode_adoption(wire: v1::Adoption) -> Result<Adoption> {
         flavor_of: ReservationId(uuid("adoption.flavor_of", &wire.flavor_of)?),
         anchor: optional("adoption.anchor", wire.anchor)?.unwrap_or_default(),
         servers: decode_servers(&wire.servers).map_err(|bad| bad.inside("adoption"))?,
+        // Of no use outside of the ledger.
+        opened: false,
     })
 }
 

@@ -104,6 +104,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
         flavor_of: ReservationId(flavor_of),
         anchor,
         servers,
+        opened: false,
     });
     (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), (flags, of(adoption))).prop_map(
         |(ids, wish, staging, on_end, status, stage, bindings, (flags, adoption))| {

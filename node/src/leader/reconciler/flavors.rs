@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
-use leasehold_ledger::model::{Actuation, Lease, ProjectId, ReservationId, Stage};
+use leasehold_ledger::model::{Actuation, Lease, ProjectId, Reservation, ReservationId, Stage};
 use leasehold_ledger::state::State;
 
 use super::collect;
@@ -24,8 +24,17 @@ struct Wanted {
     project: ProjectId,
     flavor: bool,
     access: bool,
+    /// It stays if it is there: a reservation that is booked adopts servers of it.
+    kept: bool,
     /// A row is open: its worker is at it, and knows the order.
     busy: bool,
+}
+
+impl Wanted {
+    /// Nobody needs it, now or later.
+    fn may_go(&self) -> bool {
+        !self.flavor && !self.kept && !self.busy
+    }
 }
 
 fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
@@ -33,7 +42,8 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     let busy: BTreeSet<ReservationId> = state.actuations().filter_map(of_row).collect();
     let mut wanted = BTreeMap::new();
     for lease in state.leases() {
-        for reservation in lease.reservations.iter().filter(|reservation| reservation.stage != Stage::Booked) {
+        let has_flavor = |one: &&Reservation| one.stage != Stage::Booked || one.adoption.is_some();
+        for reservation in lease.reservations.iter().filter(has_flavor) {
             // Of those that share a flavor only one is not over.
             if lease.is_over(reservation) && wanted.contains_key(&reservation.flavor()) {
                 continue;
@@ -44,6 +54,7 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
                     project: lease.project_id.clone(),
                     flavor: desired::wants_flavor(reservation),
                     access: desired::wants_access(reservation),
+                    kept: reservation.stage == Stage::Booked,
                     busy: busy.contains(&reservation.flavor()),
                 },
             );
@@ -65,7 +76,7 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
     let wanted = work.ledger.look(wanted);
     let mut runs = Vec::new();
     for id in ours.keys() {
-        if wanted.get(id).is_none_or(|wanted| !wanted.flavor && !wanted.busy) {
+        if wanted.get(id).is_none_or(Wanted::may_go) {
             runs.push(remove(work, *id).boxed());
         }
     }
@@ -79,7 +90,7 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
 
 /// Whether the ledger still has nothing for this reservation to want.
 fn unwanted_now(work: &Work, id: ReservationId) -> bool {
-    work.ledger.look(|state| wanted(state).get(&id).is_none_or(|wanted| !wanted.flavor && !wanted.busy))
+    work.ledger.look(|state| wanted(state).get(&id).is_none_or(Wanted::may_go))
 }
 
 /// Removes a flavor that nobody wants, unless servers of it are left: those were parked by `on_end: shelve`.

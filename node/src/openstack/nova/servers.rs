@@ -26,6 +26,9 @@ pub struct Server {
     /// Where it runs; `None` while it is offloaded or not placed yet.
     #[serde(rename = "OS-EXT-SRV-ATTR:hypervisor_hostname", default)]
     pub hypervisor_hostname: Option<String>,
+    /// The zone that its owner asked for and outside of which Nova never places it; `None`: any.
+    #[serde(default)]
+    pub pinned_availability_zone: Option<String>,
     /// The flavor it was made with, as it was then.
     #[serde(default)]
     pub flavor: EmbeddedFlavor,

@@ -113,7 +113,7 @@ async fn a_series_hands_its_servers_on_and_a_server_that_its_owner_deletes_is_no
     let (_, servers) = parked(&mut world).await;
     let second = world.adopt(&servers, 2, 60, 200, OnEnd::Shelve).await.unwrap();
     let taken = world.adopt(&servers, 2, 600, 700, OnEnd::Delete).await.unwrap_err();
-    assert!(taken.contains("which is not over"), "{taken}");
+    assert!(taken.contains("which is not over") && !taken.contains("stale"), "{taken}");
     // He has no room to wake it, but may delete it.
     assert_eq!(world.tenant(Method::DELETE, &format!("/servers/{}", servers[1]), None).0, 204);
     world.until("the second is active", 70, || world.status(second) == Some(LeaseStatus::Active)).await;
@@ -133,13 +133,14 @@ async fn a_series_hands_its_servers_on_and_a_server_that_its_owner_deletes_is_no
 async fn all_servers_that_are_deleted_before_the_start_leave_a_lease_like_any_other() {
     let mut world = world(PoolKind::Dedicated).await;
     world.lead();
-    let (_, servers) = parked(&mut world).await;
+    let (first, servers) = parked(&mut world).await;
+    let flavor = world.flavor(first);
     let second = world.adopt(&servers, 2, 4_000, 4_100, OnEnd::Delete).await.unwrap();
     for server in &servers {
         world.tenant(Method::DELETE, &format!("/servers/{server}"), None);
     }
     world.pass(200).await;
-    judge::clean_at_rest(&world, 1, 1);
+    assert!(has_flavor(&world, &flavor), "the flavor stays for the lease that is booked");
     world.until("the second is active", 4_000, || world.status(second) == Some(LeaseStatus::Active)).await;
     let fresh = {
         let image = world.any_image();
@@ -151,6 +152,55 @@ async fn all_servers_that_are_deleted_before_the_start_leave_a_lease_like_any_ot
     world.until("the second is over", 150, || world.status(second) == Some(LeaseStatus::Terminated)).await;
     world.pass(70).await;
     judge::clean_at_rest(&world, 1, 1);
+}
+
+/// The flavor and its class are there.
+fn has_flavor(world: &World, flavor: &str) -> bool {
+    let state = world.state();
+    let class = format!("CUSTOM_RESERVATION_{}", flavor.replace('-', "_").to_uppercase());
+    state["flavors"].get(flavor).is_some() && state["placement"].to_string().contains(&class)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flavor_without_servers_goes_when_no_booked_lease_adopts_any_more() {
+    let mut world = world(PoolKind::Dedicated).await;
+    world.lead();
+    let (first, servers) = parked(&mut world).await;
+    let flavor = world.flavor(first);
+    let second = world.adopt(&servers, 2, 4_000, 4_100, OnEnd::Delete).await.unwrap();
+    for server in &servers {
+        world.tenant(Method::DELETE, &format!("/servers/{server}"), None);
+    }
+    world.pass(130).await;
+    assert!(has_flavor(&world, &flavor));
+    world.ledger.apply(Command::DeleteLease { lease_id: second }).unwrap();
+    world.pass(130).await;
+    judge::clean_at_rest(&world, 1, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_never_woke_because_the_cloud_was_down_stay_parked() {
+    for path in ["/", "/resource_providers", "/servers"] {
+        let mut world = world(PoolKind::Dedicated).await;
+        world.lead();
+        let (_, servers) = parked(&mut world).await;
+        let second = world.adopt(&servers, 2, 30, 200, OnEnd::Delete).await.unwrap();
+        let down = Fault::on("", path, FaultKind::Error { status: 503, retry_after_s: None });
+        let down = world.sim.lock().add_fault(down);
+        world.until("its end is due", 220, || world.status(second) == Some(LeaseStatus::Terminating)).await;
+        world.pass(60).await;
+        world.sim.lock().remove_fault(down);
+        world.until("it is over", 120, || world.status(second) == Some(LeaseStatus::Terminated)).await;
+        world.pass(70).await;
+        assert!(servers.iter().all(|id| world.server_status(id) == "SHELVED_OFFLOADED"), "{path}");
+        woke(&world, &servers, 0);
+        let third = world.adopt(&servers, 2, 30, 200, OnEnd::Delete).await.unwrap();
+        world.until("the third is active", 60, || world.status(third) == Some(LeaseStatus::Active)).await;
+        woke(&world, &servers, 1);
+        world.until("the third is over", 250, || world.status(third) == Some(LeaseStatus::Terminated)).await;
+        assert!(servers.iter().all(|id| world.server_status(id) == "gone"), "{path}");
+        judge::hold_covers_tokens(&world);
+    }
 }
 
 #[tokio::test(start_paused = true)]

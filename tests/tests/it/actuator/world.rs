@@ -420,6 +420,8 @@ impl World {
         let names = Names::new(self.cluster_id);
         let found = adopt::adoption(&self.cloud(1), &names, &wish.project_id, &wish.reservations[0]).await;
         let adoption = found.map_err(|refused| refused.to_string())?;
+        let free = self.ledger.look(|state| adopt::check_free(state, &wish.project_id, adoption.as_ref()));
+        free.map_err(|refused| refused.to_string())?;
         match self.propose(wish, adoption) {
             Ok(outcome) => outcome.map_err(|rejection| rejection.to_string()),
             Err(no_plan) => Err(format!("{no_plan:?}")),
