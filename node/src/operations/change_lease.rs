@@ -54,8 +54,12 @@ impl Operations {
                         None => Planned { reservations: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() },
                     })
                 };
-                let (planned, booked) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, booked)
+                match self.plan(now, search).await {
+                    Ok((planned, booked)) => (planned.reservations, planned.planned_at, booked),
+                    // The same key may have been on its way twice, and the first have taken the room.
+                    Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), 0, None),
+                    Err(refused) => return Err(refused),
+                }
             };
             let command = Command::UpdateLease(Box::new(UpdateLease { lease_id, change: change.clone(), plan, planned_at }));
             let proposed = self.propose(key.clone(), command).await;

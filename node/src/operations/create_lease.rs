@@ -81,8 +81,12 @@ impl Operations {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
                 };
-                let (planned, booked) = self.plan(now, search).await?;
-                (planned.reservations, planned.planned_at, booked)
+                match self.plan(now, search).await {
+                    Ok((planned, booked)) => (planned.reservations, planned.planned_at, booked),
+                    // The same key may have been on its way twice: its own first lease is what takes the room.
+                    Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), 0, None),
+                    Err(refused) => return Err(refused),
+                }
             };
             let command = Command::CreateLease(Box::new(CreateLease {
                 wish: wish.clone(),

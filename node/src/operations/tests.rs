@@ -254,3 +254,21 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
     assert!(matches!(unknown, OperationError::CloudUnavailable(_)), "{unknown}");
     lone.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_sent_twice_at_once_is_not_refused_for_the_room_that_its_own_lease_takes() {
+    let lone = Lone::with_host(4).await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    for n in 0..20 {
+        let key = RequestKey {
+            project_id: ProjectId("p".to_owned()),
+            id: uuid::Uuid::from_u128(100 + n),
+            valid_until: operations.inner.raft.now().unwrap().plus_ms(60_000),
+        };
+        let create = || operations.create_lease(&member, Some(key.clone()), wish(4));
+        let (one, other) = futures::join!(create(), create());
+        let (one, other) = (one.unwrap().value.id, other.unwrap().value.id);
+        assert_eq!(one, other);
+        operations.delete_lease(&member, None, one).await.unwrap();
+    }
+}
