@@ -68,8 +68,7 @@ async fn live(plan: Plan, print: bool) -> Result<Record> {
         projects.push(Project { id, token });
     }
     let workload = Workload::new(world.clone(), projects);
-    let clients: Vec<_> =
-        (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
+    let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
     let watches = watch::Watches::start(&world);
     tokio::spawn(world.clone().probe());
 
@@ -111,6 +110,8 @@ async fn live(plan: Plan, print: bool) -> Result<Record> {
         watches: watches.lines(),
         cloud,
         probes: world.probes(),
+        audit: world.audit(),
+        calls: world.cloud.calls(),
         incidents,
         finals,
         findings,
