@@ -128,7 +128,8 @@ impl Workload {
         let end = start + 10 * draw.between(1, 10);
         let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
         let staged = draw.below(2) == 0 && start >= grid + 40;
-        let staging = staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
+        let staging =
+            staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
         let instance = InstanceWish {
             vcpus: u32::try_from(draw.between(1, 5)).unwrap_or(1),
             memory_mb: [512, 1_024, 4_096][draw.below(3)],
@@ -340,8 +341,9 @@ async fn carry_out(
     key: Option<RequestKey>,
     wanted: Wanted,
 ) -> Result<(Value, u64, Option<Lease>), OperationError> {
-    let lease =
-        |answer: leasehold_node::operations::Answer<Lease>| (as_json(&answer.value), answer.ledger_index, Some(answer.value));
+    let lease = |answer: leasehold_node::operations::Answer<Lease>| {
+        (as_json(&answer.value), answer.ledger_index, Some(answer.value))
+    };
     Ok(match wanted {
         Wanted::Create(wish) => lease(operations.create_lease(who, key, *wish).await?),
         Wanted::Update { lease_id, change } => lease(operations.update_lease(who, key, lease_id, change).await?),
