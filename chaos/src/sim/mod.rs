@@ -15,7 +15,6 @@ pub mod network;
 pub mod node;
 pub mod rng;
 pub mod trace;
-pub mod verdict;
 pub mod watch;
 pub mod world;
 
@@ -96,7 +95,6 @@ async fn live(plan: Plan, print: bool) -> Result<Record> {
     watches.stop().await;
     let history = workload.history();
     let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
-    verdict::judge(&world.trace, &history, &cloud, &finals);
 
     let (trace_hash, events) = world.trace.digest();
     world.trace.incident(None, "phase", format!("over after {events} events"));
