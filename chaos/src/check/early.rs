@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn what_was_never_booked_is_never_opened() {
-        let mut made = Made::default();
-        made.cloud = vec![line(1, 100_000, "flavor.access_added", "r-x", json!({}))];
+        let cloud = vec![line(1, 100_000, "flavor.access_added", "r-x", json!({}))];
+        let made = Made { cloud, ..Made::default() };
         assert_eq!(judge(&made.record()).verdict, Verdict::Violation);
     }
 }

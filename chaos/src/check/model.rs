@@ -434,17 +434,17 @@ pub(crate) mod tests {
     fn model(leases: &[Value]) -> Model {
         let mut model = Model::default();
         for id in 1..=2 {
-            model.hosts.insert(id, serde_json::from_value(host(id, 4)).unwrap());
+            model.hosts.insert(id, serde_json::from_value(host(id, 4)).expect("it reads"));
         }
         for lease in leases {
-            let lease: Lease = serde_json::from_value(lease.clone()).unwrap();
+            let lease: Lease = serde_json::from_value(lease.clone()).expect("it reads");
             model.leases.insert(lease.id.clone(), lease);
         }
         model
     }
 
     fn asked(amount: u64, affinity: Option<bool>) -> Wish {
-        let resource: Resource = serde_json::from_value(wish(amount)).unwrap();
+        let resource: Resource = serde_json::from_value(wish(amount)).expect("it reads");
         Wish { affinity, ..resource.instance }
     }
 
@@ -492,7 +492,7 @@ pub(crate) mod tests {
     #[test]
     fn a_plan_is_held_against_its_wish() {
         let hosts = model(&[]).hosts;
-        let one = |value: Value| -> Reservation { serde_json::from_value(value["reservations"][0].clone()).unwrap() };
+        let one = |value: Value| -> Reservation { serde_json::from_value(value["reservations"][0].clone()).expect("it reads") };
         assert_eq!(plan_problem(&one(lease("a", 1, 2, &[(1, 2), (2, 1)])), &hosts), None);
         let changed = |path: &str, to: Value| {
             let mut lease = lease("a", 1, 2, &[(1, 2), (2, 1)]);
@@ -504,6 +504,6 @@ pub(crate) mod tests {
         assert!(changed("affinity", json!(false)).contains("not different"));
         assert!(changed("pool", json!("shared")).contains("kind"));
         assert!(changed("required_traits", json!(["T"])).contains("kind"));
-        assert!(plan_problem(&one(lease("a", 1, 2, &[(9, 1)])), &hosts).unwrap().contains("not there"));
+        assert!(plan_problem(&one(lease("a", 1, 2, &[(9, 1)])), &hosts).expect("it reads").contains("not there"));
     }
 }

@@ -73,7 +73,7 @@ mod tests {
     fn at_rest(change: impl FnOnce(&mut serde_json::Value)) -> Judgement {
         let mut one = lease("a", 100, 200, &[(1, 1)]);
         one["status"] = json!("TERMINATED");
-        one["events"].as_array_mut().unwrap().iter_mut().for_each(|event| event["status"] = json!("DONE"));
+        one["events"].as_array_mut().expect("it reads").iter_mut().for_each(|event| event["status"] = json!("DONE"));
         change(&mut one);
         let incidents = vec![incident(None, 300_000_000_000, "phase", "over")];
         judge(&Made { finals: vec![last(1, 5, &[one])], incidents, ..Made::default() }.record())
