@@ -25,7 +25,11 @@ pub fn judge(record: &Record) -> Judgement {
         if let (Some(old), Some(new)) = (before.vote, probe.vote)
             && before.term == probe.term
         {
-            sheet.must(old == new, || went_back("the vote of one term", old, new));
+            // A candidate that lost takes over the vote of whom the term elected: that grants nothing.
+            let elected = record.incidents.iter().any(|incident| {
+                incident.what == "leads" && incident.node == Some(new) && incident.text == format!("term {}", probe.term)
+            });
+            sheet.must(old == new || elected, || went_back("the vote of one term", old, new));
         }
         if probe.life != before.life {
             continue;
@@ -52,7 +56,7 @@ pub fn judge(record: &Record) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Made, probe};
+    use super::super::testing::{Made, leads, probe};
     use super::*;
     use crate::report::Verdict;
 
@@ -83,6 +87,15 @@ mod tests {
         assert_eq!(judge(&Made { probes: probes.clone(), ..Made::default() }.record()).verdict, Verdict::Pass);
         probes[1].term = 4;
         assert_eq!(judge(&Made { probes, ..Made::default() }.record()).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn a_candidate_that_lost_follows_whom_the_term_elected() {
+        let mut probes = vec![probe(1, 0), probe(1, 1)];
+        probes[1].vote = Some(2);
+        let elected = |term| Made { probes: probes.clone(), incidents: vec![leads(2, term, 0)], ..Made::default() };
+        assert_eq!(judge(&elected(5).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&elected(4).record()).verdict, Verdict::Violation);
     }
 
     #[test]
