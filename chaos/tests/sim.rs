@@ -63,6 +63,27 @@ fn servers_that_wake_early_because_all_clocks_err_alike_are_found() {
 }
 
 #[test]
+fn a_kept_run_is_judged_again_alike() {
+    let folder = std::env::temp_dir().join(format!("leasehold-chaos-check-{}", std::process::id()));
+    let kept = folder.to_str().unwrap();
+    let (code, said) = chaos(&["run", "sim", "--seed", "3", "--seconds", "30", "--report", kept]);
+    let (again, told) = chaos(&["check", kept]);
+    let board = |text: &str| text.lines().find(|line| line.starts_with("checked: ")).map(str::to_owned);
+    assert_eq!(code, again, "{told}");
+    assert!(board(&said).is_some());
+    assert_eq!(board(&said), board(&told));
+    // A lost acknowledgement is seen in the files, too.
+    let run = folder.join("run.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(&run).unwrap()).unwrap();
+    value["finals"][0]["leases"] = serde_json::json!({});
+    std::fs::write(&run, value.to_string()).unwrap();
+    let (code, told) = chaos(&["check", kept]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("S1 Violation"), "{told}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn a_wrong_command_line_is_told_as_such() {
     assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);

@@ -15,7 +15,6 @@ pub mod network;
 pub mod node;
 pub mod rng;
 pub mod trace;
-pub mod verdict;
 pub mod watch;
 pub mod world;
 
@@ -114,7 +113,6 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     watches.stop().await;
     let history = workload.history();
     let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
-    verdict::judge(&world.trace, &history, &cloud, &finals);
 
     let (trace_hash, events) = world.trace.digest();
     world.trace.incident(None, "phase", format!("over after {events} events"));
@@ -128,6 +126,8 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
         watches: watches.lines(),
         cloud,
         probes: world.probes(),
+        audit: world.audit(),
+        calls: world.cloud.calls(),
         incidents,
         finals,
         findings,

@@ -226,6 +226,21 @@ impl State {
         self.key_expiry.iter().take_while(move |(at, _, _)| *at <= now).map(|(_, project, id)| (project, *id))
     }
 
+    /// The lease as the first entry from `index` on left it that changed it into something `wanted`; `None` when there is none,
+    /// or the journal does not reach back to it.
+    pub fn lease_as_left(&self, id: LeaseId, index: u64, wanted: impl Fn(&Lease) -> bool) -> Option<&Lease> {
+        let changes = self.changes.range((index, 0)..).map(|(_, change)| &change.subject);
+        changes
+            .filter_map(|subject| match subject {
+                ChangeSubject::Lease(lease) if lease.id == id && wanted(lease) => Some(lease.as_ref()),
+                ChangeSubject::Lease(_)
+                | ChangeSubject::LeaseRemoved { .. }
+                | ChangeSubject::Host(_)
+                | ChangeSubject::HostRemoved(_) => None,
+            })
+            .next()
+    }
+
     /// Changes with an index above `after`, oldest first, at most `limit`. The changes of one index stay together, so there
     /// may be more than `limit` when the first index alone has more: watching on from the last index misses nothing.
     pub fn changes_after(&self, after: u64, limit: usize) -> Result<Vec<Change>, TooOld> {

@@ -70,7 +70,11 @@ impl Operations {
                 Ok(Reply::LeaseUpdated { lease_id, prepared }) => {
                     let ledger_index = committed.ledger_index;
                     tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
-                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.settled(lease_id, key).await };
+                    return if prepared {
+                        self.lease_left_at(lease_id, ledger_index)
+                    } else {
+                        self.settled(lease_id, key, ledger_index).await
+                    };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
@@ -80,13 +84,17 @@ impl Operations {
         Err(OperationError::Unavailable(Unavailable::Busy))
     }
 
-    /// Waits until the cloud has accepted or refused the hold of a change, or had too long (architecture D24).
-    async fn settled(&self, lease_id: LeaseId, key: Option<RequestKey>) -> Result<Answer<Lease>> {
+    /// Waits until the cloud has accepted or refused the hold of a change booked at `booked_at`, or had too long. The answer is
+    /// what ended the waiting (index j of architecture D24), whatever came after.
+    async fn settled(&self, lease_id: LeaseId, key: Option<RequestKey>, booked_at: u64) -> Result<Answer<Lease>> {
         let settled = self
-            .wait_for(PREPARING, |state| match state.lease(lease_id).filter(|lease| !lease.deleted) {
-                Some(lease) if lease.status == LeaseStatus::Updating => None,
-                Some(lease) => Some(Some((Box::new(lease.clone()), took(known(state, key.as_ref()), lease.reason.as_ref())))),
-                None => Some(None),
+            .wait_for(PREPARING, |state| {
+                let left = state.lease_as_left(lease_id, booked_at, |lease| lease.status != LeaseStatus::Updating);
+                match left.or_else(|| state.lease(lease_id).filter(|lease| !lease.deleted)) {
+                    Some(lease) if lease.status == LeaseStatus::Updating => None,
+                    Some(lease) => Some(Some((Box::new(lease.clone()), took(known(state, key.as_ref()), lease.reason.as_ref())))),
+                    None => Some(None),
+                }
             })
             .await?;
         match settled {

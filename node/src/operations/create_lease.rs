@@ -105,7 +105,11 @@ impl Operations {
                 Ok(Reply::LeaseCreated { lease_id, prepared }) => {
                     let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
                     tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, "lease created");
-                    return if prepared { self.lease_now(lease_id, ledger_index) } else { self.prepared(lease_id).await };
+                    return if prepared {
+                        self.lease_left_at(lease_id, ledger_index)
+                    } else {
+                        self.prepared(lease_id, ledger_index).await
+                    };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
@@ -233,18 +237,25 @@ impl Operations {
         reason
     }
 
-    /// Waits until a booked lease is PENDING or was withdrawn.
-    async fn prepared(&self, lease_id: LeaseId) -> Result<Answer<Lease>> {
+    /// Waits until a lease booked at `booked_at` is PENDING or was withdrawn. The answer is what made it visible (index j of
+    /// architecture D24), whatever came after.
+    async fn prepared(&self, lease_id: LeaseId, booked_at: u64) -> Result<Answer<Lease>> {
         enum Settled {
             Visible(Box<Lease>),
             Gone,
         }
         let settled = self
-            .wait_for(PREPARING, |state| match state.lease(lease_id) {
-                None => Some(Settled::Gone),
-                Some(lease) if lease.visible() => Some(Settled::Visible(Box::new(lease.clone()))),
-                Some(lease) if lease.deleted => Some(Settled::Gone),
-                Some(_) => None,
+            .wait_for(PREPARING, |state| {
+                // The journal shows only what is visible.
+                if let Some(lease) = state.lease_as_left(lease_id, booked_at, |_| true) {
+                    return Some(Settled::Visible(Box::new(lease.clone())));
+                }
+                match state.lease(lease_id) {
+                    None => Some(Settled::Gone),
+                    Some(lease) if lease.visible() => Some(Settled::Visible(Box::new(lease.clone()))),
+                    Some(lease) if lease.deleted => Some(Settled::Gone),
+                    Some(_) => None,
+                }
             })
             .await?;
         match settled {

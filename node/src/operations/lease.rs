@@ -51,13 +51,13 @@ use crate::seams::long;
 impl Operations {
     /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
     pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> {
-        let ledger_index = self.read_barrier(consistency).await?;
+        self.read_barrier(consistency).await?;
         let state = self.inner.raft.state();
         let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
             return Err(Rejection::LeaseNotFound(lease_id).into());
         };
         actor.authorise(Rule::LeasesGet, Some(&lease.project_id))?;
-        Ok(Answer { value: lease.clone(), ledger_index })
+        Ok(Answer { value: lease.clone(), ledger_index: state.ledger_index() })
     }
 
     /// Visible leases by id: of all projects for an admin, else of the actor's own.
@@ -68,15 +68,16 @@ impl Operations {
             None => Some(actor.project_id.clone()),
         };
         actor.authorise(Rule::LeasesGet, project.as_ref())?;
-        let ledger_index = self.read_barrier(consistency).await?;
+        self.read_barrier(consistency).await?;
         let wanted = |lease: &&Lease| lease.visible() && filter.after.is_none_or(|after| lease.id > after);
         let limit = filter.limit.unwrap_or(usize::MAX);
-        let value = long(|| {
+        let (value, ledger_index) = long(|| {
             let state = self.inner.raft.state();
-            match &project {
+            let value = match &project {
                 Some(project) => state.leases_of(project).filter(wanted).take(limit).cloned().collect(),
                 None => state.leases().filter(wanted).take(limit).cloned().collect(),
-            }
+            };
+            (value, state.ledger_index())
         });
         Ok(Answer { value, ledger_index })
     }
@@ -92,7 +93,7 @@ impl Operations {
     /// may still apply.
     pub async fn peek_key(&self, actor: &Actor, key: &RequestKey) -> Result<Answer<Option<KeyState>>> {
         actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
-        let ledger_index = self.read_barrier(Consistency::Linearizable).await?;
+        let ledger_index = self.confirmed_index().await?;
         Ok(Answer { value: self.known_key(key), ledger_index })
     }
 

@@ -80,9 +80,13 @@ impl Operations {
         }
     }
 
-    /// The lease as it is now, which is at `index` or later.
-    pub(super) fn lease_now(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
+    /// The lease as the entry at `index` left it, as long as the journal knows; what came after is another answer's. A change
+    /// that changed nothing, and a key from long ago, are answered with the lease as it is now.
+    pub(super) fn lease_left_at(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
         let state = self.inner.raft.state();
+        if let Some(lease) = state.lease_as_left(lease_id, index, |_| true).filter(|lease| lease.ledger_index == index) {
+            return Ok(Answer { value: lease.clone(), ledger_index: index });
+        }
         match state.lease(lease_id).filter(|lease| lease.visible()) {
             Some(lease) => Ok(Answer { value: lease.clone(), ledger_index: index.max(lease.ledger_index) }),
             // Deleted by someone else between commit and answer: for this caller it is gone, too.
