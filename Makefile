@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENV := source .ci/env
 SEED ?= 1
 
-.PHONY: help prerequisites build release demo test check fix deny bench lab test-lab kill env
+.PHONY: help prerequisites build release demo test check fix deny bench chaos lab test-lab kill env
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench: prerequisites ## benchmarks beside etcd; ARGS="--quick", results in bench
 
 kill: build ## kill -9 a random node for four minutes under load; SEED=n
 	@$(ENV); "$$CARGO_TARGET_DIR"/debug/leasehold-kill --seed $(SEED)
+
+chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B SECONDS=n
+	@$(ENV); cargo run --locked -p leasehold-chaos -- run sim --seeds $(or $(SEEDS),1..31) --seconds $(or $(SECONDS),120) --jobs 2
 
 lab: ## start a real OpenStack on loopback (Debian 12, root)
 	@tests/openstack/openstack-lab up

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::plan::Plan;
 use leasehold_chaos::report::{Report, Verdict};
-use leasehold_chaos::sim;
+use leasehold_chaos::sim::{self, Options, Planted};
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
 #[derive(Debug, Parser)]
@@ -68,6 +68,24 @@ struct Common {
     /// Prints every event.
     #[arg(long)]
     trace: bool,
+    /// Plants a fault that the checks must find: `lying-sync` or `wrong-majority`.
+    #[arg(long, value_parser = planted)]
+    planted: Option<Planted>,
+}
+
+fn planted(text: &str) -> Result<Planted, String> {
+    match text {
+        "lying-sync" => Ok(Planted::LyingSync),
+        "wrong-majority" => Ok(Planted::WrongMajority),
+        _ => Err("lying-sync or wrong-majority is wanted".to_owned()),
+    }
+}
+
+fn name(planted: Planted) -> &'static str {
+    match planted {
+        Planted::LyingSync => "lying-sync",
+        Planted::WrongMajority => "wrong-majority",
+    }
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -122,11 +140,14 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
     }
     let began = cpu_s();
-    let record = sim::run(plan, common.trace)?;
+    let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
     let mut report = Report::of(&record, simulated_s, cpu_s() - began);
     if let Some(replay) = replay {
         report.replay = replay;
+    }
+    if let Some(planted) = common.planted {
+        report.replay += &format!(" --planted {}", name(planted));
     }
     if report.verdict != Verdict::Pass {
         println!("{}", report.replay);
@@ -157,7 +178,8 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
     ensure!(jobs > 0, "--jobs must be at least 1");
     let program = std::env::current_exe()?;
     let began = Instant::now();
-    let (mut running, mut codes): (VecDeque<(u64, Child)>, Vec<(u64, u8)>) = Default::default();
+    let mut running: VecDeque<(u64, Child)> = VecDeque::new();
+    let mut codes: Vec<(u64, u8)> = Vec::new();
     let mut seeds = seeds.into_iter();
     loop {
         let more = time.is_none_or(|time| began.elapsed() < time);
@@ -167,6 +189,9 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
             command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
+            }
+            if let Some(planted) = common.planted {
+                command.args(["--planted", name(planted)]);
             }
             running.push_back((seed, command.stdin(Stdio::null()).spawn()?));
         }

@@ -42,6 +42,16 @@ fn plans_that_once_failed_pass() {
 }
 
 #[test]
+fn disks_that_lie_about_their_syncs_are_found_out() {
+    // One node that loses its power again and again.
+    let (code, text) = chaos(&["run", "sim", "--seed", "12", "--seconds", "120", "--planted", "lying-sync"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.starts_with("leasehold-chaos run sim --seed 12 --seconds 120"), "{text}");
+    assert!(text.contains("\nH1 at ") && text.contains("\nS1 at "), "{text}");
+    assert_eq!(chaos(&["run", "sim", "--seed", "12", "--seconds", "120"]).0, 0);
+}
+
+#[test]
 fn a_wrong_command_line_is_told_as_such() {
     assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use leasehold_cloudsim::{Answer, Cloud, CloudConfig, HostSpec, Request, Response};
@@ -148,5 +147,5 @@ fn response(answer: Answer) -> Result<HttpResponse, HttpError> {
         let name = HeaderName::try_from(name).map_err(|_| HttpError::Other("no header".into()))?;
         headers.append(name, HeaderValue::try_from(value).map_err(bad)?);
     }
-    Ok(HttpResponse { status, headers, body: Bytes::from(answer.body) })
+    Ok(HttpResponse { status, headers, body: answer.body })
 }

@@ -36,6 +36,7 @@ pub struct SimDisks {
     node: u64,
     seed: u64,
     trace: Arc<Trace>,
+    lies: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -51,14 +52,13 @@ struct Inner {
 #[derive(Default)]
 struct Platter {
     live: Arc<Rows>,
-    /// As of the last sync.
-    durable: Arc<Rows>,
+    /// As of the last sync; rows of its own, so that a write after a sync need not copy everything.
+    durable: Rows,
     /// What took effect since, in order.
     unsynced: Vec<Vec<RowChange>>,
     queue: VecDeque<Job>,
     last_due: Option<Instant>,
     number: u64,
-    done: u64,
 }
 
 struct Job {
@@ -78,19 +78,17 @@ impl Platter {
     }
 
     fn execute(&mut self, batch: Vec<RowChange>, sync: bool) {
-        change(&mut self.live, &batch);
-        self.done += 1;
+        change(Arc::make_mut(&mut self.live), &batch);
+        self.unsynced.push(batch);
         if sync {
-            self.durable = self.live.clone();
-            self.unsynced.clear();
-        } else {
-            self.unsynced.push(batch);
+            for batch in self.unsynced.drain(..) {
+                change(&mut self.durable, &batch);
+            }
         }
     }
 }
 
-fn change(rows: &mut Arc<Rows>, batch: &[RowChange]) {
-    let rows = Arc::make_mut(rows);
+fn change(rows: &mut Rows, batch: &[RowChange]) {
     for change in batch {
         match &change.value {
             Some(value) => rows.insert(change.key.clone(), value.clone()),
@@ -100,9 +98,9 @@ fn change(rows: &mut Arc<Rows>, batch: &[RowChange]) {
 }
 
 impl SimDisks {
-    /// Empty disks.
-    pub fn new(node: u64, seed: u64, trace: Arc<Trace>) -> SimDisks {
-        SimDisks { node, seed, trace, inner: Arc::default() }
+    /// Empty disks. Those that lie say that they have synced, and have not.
+    pub fn new(node: u64, seed: u64, trace: Arc<Trace>, lies: bool) -> SimDisks {
+        SimDisks { node, seed, trace, lies, inner: Arc::default() }
     }
 
     /// The process died: what is under way may or may not take effect, what took effect stays.
@@ -127,12 +125,10 @@ impl SimDisks {
         let life = inner.life;
         for (name, platter) in &mut inner.disks {
             let kept = self.part(name, life + (1 << 32), platter.unsynced.len());
-            let mut rows = platter.durable.clone();
             for batch in platter.unsynced.drain(..).take(kept) {
-                change(&mut rows, &batch);
+                change(&mut platter.durable, &batch);
             }
-            platter.live = rows.clone();
-            platter.durable = rows;
+            platter.live = Arc::new(platter.durable.clone());
         }
     }
 
@@ -159,7 +155,8 @@ impl Disks for SimDisks {
         let (name, life) = (name.to_owned(), inner.life);
         let latency = stream(&name, &[self.node]);
         let trace = self.trace.clone();
-        Ok(Arc::new(SimDisk { node: self.node, seed: self.seed, latency, name, life, inner: self.inner.clone(), trace }))
+        let (node, seed, lies) = (self.node, self.seed, self.lies);
+        Ok(Arc::new(SimDisk { node, seed, lies, latency, name, life, inner: self.inner.clone(), trace }))
     }
 
     fn names(&self) -> Result<Vec<String>, DiskError> {
@@ -176,6 +173,7 @@ impl Disks for SimDisks {
 struct SimDisk {
     node: u64,
     seed: u64,
+    lies: bool,
     latency: u64,
     name: String,
     life: u64,
@@ -219,7 +217,7 @@ impl Disk for SimDisk {
         let drawn = at(self.seed, self.latency, number);
         let mut takes = if sync { spread(60, 600, drawn) } else { spread(5, 50, drawn) };
         // Every hundredth waits for the device.
-        if drawn.rotate_left(20) % 100 == 0 {
+        if drawn.rotate_left(20).is_multiple_of(100) {
             takes += Duration::from_millis(5);
         }
         takes *= trouble.slow.max(1);
@@ -229,7 +227,7 @@ impl Disk for SimDisk {
         let due = platter.last_due.map_or(now, |last| last.max(now)) + takes;
         platter.last_due = Some(due);
         if !broken {
-            platter.queue.push_back(Job { due, batch, sync });
+            platter.queue.push_back(Job { due, batch, sync: sync && !self.lies });
         }
         drop(inner);
         let this = SimDisk { name: self.name.clone(), inner: self.inner.clone(), trace: self.trace.clone(), ..*self };

@@ -42,22 +42,40 @@ const HEAL_LIMIT: Duration = Duration::from_secs(30);
 /// Work that is owed must be done so long after the last lease's end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
 
+/// How a run is looked at, and what is wrong with it on purpose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Every event is a line on standard error.
+    pub print: bool,
+    /// A fault beyond what anybody promises to survive: the checks must find it.
+    pub planted: Option<Planted>,
+}
+
+/// See [`Options::planted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Disks say that they have synced and have not, as M01 and M02 would look from below.
+    LyingSync,
+    /// Clocks may be wrong on a majority of the nodes.
+    WrongMajority,
+}
+
 /// Runs a plan in this process.
 ///
 /// # Errors
 /// When the harness itself fails; what the product does wrong is a finding in the record.
-pub fn run(plan: Plan, print: bool) -> Result<Record> {
+pub fn run(plan: Plan, options: Options) -> Result<Record> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
         .build()
         .context("a runtime")?;
-    runtime.block_on(live(plan, print))
+    runtime.block_on(live(plan, options))
 }
 
-async fn live(plan: Plan, print: bool) -> Result<Record> {
-    let world = World::new(plan, print);
+async fn live(plan: Plan, options: Options) -> Result<Record> {
+    let world = World::new(plan, options);
     let cloud = world.cloud.clone();
     tokio::spawn(async move { cloud.run().await });
     set_up(&world).await?;

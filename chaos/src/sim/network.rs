@@ -340,18 +340,12 @@ impl Remote {
 #[async_trait]
 impl Peer for Remote {
     async fn request_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let request = request.clone();
-            async move { peer.request_vote(route, request).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.request_vote(route, request).await };
         self.call("vote", true, serve).await
     }
 
     async fn pre_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let request = request.clone();
-            async move { peer.pre_vote(route, request).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.pre_vote(route, request).await };
         self.call("pre-vote", true, serve).await
     }
 
@@ -404,10 +398,7 @@ impl Peer for Remote {
         route: Route,
         request: wire::TransferLeaderRequest,
     ) -> Result<wire::TransferLeaderResponse, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let request = request.clone();
-            async move { peer.transfer_leader(route, request).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.transfer_leader(route, request).await };
         self.call("transfer", false, serve).await
     }
 

@@ -80,9 +80,9 @@ pub struct Life {
 }
 
 impl Machine {
-    /// A machine with empty disks, switched off.
-    pub fn new(id: u64, site: Arc<Site>) -> Machine {
-        let disks = Arc::new(SimDisks::new(id, site.seed, site.trace.clone()));
+    /// A machine with empty disks, switched off. `lies`: see [`SimDisks::new`].
+    pub fn new(id: u64, site: Arc<Site>, lies: bool) -> Machine {
+        let disks = Arc::new(SimDisks::new(id, site.seed, site.trace.clone(), lies));
         Machine { id, wall: Arc::default(), disks, site, gate: Arc::default(), inner: Mutex::default() }
     }
 

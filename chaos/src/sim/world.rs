@@ -14,6 +14,7 @@ use super::cloud::SimCloud;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
 use super::trace::Trace;
+use super::{Options, Planted};
 use crate::plan::{Plan, Target};
 use crate::record::{FinalState, Probe};
 
@@ -29,8 +30,11 @@ pub struct World {
     pub cloud: Arc<SimCloud>,
     /// The nodes, by index.
     pub machines: Vec<Arc<Machine>>,
+    options: Options,
     /// Machines that are not to be started.
     held: Vec<AtomicBool>,
+    /// Machines that somebody is starting already.
+    rising: Vec<AtomicBool>,
     probes: Mutex<Vec<Probe>>,
     /// State hash by ledger index, and who showed it first (H1).
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
@@ -38,8 +42,8 @@ pub struct World {
 
 impl World {
     /// Everything switched off.
-    pub fn new(plan: Plan, print: bool) -> Arc<World> {
-        let trace = Arc::new(Trace::new(print));
+    pub fn new(plan: Plan, options: Options) -> Arc<World> {
+        let trace = Arc::new(Trace::new(options.print));
         let seed = plan.seed;
         let network = Arc::new(Network::new(seed, trace.clone()));
         let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));
@@ -53,27 +57,30 @@ impl World {
             ..Timing::default()
         };
         let site = Arc::new(Site { seed, trace: trace.clone(), network: network.clone(), cloud: cloud.clone(), timing });
-        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone()))).collect();
+        let lies = options.planted == Some(Planted::LyingSync);
+        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
+        let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes) = (Mutex::default(), Mutex::default());
-        Arc::new(World { plan, trace, network, cloud, machines, held, probes, hashes })
+        Arc::new(World { plan, trace, network, cloud, machines, options, held, rising, probes, hashes })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
     pub async fn bring_up(self: &Arc<Self>, index: usize) {
+        if self.rising[index].swap(true, Ordering::SeqCst) {
+            return;
+        }
         let machine = &self.machines[index];
-        while !self.held[index].load(Ordering::SeqCst) {
-            if machine.start().await {
-                if let Some(life) = machine.life() {
-                    self.watch(index, life);
-                }
-                return;
-            }
-            if machine.is_up() {
-                return;
+        while !self.held[index].load(Ordering::SeqCst) && !machine.is_up() {
+            if machine.start().await
+                && let Some(life) = machine.life()
+            {
+                self.watch(index, life);
+                break;
             }
             tokio::time::sleep(SUPERVISOR).await;
         }
+        self.rising[index].store(false, Ordering::SeqCst);
     }
 
     /// Ends a machine and keeps it down.
@@ -97,6 +104,9 @@ impl World {
                 reason = raft.fatal() => reason,
             };
             let machine = &world.machines[index];
+            if reason.contains("panicked") {
+                world.trace.finding("R1", format!("node {}: {reason}", machine.id));
+            }
             world.trace.incident(Some(machine.id), "ended", reason);
             machine.crash(Death::Kill).await;
             tokio::time::sleep(SUPERVISOR).await;
@@ -159,6 +169,9 @@ impl World {
 
     /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
     pub fn may_be_wrong(&self, node: u64) -> bool {
+        if self.options.planted == Some(Planted::WrongMajority) {
+            return true;
+        }
         let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
         2 * (wrong + 1) < self.machines.len()
     }
