@@ -5,6 +5,7 @@
 //! judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
 pub mod history;
+pub mod mutants;
 pub mod nemesis;
 pub mod plan;
 pub mod record;

@@ -11,6 +11,7 @@ use leasehold_ledger::command::{
 use leasehold_ledger::model::{
     InstanceWish, Lease, LeaseId, OnEnd, PoolKind, ProjectId, RequestKey, ResourceWish, Seconds, Timestamp, UserId,
 };
+use leasehold_ledger::mutant;
 use leasehold_node::operations::{Actor, Consistency, KeyState, LeaseFilter, OperationError, Operations, Unavailable};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -196,7 +197,10 @@ impl Workload {
         for attempt in 0..ATTEMPTS {
             let node = draw.below(self.world.machines.len());
             let began = trace.now_ns();
-            let said = self.attempt(node, &who, key.clone(), &wanted).await;
+            // Planted bug: each attempt has a key of its own, as if the client made it anew.
+            let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
+            let sent = if mutant!("M06") { key.clone().map(own) } else { key.clone() };
+            let said = self.attempt(node, &who, sent, &wanted).await;
             attempts.push(json!({
                 "node": self.world.machines[node].id, "invoke_ns": began, "return_ns": trace.now_ns(),
                 "answer": said.refusal,
