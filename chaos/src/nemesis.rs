@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::plan::{CloudFault, Fault, Planned, Way};
 use crate::sim::network::{CLOUD, Weather};
-use crate::sim::node::Death;
+use crate::sim::node::{Death, Machine};
 use crate::sim::world::{World, admin};
 
 /// The faults under way.
@@ -128,9 +128,10 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
                 return world.trace.incident(Some(machine.id), "skipped", text);
             }
             told(Some(machine.id), "clock");
-            machine.wall.step(step_ms);
+            let with_it = |other: &&Arc<Machine>| other.id == machine.id || world.clocks_err_alike();
+            world.machines.iter().filter(with_it).for_each(|other| other.wall.step(step_ms));
             pause(for_ms).await;
-            machine.wall.step(-step_ms);
+            world.machines.iter().filter(with_it).for_each(|other| other.wall.step(-step_ms));
         }
         Fault::ClockDrift { target, ppm, for_ms } => {
             let machine = &world.machines[world.target(target)];

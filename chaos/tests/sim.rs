@@ -52,6 +52,17 @@ fn disks_that_lie_about_their_syncs_are_found_out() {
 }
 
 #[test]
+fn servers_that_wake_early_because_all_clocks_err_alike_are_found() {
+    let plan = Path::new(env!("CARGO_MANIFEST_DIR")).join("planted/all-clocks-ahead.json");
+    let plan = plan.to_str().unwrap();
+    let (code, text) = chaos(&["replay", plan, "--planted", "wrong-majority"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("\nA1 at "), "{text}");
+    // The same with only one clock ahead is within the promise.
+    assert_eq!(chaos(&["replay", plan]).0, 0);
+}
+
+#[test]
 fn a_wrong_command_line_is_told_as_such() {
     assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);

@@ -56,7 +56,7 @@ pub struct Options {
 pub enum Planted {
     /// Disks say that they have synced and have not, as M01 and M02 would look from below.
     LyingSync,
-    /// Clocks may be wrong on a majority of the nodes.
+    /// All clocks are set alike, so that the wrong ones are a majority.
     WrongMajority,
 }
 

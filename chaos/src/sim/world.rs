@@ -167,9 +167,14 @@ impl World {
         }
     }
 
+    /// Whether every step of a clock is one of all clocks, which no comparing finds: planted.
+    pub fn clocks_err_alike(&self) -> bool {
+        self.options.planted == Some(Planted::WrongMajority)
+    }
+
     /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
     pub fn may_be_wrong(&self, node: u64) -> bool {
-        if self.options.planted == Some(Planted::WrongMajority) {
+        if self.clocks_err_alike() {
             return true;
         }
         let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
