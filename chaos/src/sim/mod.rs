@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod disk;
+pub mod foreign;
 pub mod gate;
 pub mod network;
 pub mod node;
@@ -78,6 +79,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     let world = World::new(plan, options);
     let cloud = world.cloud.clone();
     tokio::spawn(async move { cloud.run().await });
+    foreign::put(&world.cloud)?;
     set_up(&world).await?;
 
     let mut projects = Vec::new();
@@ -115,6 +117,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     let history = workload.history();
     let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
     verdict::judge(&world.trace, &history, &cloud, &finals);
+    foreign::judge(&world.cloud, &world.trace)?;
 
     let (trace_hash, events) = world.trace.digest();
     world.trace.incident(None, "phase", format!("over after {events} events"));
