@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::history::{Ending, Operation};
 use crate::plan::Draw;
 use crate::record::Refusal;
+use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
@@ -137,10 +138,10 @@ impl Workload {
             disk_gb: 1,
             amount: u32::try_from(draw.between(1, 5)).unwrap_or(1),
             affinity: [None, None, None, Some(true), Some(false)][draw.below(5)],
-            zone: None,
+            zone: [None, None, None, Some("nova"), Some(ZONE)][draw.below(5)].map(str::to_owned),
             pool: [None, Some(PoolKind::Dedicated), Some(PoolKind::Shared)][draw.below(3)],
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
+            required_traits: (draw.below(6) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
+            forbidden_traits: (draw.below(12) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
             requirements: Vec::new(),
             resource_properties: String::new(),
         };
