@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::mutants::{self, Search};
 use leasehold_chaos::plan::{Plan, Profile};
+use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
 use leasehold_chaos::sim::{self, Options, Planted};
 
@@ -45,6 +46,11 @@ enum What {
         /// A folder for `mutants.json`.
         #[arg(long)]
         report: Option<PathBuf>,
+    },
+    /// Judges a kept run again, without running it.
+    Check {
+        /// What `--report` wrote.
+        folder: PathBuf,
     },
     /// Runs a plan from a file again.
     Replay {
@@ -151,6 +157,14 @@ impl Arguments {
                 let search = Search { only, seconds, seeds, cpu_max: cpu };
                 Ok(u8::from(!mutants::all(&search, report.as_ref())?))
             }
+            What::Check { folder } => {
+                let record = Record::load(&folder).with_context(|| format!("{}", folder.display()))?;
+                let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
+                let report = Report::of(&record, simulated_s, 0.0);
+                told(&report);
+                println!("{:?}: {}", report.verdict, folder.display());
+                Ok(report.verdict.exit_code())
+            }
             What::Replay { file, common } => {
                 let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
                 let value: serde_json::Value = serde_json::from_str(&text)?;
@@ -183,9 +197,7 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     if report.verdict != Verdict::Pass {
         println!("{}", report.replay);
     }
-    for finding in &report.findings {
-        println!("{} at {:.3} s: {}", finding.check, finding.at_ns as f64 / 1e9, finding.text);
-    }
+    told(&report);
     println!(
         "seed {} {:?} hash {} {} simulated s in {:.2} CPU s; operations {:?}; incidents {:?}; unresolved {}",
         report.seed,
@@ -202,6 +214,21 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
     }
     Ok(report.verdict.exit_code())
+}
+
+/// What did not hold, and what each checker says.
+fn told(report: &Report) {
+    for finding in &report.findings {
+        println!("{} at {:.3} s: {}", finding.check, finding.at_ns as f64 / 1e9, finding.text);
+    }
+    for judgement in &report.board.judgements {
+        for text in &judgement.evidence {
+            println!("{}: {text}", judgement.check);
+        }
+    }
+    let board: Vec<String> =
+        report.board.judgements.iter().map(|one| format!("{} {:?} ({})", one.check, one.verdict, one.looked_at)).collect();
+    println!("checked: {}", board.join(", "));
 }
 
 /// One process a seed.

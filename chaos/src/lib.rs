@@ -1,9 +1,10 @@
 //! How Leasehold is proved: plans of faults, histories of what clients saw, and checks over them.
 //!
 //! [`plan`] is what a run will do, all of it drawn from one seed; `sim` runs it, the product's own code on simulated disks,
-//! networks, clocks and a simulated cloud; [`history`] and [`record`] are what a run left behind, and all that checks may
-//! judge by: the model of the ledger is written twice on purpose, so no check knows the product.
+//! networks, clocks and a simulated cloud; [`history`] and [`record`] are what a run left behind, and all that [`check`]
+//! may judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
+pub mod check;
 pub mod history;
 pub mod mutants;
 pub mod nemesis;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::plan::Profile;
-use crate::report::Report;
+use crate::report::{Report, Verdict};
 
 /// Says in a process which bug is planted in it.
 pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
@@ -252,6 +252,10 @@ fn run(mutant: Option<&str>, profile: Profile, seed: u64, seconds: u64) -> Resul
             let at_s = finding.at_ns as f64 / 1e9;
             let first = findings.entry(finding.check.clone()).or_insert(at_s);
             *first = first.min(at_s);
+        }
+        // Checkers judge the whole: when it went wrong stands in their evidence.
+        for judgement in report.board.judgements.iter().filter(|one| one.verdict == Verdict::Violation) {
+            findings.entry(judgement.check.clone()).or_insert(report.simulated_s);
         }
         Run { findings, cpu_s: report.cpu_s, broken: false }
     } else {

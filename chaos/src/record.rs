@@ -45,6 +45,12 @@ pub struct Record {
     pub cloud: Vec<CloudLine>,
     /// Nodes over time.
     pub probes: Vec<Probe>,
+    /// Each index of the ledger when it was first seen applied.
+    #[serde(default)]
+    pub audit: Vec<Audited>,
+    /// Calls to the cloud when they left their node.
+    #[serde(default)]
+    pub calls: Vec<Call>,
     /// What really happened, faults and phases, by time.
     pub incidents: Vec<Incident>,
     /// Each node at the end; those that did not run are missing.
@@ -127,6 +133,36 @@ pub struct Probe {
     pub voters: Vec<u64>,
 }
 
+/// The ledger when an index was first seen applied: what no subscription tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Audited {
+    /// When.
+    pub at_ns: u64,
+    /// By which node.
+    pub node: u64,
+    /// Commands applied.
+    pub ledger_index: u64,
+    /// The ledger's clock, Unix milliseconds.
+    pub clock_ms: u64,
+    /// Leases that users do not see, by id: being created, or deleted and not yet confirmed.
+    pub hidden: BTreeMap<String, Value>,
+    /// Open rows.
+    pub actuations: Vec<Value>,
+}
+
+/// One changing call to the cloud as it left its node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// When.
+    pub at_ns: u64,
+    /// From which node.
+    pub node: u64,
+    /// In which of its lives.
+    pub life: u32,
+    /// The caller's own id of the call.
+    pub global_request_id: String,
+}
+
 /// Something that happened to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
@@ -170,7 +206,7 @@ pub struct Finding {
 }
 
 /// The record's parts as files, so that large ones are written line by line.
-const LINES: [&str; 4] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl"];
+const LINES: [&str; 6] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl", "audit.jsonl", "calls.jsonl"];
 
 /// All that is small.
 #[derive(Serialize, Deserialize)]
@@ -191,7 +227,7 @@ impl Record {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), history::Error> {
         fs::create_dir_all(folder)?;
-        let [operations, watches, cloud, probes] = LINES.map(|name| folder.join(name));
+        let [operations, watches, cloud, probes, audit, calls] = LINES.map(|name| folder.join(name));
         let mut file = BufWriter::new(fs::File::create(operations)?);
         for operation in &self.history {
             history::append(&mut file, operation)?;
@@ -200,6 +236,8 @@ impl Record {
         write_lines(&watches, &self.watches)?;
         write_lines(&cloud, &self.cloud)?;
         write_lines(&probes, &self.probes)?;
+        write_lines(&audit, &self.audit)?;
+        write_lines(&calls, &self.calls)?;
         let rest = Rest {
             plan: self.plan.clone(),
             epoch_ms: self.epoch_ms,
@@ -218,7 +256,7 @@ impl Record {
     /// # Errors
     /// When a file is missing or does not read.
     pub fn load(folder: &Path) -> Result<Record, history::Error> {
-        let [operations, watches, cloud, probes] = LINES.map(|name| folder.join(name));
+        let [operations, watches, cloud, probes, audit, calls] = LINES.map(|name| folder.join(name));
         let rest: Rest = serde_json::from_slice(&fs::read(folder.join("run.json"))?).map_err(io::Error::from)?;
         Ok(Record {
             plan: rest.plan,
@@ -229,6 +267,8 @@ impl Record {
             watches: read_lines(&watches)?,
             cloud: read_lines(&cloud)?,
             probes: read_lines(&probes)?,
+            audit: read_lines(&audit)?,
+            calls: read_lines(&calls)?,
             incidents: rest.incidents,
             finals: rest.finals,
             findings: rest.findings,

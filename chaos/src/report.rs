@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{self, Board};
 use crate::history::Ending;
 use crate::plan::Plan;
 use crate::record::{Finding, Record};
@@ -18,6 +19,8 @@ pub enum Verdict {
     Unknown,
     /// A property did not hold.
     Violation,
+    /// The harness itself failed: nothing is known of the product.
+    HarnessFailure,
 }
 
 impl Verdict {
@@ -27,6 +30,7 @@ impl Verdict {
             Verdict::Pass => 0,
             Verdict::Violation => 1,
             Verdict::Unknown => 2,
+            Verdict::HarnessFailure => 3,
         }
     }
 }
@@ -54,7 +58,10 @@ pub struct Report {
     pub incidents: BTreeMap<String, u64>,
     /// Operations whose outcome stayed unknown.
     pub unresolved: u64,
-    /// What did not hold.
+    /// What the checkers say.
+    #[serde(default)]
+    pub board: Board,
+    /// What did not hold as the run went.
     pub findings: Vec<Finding>,
     /// What was to happen.
     pub plan: Plan,
@@ -80,13 +87,15 @@ impl Report {
         for incident in &record.incidents {
             *incidents.entry(incident.what.clone()).or_default() += 1;
         }
-        let verdict = if !record.findings.is_empty() {
+        let board = check::judge(record);
+        let seen = if !record.findings.is_empty() {
             Verdict::Violation
         } else if unresolved > 0 {
             Verdict::Unknown
         } else {
             Verdict::Pass
         };
+        let verdict = seen.max(board.verdict());
         let seconds = record.plan.sim.safety_ms / 1_000;
         Report {
             version: 1,
@@ -99,6 +108,7 @@ impl Report {
             operations,
             incidents,
             unresolved,
+            board,
             findings: record.findings.clone(),
             plan: record.plan.clone(),
         }

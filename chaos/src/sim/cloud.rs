@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::network::{CLOUD, Network};
 use super::trace::{EPOCH_MS, Trace};
+use crate::record::Call;
 
 /// Where the cloud is.
 pub const BASE_URL: &str = "http://cloud.sim";
@@ -26,6 +27,7 @@ pub const PASSWORD: &str = "oslab";
 pub struct SimCloud {
     cloud: Mutex<Cloud>,
     trace: Arc<Trace>,
+    calls: Mutex<Vec<Call>>,
 }
 
 impl SimCloud {
@@ -48,7 +50,7 @@ impl SimCloud {
             record_reads: false,
             ..CloudConfig::default()
         };
-        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace }
+        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace, calls: Mutex::default() }
     }
 
     /// The cloud as it is now.
@@ -56,6 +58,19 @@ impl SimCloud {
         let mut cloud = self.cloud.lock();
         cloud.advance(self.trace.now_ms());
         look(&mut cloud)
+    }
+
+    /// The calls that changed something, or were to, as they left their nodes.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.lock().clone()
+    }
+
+    fn leaves(&self, node: u64, life: u32, request: &HttpRequest) {
+        let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok());
+        if let Some(id) = id.filter(|_| request.method != Method::GET) {
+            let call = Call { at_ns: self.trace.now_ns(), node, life, global_request_id: id.to_owned() };
+            self.calls.lock().push(call);
+        }
     }
 
     fn handle(&self, request: Request) -> Response {
@@ -104,20 +119,22 @@ pub struct SimHttp {
     cloud: Arc<SimCloud>,
     network: Arc<Network>,
     node: u64,
+    life: u32,
 }
 
 impl SimHttp {
     /// Its calls stand in the record under `node-N`.
-    pub fn new(cloud: Arc<SimCloud>, network: Arc<Network>, node: u64) -> SimHttp {
-        SimHttp { cloud, network, node }
+    pub fn new(cloud: Arc<SimCloud>, network: Arc<Network>, node: u64, life: u32) -> SimHttp {
+        SimHttp { cloud, network, node, life }
     }
 }
 
 impl Http for SimHttp {
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
         let (cloud, network, node) = (self.cloud.clone(), self.network.clone(), self.node);
-        let timeout = request.timeout;
+        let (timeout, life) = (request.timeout, self.life);
         Box::pin(async move {
+            cloud.leaves(node, life, &request);
             // What is under way arrives, whether or not its sender still lives.
             let wire = network.wire().clone();
             let answered = wire.spawn("http", async move { exchange(&cloud, &network, node, request).await });

@@ -131,6 +131,8 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
         watches: watches.lines(),
         cloud,
         probes: world.probes(),
+        audit: world.audit(),
+        calls: world.cloud.calls(),
         incidents,
         finals,
         findings,

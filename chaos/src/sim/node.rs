@@ -173,7 +173,7 @@ async fn start(
         clock: Arc::new(SimClock::new(site.trace.clone(), wall)),
         rng: Arc::new(SimRng::new(site.seed, id, life)),
         spawner: group.clone(),
-        http: Arc::new(SimHttp::new(site.cloud.clone(), site.network.clone(), id)),
+        http: Arc::new(SimHttp::new(site.cloud.clone(), site.network.clone(), id, life)),
     };
     let options = KeystoneOptions::from_config(&section()).map_err(|error| error.to_string())?;
     let timeout = options.timeout;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold_ledger::state::invariants;
+use leasehold_ledger::state::{State, invariants};
 use leasehold_node::operations::Actor;
 use leasehold_node::raft::{Leadership, Timing};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
 use super::trace::Trace;
 use super::{Options, Planted};
 use crate::plan::{Plan, Target};
-use crate::record::{FinalState, Probe};
+use crate::record::{Audited, FinalState, Probe};
 
 /// See the module.
 pub struct World {
@@ -38,6 +38,7 @@ pub struct World {
     probes: Mutex<Vec<Probe>>,
     /// State hash by ledger index, and who showed it first (H1).
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
+    audit: Mutex<Vec<Audited>>,
 }
 
 impl World {
@@ -61,8 +62,8 @@ impl World {
         let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
-        let (probes, hashes) = (Mutex::default(), Mutex::default());
-        Arc::new(World { plan, trace, network, cloud, machines, options, held, rising, probes, hashes })
+        let (probes, hashes, audit) = Default::default();
+        Arc::new(World { plan, trace, network, cloud, machines, options, held, rising, probes, hashes, audit })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
@@ -117,7 +118,7 @@ impl World {
         let (group, raft) = (life.group.clone(), life.raft.clone());
         tokio::spawn(async move {
             loop {
-                world.compare(id, raft.state().ledger_index(), raft.state().hash());
+                world.compare(id, &raft.state());
                 tokio::select! {
                     biased;
                     () = group.stopping() => return,
@@ -141,9 +142,25 @@ impl World {
     }
 
     /// H1: equal index, equal hash, whoever and whenever.
-    fn compare(&self, node: u64, index: u64, hash: u128) {
+    fn compare(&self, node: u64, state: &State) {
+        let (index, hash) = (state.ledger_index(), state.hash());
         self.trace.note("state", node, index, hash as u64);
-        let (known, by) = *self.hashes.lock().entry(index).or_insert((hash, node));
+        let mut hashes = self.hashes.lock();
+        if !hashes.contains_key(&index) {
+            self.audit.lock().push(Audited {
+                at_ns: self.trace.now_ns(),
+                node,
+                ledger_index: index,
+                clock_ms: state.clock().0,
+                hidden: state
+                    .leases()
+                    .filter(|lease| !lease.visible())
+                    .map(|lease| (lease.id.to_string(), json(lease)))
+                    .collect(),
+                actuations: state.actuations().map(json).collect(),
+            });
+        }
+        let (known, by) = *hashes.entry(index).or_insert((hash, node));
         if known != hash {
             self.trace.finding("H1", format!("at index {index} node {node} has {hash:032x}, node {by} had {known:032x}"));
         }
@@ -225,6 +242,11 @@ impl World {
         for violation in invariants::check(&life.raft.state()) {
             self.trace.finding("L1", format!("node {node}: {violation:?}"));
         }
+    }
+
+    /// Each index when it was first seen.
+    pub fn audit(&self) -> Vec<Audited> {
+        self.audit.lock().clone()
     }
 
     /// What the probes saw.

@@ -1,0 +1,113 @@
+//! S1: what was acknowledged is still there in the end, on every node, whatever failed in between.
+
+use std::collections::BTreeMap;
+
+use super::{Judgement, Sheet};
+use crate::history::Ending;
+use crate::record::Record;
+
+/// See the module.
+pub fn judge(record: &Record) -> Judgement {
+    let mut sheet = Sheet::default();
+    if record.finals.is_empty() {
+        sheet.unknown("no node ran in the end");
+    }
+    // What a lease is to be in the end: the operation that made it, and the last index that says whether it is there.
+    let mut fate: BTreeMap<&str, (u64, u64, bool)> = BTreeMap::new();
+    let mut unclear: Vec<&str> = Vec::new();
+    for operation in &record.history {
+        let applied = &operation.body["resolved"]["applied"];
+        let request = operation.body["request"]["lease_id"].as_str();
+        let (lease, index) = match (operation.op.as_str(), operation.ending) {
+            (_, Ending::Fail) => continue,
+            ("create", Ending::Ok) => (operation.body["reply"]["id"].as_str(), operation.index),
+            ("create", Ending::Info) if applied["rejection"].is_null() => {
+                (applied["lease_id"].as_str(), applied["ledger_index"].as_u64())
+            }
+            ("update" | "delete", Ending::Ok) => (request, operation.index),
+            ("delete", Ending::Info) => {
+                if operation.body["resolved"] != "never" && !applied["rejection"].is_string() {
+                    unclear.extend(request);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let (Some(lease), Some(index)) = (lease, index) else { continue };
+        let told = (index, operation.n, operation.op != "delete");
+        let known = fate.entry(lease).or_insert(told);
+        *known = (*known).max(told);
+    }
+    for (lease, (index, n, there)) in fate {
+        for last in &record.finals {
+            let row = last.leases.get(lease).filter(|row| row["deleted"] != true);
+            let node = last.node;
+            sheet.must(last.ledger_index >= index, || {
+                format!("operation {n} was acknowledged at index {index}, node {node} ends at {}", last.ledger_index)
+            });
+            if there && !unclear.contains(&lease) {
+                sheet.must(row.is_some(), || {
+                    format!("operation {n}: lease {lease} was acknowledged at index {index}, node {node} has it not")
+                });
+            } else if !there {
+                sheet.must(row.is_none(), || {
+                    format!("operation {n}: lease {lease} was deleted at index {index}, node {node} has it")
+                });
+            }
+        }
+    }
+    sheet.close("S1")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Made, last, operation};
+    use super::*;
+    use crate::check::model::tests::lease;
+    use crate::report::Verdict;
+
+    fn made(leases: &[Value], index: u64) -> Made {
+        let mut made = Made::default();
+        made.create(2, &lease("a", 1, 2, &[(1, 1)]));
+        made.create(3, &lease("b", 1, 2, &[(1, 1)]));
+        made.history.push(operation("delete", Ending::Ok, Some(4), json!({"request": {"lease_id": "b"}})));
+        made.finals = vec![last(1, index, leases)];
+        made
+    }
+
+    #[test]
+    fn what_was_kept_passes() {
+        assert_eq!(judge(&made(&[lease("a", 1, 2, &[(1, 1)])], 4).record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_lost_lease_fires_and_so_do_a_lost_deletion_and_a_lost_index() {
+        for (leases, index, with) in [
+            (vec![], 4, "has it not"),
+            (vec![lease("a", 1, 2, &[(1, 1)]), lease("b", 1, 2, &[(1, 1)])], 4, "was deleted"),
+            (vec![lease("a", 1, 2, &[(1, 1)])], 3, "ends at 3"),
+        ] {
+            let judgement = judge(&made(&leases, index).record());
+            assert_eq!(judgement.verdict, Verdict::Violation);
+            assert!(judgement.evidence.iter().all(|text| text.contains(with)), "{with}: {judgement:?}");
+        }
+    }
+
+    #[test]
+    fn an_unclear_deletion_excuses_a_missing_lease_unless_it_never_happened() {
+        let mut one = made(&[], 4);
+        one.history.push(operation("delete", Ending::Info, None, json!({"request": {"lease_id": "a"}})));
+        assert_eq!(judge(&one.record()).verdict, Verdict::Pass);
+        let mut one = made(&[], 4);
+        let never = json!({"request": {"lease_id": "a"}, "resolved": "never"});
+        one.history.push(operation("delete", Ending::Info, None, never));
+        assert_eq!(judge(&one.record()).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn without_nodes_nothing_is_known() {
+        assert_eq!(judge(&Made::default().record()).verdict, Verdict::Unknown);
+    }
+}

@@ -1,0 +1,137 @@
+//! The ledger's history out of a record: the visible changes as subscriptions told them, index by index, and what was booked
+//! unseen as the nodes were looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::model::{Host, Lease, Model};
+use crate::record::{Audited, Record};
+
+/// Changes by index, each a set: the order inside an index is no promise.
+pub struct Replay<'a> {
+    changes: BTreeMap<u64, Vec<&'a Value>>,
+    audit: BTreeMap<u64, &'a Audited>,
+    /// What does not read.
+    pub unreadable: Vec<String>,
+    model: Model,
+    at: u64,
+}
+
+impl<'a> Replay<'a> {
+    /// From the beginning.
+    pub fn new(record: &'a Record) -> Replay<'a> {
+        let mut by_subscription: BTreeMap<(u64, u32), Vec<&Value>> = BTreeMap::new();
+        for line in &record.watches {
+            if let Some(index) = line.index {
+                by_subscription.entry((index, line.subscription)).or_default().push(&line.change);
+            }
+        }
+        let mut changes = BTreeMap::new();
+        for ((index, _), told) in by_subscription {
+            changes.entry(index).or_insert(told);
+        }
+        let audit = record.audit.iter().map(|one| (one.ledger_index, one)).collect();
+        Replay { changes, audit, unreadable: Vec::new(), model: Model::default(), at: 0 }
+    }
+
+    /// The indices at which something visible changed.
+    pub fn indices(&self) -> Vec<u64> {
+        self.changes.keys().copied().collect()
+    }
+
+    /// What changed at an index.
+    pub fn changes_at(&self, index: u64) -> &[&'a Value] {
+        self.changes.get(&index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a lease changed at an index.
+    pub fn touches(&self, index: u64, lease: &str) -> bool {
+        self.changes_at(index).iter().any(|change| change["lease"]["id"] == lease || change["lease_removed"] == lease)
+    }
+
+    /// When an index was first applied by anyone, nanoseconds: `None` when it passed between two looks.
+    pub fn applied_ns(&self, index: u64) -> Option<u64> {
+        self.audit.get(&index).map(|one| one.at_ns)
+    }
+
+    /// The highest index that anyone had applied at an instant.
+    pub fn applied_by(&self, at_ns: u64) -> u64 {
+        self.audit.values().filter(|one| one.at_ns <= at_ns).map(|one| one.ledger_index).max().unwrap_or(0)
+    }
+
+    /// The ledger's clock at an index or the last look before it, calendar seconds.
+    pub fn clock_s(&self, index: u64) -> u32 {
+        let before = self.audit.range(..=index).next_back();
+        before.map_or(0, |(_, one)| super::model::calendar(one.clock_ms))
+    }
+
+    /// Whether what is booked unseen is known at exactly this index.
+    pub fn knows_hidden(&self, index: u64) -> bool {
+        self.audit.contains_key(&index)
+    }
+
+    /// Goes on to an index, which may not be lower than the last; gives the ledger there.
+    pub fn go(&mut self, index: u64) -> &mut Model {
+        assert!(index >= self.at, "a replay runs forward");
+        let due: Vec<(u64, Vec<&Value>)> =
+            self.changes.range(self.at + 1..index + 1).map(|(index, changes)| (*index, changes.clone())).collect();
+        for (at, changes) in due {
+            changes.into_iter().for_each(|change| self.follow(at, change));
+        }
+        self.at = index;
+        self.hide(index);
+        &mut self.model
+    }
+
+    fn follow(&mut self, at: u64, change: &Value) {
+        if let Some(id) = change["lease_removed"].as_str() {
+            self.model.leases.remove(id);
+            self.model.raw.remove(id);
+        } else if let Some(id) = change["host_removed"].as_u64() {
+            self.model.hosts.remove(&id);
+        } else if let Some(lease) = self.read::<Lease>(at, &change["lease"], change.get("lease").is_some()) {
+            self.model.raw.insert(lease.id.clone(), change["lease"].clone());
+            self.model.leases.insert(lease.id.clone(), lease);
+        } else if let Some(host) = self.read::<Host>(at, &change["host"], change.get("host").is_some()) {
+            self.model.hosts.insert(host.id, host);
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, at: u64, value: &Value, wanted: bool) -> Option<T> {
+        if !wanted {
+            return None;
+        }
+        match T::deserialize(value) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.unreadable.push(format!("index {at}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Unseen bookings at an index; between two looks, those that both saw alike.
+    fn hide(&mut self, index: u64) {
+        self.model.hidden.clear();
+        let Some((_, low)) = self.audit.range(..=index).next_back() else { return };
+        let high = self.audit.range(index..).next().map(|(_, one)| *one);
+        let hidden: Vec<Value> = low
+            .hidden
+            .iter()
+            .filter(|(id, lease)| high.is_some_and(|high| high.hidden.get(*id) == Some(lease)))
+            .map(|(_, lease)| lease.clone())
+            .collect();
+        for lease in hidden {
+            if let Some(lease) = self.read::<Lease>(index, &lease, true) {
+                self.model.hidden.insert(lease.id.clone(), lease);
+            }
+        }
+    }
+
+    /// Ids of leases that were ever seen by a subscription.
+    pub fn ever(record: &Record) -> BTreeSet<&str> {
+        record.watches.iter().filter_map(|line| line.change["lease"]["id"].as_str()).collect()
+    }
+}

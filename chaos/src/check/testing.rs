@@ -1,0 +1,101 @@
+//! Histories written by hand, for the tests of the checkers.
+
+use serde_json::{Value, json};
+
+use crate::history::{Ending, Operation};
+use crate::plan::Plan;
+use crate::record::{Audited, CloudLine, FinalState, Incident, Probe, Record, Watched};
+
+/// A record in the making. Operations follow each other in the order they are pushed.
+#[derive(Default)]
+pub struct Made {
+    pub history: Vec<Operation>,
+    pub watches: Vec<Watched>,
+    pub audit: Vec<Audited>,
+    pub cloud: Vec<CloudLine>,
+    pub probes: Vec<Probe>,
+    pub incidents: Vec<Incident>,
+    pub finals: Vec<FinalState>,
+}
+
+/// An operation without its times.
+pub fn operation(op: &str, ending: Ending, index: Option<u64>, body: Value) -> Operation {
+    Operation { n: 0, client: 0, op: op.to_owned(), key: None, invoke_ns: 0, ending, return_ns: 0, index, body }
+}
+
+impl Made {
+    /// A change that a subscription told.
+    pub fn watch(&mut self, index: u64, change: Value) {
+        let at_ns = self.watches.len() as u64;
+        self.watches.push(Watched { at_ns, client: 0, subscription: 1, node: 1, after: 0, index: Some(index), change });
+    }
+
+    /// A lease that was asked for, made and told of.
+    pub fn create(&mut self, index: u64, lease: &Value) {
+        self.watch(index, json!({"lease": lease}));
+        let one = &lease["reservations"][0];
+        let wish = json!({"name": lease["name"], "project_id": lease["project_id"], "start": {"at": lease["start"]},
+            "end": lease["end"], "reservations": [{"resource": one["wish"], "on_end": one["on_end"], "staging": null}]});
+        let mut made = operation("create", Ending::Ok, Some(index), json!({"request": {"wish": wish}, "reply": lease}));
+        made.key = lease["key"]["id"].as_str().map(str::to_owned);
+        made.return_ns = (self.history.len() as u64) * 10 + 5;
+        self.history.push(made);
+    }
+
+    /// An index as it was first seen.
+    pub fn audit_at(&mut self, ledger_index: u64, at_ns: u64, hidden: &[Value]) {
+        let hidden = hidden.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone())).collect();
+        self.audit.push(Audited { at_ns, node: 1, ledger_index, clock_ms: 0, hidden, actuations: Vec::new() });
+    }
+
+    /// The whole.
+    pub fn record(self) -> Record {
+        let mut history = self.history;
+        for (n, operation) in history.iter_mut().enumerate() {
+            operation.n = n as u64;
+            (operation.invoke_ns, operation.return_ns) = (n as u64 * 10, n as u64 * 10 + 5);
+        }
+        Record {
+            plan: Plan::kills(1, 3, 0),
+            epoch_ms: super::model::CALENDAR_UNIX_S * 1_000,
+            clock_tolerance_ms: 250,
+            trace_hash: String::new(),
+            history,
+            watches: self.watches,
+            cloud: self.cloud,
+            probes: self.probes,
+            audit: self.audit,
+            calls: Vec::new(),
+            incidents: self.incidents,
+            finals: self.finals,
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// A look at a node, in term 5 at index 10.
+pub fn probe(node: u64, at_ns: u64) -> Probe {
+    Probe {
+        at_ns,
+        node,
+        life: 1,
+        term: 5,
+        vote: Some(1),
+        role: "follower".to_owned(),
+        last_log_index: Some(10),
+        committed_index: Some(10),
+        applied_index: Some(10),
+        ledger_index: 9,
+        state_hash: "h".to_owned(),
+        ledger_clock_ms: 1_000,
+        wall_ms: 1_000,
+        open_actuations: 0,
+        voters: vec![1, 2, 3],
+    }
+}
+
+/// A node at the end.
+pub fn last(node: u64, ledger_index: u64, leases: &[Value]) -> FinalState {
+    let leases = leases.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone())).collect();
+    FinalState { node, ledger_index, state_hash: "h".to_owned(), leases, hosts: Default::default(), actuations: Vec::new() }
+}

@@ -1,0 +1,434 @@
+//! Linearizability with `ledger_index` as the witness: the order that the product itself claims must be one that explains
+//! every answer and agrees with real time. Linear in the history.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::model::{Lease, Model, Span, Staging, Wish, calendar, plan_problem};
+use super::replay::Replay;
+use super::{Judgement, Sheet};
+use crate::history::{Ending, Operation};
+use crate::record::Record;
+
+/// A read may be decided up to so many seconds after the ledger's clock, which stands still while nothing is written.
+const CLOCK_SLACK_S: u32 = 3;
+
+/// See the module.
+pub fn judge(record: &Record) -> Judgement {
+    let mut sheet = Sheet::default();
+    real_time(record, &Replay::new(record), &mut sheet);
+    keys(record, &mut sheet);
+    answers(record, &mut sheet);
+    sheet.close("witness")
+}
+
+/// Whether it changes the ledger.
+fn writes(operation: &Operation) -> bool {
+    matches!(operation.op.as_str(), "create" | "update" | "delete")
+}
+
+/// The index at which an operation took place, and whether it changed something there.
+fn place(operation: &Operation) -> Option<(u64, bool)> {
+    let resolved = &operation.body["resolved"]["applied"];
+    match operation.ending {
+        Ending::Ok => operation.index.map(|index| (index, writes(operation))),
+        Ending::Fail => operation.index.map(|index| (index, false)),
+        Ending::Info => resolved["ledger_index"].as_u64().map(|index| (index, resolved["rejection"].is_null())),
+    }
+}
+
+/// Indices of changes are unique; what began after something was answered comes after it; an answer is not from the future.
+fn real_time(record: &Record, replay: &Replay<'_>, sheet: &mut Sheet) {
+    let mut by_index: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut answered: Vec<(u64, u64, u64)> = Vec::new();
+    for operation in &record.history {
+        let n = operation.n;
+        if operation.ending == Ending::Ok && operation.index.is_none() {
+            sheet.violation(format!("operation {n}: acknowledged without an index"));
+        }
+        let Some((index, changed)) = place(operation) else { continue };
+        if changed && let Some(other) = by_index.insert(index, n) {
+            sheet.violation(format!("operations {other} and {n} both claim index {index}"));
+        }
+        if operation.ending != Ending::Info {
+            answered.push((operation.return_ns, index, n));
+            if let Some(applied) = replay.applied_ns(index) {
+                sheet.must(applied <= operation.return_ns, || {
+                    format!(
+                        "operation {n} was answered at {} ns with index {index}, which was applied at {applied} ns",
+                        operation.return_ns
+                    )
+                });
+                sheet.must(!changed || applied >= operation.invoke_ns, || {
+                    format!("operation {n} began at {} ns and claims index {index}, applied at {applied} ns", operation.invoke_ns)
+                });
+            }
+        }
+    }
+    answered.sort_unstable();
+    let (mut next, mut highest) = (0, (0, 0));
+    let mut begun: Vec<&Operation> = record.history.iter().collect();
+    begun.sort_by_key(|operation| operation.invoke_ns);
+    for operation in begun {
+        while let Some((returned, index, n)) = answered.get(next).filter(|(returned, ..)| *returned < operation.invoke_ns) {
+            debug_assert!(*returned < operation.invoke_ns);
+            highest = highest.max((*index, *n));
+            next += 1;
+        }
+        if let Some((index, changed)) = place(operation) {
+            let after = if changed { index > highest.0 } else { index >= highest.0 };
+            sheet.must(after, || {
+                format!(
+                    "operation {} ({}) is at index {index}, but operation {} was answered at index {} before it began",
+                    operation.n, operation.op, highest.1, highest.0
+                )
+            });
+        }
+    }
+}
+
+/// One key, at most one lease; a key that will never apply has none, and neither has what failed.
+fn keys(record: &Record, sheet: &mut Sheet) {
+    let mut made: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in &record.watches {
+        let lease = &line.change["lease"];
+        if let (Some(id), Some(key)) = (lease["id"].as_str(), lease["key"]["id"].as_str()) {
+            let first = *made.entry(key).or_insert(id);
+            sheet.must(first == id, || format!("key {key} made two leases, {first} and {id}"));
+        }
+    }
+    for operation in record.history.iter().filter(|operation| operation.op == "create") {
+        let (n, key) = (operation.n, operation.key.as_deref().unwrap_or_default());
+        let found = made.get(key).copied();
+        let resolved = &operation.body["resolved"];
+        match operation.ending {
+            Ending::Ok => {
+                let said = operation.body["reply"]["id"].as_str();
+                sheet.must(found.is_none() || found == said, || format!("operation {n}: made {found:?}, answered {said:?}"));
+            }
+            Ending::Fail => sheet.must(found.is_none(), || format!("operation {n}: refused, but its key made {found:?}")),
+            Ending::Info if resolved == "never" => {
+                sheet.must(found.is_none(), || format!("operation {n}: its key will never apply, but it made {found:?}"));
+            }
+            Ending::Info => {}
+        }
+    }
+    for operation in record.history.iter().filter(|one| one.ending == Ending::Info && one.key.is_some()) {
+        let resolved = &operation.body["resolved"];
+        if resolved.is_null() || resolved == "expired" {
+            sheet.unknown(format!("operation {}: nobody knows what became of it", operation.n));
+        }
+    }
+}
+
+/// Every answer is what the ledger at its index gives.
+fn answers(record: &Record, sheet: &mut Sheet) {
+    let mut placed: Vec<(u64, &Operation)> = record
+        .history
+        .iter()
+        .filter(|operation| operation.ending != Ending::Info)
+        .filter_map(|operation| Some((operation.index?, operation)))
+        .collect();
+    placed.sort_by_key(|(index, operation)| (*index, operation.n));
+    let mut replay = Replay::new(record);
+    for (index, operation) in placed {
+        let touched = operation.body["reply"]["id"].as_str().is_none_or(|lease| replay.touches(index, lease));
+        let clock = replay.clock_s(index);
+        let model = replay.go(index);
+        sheet.look();
+        let problem = match (operation.ending, operation.op.as_str()) {
+            (Ending::Ok, "create" | "update") if !touched => Some("nothing changed of the lease at this index".to_owned()),
+            (Ending::Ok, "create") => same(model, operation).or_else(|| created(model, operation)),
+            (Ending::Ok, "update") => same(model, operation).or_else(|| updated(operation)),
+            (Ending::Ok, "get") => same(model, operation),
+            (Ending::Ok, "delete") => deleted(model, operation),
+            (Ending::Ok, "list") => listed(model, operation),
+            (Ending::Fail, "create") => refused_create(model, clock, record, operation),
+            (Ending::Fail, "update") => refused_update(model, clock, record, operation),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            sheet.violation(format!("operation {} ({}) at index {index}: {problem}", operation.n, operation.op));
+        }
+    }
+    for text in replay.unreadable {
+        sheet.unknown(format!("the model does not read a change: {text}"));
+    }
+}
+
+/// The answer is the row.
+fn same(model: &Model, operation: &Operation) -> Option<String> {
+    let reply = &operation.body["reply"];
+    let id = reply["id"].as_str().unwrap_or_default();
+    match model.raw.get(id) {
+        None => Some(format!("lease {id} is not there")),
+        Some(row) if row == reply => None,
+        Some(row) => {
+            let fields = reply.as_object().into_iter().flatten();
+            let other: Vec<&String> =
+                fields.filter(|(name, value)| row.get(*name) != Some(value)).map(|(name, _)| name).collect();
+            Some(format!("lease {id} was answered with other {other:?} than it has"))
+        }
+    }
+}
+
+/// What was made is what was asked for, on hosts that may serve it.
+fn created(model: &Model, operation: &Operation) -> Option<String> {
+    let wish = &operation.body["request"]["wish"];
+    let reply = &operation.body["reply"];
+    for field in ["name", "project_id", "user_id", "end"] {
+        if wish[field] != reply[field] {
+            return Some(format!("{field} {} was asked for, {} was made", wish[field], reply[field]));
+        }
+    }
+    if wish["start"]["at"].is_u64() && wish["start"]["at"] != reply["start"] {
+        return Some(format!("start {} was asked for, {} was made", wish["start"]["at"], reply["start"]));
+    }
+    let (asked, made) = (wish["reservations"].as_array()?, reply["reservations"].as_array()?);
+    if asked.len() != made.len() {
+        return Some("another number of reservations".to_owned());
+    }
+    for (asked, made) in asked.iter().zip(made) {
+        if asked["resource"] != made["wish"] || asked["on_end"] != made["on_end"] {
+            return Some("another reservation was made than asked for".to_owned());
+        }
+        if asked["staging"].is_object() != made["staging"].is_object() {
+            return Some("staging was asked for or made, not both".to_owned());
+        }
+    }
+    let lease = model.leases.get(reply["id"].as_str()?)?;
+    lease.reservations.iter().find_map(|one| plan_problem(one, &model.hosts))
+}
+
+/// What was changed is what was asked for.
+fn updated(operation: &Operation) -> Option<String> {
+    let change = &operation.body["request"]["change"];
+    let reply = &operation.body["reply"];
+    if operation.body["request"]["lease_id"] != reply["id"] {
+        return Some("another lease was changed".to_owned());
+    }
+    if change["name"].is_string() && change["name"] != reply["name"] {
+        return Some(format!("name {} was asked for, {} was made", change["name"], reply["name"]));
+    }
+    for field in ["start", "end"] {
+        if change[field]["at"].is_u64() && change[field]["at"] != reply[field] {
+            return Some(format!("{field} {} was asked for, {} was made", change[field]["at"], reply[field]));
+        }
+    }
+    let made = reply["reservations"].as_array()?;
+    change["reservations"].as_array()?.iter().find_map(|asked| {
+        let one = made.iter().find(|one| one["id"] == asked["reservation_id"])?;
+        (one["wish"] != asked["resource"]).then(|| format!("reservation {} is not as asked for", one["id"]))
+    })
+}
+
+fn deleted(model: &Model, operation: &Operation) -> Option<String> {
+    let id = operation.body["request"]["lease_id"].as_str()?;
+    model.leases.contains_key(id).then(|| format!("lease {id} is there after its deletion"))
+}
+
+fn listed(model: &Model, operation: &Operation) -> Option<String> {
+    let project = operation.body["request"]["project_id"].as_str()?;
+    let told: BTreeMap<&str, &Value> =
+        operation.body["reply"].as_array()?.iter().filter_map(|lease| Some((lease["id"].as_str()?, lease))).collect();
+    let there = model.raw.iter().filter(|(_, lease)| lease["project_id"] == project);
+    let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (id.as_str(), lease)).collect();
+    if told == there {
+        return None;
+    }
+    let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
+    let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();
+    let other: Vec<_> =
+        told.iter().filter(|(id, lease)| there.get(*id).is_some_and(|row| row != *lease)).map(|(id, _)| id).collect();
+    Some(format!("the list lacks {missing:?}, has {extra:?} too many, and others of {other:?}"))
+}
+
+/// The seconds at which a refusal may have been decided.
+fn moments(clock: u32, record: &Record, operation: &Operation) -> std::ops::RangeInclusive<u32> {
+    let returned = calendar(record.epoch_ms + operation.return_ns / 1_000_000);
+    clock.saturating_sub(1)..=clock.max(returned).saturating_add(CLOCK_SLACK_S)
+}
+
+/// A refusal for lack of room is right when no plan is found: it is wrong only when there is one whichever moment of the
+/// request was its "now".
+fn refused_create(model: &Model, clock: u32, record: &Record, operation: &Operation) -> Option<String> {
+    if operation.body["reply"]["kind"] != "no_room" {
+        return None;
+    }
+    let wish = &operation.body["request"]["wish"];
+    let reservations = wish["reservations"].as_array()?;
+    let [one] = reservations.as_slice() else { return None };
+    let asked: Wish = serde_json::from_value(one["resource"]["instance"].clone()).ok()?;
+    let fits = |now: u32| {
+        let start = wish["start"]["at"].as_u64().and_then(|at| u32::try_from(at).ok()).unwrap_or(now);
+        let end = wish["end"].as_u64().and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
+        let main = model.feasible(&asked, Span { start, end }, None, &[]);
+        let staging = staging(&one["staging"], start, now);
+        main && staging.is_none_or(|staging| model.feasible(&asked, staging.booked(), None, &[]))
+    };
+    moments(clock, record, operation).all(fits).then(|| "there was room".to_owned())
+}
+
+/// The window that a wish for staging means.
+fn staging(wish: &Value, start: u32, now: u32) -> Option<Staging> {
+    let margin = u32::try_from(wish["park_margin_s"].as_u64()?).ok()?;
+    let second = |value: &Value| value.as_u64().and_then(|second| u32::try_from(second).ok());
+    let from = second(&wish["start"]).unwrap_or(now);
+    let until = second(&wish["end"]).unwrap_or((from + 1_800).min(start.saturating_sub(margin)));
+    Some(Staging { window: Span { start: from, end: until }, park_margin_s: margin })
+}
+
+fn refused_update(model: &Model, clock: u32, record: &Record, operation: &Operation) -> Option<String> {
+    if operation.body["reply"]["kind"] != "no_room" {
+        return None;
+    }
+    let request = &operation.body["request"];
+    let change = &request["change"];
+    let before: &Lease = model.leases.get(request["lease_id"].as_str()?)?;
+    let [one] = before.reservations.as_slice() else { return None };
+    let asked = change["reservations"].as_array().and_then(|changes| changes.first());
+    let asked: Wish = match asked {
+        Some(asked) => serde_json::from_value(asked["resource"]["instance"].clone()).ok()?,
+        None => one.wish.instance.clone(),
+    };
+    let second = |field: &str, old: u32| change[field]["at"].as_u64().and_then(|at| u32::try_from(at).ok()).unwrap_or(old);
+    let (start, end) = (second("start", before.start), second("end", before.end));
+    // What is open stays where it is; what is staged, or was, is not planned again.
+    let open = matches!(one.stage.as_str(), "open" | "ended") || before.status != "PENDING";
+    let kept = if open { one.bindings.iter().filter(|binding| binding.phase == "main").cloned().collect() } else { Vec::new() };
+    if open && asked.amount < one.wish.instance.amount {
+        return Some("it gives slots back".to_owned());
+    }
+    let fits = |now: u32| {
+        let start = if change["start"] == "now" { now } else { start };
+        // Of an open lease only what is to come counts.
+        let from = if open { now } else { start };
+        let main = model.feasible(&asked, Span { start: from, end }, Some(&before.id), &kept);
+        let staging = one.staging.filter(|_| !open);
+        main && staging.is_none_or(|staging| model.feasible(&asked, staging.booked(), Some(&before.id), &[]))
+    };
+    moments(clock, record, operation).all(fits).then(|| "there was room".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{Made, operation};
+    use super::*;
+    use crate::check::model::tests::{host, lease, wish};
+    use crate::report::Verdict;
+
+    /// A host of four vCPUs at 1, lease a at 2, read at 2.
+    fn good() -> Made {
+        let mut made = Made::default();
+        made.watch(1, json!({"host": host(1, 4)}));
+        let a = lease("a", 100, 200, &[(1, 3)]);
+        made.create(2, &a);
+        made.history.push(operation("get", Ending::Ok, Some(2), json!({"request": {"lease_id": "a"}, "reply": a})));
+        made
+    }
+
+    fn fires(made: Made, with: &str) {
+        let judgement = judge(&made.record());
+        assert_eq!(judgement.verdict, Verdict::Violation, "{with}: {judgement:?}");
+        assert!(judgement.evidence.iter().any(|text| text.contains(with)), "{with}: {judgement:?}");
+    }
+
+    #[test]
+    fn a_good_history_passes() {
+        let mut made = good();
+        let asked = json!({"request": {"wish": {"start": {"at": 150}, "end": 160, "reservations": [{"resource": wish(2)}]}},
+            "reply": {"kind": "no_room"}});
+        made.history.push(operation("create", Ending::Fail, Some(2), asked));
+        made.watch(3, json!({"lease_removed": "a"}));
+        made.history.push(operation("delete", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
+        made.history.push(operation("list", Ending::Ok, Some(3), json!({"request": {"project_id": "p"}, "reply": []})));
+        let judgement = judge(&made.record());
+        assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
+        assert!(judgement.looked_at > 10);
+    }
+
+    #[test]
+    fn a_read_from_the_past_fires() {
+        let mut made = good();
+        made.history.push(operation("list", Ending::Ok, Some(1), json!({"request": {"project_id": "p"}, "reply": []})));
+        fires(made, "before it began");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_the_row_fires() {
+        let mut made = good();
+        made.history[1].body["reply"]["name"] = json!("other");
+        fires(made, "other [\"name\"]");
+    }
+
+    #[test]
+    fn a_list_that_lacks_a_lease_fires() {
+        let mut made = good();
+        made.history.push(operation("list", Ending::Ok, Some(2), json!({"request": {"project_id": "p"}, "reply": []})));
+        fires(made, "lacks");
+    }
+
+    #[test]
+    fn two_changes_at_one_index_fire() {
+        let mut made = good();
+        let again = made.history[0].clone();
+        made.history.push(again);
+        fires(made, "both claim index 2");
+    }
+
+    #[test]
+    fn a_refusal_although_there_is_room_fires() {
+        let mut made = good();
+        let asked = json!({"request": {"wish": {"start": {"at": 200}, "end": 260, "reservations": [{"resource": wish(4)}]}},
+            "reply": {"kind": "no_room"}});
+        made.history.push(operation("create", Ending::Fail, Some(2), asked));
+        fires(made, "there was room");
+    }
+
+    #[test]
+    fn another_lease_than_asked_for_fires() {
+        let mut made = good();
+        made.history[0].body["request"]["wish"]["end"] = json!(201);
+        fires(made, "end 201 was asked for");
+    }
+
+    #[test]
+    fn one_key_with_two_leases_fires_and_so_does_a_refused_key_with_one() {
+        let mut made = good();
+        let mut twin = lease("b", 300, 400, &[(1, 1)]);
+        twin["key"]["id"] = json!("key-a");
+        made.watch(3, json!({"lease": twin}));
+        fires(made, "made two leases");
+        let mut made = good();
+        made.history[0].ending = Ending::Fail;
+        made.history[0].index = None;
+        fires(made, "refused, but its key made");
+    }
+
+    #[test]
+    fn what_is_still_there_after_its_deletion_fires() {
+        let mut made = good();
+        made.history.push(operation("delete", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
+        fires(made, "after its deletion");
+    }
+
+    #[test]
+    fn what_nobody_knows_is_unknown() {
+        let mut made = good();
+        let mut unclear = operation("create", Ending::Info, None, json!({}));
+        unclear.key = Some("key-z".to_owned());
+        made.history.push(unclear);
+        assert_eq!(judge(&made.record()).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn an_answer_from_the_future_fires() {
+        let mut made = good();
+        let late = made.history[0].return_ns + 1;
+        made.audit_at(2, late, &[]);
+        fires(made, "which was applied at");
+    }
+}
