@@ -47,7 +47,7 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M01", "append without sync", &["S1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
-    mutant("M05", "read reuses an index confirmed before the call", &["witness"], Profile::Swarm),
+    mutant("M05", "read reuses an index confirmed before the call", &["witness"], Profile::Busy),
     mutant("M06", "client retry without key", &["witness"], Profile::Links),
     mutant("M07", "key table left out of the snapshot", &["witness", "H1"], Profile::Snapshots),
     mutant("M08", "closed intervals: end == start collides", &["witness"], Profile::Swarm),

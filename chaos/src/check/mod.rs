@@ -5,6 +5,7 @@
 //! other. Each checker has hand-written histories beside it that make it fire, and one that passes.
 
 pub mod double_booking;
+pub mod gentle;
 pub mod hashes;
 pub mod kept;
 pub mod model;
@@ -100,8 +101,8 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 6] =
-        [witness::judge, watch::judge, double_booking::judge, kept::judge, hashes::judge, monotonic::judge];
+    let checks: [fn(&Record) -> Judgement; 7] =
+        [witness::judge, watch::judge, double_booking::judge, kept::judge, hashes::judge, monotonic::judge, gentle::judge];
     Board { judgements: checks.into_iter().map(|check| check(record)).collect() }
 }
 

@@ -112,6 +112,8 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
 
     // 4. Drain: past every lease's end, until nothing is owed.
     drain(&world).await;
+    // A subscriber between two subscriptions has yet to be told the last change.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let finals = world.finals();
     watches.stop().await;
     let history = workload.history();
