@@ -4,12 +4,21 @@
 //! needs to be right are written a second time in [`model`], point by point and slowly, so that one mistake does not hide the
 //! other. Each checker has hand-written histories beside it that make it fire, and one that passes.
 
+pub mod cancelled;
+pub mod clean;
+pub mod cloud;
 pub mod double_booking;
+pub mod early;
+pub mod fencing;
 pub mod gentle;
 pub mod hashes;
 pub mod kept;
+pub mod late;
+pub mod liveness;
 pub mod model;
 pub mod monotonic;
+pub mod once;
+pub mod order;
 pub mod replay;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -101,8 +110,24 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 7] =
-        [witness::judge, watch::judge, double_booking::judge, kept::judge, hashes::judge, monotonic::judge, gentle::judge];
+    let checks: [fn(&Record) -> Judgement; 16] = [
+        witness::judge,
+        watch::judge,
+        double_booking::judge,
+        kept::judge,
+        hashes::judge,
+        monotonic::judge,
+        early::judge,
+        late::judge,
+        cancelled::judge,
+        fencing::judge,
+        once::judge,
+        order::judge,
+        clean::judge,
+        gentle::judge,
+        liveness::commits,
+        liveness::heals,
+    ];
     Board { judgements: checks.into_iter().map(|check| check(record)).collect() }
 }
 

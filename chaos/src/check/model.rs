@@ -354,8 +354,8 @@ impl Model {
         let mut seen = Vec::new();
         for host in self.hosts.values().filter(|host| !host.overcommitted) {
             let room = host.room();
-            let over = instants.iter().map(|second| (*second, self.used(host.id, *second, None)));
-            if let Some((second, used)) = over.filter(|(_, used)| (0..4).any(|class| used[class] > room[class])).next() {
+            let mut booked = instants.iter().map(|second| (*second, self.used(host.id, *second, None)));
+            if let Some((second, used)) = booked.find(|(_, used)| (0..4).any(|class| used[class] > room[class])) {
                 let who: Vec<&str> = self
                     .booking(None)
                     .filter(|lease| lease.taken(host.id, second) != [0; 4])

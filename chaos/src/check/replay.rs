@@ -1,7 +1,7 @@
 //! The ledger's history out of a record: the visible changes as subscriptions told them, index by index, and what was booked
 //! unseen as the nodes were looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +13,8 @@ use crate::record::{Audited, Record};
 pub struct Replay<'a> {
     changes: BTreeMap<u64, Vec<&'a Value>>,
     audit: BTreeMap<u64, &'a Audited>,
+    /// The highest index seen so far, by time.
+    reached: Vec<(u64, u64)>,
     /// What does not read.
     pub unreadable: Vec<String>,
     model: Model,
@@ -33,7 +35,14 @@ impl<'a> Replay<'a> {
             changes.entry(index).or_insert(told);
         }
         let audit = record.audit.iter().map(|one| (one.ledger_index, one)).collect();
-        Replay { changes, audit, unreadable: Vec::new(), model: Model::default(), at: 0 }
+        let mut reached: Vec<(u64, u64)> = record.audit.iter().map(|one| (one.at_ns, one.ledger_index)).collect();
+        reached.sort_unstable();
+        let mut highest = 0;
+        for (_, index) in &mut reached {
+            highest = highest.max(*index);
+            *index = highest;
+        }
+        Replay { changes, audit, reached, unreadable: Vec::new(), model: Model::default(), at: 0 }
     }
 
     /// The indices at which something visible changed.
@@ -51,25 +60,22 @@ impl<'a> Replay<'a> {
         self.changes_at(index).iter().any(|change| change["lease"]["id"] == lease || change["lease_removed"] == lease)
     }
 
-    /// When an index was first applied by anyone, nanoseconds: `None` when it passed between two looks.
+    /// By when somebody had applied an index, nanoseconds: a look may come after several commands at once.
     pub fn applied_ns(&self, index: u64) -> Option<u64> {
-        self.audit.get(&index).map(|one| one.at_ns)
+        let first = self.reached.partition_point(|(_, reached)| *reached < index);
+        self.reached.get(first).map(|(at_ns, _)| *at_ns)
     }
 
     /// The highest index that anyone had applied at an instant.
     pub fn applied_by(&self, at_ns: u64) -> u64 {
-        self.audit.values().filter(|one| one.at_ns <= at_ns).map(|one| one.ledger_index).max().unwrap_or(0)
+        let after = self.reached.partition_point(|(at, _)| *at <= at_ns);
+        after.checked_sub(1).map_or(0, |last| self.reached[last].1)
     }
 
     /// The ledger's clock at an index or the last look before it, calendar seconds.
     pub fn clock_s(&self, index: u64) -> u32 {
         let before = self.audit.range(..=index).next_back();
         before.map_or(0, |(_, one)| super::model::calendar(one.clock_ms))
-    }
-
-    /// Whether what is booked unseen is known at exactly this index.
-    pub fn knows_hidden(&self, index: u64) -> bool {
-        self.audit.contains_key(&index)
     }
 
     /// Goes on to an index, which may not be lower than the last; gives the ledger there.
@@ -128,10 +134,5 @@ impl<'a> Replay<'a> {
                 self.model.hidden.insert(lease.id.clone(), lease);
             }
         }
-    }
-
-    /// Ids of leases that were ever seen by a subscription.
-    pub fn ever(record: &Record) -> BTreeSet<&str> {
-        record.watches.iter().filter_map(|line| line.change["lease"]["id"].as_str()).collect()
     }
 }

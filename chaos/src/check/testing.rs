@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::history::{Ending, Operation};
 use crate::plan::Plan;
-use crate::record::{Audited, CloudLine, FinalState, Incident, Probe, Record, Watched};
+use crate::record::{Audited, Call, CloudLine, FinalState, Incident, Probe, Record, Watched};
 
 /// A record in the making. Operations follow each other in the order they are pushed.
 #[derive(Default)]
@@ -13,6 +13,7 @@ pub struct Made {
     pub watches: Vec<Watched>,
     pub audit: Vec<Audited>,
     pub cloud: Vec<CloudLine>,
+    pub calls: Vec<Call>,
     pub probes: Vec<Probe>,
     pub incidents: Vec<Incident>,
     pub finals: Vec<FinalState>,
@@ -65,7 +66,7 @@ impl Made {
             cloud: self.cloud,
             probes: self.probes,
             audit: self.audit,
-            calls: Vec::new(),
+            calls: self.calls,
             incidents: self.incidents,
             finals: self.finals,
             findings: Vec::new(),
@@ -98,4 +99,49 @@ pub fn probe(node: u64, at_ns: u64) -> Probe {
 pub fn last(node: u64, ledger_index: u64, leases: &[Value]) -> FinalState {
     let leases = leases.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone())).collect();
     FinalState { node, ledger_index, state_hash: "h".to_owned(), leases, hosts: Default::default(), actuations: Vec::new() }
+}
+
+/// A line of the cloud with one change on host h, by node 1; milliseconds after the run's start.
+pub fn line(n: u64, at_ms: u64, what: &str, id: &str, facts: Value) -> CloudLine {
+    CloudLine {
+        n,
+        at_ms: super::model::CALENDAR_UNIX_S * 1_000 + at_ms,
+        kind: leasehold_cloudsim::Kind::Request,
+        of: None,
+        received_at: None,
+        applied_at: None,
+        answered: None,
+        service: String::new(),
+        method: String::new(),
+        path: String::new(),
+        status: 200,
+        caller: "node-1".to_owned(),
+        user: String::new(),
+        global_request_id: format!("req-{n}"),
+        request_id: String::new(),
+        body: Value::Null,
+        fault: None,
+        changes: vec![leasehold_cloudsim::Change {
+            what: what.to_owned(),
+            id: id.to_owned(),
+            host: Some("h".to_owned()),
+            text: String::new(),
+            facts,
+        }],
+    }
+}
+
+/// The call of a line as it left its node.
+pub fn sent(n: u64, node: u64, at_ns: u64) -> Call {
+    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}") }
+}
+
+/// Something that happened.
+pub fn incident(node: Option<u64>, at_ns: u64, what: &str, text: &str) -> Incident {
+    Incident { at_ns, node, what: what.to_owned(), text: text.to_owned() }
+}
+
+/// A node begins to lead.
+pub fn leads(node: u64, term: u64, at_ns: u64) -> Incident {
+    incident(Some(node), at_ns, "leads", &format!("term {term}"))
 }

@@ -308,7 +308,12 @@ fn refused_update(model: &Model, clock: u32, record: &Record, operation: &Operat
         let staging = one.staging.filter(|_| !open);
         main && staging.is_none_or(|staging| model.feasible(&asked, staging.booked(), Some(&before.id), &[]))
     };
-    moments(clock, record, operation).all(fits).then(|| "there was room".to_owned())
+    if !moments(clock, record, operation).all(fits) {
+        return None;
+    }
+    let whole = Span { start: before.start, end };
+    let over = open && !model.feasible(&asked, whole, Some(&before.id), &kept);
+    Some(if over { "there was room: only what is over stands in the way" } else { "there was room" }.to_owned())
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Operations {
         let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
         match committed.outcome {
-            Ok(Reply::HostRegistered { host_id }) => self.host_now(host_id, committed.ledger_index),
+            Ok(Reply::HostRegistered { host_id }) => self.host_now(host_id),
             Ok(other) => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
             Err(rejection) => {
                 // Refused: what was made for it in the cloud goes again, unless the host is there under another name.
@@ -94,13 +94,15 @@ impl Operations {
     /// One host.
     pub async fn get_host(&self, actor: &Actor, host_id: HostId, consistency: Consistency) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsGet, None)?;
-        let ledger_index = self.read_barrier(consistency).await?;
-        self.host_now(host_id, ledger_index)
+        self.read_barrier(consistency).await?;
+        self.host_now(host_id)
     }
 
-    fn host_now(&self, host_id: HostId, ledger_index: u64) -> Result<Answer<Host>> {
-        match self.inner.raft.state().host(host_id) {
-            Some(host) => Ok(Answer { value: host.clone(), ledger_index }),
+    /// The host as it is now, with the index of now: later than what its caller waited for, if others were quick.
+    fn host_now(&self, host_id: HostId) -> Result<Answer<Host>> {
+        let state = self.inner.raft.state();
+        match state.host(host_id) {
+            Some(host) => Ok(Answer { value: host.clone(), ledger_index: state.ledger_index() }),
             None => Err(Rejection::HostNotFound(host_id).into()),
         }
     }
@@ -108,9 +110,9 @@ impl Operations {
     /// All hosts by number.
     pub async fn list_hosts(&self, actor: &Actor, consistency: Consistency) -> Result<Answer<Vec<Host>>> {
         actor.authorise(Rule::OshostsGet, None)?;
-        let ledger_index = self.read_barrier(consistency).await?;
-        let value = self.inner.raft.state().hosts().cloned().collect();
-        Ok(Answer { value, ledger_index })
+        self.read_barrier(consistency).await?;
+        let state = self.inner.raft.state();
+        Ok(Answer { value: state.hosts().cloned().collect(), ledger_index: state.ledger_index() })
     }
 
     /// Adds or replaces extra capabilities; sets whether new reservations may use the host.
@@ -141,7 +143,7 @@ impl Operations {
     ) -> Result<Answer<Host>> {
         let committed = self.propose(key, Command::UpdateHost { host_id, properties, reservable }).await?;
         committed.outcome?;
-        self.host_now(host_id, committed.ledger_index)
+        self.host_now(host_id)
     }
 
     /// Removes a host without reservations and servers, and what was made for it in the cloud.
@@ -185,8 +187,9 @@ impl Operations {
         reservation_id: Option<ReservationId>,
     ) -> Result<Answer<Vec<HostAllocation>>> {
         actor.authorise(Rule::OshostsGetAllocations, None)?;
-        let ledger_index = self.read_barrier(Consistency::Linearizable).await?;
+        self.read_barrier(Consistency::Linearizable).await?;
         let state = self.inner.raft.state();
+        let ledger_index = state.ledger_index();
         let now = state.clock().floor_to_second();
         let filtered = lease_id.is_some() || reservation_id.is_some();
         let mut value = Vec::new();

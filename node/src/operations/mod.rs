@@ -107,11 +107,12 @@ impl Operations {
 
     /// Waits until reads here see everything that was acknowledged before the call, anywhere.
     ///
-    /// Answers the index that is then readable. Errors: no leader, no quorum, stopping.
-    async fn read_barrier(&self, consistency: Consistency) -> Result<u64> {
+    /// The answer carries the index of the state that it is read from, taken under the same lock: the state may be further
+    /// than what was confirmed. Errors: no leader, no quorum, stopping.
+    async fn read_barrier(&self, consistency: Consistency) -> Result<()> {
         match consistency {
-            Consistency::Linearizable => self.confirmed_index().await,
-            Consistency::Stale => Ok(self.inner.raft.state().ledger_index()),
+            Consistency::Linearizable => self.confirmed_index().await.map(|_| ()),
+            Consistency::Stale => Ok(()),
         }
     }
 

@@ -1,0 +1,152 @@
+//! A8: at rest the cloud has of ours what is to be there and nothing else, and what is not ours was never touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cloud::{Cloud, reservation_of};
+use super::model::{CALENDAR_UNIX_S, Lease};
+use super::{Judgement, Sheet};
+use crate::record::Record;
+
+/// See the module.
+pub fn judge(record: &Record) -> Judgement {
+    let mut sheet = Sheet::default();
+    let mut cloud = Cloud::default();
+    let mut ours: BTreeSet<String> = BTreeSet::new();
+    for line in &record.cloud {
+        for change in &line.changes {
+            let known = cloud.servers.get(&change.id).map(|(flavor, _)| flavor.clone());
+            cloud.follow(line, change);
+            ours.extend(cloud.flavors.keys().cloned());
+            let server = line.kind == leasehold_cloudsim::Kind::Request && change.what.starts_with("server.");
+            if server && line.caller.starts_with("node-") {
+                let flavor = known.unwrap_or_else(|| change.facts["flavor_id"].as_str().unwrap_or_default().to_owned());
+                sheet.must(ours.contains(&flavor), || {
+                    format!(
+                        "line {}: {} ({}) of server {}, which is of no reservation",
+                        line.n, change.what, line.caller, change.id
+                    )
+                });
+            }
+        }
+    }
+    match record.finals.first() {
+        None => sheet.unknown("no node ran in the end"),
+        Some(last) => at_rest(record, last, &cloud, &mut sheet),
+    }
+    sheet.close("A8")
+}
+
+fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, sheet: &mut Sheet) {
+    let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let mut living: BTreeSet<String> = BTreeSet::new();
+    for row in last.leases.values() {
+        match serde_json::from_value::<Lease>(row.clone()) {
+            Err(error) => sheet.unknown(format!("a lease at rest does not read: {error}")),
+            Ok(lease) if (u64::from(lease.end) + CALENDAR_UNIX_S) * 1_000 > over => {
+                living.extend(lease.reservations.into_iter().map(|one| one.id));
+            }
+            Ok(_) => {}
+        }
+    }
+    let parked: BTreeSet<&str> = cloud.servers.values().map(|(flavor, _)| flavor.as_str()).collect();
+    let wanted = |reservation: &str| living.contains(reservation) || parked.contains(reservation);
+    for flavor in cloud.flavors.keys() {
+        sheet.must(wanted(flavor), || format!("flavor {flavor} is left, of no living reservation and no parked server"));
+    }
+    for class in cloud.classes.keys().filter(|class| class.starts_with("CUSTOM_RESERVATION_")) {
+        let reservation = reservation_of(class).unwrap_or_default();
+        sheet.must(wanted(&reservation), || format!("class {class} is left, of no living reservation and no parked server"));
+    }
+    for ((provider, class), tokens) in &cloud.inventories {
+        let reservation = reservation_of(class).unwrap_or_default();
+        sheet.must(living.contains(&reservation), || format!("inventory {class} of {} ({provider}) is left", tokens.host));
+    }
+    for (group, name) in &cloud.groups {
+        sheet.must(living.iter().any(|one| name.contains(one.as_str())), || format!("server group {name} ({group}) is left"));
+    }
+    holds(last, cloud, living.is_empty(), sheet);
+}
+
+/// A dedicated host is held whole; a shared one without bookings less than one grain of memory, and nothing else.
+fn holds(last: &crate::record::FinalState, cloud: &Cloud, idle: bool, sheet: &mut Sheet) {
+    let mut held: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for (host, amounts) in cloud.holds.values() {
+        let sum = held.entry(host).or_default();
+        (0..3).for_each(|place| sum[place] += amounts[place]);
+    }
+    for row in last.hosts.values() {
+        let name = row["description"]["hypervisor_hostname"].as_str().unwrap_or_default();
+        let is = held.get(name).copied().unwrap_or_default();
+        let figures = &row["observation"]["capacity"];
+        let whole = ["vcpus", "memory_mb", "disk_gb"].map(|class| super::cloud::figure(&figures[class]));
+        if row["description"]["pool"] == "dedicated" {
+            sheet.must(is == whole, || format!("dedicated host {name} is held {is:?} of {whole:?}"));
+        } else if idle {
+            let grain = super::cloud::figure(&row["description"]["memory_grain_mb"]).max(1);
+            let rest = [0, whole[1] % grain, 0];
+            sheet.must(is == rest, || format!("idle shared host {name} is held {is:?}, {rest:?} is to be held"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Made, last, line};
+    use super::*;
+    use crate::check::model::tests::host;
+    use crate::record::CloudLine;
+    use crate::report::Verdict;
+
+    fn hold(vcpus: u64) -> CloudLine {
+        let allocations = json!({"root": {"VCPU": vcpus, "MEMORY_MB": 100_000, "DISK_GB": 1_000}});
+        line(1, 1, "allocation.set", "hold", json!({"consumer_type": "LEASEHOLD_HOLD", "allocations": allocations}))
+    }
+
+    fn rest(mut lines: Vec<CloudLine>) -> Judgement {
+        let mut state = last(1, 9, &[]);
+        let mut row = host(1, 4);
+        row["description"]["hypervisor_hostname"] = json!("h");
+        state.hosts.insert("1".to_owned(), row);
+        lines.insert(0, hold(4));
+        judge(&Made { cloud: lines, finals: vec![state], ..Made::default() }.record())
+    }
+
+    #[test]
+    fn an_empty_cloud_passes_and_leftovers_fire() {
+        assert_eq!(rest(vec![]).verdict, Verdict::Pass);
+        let class = "CUSTOM_RESERVATION_R_A";
+        for (what, id, facts) in [
+            ("flavor.created", "r-a", json!({})),
+            ("class.created", class, json!({})),
+            ("inventory.set", "rsv", json!({"class": class, "total": 1, "reserved": 1})),
+            ("group.created", "g", json!({"name": "leasehold:c:a:r-a"})),
+        ] {
+            let made = line(2, 2, what, id, facts);
+            assert_eq!(rest(vec![made.clone()]).verdict, Verdict::Violation, "{what}");
+            let mut gone = made.clone();
+            let kind = what.split('.').next().unwrap_or_default();
+            gone.changes[0].what = if kind == "inventory" { "inventory.removed".to_owned() } else { format!("{kind}.deleted") };
+            assert_eq!(rest(vec![made, gone]).verdict, Verdict::Pass, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_flavor_of_a_parked_server_stays() {
+        let parked = line(3, 3, "server.shelved_offloaded", "s", json!({"flavor_id": "r-a", "status": "SHELVED_OFFLOADED"}));
+        assert_eq!(rest(vec![line(2, 2, "flavor.created", "r-a", json!({})), parked]).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_wrong_hold_fires() {
+        assert_eq!(rest(vec![hold(3)]).verdict, Verdict::Violation);
+        assert_eq!(rest(vec![line(2, 2, "allocation.removed", "hold", Value::Null)]).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_touched() {
+        let foreign = line(2, 2, "server.deleting", "s", json!({"flavor_id": "m1.small"}));
+        assert_eq!(rest(vec![foreign]).verdict, Verdict::Violation);
+    }
+}

@@ -1,0 +1,160 @@
+//! The cloud's record seen as the work of nodes: what a change opens, who sent the call and in which term, and the objects that
+//! are there after each line.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::record::{CloudLine, Record};
+
+/// Node, life and instant of a call's sending, and the term in which its sender led then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Nanoseconds.
+    pub at_ns: u64,
+    /// By whom.
+    pub node: u64,
+    /// `None`: it was never seen to lead in that life.
+    pub term: Option<u64>,
+}
+
+/// Calls by their own id.
+pub fn sendings(record: &Record) -> BTreeMap<&str, Sent> {
+    let mut terms: BTreeMap<u64, Vec<(u64, Option<u64>)>> = BTreeMap::new();
+    for incident in &record.incidents {
+        let Some(node) = incident.node else { continue };
+        let term = match incident.what.as_str() {
+            "leads" => incident.text.strip_prefix("term ").and_then(|term| term.parse().ok()),
+            "start" => None,
+            _ => continue,
+        };
+        terms.entry(node).or_default().push((incident.at_ns, term));
+    }
+    record
+        .calls
+        .iter()
+        .map(|call| {
+            let known = terms.get(&call.node).into_iter().flatten().rfind(|(at_ns, _)| *at_ns <= call.at_ns);
+            let term = known.and_then(|(_, term)| *term);
+            (call.global_request_id.as_str(), Sent { at_ns: call.at_ns, node: call.node, term })
+        })
+        .collect()
+}
+
+/// The reservation whose capacity a change opens: its flavor is let in, its tokens are opened, its parked server is woken.
+/// Tokens that stay as open as they were open nothing.
+pub fn opens(cloud: &Cloud, line: &CloudLine, change: &leasehold_cloudsim::Change) -> Option<String> {
+    if !line.caller.starts_with("node-") {
+        return None;
+    }
+    match change.what.as_str() {
+        "flavor.access_added" => Some(change.id.clone()),
+        "inventory.set" => {
+            let class = change.facts["class"].as_str()?;
+            let open = figure(&change.facts["total"]).saturating_sub(figure(&change.facts["reserved"]));
+            let before = cloud.inventories.get(&(change.id.clone(), class.to_owned())).map_or(0, |one| one.open);
+            (open > before).then(|| reservation_of(class)).flatten()
+        }
+        "server.accepted" if change.facts["action"] == "unshelve" => change.facts["flavor_id"].as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// A number of the record.
+pub fn figure(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// The reservation of a resource class.
+pub fn reservation_of(class: &str) -> Option<String> {
+    class.strip_prefix("CUSTOM_RESERVATION_").map(|id| id.replace('_', "-").to_lowercase())
+}
+
+/// Tokens of one reservation on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// On which host.
+    pub host: String,
+    /// Total less reserved.
+    pub open: u64,
+}
+
+/// What is there, as far as the record tells.
+#[derive(Clone, Debug, Default)]
+pub struct Cloud {
+    /// By provider and class, those of reservations.
+    pub inventories: BTreeMap<(String, String), Tokens>,
+    /// vCPUs, MiB and GiB by flavor, those that nodes made.
+    pub flavors: BTreeMap<String, [u64; 3]>,
+    /// Resource classes that nodes made.
+    pub classes: BTreeMap<String, ()>,
+    /// Server groups that nodes made, with their names.
+    pub groups: BTreeMap<String, String>,
+    /// Consumers of holds: host, vCPUs, MiB, GiB.
+    pub holds: BTreeMap<String, (String, [u64; 3])>,
+    /// Consumers of tokens: host and class, one each.
+    pub users: BTreeMap<String, (String, String)>,
+    /// Servers by id: flavor and status.
+    pub servers: BTreeMap<String, (String, String)>,
+}
+
+impl Cloud {
+    /// Takes over what a change did.
+    pub fn follow(&mut self, line: &CloudLine, change: &leasehold_cloudsim::Change) {
+        let (id, facts) = (change.id.clone(), &change.facts);
+        let host = change.host.clone().unwrap_or_default();
+        let class = facts["class"].as_str().unwrap_or_default().to_owned();
+        let ours = line.caller.starts_with("node-");
+        match change.what.as_str() {
+            "inventory.set" if class.starts_with("CUSTOM_RESERVATION_") => {
+                let open = figure(&facts["total"]).saturating_sub(figure(&facts["reserved"]));
+                self.inventories.insert((id, class), Tokens { host, open });
+            }
+            "inventory.removed" => drop(self.inventories.remove(&(id, class))),
+            "flavor.created" if ours => {
+                let amounts = [figure(&facts["vcpus"]), figure(&facts["ram"]), figure(&facts["disk"])];
+                self.flavors.insert(id, amounts);
+            }
+            "flavor.deleted" => drop(self.flavors.remove(&id)),
+            "class.created" if ours => drop(self.classes.insert(id, ())),
+            "class.deleted" => drop(self.classes.remove(&id)),
+            "group.created" if ours => {
+                self.groups.insert(id, facts["name"].as_str().unwrap_or_default().to_owned());
+            }
+            "group.deleted" => drop(self.groups.remove(&id)),
+            "allocation.set" => self.allocate(id, host, facts),
+            "allocation.removed" => {
+                self.holds.remove(&id);
+                self.users.remove(&id);
+            }
+            what if what.starts_with("server.") => {
+                if what == "server.deleted" {
+                    self.servers.remove(&id);
+                } else {
+                    let text = |name: &str| facts[name].as_str().unwrap_or_default().to_owned();
+                    self.servers.insert(id, (text("flavor_id"), text("status")));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn allocate(&mut self, id: String, host: String, facts: &Value) {
+        let providers = facts["allocations"].as_object().into_iter().flatten().map(|(_, amounts)| amounts);
+        if facts["consumer_type"] == "LEASEHOLD_HOLD" {
+            let mut held = [0; 3];
+            for amounts in providers {
+                for (place, class) in ["VCPU", "MEMORY_MB", "DISK_GB"].into_iter().enumerate() {
+                    held[place] += figure(&amounts[class]);
+                }
+            }
+            self.holds.insert(id, (host, held));
+            return;
+        }
+        let mut classes = providers.filter_map(Value::as_object).flat_map(|amounts| amounts.keys());
+        match classes.find(|class| class.starts_with("CUSTOM_RESERVATION_")) {
+            Some(class) => drop(self.users.insert(id, (host, class.clone()))),
+            None => drop(self.users.remove(&id)),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A7, P1: at every instant what open or used tokens may take of a host is held in Placement. Holds are raised before tokens
+//! open and lowered after they are closed and unused (scheduling-design §5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cloud::{Cloud, reservation_of};
+use super::{Judgement, Sheet};
+use crate::record::Record;
+
+/// See the module.
+pub fn judge(record: &Record) -> Judgement {
+    let mut sheet = Sheet::default();
+    let mut cloud = Cloud::default();
+    let mut size: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    let mut wrong: BTreeSet<String> = BTreeSet::new();
+    for line in &record.cloud {
+        for change in &line.changes {
+            cloud.follow(line, change);
+            if let Some(amounts) = cloud.flavors.get(&change.id) {
+                size.insert(change.id.clone(), *amounts);
+            }
+        }
+        if !line.changes.iter().any(|change| change.what.starts_with("inventory.") || change.what.starts_with("allocation.")) {
+            continue;
+        }
+        let over = over(&cloud, &size);
+        for (host, (backing, held)) in &over {
+            sheet.look();
+            // One breach is told once, when it begins.
+            if !wrong.contains(host) {
+                sheet.violation(format!("line {}: on {host} tokens may take {backing:?}, held are {held:?}", line.n));
+            }
+        }
+        sheet.look();
+        wrong = over.into_keys().collect();
+    }
+    sheet.close("A7")
+}
+
+/// Hosts whose tokens may take more than is held: what they may take, and what is held.
+fn over(cloud: &Cloud, size: &BTreeMap<String, [u64; 3]>) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
+    let mut used: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (host, class) in cloud.users.values() {
+        *used.entry((host, class)).or_default() += 1;
+    }
+    let mut backing: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for ((_, class), tokens) in &cloud.inventories {
+        // The flavor is made before tokens open; without one nobody can use them.
+        let amounts = reservation_of(class).and_then(|reservation| size.get(&reservation));
+        let Some(amounts) = amounts else { continue };
+        let active = tokens.open.max(used.get(&(tokens.host.as_str(), class.as_str())).copied().unwrap_or(0));
+        let sum = backing.entry(&tokens.host).or_default();
+        (0..3).for_each(|place| sum[place] += active * amounts[place]);
+    }
+    let mut held: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for (host, amounts) in cloud.holds.values() {
+        let sum = held.entry(host).or_default();
+        (0..3).for_each(|place| sum[place] += amounts[place]);
+    }
+    let held = |host: &str| held.get(host).copied().unwrap_or_default();
+    let short = backing.into_iter().filter(|(host, backing)| (0..3).any(|place| backing[place] > held(host)[place]));
+    short.map(|(host, backing)| (host.to_owned(), (backing, held(host)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Made, line};
+    use super::*;
+    use crate::record::CloudLine;
+    use crate::report::Verdict;
+
+    fn hold(n: u64, vcpus: u64) -> CloudLine {
+        let facts = json!({"consumer_type": "LEASEHOLD_HOLD", "allocations": {"root": {"VCPU": vcpus, "MEMORY_MB": 9_000, "DISK_GB": 9}}});
+        line(n, n, "allocation.set", "hold", facts)
+    }
+
+    fn tokens(n: u64, total: u64, reserved: u64) -> CloudLine {
+        line(n, n, "inventory.set", "rsv", json!({"class": "CUSTOM_RESERVATION_R_A", "total": total, "reserved": reserved}))
+    }
+
+    fn flavor() -> CloudLine {
+        line(1, 1, "flavor.created", "r-a", json!({"vcpus": 2, "ram": 512, "disk": 1}))
+    }
+
+    fn used() -> CloudLine {
+        line(
+            4,
+            4,
+            "allocation.set",
+            "server",
+            json!({"consumer_type": "INSTANCE", "allocations": {"rsv": {"CUSTOM_RESERVATION_R_A": 1}}}),
+        )
+    }
+
+    fn verdict(cloud: Vec<CloudLine>) -> Verdict {
+        judge(&Made { cloud, ..Made::default() }.record()).verdict
+    }
+
+    #[test]
+    fn hold_first_passes_and_tokens_first_fire() {
+        assert_eq!(verdict(vec![flavor(), hold(2, 4), tokens(3, 2, 0), tokens(4, 2, 2), hold(5, 0)]), Verdict::Pass);
+        assert_eq!(verdict(vec![flavor(), tokens(2, 2, 0), hold(3, 4)]), Verdict::Violation);
+        assert_eq!(verdict(vec![flavor(), hold(2, 4), tokens(3, 2, 0), hold(4, 2)]), Verdict::Violation);
+    }
+
+    #[test]
+    fn closed_but_used_tokens_count() {
+        let gone = line(5, 5, "allocation.removed", "server", Value::Null);
+        let until = |mut last: Vec<CloudLine>| {
+            let mut lines = vec![flavor(), hold(2, 2), tokens(3, 1, 0), used(), tokens(5, 1, 1)];
+            lines.append(&mut last);
+            verdict(lines)
+        };
+        assert_eq!(until(vec![gone, hold(6, 0)]), Verdict::Pass);
+        assert_eq!(until(vec![hold(6, 0)]), Verdict::Violation);
+    }
+}
