@@ -414,7 +414,17 @@ impl Plan {
             // A stream of its own for each event: one more draw in one does not move the next.
             let mut one = Draw::new(seed, 1_000 + counter);
             let kind = on[one.below(on.len())];
-            faults.push(Planned { at_ms, fault: fault(kind, &mut one, nodes, sim.hosts) });
+            let mut fault = fault(kind, &mut one, nodes, sim.hosts);
+            // Half of what the cloud does wrong strikes the calls that wake parked servers.
+            if profile == Profile::Cloud
+                && let Fault::Cloud { how, body, permille, .. } = &mut fault
+                && one.below(2) == 0
+            {
+                let failing = CloudFault::Error { status: 503, retry_after_s: Some(5) };
+                *how = [CloudFault::AsyncFailure, CloudFault::Conflict, failing][one.below(3)].clone();
+                (*body, *permille) = ("unshelve".to_owned(), 1_000);
+            }
+            faults.push(Planned { at_ms, fault });
             at_ms += draw.between(quickest, slowest);
         }
         Plan { seed, nodes, faults, sim }
