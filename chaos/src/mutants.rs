@@ -54,13 +54,19 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M09", "plan not re-verified in apply", &["L1"], Profile::Busy),
     mutant("M10", "hash-map order in apply", &["H1"], Profile::Busy),
     mutant("M11", "no fence: an old leader keeps acting", &["A4"], Profile::Links),
-    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links),
-    mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy),
-    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links),
-    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm),
-    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm),
+    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links)
+        .waits_for("a look at unfenced calls that take effect after a successor began"),
+    mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy)
+        .waits_for("clients that delete just as a lease starts"),
+    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
+        .waits_for("a leader that changes just before everything is healed"),
+    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm)
+        .waits_for("a look whether parked servers woke when their start was recorded"),
+    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm)
+        .waits_for("A6, a look whether a row was committed before its call was sent"),
     mutant("M17", "409 on unshelve read as failure", &["A5", "A9"], Profile::Cloud),
-    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud),
+    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud)
+        .waits_for("a look whether parked servers woke when their start was recorded"),
     mutant("M19", "token opened before hold raised", &["A7"], Profile::Swarm),
     mutant("M20", "wall clock instead of ledger tick in apply", &["H1"], Profile::Swarm),
     mutant("M21", "clock step back replays starts", &["A1", "M1"], Profile::Clocks),
@@ -68,10 +74,12 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M23", "no back-off on 503", &["A9"], Profile::Cloud),
     // What is due is derived and read by apply, so that replicas part before a start is late.
     mutant("M24", "snapshot drops the pending timers", &["A2", "H1"], Profile::Snapshots),
-    mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power),
+    mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power)
+        .waits_for("power that goes on a majority at once"),
     mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power).waits_for("a fault that flips bits in a log"),
     mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links).waits_for("a look at the memory of a node"),
-    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links),
+    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links)
+        .waits_for("a core whose nodes do not all see each other"),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
     mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
