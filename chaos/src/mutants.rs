@@ -82,7 +82,8 @@ pub const MUTANTS: [Mutant; 30] = [
         .waits_for("a core whose nodes do not all see each other"),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
-    mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
+    mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy)
+        .waits_for("a look whether the answer stored under a key is one"),
 ];
 
 /// The bug of this id.

@@ -37,7 +37,7 @@ impl SimCloud {
         let spec = |number: u32| HostSpec {
             vcpus: 16,
             memory_mb: 32_768,
-            zone: if number % 2 == 0 { ZONE.to_owned() } else { "nova".to_owned() },
+            zone: if number.is_multiple_of(2) { ZONE.to_owned() } else { "nova".to_owned() },
             traits: if number % 4 < 2 { vec![TRAIT.to_owned()] } else { Vec::new() },
             ..HostSpec::new(&format!("cmp{number}"))
         };
