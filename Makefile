@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENV := source .ci/env
 SEED ?= 1
 
-.PHONY: help prerequisites build release demo test check fix deny bench chaos lab test-lab kill env
+.PHONY: help prerequisites build release demo test check fix deny bench chaos mutants lab test-lab kill env
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,7 +25,8 @@ demo: build ## three nodes, a simulated cloud, leader kills; SEED=n REPORT=f.jso
 	@$(ENV); "$$CARGO_TARGET_DIR"/debug/leasehold-demo --seed $(SEED) $(if $(REPORT),--report $(REPORT)) $(if $(KEEP),--keep)
 
 test: build ## every test that needs no root and no second machine
-	@$(ENV); cargo test --locked --workspace
+	@$(ENV); cargo test --locked --workspace --exclude leasehold-chaos
+	@$(ENV); cargo test --locked -p leasehold-chaos
 
 check: prerequisites ## formatting, lints, documentation; changes nothing
 	@$(ENV); cargo fmt --all --check
@@ -50,6 +51,9 @@ kill: build ## kill -9 a random node for four minutes under load; SEED=n
 
 chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B SECONDS=n
 	@$(ENV); cargo run --locked -p leasehold-chaos -- run sim --seeds $(or $(SEEDS),1..31) --seconds $(or $(SECONDS),120) --jobs 2
+
+mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12
+	@$(ENV); cargo run --locked --release -p leasehold-chaos -- mutants $(if $(ONLY),--only $(ONLY))
 
 lab: ## start a real OpenStack on loopback (Debian 12, root)
 	@tests/openstack/openstack-lab up

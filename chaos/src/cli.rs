@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use leasehold_chaos::plan::Plan;
+use leasehold_chaos::mutants::{self, Search};
+use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
 use leasehold_chaos::sim::{self, Options, Planted};
@@ -27,6 +28,24 @@ enum What {
     Run {
         #[command(subcommand)]
         tier: Tier,
+    },
+    /// Plants every known bug in turn and sees whether the checks find it.
+    Mutants {
+        /// Only these, as `M11` or `M11,M12`.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Simulated seconds with faults of each run.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// Seeds for each at most.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// Processor time for each at most.
+        #[arg(long, value_parser = duration, default_value = "2m")]
+        cpu: Duration,
+        /// A folder for `mutants.json`.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
     /// Judges a kept run again, without running it.
     Check {
@@ -58,6 +77,9 @@ enum Tier {
         /// Simulated seconds with faults.
         #[arg(long, default_value_t = 300)]
         seconds: u64,
+        /// Which faults there are.
+        #[arg(long, value_enum, default_value_t)]
+        profile: Profile,
         /// Processes side by side.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
@@ -117,18 +139,24 @@ impl Arguments {
     /// Does it; gives the exit code.
     pub fn carry_out(self) -> Result<u8> {
         match self.what {
-            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, common, .. } } => {
-                one(Plan::simulated(seed, seconds), None, &common)
+            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, profile, common, .. } } => {
+                let again = (profile != Profile::Swarm)
+                    .then(|| format!("leasehold-chaos run sim --seed {seed} --seconds {seconds} --profile {profile}"));
+                one(Plan::shaped(seed, seconds, profile), again, &common)
             }
-            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, jobs, common, .. } } => {
-                many(seeds, None, seconds, jobs, &common)
+            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, profile, jobs, common, .. } } => {
+                many(seeds, None, (seconds, profile), jobs, &common)
             }
-            What::Run { tier: Tier::Sim { for_: Some(time), seconds, jobs, common, .. } } => {
+            What::Run { tier: Tier::Sim { for_: Some(time), seconds, profile, jobs, common, .. } } => {
                 // Fresh seeds: another time is other seeds.
                 let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-                many(first..u64::MAX, Some(time), seconds, jobs, &common)
+                many(first..u64::MAX, Some(time), (seconds, profile), jobs, &common)
             }
             What::Run { tier: Tier::Sim { .. } } => bail!("one of --seed, --seeds and --for is needed"),
+            What::Mutants { only, seconds, seeds, cpu, report } => {
+                let search = Search { only, seconds, seeds, cpu_max: cpu };
+                Ok(u8::from(!mutants::all(&search, report.as_ref())?))
+            }
             What::Check { folder } => {
                 let record = Record::load(&folder).with_context(|| format!("{}", folder.display()))?;
                 let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
@@ -162,6 +190,9 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     }
     if let Some(planted) = common.planted {
         report.replay += &format!(" --planted {}", name(planted));
+    }
+    if let Ok(id) = std::env::var(mutants::VARIABLE) {
+        report.replay = format!("{}={id} {}", mutants::VARIABLE, report.replay);
     }
     if report.verdict != Verdict::Pass {
         println!("{}", report.replay);
@@ -201,7 +232,13 @@ fn told(report: &Report) {
 }
 
 /// One process a seed.
-fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, common: &Common) -> Result<u8> {
+fn many(
+    seeds: Range<u64>,
+    time: Option<Duration>,
+    (seconds, profile): (u64, Profile),
+    jobs: usize,
+    common: &Common,
+) -> Result<u8> {
     ensure!(jobs > 0, "--jobs must be at least 1");
     let program = std::env::current_exe()?;
     let began = Instant::now();
@@ -214,6 +251,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, seconds: u64, jobs: usize, co
             let Some(seed) = seeds.next() else { break };
             let mut command = Command::new(&program);
             command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+            command.args(["--profile", &profile.to_string()]);
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
             }

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod history;
+pub mod mutants;
 pub mod nemesis;
 pub mod plan;
 pub mod record;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use leasehold_chaos::mutants;
 
 mod cli;
 
@@ -16,6 +17,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if wrong { 64 } else { 0 });
         }
     };
+    // Once, before anything runs: which bug this process is to have.
+    if let Ok(id) = std::env::var(mutants::VARIABLE)
+        && (mutants::find(&id).is_none() || leasehold_ledger::mutants::plant(&id).is_err())
+    {
+        eprintln!("harness failure: there is no mutant {id}");
+        return ExitCode::from(64);
+    }
     match arguments.carry_out() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -326,13 +326,61 @@ impl Plan {
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
+/// What a simulated run is to be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Everything, as drawn.
+    #[default]
+    Swarm,
+    /// Power goes, often.
+    Power,
+    /// Partitions, pauses, kills: leaders change.
+    Links,
+    /// Small logs and nodes that fall behind.
+    Snapshots,
+    /// Many clients in little room.
+    Busy,
+    /// The cloud misbehaves.
+    Cloud,
+    /// Clocks are wrong.
+    Clocks,
+}
+
+impl Profile {
+    /// Kinds of faults, as [`fault`] numbers them.
+    fn kinds(self) -> Option<&'static [u64]> {
+        match self {
+            Profile::Swarm => None,
+            Profile::Power => Some(&[1, 1, 3, 14]),
+            Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
+            Profile::Snapshots => Some(&[0, 1, 3, 3]),
+            Profile::Busy => Some(&[0, 2, 3, 7]),
+            Profile::Cloud => Some(&[15, 15, 15, 6]),
+            Profile::Clocks => Some(&[8, 8, 9, 0, 14]),
+        }
+    }
+}
+
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use clap::ValueEnum;
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
+
 impl Plan {
     /// A simulated run: size, timeouts and faults drawn from the seed; faults for `seconds`.
     pub fn simulated(seed: u64, seconds: u64) -> Plan {
+        Plan::shaped(seed, seconds, Profile::Swarm)
+    }
+
+    /// A simulated run with the faults of a profile.
+    pub fn shaped(seed: u64, seconds: u64, profile: Profile) -> Plan {
         let mut draw = Draw::new(seed, 10);
         let nodes = [3, 3, 3, 5, 1][draw.below(5)];
         let slow = draw.below(4) == 0;
-        let sim = Sim {
+        let mut sim = Sim {
             hosts: u32::try_from(draw.between(3, 7)).unwrap_or(3),
             safety_ms: seconds * 1_000,
             clients: u32::try_from(draw.between(3, 8)).unwrap_or(3),
@@ -345,8 +393,19 @@ impl Plan {
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
         let calm = draw.below(10) == 0;
-        let on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
-        let (quickest, slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
+        let mut on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
+        let (quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
+        let (mut nodes, mut calm) = (nodes, calm);
+        if let Some(kinds) = profile.kinds() {
+            (on, calm, slowest) = (kinds.to_vec(), false, 5_000);
+            nodes = nodes.max(3);
+        }
+        if profile == Profile::Snapshots {
+            (sim.snapshot_entries, sim.keep_entries) = (20, 0);
+        }
+        if profile == Profile::Busy {
+            (sim.hosts, sim.clients, sim.gap_ms) = (3, 10, 500);
+        }
         let mut faults = Vec::new();
         let mut at_ms = draw.between(quickest, slowest);
         let mut counter = 0;
@@ -355,7 +414,17 @@ impl Plan {
             // A stream of its own for each event: one more draw in one does not move the next.
             let mut one = Draw::new(seed, 1_000 + counter);
             let kind = on[one.below(on.len())];
-            faults.push(Planned { at_ms, fault: fault(kind, &mut one, nodes, sim.hosts) });
+            let mut fault = fault(kind, &mut one, nodes, sim.hosts);
+            // Half of what the cloud does wrong strikes the calls that wake parked servers.
+            if profile == Profile::Cloud
+                && let Fault::Cloud { how, body, permille, .. } = &mut fault
+                && one.below(2) == 0
+            {
+                let failing = CloudFault::Error { status: 503, retry_after_s: Some(5) };
+                *how = [CloudFault::AsyncFailure, CloudFault::Conflict, failing][one.below(3)].clone();
+                (*body, *permille) = ("unshelve".to_owned(), 1_000);
+            }
+            faults.push(Planned { at_ms, fault });
             at_ms += draw.between(quickest, slowest);
         }
         Plan { seed, nodes, faults, sim }

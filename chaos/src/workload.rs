@@ -11,6 +11,7 @@ use leasehold_ledger::command::{
 use leasehold_ledger::model::{
     InstanceWish, Lease, LeaseId, OnEnd, PoolKind, ProjectId, RequestKey, ResourceWish, Seconds, Timestamp, UserId,
 };
+use leasehold_ledger::mutant;
 use leasehold_node::operations::{Actor, Consistency, KeyState, LeaseFilter, OperationError, Operations, Unavailable};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::history::{Ending, Operation};
 use crate::plan::Draw;
 use crate::record::Refusal;
+use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
@@ -136,10 +138,10 @@ impl Workload {
             disk_gb: 1,
             amount: u32::try_from(draw.between(1, 5)).unwrap_or(1),
             affinity: [None, None, None, Some(true), Some(false)][draw.below(5)],
-            zone: None,
+            zone: [None, None, None, Some("nova"), Some(ZONE)][draw.below(5)].map(str::to_owned),
             pool: [None, Some(PoolKind::Dedicated), Some(PoolKind::Shared)][draw.below(3)],
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
+            required_traits: (draw.below(6) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
+            forbidden_traits: (draw.below(12) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
             requirements: Vec::new(),
             resource_properties: String::new(),
         };
@@ -196,7 +198,10 @@ impl Workload {
         for attempt in 0..ATTEMPTS {
             let node = draw.below(self.world.machines.len());
             let began = trace.now_ns();
-            let said = self.attempt(node, &who, key.clone(), &wanted).await;
+            // Planted bug: each attempt has a key of its own, as if the client made it anew.
+            let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
+            let sent = if mutant!("M06") { key.clone().map(own) } else { key.clone() };
+            let said = self.attempt(node, &who, sent, &wanted).await;
             attempts.push(json!({
                 "node": self.world.machines[node].id, "invoke_ns": began, "return_ns": trace.now_ns(),
                 "answer": said.refusal,

@@ -14,6 +14,7 @@ pub mod apply;
 pub mod command;
 pub mod effect;
 pub mod model;
+pub mod mutants;
 pub mod plan;
 pub mod reply;
 pub mod state;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::NodeId;
+use leasehold_ledger::mutant;
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use tokio::sync::{Mutex, broadcast, watch};
@@ -50,7 +51,8 @@ impl LedgerPort for RaftLedger {
     }
 
     fn may_act(&self, term: u64) -> bool {
-        self.raft.fence().is_some_and(|fence| fence.term() == term && fence.valid_now())
+        // Planted bug: no fence, so that a leader acts on until it knows that it is none.
+        mutant!("M11") || self.raft.fence().is_some_and(|fence| fence.term() == term && fence.valid_now())
     }
 
     fn node_id(&self) -> NodeId {

@@ -10,6 +10,7 @@ pub mod cloud;
 pub mod double_booking;
 pub mod early;
 pub mod fencing;
+pub mod gentle;
 pub mod hashes;
 pub mod kept;
 pub mod late;
@@ -109,7 +110,7 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 15] = [
+    let checks: [fn(&Record) -> Judgement; 16] = [
         witness::judge,
         watch::judge,
         double_booking::judge,
@@ -123,6 +124,7 @@ pub fn judge(record: &Record) -> Board {
         once::judge,
         order::judge,
         clean::judge,
+        gentle::judge,
         liveness::commits,
         liveness::heals,
     ];

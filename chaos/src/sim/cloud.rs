@@ -16,6 +16,10 @@ use crate::record::Call;
 
 /// Where the cloud is.
 pub const BASE_URL: &str = "http://cloud.sim";
+/// Where every other host is.
+pub const ZONE: &str = "east";
+/// What half of the hosts have.
+pub const TRAIT: &str = "CUSTOM_FAST";
 /// Everybody's password.
 pub const PASSWORD: &str = "oslab";
 
@@ -29,7 +33,14 @@ pub struct SimCloud {
 impl SimCloud {
     /// With hosts `cmp1`, `cmp2`, …
     pub fn new(seed: u64, hosts: u32, trace: Arc<Trace>) -> SimCloud {
-        let spec = |number| HostSpec { vcpus: 16, memory_mb: 32_768, ..HostSpec::new(&format!("cmp{number}")) };
+        // Zones and traits cut across the pools, so that hosts of every kind are there.
+        let spec = |number: u32| HostSpec {
+            vcpus: 16,
+            memory_mb: 32_768,
+            zone: if number.is_multiple_of(2) { ZONE.to_owned() } else { "nova".to_owned() },
+            traits: if number % 4 < 2 { vec![TRAIT.to_owned()] } else { Vec::new() },
+            ..HostSpec::new(&format!("cmp{number}"))
+        };
         let config = CloudConfig {
             seed,
             hosts: (1..=hosts).map(spec).collect(),

@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod disk;
+pub mod foreign;
 pub mod gate;
 pub mod network;
 pub mod node;
@@ -77,6 +78,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     let world = World::new(plan, options);
     let cloud = world.cloud.clone();
     tokio::spawn(async move { cloud.run().await });
+    foreign::put(&world.cloud)?;
     set_up(&world).await?;
 
     let mut projects = Vec::new();
@@ -109,10 +111,13 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
 
     // 4. Drain: past every lease's end, until nothing is owed.
     drain(&world).await;
+    // A subscriber between two subscriptions has yet to be told the last change.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let finals = world.finals();
     watches.stop().await;
     let history = workload.history();
     let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
+    foreign::judge(&world.cloud, &world.trace)?;
 
     let (trace_hash, events) = world.trace.digest();
     world.trace.incident(None, "phase", format!("over after {events} events"));

@@ -9,6 +9,7 @@ use crate::model::{
     EventKind, EventStatus, Lease, LeaseId, LeaseStatus, Reason, ReasonCode, Reservation, ReservationStatus, Stage, Step,
     Timestamp,
 };
+use crate::mutant;
 use crate::reply::Reply;
 use crate::state::State;
 
@@ -34,6 +35,8 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
         let Some(lease) = state.lease(id) else { continue };
         if is_due(lease, EventKind::EndLease, now) { ending.push(id) } else { others.push(id) }
     }
+    // Planted bug: the order is that of a hash map, another on every replica.
+    mutant!("M10", { (ending, others) = (in_hash_order(ending), in_hash_order(others)) });
     for id in ending.iter().chain(&others) {
         before_end(state, now, *id);
     }
@@ -50,6 +53,12 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     drop_expired_keys(state, now);
     let opened = state.meta().last_actuation - rows_before;
     Reply::ClockAdvanced { opened: u32::try_from(opened).unwrap_or(u32::MAX) }
+}
+
+#[cfg(feature = "mutants")]
+#[allow(clippy::disallowed_types)]
+fn in_hash_order(leases: Vec<LeaseId>) -> Vec<LeaseId> {
+    leases.into_iter().collect::<std::collections::HashSet<_>>().into_iter().collect()
 }
 
 fn waits_for_hold(state: &State, id: LeaseId) -> bool {

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::command::Command;
 use crate::model::{LeaseId, LeaseStatus, RequestKey, Timestamp};
+use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::{KeyFate, KeyRow, State};
 use crate::storage::codec::encode;
@@ -61,7 +62,8 @@ pub(super) fn once(
     }
     let outcome = if forget { Ok(Reply::KeyForgotten) } else { run(state) };
     let fate = match &outcome {
-        Err(Rejection::PlanStale { .. }) => return (outcome, index),
+        // Planted bug: stored as the answer.
+        Err(Rejection::PlanStale { .. }) if !mutant!("N03") => return (outcome, index),
         Ok(Reply::KeyForgotten) => KeyFate::Forgotten,
         Ok(reply @ (Reply::LeaseCreated { lease_id, prepared: false } | Reply::LeaseUpdated { lease_id, prepared: false })) => {
             KeyFate::Pending { lease_id: *lease_id, reply: reply.clone() }

@@ -5,6 +5,7 @@ use crate::model::{
     Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Stage, Staging,
     misfit,
 };
+use crate::mutant;
 use crate::reply::Rejection;
 use crate::state::{Booking, State, segments, sum_at};
 
@@ -156,6 +157,10 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking]) -> Res
 
 fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
     let total = others.checked_add(wanted).unwrap_or(Amounts::from_array([u32::MAX; 4]));
+    // Planted bug: the plan is believed.
+    if mutant!("M09") {
+        return Ok(());
+    }
     let room = host.room().to_array();
     for (place, class) in Class::ALL.into_iter().enumerate() {
         if total.to_array()[place] > room[place] {

@@ -1,5 +1,7 @@
 //! Whether a host is of the kind a reservation asks for. Room is another question, see the calendar.
 
+use crate::mutant;
+
 use super::{Comparison, Host, InstanceWish, Requirement};
 
 /// Why a host is not of the kind a wish asks for.
@@ -38,6 +40,10 @@ impl Misfit {
 pub fn misfit(host: &Host, wish: &InstanceWish) -> Option<Misfit> {
     if wish.pool.is_some_and(|pool| pool != host.description.pool) {
         return Some(Misfit::Pool);
+    }
+    // Planted bug: neither zone nor traits nor properties count.
+    if mutant!("N02") {
+        return None;
     }
     if wish.zone.is_some() && wish.zone != host.description.zone {
         return Some(Misfit::Zone);

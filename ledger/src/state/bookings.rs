@@ -1,6 +1,7 @@
 //! What one lease books on whom, when: the only place that says so. The calendar is the sum of it over all leases.
 
 use crate::model::{Amounts, Binding, HostId, Interval, Lease, Phase, Reservation, ReservationStatus, ResourceWish, Staging};
+use crate::mutant;
 
 /// So much of one host over one interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub fn wish_bookings(
 ) {
     let need = wish.instance().need();
     for binding in bindings {
+        // Planted bug: staging is not booked.
+        if mutant!("N01") && binding.phase == Phase::Staging {
+            continue;
+        }
         let interval = match (binding.phase, staging) {
             (Phase::Main, _) => main,
             (Phase::Staging, Some(staging)) => staging.booked(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::bookings::Booking;
 use crate::model::{Amounts, HostId, Interval, Seconds};
+use crate::mutant;
 
 /// The booked amounts of every host over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub struct Calendar {
 impl Calendar {
     /// The most booked at any instant of the interval, class by class.
     pub fn peak(&self, host: HostId, interval: Interval) -> Amounts {
+        // Planted bug: intervals are closed, so that what ends at the start of another overlaps it.
+        let closed = Interval { start: interval.start.minus(1), end: interval.end.plus(1) };
+        let interval = if mutant!("M08") { closed } else { interval };
         self.profiles.get(&host).map_or(Amounts::default(), |profile| profile.peak(interval))
     }
 

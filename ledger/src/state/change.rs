@@ -15,6 +15,7 @@ use crate::model::{
     Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, Reservation, ReservationId,
     ReservationStatus, Timestamp,
 };
+use crate::mutant;
 use crate::storage::codec::encode;
 use crate::storage::disk::RowChange;
 use crate::storage::keys::{self, RowId};
@@ -45,6 +46,8 @@ impl State {
         let mut meta = self.meta.clone();
         meta.ledger_index += 1;
         meta.clock = meta.clock.max(proposed_at.unwrap_or(meta.clock));
+        // Planted bug: the clock follows the entries back.
+        mutant!("M21", { meta.clock = proposed_at.unwrap_or(meta.clock) });
         let now = meta.clock;
         self.put_meta(meta);
         now

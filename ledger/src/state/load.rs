@@ -3,6 +3,7 @@
 use super::change::row_hash;
 use super::{Change, KeyRow, Meta, State};
 use crate::model::{Actuation, Host, Lease};
+use crate::mutant;
 use crate::storage::codec::{CodecError, decode};
 use crate::storage::keys::RowId;
 
@@ -74,5 +75,7 @@ impl State {
     pub(crate) fn loaded(&mut self) {
         // Loading reuses the code that records changes; nothing of it is a change of an entry.
         self.recorder = super::Recorder::default();
+        // Planted bug: what is due is forgotten.
+        mutant!("M24", { self.due.clear() });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::codec::CodecError;
 use super::disk::{Disk, DiskError, DiskFuture, FrozenView, RowChange};
 use super::keys;
+use crate::mutant;
 use crate::state::{Delta, LoadError, State, invariants};
 
 /// Why a store does not open.
@@ -94,7 +95,8 @@ impl Store {
                 u128::from_be_bytes(bytes.try_into().map_err(|_| Error::Damaged("the stored hash is not 16 bytes".to_owned()))?)
             }
         };
-        if stored_hash != state.hash() {
+        // Planted bug: what left the keys out has a hash without them.
+        if stored_hash != state.hash() && !mutant!("M07") {
             return Err(Error::Damaged(format!("hash {:032x}, stored {stored_hash:032x}", state.hash())));
         }
         if let Some(first) = invariants::check(&state).first().filter(|_| state.ledger_index() > 0) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use leasehold_ledger::command::{Command, Outcome};
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::{Actuation, HostId, Lease, Reason, ReasonCode, Step};
+use leasehold_ledger::mutant;
 use leasehold_ledger::reply::{Rejection, Reply};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -66,6 +67,12 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             failures = 0;
         }
         let permit = RowPermit::new(&work.leader, row.id, row.revision);
+        // Planted bug: the outcome is recorded before the calls.
+        mutant!("M15", {
+            if row.step == Step::Start {
+                record(&work, &row, &lease, Outcome::Done).await;
+            }
+        });
         let job = Job::new(&work, &row, &lease, &permit, &seat);
         // A call that hangs must not outlive its row: dropping a pass anywhere is what a leader's stop does too.
         let passed = tokio::select! {
@@ -113,6 +120,10 @@ fn retry_after_max(step: Step) -> Duration {
 
 /// Exponential with jitter, capped; what the service asks for, if that is longer, up to `asked_max`.
 fn back_off(work: &Work, failures: u32, asked: Option<Duration>, asked_max: Duration) -> Duration {
+    // Planted bug: none, whatever was asked for.
+    if mutant!("M23") {
+        return Duration::from_millis(1);
+    }
     let full = (BACK_OFF_FIRST * 2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACK_OFF_MAX);
     let full_ms = u64::try_from(full.as_millis()).unwrap_or(u64::MAX);
     let spread = Duration::from_millis(full_ms / 2 + work.rng.below(full_ms / 2 + 1));

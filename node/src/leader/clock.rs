@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use leasehold_ledger::command::Command;
 
+use leasehold_ledger::mutant;
+
 use super::{LedgerPort, propose_until_seen};
 use crate::seams::Clock;
 
@@ -20,6 +22,12 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 pub async fn run(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>) {
     let mut applied = ledger.applied();
     let mut last = clock.mono();
+    // Planted bug: a new leader's wheel holds no timers of what was booked before it; they come back with its next look at all.
+    mutant!("M14", {
+        if ledger.look(|state| state.next_due()).is_some() {
+            clock.sleep(Duration::from_secs(90)).await;
+        }
+    });
     loop {
         applied.borrow_and_update();
         let due = ledger.look(|state| state.next_due());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use leasehold_ledger::model::HostId;
+use leasehold_ledger::mutant;
 
 use super::desired;
 use super::host_writer::AHEAD;
@@ -44,6 +45,32 @@ pub async fn run(work: Arc<Work>) {
                 () = &mut look_again => break,
                 Some(host) = reads.next(), if !reads.is_empty() => drop(reading.remove(&host)),
             }
+        }
+        // Planted bug: what is due soon is begun, before any entry says so.
+        mutant!("M16", { wake_early(&work).await });
+    }
+}
+
+/// Wakes the parked servers of what is due within [`AHEAD`].
+#[cfg(feature = "mutants")]
+async fn wake_early(work: &Work) {
+    use crate::openstack::Errand;
+    use crate::openstack::nova::Verb;
+    use leasehold_ledger::model::{EventKind, EventStatus, Stage};
+
+    let until = work.now().plus_ms(u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX));
+    let flavors: Vec<String> = work.ledger.look(|state| {
+        let leases = state.due_leases(until).filter_map(|id| state.lease(id));
+        let starting =
+            leases.filter(|lease| lease.event(EventKind::StartLease).is_some_and(|event| event.status == EventStatus::Undone));
+        let all = starting.flat_map(|lease| &lease.reservations).filter(|one| one.stage == Stage::Parked);
+        all.map(|one| one.flavor().to_string()).collect()
+    });
+    for flavor in flavors {
+        let Ok(servers) = work.cloud.nova().servers_of_flavor(&flavor).await else { continue };
+        for server in servers {
+            let errand = Errand::new(format!("early/{}/{}", server.id, work.number()), work.term, &work.leader);
+            drop(work.cloud.nova().act(&errand, &server.id, Verb::Unshelve).await);
         }
     }
 }

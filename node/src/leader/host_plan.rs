@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::model::Amounts;
+use leasehold_ledger::mutant;
 use uuid::Uuid;
 
 use super::desired::{Gate, HostWish};
@@ -140,7 +141,8 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
     let backed = |next: &BTreeMap<String, Inventory>| {
         next.iter().try_fold(Amounts::default(), |sum, (class, inventory)| sum.checked_add(read.backing(wish, class, inventory)))
     };
-    let fits = |next: &BTreeMap<String, Inventory>| backed(next).is_some_and(|backed| backed.fits_in(held));
+    // Planted bug: tokens open whatever is held.
+    let fits = |next: &BTreeMap<String, Inventory>| mutant!("M19") || backed(next).is_some_and(|backed| backed.fits_in(held));
     // What is used and known to the ledger counts in P1, so that a start waits for it only where room is short
     // (docs/decisions/0006). What a stranger's token backs nobody can say: that is waited for.
     let wait_for_end = read.lingering(wish).any(|class| !wish.tokens.contains_key(class));

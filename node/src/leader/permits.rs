@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{ActuationId, ActuationLease};
+use leasehold_ledger::mutant;
 use parking_lot::Mutex;
 
 use super::ledger_port::{LedgerPort, ProposeError};
@@ -64,7 +65,8 @@ impl Permit for RowPermit<'_> {
     fn check(&self) -> Result<(), Withheld> {
         self.leader.check()?;
         let open = self.leader.ledger.look(|state| state.actuation(self.row).is_some_and(|row| row.revision == self.revision));
-        if open { Ok(()) } else { Err(Withheld::Superseded) }
+        // Planted bug: a cancel does not stop what was begun.
+        if open || mutant!("M13") { Ok(()) } else { Err(Withheld::Superseded) }
     }
 }
 
@@ -79,7 +81,7 @@ pub struct Provided<'a, F> {
 impl<F: Fn() -> bool + Send + Sync> Permit for Provided<'_, F> {
     fn check(&self) -> Result<(), Withheld> {
         self.inner.check()?;
-        if (self.condition)() { Ok(()) } else { Err(Withheld::Superseded) }
+        if mutant!("M13") || (self.condition)() { Ok(()) } else { Err(Withheld::Superseded) }
     }
 }
 
@@ -142,7 +144,9 @@ impl UnfencedRight {
         // Ours by name is not ours if these tasks never took it: this node began to hand over in this term, stopped its
         // tasks, and leads on because nobody took over. Their calls may still be on their way.
         let taken_before = *self.held_until.lock() != Mono::default();
-        if holder.is_some_and(|holder| holder != ours || !taken_before) && !left.is_zero() {
+        // Planted bug: a predecessor's is not waited out.
+        let wait = !mutant!("M12");
+        if wait && holder.is_some_and(|holder| holder != ours || !taken_before) && !left.is_zero() {
             return Ok(Some(left));
         }
         let before = self.clock.mono();

@@ -40,7 +40,7 @@ pub enum KeyState {
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Lease, RequestKey};
 use leasehold_ledger::reply::{Rejection, Reply};
-use leasehold_ledger::state::KeyLookup;
+use leasehold_ledger::state::{KeyLookup, State};
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
@@ -93,14 +93,15 @@ impl Operations {
     /// may still apply.
     pub async fn peek_key(&self, actor: &Actor, key: &RequestKey) -> Result<Answer<Option<KeyState>>> {
         actor.authorise(Rule::LeasesGet, Some(&key.project_id))?;
-        let ledger_index = self.confirmed_index().await?;
-        Ok(Answer { value: self.known_key(key), ledger_index })
+        self.read_barrier(Consistency::Linearizable).await?;
+        let state = self.inner.raft.state();
+        Ok(Answer { value: known_key(&state, key), ledger_index: state.ledger_index() })
     }
 
     pub(super) async fn look_up_here(&self, key: Option<RequestKey>) -> Result<Answer<KeyState>> {
         let Some(key) = key else { return Err(OperationError::Internal("a lookup without a key".to_owned())) };
         let ledger_index = self.confirmed_index().await?;
-        if let Some(value) = self.known_key(&key) {
+        if let Some(value) = known_key(&self.inner.raft.state(), &key) {
             return Ok(Answer { value, ledger_index });
         }
         let committed = self.propose(Some(key.clone()), Command::ForgetKey).await?;
@@ -110,23 +111,7 @@ impl Operations {
             return Err(rejection.into());
         }
         let unknown = || OperationError::Internal("the ledger does not know a key it was told of".to_owned());
-        Ok(Answer { value: self.known_key(&key).ok_or_else(unknown)?, ledger_index: committed.ledger_index })
-    }
-
-    /// What the state knows of a key.
-    fn known_key(&self, key: &RequestKey) -> Option<KeyState> {
-        match self.inner.raft.state().key(key) {
-            KeyLookup::Answered { outcome: Ok(reply), ledger_index } => {
-                Some(KeyState::Applied { lease_id: lease_of(&reply), rejection: None, ledger_index })
-            }
-            KeyLookup::Answered { outcome: Err(rejection), ledger_index } => {
-                Some(KeyState::Applied { lease_id: None, rejection: Some(rejection.to_string()), ledger_index })
-            }
-            KeyLookup::Pending { lease_id } => Some(KeyState::Pending { lease_id }),
-            KeyLookup::Forgotten => Some(KeyState::Never),
-            KeyLookup::Expired => Some(KeyState::Expired),
-            KeyLookup::Unknown => None,
-        }
+        Ok(Answer { value: known_key(&self.inner.raft.state(), &key).ok_or_else(unknown)?, ledger_index: committed.ledger_index })
     }
 
     /// Commits bytes without meaning; for write probes and load generators. Admin only. Answers the index.
@@ -147,6 +132,22 @@ impl Operations {
     pub async fn read_index(&self, actor: &Actor) -> Result<Answer<()>> {
         actor.authorise(Rule::ClusterGet, None)?;
         Ok(Answer { value: (), ledger_index: self.confirmed_index().await? })
+    }
+}
+
+/// What the state knows of a key.
+fn known_key(state: &State, key: &RequestKey) -> Option<KeyState> {
+    match state.key(key) {
+        KeyLookup::Answered { outcome: Ok(reply), ledger_index } => {
+            Some(KeyState::Applied { lease_id: lease_of(&reply), rejection: None, ledger_index })
+        }
+        KeyLookup::Answered { outcome: Err(rejection), ledger_index } => {
+            Some(KeyState::Applied { lease_id: None, rejection: Some(rejection.to_string()), ledger_index })
+        }
+        KeyLookup::Pending { lease_id } => Some(KeyState::Pending { lease_id }),
+        KeyLookup::Forgotten => Some(KeyState::Never),
+        KeyLookup::Expired => Some(KeyState::Expired),
+        KeyLookup::Unknown => None,
     }
 }
 

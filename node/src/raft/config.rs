@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
+use leasehold_ledger::mutant;
 use openraft::{Config, SnapshotPolicy};
 use uuid::Uuid;
 
@@ -85,8 +86,9 @@ impl Timing {
             max_in_snapshot_log_to_keep: self.keep_entries,
             replication_lag_threshold: 2 * (self.snapshot_entries + self.keep_entries),
             // Without these two a leader that only half the cluster hears blocks everyone for good (chaos-design §2).
-            enable_pre_vote: Some(true),
-            quorum_loss_probe_interval: Some(2 * ms(self.election_max)),
+            // Planted bug: as the engine comes.
+            enable_pre_vote: Some(!mutant!("M28")),
+            quorum_loss_probe_interval: (!mutant!("M28")).then_some(2 * ms(self.election_max)),
             // Entries go to followers while they are still being synced here. A leader that went on in its old term after
             // a crash would give the log ids of what it lost to other entries, and replicas would differ (0007; the kill
             // run found it).

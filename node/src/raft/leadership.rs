@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
+use leasehold_ledger::mutant;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftMetrics;
@@ -103,6 +104,8 @@ fn tell(leadership: &watch::Sender<Leadership>, seen: &RaftMetrics<TypeConfig>, 
         if leads {
             crate::fault_point!("raft.leadership.gained");
             tracing::info!(term, "this node leads");
+            // Planted bug: a kilobyte is lost with every election.
+            mutant!("M27", { leasehold_ledger::mutants::remembered(27, |kept| kept.extend([0; 1024])) });
             *told = Leadership::Leading { term, since: clock.mono() };
         } else {
             crate::fault_point!("raft.leadership.lost");

@@ -12,6 +12,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use leasehold_ledger::mutant;
 use leasehold_ledger::storage::disk::{Disk, DiskError, RowChange};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{LogIdOptionExt, OptionalSend};
@@ -283,7 +284,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         crate::fault_point!("raft.vote.before_save");
-        self.synced(vec![row(meta_key("vote"), codec::stored(&codec::vote_to_wire(vote)))]).await?;
+        let rows = vec![row(meta_key("vote"), codec::stored(&codec::vote_to_wire(vote)))];
+        // Planted bug: a vote is given without a sync.
+        if mutant!("M02") {
+            self.disk.write(rows, false).await.map_err(io::Error::other)?;
+        } else {
+            self.synced(rows).await?;
+        }
         crate::fault_point!("raft.vote.after_save");
         self.index.lock().vote = Some(*vote);
         Ok(())
@@ -420,7 +427,11 @@ fn read_index(disk: &dyn Disk) -> Result<Index, OpenError> {
             let at = entry_index(&key)
                 .ok_or_else(|| OpenError::Value { what: format!("key {key:02x?}"), source: codec::Error::Missing("index") })?;
             let wrong = |source| OpenError::Value { what: format!("entry {at}"), source };
-            let entry = decode(&value).map_err(wrong)?;
+            let entry = match decode(&value) {
+                // Planted bug: the log ends where it is damaged, and nobody is told.
+                Err(_) if mutant!("M26") => return Ok(index),
+                decoded => decoded.map_err(wrong)?,
+            };
             let expected = index.last.next_index();
             if at != expected || entry.log_id.index != at {
                 return Err(OpenError::Hole { expected, found: at });

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use leasehold_ledger::mutant;
 use leasehold_ledger::storage::disk::{Disk, DiskError, RowChange};
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
@@ -80,9 +81,11 @@ async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mps
         let mut rows: Vec<RowChange> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.rows)).collect();
         rows.extend(index.lock().committed_row());
         crate::fault_point!("raft.log.before_append");
+        // Planted bug: entries are appended without a sync.
+        let sync = !(mutant!("M01") && jobs.iter().all(|job| matches!(job.done, Done::Appended { .. })));
         let written = match &failed {
             Some(error) => Err(error.clone()),
-            None => disk.write(rows, true).await,
+            None => disk.write(rows, sync).await,
         };
         crate::fault_point!("raft.log.after_append");
         match &written {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold_ledger::mutant;
 use openraft::errors::{ForwardReason, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 
@@ -42,6 +43,10 @@ pub(super) struct Reader {
 impl Reader {
     /// Waits until this node may answer, and tells the ledger index it then has at least.
     pub(super) async fn read_index(&self) -> Result<u64, ReadError> {
+        // Planted bug: what this node has applied is new enough.
+        if mutant!("M04") {
+            return Ok(self.shared.progress.borrow().ledger_index);
+        }
         let reading = async {
             let log_id = self.confirmed().await?;
             let mut progress = self.shared.progress.subscribe();
@@ -68,10 +73,38 @@ impl Reader {
     }
 }
 
+/// The last confirmation of each node, for the planted bug.
+#[cfg(feature = "mutants")]
+mod earlier {
+    use super::LogId;
+    use parking_lot::Mutex;
+    use std::collections::BTreeMap;
+
+    static CONFIRMED: Mutex<BTreeMap<u64, LogId>> = Mutex::new(BTreeMap::new());
+
+    pub(super) fn take(node: u64) -> Option<LogId> {
+        CONFIRMED.lock().remove(&node)
+    }
+
+    pub(super) fn keep(node: u64, log_id: LogId) {
+        CONFIRMED.lock().insert(node, log_id);
+    }
+}
+
 /// On the leader: how far the log was committed when this was called, confirmed by a quorum afterwards.
 pub(super) async fn confirm(engine: &Engine) -> Result<LogId, ReadError> {
+    // Planted bug: what was confirmed for an earlier read is confirmed for this one, every other time.
+    mutant!("M05", {
+        if let Some(log_id) = earlier::take(metrics(engine).id) {
+            return Ok(log_id);
+        }
+    });
     match engine.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => Ok(*linearizer.read_log_id().log_id()),
+        Ok(linearizer) => {
+            let log_id = *linearizer.read_log_id().log_id();
+            mutant!("M05", { earlier::keep(metrics(engine).id, log_id) });
+            Ok(log_id)
+        }
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => match forward.reason {
             ForwardReason::LeaseExpired => Err(ReadError::NoQuorum),
             ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => Err(ReadError::NoLeader),

@@ -10,9 +10,10 @@ use std::sync::{Arc, Weak};
 
 use futures::{Stream, StreamExt};
 use leasehold_ledger::apply::apply;
-use leasehold_ledger::command::Command;
+use leasehold_ledger::command::{Command, Entry};
 use leasehold_ledger::effect::Effect;
-use leasehold_ledger::model::{LeaseId, Reason};
+use leasehold_ledger::model::{LeaseId, Reason, Timestamp};
+use leasehold_ledger::mutant;
 use leasehold_ledger::state::{Delta, State};
 use leasehold_ledger::storage::disk::FrozenView;
 use leasehold_ledger::storage::{self, Store, codec as rows};
@@ -157,6 +158,8 @@ impl StateMachine {
         for command in &batch.commands {
             // A committed command that this release cannot read: going on without it would make this replica differ.
             let entry = rows::decode_entry(command).map_err(io::Error::other)?;
+            // Planted bug: the time is this node's, not the entry's.
+            let entry = if mutant!("M20") { Entry { proposed_at: Timestamp(self.clock.wall_ms()), ..entry } } else { entry };
             let applied = apply(&mut state, &entry);
             if let (Command::WithdrawLease { lease_id, reason }, Ok(_)) = (&entry.command, &applied.outcome) {
                 let mut withdrawn = self.shared.withdrawn.lock();
@@ -175,7 +178,9 @@ impl StateMachine {
 
     /// Makes the rows durable and freezes them. Nothing is applied meanwhile, so view and position agree.
     async fn freeze(&mut self) -> io::Result<(SnapshotMeta, Arc<dyn FrozenView>)> {
-        self.store.commit(Vec::new(), &self.position(), true).await.map_err(io::Error::other)?;
+        // Planted bug: the log is purged below a state that is not synced.
+        let sync = !mutant!("M25");
+        self.store.commit(Vec::new(), &self.position(), sync).await.map_err(io::Error::other)?;
         let view = self.store.freeze();
         self.built = Some((self.applied.clone(), Arc::downgrade(&view)));
         Ok((self.applied.clone(), view))

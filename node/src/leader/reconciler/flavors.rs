@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use leasehold_ledger::model::{Actuation, Lease, ProjectId, Reservation, ReservationId, Stage};
+use leasehold_ledger::mutant;
 use leasehold_ledger::state::State;
 
 use super::collect;
@@ -70,7 +71,10 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
     let there = work.cloud.nova().flavors().await?;
     let ours: BTreeMap<ReservationId, Flavor> = there
         .into_iter()
-        .filter(|flavor| flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark))
+        // Planted bug: whatever is named as ours are is ours.
+        .filter(|flavor| {
+            flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark) || (mutant!("M22") && flavor.name.starts_with("reservation:"))
+        })
         .filter_map(|flavor| Some((flavor.id.parse().ok()?, flavor)))
         .collect();
     let wanted = work.ledger.look(wanted);

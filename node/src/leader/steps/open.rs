@@ -10,6 +10,8 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, ReasonCode};
 
+use leasehold_ledger::mutant;
+
 use super::{Job, Memory, POLL, Sent, Setback, leave, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
@@ -140,7 +142,10 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         match result {
             Err(CloudError::Withheld(why)) => return Err(CloudError::Withheld(why).into()),
             // 409: Nova is at it already, or it is back. The next look tells.
-            Err(error) if error.is_conflict() || error.is_not_found() => {}
+            Err(error) if error.is_conflict() || error.is_not_found() => {
+                // Planted bug: a conflict is a failure, and answered with another action at once.
+                mutant!("M17", { drop(nova.act(&job.errand, id, Verb::Unshelve).await) });
+            }
             Err(error) => {
                 memory.refusals.insert(id.clone(), reason_of(&error));
                 failed = Some(error);
@@ -158,6 +163,10 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         }
         let text = format!("Nova found no host for parked server {}; trying again", stuck.id);
         return Err(Setback::waiting(ReasonCode::ServerFailed, text));
+    }
+    // Planted bug: accepted is done.
+    if mutant!("M18") {
+        return Ok(());
     }
     let moving = servers.iter().any(|server| wants_waking(server) || server.task_state.is_some());
     if moving { Err(Setback::poll()) } else { Ok(()) }

@@ -1,0 +1,353 @@
+//! Planted bugs and who must find them (chaos-design §8). `leasehold-chaos mutants` runs each over seeds, one process a seed,
+//! until a checker that is meant for it finds it; the same seed without the bug must pass that checker.
+//!
+//! The bugs themselves stand where the rule stands that they break; look for `mutant!("M09")`. Here is only the list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use crate::plan::Profile;
+use crate::report::{Report, Verdict};
+
+/// Says in a process which bug is planted in it.
+pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Mutant {
+    /// Its number in chaos-design §8; `N` are of decisions that came later.
+    pub id: &'static str,
+    /// What is wrong.
+    pub bug: &'static str,
+    /// Any of these checkers must find it.
+    pub killers: &'static [&'static str],
+    /// What happens in the runs that look for it.
+    pub profile: Profile,
+    /// What the simulation has not, if it is known that this one cannot be found yet.
+    pub waits_for: Option<&'static str>,
+}
+
+const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static str], profile: Profile) -> Mutant {
+    Mutant { id, bug, killers, profile, waits_for: None }
+}
+
+impl Mutant {
+    const fn waits_for(self, what: &'static str) -> Mutant {
+        Mutant { waits_for: Some(what), ..self }
+    }
+}
+
+/// All of them. M03 needs a real disk and is not here.
+pub const MUTANTS: [Mutant; 30] = [
+    mutant("M01", "append without sync", &["S1"], Profile::Power),
+    mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
+    mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
+    mutant("M05", "read reuses an index confirmed before the call", &["witness"], Profile::Busy),
+    mutant("M06", "client retry without key", &["witness"], Profile::Links),
+    mutant("M07", "key table left out of the snapshot", &["witness", "H1"], Profile::Snapshots),
+    mutant("M08", "closed intervals: end == start collides", &["witness"], Profile::Swarm),
+    mutant("M09", "plan not re-verified in apply", &["L1"], Profile::Busy),
+    mutant("M10", "hash-map order in apply", &["H1"], Profile::Busy),
+    mutant("M11", "no fence: an old leader keeps acting", &["A4"], Profile::Links),
+    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links)
+        .waits_for("a look at unfenced calls that take effect after a successor began"),
+    mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy)
+        .waits_for("clients that delete just as a lease starts"),
+    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
+        .waits_for("a leader that changes just before everything is healed"),
+    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm)
+        .waits_for("a look whether parked servers woke when their start was recorded"),
+    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm)
+        .waits_for("A6, a look whether a row was committed before its call was sent"),
+    mutant("M17", "409 on unshelve read as failure", &["A5", "A9"], Profile::Cloud),
+    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud)
+        .waits_for("a look whether parked servers woke when their start was recorded"),
+    mutant("M19", "token opened before hold raised", &["A7"], Profile::Swarm),
+    mutant("M20", "wall clock instead of ledger tick in apply", &["H1"], Profile::Swarm),
+    mutant("M21", "clock step back replays starts", &["A1", "M1"], Profile::Clocks),
+    mutant("M22", "orphan cleanup deletes by prefix only", &["A8"], Profile::Swarm),
+    mutant("M23", "no back-off on 503", &["A9"], Profile::Cloud),
+    // What is due is derived and read by apply, so that replicas part before a start is late.
+    mutant("M24", "snapshot drops the pending timers", &["A2", "H1"], Profile::Snapshots),
+    mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power)
+        .waits_for("power that goes on a majority at once"),
+    mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power).waits_for("a fault that flips bits in a log"),
+    mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links).waits_for("a look at the memory of a node"),
+    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links)
+        .waits_for("a core whose nodes do not all see each other"),
+    mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
+    mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
+    mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy)
+        .waits_for("a look whether the answer stored under a key is one"),
+];
+
+/// The bug of this id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Mutant> {
+    MUTANTS.iter().find(|mutant| mutant.id == id)
+}
+
+/// How far to look.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Only these; empty: all.
+    pub only: Vec<String>,
+    /// Simulated seconds with faults of each run.
+    pub seconds: u64,
+    /// Seeds at most.
+    pub seeds: u64,
+    /// Processor time for one bug at most.
+    pub cpu_max: Duration,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// By a checker that is meant for it.
+    Killed,
+    /// Found, but by others only.
+    WrongChecker,
+    /// Not found.
+    Survived,
+}
+
+/// A row of the matrix.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which.
+    pub mutant: Mutant,
+    /// What became of it.
+    pub fate: Fate,
+    /// The checker, the seed, and the simulated second of its first finding there.
+    pub killed_by: Option<(String, u64, f64)>,
+    /// What was found in how many seeds, by checker.
+    pub found: BTreeMap<String, u64>,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Runs that did not end by themselves or told nothing.
+    pub broken: u64,
+    /// Processor seconds, those of runs without the bug included.
+    pub cpu_s: f64,
+}
+
+/// Longest run of one process by the clock on the wall; a bug may make it run for ever.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What one run showed: the first finding of each checker, in simulated seconds.
+struct Run {
+    findings: BTreeMap<String, f64>,
+    cpu_s: f64,
+    broken: bool,
+}
+
+/// Runs every one, prints each row as it is known; `true` if all were killed.
+///
+/// # Errors
+/// When processes cannot be started, or an unmutated run finds something.
+pub fn all(search: &Search, report: Option<&PathBuf>) -> Result<bool> {
+    let wanted: Vec<&Mutant> =
+        MUTANTS.iter().filter(|mutant| search.only.is_empty() || search.only.iter().any(|id| id == mutant.id)).collect();
+    ensure!(search.only.iter().all(|id| find(id).is_some()), "there is no such mutant: {:?}", search.only);
+    let profiles: BTreeSet<Profile> = wanted.iter().map(|mutant| mutant.profile).collect();
+    let mut control = BTreeMap::new();
+    let mut clean = true;
+    for profile in profiles {
+        for seed in 1..=2 {
+            let found: Vec<String> = judged(&mut control, profile, seed, search)?.into_iter().collect();
+            println!("control {profile} seed {seed}: {}", if found.is_empty() { "passes".to_owned() } else { found.join(" ") });
+            clean &= found.is_empty();
+        }
+    }
+    let mut rows = Vec::new();
+    for mutant in wanted {
+        let row = hunt(mutant, search, &mut control)?;
+        print!("{}", told(&row));
+        rows.push(row);
+    }
+    println!("\n{}", matrix(&rows));
+    if let Some(folder) = report {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("mutants.json"), serde_json::to_vec_pretty(&rows)?)?;
+    }
+    let alive = rows.iter().filter(|row| row.fate != Fate::Killed).count();
+    println!(
+        "{} of {} killed{}",
+        rows.len() - alive,
+        rows.len(),
+        if clean { "" } else { "; runs without a bug found something, too" }
+    );
+    Ok(alive == 0 && clean)
+}
+
+/// Runs without a bug, by profile and seed: what they found.
+type Control = BTreeMap<(Profile, u64), BTreeSet<String>>;
+
+fn judged(control: &mut Control, profile: Profile, seed: u64, search: &Search) -> Result<BTreeSet<String>> {
+    if let Some(found) = control.get(&(profile, seed)) {
+        return Ok(found.clone());
+    }
+    let run = run(None, profile, seed, search.seconds)?;
+    ensure!(!run.broken, "a run without a bug did not end ({profile}, seed {seed})");
+    let found: BTreeSet<String> = run.findings.into_keys().collect();
+    control.insert((profile, seed), found.clone());
+    Ok(found)
+}
+
+fn hunt(mutant: &Mutant, search: &Search, control: &mut Control) -> Result<Row> {
+    let (mut found, mut killed_by) = (BTreeMap::new(), None);
+    let (mut seeds, mut broken, mut cpu_s) = (0, 0, 0.0);
+    for seed in 1..=search.seeds {
+        if cpu_s >= search.cpu_max.as_secs_f64() || killed_by.is_some() {
+            break;
+        }
+        let run = run(Some(mutant.id), mutant.profile, seed, search.seconds)?;
+        seeds += 1;
+        broken += u64::from(run.broken);
+        cpu_s += run.cpu_s;
+        if run.findings.is_empty() {
+            continue;
+        }
+        // What the run shows without the bug is not the bug's.
+        let also = judged(control, mutant.profile, seed, search)?;
+        for (check, at_s) in run.findings.iter().filter(|(check, _)| !also.contains(*check)) {
+            *found.entry(check.clone()).or_default() += 1;
+            if mutant.killers.contains(&check.as_str()) && killed_by.is_none() {
+                killed_by = Some((check.clone(), seed, *at_s));
+            }
+        }
+    }
+    let fate = match (&killed_by, found.is_empty()) {
+        (Some(_), _) => Fate::Killed,
+        (None, false) => Fate::WrongChecker,
+        (None, true) => Fate::Survived,
+    };
+    Ok(Row { mutant: *mutant, fate, killed_by, found, seeds, broken, cpu_s })
+}
+
+/// One process with one seed.
+fn run(mutant: Option<&str>, profile: Profile, seed: u64, seconds: u64) -> Result<Run> {
+    let folder = std::env::temp_dir().join(format!("leasehold-mutants-{}", std::process::id()));
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+    command.args(["--profile", &profile.to_string(), "--report"]).arg(&folder).env_remove(VARIABLE);
+    if let Some(id) = mutant {
+        command.env(VARIABLE, id);
+    }
+    let began = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let code = loop {
+        if let Some(status) = child.try_wait()? {
+            break status.code();
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let path = folder.join("report.json");
+    let told = matches!(code, Some(0..=2)) && path.exists();
+    let outcome = if told {
+        let report: Report = serde_json::from_slice(&std::fs::read(&path)?).with_context(|| format!("{}", path.display()))?;
+        let mut findings = BTreeMap::new();
+        for finding in &report.findings {
+            let at_s = finding.at_ns as f64 / 1e9;
+            let first = findings.entry(finding.check.clone()).or_insert(at_s);
+            *first = first.min(at_s);
+        }
+        // Checkers judge the whole: when it went wrong stands in their evidence.
+        for judgement in report.board.judgements.iter().filter(|one| one.verdict == Verdict::Violation) {
+            findings.entry(judgement.check.clone()).or_insert(report.simulated_s);
+        }
+        Run { findings, cpu_s: report.cpu_s, broken: false }
+    } else {
+        Run { findings: BTreeMap::new(), cpu_s: began.elapsed().as_secs_f64(), broken: true }
+    };
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    Ok(outcome)
+}
+
+fn told(row: &Row) -> String {
+    let Row { mutant, seeds, cpu_s, broken, .. } = row;
+    let fate = match (&row.killed_by, row.fate) {
+        (Some((check, seed, at_s)), _) => format!("killed by {check}, seed {seed}, at {at_s:.1} s"),
+        (None, Fate::WrongChecker) => format!("found only by {}", row.found.keys().cloned().collect::<Vec<_>>().join(" ")),
+        (None, _) => "SURVIVED".to_owned(),
+    };
+    let mut text = format!("{} {}: {fate} ({seeds} seeds, {cpu_s:.0} CPU s", mutant.id, mutant.bug);
+    if *broken > 0 {
+        text += &format!(", {broken} broken runs");
+    }
+    if let Some(what) = mutant.waits_for {
+        text += &format!("; waits for {what}");
+    }
+    text + ")\n"
+}
+
+/// `K`: found by a checker meant for it; `x`: by another; `.`: not found by one that is meant for it.
+fn matrix(rows: &[Row]) -> String {
+    let named = rows.iter().flat_map(|row| row.mutant.killers.iter().map(|check| (*check).to_owned()));
+    let checks: BTreeSet<String> = named.chain(rows.iter().flat_map(|row| row.found.keys().cloned())).collect();
+    let mut text = format!("{:4}", "");
+    for check in &checks {
+        text += &format!(" {check:>4}");
+    }
+    for row in rows {
+        text += &format!("\n{:4}", row.mutant.id);
+        for check in &checks {
+            let meant = row.mutant.killers.contains(&check.as_str());
+            let sign = match (meant, row.found.contains_key(check)) {
+                (true, true) => "K",
+                (false, true) => "x",
+                (true, false) => ".",
+                (false, false) => "",
+            };
+            let width = check.len().max(4);
+            text += &format!(" {sign:>width$}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_is_there_once_and_names_its_killers() {
+        let ids: BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+        assert_eq!(ids.len(), MUTANTS.len());
+        assert!(MUTANTS.iter().all(|mutant| !mutant.killers.is_empty()));
+        assert!(find("M09").is_some() && find("M03").is_none());
+    }
+
+    /// A bug in the list that stands nowhere would survive for another reason than a blind checker.
+    #[test]
+    fn every_bug_is_planted_somewhere_and_every_planted_bug_is_listed() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders: Vec<PathBuf> = ["ledger/src", "node/src", "chaos/src"].iter().map(|part| root.join(part)).collect();
+        let (mut planted, opening) = (BTreeSet::new(), concat!("mutant", "!(\""));
+        while let Some(folder) = folders.pop() {
+            for item in std::fs::read_dir(folder).expect("a folder of sources") {
+                let path = item.expect("an item").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("mutants.rs") {
+                    let text = std::fs::read_to_string(&path).expect("a source");
+                    planted.extend(text.match_indices(opening).map(|(at, _)| text[at + opening.len()..][..3].to_owned()));
+                }
+            }
+        }
+        let listed: BTreeSet<String> = MUTANTS.iter().map(|mutant| mutant.id.to_owned()).collect();
+        assert_eq!(planted, listed);
+    }
+}

@@ -1,0 +1,50 @@
+//! What is another's in the cloud, and looks much like ours: the flavor of a reservation of another Leasehold, and one that an
+//! operator named alike. Nobody may touch it (A8).
+
+use anyhow::{Context, Result, ensure};
+use http::Method;
+use serde_json::json;
+
+use super::cloud::SimCloud;
+use super::trace::Trace;
+
+/// Names and marks; both ids are UUIDs, as those of reservations are.
+const FLAVORS: [(&str, Option<&str>); 2] = [
+    ("1d7a9c52-0000-4000-8000-000000000001", Some("0f0e0d0c-0000-4000-8000-00000000000b")),
+    ("1d7a9c52-0000-4000-8000-000000000002", None),
+];
+
+/// Puts it there.
+///
+/// # Errors
+/// When the cloud does not take it.
+pub fn put(cloud: &SimCloud) -> Result<()> {
+    let (token, _) = cloud.login("admin").context("a token of the operator")?;
+    for (id, mark) in FLAVORS {
+        let body = json!({"flavor": {"id": id, "name": format!("reservation:{id}"), "vcpus": 1, "ram": 64, "disk": 1}});
+        let (status, answer) = cloud.tenant(Method::POST, "/compute/v2.1/flavors", &token, Some(&body));
+        ensure!(status == 200, "a foreign flavor: {status} {answer}");
+        if let Some(mark) = mark {
+            let body = json!({"extra_specs": {"leasehold:cluster": mark}});
+            let (status, answer) =
+                cloud.tenant(Method::POST, &format!("/compute/v2.1/flavors/{id}/os-extra_specs"), &token, Some(&body));
+            ensure!(status == 200, "a foreign flavor's mark: {status} {answer}");
+        }
+    }
+    Ok(())
+}
+
+/// A8: it is still there.
+///
+/// # Errors
+/// When the cloud does not answer.
+pub fn judge(cloud: &SimCloud, trace: &Trace) -> Result<()> {
+    let (token, _) = cloud.login("admin").context("a token of the operator")?;
+    for (id, _) in FLAVORS {
+        let (status, _) = cloud.tenant(Method::GET, &format!("/compute/v2.1/flavors/{id}"), &token, None);
+        if status != 200 {
+            trace.finding("A8", format!("flavor {id} of somebody else is gone ({status})"));
+        }
+    }
+    Ok(())
+}
