@@ -136,6 +136,7 @@ mod tests {
         };
         let begun = clock.mono();
         tokio::select! {
+            biased;
             () = first.opened(clock.as_ref()) => {}
             () = hangs_later => unreachable!("it hangs"),
         }
