@@ -210,7 +210,8 @@ async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
     lone.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// One thread: nobody confirms the read while it is polled for the first time.
+#[tokio::test]
 async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() {
     let lone = Lone::with_host(4).await;
     let (operations, member) = (lone.operations.clone(), actor("member"));
