@@ -1,5 +1,8 @@
 //! Random sequences of commands: no sequence breaks a promise, every refusal is justified, replicas agree.
 
+mod promises;
+mod steps;
+
 use std::collections::BTreeMap;
 
 use leasehold_ledger::command::*;
@@ -12,103 +15,11 @@ use uuid::Uuid;
 
 use crate::brute_force::{ANCHORS, largest, room, used};
 use crate::world::{ORIGIN_S, World};
+use promises::{Promise, main_of, need_of, promise_of};
+use steps::{Create, Step, step};
 
 /// Minutes from now on in which leases of the small world begin and end.
 const HORIZON: u32 = 80;
-
-/// One random step. Numbers are taken modulo what there is.
-#[derive(Clone, Debug)]
-enum Step {
-    Create(Create),
-    CreateByHand(Create, Vec<(u8, u8)>),
-    Update { lease: u8, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool },
-    Rebind { lease: u8, avoid: u8 },
-    Delete { lease: u8 },
-    Withdraw { lease: u8 },
-    Clock { minutes: u8, seconds: u8 },
-    Outcome { row: u8, how: u8, old: bool },
-    Observe { host: u8, firm: u8, up: bool },
-    Forget { key: u8 },
-    Follow,
-}
-
-#[derive(Clone, Debug)]
-struct Create {
-    start: u8,
-    length: u8,
-    amount: u8,
-    vcpus: u8,
-    affinity: Option<bool>,
-    pool: Option<PoolKind>,
-    staging: Option<(u8, u8, u8)>,
-    on_end: bool,
-    key: Option<u8>,
-    at_least: Option<u8>,
-}
-
-fn create() -> impl Strategy<Value = Create> {
-    let place = (0u8..20, 1u8..20, 1u8..7, 1u8..4);
-    let kind = (
-        prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)],
-        prop_oneof![
-            2 => Just(None),
-            3 => Just(Some(PoolKind::Dedicated)),
-            1 => Just(Some(PoolKind::Shared))
-        ],
-        prop_oneof![3 => Just(None), 1 => (0u8..8, 1u8..5, 0u8..3).prop_map(Some)],
-        any::<bool>(),
-        prop_oneof![1 => Just(None), 1 => (0u8..4).prop_map(Some)],
-        prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
-    );
-    (place, kind).prop_map(|((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least))| Create {
-        start,
-        length,
-        amount,
-        vcpus,
-        affinity,
-        pool,
-        staging,
-        on_end,
-        key,
-        at_least,
-    })
-}
-
-/// A plan that no planner made: often wrong, sometimes right.
-fn by_hand() -> impl Strategy<Value = Step> {
-    (create(), prop::collection::vec((0u8..6, 0u8..4), 0..3)).prop_map(|(create, plan)| {
-        let create = Create { affinity: None, pool: None, at_least: None, staging: None, key: None, ..create };
-        Step::CreateByHand(create, plan)
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
-    prop_oneof![
-        6 => create().prop_map(Step::Create),
-        3 => by_hand(),
-        4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
-            .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
-        1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
-        2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
-        1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
-        6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
-        10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
-        1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
-        1 => (0u8..4).prop_map(|key| Step::Forget { key }),
-        1 => Just(Step::Follow),
-    ]
-}
-
-/// What users were told: from replies alone.
-#[derive(Clone, Debug)]
-struct Promise {
-    start: u32,
-    end: u32,
-    need: [i64; 4],
-    main: Vec<(u64, i64)>,
-    affinity: Option<bool>,
-}
 
 struct Run {
     world: World,
@@ -323,49 +234,6 @@ impl Run {
         }
     }
 
-    /// A plan is found exactly when the brute force finds room, and a refusal says what the brute force says.
-    fn judge(&self, wish: &LeaseWish, planned: &Result<leasehold_ledger::plan::Planned, NoPlan>) {
-        let state = &self.world.state;
-        let one = &wish.reservations[0];
-        let instance = one.resource.instance();
-        let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
-        let (amount, length) = (i64::from(instance.amount), wish.end.0 - start.0);
-        // With each kind of anchor: staged and lasting.
-        let fits = ANCHORS.map(|anchor| {
-            let staging = one.staging.map(|staging| {
-                let (from, until) = (staging.start.unwrap().0, staging.end.unwrap().0 + staging.park_margin_s);
-                largest(state, instance, anchor, from, until, None)
-            });
-            (staging, largest(state, instance, anchor, start.0, wish.end.0, None))
-        });
-        let staged = |staging: Option<i64>| staging.is_none_or(|staging| staging >= amount);
-        match planned {
-            Ok(_) => {
-                assert!(fits.iter().any(|(staging, main)| *main >= amount && staged(*staging)), "planned {amount}, {fits:?} fit");
-            }
-            Err(NoPlan::Rejected(rejection)) => assert!(
-                matches!(rejection, Rejection::StartInPast | Rejection::EndInPast | Rejection::StagingOutside { .. }),
-                "{rejection:?}"
-            ),
-            Err(NoPlan::NoRoom(no_room)) => {
-                // What could be staged but does not last says more than what cannot even be staged.
-                let mains = fits.iter().filter(|(staging, _)| staged(*staging)).map(|(_, main)| *main).max();
-                assert_eq!(no_room.staging, mains.is_none(), "{fits:?} fit of {amount}");
-                let largest_amount = mains.unwrap_or_else(|| fits.iter().filter_map(|(staging, _)| *staging).max().unwrap());
-                assert!(largest_amount < amount, "refused {amount}, {fits:?} fit");
-                assert_eq!(i64::from(no_room.largest_amount), largest_amount);
-                assert_eq!(i64::from(no_room.short_by), amount - largest_amount);
-                if one.staging.is_none() {
-                    let next = self.minutes().filter(|minute| *minute >= start.0).find(|start| {
-                        let fits = |anchor| largest(state, instance, anchor, *start, start + length, None) >= amount;
-                        ANCHORS.into_iter().any(fits)
-                    });
-                    assert_eq!(no_room.next_start.map(|start| start.0), next, "next start after {start:?} of {wish:?}");
-                }
-            }
-        }
-    }
-
     fn update(&mut self, id: LeaseId, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool) {
         let Some(lease) = self.world.state.lease(id).cloned() else { return };
         let mut resource = lease.reservations[0].wish.clone();
@@ -523,70 +391,6 @@ impl Run {
             self.reach("overcommitted");
         }
     }
-
-    /// Promises end with their lease, and an update that is over without its hold never was.
-    fn settle_promises(&mut self) {
-        let state = &self.world.state;
-        self.promises.retain(|id, _| {
-            state.lease(*id).is_some_and(|lease| lease.reservations[0].status != ReservationStatus::Deleted && !lease.deleted)
-        });
-        self.next_promises.retain(|id, _| state.lease(*id).is_some_and(|lease| lease.status == LeaseStatus::Updating));
-    }
-
-    /// L1 of what users were told, but on hosts that lost room; affinity as promised.
-    fn check_promises(&self) {
-        for host in self.world.state.hosts().filter(|host| !host.overcommitted) {
-            for second in self.minutes() {
-                let mut sum = [0i64; 4];
-                for promise in self.promises.values().filter(|one| one.start <= second && second < one.end) {
-                    for (_, slots) in promise.main.iter().filter(|(on, _)| *on == host.id.0) {
-                        for (sum, need) in sum.iter_mut().zip(promise.need) {
-                            *sum += need * slots;
-                        }
-                    }
-                }
-                let room = room(host);
-                assert!((0..4).all(|class| sum[class] <= room[class]), "host {} at {second}: {sum:?} of {room:?}", host.id);
-            }
-        }
-        for promise in self.promises.values() {
-            let anchored = promise.main.iter().filter(|(host, _)| *host == 5).count();
-            assert!(anchored == 0 || anchored == promise.main.len(), "one flavor on hosts with different anchors");
-            match promise.affinity {
-                Some(true) => assert_eq!(promise.main.len(), 1),
-                Some(false) => assert!(promise.main.iter().all(|(_, slots)| *slots == 1)),
-                None => {}
-            }
-        }
-        let visible = self.world.state.leases().filter(|lease| lease.visible() && lease.status == LeaseStatus::Pending);
-        for lease in visible {
-            assert!(self.promises.contains_key(&lease.id), "lease {} is visible, but was never promised", lease.id);
-        }
-    }
-
-    /// The calendar says what counting says.
-    fn check_calendar(&self) {
-        for host in self.world.state.hosts() {
-            for second in self.minutes() {
-                let booked = self.world.state.calendar().at(host.id, Seconds(second)).to_array().map(i64::from);
-                assert_eq!(booked, used(&self.world.state, host.id.0, second, None), "host {} at {second}", host.id);
-            }
-        }
-    }
-}
-
-fn need_of(wish: &InstanceWish) -> [i64; 4] {
-    [i64::from(wish.vcpus), i64::from(wish.memory_mb), i64::from(wish.disk_gb), 1]
-}
-
-fn main_of(bindings: &[Binding]) -> Vec<(u64, i64)> {
-    bindings.iter().filter(|one| one.phase == Phase::Main).map(|one| (one.host.0, i64::from(one.slots))).collect()
-}
-
-fn promise_of(wish: &LeaseWish, bindings: &[Binding]) -> Promise {
-    let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
-    let instance = wish.reservations[0].resource.instance();
-    Promise { start: start.0, end: wish.end.0, need: need_of(instance), main: main_of(bindings), affinity: instance.affinity }
 }
 
 /// A random test that never reaches something proves nothing about it.

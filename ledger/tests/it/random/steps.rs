@@ -1,0 +1,87 @@
+//! What is drawn: one random step, and how often which.
+
+use super::*;
+
+/// One random step. Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Create(Create),
+    CreateByHand(Create, Vec<(u8, u8)>),
+    Update { lease: u8, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool },
+    Rebind { lease: u8, avoid: u8 },
+    Delete { lease: u8 },
+    Withdraw { lease: u8 },
+    Clock { minutes: u8, seconds: u8 },
+    Outcome { row: u8, how: u8, old: bool },
+    Observe { host: u8, firm: u8, up: bool },
+    Forget { key: u8 },
+    Follow,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Create {
+    pub(super) start: u8,
+    pub(super) length: u8,
+    pub(super) amount: u8,
+    pub(super) vcpus: u8,
+    pub(super) affinity: Option<bool>,
+    pub(super) pool: Option<PoolKind>,
+    pub(super) staging: Option<(u8, u8, u8)>,
+    pub(super) on_end: bool,
+    pub(super) key: Option<u8>,
+    pub(super) at_least: Option<u8>,
+}
+
+pub(super) fn create() -> impl Strategy<Value = Create> {
+    let place = (0u8..20, 1u8..20, 1u8..7, 1u8..4);
+    let kind = (
+        prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)],
+        prop_oneof![
+            2 => Just(None),
+            3 => Just(Some(PoolKind::Dedicated)),
+            1 => Just(Some(PoolKind::Shared))
+        ],
+        prop_oneof![3 => Just(None), 1 => (0u8..8, 1u8..5, 0u8..3).prop_map(Some)],
+        any::<bool>(),
+        prop_oneof![1 => Just(None), 1 => (0u8..4).prop_map(Some)],
+        prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
+    );
+    (place, kind).prop_map(|((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least))| Create {
+        start,
+        length,
+        amount,
+        vcpus,
+        affinity,
+        pool,
+        staging,
+        on_end,
+        key,
+        at_least,
+    })
+}
+
+/// A plan that no planner made: often wrong, sometimes right.
+pub(super) fn by_hand() -> impl Strategy<Value = Step> {
+    (create(), prop::collection::vec((0u8..6, 0u8..4), 0..3)).prop_map(|(create, plan)| {
+        let create = Create { affinity: None, pool: None, at_least: None, staging: None, key: None, ..create };
+        Step::CreateByHand(create, plan)
+    })
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
+    prop_oneof![
+        6 => create().prop_map(Step::Create),
+        3 => by_hand(),
+        4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
+            .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
+        1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
+        2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
+        1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
+        6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
+        10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
+        1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
+        1 => (0u8..4).prop_map(|key| Step::Forget { key }),
+        1 => Just(Step::Follow),
+    ]
+}
