@@ -6,8 +6,8 @@ use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, Stage};
 use serde_json::{Value, json};
 
-use super::judge;
 use super::world::{Crash, World};
+use super::{TROUBLE, judge};
 
 /// A lease of two slots with servers that were parked at its end, about 130 s after the beginning.
 async fn parked(world: &mut World) -> (LeaseId, Vec<String>) {
@@ -129,8 +129,8 @@ async fn a_series_hands_its_servers_on_and_a_server_that_its_owner_deletes_is_no
     judge::clean_at_rest(&world, 1, 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn all_servers_that_are_deleted_before_the_start_leave_a_lease_like_any_other() {
+/// A lease that is long before its start and has adopted servers which their owner has deleted since, and its flavor.
+async fn adopted_and_deleted() -> (World, LeaseId, String) {
     let mut world = world(PoolKind::Dedicated).await;
     world.lead();
     let (first, servers) = parked(&mut world).await;
@@ -139,6 +139,12 @@ async fn all_servers_that_are_deleted_before_the_start_leave_a_lease_like_any_ot
     for server in &servers {
         world.tenant(Method::DELETE, &format!("/servers/{server}"), None);
     }
+    (world, second, flavor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_servers_that_are_deleted_before_the_start_leave_a_lease_like_any_other() {
+    let (world, second, flavor) = adopted_and_deleted().await;
     world.pass(200).await;
     assert!(has_flavor(&world, &flavor), "the flavor stays for the lease that is booked");
     world.until("the second is active", 4_000, || world.status(second) == Some(LeaseStatus::Active)).await;
@@ -163,14 +169,7 @@ fn has_flavor(world: &World, flavor: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_flavor_without_servers_goes_when_no_booked_lease_adopts_any_more() {
-    let mut world = world(PoolKind::Dedicated).await;
-    world.lead();
-    let (first, servers) = parked(&mut world).await;
-    let flavor = world.flavor(first);
-    let second = world.adopt(&servers, 2, 4_000, 4_100, OnEnd::Delete).await.unwrap();
-    for server in &servers {
-        world.tenant(Method::DELETE, &format!("/servers/{server}"), None);
-    }
+    let (world, second, flavor) = adopted_and_deleted().await;
     world.pass(130).await;
     assert!(has_flavor(&world, &flavor));
     world.ledger.apply(Command::DeleteLease { lease_id: second }).unwrap();
@@ -259,14 +258,7 @@ async fn servers_that_cannot_be_adopted_are_refused_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_the_cloud_does_to_the_calls_adopted_servers_wake_once() {
-    let kinds = [
-        FaultKind::LostAnswer { after_ms: 10 },
-        FaultKind::Late { after_ms: 3_000, status: None },
-        FaultKind::Error { status: 503, retry_after_s: Some(1) },
-        FaultKind::Error { status: 500, retry_after_s: None },
-        FaultKind::Conflict,
-        FaultKind::AsyncFailure,
-    ];
+    let kinds = TROUBLE.into_iter().chain([FaultKind::AsyncFailure]);
     for kind in kinds {
         let mut world = world(PoolKind::Dedicated).await;
         world.lead();

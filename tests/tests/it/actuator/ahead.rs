@@ -1,7 +1,7 @@
 //! Hosts are read before something is due on them; what changed since is noticed.
 
 use leasehold_cloudsim::{Fault, FaultKind, Kind};
-use leasehold_ledger::model::{LeaseId, LeaseStatus, PoolKind};
+use leasehold_ledger::model::{LeaseId, LeaseStatus};
 
 use super::ask::Ask;
 use super::judge;
@@ -9,15 +9,6 @@ use super::world::World;
 
 /// Seconds from the beginning to the start of the leases here; off the minute, when everything is read back.
 const START: u32 = 100;
-
-async fn world(hosts: &[&str]) -> World {
-    let mut world = World::new(hosts);
-    for host in hosts {
-        world.onboard(host, PoolKind::Dedicated).await;
-    }
-    world.lead();
-    world
-}
 
 async fn starts_on_time(world: &World, lease: LeaseId) {
     world.until("it starts", 2, || world.status(lease) == Some(LeaseStatus::Active)).await;
@@ -36,7 +27,7 @@ fn calls_from(world: &World, host: &str, from_ms: u64) -> Vec<(String, u16)> {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_of_a_start_is_the_one_that_opens_it() {
-    let mut world = world(&["cmp1"]).await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START)).await;
     starts_on_time(&world, lease).await;
@@ -47,7 +38,7 @@ async fn the_first_call_of_a_start_is_the_one_that_opens_it() {
 
 #[tokio::test(start_paused = true)]
 async fn tokens_that_were_used_since_the_reading_are_read_again() {
-    let mut world = world(&["cmp1"]).await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let running = world.ask(&Ask::new(1, 20, 600));
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START) - 1).await;
@@ -62,7 +53,7 @@ async fn tokens_that_were_used_since_the_reading_are_read_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_that_was_removed_since_the_reading_is_raised_with_the_start() {
-    let mut world = world(&["cmp1"]).await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let lease = world.ask(&Ask::new(1, START, 600));
     world.pass(u64::from(START) - 1).await;
     world.drop_holds();
@@ -73,7 +64,7 @@ async fn a_hold_that_was_removed_since_the_reading_is_raised_with_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_does_not_answer_keeps_no_other_from_being_read_ahead() {
-    let mut world = world(&["cmp1", "cmp2"]).await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     // Due first, and due when the reading of the first hangs.
     world.ask(&Ask { host: Some("cmp1"), ..Ask::new(1, START - 2, 600) });
     let lease = world.ask(&Ask { host: Some("cmp2"), ..Ask::new(1, START, 600) });

@@ -2,14 +2,9 @@
 
 use http::Method;
 use leasehold_cloudsim::Request;
-use leasehold_ledger::command::{
-    BeforeEndWish, Command, CreateLease, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
-    UpdateLease,
-};
-use leasehold_ledger::model::{
-    Comparison, EventId, InstanceWish, LeaseId, OnEnd, ProjectId, Requirement, ReservationId, ResourceWish, Timestamp, UserId,
-};
-use leasehold_ledger::plan::{Overlay, plan_create, plan_update};
+use leasehold_ledger::command::{Command, LeaseChange, ReservationChange, UpdateLease};
+use leasehold_ledger::model::{Comparison, InstanceWish, LeaseId, OnEnd, Requirement, Timestamp};
+use leasehold_ledger::plan::{Overlay, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_node::leader::names::Names;
 use leasehold_node::seams::Clock;
@@ -35,71 +30,27 @@ impl Ask<'_> {
         Self { amount, start, end, staging: None, on_end: OnEnd::Delete, affinity: None, host: None }
     }
 
-    fn instance(&self) -> InstanceWish {
+    fn shape(&self, instance: &mut InstanceWish) {
         let only =
             |name: &str| Requirement { key: "hypervisor_hostname".into(), comparison: Comparison::Equal, value: name.to_owned() };
-        InstanceWish {
-            vcpus: 2,
-            memory_mb: 1024,
-            disk_gb: 5,
-            amount: self.amount,
-            affinity: self.affinity,
-            zone: None,
-            pool: None,
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
-            requirements: self.host.map(only).into_iter().collect(),
-            resource_properties: String::new(),
-        }
+        instance.affinity = self.affinity;
+        instance.requirements = self.host.map(only).into_iter().collect();
     }
 }
 
 impl World {
     /// Books a lease; there must be room.
     pub fn ask(&mut self, ask: &Ask<'_>) -> LeaseId {
-        let now = self.now();
-        let at = |after: u32| now.plus(after);
-        let staging =
-            ask.staging.map(|(from, until)| StagingWish { start: Some(at(from)), end: Some(at(until)), park_margin_s: 60 });
-        let wish = LeaseWish {
-            name: "lease".into(),
-            project_id: ProjectId(self.tenant_project.clone()),
-            user_id: UserId("u".into()),
-            start: StartWish::At(at(ask.start)),
-            end: at(ask.end),
-            before_end: BeforeEndWish::Never,
-            reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(ask.instance()),
-                staging,
-                on_end: ask.on_end,
-                servers: Default::default(),
-            }],
-        };
-        let lease_id = LeaseId(self.number());
-        let reservation_id = ReservationId(self.number());
-        let event_ids = (0..6).map(|_| EventId(self.number())).collect();
-        let now = Timestamp(self.clock.wall_ms());
-        let planned = self
-            .ledger
-            .look(|state| plan_create(state, &Overlay::default(), &wish, &[reservation_id], now))
-            .expect("there is room");
-        let create = CreateLease {
-            wish,
-            lease_id,
-            event_ids,
-            plan: planned.reservations,
-            resource_ids: vec![self.number()],
-            planned_at: planned.planned_at,
-            adoptions: Default::default(),
-        };
-        self.ledger.apply(Command::CreateLease(Box::new(create))).unwrap();
-        lease_id
+        let set = |instance: &mut InstanceWish| ask.shape(instance);
+        let wish = self.wish(ask.amount, (ask.start, ask.end), ask.staging, ask.on_end, set);
+        self.propose(wish, None).expect("there is room").unwrap()
     }
 
     /// Changes the amount of a lease.
     pub fn resize(&mut self, lease_id: LeaseId, ask: &Ask<'_>) -> Result<Reply, Rejection> {
         let id = self.lease(lease_id).unwrap().reservations[0].id;
-        let resource = ResourceWish::Instance(ask.instance());
+        let wish = self.wish(ask.amount, (ask.start, ask.end), None, ask.on_end, |instance| ask.shape(instance));
+        let resource = wish.reservations[0].resource.clone();
         let change = LeaseChange {
             reservations: vec![ReservationChange { reservation_id: id, resource, on_end: None }],
             ..LeaseChange::default()

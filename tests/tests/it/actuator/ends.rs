@@ -6,19 +6,8 @@ use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode}
 use serde_json::json;
 
 use super::ask::Ask;
-use super::judge;
 use super::world::World;
-
-async fn world() -> World {
-    let mut world = World::new(&["cmp1"]);
-    world.onboard("cmp1", PoolKind::Dedicated).await;
-    world.lead();
-    world
-}
-
-fn is_over(world: &World, lease: LeaseId) -> bool {
-    world.status(lease) == Some(LeaseStatus::Terminated)
-}
+use super::{TROUBLE, judge};
 
 /// A lease of five servers, of which two run, over 20..60; another needs the whole host from 60 on.
 async fn running(world: &mut World, on_end: OnEnd) -> (LeaseId, LeaseId, [String; 2]) {
@@ -31,7 +20,7 @@ async fn running(world: &mut World, on_end: OnEnd) -> (LeaseId, LeaseId, [String
 
 #[tokio::test(start_paused = true)]
 async fn a_rescued_server_that_is_to_be_shelved_is_told_and_deleted_after_a_while() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let (lease, next, servers) = running(&mut world, OnEnd::Shelve).await;
     world.act(&servers[0], json!({"rescue": null}));
     world.pass(100).await;
@@ -40,7 +29,7 @@ async fn a_rescued_server_that_is_to_be_shelved_is_told_and_deleted_after_a_whil
     assert!(reason.text.contains(&servers[0]) && reason.text.contains("RESCUE"), "{}", reason.text);
     assert_eq!(world.server_status(&servers[0]), "RESCUE");
     assert_eq!(world.server_status(&servers[1]), "SHELVED_OFFLOADED", "the other is treated as asked");
-    world.until("it is over", 300, || is_over(&world, lease)).await;
+    world.until("it is over", 300, || world.is_over(lease)).await;
     assert_eq!(world.server_status(&servers[0]), "gone");
     assert_eq!(world.server_status(&servers[1]), "SHELVED_OFFLOADED");
     world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
@@ -59,20 +48,20 @@ async fn a_server_that_waits_for_a_migration_to_be_confirmed_does_not_hold_up_a_
     let server = world.boot_up(lease, "a").await;
     world.act(&server, json!({"migrate": null}));
     world.until("it waits", 10, || world.server_status(&server) == "VERIFY_RESIZE").await;
-    world.until("it is over", 400, || is_over(&world, lease)).await;
+    world.until("it is over", 400, || world.is_over(lease)).await;
     assert_eq!(world.server_status(&server), "gone");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shelve_that_nova_never_gets_done_ends_in_a_delete() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let (lease, next, servers) = running(&mut world, OnEnd::Shelve).await;
     // The compute process is dead: the shelve is accepted and stays in the queue.
     world.sim.lock().set_host_alive("cmp1", false);
     world.pass(800).await;
     assert_eq!(world.lease(lease).unwrap().reason.unwrap().code, ReasonCode::ServerFailed);
-    assert!(!is_over(&world, lease));
-    world.until("it is over", 250, || is_over(&world, lease)).await;
+    assert!(!world.is_over(lease));
+    world.until("it is over", 250, || world.is_over(lease)).await;
     assert!(servers.iter().all(|server| world.server_status(server) == "gone"));
     world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
 }
@@ -80,14 +69,14 @@ async fn a_shelve_that_nova_never_gets_done_ends_in_a_delete() {
 #[tokio::test(start_paused = true)]
 async fn a_used_up_image_quota_holds_up_the_next_lease_for_minutes_not_for_ever() {
     for status in [403, 413] {
-        let mut world = world().await;
+        let mut world = World::dedicated(&["cmp1"]).await;
         let (lease, next, servers) = running(&mut world, OnEnd::Snapshot).await;
         let refused = FaultKind::Error { status, retry_after_s: None };
         world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", refused).with_body("createImage"));
         world.pass(150).await;
         let reason = world.lease(lease).unwrap().reason.unwrap();
         assert!(reason.text.contains(&format!("answered {status}")), "{}", reason.text);
-        world.until("it is over", 300, || is_over(&world, lease)).await;
+        world.until("it is over", 300, || world.is_over(lease)).await;
         assert!(servers.iter().all(|server| world.server_status(server) == "gone"));
         world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
         judge::hold_covers_tokens(&world);
@@ -97,14 +86,14 @@ async fn a_used_up_image_quota_holds_up_the_next_lease_for_minutes_not_for_ever(
 #[tokio::test(start_paused = true)]
 async fn images_that_are_accepted_and_never_stored_hold_up_the_next_lease_for_minutes_not_for_ever() {
     for (on_end, verb) in [(OnEnd::Snapshot, "createImage"), (OnEnd::Shelve, "\"shelve\"")] {
-        let mut world = world().await;
+        let mut world = World::dedicated(&["cmp1"]).await;
         let (lease, next, servers) = running(&mut world, on_end).await;
         world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", FaultKind::AsyncFailure).with_body(verb));
         // The lease ended about 40 s from here.
         world.pass(85).await;
         let reason = world.lease(lease).unwrap().reason.expect("it is told");
         assert_eq!(reason.code, ReasonCode::ServerFailed, "{verb}");
-        world.until("it is over", 960, || is_over(&world, lease)).await;
+        world.until("it is over", 960, || world.is_over(lease)).await;
         assert!(servers.iter().all(|server| world.server_status(server) == "gone"), "{verb}");
         world.until("the next starts", 15, || world.status(next) == Some(LeaseStatus::Active)).await;
         judge::hold_covers_tokens(&world);
@@ -113,7 +102,7 @@ async fn images_that_are_accepted_and_never_stored_hold_up_the_next_lease_for_mi
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_mended_before_it_was_deleted_is_treated_as_asked() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let (lease, _, servers) = running(&mut world, OnEnd::Shelve).await;
     world.act(&servers[0], json!({"rescue": null}));
     world.until("the lease ends", 60, || world.status(lease) == Some(LeaseStatus::Terminating)).await;
@@ -123,25 +112,18 @@ async fn a_server_that_is_mended_before_it_was_deleted_is_treated_as_asked() {
     world.act(&servers[0], json!({"unrescue": null}));
     world.until("it is parked", 30, || world.server_status(&servers[0]) == "SHELVED_OFFLOADED").await;
     world.ledger.refuse_actuation_lease(false);
-    world.until("it is over", 30, || is_over(&world, lease)).await;
+    world.until("it is over", 30, || world.is_over(lease)).await;
     assert_eq!(world.server_status(&servers[0]), "SHELVED_OFFLOADED");
 }
 
 #[tokio::test(start_paused = true)]
 async fn create_image_makes_one_image_whatever_becomes_of_its_answer() {
-    let kinds = [
-        FaultKind::LostAnswer { after_ms: 10 },
-        FaultKind::Late { after_ms: 3_000, status: None },
-        FaultKind::Error { status: 503, retry_after_s: Some(1) },
-        FaultKind::Error { status: 500, retry_after_s: None },
-        FaultKind::Conflict,
-        FaultKind::Garbage,
-    ];
+    let kinds = TROUBLE.into_iter().chain([FaultKind::Garbage]);
     for kind in kinds {
-        let mut world = world().await;
+        let mut world = World::dedicated(&["cmp1"]).await;
         let (lease, _, servers) = running(&mut world, OnEnd::Snapshot).await;
         world.sim.lock().add_fault(Fault::on("POST", "/servers/*/action", kind.clone()).times(2).with_body("createImage"));
-        world.until("it is over", 100, || is_over(&world, lease)).await;
+        world.until("it is over", 100, || world.is_over(lease)).await;
         assert!(servers.iter().all(|server| world.server_status(server) == "gone"), "{kind:?}");
         let state = world.state();
         let owned = |image: &&serde_json::Value| image["owner"] == world.tenant_project.as_str();
@@ -155,7 +137,7 @@ async fn a_lease_deleted_in_any_status_leaves_nothing() {
     // Seconds after booking: prepared, staging, parking, parked, starting, active, terminating.
     for after in [5, 30, 62, 100, 130, 150, 190] {
         for boots in [false, true] {
-            let mut world = world().await;
+            let mut world = World::dedicated(&["cmp1"]).await;
             let begin = world.now();
             let lease = world.ask(&Ask { staging: Some((20, 60)), ..Ask::new(2, 130, 190) });
             let flavor = world.flavor(lease);

@@ -6,8 +6,8 @@ use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
 
-use super::judge;
 use super::world::{Crash, World};
+use super::{TROUBLE, judge};
 
 /// Lives one staged lease with two servers through, killing the leader at `crash` if that call is reached. Answers how
 /// many mutating calls there were.
@@ -122,21 +122,13 @@ async fn every_kind_of_call_survives_lost_answers_late_effects_errors_and_confli
         ("DELETE", "/flavors/*", ""),
         ("DELETE", "/resource_classes/*", ""),
     ];
-    let kinds = [
-        FaultKind::LostAnswer { after_ms: 10 },
-        FaultKind::Late { after_ms: 3_000, status: None },
-        FaultKind::Error { status: 503, retry_after_s: Some(1) },
-        FaultKind::Error { status: 500, retry_after_s: None },
-        FaultKind::Conflict,
-        FaultKind::Duplicate,
-        FaultKind::Garbage,
-    ];
-    for kind in &kinds {
+    let kinds = TROUBLE.into_iter().chain([FaultKind::Duplicate, FaultKind::Garbage]);
+    for kind in kinds {
         // A 409 to these means that it is done already, which the cloud does not say falsely.
         let is_done = |call: &(&str, &str, &str)| call.1 == "/flavors" || call.2 == "addTenantAccess";
         let mut faults: Vec<Fault> = Vec::new();
         for call in &calls {
-            if *kind != FaultKind::Conflict || !is_done(call) {
+            if kind != FaultKind::Conflict || !is_done(call) {
                 faults.push(Fault::on(call.0, call.1, kind.clone()).times(1).with_body(call.2));
             }
         }

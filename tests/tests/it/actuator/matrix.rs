@@ -10,8 +10,8 @@ use leasehold_ledger::model::{LeaseStatus, OnEnd, PoolKind};
 use serde_json::json;
 
 use super::ask::Ask;
-use super::judge;
 use super::world::{Crash, World};
+use super::{TROUBLE, judge};
 
 /// A lease of two servers, staged over 20..60, over 130..190.
 #[derive(Clone, Copy, Debug)]
@@ -139,16 +139,8 @@ async fn holds_groups_images_and_offloads_survive_lost_answers_late_effects_erro
         ("POST", "/servers/*/action", "createImage"),
         ("PATCH", "*/images/*", ""),
     ];
-    let kinds = [
-        FaultKind::LostAnswer { after_ms: 10 },
-        FaultKind::Late { after_ms: 3_000, status: None },
-        FaultKind::Error { status: 503, retry_after_s: Some(1) },
-        FaultKind::Error { status: 500, retry_after_s: None },
-        FaultKind::Conflict,
-        FaultKind::Garbage,
-        FaultKind::Slow { after_ms: 1_500 },
-    ];
-    for kind in &kinds {
+    let kinds = TROUBLE.into_iter().chain([FaultKind::Garbage, FaultKind::Slow { after_ms: 1_500 }]);
+    for kind in kinds {
         for (on_end, affinity) in [(OnEnd::Shelve, Some(true)), (OnEnd::Snapshot, Some(true))] {
             let struck = |call: &(&str, &str, &str)| Fault::on(call.0, call.1, kind.clone()).times(1).with_body(call.2);
             let faults: Vec<Fault> = calls.iter().map(struck).collect();

@@ -18,3 +18,14 @@ mod places;
 mod reconcile;
 mod takeover;
 mod world;
+
+use leasehold_cloudsim::FaultKind;
+
+/// What may happen to any call of ours.
+const TROUBLE: [FaultKind; 5] = [
+    FaultKind::LostAnswer { after_ms: 10 },
+    FaultKind::Late { after_ms: 3_000, status: None },
+    FaultKind::Error { status: 503, retry_after_s: Some(1) },
+    FaultKind::Error { status: 500, retry_after_s: None },
+    FaultKind::Conflict,
+];

@@ -3,7 +3,7 @@
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
 use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
+use leasehold_ledger::model::{LeaseStatus, OnEnd, PoolKind, ReasonCode};
 use serde_json::json;
 
 use super::ask::Ask;
@@ -11,10 +11,6 @@ use super::judge;
 use super::world::World;
 
 const DOWN: FaultKind = FaultKind::Error { status: 503, retry_after_s: None };
-
-fn is_active(world: &World, lease: LeaseId) -> bool {
-    world.status(lease) == Some(LeaseStatus::Active)
-}
 
 /// Shared hosts of a cloud with a flavor of eight CPUs and one of one.
 async fn shared(hosts: &[&str]) -> World {
@@ -28,15 +24,6 @@ async fn shared(hosts: &[&str]) -> World {
     }
     world.lead();
     world.pass(1).await;
-    world
-}
-
-async fn dedicated(hosts: &[&str]) -> World {
-    let mut world = World::new(hosts);
-    for host in hosts {
-        world.onboard(host, PoolKind::Dedicated).await;
-    }
-    world.lead();
     world
 }
 
@@ -100,9 +87,9 @@ async fn a_hold_that_is_not_answered_in_ten_seconds_is_withdrawn_and_lowered_if_
 
 #[tokio::test(start_paused = true)]
 async fn an_amount_that_grows_opens_more_and_one_that_shrinks_waits_for_the_servers_to_go() {
-    let mut world = dedicated(&["cmp1"]).await;
+    let mut world = World::dedicated(&["cmp1"]).await;
     let lease = world.ask(&Ask::new(2, 20, 3_000));
-    world.until("it is active", 25, || is_active(&world, lease)).await;
+    world.until("it is active", 25, || world.is_active(lease)).await;
     let mut servers = vec![world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
     world.resize(lease, &Ask { amount: 4, ..Ask::new(4, 20, 3_000) }).unwrap();
     world.until("it follows", 5, || world.rows().is_empty()).await;
@@ -123,7 +110,7 @@ async fn an_amount_that_grows_opens_more_and_one_that_shrinks_waits_for_the_serv
 #[tokio::test(start_paused = true)]
 async fn a_server_group_is_there_once_with_the_promise_and_goes_with_the_lease() {
     for (affinity, policy) in [(true, "affinity"), (false, "anti-affinity")] {
-        let mut world = dedicated(&["cmp1", "cmp2"]).await;
+        let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
         let lease = world.ask(&Ask { affinity: Some(affinity), ..Ask::new(2, 20, 60) });
         assert_eq!(world.status(lease), Some(LeaseStatus::Creating));
         world.until("it is promised", 5, || world.status(lease) == Some(LeaseStatus::Pending)).await;
@@ -132,7 +119,7 @@ async fn a_server_group_is_there_once_with_the_promise_and_goes_with_the_lease()
         let groups = state["groups"].as_object().unwrap();
         assert_eq!(groups.keys().collect::<Vec<_>>(), [&group]);
         assert!(groups[&group].to_string().contains(&format!("\"{policy}\"")), "{}", groups[&group]);
-        world.until("it is active", 30, || is_active(&world, lease)).await;
+        world.until("it is active", 30, || world.is_active(lease)).await;
         let hosts = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await].map(|server| world.host_of(&server));
         assert_eq!(hosts[0] == hosts[1], affinity, "{hosts:?}");
         world.until("it is over", 60, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
@@ -157,7 +144,7 @@ async fn a_tenant_at_its_quota_is_told_and_his_servers_wake_once_it_is_raised() 
     let reason = world.lease(lease).unwrap().reason.unwrap();
     assert_eq!(reason.code, ReasonCode::Quota, "{}", reason.text);
     world.admin(Method::PUT, &path, Some(json!({"quota_set": {"cores": 100}})));
-    world.until("they wake", 15, || is_active(&world, lease)).await;
+    world.until("they wake", 15, || world.is_active(lease)).await;
     assert!(servers.iter().all(|server| world.server_status(server) == "ACTIVE"));
     assert_eq!(world.lease(lease).unwrap().reason, None);
 }
@@ -165,7 +152,7 @@ async fn a_tenant_at_its_quota_is_told_and_his_servers_wake_once_it_is_raised() 
 #[tokio::test(start_paused = true)]
 async fn nova_alone_down_until_the_end_of_a_lease_leaves_nothing_once_it_is_back() {
     for on_end in [OnEnd::Delete, OnEnd::Snapshot] {
-        let mut world = dedicated(&["cmp1"]).await;
+        let mut world = World::dedicated(&["cmp1"]).await;
         let lease = world.ask(&Ask { staging: Some((20, 60)), on_end, ..Ask::new(2, 130, 190) });
         let next = world.ask(&Ask::new(5, 190, 900));
         world.pass(30).await;
@@ -179,9 +166,9 @@ async fn nova_alone_down_until_the_end_of_a_lease_leaves_nothing_once_it_is_back
         assert_eq!(world.lease(lease).unwrap().reason.unwrap().code, ReasonCode::Late);
         world.pass(70).await;
         assert_eq!(world.status(lease), Some(LeaseStatus::Terminating));
-        assert!(!is_active(&world, next), "the server of the first still stands there");
+        assert!(!world.is_active(next), "the server of the first still stands there");
         world.sim.lock().clear_faults();
-        world.until("the next is active", 30, || is_active(&world, next)).await;
+        world.until("the next is active", 30, || world.is_active(next)).await;
         world.until("the first is over", 60, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
         assert_eq!(world.server_status(&server), "gone");
         world.ledger.apply(Command::DeleteLease { lease_id: next }).unwrap();

@@ -2,7 +2,7 @@
 
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
-use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode};
+use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, Phase, ReasonCode};
 use leasehold_node::leader::names;
 use serde_json::json;
 
@@ -11,19 +11,6 @@ use super::judge;
 use super::world::World;
 
 const DOWN: FaultKind = FaultKind::Error { status: 503, retry_after_s: None };
-
-async fn world() -> World {
-    let mut world = World::new(&["cmp1", "cmp2"]);
-    for host in ["cmp1", "cmp2"] {
-        world.onboard(host, PoolKind::Dedicated).await;
-    }
-    world.lead();
-    world
-}
-
-fn is_active(world: &World, lease: LeaseId) -> bool {
-    world.status(lease) == Some(LeaseStatus::Active)
-}
 
 /// A lease that is staged on `cmp1` over 20..60, parked by 120, and runs on `cmp2` over 130..`end`; who needs all of
 /// `cmp1` from 130 on comes with it.
@@ -39,12 +26,12 @@ async fn staged_elsewhere(world: &mut World, end: u32, on_end: OnEnd) -> (LeaseI
 
 #[tokio::test(start_paused = true)]
 async fn servers_staged_on_another_host_are_parked_there_and_wake_on_the_leases_own() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let (lease, next) = staged_elsewhere(&mut world, 300, OnEnd::Delete).await;
     world.pass(30).await;
     let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
     assert!(servers.iter().all(|server| world.host_of(server) == "cmp1"));
-    world.until("both leases are active", 105, || is_active(&world, lease) && is_active(&world, next)).await;
+    world.until("both leases are active", 105, || world.is_active(lease) && world.is_active(next)).await;
     assert!(servers.iter().all(|server| world.host_of(server) == "cmp2" && world.server_status(server) == "ACTIVE"));
     assert!(judge::unshelved(&world).values().all(|at| at.len() == 1));
     world.until("it is over", 200, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
@@ -53,7 +40,7 @@ async fn servers_staged_on_another_host_are_parked_there_and_wake_on_the_leases_
 
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_parked_by_the_start_leaves_the_staging_host_and_wakes_on_the_leases_own() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let (lease, next) = staged_elsewhere(&mut world, 300, OnEnd::Delete).await;
     world.pass(30).await;
     let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
@@ -63,10 +50,10 @@ async fn what_could_not_be_parked_by_the_start_leaves_the_staging_host_and_wakes
     world.sim.lock().add_fault(down);
     world.pass(105).await;
     assert!(servers.iter().all(|server| world.host_of(server) == "cmp1" && world.server_status(server) == "ACTIVE"));
-    assert!(!is_active(&world, lease) && !is_active(&world, next));
+    assert!(!world.is_active(lease) && !world.is_active(next));
     assert_eq!(world.lease(next).unwrap().reason.unwrap().code, ReasonCode::Late);
     world.sim.lock().clear_faults();
-    world.until("both leases are active", 15, || is_active(&world, lease) && is_active(&world, next)).await;
+    world.until("both leases are active", 15, || world.is_active(lease) && world.is_active(next)).await;
     assert!(servers.iter().all(|server| world.host_of(server) == "cmp2" && world.server_status(server) == "ACTIVE"));
     assert!(judge::unshelved(&world).values().all(|at| at.len() == 1));
     judge::hold_covers_tokens(&world);
@@ -74,7 +61,7 @@ async fn what_could_not_be_parked_by_the_start_leaves_the_staging_host_and_wakes
 
 #[tokio::test(start_paused = true)]
 async fn tokens_in_use_by_no_server_on_a_host_that_is_left_are_told_and_the_lease_starts_once_they_are_back() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let (lease, _) = staged_elsewhere(&mut world, 300, OnEnd::Delete).await;
     world.pass(30).await;
     let server = world.boot_up(lease, "a").await;
@@ -90,16 +77,16 @@ async fn tokens_in_use_by_no_server_on_a_host_that_is_left_are_told_and_the_leas
     let reason = |world: &World| world.lease(lease).unwrap().reason.map(|reason| reason.text).unwrap_or_default();
     assert_eq!(reason(&world), "", "a moment is left for Nova to give tokens back");
     world.until("it is told", 60, || reason(&world).contains("by no server that Nova lists: 1 on host cmp1")).await;
-    assert!(!is_active(&world, lease));
+    assert!(!world.is_active(lease));
     assert_eq!(world.host_of(&server), "cmp2", "nobody else waits for it");
     world.call(("admin", "admin"), Method::DELETE, &at, None);
-    world.until("the lease is active", 15, || is_active(&world, lease)).await;
+    world.until("the lease is active", 15, || world.is_active(lease)).await;
     judge::hold_covers_tokens(&world);
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_more_servers_are_left_than_the_lease_has_slots_the_rest_moves_on() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     // From 130 on both hosts have room for two more; the staging finds room on the first alone.
     let others = ["cmp1", "cmp2"].map(|host| world.ask(&Ask { host: Some(host), ..Ask::new(3, 130, 3_000) }));
     world.ask(&Ask { host: Some("cmp2"), ..Ask::new(5, 10, 125) });
@@ -116,7 +103,7 @@ async fn where_more_servers_are_left_than_the_lease_has_slots_the_rest_moves_on(
     world.sim.lock().add_fault(down);
     world.pass(105).await;
     world.sim.lock().clear_faults();
-    world.until("all are active", 30, || is_active(&world, lease) && others.iter().all(|other| is_active(&world, *other))).await;
+    world.until("all are active", 30, || world.is_active(lease) && others.iter().all(|other| world.is_active(*other))).await;
     assert_eq!((on(&world, "cmp1"), on(&world, "cmp2")), (2, 2));
     assert!(servers.iter().all(|server| world.server_status(server) == "ACTIVE"));
     judge::hold_covers_tokens(&world);
@@ -124,21 +111,21 @@ async fn where_more_servers_are_left_than_the_lease_has_slots_the_rest_moves_on(
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_cannot_be_shelved_off_a_staging_host_goes_in_the_end() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let (lease, next) = staged_elsewhere(&mut world, 2_000, OnEnd::Delete).await;
     world.pass(30).await;
     let server = world.boot_up(lease, "a").await;
     world.act(&server, serde_json::json!({"rescue": null}));
     world.pass(200).await;
     assert_eq!(world.server_status(&server), "RESCUE");
-    world.until("both leases are active", 320, || is_active(&world, lease) && is_active(&world, next)).await;
+    world.until("both leases are active", 320, || world.is_active(lease) && world.is_active(next)).await;
     assert_eq!(world.server_status(&server), "gone");
     judge::hold_covers_tokens(&world);
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_several_servers_in_error_each_that_holds_a_token_goes_at_the_end_of_the_margin() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let lease = world.ask(&Ask { staging: Some((20, 60)), ..Ask::new(3, 1_000, 1_200) });
     world.pass(30).await;
     let mut servers = Vec::new();
@@ -162,7 +149,7 @@ async fn of_several_servers_in_error_each_that_holds_a_token_goes_at_the_end_of_
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_fails_keeps_neither_the_others_start_nor_their_end() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let lease = world.ask(&Ask::new(8, 60, 200));
     world.pass(50).await;
     let path = world.tokens_path("cmp2");
@@ -172,7 +159,7 @@ async fn a_host_that_fails_keeps_neither_the_others_start_nor_their_end() {
     assert_eq!(world.host_of(&servers[0]), "cmp1", "what is ready is published");
     assert_eq!(world.status(lease), Some(LeaseStatus::Starting));
     world.sim.lock().clear_faults();
-    world.until("all of it is there", 15, || is_active(&world, lease)).await;
+    world.until("all of it is there", 15, || world.is_active(lease)).await;
     while servers.len() < 8 {
         servers.push(world.boot_up(lease, "b").await);
     }
@@ -187,22 +174,22 @@ async fn a_host_that_fails_keeps_neither_the_others_start_nor_their_end() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_is_over_where_placement_does_not_know_the_host_any_more() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let lease = world.ask(&Ask::new(8, 60, 120));
-    world.until("it is active", 70, || is_active(&world, lease)).await;
+    world.until("it is active", 70, || world.is_active(lease)).await;
     world.remove_tokens_of("cmp2");
     world.until("it is over", 90, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_start_does_not_wait_for_what_ended_on_its_host_where_there_is_room_for_both() {
-    let mut world = world().await;
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
     let first = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(2, 60, 120) });
     let second = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(2, 120, 400) });
-    world.until("the first is active", 70, || is_active(&world, first)).await;
+    world.until("the first is active", 70, || world.is_active(first)).await;
     let server = world.boot_up(first, "a").await;
     world.sim.lock().add_fault(Fault::on("DELETE", "/servers/*", DOWN));
-    world.until("the second is active", 70, || is_active(&world, second)).await;
+    world.until("the second is active", 70, || world.is_active(second)).await;
     assert!(world.now() <= world.lease(second).unwrap().start.plus(1), "{:?}", world.now());
     assert_eq!(world.server_status(&server), "ACTIVE");
     judge::hold_covers_tokens(&world);

@@ -1,5 +1,9 @@
 //! One simulated cloud, one ledger, and leaders that come and go; time is tokio's paused clock.
 
+mod booking;
+mod ledger;
+mod transport;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,11 +40,13 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use ledger::MemoryLedger;
+use ledger::NodeLedger;
+pub use transport::Crash;
+use transport::SimHttp;
+
 /// When every test begins: 2026-01-01T00:00:00Z.
 const BEGIN_MS: u64 = 1_767_225_600_000;
-/// The way to the cloud and back.
-const WAY: Duration = Duration::from_millis(2);
-
 pub struct TestClock {
     begin: Instant,
 }
@@ -54,151 +60,6 @@ impl Clock for TestClock {
     }
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(d))
-    }
-}
-
-/// At which mutating call of a leader its process dies, and whether the cloud has carried the call out.
-#[derive(Clone, Copy, Debug)]
-pub struct Crash {
-    pub at: u64,
-    pub applied: bool,
-}
-
-/// The way from one node to the cloud.
-pub struct SimHttp {
-    sim: Arc<Mutex<Sim>>,
-    clock: Arc<TestClock>,
-    crash: Arc<Mutex<Option<Crash>>>,
-    writes: Arc<AtomicU64>,
-    crashed: Arc<Notify>,
-}
-
-impl Http for SimHttp {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
-        let (sim, clock, crashed) = (self.sim.clone(), self.clock.clone(), self.crashed.clone());
-        let is_write = request.method != Method::GET && !request.url.ends_with("/auth/tokens");
-        let number = if is_write { self.writes.fetch_add(1, Ordering::SeqCst) } else { u64::MAX };
-        let crash = self.crash.lock().filter(|crash| crash.at == number);
-        Box::pin(async move {
-            tokio::time::sleep(WAY).await;
-            if crash.is_some_and(|crash| !crash.applied) {
-                crashed.notify_one();
-                return std::future::pending().await;
-            }
-            let response = sim.lock().handle(clock.wall_ms(), to_sim(&request));
-            if crash.is_some() {
-                crashed.notify_one();
-                return std::future::pending().await;
-            }
-            tokio::time::sleep(WAY).await;
-            match response {
-                Response::Answer { after_ms, answer } => {
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                    let mut headers = HeaderMap::new();
-                    for (name, value) in &answer.headers {
-                        headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
-                    }
-                    Ok(HttpResponse { status: StatusCode::from_u16(answer.status).unwrap(), headers, body: answer.body })
-                }
-                Response::Lost { after_ms } => {
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                    Err(HttpError::Reset("the connection ended".into()))
-                }
-                Response::Hang => {
-                    tokio::time::sleep(request.timeout).await;
-                    Err(HttpError::Timeout)
-                }
-            }
-        })
-    }
-}
-
-fn to_sim(request: &HttpRequest) -> Request {
-    let target = request.url.strip_prefix("http://cloud.sim").expect("every endpoint is in the simulated cloud");
-    let mut to = Request::new(request.method.clone(), target);
-    to.headers = request.headers.clone();
-    to.body = request.body.clone();
-    to
-}
-
-/// A ledger in memory: what Raft would replicate.
-pub struct MemoryLedger {
-    state: Mutex<State>,
-    clock: Arc<TestClock>,
-    applied: watch::Sender<u64>,
-    effects: broadcast::Sender<Arc<[Effect]>>,
-    /// Who leads.
-    pub term: AtomicU64,
-    no_actuation_lease: AtomicBool,
-    no_effects: AtomicBool,
-    looks: AtomicU64,
-}
-
-impl MemoryLedger {
-    /// From now on nobody's actuation lease is committed, or again.
-    pub fn refuse_actuation_lease(&self, refuse: bool) {
-        self.no_actuation_lease.store(refuse, Ordering::SeqCst);
-    }
-
-    /// From now on nobody is told what was applied, or again.
-    pub fn mute_effects(&self, mute: bool) {
-        self.no_effects.store(mute, Ordering::SeqCst);
-    }
-
-    /// How often leaders looked at the state.
-    pub fn looks(&self) -> u64 {
-        self.looks.load(Ordering::SeqCst)
-    }
-
-    pub fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        look(&self.state.lock())
-    }
-
-    pub fn apply(&self, command: Command) -> Result<Reply, Rejection> {
-        let mut state = self.state.lock();
-        let entry = Entry { key: None, proposed_at: Timestamp(self.clock.wall_ms()), command };
-        let applied = apply(&mut state, &entry);
-        drop(state);
-        self.applied.send_replace(applied.ledger_index);
-        if !applied.effects.is_empty() && !self.no_effects.load(Ordering::SeqCst) {
-            drop(self.effects.send(applied.effects.into()));
-        }
-        applied.outcome
-    }
-}
-
-/// The ledger as one node has it.
-struct NodeLedger {
-    ledger: Arc<MemoryLedger>,
-    node: u64,
-}
-
-impl LedgerPort for NodeLedger {
-    fn read(&self, look: &mut dyn FnMut(&State)) {
-        self.ledger.looks.fetch_add(1, Ordering::SeqCst);
-        look(&self.ledger.state.lock());
-    }
-    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Result<Reply, Rejection>, ProposeError>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let is_lease = matches!(command, Command::HoldActuationLease { .. });
-            if is_lease && self.ledger.no_actuation_lease.load(Ordering::SeqCst) {
-                return Err(ProposeError("no quorum".into()));
-            }
-            Ok(self.ledger.apply(command))
-        })
-    }
-    fn applied(&self) -> watch::Receiver<u64> {
-        self.ledger.applied.subscribe()
-    }
-    fn effects(&self) -> broadcast::Receiver<Arc<[Effect]>> {
-        self.ledger.effects.subscribe()
-    }
-    fn may_act(&self, term: u64) -> bool {
-        self.ledger.term.load(Ordering::SeqCst) == term
-    }
-    fn node_id(&self) -> NodeId {
-        NodeId(self.node)
     }
 }
 
@@ -263,6 +124,16 @@ impl World {
             config: LeaderConfig::default(),
         };
         (world.tenant, world.tenant_project) = world.log_in("demo", "demo");
+        world
+    }
+
+    /// A cloud of hosts that are all dedicated, with a leader.
+    pub async fn dedicated(hosts: &[&str]) -> Self {
+        let mut world = Self::new(hosts);
+        for host in hosts {
+            world.onboard(host, PoolKind::Dedicated).await;
+        }
+        world.lead();
         world
     }
 
@@ -372,130 +243,20 @@ impl World {
         Uuid::from_u128(self.numbers << 64 | self.numbers)
     }
 
-    /// Books a lease of `amount` servers of 2 CPUs and 1 GiB over `[start, end)`, seconds from now.
-    pub fn book(&mut self, amount: u32, start: u32, end: u32, staging: Option<(u32, u32)>, on_end: OnEnd) -> LeaseId {
-        self.try_book(amount, start, end, staging, on_end, |_| {}).expect("there is room")
-    }
-
-    /// The same, of another wish, where there may be no room.
-    pub fn try_book(
-        &mut self,
-        amount: u32,
-        start: u32,
-        end: u32,
-        staging: Option<(u32, u32)>,
-        on_end: OnEnd,
-        set: impl FnOnce(&mut InstanceWish),
-    ) -> Result<LeaseId, NoPlan> {
-        let wish = self.wish(amount, (start, end), staging, on_end, set);
-        let lease_id = self.propose(wish, None)?.unwrap();
-        Ok(lease_id)
-    }
-
-    /// Books `amount` slots like those of [`World::book`] for servers that are parked, as the operation does; answers why not.
-    pub async fn adopt(
-        &mut self,
-        servers: &[String],
-        amount: u32,
-        start: u32,
-        end: u32,
-        on_end: OnEnd,
-    ) -> Result<LeaseId, String> {
-        self.adopt_with(servers, amount, start, end, on_end, |_| {}).await
-    }
-
-    /// The same, of another wish.
-    pub async fn adopt_with(
-        &mut self,
-        servers: &[String],
-        amount: u32,
-        start: u32,
-        end: u32,
-        on_end: OnEnd,
-        set: impl FnOnce(&mut LeaseWish),
-    ) -> Result<LeaseId, String> {
-        let mut wish = self.wish(amount, (start, end), None, on_end, |_| {});
-        wish.reservations[0].servers = servers.iter().map(|id| id.parse().unwrap()).collect();
-        set(&mut wish);
-        let names = Names::new(self.cluster_id);
-        let found = adopt::adoption(&self.cloud(1), &names, &wish.project_id, &wish.reservations[0]).await;
-        let adoption = found.map_err(|refused| refused.to_string())?;
-        let free = self.ledger.look(|state| adopt::check_free(state, &wish.project_id, adoption.as_ref()));
-        free.map_err(|refused| refused.to_string())?;
-        match self.propose(wish, adoption) {
-            Ok(outcome) => outcome.map_err(|rejection| rejection.to_string()),
-            Err(no_plan) => Err(format!("{no_plan:?}")),
-        }
-    }
-
-    /// A wish for servers of 2 CPUs and 1 GiB over `[start, end)`, seconds from now.
-    fn wish(
-        &self,
-        amount: u32,
-        (start, end): (u32, u32),
-        staging: Option<(u32, u32)>,
-        on_end: OnEnd,
-        set: impl FnOnce(&mut InstanceWish),
-    ) -> LeaseWish {
-        let now = self.now();
-        let at = |after: u32| now.plus(after);
-        let mut wish = InstanceWish {
-            vcpus: 2,
-            memory_mb: 1024,
-            disk_gb: 5,
-            amount,
-            affinity: None,
-            zone: None,
-            pool: None,
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
-        };
-        set(&mut wish);
-        let staging = staging.map(|(from, until)| StagingWish { start: Some(at(from)), end: Some(at(until)), park_margin_s: 60 });
-        LeaseWish {
-            name: "lease".into(),
-            project_id: ProjectId(self.tenant_project.clone()),
-            user_id: UserId("u".into()),
-            start: StartWish::At(at(start)),
-            end: at(end),
-            before_end: BeforeEndWish::Never,
-            reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(wish),
-                staging,
-                on_end,
-                servers: Default::default(),
-            }],
-        }
-    }
-
-    /// Plans and logs a lease of one reservation.
-    fn propose(&mut self, wish: LeaseWish, adoption: Option<Adoption>) -> Result<Result<LeaseId, Rejection>, NoPlan> {
-        let lease_id = LeaseId(self.number());
-        let reservation_id = ReservationId(self.number());
-        let adoptions = adoption.map(|adoption| (reservation_id, adoption)).into_iter().collect();
-        let event_ids = (0..6).map(|_| EventId(self.number())).collect();
-        let now = Timestamp(self.clock.wall_ms());
-        let planned = plan_adopting(&self.ledger.state.lock(), &Overlay::default(), &wish, &[reservation_id], &adoptions, now)?;
-        let create = CreateLease {
-            wish,
-            lease_id,
-            event_ids,
-            plan: planned.reservations,
-            resource_ids: vec![self.number()],
-            planned_at: planned.planned_at,
-            adoptions,
-        };
-        Ok(self.ledger.apply(Command::CreateLease(Box::new(create))).map(|_| lease_id))
-    }
-
     pub fn lease(&self, id: LeaseId) -> Option<Lease> {
         self.ledger.state.lock().lease(id).cloned()
     }
 
     pub fn status(&self, id: LeaseId) -> Option<LeaseStatus> {
         self.lease(id).map(|lease| lease.status)
+    }
+
+    pub fn is_active(&self, id: LeaseId) -> bool {
+        self.status(id) == Some(LeaseStatus::Active)
+    }
+
+    pub fn is_over(&self, id: LeaseId) -> bool {
+        self.status(id) == Some(LeaseStatus::Terminated)
     }
 
     pub fn flavor(&self, id: LeaseId) -> String {
