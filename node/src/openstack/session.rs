@@ -19,8 +19,8 @@ use super::{CloudError, Withheld};
 use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
 use crate::telemetry::metrics;
 
-/// Most calls in flight at once to one service; twice as many with those of [`Session::beside`]. Its API is the narrowest part; more only queue there, and a service that
-/// hangs must not take the places of the others.
+/// Most calls in flight at once to one service; twice as many with those of [`Session::beside`]. Its API is the narrowest
+/// part; more only queue there, and a service that hangs must not take the places of the others.
 pub const CALLS_IN_FLIGHT_MAX: usize = 64;
 
 /// Longest text of an error that is kept.

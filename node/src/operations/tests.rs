@@ -272,4 +272,21 @@ async fn a_key_sent_twice_at_once_is_not_refused_for_the_room_that_its_own_lease
         assert_eq!(one, other);
         operations.delete_lease(&member, None, one).await.unwrap();
     }
+    lone.end().await;
+}
+
+// The simulation's witness found answers with the index of whatever came next (architecture D24).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_the_lease_as_its_own_entry_left_it_whatever_came_after() {
+    let lone = Lone::with_host(4).await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    let made = operations.create_lease(&member, None, wish(1)).await.unwrap();
+    let renamed = LeaseChange { name: Some("later".to_owned()), ..LeaseChange::default() };
+    let changed = operations.update_lease(&member, None, made.value.id, renamed).await.unwrap();
+    assert!(changed.ledger_index > made.ledger_index);
+    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).unwrap(), made);
+    assert_eq!(operations.lease_left_at(made.value.id, changed.ledger_index).unwrap(), changed);
+    operations.delete_lease(&member, None, made.value.id).await.unwrap();
+    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).unwrap(), made);
+    lone.end().await;
 }
