@@ -120,7 +120,7 @@ mod tests {
         let second = second.await;
         // Its own tokens are open, and nobody else's are to be opened: both go on.
         second.opened(clock.as_ref()).now_or_never().unwrap();
-        opened.await;
+        clock.timeout(Duration::from_secs(60), opened).await.expect("it goes on beside the other");
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,6 +139,7 @@ mod tests {
             biased;
             () = first.opened(clock.as_ref()) => {}
             () = hangs_later => unreachable!("it hangs"),
+            () = clock.sleep(Duration::from_secs(60)) => panic!("who has opened waits for who hangs"),
         }
         assert!(clock.mono().since(begun) < LET_OTHERS * 2);
     }
