@@ -36,7 +36,7 @@ const EVIDENCE_MAX: usize = 8;
 /// What one checker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
-    /// Its name, as in chaos-design §7.
+    /// Its name (docs/chaos.md).
     pub check: String,
     /// Whether the property held.
     pub verdict: Verdict,

@@ -63,9 +63,7 @@ mod tests {
     fn fires(change: impl FnOnce(&mut Probe), with: &str) {
         let mut probes = vec![probe(1, 0), probe(1, 1)];
         change(&mut probes[1]);
-        let judgement = judge(&Made { probes, ..Made::default() }.record());
-        assert_eq!(judgement.verdict, Verdict::Violation, "{with}");
-        assert!(judgement.evidence[0].contains(with), "{judgement:?}");
+        super::super::testing::fires(judge, Made { probes, ..Made::default() }, with);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::Judgement;
 use crate::history::{Ending, Operation};
 use crate::plan::Plan;
 use crate::record::{Audited, Call, CloudLine, FinalState, Incident, Probe, Record, Watched};
+use crate::report::Verdict;
 
 /// A record in the making. Operations follow each other in the order they are pushed.
 #[derive(Default)]
@@ -17,6 +19,13 @@ pub struct Made {
     pub probes: Vec<Probe>,
     pub incidents: Vec<Incident>,
     pub finals: Vec<FinalState>,
+}
+
+/// The checker finds a violation in the record, and says `with` of it.
+pub fn fires(judge: fn(&Record) -> Judgement, made: Made, with: &str) {
+    let judgement = judge(&made.record());
+    assert_eq!(judgement.verdict, Verdict::Violation, "{with}: {judgement:?}");
+    assert!(judgement.evidence.iter().any(|text| text.contains(with)), "{with}: {judgement:?}");
 }
 
 /// An operation without its times.

@@ -76,7 +76,7 @@ fn agrees(record: &Record, sheet: &mut Sheet) {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Made, last};
+    use super::super::testing::{Made, fires, last};
     use super::*;
     use crate::check::model::tests::{host, lease};
     use crate::report::Verdict;
@@ -92,12 +92,6 @@ mod tests {
         made
     }
 
-    fn fires(made: Made, with: &str) {
-        let judgement = judge(&made.record());
-        assert_eq!(judgement.verdict, Verdict::Violation, "{with}");
-        assert!(judgement.evidence.iter().any(|text| text.contains(with)), "{with}: {judgement:?}");
-    }
-
     #[test]
     fn a_good_stream_passes_resumed_too() {
         let mut made = made();
@@ -109,10 +103,10 @@ mod tests {
     fn disorder_fires_and_what_was_told_before() {
         let mut one = made();
         one.watches.swap(1, 2);
-        fires(one, "was told index 2 after 4");
+        fires(judge, one, "was told index 2 after 4");
         let mut one = made();
         one.watches[3].after = 5;
-        fires(one, "after 5 was told index 5");
+        fires(judge, one, "after 5 was told index 5");
     }
 
     #[test]
@@ -122,7 +116,7 @@ mod tests {
         again.remove(2);
         again.iter_mut().for_each(|line| line.subscription = 2);
         one.watches.extend(again);
-        fires(one, "subscription 2 was not told of index 4");
+        fires(judge, one, "subscription 2 was not told of index 4");
     }
 
     #[test]
@@ -131,19 +125,19 @@ mod tests {
         let mut again = one.watches[1].clone();
         (again.subscription, again.change["lease"]["name"]) = (2, json!("other"));
         one.watches.push(again);
-        fires(one, "told otherwise");
+        fires(judge, one, "told otherwise");
     }
 
     #[test]
     fn what_nobody_was_told_fires() {
         let mut one = made();
         one.watches.remove(3);
-        fires(one, "nobody was told");
+        fires(judge, one, "nobody was told");
         let mut one = made();
         one.watches.remove(1);
-        fires(one, "told to nobody");
+        fires(judge, one, "told to nobody");
         let mut one = made();
         one.watches[1].change["lease"]["name"] = json!("old");
-        fires(one, "the last change");
+        fires(judge, one, "the last change");
     }
 }

@@ -320,7 +320,7 @@ fn refused_update(model: &Model, clock: u32, record: &Record, operation: &Operat
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Made, operation};
+    use super::super::testing::{Made, fires, operation};
     use super::*;
     use crate::check::model::tests::{host, lease, wish};
     use crate::report::Verdict;
@@ -333,12 +333,6 @@ mod tests {
         made.create(2, &a);
         made.history.push(operation("get", Ending::Ok, Some(2), json!({"request": {"lease_id": "a"}, "reply": a})));
         made
-    }
-
-    fn fires(made: Made, with: &str) {
-        let judgement = judge(&made.record());
-        assert_eq!(judgement.verdict, Verdict::Violation, "{with}: {judgement:?}");
-        assert!(judgement.evidence.iter().any(|text| text.contains(with)), "{with}: {judgement:?}");
     }
 
     #[test]
@@ -359,21 +353,21 @@ mod tests {
     fn a_read_from_the_past_fires() {
         let mut made = good();
         made.history.push(operation("list", Ending::Ok, Some(1), json!({"request": {"project_id": "p"}, "reply": []})));
-        fires(made, "before it began");
+        fires(judge, made, "before it began");
     }
 
     #[test]
     fn an_answer_that_is_not_the_row_fires() {
         let mut made = good();
         made.history[1].body["reply"]["name"] = json!("other");
-        fires(made, "other [\"name\"]");
+        fires(judge, made, "other [\"name\"]");
     }
 
     #[test]
     fn a_list_that_lacks_a_lease_fires() {
         let mut made = good();
         made.history.push(operation("list", Ending::Ok, Some(2), json!({"request": {"project_id": "p"}, "reply": []})));
-        fires(made, "lacks");
+        fires(judge, made, "lacks");
     }
 
     #[test]
@@ -381,7 +375,7 @@ mod tests {
         let mut made = good();
         let again = made.history[0].clone();
         made.history.push(again);
-        fires(made, "both claim index 2");
+        fires(judge, made, "both claim index 2");
     }
 
     #[test]
@@ -390,14 +384,14 @@ mod tests {
         let asked = json!({"request": {"wish": {"start": {"at": 200}, "end": 260, "reservations": [{"resource": wish(4)}]}},
             "reply": {"kind": "no_room"}});
         made.history.push(operation("create", Ending::Fail, Some(2), asked));
-        fires(made, "there was room");
+        fires(judge, made, "there was room");
     }
 
     #[test]
     fn another_lease_than_asked_for_fires() {
         let mut made = good();
         made.history[0].body["request"]["wish"]["end"] = json!(201);
-        fires(made, "end 201 was asked for");
+        fires(judge, made, "end 201 was asked for");
     }
 
     #[test]
@@ -406,18 +400,18 @@ mod tests {
         let mut twin = lease("b", 300, 400, &[(1, 1)]);
         twin["key"]["id"] = json!("key-a");
         made.watch(3, json!({"lease": twin}));
-        fires(made, "made two leases");
+        fires(judge, made, "made two leases");
         let mut made = good();
         made.history[0].ending = Ending::Fail;
         made.history[0].index = None;
-        fires(made, "refused, but its key made");
+        fires(judge, made, "refused, but its key made");
     }
 
     #[test]
     fn what_is_still_there_after_its_deletion_fires() {
         let mut made = good();
         made.history.push(operation("delete", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
-        fires(made, "after its deletion");
+        fires(judge, made, "after its deletion");
     }
 
     #[test]
@@ -434,6 +428,6 @@ mod tests {
         let mut made = good();
         let late = made.history[0].return_ns + 1;
         made.audit_at(2, late, &[]);
-        fires(made, "which was applied at");
+        fires(judge, made, "which was applied at");
     }
 }
