@@ -39,7 +39,8 @@ struct Replay {
 }
 
 fn captures() -> Vec<(String, Value)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../openstack/captures/cloud");
+    // Asked at run time: clones share one target directory, and the binary may have been built for another.
+    let folder = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../openstack/captures/cloud");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
