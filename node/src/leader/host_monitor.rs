@@ -11,6 +11,7 @@ use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Amounts, Anchor, Host, HostId, Observation, PoolKind};
 use uuid::Uuid;
 
+use super::courtesy::Courtesy;
 use super::grain;
 use super::host_plan;
 use super::names::{ANCHOR_CLASS, Names};
@@ -58,11 +59,16 @@ async fn look(work: &Work, full: bool) -> Result<(), CloudError> {
     let services = work.cloud.nova().compute_services().await?;
     let up: BTreeMap<String, bool> = services.iter().map(|service| (service.host.clone(), service.usable())).collect();
     let hosts: Vec<Host> = work.ledger.look(|state| state.hosts().cloned().collect());
+    let courtesy = &Courtesy::new(work);
     let mut rounds = Vec::new();
     for host in hosts {
         let up = up.get(&host.description.service_name).copied().unwrap_or(false);
         if full {
-            rounds.push(observe_as(work, host.id, Some(up)).boxed());
+            let round = async move {
+                courtesy.wait().await;
+                observe_as(work, host.id, Some(up)).await
+            };
+            rounds.push(round.boxed());
         } else if host.observation.up != up {
             report(work, host.id, Observation { up, ..host.observation }).await;
         }

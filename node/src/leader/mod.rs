@@ -2,13 +2,14 @@
 //!
 //! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
 //! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off, [`host_writer`] keeps each host's hold and tokens as the ledger wants them,
-//! [`reconciler`] reads everything back, [`host_monitor`] reports what hosts have and who uses them. [`onboard`] takes
+//! [`reconciler`] reads everything back, [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
 pub mod actuator;
 pub mod adopt;
 pub mod clock;
+mod courtesy;
 pub mod desired;
 mod dispatch;
 mod foresight;

@@ -26,12 +26,20 @@ pub struct Places {
     others: Arc<Semaphore>,
     /// How many passes have tokens to open, with a place or waiting for one.
     opening: watch::Sender<usize>,
+    /// Places of each kind.
+    each: usize,
 }
 
 impl Places {
     pub(super) fn new(each: usize) -> Self {
-        let places = || Arc::new(Semaphore::new(each.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { openers: places(), urgent: places(), others: places(), opening: watch::Sender::new(0) }
+        let each = each.clamp(1, Semaphore::MAX_PERMITS);
+        let places = || Arc::new(Semaphore::new(each));
+        Self { openers: places(), urgent: places(), others: places(), opening: watch::Sender::new(0), each }
+    }
+
+    /// Whether a pass that somebody waits for is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        *self.opening.borrow() > 0 || self.urgent.available_permits() < self.each
     }
 
     /// Waits for a place for a pass of this step. `opens`: it has tokens to open before anything else.

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use leasehold_ledger::model::HostId;
 
+use super::courtesy::Courtesy;
 use super::onboard;
 use super::permits::Provided;
 use super::work::Work;
@@ -119,9 +120,14 @@ async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
 /// Holds and inventories of every host.
 async fn hosts(work: &Work) -> Result<(), CloudError> {
     let hosts: Vec<HostId> = work.ledger.look(|state| state.hosts().map(|host| host.id).collect());
+    let courtesy = &Courtesy::new(work);
     let mut runs = Vec::new();
     for id in hosts {
-        runs.push(host(work, id).boxed());
+        let run = async move {
+            courtesy.wait().await;
+            host(work, id).await
+        };
+        runs.push(run.boxed());
     }
     collect(runs).await
 }

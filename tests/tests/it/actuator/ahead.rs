@@ -1,13 +1,16 @@
 //! Hosts are read before something is due on them; what changed since is noticed.
 
+use std::time::Duration;
+
 use leasehold_cloudsim::{Fault, FaultKind, Kind};
-use leasehold_ledger::model::{LeaseId, LeaseStatus};
+use leasehold_ledger::model::{LeaseId, LeaseStatus, PoolKind};
+use leasehold_node::seams::Clock;
 
 use super::ask::Ask;
 use super::judge;
 use super::world::World;
 
-/// Seconds from the beginning to the start of the leases here; off the minute, when everything is read back.
+/// Seconds from the beginning to the start of the leases here.
 const START: u32 = 100;
 
 async fn starts_on_time(world: &World, lease: LeaseId) {
@@ -75,4 +78,48 @@ async fn a_host_that_does_not_answer_keeps_no_other_from_being_read_ahead() {
     starts_on_time(&world, lease).await;
     let start_ms = world.lease(lease).unwrap().start.unix_s() * 1000;
     assert_eq!(calls_from(&world, "cmp2", start_ms).first(), Some(&("PUT".to_owned(), 200)));
+}
+
+/// A world that is read back and looked at every second.
+async fn always_read(hosts: &[&str]) -> World {
+    let mut world = World::new(hosts);
+    world.config.reconcile_period = Duration::from_secs(1);
+    world.config.services_period = Duration::from_secs(1);
+    world.config.hosts_period = Duration::from_secs(1);
+    for host in hosts {
+        world.onboard(host, PoolKind::Dedicated).await;
+    }
+    world.lead();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_else_is_read_just_before_a_start() {
+    let mut world = always_read(&["cmp1", "cmp2"]).await;
+    let lease = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(1, START, 600) });
+    world.pass(u64::from(START)).await;
+    starts_on_time(&world, lease).await;
+    let start_ms = u64::try_from(world.lease(lease).unwrap().start.unix_s() * 1000).unwrap();
+    // A round that had begun ends; the next one waits.
+    let before = |from_ms: u64, to_ms: u64| {
+        calls_from(&world, "cmp2", start_ms - from_ms).len() - calls_from(&world, "cmp2", start_ms - to_ms).len()
+    };
+    assert!(before(6_000, 3_000) > 0, "it is read every second");
+    assert_eq!(before(1_500, 0), 0);
+    let (so_far, _) = (calls_from(&world, "cmp2", start_ms).len(), world.pass(3).await);
+    assert!(calls_from(&world, "cmp2", start_ms).len() > so_far, "it is read again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_something_is_always_due_everything_is_read_all_the_same() {
+    let mut world = always_read(&["cmp1", "cmp2"]).await;
+    for at in 20..50 {
+        world.ask(&Ask { host: Some("cmp1"), ..Ask::new(1, at, at + 2) });
+    }
+    world.pass(22).await;
+    for _ in 0..3 {
+        let from_ms = world.clock.wall_ms();
+        world.pass(8).await;
+        assert!(!calls_from(&world, "cmp2", from_ms).is_empty());
+    }
 }
