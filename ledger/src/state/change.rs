@@ -13,7 +13,7 @@ use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
 use crate::effect::Effect;
 use crate::model::{
     Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, Reservation, ReservationId,
-    ReservationStatus, Timestamp,
+    ReservationStatus, Stage, Timestamp,
 };
 use crate::mutant;
 use crate::storage::codec::encode;
@@ -102,6 +102,14 @@ impl State {
         }
         for host in after.difference(&before) {
             self.on_host.entry(*host).or_default().insert(id);
+        }
+
+        let (before, after) = (old.map(begun_hosts).unwrap_or_default(), new.map(begun_hosts).unwrap_or_default());
+        for host in before.difference(&after) {
+            remove_member(&mut self.begun_on, host, &id);
+        }
+        for host in after.difference(&before) {
+            self.begun_on.entry(*host).or_default().insert(id);
         }
 
         let (before, after) = (old.map(flavors).unwrap_or_default(), new.map(flavors).unwrap_or_default());
@@ -361,6 +369,12 @@ pub(super) fn bound_hosts(lease: &Lease) -> BTreeSet<HostId> {
         })
         .map(|binding| binding.host)
         .collect()
+}
+
+/// Those of [`bound_hosts`] where a lease is more than booked.
+fn begun_hosts(lease: &Lease) -> BTreeSet<HostId> {
+    let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
+    if begun { bound_hosts(lease) } else { BTreeSet::new() }
 }
 
 fn pool_of(host: &Host) -> (PoolKind, Anchor) {

@@ -306,6 +306,7 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
         violated(violations, "due queue", "differs from the leases".to_owned());
     }
     let mut on_host: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
+    let mut begun_on: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
     let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     let mut by_flavor: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for lease in state.leases() {
@@ -315,9 +316,13 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
         }
         for host in bound_hosts(lease) {
             on_host.entry(host).or_default().insert(lease.id);
+            if lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked) {
+                begun_on.entry(host).or_default().insert(lease.id);
+            }
         }
     }
-    if on_host != state.on_host || by_project != state.by_project || by_flavor != state.by_flavor {
+    let by_host = on_host == state.on_host && begun_on == state.begun_on;
+    if !by_host || by_project != state.by_project || by_flavor != state.by_flavor {
         violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();

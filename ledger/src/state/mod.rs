@@ -52,6 +52,7 @@ pub struct State {
     by_name: BTreeMap<String, HostId>,
     by_pool: BTreeMap<(PoolKind, Anchor), BTreeSet<HostId>>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
+    begun_on: BTreeMap<HostId, BTreeSet<LeaseId>>,
     open_rows: BTreeMap<LeaseId, BTreeSet<ActuationId>>,
     due: BTreeSet<(Timestamp, LeaseId)>,
     key_expiry: BTreeSet<(Timestamp, ProjectId, Uuid)>,
@@ -119,6 +120,12 @@ impl State {
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.
     pub fn leases_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
         self.on_host.get(&host).into_iter().flatten().filter_map(|id| self.leases.get(id))
+    }
+
+    /// Those of [`leases_on`](Self::leases_on) that have a reservation which is more than booked: of the others the cloud
+    /// knows nothing yet. A host may be booked by thousands over the years, and a few at a time are in the cloud.
+    pub fn leases_begun_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
+        self.begun_on.get(&host).into_iter().flatten().filter_map(|id| self.leases.get(id))
     }
 
     /// A host.

@@ -58,7 +58,7 @@ pub struct HostWish {
 pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
     let host = state.host(id)?;
     let from = state.clock().floor_to_second();
-    Some(wish_of(host, state.calendar().peak_from(id, from), state.leases_on(id)))
+    Some(wish_of(host, state.calendar().peak_from(id, from), state.leases_begun_on(id)))
 }
 
 /// What the ledger wants of a host with at most `peak` booked from now on, of which these leases may have servers on it.

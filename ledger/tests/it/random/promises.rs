@@ -65,10 +65,12 @@ impl Run {
         self.next_promises.retain(|id, _| state.lease(*id).is_some_and(|lease| lease.status == LeaseStatus::Updating));
     }
 
-    /// L1 of what users were told, but on hosts that lost room; affinity as promised.
+    /// L1 of what users were told, from now on (what a host loses now says nothing of what was), but on hosts that lost room;
+    /// affinity as promised.
     pub(super) fn check_promises(&self) {
+        let now = self.world.state.clock().floor_to_second().0;
         for host in self.world.state.hosts().filter(|host| !host.overcommitted) {
-            for second in self.minutes() {
+            for second in std::iter::once(now).chain(self.minutes().filter(|second| *second > now)) {
                 let mut sum = [0i64; 4];
                 for promise in self.promises.values().filter(|one| one.start <= second && second < one.end) {
                     for (_, slots) in promise.main.iter().filter(|(on, _)| *on == host.id.0) {
