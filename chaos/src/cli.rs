@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -13,6 +13,9 @@ use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
 use leasehold_chaos::sim::{self, Options, Planted};
+use progress::{Progress, Summary};
+
+mod progress;
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
 #[derive(Debug, Parser)]
@@ -99,6 +102,9 @@ struct Common {
     /// Plants a fault that the checks must find: `lying-sync` or `wrong-majority`.
     #[arg(long, value_parser = planted)]
     planted: Option<Planted>,
+    /// Prints figures for the process that started this one.
+    #[arg(long, hide = true)]
+    summary: bool,
 }
 
 fn planted(text: &str) -> Result<Planted, String> {
@@ -184,7 +190,8 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     let began = cpu_s();
     let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
-    let mut report = Report::of(&record, simulated_s, cpu_s() - began);
+    let mut report = Report::of(&record, simulated_s, 0.0);
+    report.took(cpu_s() - began);
     if let Some(replay) = replay {
         report.replay = replay;
     }
@@ -199,12 +206,13 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     }
     told(&report);
     println!(
-        "seed {} {:?} hash {} {} simulated s in {:.2} CPU s; operations {:?}; incidents {:?}; unresolved {}",
+        "seed {} {:?} hash {} {} simulated s in {:.2} CPU s, {:.1} cluster-hours per CPU minute; operations {:?}; incidents {:?}; unresolved {}",
         report.seed,
         report.verdict,
         report.trace_hash,
         simulated_s.round(),
         report.cpu_s,
+        report.cluster_hours_per_cpu_minute,
         report.operations,
         report.incidents,
         report.unresolved
@@ -213,7 +221,13 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         record.save(folder)?;
         std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
     }
-    Ok(report.verdict.exit_code())
+    if common.summary {
+        println!("{}", serde_json::to_string(&Summary::of(&report))?);
+    }
+    let code = report.verdict.exit_code();
+    // The process ends: to give hundreds of megabytes back piece by piece would take a tenth of its time.
+    std::mem::forget((record, report));
+    Ok(code)
 }
 
 /// What did not hold, and what each checker says.
@@ -241,16 +255,16 @@ fn many(
 ) -> Result<u8> {
     ensure!(jobs > 0, "--jobs must be at least 1");
     let program = std::env::current_exe()?;
-    let began = Instant::now();
-    let mut running: VecDeque<(u64, Child)> = VecDeque::new();
-    let mut codes: Vec<(u64, u8)> = Vec::new();
+    let first = seeds.start;
+    let mut progress = Progress::new(time.is_none().then(|| seeds.end - first), time);
+    let (send, ended) = channel::<(u64, std::io::Result<Output>)>();
+    let (mut running, mut codes) = (0, Vec::<(u64, u8)>::new());
     let mut seeds = seeds.into_iter();
     loop {
-        let more = time.is_none_or(|time| began.elapsed() < time);
-        while more && running.len() < jobs {
+        while running < jobs && progress.has_time() {
             let Some(seed) = seeds.next() else { break };
             let mut command = Command::new(&program);
-            command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
+            command.args(["run", "sim", "--summary", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
             command.args(["--profile", &profile.to_string()]);
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
@@ -258,19 +272,45 @@ fn many(
             if let Some(planted) = common.planted {
                 command.args(["--planted", name(planted)]);
             }
-            running.push_back((seed, command.stdin(Stdio::null()).spawn()?));
+            command.stdin(Stdio::null());
+            let send = send.clone();
+            // Nobody listens any more if this process is ending.
+            std::thread::spawn(move || drop(send.send((seed, command.output()))));
+            running += 1;
         }
-        let Some((seed, mut child)) = running.pop_front() else { break };
-        let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
+        if running == 0 {
+            break;
+        }
+        progress.tell();
+        let (seed, output) = match ended.recv_timeout(Duration::from_secs(1)) {
+            Ok(ended) => ended,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => bail!("who waits for the seeds is gone"),
+        };
+        running -= 1;
+        let output = output.with_context(|| format!("seed {seed}"))?;
+        let code = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
+        let (said, summary) = Summary::read(&String::from_utf8_lossy(&output.stdout));
+        progress.ended(code, summary);
+        progress.clear();
+        match summary {
+            Some(summary) if code == 0 => println!("seed {seed}: pass, {summary}"),
+            _ => println!("{said}\n{}", String::from_utf8_lossy(&output.stderr).trim_end()),
+        }
         codes.push((seed, code));
     }
+    progress.clear();
+    codes.sort_unstable();
     let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
     let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();
     let (violations, unknown) = (of(1), of(2));
     println!(
-        "{} seeds in {:.0} s: violations {violations:?}, unknown {unknown:?}, harness failures {harness:?}",
+        "{} seeds in {:.0} s: violations {violations:?}, unknown {unknown:?}, harness failures {harness:?}; \
+         {:.1} cluster-hours, {:.1} per CPU minute",
         codes.len(),
-        began.elapsed().as_secs_f64()
+        progress.took_s(),
+        progress.cluster_hours(),
+        progress.rate()
     );
     Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty()) {
         (false, ..) => 3,

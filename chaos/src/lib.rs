@@ -11,6 +11,7 @@ pub mod nemesis;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod rows;
 pub mod sim;
 pub mod tenant;
 pub mod workload;

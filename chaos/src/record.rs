@@ -7,7 +7,7 @@
 //! - `Operation.body` of the history is `{"request": …, "reply": …, "attempts": [{"node", "invoke_ns", "return_ns",
 //!   "answer"}]}`. `request` by `op`: `create` has `{"wish": LeaseWish, "valid_until_ms"}`, `update`
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
-//!   `reply` is the lease, the list of leases, or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
+//!   `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
 //!   The actor's project is `request.project_id`.
 //! - An operation whose ending was unclear is looked up by its key once everything is healed:
 //!   `body.resolved` is then `{"applied": {"lease_id", "rejection", "ledger_index"}}`, `"never"`, `"expired"` or, where
@@ -51,6 +51,9 @@ pub struct Record {
     /// Calls to the cloud when they left their node.
     #[serde(default)]
     pub calls: Vec<Call>,
+    /// Leases as lists showed them, by digest.
+    #[serde(default)]
+    pub rows: BTreeMap<String, Value>,
     /// What really happened, faults and phases, by time.
     pub incidents: Vec<Incident>,
     /// Each node at the end; those that did not run are missing.
@@ -208,6 +211,9 @@ pub struct Finding {
 /// The record's parts as files, so that large ones are written line by line.
 const LINES: [&str; 6] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl", "audit.jsonl", "calls.jsonl"];
 
+/// Lines of digest and lease; older records have none.
+const ROWS: &str = "rows.jsonl";
+
 /// All that is small.
 #[derive(Serialize, Deserialize)]
 struct Rest {
@@ -221,6 +227,15 @@ struct Rest {
 }
 
 impl Record {
+    /// The leases that a list showed; older records have them in the reply itself. `None`: it is no list, or a row is missing.
+    pub fn listed<'a>(&'a self, operation: &'a Operation) -> Option<Vec<&'a Value>> {
+        let row = |shown: &'a Value| match shown {
+            Value::String(digest) => self.rows.get(digest),
+            lease => Some(lease),
+        };
+        operation.body["reply"].as_array()?.iter().map(row).collect()
+    }
+
     /// Writes the record into a folder, which is made.
     ///
     /// # Errors
@@ -238,6 +253,7 @@ impl Record {
         write_lines(&probes, &self.probes)?;
         write_lines(&audit, &self.audit)?;
         write_lines(&calls, &self.calls)?;
+        write_lines(&folder.join(ROWS), &self.rows.iter().collect::<Vec<_>>())?;
         let rest = Rest {
             plan: self.plan.clone(),
             epoch_ms: self.epoch_ms,
@@ -269,6 +285,11 @@ impl Record {
             probes: read_lines(&probes)?,
             audit: read_lines(&audit)?,
             calls: read_lines(&calls)?,
+            rows: if folder.join(ROWS).exists() {
+                read_lines(&folder.join(ROWS))?.into_iter().collect()
+            } else {
+                BTreeMap::new()
+            },
             incidents: rest.incidents,
             finals: rest.finals,
             findings: rest.findings,

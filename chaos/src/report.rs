@@ -50,8 +50,11 @@ pub struct Report {
     pub trace_hash: String,
     /// Simulated seconds.
     pub simulated_s: f64,
-    /// Processor seconds it took.
+    /// Processor seconds it took, judging included.
     pub cpu_s: f64,
+    /// How fast it was; 0 where that is not known ([`cluster_hours_per_cpu_minute`]).
+    #[serde(default)]
+    pub cluster_hours_per_cpu_minute: f64,
     /// Operations by kind and ending.
     pub operations: BTreeMap<String, u64>,
     /// Incidents by kind.
@@ -67,7 +70,18 @@ pub struct Report {
     pub plan: Plan,
 }
 
+/// Simulated hours of one cluster for each minute of processor time; 0 for no processor time.
+pub fn cluster_hours_per_cpu_minute(simulated_s: f64, cpu_s: f64) -> f64 {
+    if cpu_s > 0.0 { simulated_s / cpu_s / 60.0 } else { 0.0 }
+}
+
 impl Report {
+    /// Sets what the run took in all.
+    pub fn took(&mut self, cpu_s: f64) {
+        self.cpu_s = cpu_s;
+        self.cluster_hours_per_cpu_minute = cluster_hours_per_cpu_minute(self.simulated_s, cpu_s);
+    }
+
     /// Of a record.
     pub fn of(record: &Record, simulated_s: f64, cpu_s: f64) -> Report {
         let mut operations: BTreeMap<String, u64> = BTreeMap::new();
@@ -105,6 +119,7 @@ impl Report {
             trace_hash: record.trace_hash.clone(),
             simulated_s,
             cpu_s,
+            cluster_hours_per_cpu_minute: cluster_hours_per_cpu_minute(simulated_s, cpu_s),
             operations,
             incidents,
             unresolved,

@@ -41,6 +41,6 @@ pub async fn live(world: Arc<World>, token: String, lease: Lease) {
 }
 
 fn image(world: &World, token: &str) -> String {
-    let (_, answer) = world.cloud.tenant(Method::GET, "/image/v2/images", token, None);
+    let (_, answer) = world.cloud.tenant(Method::GET, "/image/v2/images?limit=1", token, None);
     answer["images"][0]["id"].as_str().unwrap_or_default().to_owned()
 }

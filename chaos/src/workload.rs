@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::history::{Ending, Operation};
 use crate::plan::Draw;
 use crate::record::Refusal;
+use crate::rows::Rows;
 use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
 use crate::sim::world::{World, actor, json as as_json};
@@ -50,6 +51,8 @@ pub struct Workload {
     history: Mutex<Vec<Operation>>,
     /// Leases as they were last seen by the client that holds them.
     known: Mutex<Vec<Lease>>,
+    /// Leases as lists showed them.
+    pub rows: Arc<Rows>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,8 +76,8 @@ struct Said {
 impl Workload {
     /// For these projects.
     pub fn new(world: Arc<World>, projects: Vec<Project>) -> Arc<Workload> {
-        let (numbers, history, known) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Workload { world, projects, over: AtomicBool::new(false), numbers, history, known })
+        let (over, numbers, history, known, rows) = Default::default();
+        Arc::new(Workload { world, projects, over, numbers, history, known, rows })
     }
 
     /// No client begins anything new.
@@ -82,9 +85,9 @@ impl Workload {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// The operations so far, by invocation.
+    /// The operations so far, by invocation; they are handed over.
     pub fn history(&self) -> Vec<Operation> {
-        let mut history = self.history.lock().clone();
+        let mut history = std::mem::take(&mut *self.history.lock());
         history.sort_by_key(|operation| operation.n);
         history
     }
@@ -109,12 +112,12 @@ impl Workload {
     }
 
     fn choose(&self, draw: &mut Draw, project: &Project) -> Wanted {
-        let own: Vec<Lease> = {
-            let known = self.known.lock();
-            known.iter().filter(|lease| lease.project_id.0 == project.id).cloned().collect()
-        };
         let what = draw.below(20);
-        let lease = (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone());
+        let lease = {
+            let known = self.known.lock();
+            let own: Vec<&Lease> = known.iter().filter(|lease| lease.project_id.0 == project.id).collect();
+            (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone())
+        };
         match (what, lease) {
             (0..=2, Some(lease)) => Wanted::Update { lease_id: lease.id, change: self.change(draw, &lease) },
             (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
@@ -262,8 +265,9 @@ impl Workload {
 
     /// One attempt on one node, over the network.
     async fn attempt(&self, node: usize, who: &Actor, key: Option<RequestKey>, wanted: &Wanted) -> Said {
-        let (who, wanted) = (who.clone(), wanted.clone());
-        self.ask(node, move |operations| async move { carry_out(&operations, &who, key, wanted).await }).await.map_or_else(
+        let (who, wanted, rows) = (who.clone(), wanted.clone(), self.rows.clone());
+        let serve = move |operations: Operations| async move { carry_out(&operations, &who, key, wanted, &rows).await };
+        self.ask(node, serve).await.map_or_else(
             |refusal| Said { reply: json!({"kind": refusal}), index: None, lease: None, refusal: Some(refusal) },
             |answer| self.said(answer),
         )
@@ -350,6 +354,7 @@ async fn carry_out(
     who: &Actor,
     key: Option<RequestKey>,
     wanted: Wanted,
+    rows: &Rows,
 ) -> Result<(Value, u64, Option<Lease>), OperationError> {
     let lease =
         |answer: leasehold_node::operations::Answer<Lease>| (as_json(&answer.value), answer.ledger_index, Some(answer.value));
@@ -360,7 +365,7 @@ async fn carry_out(
         Wanted::Get { lease_id } => lease(operations.get_lease(who, lease_id, Consistency::Linearizable).await?),
         Wanted::List => {
             let answer = operations.list_leases(who, LeaseFilter::default(), Consistency::Linearizable).await?;
-            (as_json(&answer.value), answer.ledger_index, None)
+            (rows.name(&answer.value), answer.ledger_index, None)
         }
     })
 }

@@ -16,7 +16,9 @@ pub fn judge(record: &Record) -> Judgement {
         for change in &line.changes {
             let known = cloud.servers.get(&change.id).map(|(flavor, _)| flavor.clone());
             cloud.follow(line, change);
-            ours.extend(cloud.flavors.keys().cloned());
+            if cloud.flavors.contains_key(&change.id) {
+                ours.insert(change.id.clone());
+            }
             let server = line.kind == leasehold_cloudsim::Kind::Request && change.what.starts_with("server.");
             if server && line.caller.starts_with("node-") {
                 let flavor = known.unwrap_or_else(|| change.facts["flavor_id"].as_str().unwrap_or_default().to_owned());

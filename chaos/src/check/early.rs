@@ -20,8 +20,10 @@ pub fn judge(record: &Record) -> Judgement {
     let tolerance = record.clock_tolerance_ms + DRIFT_MS;
     for line in &record.cloud {
         let at_ns = (line.at_ms.saturating_sub(record.epoch_ms) + 1) * 1_000_000;
-        let model = replay.go(replay.applied_by(at_ns));
-        for lease in model.leases.values().chain(model.hidden.values()) {
+        replay.go(replay.applied_by(at_ns));
+        let news = replay.news();
+        let model = replay.model();
+        for lease in news.iter().flat_map(|id| [model.leases.get(id), model.hidden.get(id)]).flatten() {
             for one in &lease.reservations {
                 let from = one.staging.map_or(lease.start, |staging| staging.window.start.min(lease.start));
                 opening.insert(one.id.clone(), (lease.id.clone(), (u64::from(from) + CALENDAR_UNIX_S) * 1_000));

@@ -14,6 +14,7 @@ pub mod gentle;
 pub mod hashes;
 pub mod kept;
 pub mod late;
+pub mod lists;
 pub mod liveness;
 pub mod model;
 pub mod monotonic;

@@ -260,17 +260,45 @@ impl Lease {
         sum
     }
 
-    /// Every second at which what it takes may change.
-    pub fn borders(&self) -> BTreeSet<u32> {
-        let mut borders = BTreeSet::from([self.start, self.end]);
-        for one in &self.reservations {
-            let old = one.previous.iter().flat_map(|old| [Some(old.interval), old.staging.map(Staging::booked)]);
-            let spans = old.chain([one.staging.map(Staging::booked)]).flatten();
-            borders.extend(spans.flat_map(|span| [span.start, span.end]));
-            borders.extend(one.booked_end);
-        }
-        borders
+    /// Every second at which what it takes may change; some stand there twice.
+    pub fn borders(&self) -> impl Iterator<Item = u32> + '_ {
+        let of_reservation = |one: &'_ Reservation| {
+            let old = one.previous.as_ref().map(|old| [Some(old.interval), old.staging.map(Staging::booked)]);
+            let spans = old.into_iter().flatten().chain([one.staging.map(Staging::booked)]).flatten();
+            spans.flat_map(|span| [span.start, span.end]).chain(one.booked_end)
+        };
+        [self.start, self.end].into_iter().chain(self.reservations.iter().flat_map(of_reservation))
     }
+
+    /// Whether it may take something at a second or later.
+    fn takes_from(&self, second: u32) -> bool {
+        self.borders().any(|border| border > second)
+    }
+}
+
+/// What leases take of a host at a second.
+fn used(booking: &[&Lease], host: u64, second: u32) -> Amounts {
+    booking.iter().fold([0; 4], |mut sum, lease| {
+        let taken = lease.taken(host, second);
+        (0..4).for_each(|class| sum[class] += taken[class]);
+        sum
+    })
+}
+
+/// All seconds of a span at which something may change, its first second too.
+fn instants(booking: &[&Lease], span: Span) -> BTreeSet<u32> {
+    let borders = booking.iter().flat_map(|lease| lease.borders()).filter(|second| span.holds(*second));
+    borders.chain([span.start]).collect()
+}
+
+/// Slots that fit on a host at all of these seconds, beside these leases.
+fn fits(host: &Host, wish: &Wish, booking: &[&Lease], instants: &BTreeSet<u32>) -> u64 {
+    let (room, need) = (host.room(), wish.need());
+    let fit = |second: &u32| {
+        let used = used(booking, host.id, *second);
+        (0..4).filter(|class| need[*class] > 0).map(|class| room[class].saturating_sub(used[class]) / need[class]).min()
+    };
+    instants.iter().filter_map(fit).min().unwrap_or(0)
 }
 
 /// The ledger at one index.
@@ -287,36 +315,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Everything that may take capacity, but one lease.
-    fn booking<'a>(&'a self, except: Option<&'a str>) -> impl Iterator<Item = &'a Lease> {
-        self.leases.values().chain(self.hidden.values()).filter(move |lease| Some(lease.id.as_str()) != except)
-    }
-
-    /// What is taken of a host at a second.
-    pub fn used(&self, host: u64, second: u32, except: Option<&str>) -> Amounts {
-        self.booking(except).fold([0; 4], |mut sum, lease| {
-            let taken = lease.taken(host, second);
-            (0..4).for_each(|class| sum[class] += taken[class]);
-            sum
-        })
-    }
-
-    /// All seconds of a span at which something may change, its first second too.
-    fn instants(&self, span: Span, except: Option<&str>) -> BTreeSet<u32> {
-        let mut instants: BTreeSet<u32> = self.booking(except).flat_map(Lease::borders).collect();
-        instants.retain(|second| span.holds(*second));
-        instants.insert(span.start);
-        instants
-    }
-
-    /// Slots that fit on a host all over a span, beside everything but one lease.
-    pub fn fits(&self, host: &Host, wish: &Wish, span: Span, except: Option<&str>) -> u64 {
-        let (room, need) = (host.room(), wish.need());
-        let fit = |second| {
-            let used = self.used(host.id, second, except);
-            (0..4).filter(|class| need[*class] > 0).map(|class| room[class].saturating_sub(used[class]) / need[class]).min()
-        };
-        self.instants(span, except).into_iter().filter_map(fit).min().unwrap_or(0)
+    /// Everything that may take capacity at a second or later, but one lease.
+    fn booking<'a>(&'a self, from: u32, except: Option<&'a str>) -> Vec<&'a Lease> {
+        let all = self.leases.values().chain(self.hidden.values());
+        all.filter(|lease| Some(lease.id.as_str()) != except && lease.takes_from(from)).collect()
     }
 
     /// Whether so many slots can be found all over a span. `kept` are bindings that must stay where they are.
@@ -325,9 +327,11 @@ impl Model {
             return false;
         }
         let stays = |host: u64| kept.iter().filter(|one| one.host == host).map(|one| one.slots).sum::<u64>();
+        let booking = self.booking(span.start, except);
+        let instants = instants(&booking, span);
         let mut room = Vec::new();
         for host in self.hosts.values() {
-            let fits = self.fits(host, wish, span, except);
+            let fits = fits(host, wish, &booking, &instants);
             let stays = stays(host.id);
             if fits < stays {
                 return false;
@@ -349,18 +353,15 @@ impl Model {
     /// L1: hosts on which more is booked, at `from` or later, than there is. Hosts that the ledger itself marks as
     /// overcommitted are known to be so.
     pub fn double_booked(&self, from: u32) -> Vec<String> {
-        let span = Span { start: from, end: u32::MAX };
-        let instants = self.instants(span, None);
+        let booking = self.booking(from, None);
+        let instants = instants(&booking, Span { start: from, end: u32::MAX });
         let mut seen = Vec::new();
         for host in self.hosts.values().filter(|host| !host.overcommitted) {
             let room = host.room();
-            let mut booked = instants.iter().map(|second| (*second, self.used(host.id, *second, None)));
+            let mut booked = instants.iter().map(|second| (*second, used(&booking, host.id, *second)));
             if let Some((second, used)) = booked.find(|(_, used)| (0..4).any(|class| used[class] > room[class])) {
-                let who: Vec<&str> = self
-                    .booking(None)
-                    .filter(|lease| lease.taken(host.id, second) != [0; 4])
-                    .map(|lease| lease.id.as_str())
-                    .collect();
+                let there = booking.iter().filter(|lease| lease.taken(host.id, second) != [0; 4]);
+                let who: Vec<&str> = there.map(|lease| lease.id.as_str()).collect();
                 let name = &host.description.hypervisor_hostname;
                 seen.push(format!("{name} has {room:?}, at second {second} it is booked {used:?} by {who:?}"));
             }
@@ -486,7 +487,8 @@ pub(crate) mod tests {
         other["reservations"][0]["previous"] = json!({"interval": {"start": 100, "end": 120}, "wish": wish(2), "staging": null,
             "bindings": [{"phase": "main", "host": 1, "slots": 2}]});
         let model = model(&[other]);
-        assert_eq!((model.used(1, 110, None)[0], model.used(1, 250, None)[0]), (2, 1));
+        let used = |second| used(&model.booking(0, None), 1, second)[0];
+        assert_eq!((used(110), used(250)), (2, 1));
     }
 
     #[test]

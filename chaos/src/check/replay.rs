@@ -1,7 +1,7 @@
 //! The ledger's history out of a record: the visible changes as subscriptions told them, index by index, and what was booked
 //! unseen as the nodes were looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,6 +19,14 @@ pub struct Replay<'a> {
     pub unreadable: Vec<String>,
     model: Model,
     at: u64,
+    /// At which index each visible lease changed last.
+    changed: BTreeMap<&'a str, u64>,
+    /// Leases that changed since they were last asked for.
+    news: BTreeSet<String>,
+    /// Unseen bookings as they stand in the model.
+    hidden: BTreeMap<&'a str, &'a Value>,
+    /// The looks that tell so.
+    looks: (Option<u64>, Option<u64>),
 }
 
 impl<'a> Replay<'a> {
@@ -42,7 +50,8 @@ impl<'a> Replay<'a> {
             highest = highest.max(*index);
             *index = highest;
         }
-        Replay { changes, audit, reached, unreadable: Vec::new(), model: Model::default(), at: 0 }
+        let (unreadable, model, changed, news, hidden, looks) = Default::default();
+        Replay { changes, audit, reached, unreadable, model, at: 0, changed, news, hidden, looks }
     }
 
     /// The indices at which something visible changed.
@@ -81,7 +90,7 @@ impl<'a> Replay<'a> {
     /// Goes on to an index, which may not be lower than the last; gives the ledger there.
     pub fn go(&mut self, index: u64) -> &mut Model {
         assert!(index >= self.at, "a replay runs forward");
-        let due: Vec<(u64, Vec<&Value>)> =
+        let due: Vec<(u64, Vec<&'a Value>)> =
             self.changes.range(self.at + 1..index + 1).map(|(index, changes)| (*index, changes.clone())).collect();
         for (at, changes) in due {
             changes.into_iter().for_each(|change| self.follow(at, change));
@@ -91,14 +100,34 @@ impl<'a> Replay<'a> {
         &mut self.model
     }
 
-    fn follow(&mut self, at: u64, change: &Value) {
+    /// The ledger at the index that was gone to last.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The last index, up to where it was gone to, at which a visible lease changed.
+    pub fn changed_at(&self, lease: &str) -> Option<u64> {
+        self.changed.get(lease).copied()
+    }
+
+    /// Leases of which something changed since this was last called, seen or unseen, also those that are gone.
+    pub fn news(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn follow(&mut self, at: u64, change: &'a Value) {
+        if let Some(id) = change["lease"]["id"].as_str() {
+            self.changed.insert(id, at);
+        }
         if let Some(id) = change["lease_removed"].as_str() {
             self.model.leases.remove(id);
             self.model.raw.remove(id);
+            self.news.insert(id.to_owned());
         } else if let Some(id) = change["host_removed"].as_u64() {
             self.model.hosts.remove(&id);
         } else if let Some(lease) = self.read::<Lease>(at, &change["lease"], change.get("lease").is_some()) {
             self.model.raw.insert(lease.id.clone(), change["lease"].clone());
+            self.news.insert(lease.id.clone());
             self.model.leases.insert(lease.id.clone(), lease);
         } else if let Some(host) = self.read::<Host>(at, &change["host"], change.get("host").is_some()) {
             self.model.hosts.insert(host.id, host);
@@ -118,19 +147,30 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Unseen bookings at an index; between two looks, those that both saw alike.
+    /// Unseen bookings at an index; between two looks, those that both saw alike. What stays as it was is not read again.
     fn hide(&mut self, index: u64) {
-        self.model.hidden.clear();
-        let Some((_, low)) = self.audit.range(..=index).next_back() else { return };
+        let low = self.audit.range(..=index).next_back().map(|(_, one)| *one);
         let high = self.audit.range(index..).next().map(|(_, one)| *one);
-        let hidden: Vec<Value> = low
-            .hidden
-            .iter()
-            .filter(|(id, lease)| high.is_some_and(|high| high.hidden.get(*id) == Some(lease)))
-            .map(|(_, lease)| lease.clone())
-            .collect();
-        for lease in hidden {
-            if let Some(lease) = self.read::<Lease>(index, &lease, true) {
+        let looks = (low.map(|low| low.ledger_index), high.map(|high| high.ledger_index));
+        if std::mem::replace(&mut self.looks, looks) == looks {
+            return;
+        }
+        let mut hidden: BTreeMap<&'a str, &'a Value> = BTreeMap::new();
+        if let (Some(low), Some(high)) = (low, high) {
+            let alike = |id: &str, lease: &Value| std::ptr::eq(low, high) || high.hidden.get(id) == Some(lease);
+            let both = low.hidden.iter().filter(|(id, lease)| alike(id, lease));
+            hidden.extend(both.map(|(id, lease)| (id.as_str(), lease)));
+        }
+        let before = std::mem::replace(&mut self.hidden, hidden);
+        for id in before.keys().filter(|id| !self.hidden.contains_key(*id)) {
+            self.model.hidden.remove(*id);
+            self.news.insert((*id).to_owned());
+        }
+        let new: Vec<&Value> =
+            self.hidden.iter().filter(|(id, lease)| before.get(*id) != Some(*lease)).map(|(_, lease)| *lease).collect();
+        for lease in new {
+            if let Some(lease) = self.read::<Lease>(index, lease, true) {
+                self.news.insert(lease.id.clone());
                 self.model.hidden.insert(lease.id.clone(), lease);
             }
         }

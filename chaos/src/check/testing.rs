@@ -76,6 +76,7 @@ impl Made {
             probes: self.probes,
             audit: self.audit,
             calls: self.calls,
+            rows: Default::default(),
             incidents: self.incidents,
             finals: self.finals,
             findings: Vec::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::lists::Lists;
 use super::model::{Lease, Model, Span, Staging, Wish, calendar, plan_problem};
 use super::replay::Replay;
 use super::{Judgement, Sheet};
@@ -132,10 +133,12 @@ fn answers(record: &Record, sheet: &mut Sheet) {
         .collect();
     placed.sort_by_key(|(index, operation)| (*index, operation.n));
     let mut replay = Replay::new(record);
+    let mut lists = Lists::default();
     for (index, operation) in placed {
         let touched = operation.body["reply"]["id"].as_str().is_none_or(|lease| replay.touches(index, lease));
         let clock = replay.clock_s(index);
-        let model = replay.go(index);
+        replay.go(index);
+        let model = replay.model();
         sheet.look();
         let problem = match (operation.ending, operation.op.as_str()) {
             (Ending::Ok, "create" | "update") if !touched => Some("nothing changed of the lease at this index".to_owned()),
@@ -143,7 +146,7 @@ fn answers(record: &Record, sheet: &mut Sheet) {
             (Ending::Ok, "update") => same(model, operation).or_else(|| updated(operation)),
             (Ending::Ok, "get") => same(model, operation),
             (Ending::Ok, "delete") => deleted(model, operation),
-            (Ending::Ok, "list") => listed(model, operation),
+            (Ending::Ok, "list") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
             (Ending::Fail, "update") => refused_update(model, clock, record, operation),
             _ => None,
@@ -226,22 +229,6 @@ fn updated(operation: &Operation) -> Option<String> {
 fn deleted(model: &Model, operation: &Operation) -> Option<String> {
     let id = operation.body["request"]["lease_id"].as_str()?;
     model.leases.contains_key(id).then(|| format!("lease {id} is there after its deletion"))
-}
-
-fn listed(model: &Model, operation: &Operation) -> Option<String> {
-    let project = operation.body["request"]["project_id"].as_str()?;
-    let told: BTreeMap<&str, &Value> =
-        operation.body["reply"].as_array()?.iter().filter_map(|lease| Some((lease["id"].as_str()?, lease))).collect();
-    let there = model.raw.iter().filter(|(_, lease)| lease["project_id"] == project);
-    let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (id.as_str(), lease)).collect();
-    if told == there {
-        return None;
-    }
-    let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
-    let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();
-    let other: Vec<_> =
-        told.iter().filter(|(id, lease)| there.get(*id).is_some_and(|row| row != *lease)).map(|(id, _)| id).collect();
-    Some(format!("the list lacks {missing:?}, has {extra:?} too many, and others of {other:?}"))
 }
 
 /// The seconds at which a refusal may have been decided.

@@ -60,9 +60,9 @@ impl SimCloud {
         look(&mut cloud)
     }
 
-    /// The calls that changed something, or were to, as they left their nodes.
+    /// The calls that changed something, or were to, as they left their nodes; they are handed over.
     pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().clone()
+        std::mem::take(&mut *self.calls.lock())
     }
 
     fn leaves(&self, node: u64, life: u32, request: &HttpRequest) {

@@ -71,7 +71,10 @@ pub fn run(plan: Plan, options: Options) -> Result<Record> {
         .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
         .build()
         .context("a runtime")?;
-    runtime.block_on(live(plan, options))
+    let record = runtime.block_on(live(plan, options));
+    // One process runs one seed and then ends: nobody needs to take the world apart.
+    std::mem::forget(runtime);
+    record
 }
 
 async fn live(plan: Plan, options: Options) -> Result<Record> {
@@ -116,7 +119,8 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     let finals = world.finals();
     watches.stop().await;
     let history = workload.history();
-    let cloud: Vec<_> = world.cloud.with(|cloud| cloud.record().to_vec());
+    let rows = workload.rows.take();
+    let cloud = world.cloud.with(|cloud| cloud.take_record());
     foreign::judge(&world.cloud, &world.trace)?;
 
     let (trace_hash, events) = world.trace.digest();
@@ -133,6 +137,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
         probes: world.probes(),
         audit: world.audit(),
         calls: world.cloud.calls(),
+        rows,
         incidents,
         finals,
         findings,

@@ -33,9 +33,9 @@ impl Watches {
         self.task.abort();
     }
 
-    /// What it was told.
+    /// What it was told; the lines are handed over.
     pub fn lines(&self) -> Vec<Watched> {
-        self.lines.lock().clone()
+        std::mem::take(&mut *self.lines.lock())
     }
 }
 

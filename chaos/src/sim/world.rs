@@ -216,7 +216,7 @@ impl World {
     }
 
     fn look(&self, machine: &Machine, life: &Life) {
-        let status = life.raft.status();
+        let status = life.raft.status_of_raft();
         let now_ns = self.trace.now_ns();
         let probe = Probe {
             at_ns: now_ns,
@@ -244,14 +244,14 @@ impl World {
         }
     }
 
-    /// Each index when it was first seen.
+    /// Each index when it was first seen; they are handed over.
     pub fn audit(&self) -> Vec<Audited> {
-        self.audit.lock().clone()
+        std::mem::take(&mut *self.audit.lock())
     }
 
-    /// What the probes saw.
+    /// What the probes saw; they are handed over.
     pub fn probes(&self) -> Vec<Probe> {
-        self.probes.lock().clone()
+        std::mem::take(&mut *self.probes.lock())
     }
 
     /// Each running node as it is now.

@@ -9,8 +9,8 @@ use super::State;
 use super::change::bound_hosts;
 use super::due::lease_due;
 use crate::model::{
-    Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseStatus, Phase, Reservation, ReservationStatus,
-    Seconds, Stage, Step,
+    Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
+    ReservationStatus, Seconds, Stage, Step,
 };
 
 /// One thing that does not hold.
@@ -231,11 +231,12 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
     if (wish.affinity == Some(true) && !one_host) || (wish.affinity == Some(false) && !apart) {
         violated(violations, "affinity", format!("reservation {id}"));
     }
-    let anchors = |bindings: &[Binding]| -> BTreeSet<_> {
-        bindings.iter().filter_map(|binding| state.host(binding.host)).map(|host| host.description.anchor).collect()
+    let differ = |bindings: &[Binding]| {
+        let mut anchors = bindings.iter().filter_map(|binding| state.host(binding.host)).map(|host| host.description.anchor);
+        anchors.next().is_some_and(|first| anchors.any(|anchor| anchor != first))
     };
     let previous = reservation.previous.iter().map(|previous| previous.bindings.as_slice());
-    if previous.chain([reservation.bindings.as_slice()]).any(|bindings| anchors(bindings).len() > 1) {
+    if previous.chain([reservation.bindings.as_slice()]).any(differ) {
         violated(violations, "anchor", format!("reservation {id}: one flavor on hosts with different anchors"));
     }
     if reservation.staging.is_some_and(|staging| staging.booked().end > lease.start) {
@@ -305,37 +306,36 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
     if due != state.due {
         violated(violations, "due queue", "differs from the leases".to_owned());
     }
-    let mut on_host: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
-    let mut begun_on: BTreeMap<HostId, BTreeSet<_>> = BTreeMap::new();
-    let mut by_project: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    let mut by_flavor: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    let (mut on_host, mut begun_on, mut by_project, mut by_flavor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for lease in state.leases() {
-        by_project.entry(lease.project_id.clone()).or_default().insert(lease.id);
-        for reservation in &lease.reservations {
-            by_flavor.entry(reservation.flavor()).or_default().insert(lease.id);
+        by_project.push((&lease.project_id, lease.id));
+        by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), lease.id)));
+        let hosts: Vec<_> = bound_hosts(lease).into_iter().map(|host| (host, lease.id)).collect();
+        if lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked) {
+            begun_on.extend(&hosts);
         }
-        for host in bound_hosts(lease) {
-            on_host.entry(host).or_default().insert(lease.id);
-            if lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked) {
-                begun_on.entry(host).or_default().insert(lease.id);
-            }
-        }
+        on_host.extend(hosts);
     }
-    let by_host = on_host == state.on_host && begun_on == state.begun_on;
-    if !by_host || by_project != state.by_project || by_flavor != state.by_flavor {
+    let by_host = |index: Vec<_>, kept: &BTreeMap<HostId, _>| is_index(index, kept.iter().map(|(host, leases)| (*host, leases)));
+    let hosts_agree = by_host(on_host, &state.on_host) && by_host(begun_on, &state.begun_on);
+    let projects_agree = is_index(by_project, state.by_project.iter());
+    if !hosts_agree || !projects_agree || !is_index(by_flavor, state.by_flavor.iter().map(|(flavor, leases)| (*flavor, leases))) {
         violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
     if names != state.by_name || names.len() != state.hosts.len() {
         violated(violations, "indexes", "hosts by name differ".to_owned());
     }
-    let mut keys_of: BTreeMap<_, usize> = BTreeMap::new();
-    let mut key_expiry = BTreeSet::new();
+    let mut keys_of: BTreeMap<&ProjectId, usize> = BTreeMap::new();
+    let mut key_expiry = Vec::with_capacity(state.key_expiry.len());
     for ((project, id), row) in state.keys.iter() {
-        *keys_of.entry(project.clone()).or_default() += 1;
-        key_expiry.insert((row.value.valid_until, project.clone(), *id));
+        *keys_of.entry(project).or_default() += 1;
+        key_expiry.push((row.value.valid_until, project, *id));
     }
-    if keys_of != state.keys_of || key_expiry != state.key_expiry {
+    key_expiry.sort_unstable();
+    let counts_agree = keys_of.into_iter().eq(state.keys_of.iter().map(|(project, count)| (project, *count)));
+    let expiry = state.key_expiry.iter().map(|(at, project, id)| (*at, project, *id));
+    if !counts_agree || !key_expiry.into_iter().eq(expiry) {
         violated(violations, "indexes", "keys by project or expiry differ".to_owned());
     }
     let hashes = [
@@ -349,4 +349,15 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
     if hashes.into_iter().fold(0, u128::wrapping_add) != state.hash {
         violated(violations, "hash", "is not the sum of the rows' hashes".to_owned());
     }
+}
+
+/// Whether an index has these pairs and no others, and no entry without leases.
+fn is_index<'a, K: Ord + Copy>(
+    mut pairs: Vec<(K, LeaseId)>,
+    index: impl Iterator<Item = (K, &'a BTreeSet<LeaseId>)> + Clone,
+) -> bool {
+    pairs.sort_unstable();
+    pairs.dedup();
+    let indexed = index.clone().flat_map(|(key, leases)| leases.iter().map(move |lease| (key, *lease)));
+    pairs.into_iter().eq(indexed) && index.clone().all(|(_, leases)| !leases.is_empty())
 }

@@ -3,6 +3,8 @@
 //!
 //! Read at onboarding, which fixes K; read again with every full look at the hosts, because flavors come and go.
 
+use std::collections::BTreeSet;
+
 use leasehold_ledger::model::{Anchor, HostDescription, PoolKind};
 use uuid::Uuid;
 
@@ -37,8 +39,9 @@ async fn memory_of_users(cloud: &Cloud, names: &Names, root: Uuid) -> Result<Vec
     let users = cloud.placement().allocations_on(root).await?;
     let ours = cloud.placement().allocations_on(names.reservation_provider(root)).await?;
     let is_ours = |consumer: &Uuid| ours.as_ref().is_some_and(|ours| ours.allocations.contains_key(consumer));
-    let is_hold = |consumer: &Uuid| (0..host_plan::SHARDS_MAX).any(|shard| names.hold(root, shard) == *consumer);
-    let memory = users.into_iter().flat_map(|users| users.allocations).filter(|(id, _)| !is_ours(id) && !is_hold(id));
+    let holds = users.iter().flat_map(|users| host_plan::holds_of(names, root, users)).flatten().map(|(consumer, _)| consumer);
+    let holds: BTreeSet<Uuid> = holds.collect();
+    let memory = users.into_iter().flat_map(|users| users.allocations).filter(|(id, _)| !is_ours(id) && !holds.contains(id));
     Ok(memory.map(|(_, there)| host_plan::amounts(&there.resources).memory_mb).filter(|mb| *mb > 1).collect())
 }
 

@@ -223,7 +223,8 @@ fn max_unit(inventories: &Inventories) -> Amounts {
 
 /// F: what anyone but us and our servers uses.
 fn firm(names: &Names, root: Uuid, users: &ProviderAllocations, ours: &BTreeSet<Uuid>) -> Amounts {
-    let holds: BTreeSet<Uuid> = (0..host_plan::SHARDS_MAX).map(|shard| names.hold(root, shard)).collect();
+    let holds = host_plan::holds_of(names, root, users).into_iter().flatten().map(|(consumer, _)| consumer);
+    let holds: BTreeSet<Uuid> = holds.collect();
     users
         .allocations
         .iter()

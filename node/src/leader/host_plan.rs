@@ -192,16 +192,33 @@ pub fn shards_of(names: &Names, root: Uuid, shards: &[Shard], wanted: Amounts, m
     writes
 }
 
-/// Our hold consumers among those of a root provider, from the first to the last that is there.
+/// Our hold consumers among those of a root provider, by number, to the last that is there.
+#[must_use]
+pub fn holds_of<'a>(names: &Names, root: Uuid, users: &'a ProviderAllocations) -> Vec<Option<(Uuid, &'a ConsumerOnProvider)>> {
+    let mut holds = Vec::new();
+    let mut others = users.allocations.len();
+    for number in 0..SHARDS_MAX {
+        // A name costs a hash: none is made when nobody is left who could have it.
+        if others == 0 {
+            break;
+        }
+        let consumer = names.hold(root, number);
+        let there = users.allocations.get(&consumer).map(|there| (consumer, there));
+        others -= usize::from(there.is_some());
+        holds.push(there);
+    }
+    while holds.last().is_some_and(Option::is_none) {
+        holds.pop();
+    }
+    holds
+}
+
+/// The same as shards: from the first to the last that is there.
 #[must_use]
 pub fn shards_read(names: &Names, root: Uuid, users: &ProviderAllocations) -> Vec<Shard> {
     let shard = |there: &ConsumerOnProvider| Shard { generation: there.consumer_generation, amounts: amounts(&there.resources) };
-    let all = (0..SHARDS_MAX).map(|number| users.allocations.get(&names.hold(root, number)).map(shard));
-    let mut shards: Vec<Option<Shard>> = all.collect();
-    while shards.last().is_some_and(Option::is_none) {
-        shards.pop();
-    }
-    shards.into_iter().map(Option::unwrap_or_default).collect()
+    let holds = holds_of(names, root, users).into_iter();
+    holds.map(|there| there.map(|(_, there)| shard(there)).unwrap_or_default()).collect()
 }
 
 /// Amounts as Placement names them.

@@ -11,6 +11,12 @@ impl RaftHandle {
     /// For `leasehold cluster status` and `StateProbe` (chaos-design §2). Asks nobody.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
+        ClusterStatus { resident_bytes: process::resident_bytes(), open_files: process::open_files(), ..self.status_of_raft() }
+    }
+
+    /// The same without what the operating system would have to be asked for: that is 0.
+    #[must_use]
+    pub fn status_of_raft(&self) -> ClusterStatus {
         let seen = metrics(&self.parts.engine);
         let matched = seen.replication.unwrap_or_default();
         let voters: Vec<u64> = seen.membership_config.voter_ids().collect();
@@ -49,8 +55,8 @@ impl RaftHandle {
             open_actuations: state.actuations().count() as u64,
             members: members.collect(),
             clock_problem,
-            resident_bytes: process::resident_bytes(),
-            open_files: process::open_files(),
+            resident_bytes: 0,
+            open_files: 0,
             build: env!("CARGO_PKG_VERSION").into(),
         }
     }

@@ -79,6 +79,11 @@ impl Cloud {
         self.log.lines()
     }
 
+    /// The record so far, handed over: what comes later is numbered on.
+    pub fn take_record(&mut self) -> Vec<Record> {
+        self.log.take()
+    }
+
     /// All servers, flavors, aggregates, providers, inventories, allocations and images as JSON.
     pub fn state(&self) -> Value {
         control::state(&self.world)

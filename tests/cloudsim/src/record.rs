@@ -93,12 +93,19 @@ pub(crate) struct Cause {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     lines: Vec<Record>,
+    /// Lines that were handed over already.
+    taken: u64,
 }
 
 impl Log {
     /// The number the next line will carry.
     pub(crate) fn next(&self) -> u64 {
-        self.lines.len() as u64 + 1
+        self.taken + self.lines.len() as u64 + 1
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Record> {
+        self.taken += self.lines.len() as u64;
+        std::mem::take(&mut self.lines)
     }
 
     pub(crate) fn lines(&self) -> &[Record] {

@@ -125,16 +125,18 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
             && image.members.get(&who.project_id).is_some_and(|state| member_status == "all" || state == member_status);
         who.is_admin() || image.owner == who.project_id || image.visibility == "public" || as_member
     };
+    // Looked up once: there are many images.
+    let [name, owner, status, visibility, id] = ["name", "owner", "status", "visibility", "id"].map(|asked| query.get(asked));
     let mut images: Vec<&Image> = world
         .glance
         .images
         .values()
         .filter(|image| listed(image))
-        .filter(|image| query.get("name").is_none_or(|name| image.name.as_deref() == Some(name)))
-        .filter(|image| query.get("owner").is_none_or(|owner| image.owner == owner))
-        .filter(|image| query.get("status").is_none_or(|status| image.status == status))
-        .filter(|image| query.get("visibility").is_none_or(|one| one == "all" || image.visibility == one))
-        .filter(|image| query.get("id").is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id)))
+        .filter(|image| name.is_none_or(|name| image.name.as_deref() == Some(name)))
+        .filter(|image| owner.is_none_or(|owner| image.owner == owner))
+        .filter(|image| status.is_none_or(|status| image.status == status))
+        .filter(|image| visibility.is_none_or(|one| one == "all" || image.visibility == one))
+        .filter(|image| id.is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id)))
         // What is no attribute is a property.
         .filter(|image| {
             let mut asked = query.pairs().filter(|(key, _)| !ATTRIBUTES.contains(key));

@@ -232,20 +232,23 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
     let words =
         |name: &str| -> Option<Vec<String>> { query.get(name).map(|value| value.split(',').map(str::to_owned).collect()) };
     let (tags_all, tags_any, tags_not) = (words("tags"), words("tags-any"), words("not-tags"));
+    // Looked up once: there are many servers.
+    let [name, status, flavor, image, uuid, vm_state, user_id, host] =
+        ["name", "status", "flavor", "image", "uuid", "vm_state", "user_id", "host"].map(|asked| query.get(asked));
     let mut servers: Vec<&Server> = world
         .nova
         .servers
         .values()
         .filter(|server| all || server.project_id == call.who.project_id)
         .filter(|server| project.is_none_or(|id| server.project_id == id))
-        .filter(|server| query.get("name").is_none_or(|name| server.name.contains(&plain_pattern(name))))
-        .filter(|server| query.get("status").is_none_or(|status| server.status().eq_ignore_ascii_case(status)))
-        .filter(|server| query.get("flavor").is_none_or(|id| server.flavor.id == id))
-        .filter(|server| query.get("image").is_none_or(|id| server.image.as_deref() == Some(id)))
-        .filter(|server| query.get("uuid").is_none_or(|id| server.id == id))
-        .filter(|server| query.get("vm_state").is_none_or(|state| server.vm_state == state))
-        .filter(|server| query.get("user_id").is_none_or(|id| server.user_id == id))
-        .filter(|server| !call.who.is_admin() || query.get("host").is_none_or(|host| server.host.as_deref() == Some(host)))
+        .filter(|server| name.is_none_or(|name| server.name.contains(&plain_pattern(name))))
+        .filter(|server| status.is_none_or(|status| server.status().eq_ignore_ascii_case(status)))
+        .filter(|server| flavor.is_none_or(|id| server.flavor.id == id))
+        .filter(|server| image.is_none_or(|id| server.image.as_deref() == Some(id)))
+        .filter(|server| uuid.is_none_or(|id| server.id == id))
+        .filter(|server| vm_state.is_none_or(|state| server.vm_state == state))
+        .filter(|server| user_id.is_none_or(|id| server.user_id == id))
+        .filter(|server| !call.who.is_admin() || host.is_none_or(|host| server.host.as_deref() == Some(host)))
         .filter(|server| tags_all.as_ref().is_none_or(|tags| tags.iter().all(|tag| server.tags.contains(tag))))
         .filter(|server| tags_any.as_ref().is_none_or(|tags| tags.iter().any(|tag| server.tags.contains(tag))))
         .filter(|server| tags_not.as_ref().is_none_or(|tags| !tags.iter().all(|tag| server.tags.contains(tag))))
