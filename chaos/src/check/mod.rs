@@ -13,6 +13,7 @@ pub mod fencing;
 pub mod gentle;
 pub mod hashes;
 pub mod kept;
+pub mod keys;
 pub mod late;
 pub mod liveness;
 pub mod model;
