@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use leasehold_chaos::cpu;
 use leasehold_chaos::mutants::{self, Search};
 use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
@@ -183,15 +184,11 @@ impl Arguments {
 
 /// One seed in this process.
 fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
-    if common.trace || std::env::var_os("RUST_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
-    }
-    let began = cpu_s();
+    let began = cpu::used_s();
     let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
     let mut report = Report::of(&record, simulated_s, 0.0);
-    report.took(cpu_s() - began);
+    report.took(cpu::used_s() - began);
     if let Some(replay) = replay {
         report.replay = replay;
     }
@@ -318,13 +315,4 @@ fn many(
         (_, _, false) => 2,
         _ => 0,
     })
-}
-
-/// Processor time of this process so far, user and system.
-fn cpu_s() -> f64 {
-    // Fields 14 and 15, in hundredths of a second on Linux; the name in field 2 ends with the last parenthesis.
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let field = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (field(11) + field(12)) / 100.0
 }

@@ -9,6 +9,9 @@
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
 //!   `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
 //!   The actor's project is `request.project_id`.
+//!   Of what the ledger rejected, `rejection` is it.
+//! - `repeat` asks for an operation that ended once more, with its old key, and `look_up` asks what that key holds: `body.of` is
+//!   its number, `body.reply` and `body.resolved` (also `"pending"`) as below. A repeat has the first one's `request`.
 //! - An operation whose ending was unclear is looked up by its key once everything is healed:
 //!   `body.resolved` is then `{"applied": {"lease_id", "rejection", "ledger_index"}}`, `"never"`, `"expired"` or, where
 //!   even that was unclear, absent.

@@ -13,9 +13,9 @@ use crate::sim::world::World;
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Lives with a lease until its servers are asked for, or its time is over.
-pub async fn live(world: Arc<World>, token: String, lease: Lease) {
-    let Some(reservation) = lease.reservations.first() else { return };
+/// Lives with one reservation of a lease, by its place, until its servers are asked for, or its time is over.
+pub async fn live(world: Arc<World>, token: String, lease: Lease, place: usize) {
+    let Some(reservation) = lease.reservations.get(place) else { return };
     let flavor = reservation.id.to_string();
     let (from, until, many) = match reservation.staging {
         Some(staging) => (staging.window.start, staging.window.end, reservation.wish.instance().amount),
@@ -28,7 +28,7 @@ pub async fn live(world: Arc<World>, token: String, lease: Lease) {
     let mut booted = 0;
     while booted < many && world.trace.now_ms() < until_ms {
         let body = json!({"server": {
-            "name": format!("{}-{booted}", lease.name), "flavorRef": flavor, "imageRef": image, "networks": "none"}});
+            "name": format!("{}-{place}-{booted}", lease.name), "flavorRef": flavor, "imageRef": image, "networks": "none"}});
         let (status, answer) = world.cloud.tenant(Method::POST, "/compute/v2.1/servers", &token, Some(&body));
         if status == 202 {
             booted += 1;

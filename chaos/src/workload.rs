@@ -1,16 +1,14 @@
 //! Clients: they book, change, delete and read, collide on purpose, try again with the same key, and write down what they saw.
 
-use std::collections::BTreeSet;
+mod wishes;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
-};
-use leasehold_ledger::model::{
-    InstanceWish, Lease, LeaseId, OnEnd, PoolKind, ProjectId, RequestKey, ResourceWish, Seconds, Timestamp, UserId,
-};
+use leasehold_ledger::command::{LeaseChange, LeaseWish};
+use leasehold_ledger::model::{Lease, LeaseId, ProjectId, RequestKey, Timestamp};
 use leasehold_ledger::mutant;
 use leasehold_node::operations::{Actor, Consistency, KeyState, LeaseFilter, OperationError, Operations, Unavailable};
 use parking_lot::Mutex;
@@ -21,7 +19,6 @@ use crate::history::{Ending, Operation};
 use crate::plan::Draw;
 use crate::record::Refusal;
 use crate::rows::Rows;
-use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
@@ -30,6 +27,10 @@ use crate::tenant;
 const ATTEMPTS: usize = 5;
 /// Longer than the product's longest answer: a delete waits for the cloud, and forwarding has its limit.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Of so many operations one asks again for an earlier one.
+const AGAIN_ONE_IN: usize = 10;
+/// So many operations are remembered for that.
+const ENDED_MAX: usize = 60;
 /// Keys outlive every run.
 const KEY_MS: u64 = 12 * 3_600 * 1_000;
 
@@ -53,6 +54,17 @@ pub struct Workload {
     known: Mutex<Vec<Lease>>,
     /// Leases as lists showed them.
     pub rows: Arc<Rows>,
+    /// The last operations that ended clearly under a key.
+    ended: Mutex<VecDeque<Ended>>,
+}
+
+/// An operation that ended clearly.
+#[derive(Clone, Debug)]
+struct Ended {
+    n: u64,
+    wanted: Wanted,
+    key: RequestKey,
+    ending: Ending,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +74,15 @@ enum Wanted {
     Delete { lease_id: LeaseId },
     Get { lease_id: LeaseId },
     List,
+}
+
+/// What all attempts of an operation gave.
+struct Tried {
+    attempts: Vec<Value>,
+    /// The last one's node.
+    node: usize,
+    ending: Ending,
+    said: Said,
 }
 
 /// What one attempt gave.
@@ -76,8 +97,8 @@ struct Said {
 impl Workload {
     /// For these projects.
     pub fn new(world: Arc<World>, projects: Vec<Project>) -> Arc<Workload> {
-        let (over, numbers, history, known, rows) = Default::default();
-        Arc::new(Workload { world, projects, over, numbers, history, known, rows })
+        let (numbers, history, known, rows, ended) = Default::default();
+        Arc::new(Workload { world, projects, over: AtomicBool::new(false), numbers, history, known, rows, ended })
     }
 
     /// No client begins anything new.
@@ -102,93 +123,33 @@ impl Workload {
             if self.over.load(Ordering::SeqCst) {
                 return;
             }
-            let wanted = self.choose(&mut draw, &project);
+            let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(&mut draw, &project) } else { None };
+            if let Some(ended) = again {
+                self.again(client, &project, ended, &mut draw).await;
+                continue;
+            }
+            let border = if client % 3 == 2 && draw.below(2) == 0 { self.at_its_border(&mut draw, &project).await } else { None };
+            let wanted = border.unwrap_or_else(|| self.choose(&mut draw, &project));
             self.perform(client, &project, wanted, &mut draw).await;
         }
     }
 
-    fn now_s(&self) -> u64 {
-        self.world.trace.now_ms() / 1_000
+    /// One of the last operations of a project that ended clearly.
+    fn ended_before(&self, draw: &mut Draw, project: &Project) -> Option<Ended> {
+        let ended = self.ended.lock();
+        let own: Vec<&Ended> = ended.iter().filter(|one| one.key.project_id.0 == project.id).collect();
+        (!own.is_empty()).then(|| own[draw.below(own.len())].clone())
     }
 
-    fn choose(&self, draw: &mut Draw, project: &Project) -> Wanted {
-        let what = draw.below(20);
-        let lease = {
-            let known = self.known.lock();
-            let own: Vec<&Lease> = known.iter().filter(|lease| lease.project_id.0 == project.id).collect();
-            (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone())
-        };
-        match (what, lease) {
-            (0..=2, Some(lease)) => Wanted::Update { lease_id: lease.id, change: self.change(draw, &lease) },
-            (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
-            (5..=7, Some(lease)) => Wanted::Get { lease_id: lease.id },
-            (8..=9, _) => Wanted::List,
-            _ => Wanted::Create(Box::new(self.wish(draw, project))),
-        }
-    }
-
-    /// Times lie on a grid of ten seconds, so that ends meet starts; amounts are large enough to collide.
-    fn wish(&self, draw: &mut Draw, project: &Project) -> LeaseWish {
-        let grid = self.now_s() / 10 * 10;
-        let start = grid + 10 * draw.between(1, 8);
-        let end = start + 10 * draw.between(1, 10);
-        let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
-        let staged = draw.below(2) == 0 && start >= grid + 40;
-        let staging = staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
-        let instance = InstanceWish {
-            vcpus: u32::try_from(draw.between(1, 5)).unwrap_or(1),
-            memory_mb: [512, 1_024, 4_096][draw.below(3)],
-            disk_gb: 1,
-            amount: u32::try_from(draw.between(1, 5)).unwrap_or(1),
-            affinity: [None, None, None, Some(true), Some(false)][draw.below(5)],
-            zone: [None, None, None, Some("nova"), Some(ZONE)][draw.below(5)].map(str::to_owned),
-            pool: [None, Some(PoolKind::Dedicated), Some(PoolKind::Shared)][draw.below(3)],
-            required_traits: (draw.below(6) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
-            forbidden_traits: (draw.below(12) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
-        };
-        let on_end = [OnEnd::Delete, OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot][draw.below(4)];
-        LeaseWish {
-            name: format!("lease-{}", draw.below(1_000_000)),
-            project_id: ProjectId(project.id.clone()),
-            user_id: UserId(format!("user-of-{}", project.id)),
-            start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
-            end: second(end),
-            before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
-            reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(instance),
-                staging,
-                on_end,
-                servers: BTreeSet::new(),
-            }],
-        }
-    }
-
-    fn change(&self, draw: &mut Draw, lease: &Lease) -> LeaseChange {
-        let mut change = LeaseChange::default();
-        match draw.below(6) {
-            0 => change.name = Some(format!("renamed-{}", draw.below(1_000_000))),
-            1 => change.end = Some(EndWish::Now),
-            2 => change.end = Some(EndWish::At(lease.end.plus(10 * u32::try_from(draw.between(1, 4)).unwrap_or(1)))),
-            3 => change.start = Some(StartWish::At(lease.start.plus(10))),
-            _ => {
-                if let Some(reservation) = lease.reservations.first() {
-                    let mut resource = reservation.wish.clone();
-                    resource.instance_mut().amount = u32::try_from(draw.between(1, 6)).unwrap_or(1);
-                    change.reservations = vec![ReservationChange { reservation_id: reservation.id, resource, on_end: None }];
-                }
-            }
-        }
-        change
+    /// The next operation's number.
+    fn number(&self) -> u64 {
+        let mut numbers = self.numbers.lock();
+        *numbers += 1;
+        *numbers - 1
     }
 
     async fn perform(self: &Arc<Self>, client: u32, project: &Project, wanted: Wanted, draw: &mut Draw) {
-        let n = {
-            let mut numbers = self.numbers.lock();
-            *numbers += 1;
-            *numbers - 1
-        };
+        let n = self.number();
         let trace = &self.world.trace;
         let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
         let writes = !matches!(wanted, Wanted::Get { .. } | Wanted::List);
@@ -196,34 +157,7 @@ impl Workload {
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
         let key = writes.then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
         let invoke_ns = trace.now_ns();
-        let (mut attempts, mut unsure) = (Vec::new(), false);
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
-            let node = draw.below(self.world.machines.len());
-            let began = trace.now_ns();
-            // Planted bug: each attempt has a key of its own, as if the client made it anew.
-            let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
-            let sent = if mutant!("M06") { key.clone().map(own) } else { key.clone() };
-            let said = self.attempt(node, &who, sent, &wanted).await;
-            attempts.push(json!({
-                "node": self.world.machines[node].id, "invoke_ns": began, "return_ns": trace.now_ns(),
-                "answer": said.refusal,
-            }));
-            let again = matches!(said.refusal, Some(Refusal::Unknown | Refusal::Unavailable));
-            unsure |= said.refusal == Some(Refusal::Unknown);
-            last = Some((node, said));
-            if !again || attempt + 1 == ATTEMPTS {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(draw.between(50, 2_000))).await;
-        }
-        let Some((node, said)) = last else { return };
-        let ending = match said.refusal {
-            None => Ending::Ok,
-            // An earlier attempt may yet be carried out, or was: only its key tells.
-            Some(_) if unsure => Ending::Info,
-            Some(_) => Ending::Fail,
-        };
+        let Tried { attempts, node, ending, said } = self.attempts(&who, key.as_ref(), &wanted, draw).await;
         trace.note("operation", u64::from(client), n, said.index.unwrap_or(0) * 4 + ending as u64);
         let (op, request) = request(&wanted, &who, valid_until);
         if ending == Ending::Ok {
@@ -233,7 +167,7 @@ impl Workload {
             n,
             client,
             op: op.to_owned(),
-            key: key.map(|key| key.id.to_string()),
+            key: key.as_ref().map(|key| key.id.to_string()),
             invoke_ns,
             ending,
             return_ns: trace.now_ns(),
@@ -243,6 +177,67 @@ impl Workload {
             }),
         };
         self.history.lock().push(operation);
+        if let Some(key) = key.filter(|_| ending != Ending::Info) {
+            let mut ended = self.ended.lock();
+            ended.push_back(Ended { n, wanted, key, ending });
+            if ended.len() > ENDED_MAX {
+                ended.pop_front();
+            }
+        }
+    }
+
+    /// Asks again for what ended before: the same request with the old key, or what the key holds. What failed is only looked up: asked
+    /// for again it might be done now, if nothing is stored.
+    async fn again(&self, client: u32, project: &Project, ended: Ended, draw: &mut Draw) {
+        let n = self.number();
+        let trace = &self.world.trace;
+        let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
+        let Ended { n: of, wanted, key, ending } = ended;
+        let (_, request) = request(&wanted, &who, key.valid_until);
+        let id = key.id.to_string();
+        let invoke_ns = trace.now_ns();
+        let (op, ending, index, body) = if ending == Ending::Ok && draw.below(2) == 0 {
+            let Tried { attempts, ending, said, .. } = self.attempts(&who, Some(&key), &wanted, draw).await;
+            ("repeat", ending, said.index, json!({"of": of, "request": request, "reply": said.reply, "attempts": attempts}))
+        } else {
+            let found = self.look_up(draw.below(self.world.machines.len()), &who, key).await;
+            let ending = if found.is_some() { Ending::Ok } else { Ending::Fail };
+            ("look_up", ending, None, json!({"of": of, "request": request, "resolved": found}))
+        };
+        trace.note(op, u64::from(client), n, index.unwrap_or(0) * 4 + ending as u64);
+        let return_ns = trace.now_ns();
+        let again = Operation { n, client, op: op.to_owned(), key: Some(id), invoke_ns, ending, return_ns, index, body };
+        self.history.lock().push(again);
+    }
+
+    /// Attempts under one key, on any node, until there is a clear answer or it is given up.
+    async fn attempts(&self, who: &Actor, key: Option<&RequestKey>, wanted: &Wanted, draw: &mut Draw) -> Tried {
+        let trace = &self.world.trace;
+        let (mut attempts, mut unsure) = (Vec::new(), false);
+        loop {
+            let node = draw.below(self.world.machines.len());
+            let (attempt, began) = (attempts.len(), trace.now_ns());
+            // Planted bug: each attempt has a key of its own, as if the client made it anew.
+            let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
+            let sent = if mutant!("M06") { key.cloned().map(own) } else { key.cloned() };
+            let said = self.attempt(node, who, sent, wanted).await;
+            attempts.push(json!({
+                "node": self.world.machines[node].id, "invoke_ns": began, "return_ns": trace.now_ns(),
+                "answer": said.refusal,
+            }));
+            let again = matches!(said.refusal, Some(Refusal::Unknown | Refusal::Unavailable));
+            unsure |= said.refusal == Some(Refusal::Unknown);
+            if !again || attempts.len() == ATTEMPTS {
+                let ending = match said.refusal {
+                    None => Ending::Ok,
+                    // An earlier attempt may yet be carried out, or was: only its key tells.
+                    Some(_) if unsure => Ending::Info,
+                    Some(_) => Ending::Fail,
+                };
+                return Tried { attempts, node, ending, said };
+            }
+            tokio::time::sleep(Duration::from_millis(draw.between(50, 2_000))).await;
+        }
     }
 
     /// What a client knows after an acknowledgement; its tenant goes to work.
@@ -251,7 +246,9 @@ impl Workload {
         match (wanted, lease) {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(lease.clone());
-                tokio::spawn(tenant::live(self.world.clone(), project.token.clone(), lease.clone()));
+                for place in 0..lease.reservations.len() {
+                    tokio::spawn(tenant::live(self.world.clone(), project.token.clone(), lease.clone(), place));
+                }
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {
                 if let Some(held) = known.iter_mut().find(|held| held.id == lease.id) {
@@ -278,6 +275,10 @@ impl Workload {
             Ok((reply, index, lease)) => return Said { reply, index: Some(index), lease, refusal: None },
             Err(error) => error,
         };
+        let rejection = match &error {
+            OperationError::Rejected(rejection) => as_json(rejection),
+            _ => Value::Null,
+        };
         let (refusal, index) = match &error {
             OperationError::Rejected(_) | OperationError::ComputeHostNotFound(_) | OperationError::Conflict(_) => {
                 (Refusal::Rejected, None)
@@ -293,7 +294,8 @@ impl Workload {
                 (Refusal::Unknown, None)
             }
         };
-        Said { reply: json!({"error": error.to_string(), "kind": refusal}), index, lease: None, refusal: Some(refusal) }
+        let reply = json!({"error": error.to_string(), "kind": refusal, "rejection": rejection});
+        Said { reply, index, lease: None, refusal: Some(refusal) }
     }
 
     /// Has a node do something for a client. `Err`: no answer came.
@@ -315,6 +317,23 @@ impl Workload {
         tokio::time::timeout(PATIENCE, asking).await.unwrap_or(Err(Refusal::Unknown))
     }
 
+    /// What a key holds, as the record has it.
+    async fn look_up(&self, node: usize, who: &Actor, key: RequestKey) -> Option<Value> {
+        let who = who.clone();
+        let look = move |operations: Operations| async move { operations.look_up_key(&who, key).await };
+        match self.ask(node, look).await {
+            Ok(Ok(answer)) => Some(match answer.value {
+                KeyState::Applied { lease_id, rejection, ledger_index } => {
+                    json!({"applied": {"lease_id": lease_id, "rejection": rejection, "ledger_index": ledger_index}})
+                }
+                KeyState::Never => json!("never"),
+                KeyState::Expired => json!("expired"),
+                KeyState::Pending { .. } => json!("pending"),
+            }),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
     /// Resolves what ended unclear, by the keys; to be called when everything is healed.
     pub async fn resolve(&self) {
         let mut history = std::mem::take(&mut *self.history.lock());
@@ -325,19 +344,8 @@ impl Workload {
             let who = actor("resolver", &project_id.0, "member");
             let key = RequestKey { project_id, id: key, valid_until };
             for attempt in 0..30 {
-                let (who, key) = (who.clone(), key.clone());
-                let look = move |operations: Operations| async move { operations.look_up_key(&who, key).await };
                 let node = attempt % self.world.machines.len();
-                let resolved = match self.ask(node, look).await {
-                    Ok(Ok(answer)) => match answer.value {
-                        KeyState::Applied { lease_id, rejection, ledger_index } => Some(json!({"applied": {
-                            "lease_id": lease_id, "rejection": rejection, "ledger_index": ledger_index}})),
-                        KeyState::Never => Some(json!("never")),
-                        KeyState::Expired => Some(json!("expired")),
-                        KeyState::Pending { .. } => None,
-                    },
-                    Ok(Err(_)) | Err(_) => None,
-                };
+                let resolved = self.look_up(node, &who, key.clone()).await.filter(|found| found != "pending");
                 if let Some(resolved) = resolved {
                     operation.body["resolved"] = resolved;
                     break;

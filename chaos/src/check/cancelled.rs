@@ -1,47 +1,48 @@
-//! A3: after a deletion was acknowledged nobody sends a call that opens anything of the lease.
+//! A3: a cancel is final, and so is a change. After a deletion or an update was acknowledged nobody sends a call that opens
+//! something by what was before: of a lease that is gone, ahead of a start that was moved away, or of more slots on a host than
+//! are left there. A node that has applied it sends none either, acknowledged or not: that is the fence behind the
+//! acknowledgement.
+//!
+//! What a call may go by is every version of its lease from the newest that its sender must know to the newest that anybody
+//! had applied when it was sent.
 
 use std::collections::BTreeMap;
 
-use super::cloud::{Cloud, opens, sendings};
+use super::cloud::{Cloud, Sent, figure, opens, sendings};
+use super::model::{CALENDAR_UNIX_S, Lease};
+use super::replay::Replay;
 use super::{Judgement, Sheet};
 use crate::history::Ending;
 use crate::record::Record;
 
+/// What clocks drift between two looks, beside their tolerance, milliseconds.
+const DRIFT_MS: u64 = 250;
+/// A look at what a node applied may come that much later than it, nanoseconds.
+const SEEN_NS: u64 = 100_000_000;
+
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
-    let mut of_lease: BTreeMap<&str, &str> = BTreeMap::new();
-    for lease in record.watches.iter().map(|line| &line.change["lease"]) {
-        for one in lease["reservations"].as_array().into_iter().flatten() {
-            if let (Some(reservation), Some(lease)) = (one["id"].as_str(), lease["id"].as_str()) {
-                of_lease.insert(reservation, lease);
-            }
-        }
-    }
-    let gone: BTreeMap<&str, (u64, u64)> = record
-        .history
-        .iter()
-        .filter(|operation| operation.op == "delete" && operation.ending == Ending::Ok)
-        .filter_map(|operation| Some((operation.body["request"]["lease_id"].as_str()?, (operation.return_ns, operation.n))))
-        .collect();
+    let known = Known::new(record);
+    let hosts = hosts(record);
     let sent = sendings(record);
     let mut cloud = Cloud::default();
     for line in &record.cloud {
         for change in &line.changes {
             let opened = opens(&cloud, line, change);
+            let slots = (change.what == "inventory.set")
+                .then(|| figure(&change.facts["total"]).saturating_sub(figure(&change.facts["reserved"])));
             cloud.follow(line, change);
             let Some(reservation) = opened else { continue };
-            let lease = of_lease.get(reservation.as_str());
             let Some(call) = sent.get(line.global_request_id.as_str()) else {
                 sheet.unknown(format!("line {}: nobody is known to have sent it", line.n));
                 continue;
             };
+            let host = change.host.as_ref().and_then(|name| hosts.get(name.as_str())).copied();
             sheet.look();
-            if let Some((returned, n)) = lease.and_then(|lease| gone.get(lease))
-                && call.at_ns > *returned
-            {
+            if let Some(problem) = known.problem(&reservation, host.zip(slots), call) {
                 sheet.violation(format!(
-                    "line {}: {} of reservation {reservation} was sent by node {} at {} ns, its lease's deletion was acknowledged at {returned} ns (operation {n})",
+                    "line {}: {} of reservation {reservation} was sent by node {} at {} ns, {problem}",
                     line.n, change.what, call.node, call.at_ns
                 ));
             }
@@ -50,27 +51,196 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("A3")
 }
 
+/// Hosts by name.
+fn hosts(record: &Record) -> BTreeMap<&str, u64> {
+    let told = record.watches.iter().map(|line| &line.change["host"]);
+    told.filter_map(|host| Some((host["description"]["hypervisor_hostname"].as_str()?, host["id"].as_u64()?))).collect()
+}
+
+/// Leases over all indices, and who knew which index when.
+struct Known<'a> {
+    replay: Replay<'a>,
+    epoch_ms: u64,
+    tolerance_ms: u64,
+    of_lease: BTreeMap<String, String>,
+    /// By lease: from which index it is so; `None`: it is gone.
+    versions: BTreeMap<String, Vec<(u64, Option<Lease>)>>,
+    /// By node: when it was seen to have applied an index. Starts of the node are zero.
+    applied: BTreeMap<u64, Vec<(u64, u64)>>,
+    /// Acknowledged deletions and updates by lease: when, index, operation.
+    acknowledged: BTreeMap<&'a str, Vec<(u64, u64, u64)>>,
+}
+
+impl<'a> Known<'a> {
+    fn new(record: &'a Record) -> Known<'a> {
+        let replay = Replay::new(record);
+        let mut of_lease = BTreeMap::new();
+        let mut versions: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for index in replay.indices() {
+            for change in replay.changes_at(index) {
+                if let Some(id) = change["lease_removed"].as_str() {
+                    versions.entry(id.to_owned()).or_default().push((index, None));
+                } else if let Ok(lease) = serde_json::from_value::<Lease>(change["lease"].clone()) {
+                    // What does not read is told of by the witness, which reads the same lines.
+                    for one in &lease.reservations {
+                        of_lease.insert(one.id.clone(), lease.id.clone());
+                    }
+                    versions.entry(lease.id.clone()).or_default().push((index, Some(lease)));
+                }
+            }
+        }
+        let mut applied: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+        for one in &record.audit {
+            applied.entry(one.node).or_default().push((one.at_ns, one.ledger_index));
+        }
+        for one in &record.probes {
+            applied.entry(one.node).or_default().push((one.at_ns, one.ledger_index));
+        }
+        for one in record.incidents.iter().filter(|one| one.what == "start") {
+            applied.entry(one.node.unwrap_or_default()).or_default().push((one.at_ns, 0));
+        }
+        applied.values_mut().for_each(|of_node| of_node.sort_unstable());
+        let mut acknowledged: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        let ended = record.history.iter().filter(|one| matches!(one.op.as_str(), "delete" | "update"));
+        for one in ended.filter(|one| one.ending == Ending::Ok) {
+            if let (Some(lease), Some(index)) = (one.body["request"]["lease_id"].as_str(), one.index) {
+                acknowledged.entry(lease).or_default().push((one.return_ns, index, one.n));
+            }
+        }
+        let tolerance_ms = record.clock_tolerance_ms + DRIFT_MS;
+        Known { replay, epoch_ms: record.epoch_ms, tolerance_ms, of_lease, versions, applied, acknowledged }
+    }
+
+    /// What is wrong with a call that opens so many slots of a reservation on a host.
+    fn problem(&self, reservation: &str, slots: Option<(u64, u64)>, call: &Sent) -> Option<String> {
+        let lease = self.of_lease.get(reservation)?;
+        let versions = self.versions.get(lease)?;
+        // In this life of the node, before this instant.
+        let looks = self.applied.get(&call.node).map_or(&[][..], Vec::as_slice);
+        let looks = &looks[..looks.partition_point(|(at_ns, _)| *at_ns < call.at_ns)];
+        let life = looks.iter().rposition(|(_, index)| *index == 0).map_or(looks, |start| &looks[start..]);
+        let own = life.iter().map(|(_, index)| *index).max().unwrap_or(0);
+        let told = self.acknowledged.get(lease.as_str()).into_iter().flatten().filter(|(at_ns, ..)| *at_ns < call.at_ns);
+        let told = told.map(|(_, index, n)| (*index, Some(*n))).max().unwrap_or((0, None));
+        let (low, by) = told.max((own, None));
+        let high = self.replay.applied_by(call.at_ns + SEEN_NS);
+        let after = versions.partition_point(|(index, _)| *index <= low);
+        let until = versions.partition_point(|(index, _)| *index <= high).max(after);
+        let first = after.checked_sub(1)?;
+        let problems: Vec<String> = versions[first..until]
+            .iter()
+            .map(|(_, version)| self.against(version.as_ref(), reservation, slots, call.at_ns))
+            .collect::<Option<_>>()?;
+        let since = versions[first].0;
+        let how = match by {
+            Some(n) => format!("operation {n} was acknowledged before that"),
+            None => format!("this node had applied index {low} before that"),
+        };
+        Some(format!("{} since index {since}, and {how}", problems.first()?))
+    }
+
+    /// Why a call does not go by a version of its lease.
+    fn against(&self, lease: Option<&Lease>, reservation: &str, slots: Option<(u64, u64)>, at_ns: u64) -> Option<String> {
+        let Some(lease) = lease else { return Some("the lease is deleted".to_owned()) };
+        let one = lease.reservations.iter().find(|one| one.id == reservation)?;
+        let opening = one.staging.map_or(lease.start, |staging| staging.window.start.min(lease.start));
+        let opening_ms = (u64::from(opening) + CALENDAR_UNIX_S) * 1_000;
+        let at_ms = self.epoch_ms + at_ns / 1_000_000;
+        if at_ms + self.tolerance_ms < opening_ms {
+            return Some(format!("it is to open {} ms later", opening_ms - at_ms));
+        }
+        let (host, slots) = slots?;
+        let previous = one.previous.iter().flat_map(|previous| &previous.bindings);
+        let mut most: BTreeMap<&str, u64> = BTreeMap::new();
+        let kinds = [("bound", &one.bindings), ("releasing", &one.releasing)];
+        let bound = kinds.into_iter().flat_map(|(kind, bindings)| bindings.iter().map(move |binding| (kind, binding)));
+        for (kind, binding) in bound.chain(previous.map(|binding| ("previous", binding))).filter(|(_, one)| one.host == host) {
+            let kind = if kind == "bound" && binding.phase == "staging" { "staging" } else { kind };
+            *most.entry(kind).or_default() += binding.slots;
+        }
+        // Window and main time never meet; old and new may, while the new is waited for.
+        let many: u64 = most.values().sum();
+        (slots > many).then(|| format!("{many} slots are left on host {host}, it opens {slots}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::super::testing::{Made, line, operation, sent};
+    use super::super::testing::{Made, fires, incident, line, operation, probe, sent};
     use super::*;
-    use crate::check::model::tests::lease;
+    use crate::check::model::tests::{host, lease};
     use crate::report::Verdict;
 
-    fn opened(sent_ns: u64) -> Judgement {
+    const S: u64 = 1_000_000_000;
+
+    /// Lease a, changed or deleted at index 3 by operation 0 (0 to 5 ns), which node 1 is seen to have applied at `applied_ns`, and
+    /// a call by it.
+    fn made(changed: Option<Value>, applied_ns: u64, sent_ns: u64, what: &str, facts: Value) -> Made {
         let mut made = Made::default();
-        made.watch(2, json!({"lease": lease("a", 100, 200, &[(1, 1)])}));
-        made.history.push(operation("delete", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
-        made.cloud = vec![line(1, 0, "flavor.access_added", "r-a", json!({}))];
+        let mut on = host(1, 4);
+        on["description"]["hypervisor_hostname"] = json!("h");
+        made.watch(1, json!({"host": on}));
+        made.watch(2, json!({"lease": lease("a", 0, 200, &[(1, 3)])}));
+        let op = if changed.is_some() { "update" } else { "delete" };
+        made.watch(3, changed.map_or(json!({"lease_removed": "a"}), |row| json!({"lease": row})));
+        made.history.push(operation(op, Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
+        made.audit_at(2, 0, &[]);
+        made.audit_at(3, 2, &[]);
+        made.audit.iter_mut().for_each(|look| look.node = 2);
+        let mut look = probe(1, applied_ns);
+        look.ledger_index = 3;
+        made.probes.push(look);
+        let id = if what == "inventory.set" { "rsv" } else { "r-a" };
+        made.cloud = vec![line(1, 0, what, id, facts)];
         made.calls = vec![sent(1, 1, sent_ns)];
-        judge(&made.record())
+        made
+    }
+
+    fn deleted(applied_ns: u64, sent_ns: u64) -> Made {
+        made(None, applied_ns, sent_ns, "flavor.access_added", json!({}))
+    }
+
+    fn passes(made: Made) {
+        let judgement = judge(&made.record());
+        assert_eq!((judgement.verdict, judgement.looked_at), (Verdict::Pass, 1), "{judgement:?}");
     }
 
     #[test]
     fn a_call_in_flight_passes_and_one_sent_after_the_answer_fires() {
-        assert_eq!(opened(4).verdict, Verdict::Pass);
-        assert_eq!(opened(6).verdict, Verdict::Violation);
+        passes(deleted(99, 4));
+        fires(judge, deleted(99, 6), "operation 0 was acknowledged");
+    }
+
+    #[test]
+    fn a_node_that_knows_of_the_deletion_sends_nothing_even_before_the_answer() {
+        passes(deleted(4, 4));
+        fires(judge, deleted(3, 4), "this node had applied index 3");
+        // In its next life it knows less, until it has caught up.
+        let mut again = deleted(2, 4);
+        again.incidents.push(incident(Some(1), 3, "start", "life 2"));
+        passes(again);
+    }
+
+    #[test]
+    fn a_start_that_was_moved_away_is_not_opened_at_the_old_time() {
+        let moved = || Some(lease("a", 100, 200, &[(1, 3)]));
+        fires(judge, made(moved(), 99, 6, "flavor.access_added", json!({})), "it is to open 100000 ms later");
+        passes(made(moved(), 99, 4, "flavor.access_added", json!({})));
+        passes(made(moved(), 99, 100 * S, "flavor.access_added", json!({})));
+    }
+
+    #[test]
+    fn slots_that_were_given_up_are_not_opened() {
+        let tokens = |open: u64| json!({"class": "CUSTOM_RESERVATION_R_A", "total": open, "reserved": 0});
+        let less = || Some(lease("a", 0, 200, &[(1, 1)]));
+        fires(judge, made(less(), 99, 6, "inventory.set", tokens(3)), "1 slots are left on host 1, it opens 3");
+        passes(made(less(), 99, 6, "inventory.set", tokens(1)));
+        passes(made(less(), 99, 4, "inventory.set", tokens(3)));
+        // What is given back stays open until the cloud confirmed.
+        let mut releasing = lease("a", 0, 200, &[(1, 1)]);
+        releasing["reservations"][0]["releasing"] = json!([{"phase": "main", "host": 1, "slots": 2}]);
+        passes(made(Some(releasing), 99, 6, "inventory.set", tokens(3)));
     }
 }

@@ -13,6 +13,7 @@ pub mod fencing;
 pub mod gentle;
 pub mod hashes;
 pub mod kept;
+pub mod keys;
 pub mod late;
 pub mod lists;
 pub mod liveness;
@@ -21,6 +22,7 @@ pub mod monotonic;
 pub mod once;
 pub mod order;
 pub mod replay;
+pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod watch;
@@ -111,8 +113,9 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 16] = [
+    let checks: [fn(&Record) -> Judgement; 17] = [
         witness::judge,
+        search::judge,
         watch::judge,
         double_booking::judge,
         kept::judge,

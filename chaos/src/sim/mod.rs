@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod disk;
+pub mod errors;
 pub mod foreign;
 pub mod gate;
 pub mod network;
@@ -27,11 +28,14 @@ use leasehold_ledger::model::PoolKind;
 use leasehold_node::operations::{HostRequest, OperationError};
 use leasehold_node::raft::Timing;
 use tokio::runtime::{Builder, RngSeed};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Draw, Plan};
 use crate::record::Record;
 use crate::workload::{Project, Workload};
+use errors::Errors;
 use world::{World, admin};
 
 /// A quorum that is whole again must commit within this: two elections at the longest timeout, what a restarted node waits
@@ -71,14 +75,22 @@ pub fn run(plan: Plan, options: Options) -> Result<Record> {
         .rng_seed(RngSeed::from_bytes(&plan.seed.to_le_bytes()))
         .build()
         .context("a runtime")?;
-    let record = runtime.block_on(live(plan, options));
+    let errors = Errors::default();
+    let shown = options.print || std::env::var_os("RUST_LOG").is_some();
+    let lines = shown.then(|| {
+        let lines = tracing_subscriber::fmt::layer().without_time().with_writer(std::io::stderr).with_ansi(false);
+        lines.with_filter(EnvFilter::from_default_env())
+    });
+    let heard = tracing_subscriber::registry().with(errors.clone().with_filter(LevelFilter::ERROR)).with(lines);
+    let record = tracing::subscriber::with_default(heard, || runtime.block_on(live(plan, options, &errors)));
     // One process runs one seed and then ends: nobody needs to take the world apart.
     std::mem::forget(runtime);
     record
 }
 
-async fn live(plan: Plan, options: Options) -> Result<Record> {
+async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let world = World::new(plan, options);
+    errors.tell(&world.trace);
     let cloud = world.cloud.clone();
     tokio::spawn(async move { cloud.run().await });
     foreign::put(&world.cloud)?;

@@ -1,0 +1,193 @@
+//! What clients did, as calls of the specification.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::ledger::{Change, Hashed, List, Number, Op, View};
+use super::linear::Call;
+use super::room::Rooms;
+use crate::history::{Ending, Operation};
+use crate::record::Record;
+
+/// The operations of a record, and what is known of their leases.
+pub struct History<'a> {
+    record: &'a Record,
+    rooms: Rooms<'a>,
+    numbers: BTreeMap<String, Number>,
+    /// By lease.
+    pools: BTreeMap<Number, BTreeSet<String>>,
+    /// Where in its lease a reservation stands.
+    places: BTreeMap<String, usize>,
+    /// Leases by the key that made them.
+    by_key: BTreeMap<&'a str, Number>,
+    /// Leases of which the ledger's clock chose an instant that nobody was told.
+    timeless: BTreeSet<Number>,
+}
+
+impl<'a> History<'a> {
+    /// Of a record.
+    pub fn new(record: &'a Record) -> History<'a> {
+        let replies = record.history.iter().flat_map(|one| record.listed(one).unwrap_or_else(|| vec![&one.body["reply"]]));
+        let rows: Vec<&Value> = record.watches.iter().map(|line| &line.change["lease"]).chain(replies).collect();
+        let told = record.watches.iter().map(|line| &line.change["host"]);
+        let hosts: BTreeMap<u64, &str> =
+            told.filter_map(|host| Some((host["id"].as_u64()?, host["description"]["pool"].as_str()?))).collect();
+        let mut numbers = BTreeMap::new();
+        let (mut pools, mut places, mut by_key): (BTreeMap<Number, BTreeSet<String>>, _, _) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for row in rows {
+            let Some(id) = row["id"].as_str() else { continue };
+            let next = Number::try_from(numbers.len()).unwrap_or(Number::MAX);
+            let number = *numbers.entry(id.to_owned()).or_insert(next);
+            if let Some(key) = row["key"]["id"].as_str() {
+                by_key.insert(key, number);
+            }
+            for (place, one) in row["reservations"].as_array().into_iter().flatten().enumerate() {
+                if let Some(id) = one["id"].as_str() {
+                    places.insert(id.to_owned(), place);
+                }
+                let bound = one["bindings"].as_array().into_iter().flatten();
+                let of = bound.filter_map(|binding| hosts.get(&binding["host"].as_u64()?).map(|pool| (*pool).to_owned()));
+                pools.entry(number).or_default().extend(of);
+            }
+        }
+        let rooms = Rooms::new(record, &numbers);
+        let mut history = History { record, rooms, numbers, pools, places, by_key, timeless: BTreeSet::new() };
+        history.timeless = record.history.iter().filter_map(|operation| history.untold(operation)).collect();
+        history
+    }
+
+    fn number(&self, id: &Value) -> Option<Number> {
+        id.as_str().and_then(|id| self.numbers.get(id)).copied()
+    }
+
+    /// The lease of which an operation left an instant to the ledger's clock without being told which it was.
+    fn untold(&self, operation: &Operation) -> Option<Number> {
+        if operation.ending != Ending::Info {
+            return None;
+        }
+        let request = &operation.body["request"];
+        match operation.op.as_str() {
+            "create" => self.made(operation).filter(|_| View::asked(&request["wish"]).is_some_and(|view| view.start.is_none())),
+            "update" => {
+                let change = Change::of(&request["change"], &self.places)?;
+                self.number(&request["lease_id"]).filter(|_| change.is_open())
+            }
+            _ => None,
+        }
+    }
+
+    /// The lease that an operation made whose ending was unclear. One that nobody ever saw was not made, or not for long, and
+    /// nothing depends on it.
+    fn made(&self, operation: &Operation) -> Option<Number> {
+        let said = self.number(&operation.body["resolved"]["applied"]["lease_id"]);
+        said.or_else(|| self.by_key.get(operation.key.as_deref()?).copied())
+    }
+
+    fn view(&self, number: Number, view: View) -> Hashed {
+        if self.timeless.contains(&number) { view.timeless().into() } else { view.into() }
+    }
+
+    fn change(&self, number: Number, change: Change) -> Change {
+        if self.timeless.contains(&number) { change.timeless() } else { change }
+    }
+
+    /// All pools in which something was booked.
+    pub fn pools(&self) -> BTreeSet<&str> {
+        self.pools.values().flatten().map(String::as_str).collect()
+    }
+
+    /// The id of a lease.
+    pub fn id(&self, number: Number) -> &str {
+        self.numbers.iter().find(|(_, other)| **other == number).map_or("?", |(id, _)| id)
+    }
+
+    /// What concerns a pool, by invocation.
+    pub fn calls(&self, pool: &str) -> Vec<Call<Op>> {
+        let here = |number: Number| self.pools.get(&number).is_some_and(|pools| pools.contains(pool));
+        let mut calls = Vec::new();
+        for operation in &self.record.history {
+            for (op, applied) in self.ops(operation, pool, &here) {
+                if op.lease().is_none_or(here) {
+                    let answered = operation.ending != Ending::Info;
+                    let return_ns = answered.then_some(operation.return_ns);
+                    calls.push(Call { n: operation.n, op, invoke_ns: operation.invoke_ns, return_ns, applied });
+                }
+            }
+        }
+        calls
+    }
+
+    /// One operation as one or two of the specification, and whether it is known to have taken effect without an answer.
+    ///
+    /// What an answer tells of a lease is a read of its own within the operation: a repeated request is answered with what
+    /// the lease has become, if what it was is not kept any more.
+    fn ops(&self, operation: &Operation, pool: &str, here: &dyn Fn(Number) -> bool) -> Vec<(Op, bool)> {
+        let (request, reply) = (&operation.body["request"], &operation.body["reply"]);
+        let seen = || {
+            let number = self.number(&reply["id"])?;
+            Some(Op::Seen(number, self.view(number, View::of(reply)?)))
+        };
+        let create = |number: Option<Number>, view: Option<View>| {
+            number.zip(view).map(|(number, view)| Op::Create(number, self.view(number, view)))
+        };
+        let of = self.number(&request["lease_id"]);
+        let resolved = &operation.body["resolved"];
+        let kept = resolved["applied"]["rejection"].is_null();
+        let applied = !resolved["applied"].is_null() && kept;
+        // Never, or refused: nothing happened.
+        let nothing = operation.ending == Ending::Info && (resolved == "never" || !kept);
+        let ops: Vec<Option<Op>> = match (operation.op.as_str(), operation.ending) {
+            _ if nothing => Vec::new(),
+            ("create", Ending::Ok) => {
+                let view = View::asked(&request["wish"]);
+                let view = view.map(|view| View { start: view.start.or(reply["start"].as_u64()), ..view });
+                vec![create(self.number(&reply["id"]), view), seen()]
+            }
+            ("create", Ending::Info) => vec![create(self.made(operation), View::asked(&request["wish"]))],
+            ("create", Ending::Fail) if reply["kind"] == "no_room" => {
+                vec![self.rooms.refused(operation, pool).map(|refused| Op::NoRoom(Box::new(refused)))]
+            }
+            ("update", ending @ (Ending::Ok | Ending::Info)) => {
+                let mut change = Change::of(&request["change"], &self.places);
+                if let Some(change) = change.as_mut().filter(|_| ending == Ending::Ok) {
+                    change.start = change.start.map(|at| at.or(reply["start"].as_u64()));
+                    change.end = change.end.map(|at| at.or(reply["end"].as_u64()));
+                }
+                let changed = of.zip(change).map(|(number, change)| Op::Update(number, self.change(number, change)));
+                vec![changed, (ending == Ending::Ok).then(seen).flatten()]
+            }
+            ("delete", Ending::Ok | Ending::Info) => vec![of.map(Op::Delete)],
+            ("get", Ending::Ok) => vec![seen()],
+            ("list", Ending::Ok) => {
+                // A row that is not kept is the witness's to tell.
+                let rows = self.record.listed(operation).into_iter().flatten();
+                let told = rows.filter_map(|row| Some((self.number(&row["id"])?, View::of(row)?)));
+                let told = told.filter(|(number, _)| here(*number)).map(|(number, view)| (number, self.view(number, view)));
+                vec![request["project_id"].as_str().map(|project| Op::List(List::new(project.into(), told.collect())))]
+            }
+            (_, Ending::Fail) if is_absent(operation) => vec![of.map(Op::Absent)],
+            _ => Vec::new(),
+        };
+        ops.into_iter().flatten().map(|op| (op, applied)).collect()
+    }
+}
+
+/// Whether an operation failed because its lease is not there.
+fn is_absent(operation: &Operation) -> bool {
+    operation.body["reply"]["rejection"].get("lease_not_found").is_some()
+}
+
+/// An operation in words.
+pub fn told(call: &Call<Op>, history: &History<'_>) -> String {
+    match &call.op {
+        Op::Create(number, _) => format!("lease {} was made", history.id(*number)),
+        Op::Update(number, _) => format!("lease {} was changed", history.id(*number)),
+        Op::Delete(number) => format!("lease {} was deleted", history.id(*number)),
+        Op::Seen(number, view) => format!("lease {} was seen as {:?}", history.id(*number), view.view),
+        Op::Absent(number) => format!("lease {} was not there", history.id(*number)),
+        Op::List(list) => format!("a list of {:?}", list.numbers().map(|number| history.id(number)).collect::<Vec<_>>()),
+        Op::NoRoom(_) => "there was no room".to_owned(),
+    }
+}

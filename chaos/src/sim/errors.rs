@@ -1,0 +1,96 @@
+//! R1: what the nodes log as an error means that a person must look. In a simulated run nobody but the plan gives reason for
+//! it, so each such line is a finding, unless the plan did ([`ALLOWED`]).
+
+use std::fmt::Write;
+use std::sync::{Arc, OnceLock};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::trace::Trace;
+
+/// Error lines that faults of a plan bring about, by the module that writes them and a part of their text.
+const ALLOWED: [(&str, &str); 1] = [
+    // A disk that fails, is full or hangs ends its node: that is the rule (architecture D14). A node that ends because of a
+    // panic is a finding of its own.
+    ("leasehold_node::raft::fatal", "this node must end"),
+];
+
+/// Hears all error lines.
+#[derive(Clone, Default)]
+pub struct Errors {
+    trace: Arc<OnceLock<Arc<Trace>>>,
+}
+
+impl Errors {
+    /// From now on error lines are findings of this run.
+    pub fn tell(&self, trace: &Arc<Trace>) {
+        let first = self.trace.set(trace.clone()).is_ok();
+        assert!(first, "the lines of one run are heard by one");
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Errors {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let target = event.metadata().target();
+        // The harness tells its own findings as error lines, too.
+        if *event.metadata().level() != Level::ERROR || target.starts_with("leasehold_chaos") {
+            return;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        if let Some(trace) = self.trace.get().filter(|_| !allowed(target, &text.0)) {
+            trace.finding("R1", format!("an error line of {target}:{}", text.0));
+        }
+    }
+}
+
+fn allowed(target: &str, text: &str) -> bool {
+    ALLOWED.iter().any(|(of, part)| *of == target && text.contains(part))
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+        debug_assert!(written.is_ok(), "memory takes it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_line_of_a_node_is_a_finding_and_nothing_else_is() {
+        let trace = Arc::new(Trace::new(false));
+        let errors = Errors::default();
+        errors.tell(&trace);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {
+            tracing::error!(target: "leasehold_node::raft::fatal", reason = "the disk is full", "this node must end");
+            tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
+            tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
+            assert!(trace.kept().1.is_empty());
+            tracing::error!(target: "leasehold_node::seams::spawn", task = "clock", "a task panicked");
+            tracing::error!(target: "openraft::core", "this node must end");
+        });
+        let findings = trace.kept().1;
+        let texts: Vec<&str> = findings.iter().map(|finding| finding.text.as_str()).collect();
+        assert!(findings.iter().all(|finding| finding.check == "R1"));
+        assert_eq!(
+            texts,
+            [
+                "an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
+                "an error line of openraft::core: this node must end",
+            ]
+        );
+    }
+}

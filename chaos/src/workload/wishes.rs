@@ -1,0 +1,134 @@
+//! What clients ask for: drawn so that windows collide, ends meet starts, and much happens where a lease opens.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use leasehold_ledger::command::{
+    BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
+};
+use leasehold_ledger::model::{InstanceWish, Lease, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds, UserId};
+
+use super::{Project, Wanted, Workload};
+use crate::plan::Draw;
+use crate::sim::cloud::{TRAIT, ZONE};
+
+/// A lease that starts, or opens its staging, within this is waited for.
+const BORDER_AHEAD_MS: u64 = 12_000;
+/// What happens at a border happens at most so long before or after it.
+const BORDER_MS: u64 = 2_000;
+/// Of so many leases one has two reservations.
+const TWO_ONE_IN: usize = 6;
+
+impl Workload {
+    fn now_s(&self) -> u64 {
+        self.world.trace.now_ms() / 1_000
+    }
+
+    pub(super) fn choose(&self, draw: &mut Draw, project: &Project) -> Wanted {
+        let own: Vec<Lease> = {
+            let known = self.known.lock();
+            known.iter().filter(|lease| lease.project_id.0 == project.id).cloned().collect()
+        };
+        let what = draw.below(20);
+        let lease = (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone());
+        match (what, lease) {
+            (0..=2, Some(lease)) => Wanted::Update { lease_id: lease.id, change: self.change(draw, &lease) },
+            (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
+            (5..=7, Some(lease)) => Wanted::Get { lease_id: lease.id },
+            (8..=9, _) => Wanted::List,
+            _ => Wanted::Create(Box::new(self.wish(draw, project))),
+        }
+    }
+
+    /// Waits until a lease is about to start or to open its staging, or has just done so, and deletes or changes it then.
+    pub(super) async fn at_its_border(&self, draw: &mut Draw, project: &Project) -> Option<Wanted> {
+        let now_ms = self.world.trace.now_ms();
+        let mut near: Vec<(u64, Lease)> = Vec::new();
+        for lease in self.known.lock().iter().filter(|lease| lease.project_id.0 == project.id) {
+            let staging = lease.reservations.iter().filter_map(|one| one.staging).map(|staging| staging.window.start);
+            let borders = staging.chain([lease.start]).map(|border| border.unix_s() * 1_000);
+            let ahead = borders.filter(|at_ms| (now_ms..now_ms + BORDER_AHEAD_MS).contains(at_ms));
+            near.extend(ahead.map(|at_ms| (at_ms, lease.clone())));
+        }
+        if near.is_empty() {
+            return None;
+        }
+        let (at_ms, lease) = near[draw.below(near.len())].clone();
+        // Most of it happens within the blink in which the cloud is opened.
+        let off_ms = if draw.below(2) == 0 { draw.between(0, 2 * BORDER_MS) } else { BORDER_MS + draw.between(0, 200) };
+        let until_ms = (at_ms + off_ms).saturating_sub(BORDER_MS);
+        tokio::time::sleep(Duration::from_millis(until_ms.saturating_sub(now_ms))).await;
+        let mut change = LeaseChange::default();
+        match draw.below(6) {
+            0..=2 => return Some(Wanted::Delete { lease_id: lease.id }),
+            3 => change.start = Some(StartWish::At(lease.start.plus(10 * u32::try_from(draw.between(1, 4)).unwrap_or(1)))),
+            4 => change.end = Some(EndWish::Now),
+            _ => {
+                let reservation = lease.reservations.first()?;
+                let mut resource = reservation.wish.clone();
+                let amount = &mut resource.instance_mut().amount;
+                *amount = amount.saturating_sub(1).max(1);
+                change.reservations = vec![ReservationChange { reservation_id: reservation.id, resource, on_end: None }];
+            }
+        }
+        Some(Wanted::Update { lease_id: lease.id, change })
+    }
+
+    /// Times lie on a grid of ten seconds, so that ends meet starts; amounts are large enough to collide.
+    fn wish(&self, draw: &mut Draw, project: &Project) -> LeaseWish {
+        let grid = self.now_s() / 10 * 10;
+        let start = grid + 10 * draw.between(1, 8);
+        let end = start + 10 * draw.between(1, 10);
+        let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
+        let staged = draw.below(2) == 0 && start >= grid + 40;
+        let staging = staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
+        let many = if draw.below(TWO_ONE_IN) == 0 { 2 } else { 1 };
+        let reservations = (0..many).map(|_| reservation(draw, staging)).collect();
+        LeaseWish {
+            name: format!("lease-{}", draw.below(1_000_000)),
+            project_id: ProjectId(project.id.clone()),
+            user_id: UserId(format!("user-of-{}", project.id)),
+            start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
+            end: second(end),
+            before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
+            reservations,
+        }
+    }
+
+    fn change(&self, draw: &mut Draw, lease: &Lease) -> LeaseChange {
+        let mut change = LeaseChange::default();
+        match draw.below(6) {
+            0 => change.name = Some(format!("renamed-{}", draw.below(1_000_000))),
+            1 => change.end = Some(EndWish::Now),
+            2 => change.end = Some(EndWish::At(lease.end.plus(10 * u32::try_from(draw.between(1, 4)).unwrap_or(1)))),
+            3 => change.start = Some(StartWish::At(lease.start.plus(10))),
+            _ => {
+                if let Some(reservation) = lease.reservations.first() {
+                    let mut resource = reservation.wish.clone();
+                    resource.instance_mut().amount = u32::try_from(draw.between(1, 6)).unwrap_or(1);
+                    change.reservations = vec![ReservationChange { reservation_id: reservation.id, resource, on_end: None }];
+                }
+            }
+        }
+        change
+    }
+}
+
+/// Amounts are large enough to collide; every kind of host is asked for.
+fn reservation(draw: &mut Draw, staging: Option<StagingWish>) -> ReservationWish {
+    let instance = InstanceWish {
+        vcpus: u32::try_from(draw.between(1, 5)).unwrap_or(1),
+        memory_mb: [512, 1_024, 4_096][draw.below(3)],
+        disk_gb: 1,
+        amount: u32::try_from(draw.between(1, 5)).unwrap_or(1),
+        affinity: [None, None, None, Some(true), Some(false)][draw.below(5)],
+        zone: [None, None, None, Some("nova"), Some(ZONE)][draw.below(5)].map(str::to_owned),
+        pool: [None, Some(PoolKind::Dedicated), Some(PoolKind::Shared)][draw.below(3)],
+        required_traits: (draw.below(6) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
+        forbidden_traits: (draw.below(12) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
+        requirements: Vec::new(),
+        resource_properties: String::new(),
+    };
+    let on_end = [OnEnd::Delete, OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot][draw.below(4)];
+    ReservationWish { resource: ResourceWish::Instance(instance), staging, on_end, servers: BTreeSet::new() }
+}
