@@ -8,7 +8,7 @@
 //!   "answer"}]}`. `request` by `op`: `create` has `{"wish": LeaseWish, "valid_until_ms"}`, `update`
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
 //!   `reply` is the lease, the list of leases, or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
-//!   The actor's project is `request.project_id`.
+//!   The actor's project is `request.project_id`; `body.number` is the client's own count of its operations (`Sim.operations`).
 //! - An operation whose ending was unclear is looked up by its key once everything is healed:
 //!   `body.resolved` is then `{"applied": {"lease_id", "rejection", "ledger_index"}}`, `"never"`, `"expired"` or, where
 //!   even that was unclear, absent.

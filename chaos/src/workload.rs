@@ -18,10 +18,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::history::{Ending, Operation};
-use crate::plan::Draw;
+use crate::plan::{Draw, Sim};
 use crate::record::Refusal;
 use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
+use crate::sim::rng::stream;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
 
@@ -49,7 +50,28 @@ pub struct Workload {
     numbers: Mutex<u64>,
     history: Mutex<Vec<Operation>>,
     /// Leases as they were last seen by the client that holds them.
-    known: Mutex<Vec<Lease>>,
+    known: Mutex<Vec<Known>>,
+}
+
+/// A lease that clients know of, and the stream of the operation that made it.
+#[derive(Clone, Debug)]
+struct Known {
+    made_by: u64,
+    lease: Lease,
+}
+
+/// One operation of one client. All that is drawn for it hangs on these numbers, so that leaving it out moves no other.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    client: u32,
+    number: u32,
+}
+
+impl Turn {
+    /// A stream for one purpose.
+    fn stream(self, purpose: &str) -> u64 {
+        stream(purpose, &[u64::from(self.client), u64::from(self.number)])
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -89,18 +111,28 @@ impl Workload {
         history
     }
 
-    /// One client, until [`stop`](Self::stop).
+    /// One client, until [`stop`](Self::stop). Each operation has its number and with it its time; one whose time comes while
+    /// an earlier one is under way is left out, and so is one that the plan does not want.
     pub async fn client(self: Arc<Self>, client: u32) {
-        let mut draw = Draw::new(self.world.plan.seed, 100_000 + u64::from(client));
         let project = self.projects[client as usize % self.projects.len()].clone();
-        let gap = self.world.plan.sim.gap_ms;
-        loop {
-            tokio::time::sleep(Duration::from_millis(draw.between(gap / 10, gap * 2))).await;
+        let Sim { gap_ms, operations, .. } = &self.world.plan.sim;
+        let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&client).is_some_and(|own| own.contains(&number)));
+        let mut due = tokio::time::Instant::now();
+        for number in 0.. {
+            let turn = Turn { client, number };
+            let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
+            due += Duration::from_millis(draw.between(gap_ms / 10, gap_ms * 2).max(1));
+            if due < tokio::time::Instant::now() {
+                continue;
+            }
+            tokio::time::sleep_until(due).await;
             if self.over.load(Ordering::SeqCst) {
                 return;
             }
-            let wanted = self.choose(&mut draw, &project);
-            self.perform(client, &project, wanted, &mut draw).await;
+            if wanted(number) {
+                let wanted = self.choose(turn, &mut draw, &project);
+                self.perform(turn, &project, wanted).await;
+            }
         }
     }
 
@@ -108,13 +140,15 @@ impl Workload {
         self.world.trace.now_ms() / 1_000
     }
 
-    fn choose(&self, draw: &mut Draw, project: &Project) -> Wanted {
-        let own: Vec<Lease> = {
+    fn choose(&self, turn: Turn, draw: &mut Draw, project: &Project) -> Wanted {
+        // Of the latest the one that draws the highest: a lease more or less changes the choice only where it would be chosen.
+        let lease = {
             let known = self.known.lock();
-            known.iter().filter(|lease| lease.project_id.0 == project.id).cloned().collect()
+            let own = known.iter().rev().filter(|known| known.lease.project_id.0 == project.id).take(12);
+            let rank = |known: &&Known| Draw::at(self.world.plan.seed, turn.stream("lease"), known.made_by);
+            own.max_by_key(rank).map(|known| known.lease.clone())
         };
         let what = draw.below(20);
-        let lease = (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone());
         match (what, lease) {
             (0..=2, Some(lease)) => Wanted::Update { lease_id: lease.id, change: self.change(draw, &lease) },
             (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
@@ -180,7 +214,8 @@ impl Workload {
         change
     }
 
-    async fn perform(self: &Arc<Self>, client: u32, project: &Project, wanted: Wanted, draw: &mut Draw) {
+    async fn perform(self: &Arc<Self>, turn: Turn, project: &Project, wanted: Wanted) {
+        let mut draw = Draw::new(self.world.plan.seed, turn.stream("attempts"));
         let n = {
             let mut numbers = self.numbers.lock();
             *numbers += 1;
@@ -221,14 +256,14 @@ impl Workload {
             Some(_) if unsure => Ending::Info,
             Some(_) => Ending::Fail,
         };
-        trace.note("operation", u64::from(client), n, said.index.unwrap_or(0) * 4 + ending as u64);
+        trace.note("operation", u64::from(turn.client), n, said.index.unwrap_or(0) * 4 + ending as u64);
         let (op, request) = request(&wanted, &who, valid_until);
         if ending == Ending::Ok {
-            self.learn(project, &wanted, said.lease.as_ref());
+            self.learn(turn, project, &wanted, said.lease.as_ref());
         }
         let operation = Operation {
             n,
-            client,
+            client: turn.client,
             op: op.to_owned(),
             key: key.map(|key| key.id.to_string()),
             invoke_ns,
@@ -237,25 +272,26 @@ impl Workload {
             index: said.index,
             body: json!({
                 "request": request, "reply": said.reply, "attempts": attempts, "node": self.world.machines[node].id,
+                "number": turn.number,
             }),
         };
         self.history.lock().push(operation);
     }
 
     /// What a client knows after an acknowledgement; its tenant goes to work.
-    fn learn(self: &Arc<Self>, project: &Project, wanted: &Wanted, lease: Option<&Lease>) {
+    fn learn(self: &Arc<Self>, turn: Turn, project: &Project, wanted: &Wanted, lease: Option<&Lease>) {
         let mut known = self.known.lock();
         match (wanted, lease) {
             (Wanted::Create(_), Some(lease)) => {
-                known.push(lease.clone());
+                known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
                 tokio::spawn(tenant::live(self.world.clone(), project.token.clone(), lease.clone()));
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {
-                if let Some(held) = known.iter_mut().find(|held| held.id == lease.id) {
-                    *held = lease.clone();
+                if let Some(held) = known.iter_mut().find(|held| held.lease.id == lease.id) {
+                    held.lease = lease.clone();
                 }
             }
-            (Wanted::Delete { lease_id }, _) => known.retain(|held| held.id != *lease_id),
+            (Wanted::Delete { lease_id }, _) => known.retain(|held| held.lease.id != *lease_id),
             _ => {}
         }
     }
