@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::mutants::{self, Search};
+use leasehold_chaos::picture;
 use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
@@ -51,6 +52,9 @@ enum What {
     Check {
         /// What `--report` wrote.
         folder: PathBuf,
+        /// As of `run`: the picture of the old run, drawn anew.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
     /// Runs a plan from a file again.
     Replay {
@@ -90,7 +94,7 @@ enum Tier {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// A folder for record and `report.json`.
+    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them.
     #[arg(long)]
     report: Option<PathBuf>,
     /// Prints every event.
@@ -157,11 +161,14 @@ impl Arguments {
                 let search = Search { only, seconds, seeds, cpu_max: cpu };
                 Ok(u8::from(!mutants::all(&search, report.as_ref())?))
             }
-            What::Check { folder } => {
+            What::Check { folder, report: to } => {
                 let record = Record::load(&folder).with_context(|| format!("{}", folder.display()))?;
                 let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
                 let report = Report::of(&record, simulated_s, 0.0);
                 told(&report);
+                if let Some(to) = to {
+                    picture::keep(&to, &record, &report)?;
+                }
                 println!("{:?}: {}", report.verdict, folder.display());
                 Ok(report.verdict.exit_code())
             }
@@ -209,9 +216,8 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         report.incidents,
         report.unresolved
     );
-    if let Some(folder) = &common.report {
-        record.save(folder)?;
-        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    if let Some(to) = &common.report {
+        picture::keep(to, &record, &report)?;
     }
     Ok(report.verdict.exit_code())
 }
@@ -263,6 +269,11 @@ fn many(
         let Some((seed, mut child)) = running.pop_front() else { break };
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
         codes.push((seed, code));
+    }
+    if let Some(folder) = &common.report {
+        let planted = common.planted.map_or_else(String::new, |planted| format!(" --planted {}", name(planted)));
+        let head = format!("leasehold-chaos run sim --seed N --seconds {seconds} --profile {profile}{planted}");
+        picture::keep_index(folder, &codes, &head)?;
     }
     let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
     let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();

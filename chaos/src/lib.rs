@@ -8,6 +8,7 @@ pub mod check;
 pub mod history;
 pub mod mutants;
 pub mod nemesis;
+pub mod picture;
 pub mod plan;
 pub mod record;
 pub mod report;
