@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use leasehold_chaos::diagram::View;
 use leasehold_chaos::mutants::{self, Search};
 use leasehold_chaos::picture;
 use leasehold_chaos::plan::{Plan, Profile};
@@ -97,12 +98,29 @@ struct Common {
     /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them.
     #[arg(long)]
     report: Option<PathBuf>,
-    /// Prints every event.
+    /// Draws who said what to whom, as text on standard error.
     #[arg(long)]
     trace: bool,
+    /// With `--trace`: from this simulated second on.
+    #[arg(long, requires = "trace", default_value_t = 0.0)]
+    from: f64,
+    /// With `--trace`: until this simulated second.
+    #[arg(long, requires = "trace", default_value_t = 1e9)]
+    to: f64,
+    /// With `--trace`: heartbeats and whatever else repeats, too.
+    #[arg(long, requires = "trace")]
+    all: bool,
     /// Plants a fault that the checks must find: `lying-sync` or `wrong-majority`.
     #[arg(long, value_parser = planted)]
     planted: Option<Planted>,
+}
+
+impl Common {
+    /// What is drawn, if anything.
+    fn view(&self) -> Option<View> {
+        let ns = |seconds: f64| (seconds.max(0.0) * 1e9) as u64;
+        self.trace.then(|| View { from_ns: ns(self.from), until_ns: ns(self.to), all: self.all })
+    }
 }
 
 fn planted(text: &str) -> Result<Planted, String> {
@@ -184,12 +202,12 @@ impl Arguments {
 
 /// One seed in this process.
 fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
-    if common.trace || std::env::var_os("RUST_LOG").is_some() {
+    if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
     }
     let began = cpu_s();
-    let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
+    let record = sim::run(plan, Options { print: common.view(), planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
     let mut report = Report::of(&record, simulated_s, cpu_s() - began);
     if let Some(replay) = replay {

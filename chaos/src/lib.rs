@@ -5,6 +5,7 @@
 //! may judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
 pub mod check;
+pub mod diagram;
 pub mod history;
 pub mod mutants;
 pub mod nemesis;

@@ -18,11 +18,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::history::{Ending, Operation};
+use crate::picture::data::asked;
 use crate::plan::{Draw, Sim};
 use crate::record::Refusal;
 use crate::sim::cloud::{TRAIT, ZONE};
 use crate::sim::network::CLIENTS;
 use crate::sim::rng::stream;
+use crate::sim::trace::EPOCH_MS;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
 
@@ -228,6 +230,8 @@ impl Workload {
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
         let key = writes.then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
         let invoke_ns = trace.now_ns();
+        let (op, request) = request(&wanted, &who, valid_until);
+        trace.remark(CLIENTS, || format!("client {} asks #{n}: {op} {}", turn.client, asked(op, &request, EPOCH_MS)));
         let (mut attempts, mut unsure) = (Vec::new(), false);
         let mut last = None;
         for attempt in 0..ATTEMPTS {
@@ -257,7 +261,11 @@ impl Workload {
             Some(_) => Ending::Fail,
         };
         trace.note("operation", u64::from(turn.client), n, said.index.unwrap_or(0) * 4 + ending as u64);
-        let (op, request) = request(&wanted, &who, valid_until);
+        trace.remark(CLIENTS, || {
+            let why = said.refusal.map_or_else(String::new, |refusal| format!(" {refusal:?}"));
+            let index = said.index.map_or_else(String::new, |index| format!(" at index {index}"));
+            format!("client {} is told of #{n}: {ending:?}{why}{index}", turn.client)
+        });
         if ending == Ending::Ok {
             self.learn(turn, project, &wanted, said.lease.as_ref());
         }

@@ -28,6 +28,7 @@ use leasehold_node::operations::{HostRequest, OperationError};
 use leasehold_node::raft::Timing;
 use tokio::runtime::{Builder, RngSeed};
 
+use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Draw, Plan};
 use crate::record::Record;
@@ -45,8 +46,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(400);
 /// How a run is looked at, and what is wrong with it on purpose.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Every event is a line on standard error.
-    pub print: bool,
+    /// What happens is drawn on standard error.
+    pub print: Option<View>,
     /// A fault beyond what anybody promises to survive: the checks must find it.
     pub planted: Option<Planted>,
 }
