@@ -14,7 +14,10 @@ use leasehold_chaos::picture;
 use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
+use leasehold_chaos::shrink;
 use leasehold_chaos::sim::{self, Options, Planted};
+
+mod smaller;
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
 #[derive(Debug, Parser)]
@@ -57,6 +60,8 @@ enum What {
         #[arg(long)]
         report: Option<PathBuf>,
     },
+    /// Makes a failing plan smaller, as long as the same checker fails.
+    Shrink(smaller::Shrink),
     /// Runs a plan from a file again.
     Replay {
         /// A plan, or a `report.json`.
@@ -190,11 +195,10 @@ impl Arguments {
                 println!("{:?}: {}", report.verdict, folder.display());
                 Ok(report.verdict.exit_code())
             }
+            What::Shrink(shrink) => shrink.carry_out(),
             What::Replay { file, common } => {
-                let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-                let value: serde_json::Value = serde_json::from_str(&text)?;
-                let plan = value.get("plan").cloned().unwrap_or(value);
-                one(serde_json::from_value(plan)?, Some(format!("leasehold-chaos replay {}", file.display())), &common)
+                let again = format!("leasehold-chaos replay {}", file.display());
+                one(shrink::read(&file)?, Some(again), &common)
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod picture;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod shrink;
 pub mod sim;
 pub mod tenant;
 pub mod workload;
