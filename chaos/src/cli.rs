@@ -9,14 +9,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::cpu;
+use leasehold_chaos::diagram::View;
 use leasehold_chaos::mutants::{self, Search};
+use leasehold_chaos::picture;
 use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
+use leasehold_chaos::shrink;
 use leasehold_chaos::sim::{self, Options, Planted};
 use progress::{Progress, Summary};
 
 mod progress;
+
+mod smaller;
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
 #[derive(Debug, Parser)]
@@ -55,7 +60,12 @@ enum What {
     Check {
         /// What `--report` wrote.
         folder: PathBuf,
+        /// As of `run`: the picture of the old run, drawn anew.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
+    /// Makes a failing plan smaller, as long as the same checker fails.
+    Shrink(smaller::Shrink),
     /// Runs a plan from a file again.
     Replay {
         /// A plan, or a `report.json`.
@@ -94,18 +104,35 @@ enum Tier {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// A folder for record and `report.json`.
+    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them.
     #[arg(long)]
     report: Option<PathBuf>,
-    /// Prints every event.
+    /// Draws who said what to whom, as text on standard error.
     #[arg(long)]
     trace: bool,
+    /// With `--trace`: from this simulated second on.
+    #[arg(long, requires = "trace", default_value_t = 0.0)]
+    from: f64,
+    /// With `--trace`: until this simulated second.
+    #[arg(long, requires = "trace", default_value_t = 1e9)]
+    to: f64,
+    /// With `--trace`: heartbeats and whatever else repeats, too.
+    #[arg(long, requires = "trace")]
+    all: bool,
     /// Plants a fault that the checks must find: `lying-sync` or `wrong-majority`.
     #[arg(long, value_parser = planted)]
     planted: Option<Planted>,
     /// Prints figures for the process that started this one.
     #[arg(long, hide = true)]
     summary: bool,
+}
+
+impl Common {
+    /// What is drawn, if anything.
+    fn view(&self) -> Option<View> {
+        let ns = |seconds: f64| (seconds.max(0.0) * 1e9) as u64;
+        self.trace.then(|| View { from_ns: ns(self.from), until_ns: ns(self.to), all: self.all })
+    }
 }
 
 fn planted(text: &str) -> Result<Planted, String> {
@@ -164,19 +191,21 @@ impl Arguments {
                 let search = Search { only, seconds, seeds, cpu_max: cpu };
                 Ok(u8::from(!mutants::all(&search, report.as_ref())?))
             }
-            What::Check { folder } => {
+            What::Check { folder, report: to } => {
                 let record = Record::load(&folder).with_context(|| format!("{}", folder.display()))?;
                 let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
                 let report = Report::of(&record, simulated_s, 0.0);
                 told(&report);
+                if let Some(to) = to {
+                    picture::keep(&to, &record, &report)?;
+                }
                 println!("{:?}: {}", report.verdict, folder.display());
                 Ok(report.verdict.exit_code())
             }
+            What::Shrink(shrink) => shrink.carry_out(),
             What::Replay { file, common } => {
-                let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-                let value: serde_json::Value = serde_json::from_str(&text)?;
-                let plan = value.get("plan").cloned().unwrap_or(value);
-                one(serde_json::from_value(plan)?, Some(format!("leasehold-chaos replay {}", file.display())), &common)
+                let again = format!("leasehold-chaos replay {}", file.display());
+                one(shrink::read(&file)?, Some(again), &common)
             }
         }
     }
@@ -185,7 +214,7 @@ impl Arguments {
 /// One seed in this process.
 fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
     let began = cpu::used_s();
-    let record = sim::run(plan, Options { print: common.trace, planted: common.planted })?;
+    let record = sim::run(plan, Options { print: common.view(), planted: common.planted })?;
     let simulated_s = record.incidents.last().map_or(0.0, |incident| incident.at_ns as f64 / 1e9);
     let mut report = Report::of(&record, simulated_s, 0.0);
     report.took(cpu::used_s() - began);
@@ -214,9 +243,8 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         report.incidents,
         report.unresolved
     );
-    if let Some(folder) = &common.report {
-        record.save(folder)?;
-        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
+    if let Some(to) = &common.report {
+        picture::keep(to, &record, &report)?;
     }
     if common.summary {
         println!("{}", serde_json::to_string(&Summary::of(&report))?);
@@ -298,6 +326,11 @@ fn many(
     }
     progress.clear();
     codes.sort_unstable();
+    if let Some(folder) = &common.report {
+        let planted = common.planted.map_or_else(String::new, |planted| format!(" --planted {}", name(planted)));
+        let head = format!("leasehold-chaos run sim --seed N --seconds {seconds} --profile {profile}{planted}");
+        picture::keep_index(folder, &codes, &head)?;
+    }
     let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
     let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();
     let (violations, unknown) = (of(1), of(2));

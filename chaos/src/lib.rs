@@ -6,13 +6,16 @@
 
 pub mod check;
 pub mod cpu;
+pub mod diagram;
 pub mod history;
 pub mod mutants;
 pub mod nemesis;
+pub mod picture;
 pub mod plan;
 pub mod record;
 pub mod report;
 pub mod rows;
+pub mod shrink;
 pub mod sim;
 pub mod tenant;
 pub mod workload;

@@ -2,6 +2,8 @@
 //!
 //! Every choice is `hash(seed, stream, counter)`: taking one event out of a plan does not move the others.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 /// A fault.
@@ -245,6 +247,9 @@ pub struct Sim {
     pub snapshot_entries: u64,
     /// So many entries are kept below it.
     pub keep_entries: u64,
+    /// The operations that clients carry out, by client and its own count from 0; none: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<BTreeMap<u32, BTreeSet<u32>>>,
 }
 
 impl Default for Sim {
@@ -259,6 +264,7 @@ impl Default for Sim {
             election_max_ms: 2_000,
             snapshot_entries: 500,
             keep_entries: 100,
+            operations: None,
         }
     }
 }
@@ -390,6 +396,7 @@ impl Plan {
             election_max_ms: if slow { 4_000 } else { 2_000 },
             snapshot_entries: [50, 200, 1_000][draw.below(3)],
             keep_entries: [0, 10, 100][draw.below(3)],
+            operations: None,
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
         let calm = draw.below(10) == 0;
@@ -564,5 +571,10 @@ mod tests {
         let plan = Plan::kills(3, 5, 60_000);
         let text = serde_json::to_string(&plan).expect("a plan encodes");
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("a plan decodes"), plan);
+        let mut plan = Plan::simulated(3, 60);
+        plan.sim.operations = Some([(2, [0, 7].into())].into());
+        // By way of a value, too, as `replay` takes it out of a report.
+        let value = serde_json::to_value(&plan).expect("a plan encodes");
+        assert_eq!(serde_json::from_value::<Plan>(value).expect("a plan decodes"), plan);
     }
 }

@@ -8,7 +8,7 @@
 //!   "answer"}]}`. `request` by `op`: `create` has `{"wish": LeaseWish, "valid_until_ms"}`, `update`
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
 //!   `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
-//!   The actor's project is `request.project_id`.
+//!   The actor's project is `request.project_id`; `body.number` is the client's own count of its operations (`Sim.operations`).
 //!   Of what the ledger rejected, `rejection` is it.
 //! - `repeat` asks for an operation that ended once more, with its old key, and `look_up` asks what that key holds: `body.of` is
 //!   its number, `body.reply` and `body.resolved` (also `"pending"`) as below. A repeat has the first one's `request`.

@@ -82,6 +82,20 @@ impl Report {
         self.cluster_hours_per_cpu_minute = cluster_hours_per_cpu_minute(self.simulated_s, cpu_s);
     }
 
+    /// The checkers that found something, the earliest finding of the run itself first, then in the order of the board.
+    pub fn failed(&self) -> Vec<String> {
+        let mut found: Vec<(u64, &String)> = self.findings.iter().map(|finding| (finding.at_ns, &finding.check)).collect();
+        found.sort_by_key(|(at_ns, _)| *at_ns);
+        let violated = self.board.judgements.iter().filter(|one| one.verdict == Verdict::Violation);
+        let mut failed: Vec<String> = Vec::new();
+        for check in found.into_iter().map(|(_, check)| check).chain(violated.map(|one| &one.check)) {
+            if !failed.contains(check) {
+                failed.push(check.clone());
+            }
+        }
+        failed
+    }
+
     /// Of a record.
     pub fn of(record: &Record, simulated_s: f64, cpu_s: f64) -> Report {
         let mut operations: BTreeMap<String, u64> = BTreeMap::new();

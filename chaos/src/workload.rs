@@ -16,10 +16,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::history::{Ending, Operation};
-use crate::plan::Draw;
+use crate::picture::data::asked;
+use crate::plan::{Draw, Sim};
 use crate::record::Refusal;
 use crate::rows::Rows;
 use crate::sim::network::CLIENTS;
+use crate::sim::rng::stream;
+use crate::sim::trace::EPOCH_MS;
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
 
@@ -51,16 +54,38 @@ pub struct Workload {
     numbers: Mutex<u64>,
     history: Mutex<Vec<Operation>>,
     /// Leases as they were last seen by the client that holds them.
-    known: Mutex<Vec<Lease>>,
+    known: Mutex<Vec<Known>>,
     /// Leases as lists showed them.
     pub rows: Arc<Rows>,
     /// The last operations that ended clearly under a key.
     ended: Mutex<VecDeque<Ended>>,
 }
 
-/// An operation that ended clearly.
+/// A lease that clients know of, and the stream of the operation that made it.
+#[derive(Clone, Debug)]
+struct Known {
+    made_by: u64,
+    lease: Lease,
+}
+
+/// One operation of one client. All that is drawn for it hangs on these numbers, so that leaving it out moves no other.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    client: u32,
+    number: u32,
+}
+
+impl Turn {
+    /// A stream for one purpose.
+    fn stream(self, purpose: &str) -> u64 {
+        stream(purpose, &[u64::from(self.client), u64::from(self.number)])
+    }
+}
+
+/// An operation that ended clearly, and the stream of it.
 #[derive(Clone, Debug)]
 struct Ended {
+    made_by: u64,
     n: u64,
     wanted: Wanted,
     key: RequestKey,
@@ -113,32 +138,53 @@ impl Workload {
         history
     }
 
-    /// One client, until [`stop`](Self::stop).
+    /// One client, until [`stop`](Self::stop). Each operation has its number and with it its time; one whose time comes while
+    /// an earlier one is under way is left out, and so is one that the plan does not want.
     pub async fn client(self: Arc<Self>, client: u32) {
-        let mut draw = Draw::new(self.world.plan.seed, 100_000 + u64::from(client));
         let project = self.projects[client as usize % self.projects.len()].clone();
-        let gap = self.world.plan.sim.gap_ms;
-        loop {
-            tokio::time::sleep(Duration::from_millis(draw.between(gap / 10, gap * 2))).await;
+        let Sim { gap_ms, operations, .. } = &self.world.plan.sim;
+        let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&client).is_some_and(|own| own.contains(&number)));
+        let mut due = tokio::time::Instant::now();
+        for number in 0.. {
+            let turn = Turn { client, number };
+            let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
+            due += Duration::from_millis(draw.between(gap_ms / 10, gap_ms * 2).max(1));
+            if due < tokio::time::Instant::now() {
+                continue;
+            }
+            tokio::time::sleep_until(due).await;
             if self.over.load(Ordering::SeqCst) {
                 return;
             }
-            let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(&mut draw, &project) } else { None };
-            if let Some(ended) = again {
-                self.again(client, &project, ended, &mut draw).await;
-                continue;
+            if wanted(number) {
+                self.operate(turn, &project, &mut draw).await;
             }
-            let border = if client % 3 == 2 && draw.below(2) == 0 { self.at_its_border(&mut draw, &project).await } else { None };
-            let wanted = border.unwrap_or_else(|| self.choose(&mut draw, &project));
-            self.perform(client, &project, wanted, &mut draw).await;
         }
     }
 
+    /// One operation.
+    async fn operate(self: &Arc<Self>, turn: Turn, project: &Project, draw: &mut Draw) {
+        let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(turn, project) } else { None };
+        if let Some(ended) = again {
+            self.again(turn, project, ended, draw).await;
+            return;
+        }
+        let border = turn.client % 3 == 2 && draw.below(2) == 0;
+        let border = if border { self.at_its_border(turn, draw, project).await } else { None };
+        let wanted = border.unwrap_or_else(|| self.choose(turn, draw, project));
+        self.perform(turn, project, wanted).await;
+    }
+
+    /// Of several the one that draws the highest for a turn: one more or less changes the choice only where it would be chosen.
+    fn pick<T>(&self, turn: Turn, purpose: &str, of: impl Iterator<Item = T>, made_by: impl Fn(&T) -> u64) -> Option<T> {
+        of.max_by_key(|one| Draw::at(self.world.plan.seed, turn.stream(purpose), made_by(one)))
+    }
+
     /// One of the last operations of a project that ended clearly.
-    fn ended_before(&self, draw: &mut Draw, project: &Project) -> Option<Ended> {
+    fn ended_before(&self, turn: Turn, project: &Project) -> Option<Ended> {
         let ended = self.ended.lock();
-        let own: Vec<&Ended> = ended.iter().filter(|one| one.key.project_id.0 == project.id).collect();
-        (!own.is_empty()).then(|| own[draw.below(own.len())].clone())
+        let own = ended.iter().filter(|one| one.key.project_id.0 == project.id);
+        self.pick(turn, "again", own, |one| one.made_by).cloned()
     }
 
     /// The next operation's number.
@@ -148,7 +194,8 @@ impl Workload {
         *numbers - 1
     }
 
-    async fn perform(self: &Arc<Self>, client: u32, project: &Project, wanted: Wanted, draw: &mut Draw) {
+    async fn perform(self: &Arc<Self>, turn: Turn, project: &Project, wanted: Wanted) {
+        let draw = &mut Draw::new(self.world.plan.seed, turn.stream("attempts"));
         let n = self.number();
         let trace = &self.world.trace;
         let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
@@ -157,15 +204,16 @@ impl Workload {
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
         let key = writes.then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
         let invoke_ns = trace.now_ns();
-        let Tried { attempts, node, ending, said } = self.attempts(&who, key.as_ref(), &wanted, draw).await;
-        trace.note("operation", u64::from(client), n, said.index.unwrap_or(0) * 4 + ending as u64);
         let (op, request) = request(&wanted, &who, valid_until);
+        trace.remark(CLIENTS, || format!("client {} asks #{n}: {op} {}", turn.client, asked(op, &request, EPOCH_MS)));
+        let Tried { attempts, node, ending, said } = self.attempts(&who, key.as_ref(), &wanted, draw).await;
+        self.told(turn, "operation", n, ending, &said);
         if ending == Ending::Ok {
-            self.learn(project, &wanted, said.lease.as_ref());
+            self.learn(turn, project, &wanted, said.lease.as_ref());
         }
         let operation = Operation {
             n,
-            client,
+            client: turn.client,
             op: op.to_owned(),
             key: key.as_ref().map(|key| key.id.to_string()),
             invoke_ns,
@@ -174,12 +222,13 @@ impl Workload {
             index: said.index,
             body: json!({
                 "request": request, "reply": said.reply, "attempts": attempts, "node": self.world.machines[node].id,
+                "number": turn.number,
             }),
         };
         self.history.lock().push(operation);
         if let Some(key) = key.filter(|_| ending != Ending::Info) {
             let mut ended = self.ended.lock();
-            ended.push_back(Ended { n, wanted, key, ending });
+            ended.push_back(Ended { made_by: turn.stream("operation"), n, wanted, key, ending });
             if ended.len() > ENDED_MAX {
                 ended.pop_front();
             }
@@ -188,26 +237,44 @@ impl Workload {
 
     /// Asks again for what ended before: the same request with the old key, or what the key holds. What failed is only looked up: asked
     /// for again it might be done now, if nothing is stored.
-    async fn again(&self, client: u32, project: &Project, ended: Ended, draw: &mut Draw) {
+    async fn again(&self, turn: Turn, project: &Project, ended: Ended, draw: &mut Draw) {
         let n = self.number();
         let trace = &self.world.trace;
         let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
-        let Ended { n: of, wanted, key, ending } = ended;
+        let Ended { n: of, wanted, key, ending, .. } = ended;
         let (_, request) = request(&wanted, &who, key.valid_until);
         let id = key.id.to_string();
         let invoke_ns = trace.now_ns();
+        let number = turn.number;
+        trace.remark(CLIENTS, || format!("client {} asks #{n}: again for #{of}", turn.client));
         let (op, ending, index, body) = if ending == Ending::Ok && draw.below(2) == 0 {
             let Tried { attempts, ending, said, .. } = self.attempts(&who, Some(&key), &wanted, draw).await;
-            ("repeat", ending, said.index, json!({"of": of, "request": request, "reply": said.reply, "attempts": attempts}))
+            self.told(turn, "repeat", n, ending, &said);
+            let body = json!({
+                "of": of, "request": request, "reply": said.reply, "attempts": attempts, "number": number,
+            });
+            ("repeat", ending, said.index, body)
         } else {
             let found = self.look_up(draw.below(self.world.machines.len()), &who, key).await;
             let ending = if found.is_some() { Ending::Ok } else { Ending::Fail };
-            ("look_up", ending, None, json!({"of": of, "request": request, "resolved": found}))
+            trace.note("look_up", u64::from(turn.client), n, ending as u64);
+            ("look_up", ending, None, json!({"of": of, "request": request, "resolved": found, "number": number}))
         };
-        trace.note(op, u64::from(client), n, index.unwrap_or(0) * 4 + ending as u64);
         let return_ns = trace.now_ns();
-        let again = Operation { n, client, op: op.to_owned(), key: Some(id), invoke_ns, ending, return_ns, index, body };
+        let again =
+            Operation { n, client: turn.client, op: op.to_owned(), key: Some(id), invoke_ns, ending, return_ns, index, body };
         self.history.lock().push(again);
+    }
+
+    /// Notes what a client was told.
+    fn told(&self, turn: Turn, op: &'static str, n: u64, ending: Ending, said: &Said) {
+        let trace = &self.world.trace;
+        trace.note(op, u64::from(turn.client), n, said.index.unwrap_or(0) * 4 + ending as u64);
+        trace.remark(CLIENTS, || {
+            let why = said.refusal.map_or_else(String::new, |refusal| format!(" {refusal:?}"));
+            let index = said.index.map_or_else(String::new, |index| format!(" at index {index}"));
+            format!("client {} is told of #{n}: {ending:?}{why}{index}", turn.client)
+        });
     }
 
     /// Attempts under one key, on any node, until there is a clear answer or it is given up.
@@ -241,21 +308,21 @@ impl Workload {
     }
 
     /// What a client knows after an acknowledgement; its tenant goes to work.
-    fn learn(self: &Arc<Self>, project: &Project, wanted: &Wanted, lease: Option<&Lease>) {
+    fn learn(self: &Arc<Self>, turn: Turn, project: &Project, wanted: &Wanted, lease: Option<&Lease>) {
         let mut known = self.known.lock();
         match (wanted, lease) {
             (Wanted::Create(_), Some(lease)) => {
-                known.push(lease.clone());
+                known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
                 for place in 0..lease.reservations.len() {
                     tokio::spawn(tenant::live(self.world.clone(), project.token.clone(), lease.clone(), place));
                 }
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {
-                if let Some(held) = known.iter_mut().find(|held| held.id == lease.id) {
-                    *held = lease.clone();
+                if let Some(held) = known.iter_mut().find(|held| held.lease.id == lease.id) {
+                    held.lease = lease.clone();
                 }
             }
-            (Wanted::Delete { lease_id }, _) => known.retain(|held| held.id != *lease_id),
+            (Wanted::Delete { lease_id }, _) => known.retain(|held| held.lease.id != *lease_id),
             _ => {}
         }
     }

@@ -150,7 +150,8 @@ async fn exchange(cloud: &SimCloud, network: &Network, node: u64, request: HttpR
     let mut asked = Request::new(request.method, path).caller(&format!("node-{node}"));
     asked.headers = request.headers;
     asked.body = request.body;
-    if !network.pass("http", node, CLOUD).await {
+    let call = cloud.trace.detail(|| format!("{} {path}", asked.method));
+    if !network.pass_telling("http", node, CLOUD, &call).await {
         return Err(reset());
     }
     let (after_ms, answer) = match cloud.handle(asked) {
@@ -161,7 +162,11 @@ async fn exchange(cloud: &SimCloud, network: &Network, node: u64, request: HttpR
     if after_ms > 0 {
         tokio::time::sleep(Duration::from_millis(after_ms)).await;
     }
-    if !network.pass("http answer", CLOUD, node).await {
+    let told = cloud.trace.detail(|| match &answer {
+        Some(answer) => format!("{call} -> {}", answer.status),
+        None => format!("{call} -> nothing"),
+    });
+    if !network.pass_telling("http answer", CLOUD, node, &told).await {
         return Err(reset());
     }
     response(answer.ok_or_else(reset)?)

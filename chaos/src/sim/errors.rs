@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_error_line_of_a_node_is_a_finding_and_nothing_else_is() {
-        let trace = Arc::new(Trace::new(false));
+        let trace = Arc::new(Trace::new(None, 3));
         let errors = Errors::default();
         errors.tell(&trace);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {

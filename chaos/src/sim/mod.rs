@@ -31,6 +31,7 @@ use tokio::runtime::{Builder, RngSeed};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
+use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Draw, Plan};
 use crate::record::Record;
@@ -49,8 +50,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(400);
 /// How a run is looked at, and what is wrong with it on purpose.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Every event is a line on standard error.
-    pub print: bool,
+    /// What happens is drawn on standard error.
+    pub print: Option<View>,
     /// A fault beyond what anybody promises to survive: the checks must find it.
     pub planted: Option<Planted>,
 }
@@ -76,7 +77,7 @@ pub fn run(plan: Plan, options: Options) -> Result<Record> {
         .build()
         .context("a runtime")?;
     let errors = Errors::default();
-    let shown = options.print || std::env::var_os("RUST_LOG").is_some();
+    let shown = std::env::var_os("RUST_LOG").is_some();
     let lines = shown.then(|| {
         let lines = tracing_subscriber::fmt::layer().without_time().with_writer(std::io::stderr).with_ansi(false);
         lines.with_filter(EnvFilter::from_default_env())

@@ -29,6 +29,9 @@ const BREAKS_AFTER: Duration = Duration::from_secs(4);
 /// A connection that cannot be made is given up after this.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// A message's name, and what it says for whoever reads the trace.
+type Said<'a> = (&'a str, &'a str);
+
 /// What the weather does to every message.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weather {
@@ -174,25 +177,30 @@ impl Network {
     }
 
     /// Carries one message of a call; false: the connection broke and it did not arrive. The bool inside: deliver it twice.
-    async fn carry_one(&self, what: &str, from: u64, to: u64, lane: u64, longest: Duration) -> Option<bool> {
+    async fn carry_one(&self, (what, detail): Said<'_>, from: u64, to: u64, lane: u64, longest: Duration) -> Option<bool> {
         if !self.whole(from, to, longest).await {
-            self.trace.note("lost", from, to, lane);
+            self.trace.tell("lost", from, to, lane, if what == "answer" { detail } else { what });
             return None;
         }
         let (number, takes, twice) = self.fate(from, to, lane);
         tokio::time::sleep(takes).await;
         // What is under way when a link is cut is not through yet.
         if !self.whole(from, to, longest).await {
-            self.trace.note("lost", from, to, lane);
+            self.trace.tell("lost", from, to, lane, if what == "answer" { detail } else { what });
             return None;
         }
-        self.trace.note(what, from, to, number);
+        self.trace.tell(what, from, to, number, detail);
         Some(twice)
     }
 
     /// For whoever is no peer: clients and the cloud. False: the message did not arrive.
     pub async fn pass(&self, what: &str, from: u64, to: u64) -> bool {
-        self.carry_one(what, from, to, 9, BREAKS_AFTER).await.is_some()
+        self.pass_telling(what, from, to, "").await
+    }
+
+    /// As [`pass`](Self::pass), with what the message says for whoever reads the trace.
+    pub async fn pass_telling(&self, what: &str, from: u64, to: u64, detail: &str) -> bool {
+        self.carry_one((what, detail), from, to, 9, BREAKS_AFTER).await.is_some()
     }
 
     fn door(&self, to: u64) -> Option<Door> {
@@ -205,6 +213,7 @@ impl Network {
         link: (u64, u64, u64),
         mut source: PeerStream<T>,
         sender: &Spawner,
+        tell: fn(&T) -> String,
     ) -> PeerStream<T> {
         let (from, to, lane) = link;
         let (send, receive) = mpsc::unbounded_channel::<(Instant, Option<Result<T, CallError>>)>();
@@ -244,7 +253,9 @@ impl Network {
                 network.trace.note("broke", from, to, lane);
                 return Some((Err(CallError::Broken("connection timed out".into())), (None, network)));
             }
-            network.trace.note("frame", from, to, lane);
+            let detail =
+                network.trace.detail(|| item.as_ref().and_then(|item| item.as_ref().ok()).map_or_else(String::new, tell));
+            network.trace.tell("frame", from, to, lane, &detail);
             match item {
                 None => None,
                 Some(Ok(item)) => Some((Ok(item), (Some(receive), network))),
@@ -298,25 +309,36 @@ fn broken(text: &str) -> CallError {
 
 impl Remote {
     /// The request's way.
-    async fn reach(&self, what: &str) -> Result<(Door, bool), CallError> {
+    async fn reach(&self, said: Said<'_>) -> Result<(Door, bool), CallError> {
         let unreachable = |text: &str| CallError::Unreachable(text.to_owned());
         if self.network.is_cut(self.from, self.to) && !self.network.whole(self.from, self.to, CONNECT).await {
             return Err(unreachable("no connection in time"));
         }
-        let twice = self.network.carry_one(what, self.from, self.to, self.lane, BREAKS_AFTER).await;
+        let twice = self.network.carry_one(said, self.from, self.to, self.lane, BREAKS_AFTER).await;
         let twice = twice.ok_or_else(|| broken("connection timed out"))?;
         let door = self.network.door(self.to).ok_or_else(|| unreachable("connection refused"))?;
         Ok((door, twice))
     }
 
+    fn term(&self, vote: Option<&wire::Vote>) -> String {
+        self.network.trace.detail(|| format!("term {}", vote.map_or(0, |vote| vote.term)))
+    }
+
     /// The answer's way.
-    async fn back<T>(&self, answer: T) -> Result<T, CallError> {
-        let arrived = self.network.carry_one("answer", self.to, self.from, self.lane, BREAKS_AFTER).await;
+    async fn back<T>(&self, detail: &str, answer: T) -> Result<T, CallError> {
+        let arrived = self.network.carry_one(("answer", detail), self.to, self.from, self.lane, BREAKS_AFTER).await;
         arrived.map(|_| answer).ok_or_else(|| broken("connection timed out"))
     }
 
     /// A call with one answer, served by a task of the other node. `repeatable`: the network may deliver it twice.
-    async fn call<T, F, S>(&self, what: &'static str, repeatable: bool, serve: S) -> Result<T, CallError>
+    async fn call<T, F, S>(
+        &self,
+        what: &'static str,
+        detail: String,
+        repeatable: bool,
+        tell: fn(&T) -> String,
+        serve: S,
+    ) -> Result<T, CallError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, CallError>> + Send + 'static,
@@ -324,29 +346,69 @@ impl Remote {
     {
         let this = self.clone();
         let under_way = self.network.wire.spawn("call", async move {
-            let (door, twice) = this.reach(what).await?;
+            let (door, twice) = this.reach((what, &detail)).await?;
             let served = door.group.spawn("serve a peer", serve(door.peer.clone()));
             if twice && repeatable {
                 this.network.trace.note("twice", this.from, this.to, this.lane);
                 drop(door.group.spawn("serve a peer again", serve(door.peer.clone())));
             }
             let answer = served.await.unwrap_or_else(|_| Err(broken("connection reset")));
-            this.back(answer).await?
+            let says = || format!("{what}: {}", answer.as_ref().map_or_else(ToString::to_string, tell));
+            let detail = this.network.trace.detail(says);
+            this.back(&detail, answer).await?
         });
         under_way.await.unwrap_or_else(|_| Err(broken("the run is over")))
     }
+}
+
+// What messages say to whoever reads the trace.
+
+fn nothing<T>(_: &T) -> String {
+    String::new()
+}
+
+fn granted(answer: &wire::VoteResponse) -> String {
+    let term = answer.vote.as_ref().map_or(0, |vote| vote.term);
+    format!("{} in term {term}", if answer.granted { "granted" } else { "refused" })
+}
+
+/// Empty for what only tells that the leader lives and what is committed.
+fn appended(request: &wire::AppendRequest) -> String {
+    let index = |entry: Option<&wire::LogEntry>| entry.and_then(|entry| entry.log_id.as_ref()).map_or(0, |id| id.index);
+    match request.entries.as_slice() {
+        [] => String::new(),
+        entries => {
+            let term = request.vote.as_ref().map_or(0, |vote| vote.term);
+            let committed = request.leader_commit.as_ref().map_or(0, |id| id.index);
+            let (first, last) = (index(entries.first()), index(entries.last()));
+            format!("appends {first}..={last} in term {term}, committed {committed}")
+        }
+    }
+}
+
+/// Empty for a plain yes.
+fn acknowledged(answer: &wire::AppendResponse) -> String {
+    match &answer.result {
+        Some(wire::append_response::Result::Conflict(id)) => format!("conflict at {} of term {}", id.index, id.term),
+        Some(wire::append_response::Result::HigherVote(vote)) => format!("there is a higher term, {}", vote.term),
+        Some(wire::append_response::Result::Appended(_)) | None => String::new(),
+    }
+}
+
+fn part(_: &wire::SnapshotPart) -> String {
+    "part of a snapshot".to_owned()
 }
 
 #[async_trait]
 impl Peer for Remote {
     async fn request_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
         let serve = move |peer: Arc<dyn Peer>| async move { peer.request_vote(route, request).await };
-        self.call("vote", true, serve).await
+        self.call("vote", self.term(request.vote.as_ref()), true, granted, serve).await
     }
 
     async fn pre_vote(&self, route: Route, request: wire::VoteRequest) -> Result<wire::VoteResponse, CallError> {
         let serve = move |peer: Arc<dyn Peer>| async move { peer.pre_vote(route, request).await };
-        self.call("pre-vote", true, serve).await
+        self.call("pre-vote", self.term(request.vote.as_ref()), true, granted, serve).await
     }
 
     async fn append(&self, route: Route, request: wire::AppendRequest) -> Result<wire::AppendResponse, CallError> {
@@ -354,7 +416,7 @@ impl Peer for Remote {
             let request = request.clone();
             async move { peer.append(route, request).await }
         };
-        self.call("append", true, serve).await
+        self.call("append", String::new(), true, acknowledged, serve).await
     }
 
     async fn stream_append(
@@ -362,13 +424,13 @@ impl Peer for Remote {
         route: Route,
         requests: PeerStream<wire::AppendRequest>,
     ) -> Result<PeerStream<wire::AppendResponse>, CallError> {
-        let (door, _) = self.reach("stream").await?;
-        let requests = self.network.carry((self.from, self.to, self.lane), requests, &self.group);
+        let (door, _) = self.reach(("stream", "")).await?;
+        let requests = self.network.carry((self.from, self.to, self.lane), requests, &self.group, appended);
         let peer = door.peer.clone();
         let served = door.group.spawn("serve a stream", async move { peer.stream_append(route, requests).await });
         let answers = served.await.unwrap_or_else(|_| Err(broken("connection reset")));
-        let answers = self.back(answers).await??;
-        Ok(self.network.carry((self.to, self.from, self.lane), answers, &door.group))
+        let answers = self.back("stream", answers).await??;
+        Ok(self.network.carry((self.to, self.from, self.lane), answers, &door.group, acknowledged))
     }
 
     async fn install_snapshot(
@@ -376,21 +438,21 @@ impl Peer for Remote {
         route: Route,
         parts: PeerStream<wire::SnapshotPart>,
     ) -> Result<wire::SnapshotResponse, CallError> {
-        let (door, _) = self.reach("snapshot").await?;
-        let parts = self.network.carry((self.from, self.to, self.lane), parts, &self.group);
+        let (door, _) = self.reach(("snapshot", "")).await?;
+        let parts = self.network.carry((self.from, self.to, self.lane), parts, &self.group, part);
         let peer = door.peer.clone();
         let served = door.group.spawn("install a snapshot", async move { peer.install_snapshot(route, parts).await });
         let answer = served.await.unwrap_or_else(|_| Err(broken("connection reset")));
-        self.back(answer).await?
+        self.back("snapshot", answer).await?
     }
 
     async fn fetch_snapshot(&self, route: Route) -> Result<PeerStream<wire::SnapshotPart>, CallError> {
-        let (door, _) = self.reach("fetch").await?;
+        let (door, _) = self.reach(("fetch", "")).await?;
         let peer = door.peer.clone();
         let served = door.group.spawn("send a snapshot", async move { peer.fetch_snapshot(route).await });
         let parts = served.await.unwrap_or_else(|_| Err(broken("connection reset")));
-        let parts = self.back(parts).await??;
-        Ok(self.network.carry((self.to, self.from, self.lane), parts, &door.group))
+        let parts = self.back("fetch", parts).await??;
+        Ok(self.network.carry((self.to, self.from, self.lane), parts, &door.group, part))
     }
 
     async fn transfer_leader(
@@ -399,11 +461,18 @@ impl Peer for Remote {
         request: wire::TransferLeaderRequest,
     ) -> Result<wire::TransferLeaderResponse, CallError> {
         let serve = move |peer: Arc<dyn Peer>| async move { peer.transfer_leader(route, request).await };
-        self.call("transfer", false, serve).await
+        self.call("transfer", String::new(), false, nothing, serve).await
     }
 
     async fn read_index(&self, route: Route) -> Result<wire::ReadIndexResponse, CallError> {
-        self.call("read index", true, move |peer: Arc<dyn Peer>| async move { peer.read_index(route).await }).await
+        self.call(
+            "read index",
+            String::new(),
+            true,
+            nothing,
+            move |peer: Arc<dyn Peer>| async move { peer.read_index(route).await },
+        )
+        .await
     }
 
     async fn forward(&self, route: Route, message: wire::ForwardMessage) -> Result<wire::ForwardMessage, CallError> {
@@ -411,14 +480,15 @@ impl Peer for Remote {
             let message = message.clone();
             async move { peer.forward(route, message).await }
         };
-        self.call("forward", false, serve).await
+        self.call("forward", String::new(), false, nothing, serve).await
     }
 
     async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
-        self.call("clock", true, move |peer: Arc<dyn Peer>| async move { peer.clock(route).await }).await
+        self.call("clock", String::new(), true, nothing, move |peer: Arc<dyn Peer>| async move { peer.clock(route).await }).await
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {
-        self.call("health", true, move |peer: Arc<dyn Peer>| async move { peer.health(route).await }).await
+        self.call("health", String::new(), true, nothing, move |peer: Arc<dyn Peer>| async move { peer.health(route).await })
+            .await
     }
 }

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::diagram::{Diagram, View};
 use crate::record::{Finding, Incident};
 
 /// The start of the run as Unix time: 2026-01-01T00:00:00Z. A simulated run has no other date.
@@ -13,7 +14,7 @@ pub const EPOCH_MS: u64 = 1_767_225_600_000;
 pub struct Trace {
     start: Instant,
     inner: Mutex<Inner>,
-    print: bool,
+    diagram: Option<Mutex<Diagram>>,
 }
 
 struct Inner {
@@ -24,10 +25,11 @@ struct Inner {
 }
 
 impl Trace {
-    /// Begins now. With `print` every event is a line on standard error.
-    pub fn new(print: bool) -> Trace {
+    /// Begins now. With `print` what happens to a cluster of so many nodes is drawn on standard error.
+    pub fn new(print: Option<View>, nodes: u32) -> Trace {
         let inner = Inner { hash: Xxh3::new(), events: 0, incidents: Vec::new(), findings: Vec::new() };
-        Trace { start: Instant::now(), inner: Mutex::new(inner), print }
+        let diagram = print.map(|view| Mutex::new(Diagram::new(view, nodes)));
+        Trace { start: Instant::now(), inner: Mutex::new(inner), diagram }
     }
 
     /// True time since the start, nanoseconds.
@@ -42,6 +44,11 @@ impl Trace {
 
     /// Something happened.
     pub fn note(&self, what: &str, from: u64, to: u64, number: u64) {
+        self.tell(what, from, to, number, "");
+    }
+
+    /// Something happened; `detail` is for the reader only.
+    pub fn tell(&self, what: &str, from: u64, to: u64, number: u64, detail: &str) {
         let now = self.now_ns();
         let mut inner = self.inner.lock();
         inner.events += 1;
@@ -49,8 +56,24 @@ impl Trace {
         for word in [now, from, to, number] {
             inner.hash.update(&word.to_le_bytes());
         }
-        if self.print {
-            eprintln!("{:>14.6} {what} {from}>{to} {number}", now as f64 / 1e9);
+        drop(inner);
+        self.draw(|diagram| diagram.mark(now, what, from, to, detail));
+    }
+
+    /// What [`tell`](Self::tell) is to say; empty when nobody reads it.
+    pub fn detail(&self, text: impl FnOnce() -> String) -> String {
+        if self.diagram.is_some() { text() } else { String::new() }
+    }
+
+    /// What somebody does, for the reader only.
+    pub fn remark(&self, place: u64, text: impl FnOnce() -> String) {
+        let now = self.now_ns();
+        self.draw(|diagram| diagram.remark(now, place, &text()));
+    }
+
+    fn draw(&self, told: impl FnOnce(&mut Diagram) -> Vec<String>) {
+        if let Some(diagram) = &self.diagram {
+            told(&mut diagram.lock()).into_iter().for_each(|line| eprintln!("{line}"));
         }
     }
 
@@ -58,10 +81,8 @@ impl Trace {
     pub fn incident(&self, node: Option<u64>, what: &str, text: impl Into<String>) {
         let text = text.into();
         self.note(what, node.unwrap_or(0), 0, xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
-        if self.print {
-            eprintln!("               {what} {node:?} {text}");
-        }
         let at_ns = self.now_ns();
+        self.draw(|diagram| diagram.incident(at_ns, node, what, &text));
         self.inner.lock().incidents.push(Incident { at_ns, node, what: what.to_owned(), text });
     }
 
@@ -71,6 +92,7 @@ impl Trace {
         self.note("finding", 0, 0, xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
         tracing::error!(check, text, "a property does not hold");
         let at_ns = self.now_ns();
+        self.draw(|diagram| diagram.finding(at_ns, check, &text));
         self.inner.lock().findings.push(Finding { at_ns, check: check.to_owned(), text });
     }
 

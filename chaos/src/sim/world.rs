@@ -44,7 +44,7 @@ pub struct World {
 impl World {
     /// Everything switched off.
     pub fn new(plan: Plan, options: Options) -> Arc<World> {
-        let trace = Arc::new(Trace::new(options.print));
+        let trace = Arc::new(Trace::new(options.print, plan.nodes));
         let seed = plan.seed;
         let network = Arc::new(Network::new(seed, trace.clone()));
         let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));

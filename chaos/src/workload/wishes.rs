@@ -8,7 +8,7 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::model::{InstanceWish, Lease, OnEnd, PoolKind, ProjectId, ResourceWish, Seconds, UserId};
 
-use super::{Project, Wanted, Workload};
+use super::{Known, Project, Turn, Wanted, Workload};
 use crate::plan::Draw;
 use crate::sim::cloud::{TRAIT, ZONE};
 
@@ -24,36 +24,34 @@ impl Workload {
         self.world.trace.now_ms() / 1_000
     }
 
-    pub(super) fn choose(&self, draw: &mut Draw, project: &Project) -> Wanted {
-        let own: Vec<Lease> = {
+    pub(super) fn choose(&self, turn: Turn, draw: &mut Draw, project: &Project) -> Wanted {
+        let lease = {
             let known = self.known.lock();
-            known.iter().filter(|lease| lease.project_id.0 == project.id).cloned().collect()
+            let own = known.iter().rev().filter(|known| known.lease.project_id.0 == project.id).take(12);
+            self.pick(turn, "lease", own, |known| known.made_by).map(|known| known.lease.clone())
         };
         let what = draw.below(20);
-        let lease = (!own.is_empty()).then(|| own[own.len() - 1 - draw.below(own.len().min(12))].clone());
         match (what, lease) {
             (0..=2, Some(lease)) => Wanted::Update { lease_id: lease.id, change: self.change(draw, &lease) },
             (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
             (5..=7, Some(lease)) => Wanted::Get { lease_id: lease.id },
-            (8..=9, _) => Wanted::List,
+            // What an operation is hangs on its number alone: it does not book instead because there is no lease yet.
+            (0..=9, _) => Wanted::List,
             _ => Wanted::Create(Box::new(self.wish(draw, project))),
         }
     }
 
     /// Waits until a lease is about to start or to open its staging, or has just done so, and deletes or changes it then.
-    pub(super) async fn at_its_border(&self, draw: &mut Draw, project: &Project) -> Option<Wanted> {
+    pub(super) async fn at_its_border(&self, turn: Turn, draw: &mut Draw, project: &Project) -> Option<Wanted> {
         let now_ms = self.world.trace.now_ms();
-        let mut near: Vec<(u64, Lease)> = Vec::new();
-        for lease in self.known.lock().iter().filter(|lease| lease.project_id.0 == project.id) {
+        let mut near: Vec<(u64, u64, Lease)> = Vec::new();
+        for Known { made_by, lease } in self.known.lock().iter().filter(|known| known.lease.project_id.0 == project.id) {
             let staging = lease.reservations.iter().filter_map(|one| one.staging).map(|staging| staging.window.start);
             let borders = staging.chain([lease.start]).map(|border| border.unix_s() * 1_000);
             let ahead = borders.filter(|at_ms| (now_ms..now_ms + BORDER_AHEAD_MS).contains(at_ms));
-            near.extend(ahead.map(|at_ms| (at_ms, lease.clone())));
+            near.extend(ahead.map(|at_ms| (*made_by, at_ms, lease.clone())));
         }
-        if near.is_empty() {
-            return None;
-        }
-        let (at_ms, lease) = near[draw.below(near.len())].clone();
+        let (_, at_ms, lease) = self.pick(turn, "border", near.into_iter(), |(made_by, at_ms, _)| made_by ^ at_ms)?;
         // Most of it happens within the blink in which the cloud is opened.
         let off_ms = if draw.below(2) == 0 { draw.between(0, 2 * BORDER_MS) } else { BORDER_MS + draw.between(0, 200) };
         let until_ms = (at_ms + off_ms).saturating_sub(BORDER_MS);

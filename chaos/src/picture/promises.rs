@@ -1,0 +1,34 @@
+//! What each checker guards, in one sentence for a reader who was not there (chaos-design §7).
+
+/// The promise; empty for a checker that is not known here.
+#[must_use]
+pub fn promise(check: &str) -> &'static str {
+    match check {
+        "witness" => "every answer fits one order of all operations, and that order agrees with real time",
+        "search" => "there is an order of all operations that explains every answer",
+        "watch" => "subscriptions tell every change, once and in order",
+        "L1" => "no host is booked for more than it has, at any instant",
+        "S1" => "what was acknowledged is kept through every fault",
+        "S2" => "beyond what can be survived, a node refuses to serve and invents nothing",
+        "H1" => "nodes at the same index have the same state",
+        "M1" => "terms, votes, committed and applied indices and ledger time never go back",
+        "B1" => "memory, logs and queues stay bounded",
+        "R1" => "no node panics or answers with an internal error",
+        "A1" => "nothing is opened in the cloud before its time",
+        "A2" => "what is due in the cloud is done in time",
+        "A3" => "what was cancelled is never opened",
+        "A4" => "after a new leader has called the cloud, no older one calls it any more",
+        "A5" => "every step owed to the cloud is done, and done once",
+        "A6" => "a call leaves only after what it is for was committed",
+        "A7" => "what is opened is held first: tokens never exceed the hold",
+        "A8" => "at rest the cloud holds what is booked, and nothing else of ours",
+        "A9" => "the cloud is called gently, and looked at before a call is made again",
+        "A10" => "every change of a lease is told, in order",
+        "V1" => "a whole majority commits soon, whatever became of the others",
+        "V2" => "once everything is healed there is soon one leader and one state",
+        "V3" => "one slow node does not slow the others down",
+        "V4" => "too much load is refused clearly, and passes",
+        "V5" => "a node whose state is damaged rebuilds it, and one whose log is damaged stops",
+        _ => "",
+    }
+}
