@@ -233,11 +233,20 @@ impl Tenant {
 
     /// One call below `/compute/v2.1`; answers status and body.
     pub async fn compute(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+        self.call(method, &format!("/compute/v2.1{path}"), "compute 2.96", body).await
+    }
+
+    /// One call below `/placement` (admins); answers status and body.
+    pub async fn placement(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
+        self.call(method, &format!("/placement{path}"), "placement 1.39", body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, version: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
         let mut request = self
             .http
-            .request(method, format!("{}/compute/v2.1{path}", self.base))
+            .request(method, format!("{}{path}", self.base))
             .header("X-Auth-Token", &self.token)
-            .header("OpenStack-API-Version", "compute 2.96");
+            .header("OpenStack-API-Version", version);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -12,9 +12,10 @@ use leasehold_ledger::state::{Booking, lease_bookings, segments, sum_at};
 
 use super::{Ledger, Report, Rows};
 use crate::leader::desired::{self, HostWish};
+use crate::leader::host_monitor;
 use crate::leader::host_plan::{self, HostRead, Write};
 use crate::leader::host_writer;
-use crate::leader::names::Names;
+use crate::leader::names::{ANCHOR_CLASS, Names};
 use crate::openstack::nova::ServiceState;
 use crate::openstack::{Cloud, CloudError};
 use crate::seams::Clock;
@@ -85,11 +86,7 @@ async fn look(cloud: &Cloud, ledger: &Ledger, which: impl Fn(HostId) -> bool) ->
         let promised = promised.remove(&host.id).unwrap_or_default();
         looks.push(async move {
             let mut report = Report::default();
-            if host.overcommitted {
-                let subject = format!("host {}: capacity", host.description.hypervisor_hostname);
-                let next = "it takes nothing new; bring its capacity back, or move what is reserved away";
-                report.fail(&subject, "more is promised on it than it has now", next);
-            }
+            capacity(host, &mut report);
             providers(cloud, &names, host, &promised, ledger.now, &mut report).await;
             (host.id, report)
         });
@@ -134,6 +131,23 @@ fn service(name: &str, service: Option<&ServiceState>, report: &mut Report) {
             report.fail(&subject, seen, next);
         }
         None => report.fail(&subject, "Nova knows no such compute service", "did its name change? Then add the host again"),
+    }
+}
+
+/// What the monitor last saw that it has, against what is promised on it and what it was taken in with.
+fn capacity(host: &Host, report: &mut Report) {
+    let (name, budget) = (&host.description.hypervisor_hostname, host.description.anchor_budget);
+    if host.overcommitted {
+        let next = "it takes nothing new; bring its capacity back, or move what is reserved away";
+        report.fail(&format!("host {name}: capacity"), "more is promised on it than it has now", next);
+    }
+    if host_monitor::is_short_of_anchors(host) {
+        let seen = format!("{} of the {budget} anchors that it was taken in with are left", host.observation.capacity.slots);
+        let next = format!(
+            "put the total of {ANCHOR_CLASS} in its provider.yaml back and restart nova-compute; docs/operations.md (Shared hosts \
+             and flavors) shows the file"
+        );
+        report.warn(&format!("host {name}: anchors"), seen, next);
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) async fn examine(cloud: &Cloud, ledger: Option<&Ledger>, report: &mut
             format!(
                 "cores and RAM are counted from Placement (seen in project {project}): servers of reservations cost next to none"
             ),
-            "a tenant over his quota gets no parked server woken (status_reason QUOTA): keep quotas above what is reserved",
+            "Nova may refuse to wake a parked server (status_reason QUOTA); docs/operations.md (Quota) tells what it compares: keep \
+             the project of the service user free of servers",
         ),
         Ok((Counted::Undecided, _)) => {
             report.unknown(SUBJECT, "no project has servers that the two ways of counting would count differently", LOOK_FOR);

@@ -37,7 +37,7 @@ pub async fn run(work: Arc<Work>) {
             tracing::warn!(%error, "the hosts could not be looked at");
         }
         if full {
-            metrics::anchors_missing(work.ledger.look(|state| state.hosts().filter(|host| is_short(host)).count()));
+            metrics::anchors_missing(work.ledger.look(|state| state.hosts().filter(|host| is_short_of_anchors(host)).count()));
         }
         if full && let Err(error) = tell_small_grains(&work, &mut told).await {
             tracing::warn!(%error, "the grain of the flavors could not be looked at");
@@ -49,7 +49,8 @@ pub async fn run(work: Arc<Work>) {
 
 /// Whether somebody lowered a host's inventory of anchors. Where memory is the anchor there is none, and a host that is gone
 /// lacks more than its anchors.
-fn is_short(host: &Host) -> bool {
+#[must_use]
+pub fn is_short_of_anchors(host: &Host) -> bool {
     let (description, capacity) = (&host.description, host.observation.capacity);
     description.anchor == Anchor::Class && capacity != Amounts::default() && capacity.slots < description.anchor_budget
 }
@@ -263,11 +264,11 @@ mod tests {
     #[test]
     fn only_a_host_whose_inventory_of_anchors_shrank_lacks_anchors() {
         let has = |slots| Amounts { vcpus: 16, memory_mb: 4096, disk_gb: 9, slots };
-        assert!(is_short(&host(Anchor::Class, has(254))));
-        assert!(is_short(&host(Anchor::Class, has(0))));
-        assert!(!is_short(&host(Anchor::Class, has(255))));
-        assert!(!is_short(&host(Anchor::Class, Amounts::default())), "its provider is gone, and all with it");
-        assert!(!is_short(&host(Anchor::Memory, Amounts::default())));
+        assert!(is_short_of_anchors(&host(Anchor::Class, has(254))));
+        assert!(is_short_of_anchors(&host(Anchor::Class, has(0))));
+        assert!(!is_short_of_anchors(&host(Anchor::Class, has(255))));
+        assert!(!is_short_of_anchors(&host(Anchor::Class, Amounts::default())), "its provider is gone, and all with it");
+        assert!(!is_short_of_anchors(&host(Anchor::Memory, Amounts::default())));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::names::{HOLD_TYPE, Names, reservation_of_class};
 use super::permits::Provided;
 use super::work::Work;
 use crate::openstack::placement::{Inventories, ProviderAllocations};
-use crate::openstack::{Cloud, CloudError, Errand, Withheld};
+use crate::openstack::{Cloud, CloudError, CloudUser, Errand, Withheld};
 use crate::seams::Mono;
 
 /// How long before something is due on a host it is read.
@@ -196,8 +196,8 @@ async fn send(work: &Work, host: HostId, read: &HostRead, write: &Write) -> Resu
             Ok(Some(Inventories { generation, ..next.clone() }))
         }
         Write::Hold(writes) => {
-            let user = cloud.user().await?;
-            placement.write_consumers(&errand, &user, HOLD_TYPE, writes).await.map(|()| None)
+            let owner = CloudUser { project_id: work.names.holds_project(), ..cloud.user().await? };
+            placement.write_consumers(&errand, &owner, HOLD_TYPE, writes).await.map(|()| None)
         }
     }
 }

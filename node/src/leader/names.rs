@@ -39,6 +39,15 @@ impl Names {
         Uuid::new_v5(&self.namespace, format!("hold:{root}:{shard}").as_bytes())
     }
 
+    /// The project that holds are recorded under in Placement: one that Keystone does not know. Where Nova counts quota from
+    /// Placement and the service user wakes a server, it adds the server to what the *service user's* project uses before
+    /// it compares with the limit of the server's (`nova.compute.api`, `_check_quota_unshelve_offloaded`; seen on the
+    /// lab). Holds of the service project would then refuse every wake-up.
+    #[must_use]
+    pub fn holds_project(&self) -> String {
+        Uuid::new_v5(&self.namespace, b"holds").simple().to_string()
+    }
+
     /// The permanent child that carries the reservations' tokens.
     #[must_use]
     pub fn reservation_provider(&self, root: Uuid) -> Uuid {

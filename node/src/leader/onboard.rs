@@ -16,7 +16,7 @@ use super::names::{self, ANCHOR_CLASS, HOLD_TYPE, Names};
 use super::permits::Provided;
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
-use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
+use crate::openstack::{Cloud, CloudError, CloudUser, Errand, Permit, Withheld};
 use crate::operations::{HostRequest, OperationError};
 
 /// Most anchors, and so lease servers, of one host.
@@ -235,7 +235,7 @@ async fn hold_all(
     wanted: Hold,
     max_unit: Amounts,
 ) -> Result<(), OnboardError> {
-    let user = cloud.user().await?;
+    let owner = CloudUser { project_id: names.holds_project(), ..cloud.user().await? };
     for _ in 0..ATTEMPTS_MAX {
         let Some(users) = cloud.placement().allocations_on(root).await? else { return Ok(()) };
         let shards = host_plan::shards_read(names, root, &users);
@@ -250,7 +250,7 @@ async fn hold_all(
         if writes.is_empty() {
             return Ok(());
         }
-        match cloud.placement().write_consumers(errand, &user, HOLD_TYPE, &writes).await {
+        match cloud.placement().write_consumers(errand, &owner, HOLD_TYPE, &writes).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_concurrent_update() => {}
             Err(error) if error.is_conflict() => return Err(OnboardError::Conflict(format!("the host cannot be held: {error}"))),

@@ -221,7 +221,7 @@ impl<'a> Placement<'a> {
     pub async fn write_consumers(
         &self,
         errand: &Errand<'_>,
-        user: &CloudUser,
+        owner: &CloudUser,
         consumer_type: &str,
         writes: &[ConsumerWrite],
     ) -> Result<(), CloudError> {
@@ -234,8 +234,8 @@ impl<'a> Placement<'a> {
             }
             let consumer = json!({
                 "allocations": allocations,
-                "project_id": user.project_id,
-                "user_id": user.user_id,
+                "project_id": owner.project_id,
+                "user_id": owner.user_id,
                 "consumer_type": consumer_type,
                 "consumer_generation": write.generation,
             });

@@ -32,7 +32,7 @@ const CALLS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_6361_6c6c_7301);
 /// Who we are to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudUser {
-    /// The service project: owner of our holds, server groups and fresh snapshots.
+    /// The service project: owner of our server groups and fresh snapshots.
     pub project_id: String,
     /// The service user.
     pub user_id: String,

@@ -72,6 +72,13 @@ def act(t, label, server, body, who=None):
 def life(t):
     t.must(nova.flavor(t, None, "conformance-small", public=True))
     enable_others(t, False)
+    group = t.must(t.nova(None, "POST", "/os-server-groups", {
+        "server_group": {"name": "conformance", "policy": "affinity"}}))[
+            "server_group"]["id"]
+    t.name(group, "<foreign group>")
+    t.undo("compute", "DELETE", f"/os-server-groups/{group}")
+    boot(t, "nova-server-create-foreign-group", "foreign-group",
+         "conformance-small", hints={"group": group})
     server = boot(t, "nova-server-create", "life", "conformance-small")
     at = f"/servers/{server}"
     t.nova("nova-server-show-as-member", "GET", at, who=t.demo)

@@ -155,26 +155,43 @@ class Cluster:
 
     # --------------------------------------------------------------------- cli
 
-    def cli(self, *args, node=None, ok=True):
+    def cli(self, *args, ok=True, **more):
         """The `leasehold` command; its standard output."""
-        nodes = [node] if node else NODES
-        done = subprocess.run(
-            [self.bin, *map(str, args)], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=90,
-            env=dict(self._plain_env(), **self.cli_env(nodes)))
+        done = self.run_cli(*args, **more)
         if ok and done.returncode != 0:
             raise LabError(f"leasehold {' '.join(map(str, args))} failed with "
                            f"exit status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def cli_env(self, nodes=NODES):
-        env = self.t.client_env(SERVICE_USER, "service")
+    def run_cli(self, *args, node=None, user=SERVICE_USER, project="service",
+                **variables):
+        """It as it ended, with status, output and errors."""
+        nodes = [node] if node else NODES
+        return subprocess.run(
+            [self.bin, *map(str, args)], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=90,
+            env=dict(self._plain_env(), **self.cli_env(nodes, user, project),
+                     **variables))
+
+    def cli_env(self, nodes, user, project):
+        env = self.t.client_env(user, project)
         env["LEASEHOLD_ENDPOINTS"] = ",".join(
             f"127.0.0.1:{self.port(n, 'grpc')}" for n in nodes)
         return env
 
     def cli_json(self, *args, **more):
         return json.loads(self.cli(*args, "--output", "json", **more))
+
+    def doctor(self):
+        """Whether nothing failed, and what it says of each thing."""
+        done = self.run_cli(
+            "doctor", "--config", self.folder / f"node{NODES[0]}.toml",
+            "--output", "json", LEASEHOLD_CLOUD__PASSWORD=self.t.password)
+        told = json.loads(done.stdout)
+        if told["healthy"] != (done.returncode == 0):
+            raise LabError(f"leasehold doctor: exit status {done.returncode}, "
+                           f"and healthy is {told['healthy']}")
+        return told["healthy"], {x["subject"]: x for x in told["checks"]}
 
     # ------------------------------------------------------------------- kills
 

@@ -56,19 +56,23 @@ class Leases:
         raise last
 
     def create(self, start, end, amount, vcpus, memory_mb=512, disk_gb=1,
-               pool=None, host=None, staging=None, on_end=None, ok=None):
-        """The lease, or the refusal when `ok` names its status."""
+               pool=None, host=None, staging=None, on_end=None, affinity=None,
+               ok=None):
+        """The lease, or the refusal when `ok` names its status.
+
+        `start` is a moment, or "now".
+        """
         reservation = {
             "resource_type": "virtual:instance", "amount": amount,
             "vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb,
-            "affinity": None, "resource_properties":
+            "affinity": affinity, "resource_properties":
                 f'["==", "$hypervisor_hostname", "{host}"]' if host else ""}
         for key, value in (("pool", pool), ("staging", staging),
                            ("on_end", on_end)):
             if value is not None:
                 reservation[key] = value
         answer = self.call("POST", "/leases", {
-            "name": self.t.new_name(), "start_date": iso(start),
+            "name": self.t.new_name(), "start_date": start if start == "now" else iso(start),
             "end_date": iso(end), "reservations": [reservation]}, ok=ok)
         return answer.json["lease"] if answer.status == 201 else answer.json
 
@@ -85,8 +89,11 @@ class Leases:
         return self.call("GET", "/os-hosts", who=self.t.service).json["hosts"]
 
     def add_host(self, name, pool):
-        return self.call("POST", "/os-hosts", {"name": name, "pool": pool},
-                         who=self.t.service).json["host"]
+        return self.ask_for_host(name, pool).json["host"]
+
+    def ask_for_host(self, name, pool, ok=None):
+        return self.call("POST", "/os-hosts", {"name": name, "pool": pool}, ok,
+                         who=self.t.service)
 
     def delete_host(self, number):
         self.call("DELETE", f"/os-hosts/{number}", who=self.t.service,

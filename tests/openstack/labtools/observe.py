@@ -151,11 +151,14 @@ class Observer:
         return {x["name"] for x in self.t.nova("GET", "/os-aggregates").json[
             "aggregates"] if "leasehold:cluster" in x["metadata"]}
 
+    def groups(self):
+        """Server groups of ours, whole."""
+        return [x for x in self.t.nova(
+            "GET", "/os-server-groups?all_projects=True").json["server_groups"]
+            if x["name"].startswith("leasehold")]
+
     def our_groups(self):
-        found = self.t.nova("GET", "/os-server-groups?all_projects=True").json[
-            "server_groups"]
-        return {x["name"] for x in found
-                if x["name"].startswith("leasehold")}
+        return {x["name"] for x in self.groups()}
 
     def foreign(self):
         """What is not ours and must stay as it is: name and content, by kind."""

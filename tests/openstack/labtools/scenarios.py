@@ -1,11 +1,14 @@
 """The promise, played against real Nova and Placement. One run, one time line:
 
-    now   hosts onboarded; all leases booked; staged servers booted
+    now   hosts onboarded; all leases booked; staged servers booted; two leases
+          with server groups come and go
     S1    B starts, its leader killed with -9 around that second
     S2    C, D, X and G start while nobody is killed
     E1    B ends (delete)
     E2    C (shelve), D (snapshot), X and G end; Y starts on the host of X
+          a lease adopts the server that C parked, and ends
     E3    Y ends; everything is deleted; the cloud is looked at once more
+          then, on the lab alone: anchors.py
 
 What is true is read from Nova, Placement and Glance, not from our own words.
 """
@@ -13,10 +16,12 @@ What is true is read from Nova, Placement and Glance, not from our own words.
 import random
 import time
 
+from .adoption import Adoption
 from .cluster import NODES
-from .leases import flavor_of, iso, next_minute
+from .groups import Groups
+from .leases import flavor_of, iso
 from .observe import eventually, until
-from .sweep import leftovers, restart_computes
+from .sweep import leftovers
 
 NAMES = {
     "a": "a shared host is held against ordinary servers",
@@ -27,11 +32,14 @@ NAMES = {
     "f": "at rest the cloud holds exactly the desired set",
     "g": "back to back on one host",
     "h": "python-blazarclient and openstack reservation sessions",
+    "i": "servers boot in the server groups of affinity",
+    "j": "a parked server is adopted by the next lease",
 }
 RECONCILE_S = 75        # a full comparison of the cloud with the ledger, and room
 LATE_S = 2              # the bar, beyond Nova's own time
 PARK_S = 20             # booked after the staging window; the default is 600
 STAGING_S = 75          # what the tenant gets to boot before the first start
+ANCHOR = "CUSTOM_LH_ANCHOR"
 ANCHOR_BUDGET_MB = 255  # K of a dedicated pool, and of G = 512
 
 
@@ -44,6 +52,7 @@ class Scenarios:
         self.pools = {host: "shared" if host == self.shared else "dedicated"
                       for host in target.hosts}
         self.lease, self.servers, self.numbers = {}, {}, {}
+        self.nova_changed = False
 
     def run(self):
         with self.v.scenario("f"):
@@ -52,6 +61,8 @@ class Scenarios:
             self.ordinary_beside_a_hold()
         with self.v.scenario("b"):
             self.book_and_stage()
+        with self.v.scenario("i"):
+            Groups(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("c"):
             self.start_with_a_kill()
             self.starts_undisturbed()
@@ -63,7 +74,13 @@ class Scenarios:
             self.end_by_shelving()
             self.end_by_snapshot()
         with self.v.scenario("g"):
-            self.pair()
+            self.pair_meets()
+        with self.v.scenario("j"):
+            self.lease["N"] = Adoption(
+                self, self.servers["C"][0], self.servers["Y"][0],
+                self.servers["neighbour"]).run(self.lease["C"])
+        with self.v.scenario("g"):
+            self.pair_ends()
         with self.v.scenario("f"):
             self.at_rest()
 
@@ -98,8 +115,11 @@ class Scenarios:
 
     def hold_at_rest(self, host, pool):
         """Dedicated: all but the anchors. Shared: what keeps memory in whole
-        grains, so that no ordinary server can enter the anchors' last K MB."""
+        grains, so that no ordinary server can enter the anchors' last K MB;
+        nothing where the anchors have a class of their own."""
         capacity = self.o.capacity(host)
+        if pool == "shared" and ANCHOR in capacity:
+            return {}
         room = capacity["MEMORY_MB"] - ANCHOR_BUDGET_MB
         if pool == "dedicated":
             return {"VCPU": capacity["VCPU"], "MEMORY_MB": room,
@@ -138,7 +158,7 @@ class Scenarios:
                      str(answer.get("error_message"))[:120])
 
     def plan_times(self):
-        self.S1 = next_minute(STAGING_S + PARK_S)
+        self.S1 = int(time.time()) + STAGING_S + PARK_S
         self.S2 = self.S1 + 60
         self.E1, self.E2, self.E3 = self.S1 + 120, self.S1 + 180, self.S1 + 240
         self.v.say(f"S1 {iso(self.S1)}, E3 {iso(self.E3)}")
@@ -311,7 +331,7 @@ class Scenarios:
         self.v.check("d", "the tenant lists it", all(
             self.o.tenant_lists(x["id"]) for x in images))
 
-    def pair(self):
+    def pair_meets(self):
         """Y starts where X ends, on the same host, at the same second."""
         old, new = self.servers["X"][0], self.servers["Y"][0]
         own = self.o.cloud_time(new, self.pair_host)
@@ -334,8 +354,10 @@ class Scenarios:
         host = self.o.server(new)["OS-EXT-SRV-ATTR:host"]
         self.v.check("g", "on the same host", host == self.pair_host, host)
         self.active("Y", self.E2)
+
+    def pair_ends(self):
         wait_for(self.E3)
-        self.gone_once(new, self.E3)
+        self.gone_once(self.servers["Y"][0], self.E3)
         self.terminated("Y", self.E3)
 
     # ----------------------------------------------------------------- at rest
@@ -355,6 +377,10 @@ class Scenarios:
                      f"{sum(map(len, now.values()))} objects")
         parked = flavor_of(self.lease["C"])
         self.desired_at_rest("with one parked server", {parked})
+        healthy, told = self.cluster.doctor()
+        self.v.check("f", "the doctor finds nothing wrong, and by the parked "
+                     "server how Nova counts quota", healthy and "count in full"
+                     in told["nova: quota"]["seen"], told["nova: quota"]["seen"])
         self.v.check("f", "the ended leases are still listed", len([
             x for x in self.leases.all() if x["id"] in {
                 y["id"] for y in self.lease.values()}]) == len(self.lease))
@@ -371,7 +397,7 @@ class Scenarios:
         self.v.check("f", "after removing the hosts nothing of ours is left",
                      not left, ", ".join(name for name, _ in left))
         if self.t.is_lab:
-            restart_computes(self.v.say)
+            self.t.lab("up" if self.nova_changed else "restart-computes")
 
 
 def class_of(flavor):

@@ -1,11 +1,8 @@
 """Takes away what an earlier, broken run left in the lab; in a cloud that is
 not ours it only tells."""
 
-import subprocess
-import sys
-
 from .observe import HOLD, Observer
-from .settings import HERE, LabError
+from .settings import LabError
 
 
 def leftovers(target):
@@ -20,6 +17,9 @@ def leftovers(target):
     for flavor in sorted(ours):
         found.append((f"flavor {flavor}", lambda x=flavor: target.nova(
             "DELETE", f"/flavors/{x}")))
+    for group in o.groups():
+        found.append((f"server group {group['name']}", lambda x=group["id"]:
+                      target.nova("DELETE", f"/os-server-groups/{x}")))
     for host, root in target.roots.items():
         at = f"/resource_providers/{root}"
         for consumer in target.place("GET", at + "/allocations").json[
@@ -49,15 +49,6 @@ def sweep(target, say):
     say("removing what an earlier run left: " + names)
     for _, remove in found:
         remove()
-    restart_computes(say)
-
-
-def restart_computes(say):
-    """nova-compute remembers a removed child of its provider for minutes, and
-    until it forgets each boot on its host fails; a new one knows nothing."""
-    say("restarting the lab's nova-computes")
-    done = subprocess.run([sys.executable, HERE / "openstack-lab",
-                           "restart-computes"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True)
-    if done.returncode != 0:
-        raise LabError(f"the computes did not restart: {done.stderr}")
+    # nova-compute remembers a removed child of its provider for minutes, and
+    # until it forgets each boot on its host fails; a new one knows nothing.
+    target.lab("restart-computes")

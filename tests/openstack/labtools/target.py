@@ -40,7 +40,7 @@ class Target:
             self.password = secrets.token_hex(16)
         else:
             self.is_lab = True
-            self._lab_up()
+            self.lab("up")
             settings = Settings()
             self.auth_url, self.region = settings.auth_url(), "RegionOne"
             self.interface = "internal"
@@ -58,11 +58,15 @@ class Target:
             return {"id": number}
         return {"name": os.environ.get(prefix + "_DOMAIN_NAME", "Default")}
 
-    def _lab_up(self):
-        done = subprocess.run([sys.executable, HERE / "openstack-lab", "up"],
-                              stdin=subprocess.DEVNULL)
+    def lab(self, *command, **settings):
+        """`openstack-lab …`, with these OSLAB_ variables beside the caller's."""
+        self.say(" ".join(("openstack-lab", *command, *(
+            f"{key}={value}" for key, value in settings.items()))))
+        done = subprocess.run(
+            [sys.executable, HERE / "openstack-lab", *command],
+            stdin=subprocess.DEVNULL, env=dict(os.environ, **settings))
         if done.returncode != 0:
-            raise LabError("the lab did not come up")
+            raise LabError(f"openstack-lab {' '.join(command)} failed")
 
     def _hosts(self):
         found = sorted(x["hypervisor_hostname"] for x in self.nova(
@@ -100,8 +104,11 @@ class Target:
                            f"{self.tenant.catalog.get('reservation')} as the "
                            f"reservation service, not {endpoint}")
         self._clear_servers()
+        self.nova("DELETE", f"/os-quota-sets/{self.tenant.project_id}",
+                  ok=(202,))
         self.image = self._image()
-        self.small = self._flavor()
+        self.small = self._flavor("small", 1)
+        self.wide = self._flavor("wide", 6)
         self.roots = {host: self.provider(host) for host in self.hosts}
 
     def _catalog(self, identity, endpoint):
@@ -133,11 +140,11 @@ class Target:
                         headers={"Content-Type": "application/octet-stream"})
         return made
 
-    def _flavor(self):
-        name = TENANT + "-small"
+    def _flavor(self, suffix, vcpus):
+        name = f"{TENANT}-{suffix}"
         self.nova("POST", "/flavors", {"flavor": {
-            "name": name, "id": name, "vcpus": 1, "ram": GRAIN_MB, "disk": 1}},
-            ok=(200, 409))
+            "name": name, "id": name, "vcpus": vcpus, "ram": GRAIN_MB,
+            "disk": 1}}, ok=(200, 409))
         return name
 
     def _clear_servers(self):

@@ -191,3 +191,47 @@ async fn a_member_with_a_certificate_is_asked_over_tls_as_the_configuration_has_
     };
     wait_for("the doctor to see it", PATIENCE, led).await.unwrap();
 }
+
+/// Gives cmp1 so many anchors of a class of their own, as nova-compute does from a `provider.yaml`.
+async fn give_anchors(admin: &Tenant, total: u32) {
+    let (_, found) = admin.placement(Method::GET, "/resource_providers?name=cmp1", None).await.unwrap();
+    let root = &found["resource_providers"][0];
+    let path = format!("/resource_providers/{}/inventories", root["uuid"].as_str().unwrap());
+    let (_, mut inventories) = admin.placement(Method::GET, &path, None).await.unwrap();
+    inventories["inventories"]["CUSTOM_LH_ANCHOR"] = json!({"total": total});
+    let (status, body) = admin.placement(Method::PUT, &path, Some(&inventories)).await.unwrap();
+    assert!(status.is_success(), "{body}");
+}
+
+#[tokio::test]
+async fn a_host_with_anchors_of_their_own_stands_flavors_of_any_memory_and_tells_when_anchors_go() {
+    let rig = rig(0).await;
+    let config = rig.cluster.nodes()[0].config();
+    let admin = rig.cloud.tenant("admin").await.unwrap();
+    let (status, body) = admin.placement(Method::PUT, "/resource_classes/CUSTOM_LH_ANCHOR", None).await.unwrap();
+    assert!(status.is_success(), "{body}");
+    admin.create_flavor("odd", 1, 513, 1).await.unwrap();
+    give_anchors(&admin, 6).await;
+    let host = NewHost { name: "cmp1".to_owned(), pool: PoolKind::Shared, properties: BTreeMap::new() };
+    rig.client.register_host(rig.client.new_key(), host).await.unwrap();
+    let (code, found) = checks(&config).await;
+    let (verdict, told) = &found["flavors: grain on cmp1"];
+    assert!(code == 0 && verdict == "ok" && told.contains("6 anchors of a class of their own"), "{code} {told}");
+    assert!(!found.contains_key("host cmp1: anchors"), "{found:#?}");
+
+    give_anchors(&admin, 4).await;
+    // The monitor looks every half minute, and the cloud's own compute may have taken all of them away by then.
+    let told = wait_for("the missing anchors being told", 2 * PATIENCE, || async {
+        let (code, found) = checks(&config).await;
+        match found.get("host cmp1: anchors") {
+            Some((verdict, told)) => {
+                assert_eq!((code, verdict.as_str()), (0, "warn"), "nothing is promised on them: {told}");
+                Ok(told.clone())
+            }
+            None => Err(format!("{found:#?}")),
+        }
+    })
+    .await
+    .unwrap();
+    assert!(told.contains("of the 6 anchors") && told.contains("provider.yaml"), "{told}");
+}

@@ -124,6 +124,26 @@ pub fn told(job: &Job<'_>, memory: &Memory, servers: &[&Server], result: Result<
     Err(Setback::waiting(ReasonCode::ServerFailed, format!("{} {how}{why}", named(server))))
 }
 
+/// What a start waits for while Nova says that it is at work on servers: told once one of them has shown nothing new for a
+/// while. A nova-compute that is started again forgets a wake-up that it was given (seen on the lab), and Nova then
+/// takes no other verb for the server; nothing can be done about it from here.
+pub fn waking(job: &Job<'_>, memory: &mut Memory, servers: &[Server]) -> Setback {
+    let now = job.work.clock.mono();
+    for server in servers {
+        let look = (server.status.clone(), server.task_state.clone(), String::new());
+        let watched = memory.watched.entry(server.id.clone()).or_insert_with(|| Watched::new(look.clone(), now));
+        watched.note(look, now);
+    }
+    let stands = |server: &&Server| {
+        let watched = memory.watched.get(&server.id);
+        server.task_state.is_some() && watched.is_some_and(|watched| now.since(watched.progress) >= TELL_AFTER)
+    };
+    match servers.iter().find(stands) {
+        Some(server) => Setback::waiting(ReasonCode::ServerFailed, format!("{} makes no progress", named(server))),
+        None => Setback::poll(),
+    }
+}
+
 /// A server for people.
 fn named(server: &Server) -> String {
     let task = server.task_state.as_deref().map(|task| format!(", task {task}")).unwrap_or_default();

@@ -12,7 +12,7 @@ use leasehold_ledger::model::{Phase, ReasonCode};
 
 use leasehold_ledger::mutant;
 
-use super::{Job, Memory, POLL, Sent, Setback, leave, prepare, reason_of};
+use super::{Job, Memory, POLL, Sent, Setback, escalate, leave, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -169,7 +169,7 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         return Ok(());
     }
     let moving = servers.iter().any(|server| wants_waking(server) || server.task_state.is_some());
-    if moving { Err(Setback::poll()) } else { Ok(()) }
+    if moving { Err(escalate::waking(job, memory, &servers)) } else { Ok(()) }
 }
 
 /// Parked, or shelved and not off its host yet.

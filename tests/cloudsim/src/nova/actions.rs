@@ -175,7 +175,7 @@ fn unshelve(world: &mut World, call: &Call, id: &str, given: &Value) -> Api {
     }
     let offloaded = server.vm_state == "shelved_offloaded";
     if offloaded && world.config.count_usage_from_placement {
-        quota::check(world, &server.project_id, &server.flavor, false)?;
+        quota::check_wake(world, &call.who.project_id, server)?;
     }
     let unpin = call.at_least(2, 91) && given.get("availability_zone").is_some_and(Value::is_null);
     set(world, id, |server| {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Flavor;
 use super::api::admin;
+use super::{Flavor, Server};
 use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
 use crate::world::{Call, World};
 
@@ -109,10 +109,9 @@ fn limits(world: &World, project: &str) -> BTreeMap<&'static str, i64> {
 }
 
 /// 403 when one more server of this flavor goes over the project's quota.
-pub(crate) fn check(world: &World, project: &str, flavor: &Flavor, new_instance: bool) -> Result<(), Reply> {
+pub(crate) fn check_boot(world: &World, project: &str, flavor: &Flavor) -> Result<(), Reply> {
     let (limits, used) = (limits(world, project), usage(world, project));
-    let wanted = [("instances", i64::from(new_instance)), ("cores", flavor.vcpus as i64), ("ram", flavor.ram as i64)];
-    for (name, amount) in wanted {
+    for (name, amount) in [("instances", 1), ("cores", flavor.vcpus as i64), ("ram", flavor.ram as i64)] {
         let (limit, now) = (limits[name], used.of(name));
         if limit >= 0 && amount > 0 && now + amount > limit {
             let text = format!("Quota exceeded for {name}: Requested {amount}, but already used {now} of {limit} {name}");
@@ -120,6 +119,16 @@ pub(crate) fn check(world: &World, project: &str, flavor: &Flavor, new_instance:
         }
     }
     Ok(())
+}
+
+/// 403 when waking a server goes over the quota of its project. Nova adds it to what the *caller's* project uses (seen on
+/// the lab).
+pub(crate) fn check_wake(world: &World, caller: &str, server: &Server) -> Result<(), Reply> {
+    let (limits, used) = (limits(world, &server.project_id), usage(world, caller));
+    let wanted = [("cores", server.flavor.vcpus as i64), ("ram", server.flavor.ram as i64)];
+    let is_over = |(name, amount): &(&'static str, i64)| limits[name] >= 0 && used.of(name) + amount > limits[name];
+    let over: Vec<String> = wanted.iter().filter(|one| is_over(one)).map(|(name, _)| format!("'{name}'")).collect();
+    if over.is_empty() { Ok(()) } else { Err(error(403, format!("Quota exceeded for resources: [{}]", over.join(", ")))) }
 }
 
 fn view(world: &World, project: &str) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api::{admin, links};
 use super::work::{Step, Work, begin, facts_of};
-use super::{Server, flavors, quota, view};
+use super::{Group, Server, flavors, quota, view};
 use crate::keystone::Who;
 use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
 use crate::time;
@@ -95,12 +95,14 @@ fn create(world: &mut World, call: &Call) -> Api {
         .cloned()
         .unwrap_or_else(|| json!({}));
     let group = hints["group"].as_str().map(str::to_owned);
+    // Nova finds a group by its project, whoever it was made for.
+    let mine = |group: &Group| call.who.is_admin() || group.project_id == call.who.project_id;
     if let Some(group) = &group
-        && !world.nova.groups.contains_key(group)
+        && !world.nova.groups.get(group).is_some_and(mine)
     {
         return Err(bad(format!("Instance group {group} could not be found.")));
     }
-    quota::check(world, &call.who.project_id, &flavor, true)?;
+    quota::check_boot(world, &call.who.project_id, &flavor)?;
     let id = world.rng.uuid();
     let texts = |value: &Value| -> BTreeMap<String, String> {
         value

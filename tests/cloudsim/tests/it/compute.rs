@@ -220,6 +220,25 @@ fn servers_keep_apart_or_together_as_their_group_says() {
 }
 
 #[test]
+fn a_group_of_another_project_is_no_hint_for_a_member() {
+    let mut lab = Lab::new();
+    let flavor = lab.flavor("f", 1, 512, &json!({}));
+    let body = json!({"server_group": {"name": "theirs", "policy": "affinity"}});
+    let (status, body) = lab.admin("POST", "/compute/v2.1/os-server-groups", body);
+    assert_eq!(status, 200);
+    let group = body["server_group"]["id"].as_str().unwrap().to_owned();
+    let image = lab.image();
+    let server = json!({
+        "server": {"name": "vm", "imageRef": image, "flavorRef": flavor, "networks": "none"},
+        "os:scheduler_hints": {"group": group},
+    });
+    let (status, body) = lab.demo("POST", "/compute/v2.1/servers", server.clone());
+    assert_eq!(status, 400);
+    assert_eq!(body["badRequest"]["message"], format!("Instance group {group} could not be found."));
+    assert_eq!(lab.admin("POST", "/compute/v2.1/servers", server).0, 202);
+}
+
+#[test]
 fn disabled_and_dead_hosts_get_no_servers() {
     let mut lab = Lab::new();
     let flavor = lab.flavor("f", 1, 512, &json!({}));

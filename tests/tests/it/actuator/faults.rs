@@ -167,6 +167,32 @@ async fn a_cloud_that_is_down_at_the_start_is_tried_again_and_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wake_up_that_its_compute_does_not_carry_out_is_told_and_is_not_sent_again() {
+    let mut world = World::with(&["cmp1"], |config| config.timings.spawn_ms = 5_000);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let begin = world.now();
+    let lease = world.book(1, 130, 900, Some((20, 60)), OnEnd::Delete);
+    world.pass(30).await;
+    let server = world.boot(lease, "a").unwrap();
+    world.until("it runs", 10, || world.server_status(&server) == "ACTIVE").await;
+    world.until("it is parked", 60, || world.server_status(&server) == "SHELVED_OFFLOADED").await;
+    world.until("Nova is waking it", 80, || world.now() >= begin.plus(132)).await;
+    world.sim.lock().set_host_alive("cmp1", false);
+    world.pass(20).await;
+    assert_eq!(world.lease(lease).unwrap().reason, None, "it may take a while");
+    world.pass(20).await;
+    let told = world.lease(lease).unwrap().reason.expect("it is told");
+    assert_eq!((told.code, world.status(lease)), (ReasonCode::Late, Some(LeaseStatus::Starting)), "{}", told.text);
+    assert!(told.text.contains(&server) && told.text.contains("makes no progress"), "{}", told.text);
+    world.sim.lock().set_host_alive("cmp1", true);
+    world.until("it starts after all", 15, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    assert_eq!(world.lease(lease).unwrap().reason, None);
+    let woken = judge::unshelved(&world);
+    assert_eq!(woken.get(&server).map(Vec::len), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_token_is_renewed_without_a_failure() {
     let mut world = World::new(&["cmp1"]);
     world.onboard("cmp1", PoolKind::Dedicated).await;

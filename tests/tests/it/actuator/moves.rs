@@ -150,6 +150,23 @@ async fn a_tenant_at_its_quota_is_told_and_his_servers_wake_once_it_is_raised() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_leasehold_holds_itself_is_no_tenants_usage_when_it_wakes_his_servers() {
+    let mut world = World::with(&["cmp1"], |config| config.count_usage_from_placement = true);
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let path = format!("/os-quota-sets/{}", world.tenant_project);
+    // Two servers of two; ten are held.
+    world.admin(Method::PUT, &path, Some(json!({"quota_set": {"cores": 4}})));
+    let lease = world.ask(&Ask { staging: Some((20, 60)), ..Ask::new(2, 130, 900) });
+    world.pass(30).await;
+    let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
+    world.until("it starts", 110, || world.is_active(lease)).await;
+    assert!(servers.iter().all(|server| world.server_status(server) == "ACTIVE"));
+    let refused = judge::writes(&world).into_iter().filter(|call| call.status == 403).count();
+    assert_eq!(refused, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nova_alone_down_until_the_end_of_a_lease_leaves_nothing_once_it_is_back() {
     for on_end in [OnEnd::Delete, OnEnd::Snapshot] {
         let mut world = World::dedicated(&["cmp1"]).await;
