@@ -120,6 +120,11 @@ impl ClusterTime {
         check(&self.seen.lock(), self.node_id, self.tolerance, wall, mono, stored).err()
     }
 
+    /// Peers whose clocks are remembered.
+    pub(super) fn clocks(&self) -> usize {
+        self.seen.lock().samples.len()
+    }
+
     /// An operator says that this node's clock is right: a jump it made is one no more.
     pub(super) fn accept_jump(&self) {
         let (wall, mono) = (self.clock.wall_ms(), self.clock.mono());
