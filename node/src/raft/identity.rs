@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::fatal::Fatal;
-use super::log_store::{ADVICE, LogStore};
+use super::log_store::{ADVICE, LogStore, OpenError};
 use super::peer::{CallError, Route};
 use crate::seams::Rng;
 
@@ -51,6 +51,9 @@ pub enum Error {
     /// The log fails, or its value is not an id.
     #[error("the ids of cluster and disks cannot be read or kept")]
     Log(#[from] io::Error),
+    /// The log does not give its values back: as damaged as if it were an entry.
+    #[error(transparent)]
+    Lost(#[from] OpenError),
 }
 
 impl Identity {
@@ -70,7 +73,7 @@ impl Identity {
                 fresh
             }
         };
-        let peer_disks = Mutex::new(decode_disks(&log.value(PEER_DISKS).map_err(io::Error::other)?.unwrap_or_default())?);
+        let peer_disks = Mutex::new(decode_disks(&log.value(PEER_DISKS).map_err(OpenError::of)?.unwrap_or_default())?);
         let writing = tokio::sync::Mutex::new(());
         let identity = Self { node_id, disk_id, cluster_id: OnceLock::new(), peer_disks, log, writing, fatal };
         match (found, configured) {
@@ -178,9 +181,9 @@ impl Identity {
     }
 }
 
-fn read_id(log: &LogStore, name: &str) -> io::Result<Option<Uuid>> {
-    let kept = log.value(name).map_err(io::Error::other)?;
-    kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)
+fn read_id(log: &LogStore, name: &str) -> Result<Option<Uuid>, Error> {
+    let kept = log.value(name).map_err(OpenError::of)?;
+    Ok(kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)?)
 }
 
 fn encode_disks(disks: &BTreeMap<u64, Uuid>) -> Vec<u8> {
