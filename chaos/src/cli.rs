@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use leasehold_chaos::coverage::{Coverage, goals};
 use leasehold_chaos::mutants::{self, Search};
 use leasehold_chaos::plan::{Plan, Profile};
 use leasehold_chaos::record::Record;
@@ -83,6 +84,9 @@ enum Tier {
         /// Processes side by side.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
+        /// Where one seed's counters go, for who adds them up.
+        #[arg(long, hide = true)]
+        counters: Option<PathBuf>,
         #[command(flatten)]
         common: Common,
     },
@@ -139,10 +143,10 @@ impl Arguments {
     /// Does it; gives the exit code.
     pub fn carry_out(self) -> Result<u8> {
         match self.what {
-            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, profile, common, .. } } => {
+            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, profile, counters, common, .. } } => {
                 let again = (profile != Profile::Swarm)
                     .then(|| format!("leasehold-chaos run sim --seed {seed} --seconds {seconds} --profile {profile}"));
-                one(Plan::shaped(seed, seconds, profile), again, &common)
+                one(Plan::shaped(seed, seconds, profile), again, counters, &common)
             }
             What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, profile, jobs, common, .. } } => {
                 many(seeds, None, (seconds, profile), jobs, &common)
@@ -169,14 +173,14 @@ impl Arguments {
                 let text = std::fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
                 let value: serde_json::Value = serde_json::from_str(&text)?;
                 let plan = value.get("plan").cloned().unwrap_or(value);
-                one(serde_json::from_value(plan)?, Some(format!("leasehold-chaos replay {}", file.display())), &common)
+                one(serde_json::from_value(plan)?, Some(format!("leasehold-chaos replay {}", file.display())), None, &common)
             }
         }
     }
 }
 
 /// One seed in this process.
-fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
+fn one(plan: Plan, replay: Option<String>, counters: Option<PathBuf>, common: &Common) -> Result<u8> {
     if common.trace || std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).with_ansi(false).init();
@@ -213,6 +217,9 @@ fn one(plan: Plan, replay: Option<String>, common: &Common) -> Result<u8> {
         record.save(folder)?;
         std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
     }
+    if let Some(path) = counters {
+        std::fs::write(path, serde_json::to_vec(&report.coverage)?)?;
+    }
     Ok(report.verdict.exit_code())
 }
 
@@ -242,6 +249,8 @@ fn many(
     ensure!(jobs > 0, "--jobs must be at least 1");
     let program = std::env::current_exe()?;
     let began = Instant::now();
+    let counters = |seed: u64| std::env::temp_dir().join(format!("leasehold-chaos-{}-{seed}.json", std::process::id()));
+    let mut sum = Coverage::default();
     let mut running: VecDeque<(u64, Child)> = VecDeque::new();
     let mut codes: Vec<(u64, u8)> = Vec::new();
     let mut seeds = seeds.into_iter();
@@ -251,7 +260,7 @@ fn many(
             let Some(seed) = seeds.next() else { break };
             let mut command = Command::new(&program);
             command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
-            command.args(["--profile", &profile.to_string()]);
+            command.args(["--profile", &profile.to_string(), "--counters"]).arg(counters(seed));
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
             }
@@ -263,6 +272,11 @@ fn many(
         let Some((seed, mut child)) = running.pop_front() else { break };
         let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
         codes.push((seed, code));
+        let path = counters(seed);
+        if path.exists() {
+            sum.add(&serde_json::from_slice(&std::fs::read(&path)?)?);
+            std::fs::remove_file(&path)?;
+        }
     }
     let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
     let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();
@@ -272,7 +286,18 @@ fn many(
         codes.len(),
         began.elapsed().as_secs_f64()
     );
-    Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty()) {
+    let missed = goals::missed(&sum);
+    print!("{}", goals::told(&missed));
+    println!("{} operations, {} changes of the leader", sum.asked, sum.leader_changes);
+    if let Some(folder) = &common.report {
+        std::fs::create_dir_all(folder)?;
+        let kept = serde_json::json!({"seeds": codes.len(), "reached": sum, "missed": missed});
+        std::fs::write(folder.join("coverage.json"), serde_json::to_vec_pretty(&kept)?)?;
+    }
+    // A profile leaves out on purpose what others have.
+    let enough = codes.len() as u64 >= goals::SEEDS && profile == Profile::Swarm;
+    let short = enough && missed.values().any(|(missing, _)| !missing.is_empty());
+    Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty() && !short) {
         (false, ..) => 3,
         (_, false, _) => 1,
         (_, _, false) => 2,

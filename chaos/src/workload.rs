@@ -196,7 +196,7 @@ impl Workload {
         let (mut attempts, mut unsure) = (Vec::new(), false);
         let mut last = None;
         for attempt in 0..ATTEMPTS {
-            let node = draw.below(self.world.machines.len());
+            let node = self.world.member(draw.below(self.world.size()));
             let began = trace.now_ns();
             // Planted bug: each attempt has a key of its own, as if the client made it anew.
             let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
@@ -323,7 +323,7 @@ impl Workload {
             for attempt in 0..30 {
                 let (who, key) = (who.clone(), key.clone());
                 let look = move |operations: Operations| async move { operations.look_up_key(&who, key).await };
-                let node = attempt % self.world.machines.len();
+                let node = self.world.member(attempt);
                 let resolved = match self.ask(node, look).await {
                     Ok(Ok(answer)) => match answer.value {
                         KeyState::Applied { lease_id, rejection, ledger_index } => Some(json!({"applied": {

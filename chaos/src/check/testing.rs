@@ -76,9 +76,11 @@ impl Made {
             probes: self.probes,
             audit: self.audit,
             calls: self.calls,
+            metered: Vec::new(),
             incidents: self.incidents,
             finals: self.finals,
             findings: Vec::new(),
+            weight: None,
         }
     }
 }
@@ -101,6 +103,8 @@ pub fn probe(node: u64, at_ns: u64) -> Probe {
         wall_ms: 1_000,
         open_actuations: 0,
         voters: vec![1, 2, 3],
+        members: vec![1, 2, 3],
+        held: Default::default(),
     }
 }
 

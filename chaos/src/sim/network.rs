@@ -43,6 +43,8 @@ pub struct Weather {
 /// See the module.
 pub struct Network {
     seed: u64,
+    /// Messages that take 50 ms longer, of a thousand.
+    stragglers_permille: u64,
     trace: Arc<Trace>,
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
@@ -68,8 +70,9 @@ struct Door {
 
 impl Network {
     /// Everything connected, nobody there.
-    pub fn new(seed: u64, trace: Arc<Trace>) -> Network {
-        Network { seed, trace, inner: Mutex::default(), changed: watch::Sender::new(0), wire: Spawner::new() }
+    pub fn new(seed: u64, trace: Arc<Trace>, stragglers_permille: u64) -> Network {
+        let (inner, changed, wire) = (Mutex::default(), watch::Sender::new(0), Spawner::new());
+        Network { seed, stragglers_permille, trace, inner, changed, wire }
     }
 
     /// Tasks for what is under way.
@@ -142,7 +145,7 @@ impl Network {
     fn fate(&self, from: u64, to: u64, lane: u64) -> (u64, Duration, bool) {
         let (number, drawn) = self.draw(from, to, lane);
         let mut takes = spread(200, 2_200, drawn);
-        if drawn.rotate_left(13) % 1_000 < 5 {
+        if drawn.rotate_left(13) % 1_000 < self.stragglers_permille {
             takes += Duration::from_millis(50);
         }
         let mut twice = false;
