@@ -417,8 +417,12 @@ impl Peer for Remote {
         self.call("forward", false, serve).await
     }
 
-    async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
-        self.call("clock", true, move |peer: Arc<dyn Peer>| async move { peer.clock(route).await }).await
+    async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError> {
+        let serve = move |peer: Arc<dyn Peer>| {
+            let request = request.clone();
+            async move { peer.clock(route, request).await }
+        };
+        self.call("clock", true, serve).await
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {
