@@ -4,10 +4,15 @@
 //! networks, clocks and a simulated cloud; [`history`] and [`record`] are what a run left behind, and all that [`check`]
 //! may judge by: the model of the ledger is written twice on purpose, so no check knows the product.
 
+// The futures of the product's operations lie deep in those of the harness.
+#![recursion_limit = "256"]
+
 pub mod check;
+pub mod coverage;
 pub mod cpu;
 pub mod diagram;
 pub mod history;
+pub mod meter;
 pub mod mutants;
 pub mod nemesis;
 pub mod picture;

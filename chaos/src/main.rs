@@ -7,10 +7,6 @@ use leasehold_chaos::mutants;
 
 mod cli;
 
-/// A run is a million small allocations of simulated nodes.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = match cli::Arguments::try_parse() {
         Ok(arguments) => arguments,

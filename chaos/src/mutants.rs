@@ -74,10 +74,9 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M23", "no back-off on 503", &["A9"], Profile::Cloud),
     // What is due is derived and read by apply, so that replicas part before a start is late.
     mutant("M24", "snapshot drops the pending timers", &["A2", "H1"], Profile::Snapshots),
-    mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power)
-        .waits_for("power that goes on a majority at once"),
-    mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power).waits_for("a fault that flips bits in a log"),
-    mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links).waits_for("a look at the memory of a node"),
+    mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power),
+    mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power),
+    mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links),
     mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links)
         .waits_for("a core whose nodes do not all see each other"),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),

@@ -1,5 +1,8 @@
 //! Carries out a plan of faults on a simulated world, each event by itself, and takes each back when its time is over.
 
+pub mod disks;
+pub mod members;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +10,11 @@ use leasehold_cloudsim::{Fault as CloudRule, FaultKind, Match};
 use leasehold_node::operations::ClusterChange;
 use tokio::task::JoinHandle;
 
+use crate::meter;
 use crate::plan::{CloudFault, Fault, Planned, Way};
 use crate::sim::network::{CLOUD, Weather};
 use crate::sim::node::{Death, Machine};
+use crate::sim::points;
 use crate::sim::world::{World, admin};
 
 /// The faults under way.
@@ -44,9 +49,9 @@ impl Nemesis {
     }
 }
 
-/// Everything works again.
+/// Everything works again but for what is lost for good.
 pub fn heal(world: &Arc<World>) {
-    world.trace.incident(None, "phase", "everything is healed");
+    points::disarm_all();
     world.network.heal_all(None);
     world.release();
     world.cloud.with(|cloud| {
@@ -58,8 +63,7 @@ pub fn heal(world: &Arc<World>) {
     for (index, machine) in world.machines.iter().enumerate() {
         heal_machine(world, index);
         if !machine.is_up() {
-            let world = world.clone();
-            tokio::spawn(async move { world.bring_up(index).await });
+            up(world, index);
         }
     }
 }
@@ -188,6 +192,54 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             told(None, "cloud");
             world.cloud.with(leasehold_cloudsim::Cloud::expire_tokens);
         }
+        Fault::Join { abandon } => members::join_one(world, abandon).await,
+        Fault::Promote => members::promote(world).await,
+        Fault::Leave { target } => members::leave(world, world.target(target)).await,
+        Fault::Replace { target, join_first } => members::replace(world, world.target(target), join_first).await,
+        Fault::Wipe { target, down_ms, replace_ms } => {
+            if disks::wipe(world, target, down_ms).await.is_none() {
+                return world.trace.incident(None, "skipped", text);
+            }
+            pause(replace_ms).await;
+            members::replace_lost(world).await;
+        }
+        Fault::LogDamage { target, how, down_ms, replace_ms, beyond } => {
+            if disks::damage_log(world, target, how, down_ms, beyond).await.is_none() {
+                return world.trace.incident(None, "skipped", text);
+            }
+            if !beyond {
+                pause(replace_ms).await;
+                members::replace_lost(world).await;
+            }
+        }
+        Fault::StateDamage { target, how, down_ms } => {
+            if disks::damage_state(world, target, how, down_ms).await.is_none() {
+                world.trace.incident(None, "skipped", text);
+            }
+        }
+        Fault::PowerMany { all, first, down_ms } => {
+            let mut which = running(world);
+            if !all {
+                let many = which.len() / 2 + 1;
+                let first = first as usize % which.len().max(1);
+                which.rotate_left(first);
+                which.truncate(many);
+            }
+            power(world, &which, down_ms).await;
+        }
+        Fault::CrashAt { target, point, nth, power, all, for_ms, down_ms } => {
+            crash_at(world, world.target(target), (&point, nth), (power, all), for_ms, down_ms).await;
+        }
+        Fault::Burst { many, times, for_ms } => {
+            told(None, "burst");
+            let slow = |times| world.machines.iter().for_each(|machine| machine.disks.trouble(|trouble| trouble.slow = times));
+            slow(times);
+            let asked = meter::burst(world, many);
+            tokio::join!(asked, async {
+                pause(for_ms).await;
+                slow(1);
+            });
+        }
         Fault::Transfer => {
             if let Some((_, life)) = world.leader() {
                 told(None, "transfer");
@@ -203,9 +255,42 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
 async fn down(world: &Arc<World>, index: usize, death: Death, down_ms: u64) {
     world.machines[index].crash(death).await;
     tokio::time::sleep(Duration::from_millis(down_ms)).await;
-    // A task of its own: the end of the faults must not leave a node half started.
+    up(world, index);
+}
+
+/// In a task of its own: the end of the faults must not leave a node half started.
+fn up(world: &Arc<World>, index: usize) {
     let world = world.clone();
     tokio::spawn(async move { world.bring_up(index).await });
+}
+
+/// The power of several goes in the same instant.
+async fn power(world: &Arc<World>, which: &[usize], down_ms: u64) {
+    let ids: Vec<u64> = which.iter().map(|index| world.machines[*index].id).collect();
+    world.trace.incident(None, "power", format!("of {ids:?}"));
+    futures::future::join_all(which.iter().map(|index| world.machines[*index].crash(Death::Power))).await;
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    which.iter().for_each(|index| up(world, *index));
+}
+
+/// Machines of the cluster that run.
+fn running(world: &World) -> Vec<usize> {
+    (0..world.machines.len()).filter(|index| world.machines[*index].is_up()).collect()
+}
+
+/// Ends a node, and perhaps all others with it, where it gets to a point.
+async fn crash_at(world: &Arc<World>, index: usize, at: (&str, u32), (power_goes, all): (bool, bool), for_ms: u64, down_ms: u64) {
+    let machine = &world.machines[index];
+    let got_there = points::arm(machine, at.0, at.1);
+    let there = tokio::time::timeout(Duration::from_millis(for_ms), got_there).await;
+    // Not reached in time, or another fault waits for this node now.
+    let Ok(Ok(())) = there else { return };
+    world.trace.incident(Some(machine.id), "point", at.0);
+    match (power_goes, all) {
+        (true, true) => power(world, &running(world), down_ms).await,
+        (true, false) => down(world, index, Death::Power, down_ms).await,
+        (false, _) => down(world, index, Death::Kill, down_ms).await,
+    }
 }
 
 fn links(node: u64, other: u64, way: Way) -> Vec<(u64, u64)> {

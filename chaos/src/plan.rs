@@ -2,6 +2,8 @@
 //!
 //! Every choice is `hash(seed, stream, counter)`: taking one event out of a plan does not move the others.
 
+pub mod cluster;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +139,149 @@ pub enum Fault {
     ExpireTokens,
     /// Leadership is handed over.
     Transfer,
+    /// A new node joins: it learns, and votes once it has caught up.
+    Join {
+        /// The leader is killed as soon as the node learns: it stays a learner until somebody adds it again.
+        #[serde(default)]
+        abandon: bool,
+    },
+    /// Every learner is added again, so that it votes.
+    Promote,
+    /// A voter is removed, and switched off a little later.
+    Leave {
+        /// Which.
+        target: Target,
+    },
+    /// A node is removed, and a new one joins in its place.
+    Replace {
+        /// Which.
+        target: Target,
+        /// The new one joins before the old one is removed.
+        join_first: bool,
+    },
+    /// A node loses its whole disk and comes back under its old id; it is replaced later.
+    Wipe {
+        /// Which.
+        target: Target,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+        /// Milliseconds from then until it is replaced by a new node.
+        replace_ms: u64,
+    },
+    /// A node's log is damaged while it is down; it is replaced later.
+    LogDamage {
+        /// Which.
+        target: Target,
+        /// How.
+        how: Damage,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+        /// Milliseconds from then until it is replaced by a new node.
+        replace_ms: u64,
+        /// Though it may be more than the cluster is promised to survive.
+        #[serde(default)]
+        beyond: bool,
+    },
+    /// A node's state is damaged while it is down.
+    StateDamage {
+        /// Which.
+        target: Target,
+        /// How.
+        how: Damage,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// The power of several nodes goes in the same instant.
+    PowerMany {
+        /// Of all that run; else of a majority.
+        all: bool,
+        /// The majority begins with the node of this index.
+        #[serde(default)]
+        first: u32,
+        /// Milliseconds until they are started again.
+        down_ms: u64,
+    },
+    /// A node ends at a `fault_point!`, if it gets there in time.
+    CrashAt {
+        /// Which.
+        target: Target,
+        /// The point's name.
+        point: String,
+        /// At so many visits from now on, from 1.
+        nth: u32,
+        /// It loses its power there; else it is killed.
+        #[serde(default)]
+        power: bool,
+        /// All others lose their power with it.
+        #[serde(default)]
+        all: bool,
+        /// Milliseconds in which it is waited for.
+        for_ms: u64,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// Far more small writes than there is room for are asked for at once.
+    Burst {
+        /// How many.
+        many: u32,
+        /// All disks are so many times slower meanwhile.
+        times: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+}
+
+impl Fault {
+    /// Its kind as a plan's file names it.
+    pub fn kind(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value["kind"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How long it goes on, milliseconds; what it leaves behind for the cluster to mend not counted. A fault without a length
+    /// of its own counts for a second.
+    pub fn lasts_ms(&self) -> u64 {
+        match self {
+            Fault::Kill { down_ms, .. } | Fault::PowerCut { down_ms, .. } | Fault::PowerMany { down_ms, .. } => 1_000 + down_ms,
+            Fault::Pause { for_ms, .. }
+            | Fault::Isolate { for_ms, .. }
+            | Fault::Cut { for_ms, .. }
+            | Fault::CloudCut { for_ms, .. }
+            | Fault::Weather { for_ms, .. }
+            | Fault::ClockStep { for_ms, .. }
+            | Fault::ClockDrift { for_ms, .. }
+            | Fault::DiskFull { for_ms, .. }
+            | Fault::DiskHang { for_ms, .. }
+            | Fault::DiskSlow { for_ms, .. }
+            | Fault::Cloud { for_ms, .. }
+            | Fault::HostDown { for_ms, .. }
+            | Fault::Burst { for_ms, .. } => *for_ms,
+            // How long it is waited for at most.
+            Fault::CrashAt { for_ms, down_ms, .. } => for_ms + down_ms,
+            Fault::Wipe { down_ms, replace_ms, .. } | Fault::LogDamage { down_ms, replace_ms, .. } => down_ms + replace_ms,
+            Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
+            Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,
+            Fault::SyncError { .. } | Fault::ExpireTokens | Fault::Transfer => 1_000,
+        }
+    }
+}
+
+/// How what a node keeps is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "damage")]
+pub enum Damage {
+    /// It is gone.
+    Missing,
+    /// A bit of a row flipped, and the disk's own checksum tells when the row is read.
+    Checksum {
+        /// Chooses the row.
+        pick: u64,
+    },
+    /// A bit of a row flipped before the disk checksummed it, so that only the product can tell.
+    Value {
+        /// Chooses the row.
+        pick: u64,
+    },
 }
 
 /// Directions of a node's links.
@@ -200,6 +345,8 @@ pub enum Target {
     Leader,
     /// The node with this index, from 0.
     Node(u32),
+    /// The one with this index among those that do not lead at that moment.
+    Follower(u32),
 }
 
 /// A fault at its time.
@@ -250,6 +397,12 @@ pub struct Sim {
     /// The operations that clients carry out, by client and its own count from 0; none: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<BTreeMap<u32, BTreeSet<u32>>>,
+    /// Whether it is weighed what the run leaves in memory, after many elections at rest.
+    pub weigh: bool,
+    /// Milliseconds between two small writes that are measured; 0: none are.
+    pub meter_ms: u64,
+    /// Messages that take 50 ms longer, of a thousand.
+    pub stragglers_permille: u64,
 }
 
 impl Default for Sim {
@@ -265,6 +418,9 @@ impl Default for Sim {
             snapshot_entries: 500,
             keep_entries: 100,
             operations: None,
+            weigh: false,
+            meter_ms: 0,
+            stragglers_permille: 5,
         }
     }
 }
@@ -312,6 +468,18 @@ impl Draw {
 }
 
 impl Plan {
+    /// Machines beyond the first nodes that the faults may need: one for each node that joins, and some for attempts whose node
+    /// id was used up without success.
+    pub fn spares(&self) -> u64 {
+        let joins = self.faults.iter().filter(|planned| {
+            matches!(planned.fault, Fault::Join { .. } | Fault::Replace { .. } | Fault::Wipe { .. } | Fault::LogDamage { .. })
+        });
+        match joins.count() as u64 {
+            0 => 0,
+            many => many + 2,
+        }
+    }
+
     /// Kills, one after the other, 3 to 6 s apart, about every third of the leader, until `length_ms`.
     pub fn kills(seed: u64, nodes: u32, length_ms: u64) -> Plan {
         let (mut gaps, mut targets) = (Draw::new(seed, 1), Draw::new(seed, 2));
@@ -351,6 +519,12 @@ pub enum Profile {
     Cloud,
     /// Clocks are wrong.
     Clocks,
+    /// Nodes join and leave.
+    Members,
+    /// Disks lose and damage what they keep.
+    Disks,
+    /// One follower at a time is slow, and once there is too much to do: what writes take is measured.
+    Load,
 }
 
 impl Profile {
@@ -364,6 +538,9 @@ impl Profile {
             Profile::Busy => Some(&[0, 2, 3, 7]),
             Profile::Cloud => Some(&[15, 15, 15, 6]),
             Profile::Clocks => Some(&[8, 8, 9, 0, 14]),
+            Profile::Members => Some(&[0, 1, 2, 3, 5, 7]),
+            Profile::Disks => Some(&[0, 1, 3, 13]),
+            Profile::Load => Some(&[]),
         }
     }
 }
@@ -396,7 +573,8 @@ impl Plan {
             election_max_ms: if slow { 4_000 } else { 2_000 },
             snapshot_entries: [50, 200, 1_000][draw.below(3)],
             keep_entries: [0, 10, 100][draw.below(3)],
-            operations: None,
+            weigh: profile == Profile::Links || Draw::new(seed, 12).below(8) == 0,
+            ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
         let calm = draw.below(10) == 0;
@@ -433,6 +611,13 @@ impl Plan {
             }
             faults.push(Planned { at_ms, fault });
             at_ms += draw.between(quickest, slowest);
+        }
+        if profile == Profile::Load {
+            (sim.meter_ms, sim.stragglers_permille) = (40, 0);
+            faults = cluster::load(seed, sim.safety_ms);
+        } else if !calm {
+            faults.extend(cluster::drawn(seed, nodes, sim.safety_ms, profile));
+            faults.sort_by_key(|planned| planned.at_ms);
         }
         Plan { seed, nodes, faults, sim }
     }
@@ -556,10 +741,9 @@ mod tests {
         }
         let mut kinds = std::collections::BTreeSet::new();
         for planned in plans.iter().flat_map(|plan| &plan.faults) {
-            let text = serde_json::to_value(&planned.fault).expect("a fault encodes");
-            kinds.insert(text["kind"].as_str().unwrap_or_default().to_owned());
+            kinds.insert(planned.fault.kind());
         }
-        assert_eq!(kinds.len(), 17, "{kinds:?}");
+        assert_eq!(kinds.len(), 26, "{kinds:?}");
         assert!(plans.iter().any(|plan| plan.faults.is_empty()));
     }
 

@@ -57,12 +57,27 @@ pub struct Record {
     /// Leases as lists showed them, by digest.
     #[serde(default)]
     pub rows: BTreeMap<String, Value>,
+    /// How long small writes took, where that is measured.
+    #[serde(default)]
+    pub metered: Vec<Metered>,
     /// What really happened, faults and phases, by time.
     pub incidents: Vec<Incident>,
     /// Each node at the end; those that did not run are missing.
     pub finals: Vec<FinalState>,
     /// What the run itself found wrong, as it went.
     pub findings: Vec<Finding>,
+    /// What it left in memory, if it was weighed.
+    #[serde(default)]
+    pub weight: Option<Weight>,
+}
+
+/// What a run left in memory when everything of it was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// Bytes.
+    pub left_bytes: i64,
+    /// How often somebody began to lead.
+    pub elections: u64,
 }
 
 /// Why an operation failed, in one word: what `body.reply.kind` says.
@@ -137,6 +152,12 @@ pub struct Probe {
     pub open_actuations: u64,
     /// Voters as it knows them.
     pub voters: Vec<u64>,
+    /// All members as it knows them; older records have none.
+    #[serde(default)]
+    pub members: Vec<u64>,
+    /// What it holds: log entries, tasks, queues.
+    #[serde(default)]
+    pub held: BTreeMap<String, u64>,
 }
 
 /// The ledger when an index was first seen applied: what no subscription tells.
@@ -169,6 +190,35 @@ pub struct Call {
     pub global_request_id: String,
 }
 
+/// One small write, measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    /// When it was asked for.
+    pub at_ns: u64,
+    /// How long until the answer.
+    pub took_ns: u64,
+    /// On which node; 0: nobody led.
+    pub node: u64,
+    /// One of many asked for at once.
+    pub burst: bool,
+    /// What was said.
+    pub answer: Answered,
+}
+
+/// How a small write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// Done.
+    Ok,
+    /// Certainly not done: nobody led, or there was too much to do.
+    Refused,
+    /// It may have been done.
+    Unknown,
+    /// No answer came.
+    Never,
+}
+
 /// Something that happened to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
@@ -177,7 +227,8 @@ pub struct Incident {
     /// Which node, if one.
     pub node: Option<u64>,
     /// `phase`, `start`, `crash`, `ended`, `pause`, `resume`, `link`, `clock`, `disk`, `cloud`, `transfer`, `leads`, `tenant`,
-    /// `skipped` (a fault beyond the budget).
+    /// `members` (a change of the cluster), `lost` and `damaged` (what a node keeps: `everything`, `log` or `state`, then how),
+    /// `point` (a node ends at a named point), `power` (several at once), `skipped` (a fault beyond the budget).
     pub what: String,
     /// More.
     pub text: String,
@@ -213,6 +264,8 @@ pub struct Finding {
 
 /// The record's parts as files, so that large ones are written line by line.
 const LINES: [&str; 6] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl", "audit.jsonl", "calls.jsonl"];
+/// A part of its own: older records have none.
+const METERED: &str = "metered.jsonl";
 
 /// Lines of digest and lease; older records have none.
 const ROWS: &str = "rows.jsonl";
@@ -227,6 +280,8 @@ struct Rest {
     incidents: Vec<Incident>,
     finals: Vec<FinalState>,
     findings: Vec<Finding>,
+    #[serde(default)]
+    weight: Option<Weight>,
 }
 
 impl Record {
@@ -257,6 +312,7 @@ impl Record {
         write_lines(&audit, &self.audit)?;
         write_lines(&calls, &self.calls)?;
         write_lines(&folder.join(ROWS), &self.rows.iter().collect::<Vec<_>>())?;
+        write_lines(&folder.join(METERED), &self.metered)?;
         let rest = Rest {
             plan: self.plan.clone(),
             epoch_ms: self.epoch_ms,
@@ -265,6 +321,7 @@ impl Record {
             incidents: self.incidents.clone(),
             finals: self.finals.clone(),
             findings: self.findings.clone(),
+            weight: self.weight,
         };
         let text = serde_json::to_vec_pretty(&rest).map_err(io::Error::from)?;
         Ok(fs::write(folder.join("run.json"), text)?)
@@ -293,9 +350,11 @@ impl Record {
             } else {
                 BTreeMap::new()
             },
+            metered: if folder.join(METERED).exists() { read_lines(&folder.join(METERED))? } else { Vec::new() },
             incidents: rest.incidents,
             finals: rest.finals,
             findings: rest.findings,
+            weight: rest.weight,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{self, Board};
+use crate::coverage::Coverage;
 use crate::history::Ending;
 use crate::plan::Plan;
 use crate::record::{Finding, Record};
@@ -61,6 +62,9 @@ pub struct Report {
     pub incidents: BTreeMap<String, u64>,
     /// Operations whose outcome stayed unknown.
     pub unresolved: u64,
+    /// What it got to.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// What the checkers say.
     #[serde(default)]
     pub board: Board,
@@ -137,6 +141,7 @@ impl Report {
             operations,
             incidents,
             unresolved,
+            coverage: Coverage::of(record),
             board,
             findings: record.findings.clone(),
             plan: record.plan.clone(),

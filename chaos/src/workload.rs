@@ -255,7 +255,7 @@ impl Workload {
             });
             ("repeat", ending, said.index, body)
         } else {
-            let found = self.look_up(draw.below(self.world.machines.len()), &who, key).await;
+            let found = self.look_up(self.world.member(draw.below(self.world.size())), &who, key).await;
             let ending = if found.is_some() { Ending::Ok } else { Ending::Fail };
             trace.note("look_up", u64::from(turn.client), n, ending as u64);
             ("look_up", ending, None, json!({"of": of, "request": request, "resolved": found, "number": number}))
@@ -282,7 +282,7 @@ impl Workload {
         let trace = &self.world.trace;
         let (mut attempts, mut unsure) = (Vec::new(), false);
         loop {
-            let node = draw.below(self.world.machines.len());
+            let node = self.world.member(draw.below(self.world.size()));
             let (attempt, began) = (attempts.len(), trace.now_ns());
             // Planted bug: each attempt has a key of its own, as if the client made it anew.
             let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
@@ -411,7 +411,7 @@ impl Workload {
             let who = actor("resolver", &project_id.0, "member");
             let key = RequestKey { project_id, id: key, valid_until };
             for attempt in 0..30 {
-                let node = attempt % self.world.machines.len();
+                let node = self.world.member(attempt);
                 let resolved = self.look_up(node, &who, key.clone()).await.filter(|found| found != "pending");
                 if let Some(resolved) = resolved {
                     operation.body["resolved"] = resolved;

@@ -63,6 +63,22 @@ fn servers_that_wake_early_because_all_clocks_err_alike_are_found() {
 }
 
 #[test]
+fn a_cluster_that_lost_the_logs_of_a_majority_refuses_and_one_that_hides_it_is_found() {
+    let plan = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("planted/majority-of-logs-lost.json");
+    let (code, text) = chaos(&["replay", plan.to_str().unwrap()]);
+    assert!(code == 0 || code == 2, "{text}");
+    assert!(text.contains("S2 Pass"), "{text}");
+    // Planted: the log ends where it is damaged, and nobody is told.
+    let output = Command::new(env!("CARGO_BIN_EXE_leasehold-chaos"))
+        .args(["replay", plan.to_str().unwrap()])
+        .env("LEASEHOLD_MUTANT", "M26")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("S2 Violation"), "{text}");
+}
+
+#[test]
 fn a_kept_run_is_judged_again_alike() {
     let folder = std::env::temp_dir().join(format!("leasehold-chaos-check-{}", std::process::id()));
     let kept = folder.to_str().unwrap();

@@ -9,7 +9,14 @@ use crate::record::Record;
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
-    if record.finals.is_empty() {
+    let healed = record.incidents.iter().any(|incident| incident.what == "phase" && incident.text == "everything is healed");
+    if record.finals.is_empty() && healed {
+        // The disks of a majority were kept, and nobody can tell what was on them.
+        let acknowledged = record.history.iter().filter(|one| one.ending == Ending::Ok && one.key.is_some()).count();
+        sheet.must(acknowledged == 0, || {
+            format!("everything was healed and no node runs: {acknowledged} acknowledged operations are nowhere")
+        });
+    } else if record.finals.is_empty() {
         sheet.unknown("no node ran in the end");
     }
     // What a lease is to be in the end: the operation that made it, and the last index that says whether it is there.
@@ -107,7 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn without_nodes_nothing_is_known() {
+    fn without_nodes_nothing_is_known_unless_they_should_run() {
         assert_eq!(judge(&Made::default().record()).verdict, Verdict::Unknown);
+        let mut one = made(&[], 4);
+        one.finals.clear();
+        one.history[0].key = Some("k".to_owned());
+        assert_eq!(judge(&one.record()).verdict, Verdict::Unknown);
+        let mut one = made(&[], 4);
+        one.finals.clear();
+        one.history[0].key = Some("k".to_owned());
+        one.incidents.push(super::super::testing::incident(None, 0, "phase", "everything is healed"));
+        super::super::testing::fires(judge, one, "are nowhere");
     }
 }

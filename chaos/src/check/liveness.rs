@@ -57,8 +57,14 @@ pub fn heals(record: &Record) -> Judgement {
     if looks.is_empty() {
         sheet.unknown("nobody looked at the nodes after the healing");
     }
-    let nodes = record.plan.nodes as usize;
+    let mut cluster: Vec<u64> = (1..=u64::from(record.plan.nodes)).collect();
     for (at_ns, probes) in looks {
+        // Members of that moment, as the leader has them; who is no member and still runs does not count.
+        if let Some(leader) = probes.iter().find(|probe| probe.role == "leader" && !probe.members.is_empty()) {
+            cluster.clone_from(&leader.members);
+        }
+        let probes: Vec<&Probe> = probes.into_iter().filter(|probe| cluster.contains(&probe.node)).collect();
+        let nodes = cluster.len();
         let leaders: Vec<u64> = probes.iter().filter(|probe| probe.role == "leader").map(|probe| probe.node).collect();
         sheet.must(leaders.len() == 1, || {
             format!("at {at_ns} ns, {} s after the healing, {leaders:?} lead", (at_ns - healed.at_ns) / LOOK_NS)
@@ -67,6 +73,7 @@ pub fn heals(record: &Record) -> Judgement {
     }
     let states: Vec<(u64, u64, &str)> =
         record.finals.iter().map(|last| (last.node, last.ledger_index, last.state_hash.as_str())).collect();
+    let nodes = cluster.len();
     let one = states.windows(2).all(|pair| (pair[0].1, pair[0].2) == (pair[1].1, pair[1].2));
     sheet.must(one && states.len() == nodes, || format!("at rest there is not one state on {nodes} nodes: {states:?}"));
     sheet.close("V2")
@@ -109,6 +116,15 @@ mod tests {
         assert_eq!(healed(|made| drop(made.probes.remove(0))), Verdict::Violation);
         assert_eq!(healed(|made| made.finals[2].state_hash = "other".to_owned()), Verdict::Violation);
         assert_eq!(healed(|made| drop(made.finals.pop())), Verdict::Violation);
+        // The cluster is who is in it at that moment: a fourth that joined must be there, a third that left need not.
+        let joined = |made: &mut Made| made.probes.iter_mut().for_each(|probe| probe.members = vec![1, 2, 3, 4]);
+        assert_eq!(healed(joined), Verdict::Violation);
+        let left = |made: &mut Made| {
+            made.probes.iter_mut().for_each(|probe| probe.members = vec![1, 2]);
+            made.probes.pop();
+            made.finals.pop();
+        };
+        assert_eq!(healed(left), Verdict::Pass);
         assert_eq!(healed(|made| made.probes.clear()), Verdict::Unknown);
         assert_eq!(healed(|made| made.incidents.clear()), Verdict::Unknown);
     }

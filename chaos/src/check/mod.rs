@@ -4,6 +4,7 @@
 //! needs to be right are written a second time in [`model`], point by point and slowly, so that one mistake does not hide the
 //! other. Each checker has hand-written histories beside it that make it fire, and one that passes.
 
+pub mod bounded;
 pub mod cancelled;
 pub mod clean;
 pub mod cloud;
@@ -17,6 +18,8 @@ pub mod keys;
 pub mod late;
 pub mod lists;
 pub mod liveness;
+pub mod load;
+pub mod lost;
 pub mod model;
 pub mod monotonic;
 pub mod once;
@@ -113,7 +116,7 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 17] = [
+    let checks: &[fn(&Record) -> Judgement] = &[
         witness::judge,
         search::judge,
         watch::judge,
@@ -131,8 +134,14 @@ pub fn judge(record: &Record) -> Board {
         gentle::judge,
         liveness::commits,
         liveness::heals,
+        bounded::judge,
+        load::steady,
+        load::sheds,
+        lost::refuses,
+        lost::rebuilds,
+        crate::coverage::goals::judge,
     ];
-    Board { judgements: checks.into_iter().map(|check| check(record)).collect() }
+    Board { judgements: checks.iter().map(|check| check(record)).collect() }
 }
 
 #[cfg(test)]

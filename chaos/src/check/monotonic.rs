@@ -18,6 +18,11 @@ pub fn judge(record: &Record) -> Judgement {
         }
         let Some(before) = last.insert(probe.node, probe) else { continue };
         let (node, from, to) = (probe.node, before.at_ns, probe.at_ns);
+        // What a node forgets that lost its disk is not its to forget any more (S2).
+        let lost = |incident: &&crate::record::Incident| incident.what == "lost" && incident.node == Some(node);
+        if record.incidents.iter().filter(lost).any(|incident| incident.at_ns >= from && incident.at_ns < to) {
+            continue;
+        }
         let went_back = |what: &str, old: u64, new: u64| {
             format!("node {node}: {what} was {old} at {from} ns (life {}), {new} at {to} ns (life {})", before.life, probe.life)
         };
@@ -85,6 +90,19 @@ mod tests {
         assert_eq!(judge(&Made { probes: probes.clone(), ..Made::default() }.record()).verdict, Verdict::Pass);
         probes[1].term = 4;
         assert_eq!(judge(&Made { probes, ..Made::default() }.record()).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn a_node_that_lost_its_disk_begins_anew() {
+        let mut probes = vec![probe(1, 0), probe(1, 5)];
+        (probes[1].life, probes[1].term) = (2, 0);
+        let made = |at_ns| Made {
+            probes: probes.clone(),
+            incidents: vec![super::super::testing::incident(Some(1), at_ns, "lost", "everything")],
+            ..Made::default()
+        };
+        assert_eq!(judge(&made(3).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&made(7).record()).verdict, Verdict::Violation);
     }
 
     #[test]

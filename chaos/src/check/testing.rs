@@ -77,9 +77,11 @@ impl Made {
             audit: self.audit,
             calls: self.calls,
             rows: Default::default(),
+            metered: Vec::new(),
             incidents: self.incidents,
             finals: self.finals,
             findings: Vec::new(),
+            weight: None,
         }
     }
 }
@@ -102,6 +104,8 @@ pub fn probe(node: u64, at_ns: u64) -> Probe {
         wall_ms: 1_000,
         open_actuations: 0,
         voters: vec![1, 2, 3],
+        members: vec![1, 2, 3],
+        held: Default::default(),
     }
 }
 

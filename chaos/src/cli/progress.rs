@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+use leasehold_chaos::coverage::Coverage;
 use leasehold_chaos::report::{Report, cluster_hours_per_cpu_minute};
 use serde::{Deserialize, Serialize};
 
@@ -12,18 +13,19 @@ use serde::{Deserialize, Serialize};
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the process of one seed tells the one that started it, as its last line.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     simulated_s: f64,
     cpu_s: f64,
     operations: u64,
+    reached: Coverage,
 }
 
 impl Summary {
     /// Of a report.
     pub fn of(report: &Report) -> Summary {
         let operations = report.operations.values().sum();
-        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations }
+        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations, reached: report.coverage.clone() }
     }
 
     /// Takes it from what a process printed; the rest is for people. `None`: it did not come that far.
@@ -60,6 +62,8 @@ pub struct Progress {
     violations: u64,
     simulated_s: f64,
     cpu_s: f64,
+    /// What they got to together.
+    reached: Coverage,
 }
 
 impl Progress {
@@ -67,8 +71,8 @@ impl Progress {
     pub fn new(seeds: Option<u64>, time: Option<Duration>) -> Progress {
         let now = Instant::now();
         let terminal = stderr().is_terminal();
-        let (done, violations, simulated_s, cpu_s) = Default::default();
-        Progress { began: now, seeds, time, terminal, told: now, done, violations, simulated_s, cpu_s }
+        let (done, violations, simulated_s, cpu_s, reached) = Default::default();
+        Progress { began: now, seeds, time, terminal, told: now, done, violations, simulated_s, cpu_s, reached }
     }
 
     /// Seconds since the beginning.
@@ -82,11 +86,19 @@ impl Progress {
     }
 
     /// A seed ended.
-    pub fn ended(&mut self, code: u8, summary: Option<Summary>) {
+    pub fn ended(&mut self, code: u8, summary: Option<&Summary>) {
         self.done += 1;
         self.violations += u64::from(code == 1);
-        self.simulated_s += summary.map_or(0.0, |summary| summary.simulated_s);
-        self.cpu_s += summary.map_or(0.0, |summary| summary.cpu_s);
+        if let Some(summary) = summary {
+            self.simulated_s += summary.simulated_s;
+            self.cpu_s += summary.cpu_s;
+            self.reached.add(&summary.reached);
+        }
+    }
+
+    /// What all seeds got to together.
+    pub fn reached(&self) -> &Coverage {
+        &self.reached
     }
 
     /// Cluster-hours per CPU minute over all seeds.
@@ -155,7 +167,7 @@ mod tests {
     #[test]
     fn a_line_tells_seeds_violations_and_what_is_left() {
         let mut progress = Progress::new(Some(4), None);
-        progress.ended(0, Some(Summary { simulated_s: 7_200.0, cpu_s: 12.0, operations: 1 }));
+        progress.ended(0, Some(&Summary { simulated_s: 7_200.0, cpu_s: 12.0, operations: 1, reached: Coverage::default() }));
         progress.ended(1, None);
         assert!(progress.line().starts_with("2 of 4 seeds, 1 with violations, 10.0 cluster-hours"), "{}", progress.line());
         assert!(progress.line().ends_with(" left"), "{}", progress.line());
@@ -166,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_summary_is_the_last_line_or_none() {
-        let summary = Summary { simulated_s: 3_600.0, cpu_s: 3.0, operations: 7 };
+        let summary = Summary { simulated_s: 3_600.0, cpu_s: 3.0, operations: 7, reached: Coverage::default() };
         let text = format!("checked: all\nseed 3\n{}\n", serde_json::to_string(&summary).expect("it encodes"));
-        assert_eq!(Summary::read(&text), ("checked: all\nseed 3".to_owned(), Some(summary)));
+        assert_eq!(Summary::read(&text), ("checked: all\nseed 3".to_owned(), Some(summary.clone())));
         assert_eq!(Summary::read("it broke\n"), ("it broke".to_owned(), None));
         assert_eq!(summary.to_string(), "7 operations, 3600 simulated s, 20.0 cluster-hours per CPU minute");
     }

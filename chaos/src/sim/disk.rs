@@ -1,10 +1,13 @@
 //! Disks that lose what was not synced.
 //!
 //! A write takes effect at its own instant, in the order of the calls, as on the thread of the real one. A killed process
-//! keeps what took effect; a power cut keeps what was synced and a drawn part of the rest, in order. Batches are atomic
-//! because the write-ahead log's records are checksummed: a torn one is none.
+//! keeps what took effect; a power cut keeps what was synced and a drawn part of the rest, in order, of each disk by itself.
+//! Batches are atomic because the write-ahead log's records are checksummed: a torn one is none, and what follows it, too.
+//!
+//! A row that rotted is refused when it is read, as the checksum of the block it stands in has it; one whose bits flipped before
+//! it was written reads as it is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +43,25 @@ pub struct SimDisks {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// Which of a node's disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The Raft log and what stands beside it.
+    Log,
+    /// The rows of the state.
+    State,
+}
+
+impl Part {
+    fn has(self, name: &str) -> bool {
+        (name == "log") == (self == Part::Log)
+    }
+}
+
 #[derive(Default)]
 struct Inner {
+    /// The node is dead and may not know it yet: what its tasks still ask for, as they are dropped, is not done.
+    off: bool,
     life: u64,
     disks: BTreeMap<String, Platter>,
     trouble: Trouble,
@@ -52,6 +72,8 @@ struct Inner {
 #[derive(Default)]
 struct Platter {
     live: Arc<Rows>,
+    /// Rows whose checksum is wrong.
+    rotten: Arc<BTreeSet<Vec<u8>>>,
     /// As of the last sync; rows of its own, so that a write after a sync need not copy everything.
     durable: Rows,
     /// What took effect since, in order.
@@ -78,6 +100,12 @@ impl Platter {
     }
 
     fn execute(&mut self, batch: Vec<RowChange>, sync: bool) {
+        if batch.iter().any(|change| self.rotten.contains(&change.key)) {
+            let rotten = Arc::make_mut(&mut self.rotten);
+            for change in &batch {
+                rotten.remove(&change.key);
+            }
+        }
         change(Arc::make_mut(&mut self.live), &batch);
         self.unsynced.push(batch);
         if sync {
@@ -103,10 +131,21 @@ impl SimDisks {
         SimDisks { node, seed, trace, lies, inner: Arc::default() }
     }
 
+    /// No orders are taken until [`power_on`](Self::power_on).
+    pub fn power_off(&self) {
+        self.inner.lock().off = true;
+    }
+
+    /// Orders are taken.
+    pub fn power_on(&self) {
+        self.inner.lock().off = false;
+    }
+
     /// The process died: what is under way may or may not take effect, what took effect stays.
     pub fn kill(&self) {
         let mut inner = self.inner.lock();
         inner.life += 1;
+        inner.off = true;
         let life = inner.life;
         for (name, platter) in &mut inner.disks {
             platter.advance(Instant::now());
@@ -142,6 +181,40 @@ impl SimDisks {
         }
     }
 
+    /// One part is gone, or both. The node must be down.
+    pub fn lose(&self, part: Option<Part>) {
+        self.inner.lock().disks.retain(|name, _| part.is_some_and(|part| !part.has(name)));
+    }
+
+    /// A bit of one row flips. The node must be down. `seen`: the disk's checksum tells; else only what reads the row can tell,
+    /// and the row is one whose reader does: an entry of the log, in the byte that says how to read it, or a row under the
+    /// state's hash. Says which row it was; `None`: there is none.
+    pub fn rot(&self, part: Part, pick: u64, seen: bool) -> Option<String> {
+        let mut inner = self.inner.lock();
+        let (name, platter) = inner.disks.iter_mut().rfind(|(name, platter)| part.has(name) && !platter.live.is_empty())?;
+        let under_hash = |key: &&Vec<u8>| match part {
+            Part::Log => key.first() == Some(&1),
+            Part::State => key.len() > 1,
+        };
+        // The copy of the members is read only when the state is damaged, too; until then its damage is none.
+        let matters = |key: &&Vec<u8>| key.as_slice() != b"\0members" && (seen || under_hash(key));
+        let keys: Vec<&Vec<u8>> = platter.live.keys().filter(matters).collect();
+        let key = (*keys.get(pick as usize % keys.len().max(1))?).clone();
+        if seen {
+            Arc::make_mut(&mut platter.rotten).insert(key.clone());
+        } else {
+            let flip = |value: &mut Vec<u8>| {
+                let at = if part == Part::Log { 0 } else { 1 + (pick >> 32) as usize % (value.len().max(2) - 1) };
+                if let Some(byte) = value.get_mut(at) {
+                    *byte ^= 0x80;
+                }
+            };
+            Arc::make_mut(&mut platter.live).entry(key.clone()).and_modify(flip);
+            platter.durable.entry(key.clone()).and_modify(flip);
+        }
+        Some(format!("{name} row {}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
     /// Sets what is wrong with them.
     pub fn trouble(&self, set: impl FnOnce(&mut Trouble)) {
         set(&mut self.inner.lock().trouble);
@@ -151,6 +224,9 @@ impl SimDisks {
 impl Disks for SimDisks {
     fn open(&self, name: &str, _: DiskUse) -> Result<Arc<dyn Disk>, DiskError> {
         let mut inner = self.inner.lock();
+        if inner.off {
+            return Err(failed("open", "the process is gone"));
+        }
         inner.disks.entry(name.to_owned()).or_default();
         let (name, life) = (name.to_owned(), inner.life);
         let latency = stream(&name, &[self.node]);
@@ -164,7 +240,11 @@ impl Disks for SimDisks {
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        self.inner.lock().disks.remove(name);
+        let mut inner = self.inner.lock();
+        if inner.off {
+            return Err(failed("remove", "the process is gone"));
+        }
+        inner.disks.remove(name);
         Ok(())
     }
 }
@@ -245,22 +325,30 @@ impl Disk for SimDisk {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
-        self.with("get", |platter| platter.live.get(key).cloned())
+        self.with("get", |platter| match platter.rotten.contains(key) {
+            true => Err(rotten("get")),
+            false => Ok(platter.live.get(key).cloned()),
+        })?
     }
 
     fn freeze(&self) -> Arc<dyn FrozenView> {
-        match self.with("freeze", |platter| platter.live.clone()) {
-            Ok(rows) => Arc::new(Frozen(Ok(rows))),
-            Err(error) => Arc::new(Frozen(Err(error))),
-        }
+        Arc::new(Frozen(self.with("freeze", |platter| (platter.live.clone(), platter.rotten.clone()))))
     }
 }
 
-struct Frozen(Result<Arc<Rows>, DiskError>);
+fn rotten(what: &'static str) -> DiskError {
+    DiskError { what, cause: "Corruption: block checksum mismatch".to_owned(), damaged: true }
+}
+
+struct Frozen(Result<(Arc<Rows>, Arc<BTreeSet<Vec<u8>>>), DiskError>);
 
 impl FrozenView for Frozen {
     fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {
-        let rows = self.0.as_ref().map_err(Clone::clone)?;
-        Ok(rows.range(from.to_vec()..).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        let (rows, bad) = self.0.as_ref().map_err(Clone::clone)?;
+        let found: Vec<Row> = rows.range(from.to_vec()..).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect();
+        if !bad.is_empty() && found.iter().any(|(key, _)| bad.contains(key)) {
+            return Err(rotten("scan"));
+        }
+        Ok(found)
     }
 }

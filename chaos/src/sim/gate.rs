@@ -1,4 +1,5 @@
-//! Holds a node still, as SIGSTOP does: none of its tasks takes a step, time and the others go on.
+//! Holds a node still, as SIGSTOP does: none of its tasks takes a step, time and the others go on. It also knows whose step
+//! it is ([`super::points`]).
 
 use std::task::{Context, Waker};
 
@@ -6,8 +7,9 @@ use leasehold_node::seams::Gate;
 use parking_lot::Mutex;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PauseGate {
+    node: u64,
     inner: Mutex<Inner>,
 }
 
@@ -18,6 +20,11 @@ struct Inner {
 }
 
 impl PauseGate {
+    /// The open gate of a node.
+    pub fn new(node: u64) -> PauseGate {
+        PauseGate { node, inner: Mutex::default() }
+    }
+
     /// From now on nobody steps.
     pub fn close(&self) {
         self.inner.lock().closed = true;
@@ -40,6 +47,7 @@ impl Gate for PauseGate {
         if inner.closed && !inner.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
             inner.waiting.push(context.waker().clone());
         }
+        super::points::stepping(self.node);
         !inner.closed
     }
 }

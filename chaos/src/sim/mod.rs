@@ -13,9 +13,12 @@ pub mod disk;
 pub mod errors;
 pub mod foreign;
 pub mod gate;
+pub mod memory;
 pub mod network;
 pub mod node;
+pub mod points;
 pub mod rng;
+pub mod roster;
 pub mod trace;
 pub mod watch;
 pub mod world;
@@ -27,7 +30,7 @@ use anyhow::{Context, Result, ensure};
 use leasehold_ledger::model::PoolKind;
 use leasehold_node::operations::{HostRequest, OperationError};
 use leasehold_node::raft::Timing;
-use tokio::runtime::{Builder, RngSeed};
+use tokio::runtime::{Builder, RngSeed, Runtime};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
@@ -39,11 +42,15 @@ use crate::workload::{Project, Workload};
 use errors::Errors;
 use world::{World, admin};
 
+/// From here on nothing is broken any more.
+pub const HEALED: &str = "everything is healed";
 /// A quorum that is whole again must commit within this: two elections at the longest timeout, what a restarted node waits
 /// before it may vote, and the clocks' agreement.
 const CORE_LIMIT: Duration = Duration::from_secs(40);
 /// With everything healed there must be one state within this.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// So many leaders follow each other at rest in a run that is weighed.
+const ELECTIONS: usize = 100;
 /// Work that is owed must be done so long after the last lease's end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
 
@@ -70,6 +77,17 @@ pub enum Planted {
 /// # Errors
 /// When the harness itself fails; what the product does wrong is a finding in the record.
 pub fn run(plan: Plan, options: Options) -> Result<Record> {
+    if plan.sim.weigh {
+        return memory::weighed(&plan, options);
+    }
+    let (record, runtime) = simulate(plan, options)?;
+    // One process runs one seed and then ends: nobody needs to take the world apart.
+    std::mem::forget(runtime);
+    Ok(record)
+}
+
+/// Runs a plan; what it was run on still holds the whole world.
+fn simulate(plan: Plan, options: Options) -> Result<(Record, Runtime)> {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -83,10 +101,8 @@ pub fn run(plan: Plan, options: Options) -> Result<Record> {
         lines.with_filter(EnvFilter::from_default_env())
     });
     let heard = tracing_subscriber::registry().with(errors.clone().with_filter(LevelFilter::ERROR)).with(lines);
-    let record = tracing::subscriber::with_default(heard, || runtime.block_on(live(plan, options, &errors)));
-    // One process runs one seed and then ends: nobody needs to take the world apart.
-    std::mem::forget(runtime);
-    record
+    let record = tracing::subscriber::with_default(heard, || runtime.block_on(live(plan, options, &errors)))?;
+    Ok((record, runtime))
 }
 
 async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
@@ -106,6 +122,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
     let watches = watch::Watches::start(&world);
     tokio::spawn(world.clone().probe());
+    tokio::spawn(crate::meter::run(world.clone()));
 
     // 1. Safety: everything on.
     world.trace.incident(None, "phase", "faults");
@@ -114,19 +131,34 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     nemesis.stop().await;
 
     // 2. Core liveness: a drawn majority is healed, the rest stays down.
-    core_liveness(&world).await;
+    let promised = !world.beyond();
+    if promised {
+        core_liveness(&world).await;
+    }
 
     // 3. Full heal.
     workload.stop();
     nemesis::heal(&world);
-    agree(&world).await;
+    if promised {
+        nemesis::members::replace_lost(&world).await;
+        world.trace.incident(None, "phase", HEALED);
+        agree(&world).await;
+    } else {
+        // What is healed is not what it takes: the cluster must go on refusing (S2).
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
     for client in clients {
         client.await.context("a client")?;
     }
     workload.resolve().await;
 
     // 4. Drain: past every lease's end, until nothing is owed.
-    drain(&world).await;
+    if promised {
+        drain(&world).await;
+        if world.plan.sim.weigh {
+            nemesis::members::hand_over(&world, ELECTIONS).await;
+        }
+    }
     // A subscriber between two subscriptions has yet to be told the last change.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let finals = world.finals();
@@ -151,15 +183,17 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         audit: world.audit(),
         calls: world.cloud.calls(),
         rows,
+        metered: world.meter.lines(),
         incidents,
         finals,
         findings,
+        weight: None,
     })
 }
 
 /// Starts all nodes, makes the cluster, onboards the hosts.
 async fn set_up(world: &Arc<World>) -> Result<()> {
-    for index in 0..world.machines.len() {
+    for index in 0..world.plan.nodes as usize {
         world.bring_up(index).await;
     }
     ensure!(world.initialise().await, "the cluster was not made");
@@ -195,8 +229,8 @@ async fn set_up(world: &Arc<World>) -> Result<()> {
 async fn core_liveness(world: &Arc<World>) {
     let mut draw = Draw::new(world.plan.seed, 20);
     let count = world.machines.len();
-    let mut core: Vec<usize> = (0..count).collect();
-    while core.len() > count / 2 + 1 {
+    let (mut core, quorum) = world.electorate();
+    while core.len() > quorum {
         core.remove(draw.below(core.len()));
     }
     let mut places: Vec<u64> = core.iter().map(|index| world.machines[*index].id).collect();
@@ -246,11 +280,12 @@ async fn agree(world: &Arc<World>) {
     let agreeing = async {
         loop {
             if commits(world).await {
-                let lives: Vec<_> = world.machines.iter().filter_map(|machine| machine.life()).collect();
+                let members = world.cluster().1;
+                let lives: Vec<_> = members.iter().filter_map(|index| world.machines.get(*index)?.life()).collect();
                 let leading = lives.iter().filter(|life| life.raft.leadership().borrow().term().is_some()).count();
                 let indices: Vec<u64> = lives.iter().map(|life| life.raft.state().ledger_index()).collect();
                 let near = indices.iter().max().zip(indices.iter().min()).is_some_and(|(most, least)| most - least < 20);
-                if lives.len() == world.machines.len() && leading == 1 && near {
+                if lives.len() == members.len() && leading == 1 && near {
                     return;
                 }
             }
@@ -295,9 +330,10 @@ async fn drain(world: &Arc<World>) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let owed = world.leader().map_or(1, |(_, life)| life.raft.state().actuations().count());
-            let indices: Vec<u64> =
-                world.machines.iter().filter_map(|machine| Some(machine.life()?.raft.state().ledger_index())).collect();
-            let same = indices.len() == world.machines.len() && indices.windows(2).all(|pair| pair[0] == pair[1]);
+            let members = world.cluster().1;
+            let lives = members.iter().filter_map(|index| world.machines.get(*index)?.life());
+            let indices: Vec<u64> = lives.map(|life| life.raft.state().ledger_index()).collect();
+            let same = indices.len() == members.len() && indices.windows(2).all(|pair| pair[0] == pair[1]);
             if owed == 0 && same {
                 return;
             }

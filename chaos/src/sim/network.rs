@@ -46,6 +46,8 @@ pub struct Weather {
 /// See the module.
 pub struct Network {
     seed: u64,
+    /// Messages that take 50 ms longer, of a thousand.
+    stragglers_permille: u64,
     trace: Arc<Trace>,
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
@@ -71,8 +73,9 @@ struct Door {
 
 impl Network {
     /// Everything connected, nobody there.
-    pub fn new(seed: u64, trace: Arc<Trace>) -> Network {
-        Network { seed, trace, inner: Mutex::default(), changed: watch::Sender::new(0), wire: Spawner::new() }
+    pub fn new(seed: u64, trace: Arc<Trace>, stragglers_permille: u64) -> Network {
+        let (inner, changed, wire) = (Mutex::default(), watch::Sender::new(0), Spawner::new());
+        Network { seed, stragglers_permille, trace, inner, changed, wire }
     }
 
     /// Tasks for what is under way.
@@ -145,7 +148,7 @@ impl Network {
     fn fate(&self, from: u64, to: u64, lane: u64) -> (u64, Duration, bool) {
         let (number, drawn) = self.draw(from, to, lane);
         let mut takes = spread(200, 2_200, drawn);
-        if drawn.rotate_left(13) % 1_000 < 5 {
+        if drawn.rotate_left(13) % 1_000 < self.stragglers_permille {
             takes += Duration::from_millis(50);
         }
         let mut twice = false;
@@ -483,8 +486,12 @@ impl Peer for Remote {
         self.call("forward", String::new(), false, nothing, serve).await
     }
 
-    async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
-        self.call("clock", String::new(), true, nothing, move |peer: Arc<dyn Peer>| async move { peer.clock(route).await }).await
+    async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError> {
+        let serve = move |peer: Arc<dyn Peer>| {
+            let request = request.clone();
+            async move { peer.clock(route, request).await }
+        };
+        self.call("clock", String::new(), true, nothing, serve).await
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {

@@ -83,7 +83,7 @@ impl Machine {
     /// A machine with empty disks, switched off. `lies`: see [`SimDisks::new`].
     pub fn new(id: u64, site: Arc<Site>, lies: bool) -> Machine {
         let disks = Arc::new(SimDisks::new(id, site.seed, site.trace.clone(), lies));
-        Machine { id, wall: Arc::default(), disks, site, gate: Arc::default(), inner: Mutex::default() }
+        Machine { id, wall: Arc::default(), disks, site, gate: Arc::new(PauseGate::new(id)), inner: Mutex::default() }
     }
 
     /// The node on it, if one runs.
@@ -109,6 +109,7 @@ impl Machine {
             (inner.life, group)
         };
         self.site.trace.incident(Some(self.id), "start", format!("life {life}"));
+        self.disks.power_on();
         let starting = start(self.id, life, self.site.clone(), self.disks.clone(), self.wall.clone(), group.clone());
         let started = group.spawn("start", starting).await;
         let mut inner = self.inner.lock();
@@ -145,6 +146,20 @@ impl Machine {
         }
         group.shutdown().await;
         self.gate.open();
+    }
+
+    /// It got to where it is to end: nothing of it takes another step, and its disks take no more orders. [`crash`](Self::crash) is
+    /// to follow.
+    pub fn stand_dead(&self) {
+        self.gate.close();
+        self.disks.power_off();
+    }
+
+    /// Takes [`stand_dead`](Self::stand_dead) back; false, for it does not end here.
+    pub fn revive(&self) -> bool {
+        self.disks.power_on();
+        self.gate.open();
+        false
     }
 
     /// Holds it still.

@@ -43,7 +43,7 @@ async fn follow(world: Arc<World>, lines: Arc<Mutex<Vec<Watched>>>) {
     let mut draw = Draw::new(world.plan.seed, 30);
     let (mut after, mut subscription) = (0, 0);
     loop {
-        let machine = &world.machines[draw.below(world.machines.len())];
+        let machine = &world.machines[world.member(draw.below(world.size()))];
         // Now and then a subscriber moves on by itself.
         let patience = Duration::from_millis(draw.between(5_000, 60_000));
         if let Some(life) = machine.life() {

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use leasehold_ledger::state::{State, invariants};
 use leasehold_node::operations::Actor;
-use leasehold_node::raft::{Leadership, Timing};
+use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
 
 use super::cloud::SimCloud;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
+use super::roster::{Roster, Standing};
 use super::trace::Trace;
 use super::{Options, Planted};
-use crate::plan::{Plan, Target};
+use crate::meter::Meter;
+use crate::plan::{Fault, Plan, Target};
 use crate::record::{Audited, FinalState, Probe};
 
 /// See the module.
@@ -28,8 +30,12 @@ pub struct World {
     pub network: Arc<Network>,
     /// The cloud.
     pub cloud: Arc<SimCloud>,
-    /// The nodes, by index.
+    /// The nodes, by index; machines that may yet join, too. Node ids are indices plus one.
     pub machines: Vec<Arc<Machine>>,
+    /// Which of them are in the cluster.
+    pub roster: Roster,
+    /// What writes take.
+    pub meter: Meter,
     options: Options,
     /// Machines that are not to be started.
     held: Vec<AtomicBool>,
@@ -46,7 +52,7 @@ impl World {
     pub fn new(plan: Plan, options: Options) -> Arc<World> {
         let trace = Arc::new(Trace::new(options.print, plan.nodes));
         let seed = plan.seed;
-        let network = Arc::new(Network::new(seed, trace.clone()));
+        let network = Arc::new(Network::new(seed, trace.clone(), plan.sim.stragglers_permille));
         let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));
         let ms = Duration::from_millis;
         let timing = Timing {
@@ -59,11 +65,28 @@ impl World {
         };
         let site = Arc::new(Site { seed, trace: trace.clone(), network: network.clone(), cloud: cloud.clone(), timing });
         let lies = options.planted == Some(Planted::LyingSync);
-        let machines: Vec<_> = (1..=u64::from(plan.nodes)).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
+        let many = u64::from(plan.nodes) + plan.spares();
+        let machines: Vec<_> = (1..=many).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
+        let roster = Roster::new(plan.nodes as usize, machines.len());
+        super::points::begin();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes, audit) = Default::default();
-        Arc::new(World { plan, trace, network, cloud, machines, options, held, rising, probes, hashes, audit })
+        Arc::new(World {
+            plan,
+            trace,
+            network,
+            cloud,
+            machines,
+            roster,
+            meter: Meter::default(),
+            options,
+            held,
+            rising,
+            probes,
+            hashes,
+            audit,
+        })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
@@ -72,16 +95,27 @@ impl World {
             return;
         }
         let machine = &self.machines[index];
-        while !self.held[index].load(Ordering::SeqCst) && !machine.is_up() {
+        while self.may_run(index) && !machine.is_up() {
             if machine.start().await
                 && let Some(life) = machine.life()
             {
+                self.roster.runs(index);
                 self.watch(index, life);
                 break;
             }
-            tokio::time::sleep(SUPERVISOR).await;
+            tokio::time::sleep(self.before_restart(index)).await;
         }
         self.rising[index].store(false, Ordering::SeqCst);
+    }
+
+    fn may_run(&self, index: usize) -> bool {
+        let wanted = matches!(self.roster.standing(index), Standing::Member | Standing::Lost);
+        wanted && !self.held[index].load(Ordering::SeqCst)
+    }
+
+    /// A supervisor has less and less patience with what never starts.
+    fn before_restart(&self, index: usize) -> Duration {
+        if self.roster.standing(index) == Standing::Lost { 10 * SUPERVISOR } else { SUPERVISOR }
     }
 
     /// Ends a machine and keeps it down.
@@ -110,7 +144,7 @@ impl World {
             }
             world.trace.incident(Some(machine.id), "ended", reason);
             machine.crash(Death::Kill).await;
-            tokio::time::sleep(SUPERVISOR).await;
+            tokio::time::sleep(world.before_restart(index)).await;
             Box::pin(world.bring_up(index)).await;
         });
         let (world, id) = (self.clone(), self.machines[index].id);
@@ -179,8 +213,87 @@ impl World {
     /// Whom a fault hits now.
     pub fn target(&self, target: Target) -> usize {
         match target {
-            Target::Leader => self.leader().map_or(0, |(index, _)| index),
-            Target::Node(index) => index as usize % self.machines.len(),
+            Target::Leader => self.leader().map_or_else(|| self.member(0), |(index, _)| index),
+            Target::Node(index) => self.member(index as usize),
+            Target::Follower(index) => {
+                let leader = self.leader().map(|(leader, _)| leader);
+                let all: Vec<usize> = (0..self.size()).map(|n| self.member(n)).filter(|one| Some(*one) != leader).collect();
+                all.get(index as usize % all.len().max(1)).copied().unwrap_or(0)
+            }
+        }
+    }
+
+    /// The `n`th machine of the cluster, counted round.
+    pub fn member(&self, n: usize) -> usize {
+        let mut members = self.roster.all(Standing::Member);
+        members.extend(self.roster.all(Standing::Lost));
+        members.sort_unstable();
+        members.get(n % members.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// How many machines the cluster has, lost ones included.
+    pub fn size(&self) -> usize {
+        self.roster.all(Standing::Member).len() + self.roster.all(Standing::Lost).len()
+    }
+
+    /// Voters and all members as each running node knows them, as indices.
+    fn views(&self) -> Vec<(Option<u64>, Vec<usize>, Vec<usize>)> {
+        let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
+        let lives = self.machines.iter().filter_map(|machine| machine.life());
+        let statuses = lives.map(|life| life.raft.status()).filter(|status| !status.members.is_empty());
+        statuses
+            .map(|status| {
+                let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
+                let members = status.members.iter().map(|member| at(member.node_id)).collect();
+                (status.last_log_index, voters, members)
+            })
+            .collect()
+    }
+
+    /// Voters and all members of the cluster, as the leader has them, or else whoever has the longest log.
+    pub fn cluster(&self) -> (Vec<usize>, Vec<usize>) {
+        let leading = self.leader().map(|(index, _)| self.machines[index].id);
+        let of_leader = leading.and_then(|_| {
+            let status = self.leader()?.1.raft.status();
+            let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
+            let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
+            Some((voters, status.members.iter().map(|member| at(member.node_id)).collect()))
+        });
+        let longest = || self.views().into_iter().max_by_key(|(last, ..)| *last).map(|(_, voters, members)| (voters, members));
+        let members = || self.roster.all(Standing::Member);
+        of_leader.or_else(longest).unwrap_or_else(|| (members(), members()))
+    }
+
+    /// Which machines may be left to carry the cluster on by themselves, and how many of them it takes: the voters that have
+    /// all they ever promised. Where the members changed and not everybody is known to have them, it takes all.
+    pub fn electorate(&self) -> (Vec<usize>, usize) {
+        if !self.roster.is_settled() {
+            let all: Vec<usize> = (0..self.machines.len()).filter(|index| self.roster.is_intact(*index)).collect();
+            let many = all.len();
+            return (all, many);
+        }
+        let (voters, _) = self.cluster();
+        let quorum = voters.len() / 2 + 1;
+        (voters.into_iter().filter(|index| self.roster.is_intact(*index)).collect(), quorum)
+    }
+
+    /// Whether a machine may lose what it keeps, so that all that is promised stays promised.
+    pub fn may_lose(&self, index: usize) -> bool {
+        self.roster.may_lose(index, &self.cluster().0)
+    }
+
+    /// Sees whether everybody has the same members by now.
+    fn settle(&self) {
+        if self.roster.is_settled() || self.roster.operator.try_lock().is_err() {
+            return;
+        }
+        let views = self.views();
+        let up = self.roster.all(Standing::Member).into_iter().all(|index| self.machines[index].life().is_some());
+        let same = views.windows(2).all(|pair| (&pair[0].1, &pair[0].2) == (&pair[1].1, &pair[1].2));
+        let known =
+            views.first().is_some_and(|(_, _, members)| members.iter().all(|index| self.machines[*index].life().is_some()));
+        if up && same && known {
+            self.roster.settle();
         }
     }
 
@@ -194,8 +307,10 @@ impl World {
         if self.clocks_err_alike() {
             return true;
         }
-        let wrong = self.machines.iter().filter(|machine| machine.id != node && !machine.wall.is_right()).count();
-        2 * (wrong + 1) < self.machines.len()
+        let (voters, _) = self.cluster();
+        let others = voters.iter().filter_map(|index| self.machines.get(*index)).filter(|machine| machine.id != node);
+        let wrong = others.filter(|machine| !machine.wall.is_right()).count();
+        2 * (wrong + 1) < voters.len()
     }
 
     /// Takes a look at everybody once a second.
@@ -210,6 +325,7 @@ impl World {
                     }
                 }
             }
+            self.settle();
             round += 1;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -234,6 +350,8 @@ impl World {
             wall_ms: self.trace.now_ms().saturating_add_signed(machine.wall.at(now_ns)),
             open_actuations: status.open_actuations,
             voters: status.members.iter().filter(|member| member.voter).map(|member| member.node_id).collect(),
+            members: status.members.iter().map(|member| member.node_id).collect(),
+            held: held(life),
         };
         self.probes.lock().push(probe);
     }
@@ -254,9 +372,10 @@ impl World {
         std::mem::take(&mut *self.probes.lock())
     }
 
-    /// Each running node as it is now.
+    /// Each running node of the cluster as it is now.
     pub fn finals(&self) -> Vec<FinalState> {
-        let lives = self.machines.iter().filter_map(|machine| Some((machine.id, machine.life()?)));
+        let members = self.cluster().1.into_iter().filter_map(|index| self.machines.get(index));
+        let lives = members.filter_map(|machine| Some((machine.id, machine.life()?)));
         lives
             .map(|(node, life)| {
                 self.check_invariants(node, &life);
@@ -273,9 +392,15 @@ impl World {
             .collect()
     }
 
-    /// Makes the cluster of all machines, which are up.
+    /// Whether more is broken, and stays so, than the cluster is promised to survive.
+    pub fn beyond(&self) -> bool {
+        self.plan.faults.iter().any(|planned| matches!(planned.fault, Fault::LogDamage { beyond: true, .. }))
+    }
+
+    /// Makes the cluster of its first machines, which are up.
     pub async fn initialise(&self) -> bool {
-        let voters = || self.machines.iter().map(|machine| (leasehold_ledger::model::NodeId(machine.id), member(machine.id)));
+        let first = &self.machines[..self.plan.nodes as usize];
+        let voters = || first.iter().map(|machine| (leasehold_ledger::model::NodeId(machine.id), member(machine.id)));
         for _ in 0..50 {
             // Whoever leads carries it on; before that the first makes it.
             let life = match self.leader() {
@@ -297,6 +422,23 @@ impl World {
         }
         false
     }
+}
+
+/// What a node holds, by name.
+fn held(life: &Life) -> BTreeMap<String, u64> {
+    let Held { log_entries, tasks, effects, followers, withdrawn, clocks } = life.raft.held();
+    let state = life.raft.state();
+    let many = [
+        ("log_entries", log_entries),
+        ("tasks", tasks),
+        ("effects", effects),
+        ("followers", followers),
+        ("withdrawn", withdrawn),
+        ("clocks", clocks),
+        ("leases", state.leases_len() as u64),
+        ("actuations", state.actuations().count() as u64),
+    ];
+    many.into_iter().map(|(name, many)| (name.to_owned(), many)).collect()
 }
 
 /// As the product writes it.

@@ -1,15 +1,17 @@
 //! A time that most nodes agree on (architecture D4). Without agreement nothing that reads the time is stamped: the
 //! ledger's clock cannot go back, so one leader with a wrong clock would end leases for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use leasehold_ledger::model::Timestamp;
 use leasehold_ledger::mutant;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::codec::wire;
 use super::identity::Identity;
 use super::leadership::metrics;
 use super::peer::{Lane, Transport};
@@ -26,6 +28,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PERIOD_UNSURE: Duration = Duration::from_millis(100);
 /// A peer that does not answer within this is asked again in the next round.
 const ANSWER: Duration = Duration::from_millis(500);
+/// Who answered within this is there.
+const ANSWERED_LATELY: Duration = Duration::from_secs(3);
 /// What a peer's clock showed is of no use after this.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -120,6 +124,11 @@ impl ClusterTime {
         check(&self.seen.lock(), self.node_id, self.tolerance, wall, mono, stored).err()
     }
 
+    /// Peers whose clocks are remembered.
+    pub(super) fn clocks(&self) -> usize {
+        self.seen.lock().samples.len()
+    }
+
     /// An operator says that this node's clock is right: a jump it made is one no more.
     pub(super) fn accept_jump(&self) {
         let (wall, mono) = (self.clock.wall_ms(), self.clock.mono());
@@ -156,25 +165,31 @@ impl ClusterTime {
         }
     }
 
-    /// Asks one peer for its clock, and gets to know its disk.
-    pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) {
+    /// Asks one peer for its clock, and gets to know its disk; tells it the disks that this node knows. False: no answer came.
+    pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) -> bool {
         let peer = transport.peer(&member.peer_address, Lane::Operations);
         let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
-        let answer = self.clock.timeout(ANSWER, peer.clock(identity.route(id))).await;
+        let met = identity
+            .met()
+            .into_iter()
+            .map(|(node_id, disk)| wire::PeerDisk { node_id, disk_id: Bytes::copy_from_slice(disk.as_bytes()) });
+        let request = wire::ClockRequest { met: met.collect() };
+        let answer = self.clock.timeout(ANSWER, peer.clock(identity.route(id), request)).await;
         let now = self.clock.mono();
         // A peer that cannot be asked has no clock that meets ours.
-        let Ok(Ok(answer)) = answer else { return };
+        let Ok(Ok(answer)) = answer else { return false };
         // This node may have stood still in between: the answer is then as old as the pause was long, and an interval as
         // wide as that would meet any clock.
         if now.since(sent) > ANSWER {
-            return;
+            return false;
         }
         if !identity.has_met(id)
             && let Ok(disk) = Uuid::from_slice(&answer.disk_id)
-            && let Err(error) = identity.meet(id, disk).await
+            && let Err(error) = identity.meet([(id, disk)]).await
         {
             // The node is ending; the log has told why.
-            return tracing::warn!(id, %error, "the disk of a peer could not be kept");
+            tracing::warn!(id, %error, "the disk of a peer could not be kept");
+            return false;
         }
         let (theirs, ours) = (to_signed(answer.wall_ms), to_signed(wall));
         let round_trip = signed(now.since(sent)) + 1;
@@ -185,6 +200,14 @@ impl ClusterTime {
         if seen.stamped.is_none() && answer.expected_ms > 0 {
             seen.stamped = Some((answer.expected_ms, now));
         }
+        true
+    }
+
+    /// Nodes that answered lately, this one included.
+    pub(super) fn answering(&self) -> BTreeSet<u64> {
+        let (seen, mono) = (self.seen.lock(), self.clock.mono());
+        let lately = seen.samples.iter().filter(|(_, sample)| mono.since(sample.at) <= ANSWERED_LATELY);
+        lately.map(|(id, _)| *id).chain([self.node_id]).collect()
     }
 
     /// A stamp was applied here.

@@ -330,8 +330,8 @@ impl Peer for Calling {
         call!(self, forward, routed(route, message))
     }
 
-    async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
-        call!(self, clock, routed(route, wire::ClockRequest {}))
+    async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError> {
+        call!(self, clock, routed(route, request))
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {
@@ -419,7 +419,8 @@ impl PeerService for Serving {
     }
 
     async fn clock(&self, request: Request<wire::ClockRequest>) -> Served<wire::ClockResponse> {
-        answered(self.peer()?.clock(route(request.metadata())?).await)
+        let route = route(request.metadata())?;
+        answered(self.peer()?.clock(route, request.into_inner()).await)
     }
 
     async fn health(&self, request: Request<wire::HealthRequest>) -> Served<wire::HealthResponse> {

@@ -2,7 +2,8 @@
 //!
 //! A node that comes back under its id with an empty disk has forgotten votes and entries that it acknowledged, and could
 //! make the cluster lose what was committed (raft-notes §5.11). So each disk has a number of its own, peers remember each
-//! other's, and a node that is called by the number of a disk it has not got ends itself.
+//! other's, and a node that is called by the number of a disk it has not got ends itself. Peers tell each other whom they
+//! met ([`super::cluster_time`]): a node that joined while another was away would else take its empty disk for its first.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::fatal::Fatal;
-use super::log_store::{ADVICE, LogStore};
+use super::log_store::{ADVICE, LogStore, OpenError};
 use super::peer::{CallError, Route};
 use crate::seams::Rng;
 
@@ -51,6 +52,9 @@ pub enum Error {
     /// The log fails, or its value is not an id.
     #[error("the ids of cluster and disks cannot be read or kept")]
     Log(#[from] io::Error),
+    /// The log does not give its values back: as damaged as if it were an entry.
+    #[error(transparent)]
+    Lost(#[from] OpenError),
 }
 
 impl Identity {
@@ -70,7 +74,7 @@ impl Identity {
                 fresh
             }
         };
-        let peer_disks = Mutex::new(decode_disks(&log.value(PEER_DISKS).map_err(io::Error::other)?.unwrap_or_default())?);
+        let peer_disks = Mutex::new(decode_disks(&log.value(PEER_DISKS).map_err(OpenError::of)?.unwrap_or_default())?);
         let writing = tokio::sync::Mutex::new(());
         let identity = Self { node_id, disk_id, cluster_id: OnceLock::new(), peer_disks, log, writing, fatal };
         match (found, configured) {
@@ -104,6 +108,11 @@ impl Identity {
         self.peer_disks.lock().contains_key(&node_id)
     }
 
+    /// Every node ever heard of, with its disk.
+    pub(super) fn met(&self) -> BTreeMap<u64, Uuid> {
+        self.peer_disks.lock().clone()
+    }
+
     /// Belongs to this cluster from now on, durably; nothing happens if it belongs to one already.
     pub(super) async fn adopt(&self, cluster_id: Uuid) -> io::Result<()> {
         let _one_at_a_time = self.writing.lock().await;
@@ -115,14 +124,17 @@ impl Identity {
         Ok(())
     }
 
-    /// Remembers the disk of a peer that is heard of for the first time, durably.
-    pub(super) async fn meet(&self, peer: u64, disk: Uuid) -> io::Result<()> {
+    /// Remembers the disks of peers that are heard of for the first time, durably. What is known stays.
+    pub(super) async fn meet(&self, peers: impl IntoIterator<Item = (u64, Uuid)>) -> io::Result<()> {
         let _one_at_a_time = self.writing.lock().await;
         let mut disks = self.peer_disks.lock().clone();
-        if disks.contains_key(&peer) {
+        let before = disks.len();
+        for (peer, disk) in peers.into_iter().filter(|(peer, _)| *peer != self.node_id) {
+            disks.entry(peer).or_insert(disk);
+        }
+        if disks.len() == before {
             return Ok(());
         }
-        disks.insert(peer, disk);
         self.log.set_value(PEER_DISKS, encode_disks(&disks)).await?;
         *self.peer_disks.lock() = disks;
         Ok(())
@@ -171,16 +183,16 @@ impl Identity {
             Some(disk) if disk == route.source_disk => Ok(()),
             Some(_) => refused(format!("node {} came back with another disk; {ADVICE}", route.source)),
             None => {
-                let met = self.meet(route.source, route.source_disk).await;
+                let met = self.meet([(route.source, route.source_disk)]).await;
                 met.map_err(|error| CallError::Refused(error.to_string()))
             }
         }
     }
 }
 
-fn read_id(log: &LogStore, name: &str) -> io::Result<Option<Uuid>> {
-    let kept = log.value(name).map_err(io::Error::other)?;
-    kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)
+fn read_id(log: &LogStore, name: &str) -> Result<Option<Uuid>, Error> {
+    let kept = log.value(name).map_err(OpenError::of)?;
+    Ok(kept.map(|bytes| Uuid::from_slice(&bytes)).transpose().map_err(io::Error::other)?)
 }
 
 fn encode_disks(disks: &BTreeMap<u64, Uuid>) -> Vec<u8> {

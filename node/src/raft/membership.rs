@@ -27,6 +27,10 @@ use crate::seams::{Clock, Rng};
 const CATCH_UP: Duration = Duration::from_secs(300);
 /// Longest wait for a leader after a cluster was made, and for another one after leadership was handed over.
 const ELECTION: Duration = Duration::from_secs(10);
+/// Longest wait until a new node knows the disks of the others.
+const INTRODUCE: Duration = Duration::from_secs(5);
+/// Between two attempts to tell it.
+const INTRODUCE_AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for the leader's work to stop before leadership is handed over.
 const STOP_WORK: Duration = Duration::from_secs(5);
 
@@ -103,27 +107,38 @@ impl Changer {
         if members.voter_ids().any(|id| id == node_id) {
             return Err(ChangeError::Conflict(format!("node {node_id} is a voter already")));
         }
-        if members.nodes().all(|(id, _)| *id != node_id) && self.identity.has_met(node_id) {
-            return Err(ChangeError::Conflict(format!(
-                "node id {node_id} was used before; empty the node's data directory and give it an id that never was"
-            )));
-        }
         let mut nodes = members.nodes();
         if let Some((id, _)) = nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
             return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));
         }
+        self.introduce(node_id, &member, members.get_node(&node_id).is_some()).await?;
         let catching_up = self.engine.add_learner(node_id, member.clone(), true);
         self.clock.timeout(CATCH_UP, catching_up).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
-        // Before it votes its disk must be known, or it could lose that and come back unnoticed.
-        if !self.identity.has_met(node_id) {
-            self.time.ask(node_id, member, &*self.transport, &self.identity).await;
-        }
-        if !self.identity.has_met(node_id) {
-            let text =
-                format!("node {node_id} learns, but could not be asked which disk it has, so it does not vote yet; add it again");
-            return Err(ChangeError::Conflict(text));
-        }
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
+    }
+
+    /// Before anybody else speaks to a new node its disk must be known, or it could lose that and come back unnoticed; and it must
+    /// know everybody else's, or another could come back to it with an empty one (found by the simulation).
+    async fn introduce(&self, node_id: u64, member: &Member, is_member: bool) -> Result<(), ChangeError> {
+        // A node that was met before does not answer if it has another disk now.
+        let used = self.identity.has_met(node_id) && !is_member;
+        let asked = async {
+            while !self.time.ask(node_id, member.clone(), &*self.transport, &self.identity).await {
+                self.clock.sleep(INTRODUCE_AGAIN).await;
+            }
+        };
+        if self.clock.timeout(INTRODUCE, asked).await.is_ok() && self.identity.has_met(node_id) {
+            return Ok(());
+        }
+        Err(ChangeError::Conflict(if used {
+            format!(
+                "node id {node_id} was used before, and nobody with its disk answers at {}; empty the node's data directory and \
+                 give it an id that never was",
+                member.peer_address
+            )
+        } else {
+            format!("node {node_id} does not answer at {}; start it, then add it again", member.peer_address)
+        }))
     }
 
     /// Removes a node. Its id must never be used again.
@@ -140,6 +155,7 @@ impl Changer {
         }
         let which = BTreeSet::from([node_id]);
         if members.voter_ids().any(|id| id == node_id) {
+            enough_stay(members.voter_ids().filter(|id| *id != node_id), &self.time.answering())?;
             self.change(ChangeMembers::RemoveVoters(which)).await
         } else {
             self.change(ChangeMembers::RemoveNodes(which)).await
@@ -223,6 +239,20 @@ impl Changer {
     }
 }
 
+/// The voters that stay must be able to carry the change out: of three with one dead, taking away one that lives would end the
+/// cluster for good (found by the simulation).
+fn enough_stay(stay: impl Iterator<Item = u64>, answering: &BTreeSet<u64>) -> Result<(), ChangeError> {
+    let stay: Vec<u64> = stay.collect();
+    let there = stay.iter().filter(|id| answering.contains(id)).count();
+    if 2 * there > stay.len() {
+        return Ok(());
+    }
+    Err(ChangeError::Conflict(format!(
+        "of the {} voters that would stay only {there} answer: remove those that do not first, or start them",
+        stay.len()
+    )))
+}
+
 fn told(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::Unavailable(forwarded(forward)),
@@ -235,5 +265,24 @@ fn told(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeErr
             ChangeError::Conflict("the members changed meanwhile; look at the cluster's status".into())
         }
         RaftError::Fatal(_) => ChangeError::Unavailable(ProposeError::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_leaves_only_while_those_that_stay_answer() {
+        let check = |stay: &[u64], answering: &[u64]| {
+            enough_stay(stay.iter().copied(), &answering.iter().copied().collect()).map_err(|error| error.to_string())
+        };
+        // The dead one goes.
+        assert_eq!(check(&[2, 3], &[2, 3]), Ok(()));
+        // One that lives does not, while another is dead.
+        assert!(check(&[1, 3], &[2, 3]).is_err_and(|text| text.contains("only 1 answer")));
+        assert_eq!(check(&[1, 2, 3, 4], &[1, 2, 3]), Ok(()));
+        assert!(check(&[1, 2, 3, 4], &[1, 2]).is_err());
+        assert_eq!(check(&[1], &[1]), Ok(()));
     }
 }

@@ -54,6 +54,7 @@ pub use peer_service::ForwardHandler;
 pub use propose::{Committed, ProposeError};
 pub use read::ReadError;
 pub use start::{RaftNode, Serve, StartError};
+pub use status::Held;
 pub use types::Member;
 
 use crate::operations::ClusterChange;

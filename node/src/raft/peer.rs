@@ -80,7 +80,7 @@ pub trait Peer: Send + Sync + 'static {
     ) -> Result<wire::TransferLeaderResponse, CallError>;
     async fn read_index(&self, route: Route) -> Result<wire::ReadIndexResponse, CallError>;
     async fn forward(&self, route: Route, message: wire::ForwardMessage) -> Result<wire::ForwardMessage, CallError>;
-    async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError>;
+    async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError>;
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError>;
 }
 

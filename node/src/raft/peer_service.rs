@@ -14,6 +14,7 @@ use openraft::raft::{
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use uuid::Uuid;
 
 use super::cluster_time::ClusterTime;
 use super::codec::{self, wire};
@@ -186,8 +187,11 @@ impl Peer for PeerService {
         Ok(wire::ForwardMessage { body: handler(message.body.into()).await.into() })
     }
 
-    async fn clock(&self, route: Route) -> Result<wire::ClockResponse, CallError> {
+    async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError> {
         self.identity.check(route).await?;
+        // A number that is none is nobody's.
+        let disks = request.met.iter().filter_map(|peer| Some((peer.node_id, Uuid::from_slice(&peer.disk_id).ok()?)));
+        self.identity.meet(disks).await.map_err(|error| CallError::Refused(error.to_string()))?;
         let expected_ms = self.time.expected_ms().unwrap_or(0);
         let disk_id = Bytes::copy_from_slice(self.identity.disk_id().as_bytes());
         Ok(wire::ClockResponse { wall_ms: self.clock.wall_ms(), expected_ms, disk_id })

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
 use super::codec;
-use super::log_store::LogStore;
+use super::log_store::{self, LogStore};
 use super::snapshot::{Generations, Received, SnapshotData};
 use super::types::{Answer, Answers, Batch, LogId, Membership, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::seams::Clock;
@@ -68,6 +68,9 @@ pub enum OpenError {
     /// The log, which names the disk in use, fails.
     #[error("the log does not tell which state is in use")]
     Log(#[from] io::Error),
+    /// The log does not give back which state is in use: as damaged as if it were an entry.
+    #[error(transparent)]
+    Lost(#[from] log_store::OpenError),
     /// It is there and cannot be used, which no rebuilding mends.
     #[error("the state cannot be used: {0}. Nothing was changed; mend the cause, or start the release that wrote it")]
     Unusable(#[source] storage::Error),
@@ -90,7 +93,8 @@ pub struct StateMachine {
 impl StateMachine {
     /// Opens the state in use. A damaged one is thrown away and begins empty: the log or a peer makes it again.
     pub(super) async fn open(log: LogStore, generations: Generations, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let named = log.value(GENERATION)?.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+        let named = log.value(GENERATION).map_err(log_store::OpenError::of)?;
+        let named = named.and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
         generations.remove_others(named)?;
         let shared = Arc::new(Shared {
             state: RwLock::new(State::default()),

@@ -7,7 +7,40 @@ use super::{RaftHandle, codec};
 use crate::operations::{ClusterStatus, MemberStatus};
 use crate::seams::process;
 
+/// What this node holds and what comes and goes with what happens to it; each has an end, and at rest each is small (B1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Log entries on its disk.
+    pub log_entries: u64,
+    /// Tasks, and handles of their groups.
+    pub tasks: u64,
+    /// Lists of effects that a slow listener has not taken yet.
+    pub effects: u64,
+    /// Who follows the ledger's index: watch streams, and operations that wait for one.
+    pub followers: u64,
+    /// Reasons of withdrawn leases.
+    pub withdrawn: u64,
+    /// Clocks of peers.
+    pub clocks: u64,
+}
+
 impl RaftHandle {
+    /// See [`Held`].
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let seen = metrics(&self.parts.engine);
+        let shared = &self.parts.shared;
+        let purged = seen.purged.map_or(0, |log_id| log_id.index + 1);
+        Held {
+            log_entries: seen.last_log_index.map_or(0, |last| (last + 1).saturating_sub(purged)),
+            tasks: self.parts.group.open() as u64,
+            effects: shared.effects.len() as u64,
+            followers: shared.ledger_index.receiver_count() as u64,
+            withdrawn: shared.withdrawn.lock().len() as u64,
+            clocks: self.parts.time.clocks() as u64,
+        }
+    }
+
     /// For `leasehold cluster status` and `StateProbe` (chaos-design §2). Asks nobody.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {

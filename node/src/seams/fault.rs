@@ -1,5 +1,8 @@
 //! Named points at which a test build can be made to end, as kill -9 would there (chaos-design §2). Without the feature
 //! `simfaults` they are nothing: the release binary has no hooks.
+//!
+//! A process that is one node ends itself. A simulation, in which many nodes share a thread, registers who is asked
+//! ([`watch`]), and ends the one node that got there.
 
 /// Marks a point. `fault_point!("raft.log.after_append")` compiles to nothing without the feature `simfaults`.
 #[macro_export]
@@ -10,7 +13,22 @@ macro_rules! fault_point {
     };
 }
 
-/// Ends the process if this point is armed: `LEASEHOLD_FAULT=name` ends at the first visit, `name:5` at the fifth.
+/// Says whether the node that just got to a point is to end there. It is asked in the middle of that node's step.
+#[cfg(feature = "simfaults")]
+pub type Watch = fn(&'static str) -> bool;
+
+#[cfg(feature = "simfaults")]
+static WATCH: std::sync::OnceLock<Watch> = std::sync::OnceLock::new();
+
+/// Has this asked at every point from now on; the first one stays.
+#[cfg(feature = "simfaults")]
+pub fn watch(ask: Watch) {
+    // Set already: a process has one simulation, which registers with each of its runs.
+    let _ = WATCH.set(ask);
+}
+
+/// Ends the task that gets to the point the simulation waits for; what the task was doing stays as it is. Else ends the
+/// process if this point is armed: `LEASEHOLD_FAULT=name` ends at the first visit, `name:5` at the fifth.
 #[cfg(feature = "simfaults")]
 pub fn reach(name: &'static str) {
     use std::sync::LazyLock;
@@ -25,6 +43,10 @@ pub fn reach(name: &'static str) {
     });
     static VISITS: AtomicU64 = AtomicU64::new(0);
 
+    if WATCH.get().is_some_and(|ask| ask(name)) {
+        // Past the panic hook: nothing went wrong. The group catches it, and the simulation ends the other tasks.
+        std::panic::resume_unwind(Box::new(name));
+    }
     if let Some((armed, visit)) = &*ARMED
         && armed == name
         && VISITS.fetch_add(1, Ordering::SeqCst) + 1 == *visit

@@ -24,6 +24,8 @@ pub struct Spawner {
     stop: CancellationToken,
     panicked: Arc<watch::Sender<Option<&'static str>>>,
     gate: Option<Arc<dyn Gate>>,
+    /// One holder for each task of the group, its parents and its children, and one for each group.
+    alive: Arc<()>,
 }
 
 /// Stands before every step of every task of a group: a simulation's way to hold a node still, as a stopped process is. The
@@ -44,7 +46,7 @@ impl Spawner {
     #[must_use]
     pub fn new() -> Self {
         let panicked = Arc::new(watch::Sender::new(None));
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked, gate: None }
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked, gate: None, alive: Arc::new(()) }
     }
 
     /// An empty group behind a gate, its children too.
@@ -79,7 +81,9 @@ impl Spawner {
                 }
             }
         };
+        let alive = self.alive.clone();
         self.tracker.spawn(async move {
+            let _alive = alive;
             let run = AssertUnwindSafe(future).catch_unwind();
             tokio::select! {
                 biased;
@@ -115,6 +119,12 @@ impl Spawner {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+
+    /// Tasks of this group, its parents and its children, and handles of these groups: it must not grow for ever.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        Arc::strong_count(&self.alive)
     }
 
     /// Completes when the group is being stopped. For work that wants to end in order rather than be dropped.
@@ -247,6 +257,22 @@ mod tests {
         let stuck = group.spawn("stuck", async { 1 });
         group.shutdown().await;
         assert_eq!(stuck.await, Err(Stopped));
+    }
+
+    #[tokio::test]
+    async fn open_tasks_are_counted_over_all_groups_and_ended_ones_are_not() {
+        let group = Spawner::new();
+        let child = group.child();
+        let before = group.open();
+        let held: Vec<_> = (0..5).map(|_| child.spawn("held", std::future::pending::<()>())).collect();
+        assert_eq!(group.open(), before + 5);
+        held[0].abort();
+        while group.open() == before + 5 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(group.open(), before + 4);
+        group.shutdown().await;
+        assert_eq!(group.open(), before);
     }
 
     #[tokio::test]

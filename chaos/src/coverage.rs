@@ -1,0 +1,206 @@
+//! What a run got to: operations by result, by the faults that were under way and by the role of the node that was asked; each
+//! kind of fault by the part of a reservation's life it fell into; each named point at which a node ended. What is never got to
+//! is not tested, however green a run is ([`goals`]).
+
+pub mod goals;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::model::CALENDAR_UNIX_S;
+use crate::history::Ending;
+use crate::plan::Fault;
+use crate::record::{Probe, Record};
+
+/// How often each thing was got to. The keys are words with spaces between them, as `create ok kill leader`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Operation, result, fault (`none`: no fault at all), role of the node that was asked first (`down`: it did not run).
+    pub operations: BTreeMap<String, u64>,
+    /// Fault and part of a reservation's life.
+    pub phases: BTreeMap<String, u64>,
+    /// Points at which a node ended.
+    pub points: BTreeMap<String, u64>,
+    /// Operations in all.
+    pub asked: u64,
+    /// Terms in which somebody led, less the first.
+    pub leader_changes: u64,
+}
+
+/// A fault that was under way, nanoseconds after the run's start.
+struct Span {
+    kind: String,
+    from_ns: u64,
+    until_ns: u64,
+}
+
+/// Parts of a reservation's life.
+pub const PHASES: [&str; 5] = ["before_staging", "staging", "start", "running", "end"];
+/// What counts as the start and the end: from the instant on, seconds.
+const AROUND_S: u64 = 10;
+/// How long a node that ended at a point is taken to be away, nanoseconds.
+const ENDED_NS: u64 = 5_000_000_000;
+
+impl Coverage {
+    /// Of one run.
+    pub fn of(record: &Record) -> Coverage {
+        let spans = spans(record);
+        let mut coverage = Coverage { asked: record.history.len() as u64, ..Coverage::default() };
+        let mut looks: BTreeMap<u64, Vec<&Probe>> = BTreeMap::new();
+        for probe in &record.probes {
+            looks.entry(probe.node).or_default().push(probe);
+        }
+        for operation in &record.history {
+            let result = match operation.ending {
+                Ending::Ok => "ok",
+                Ending::Fail => "fail",
+                Ending::Info => "info",
+            };
+            let asked = operation.body["attempts"][0]["node"].as_u64().unwrap_or_default();
+            let role = role(&looks, asked, operation.invoke_ns);
+            for kind in during(&spans, operation.invoke_ns, operation.return_ns) {
+                *coverage.operations.entry(format!("{} {result} {kind} {role}", operation.op)).or_default() += 1;
+            }
+            if operation.op == "create" && operation.ending == Ending::Ok {
+                coverage.lease(record, &spans, &operation.body["reply"], operation.return_ns);
+            }
+        }
+        for incident in record.incidents.iter().filter(|incident| incident.what == "point") {
+            *coverage.points.entry(incident.text.clone()).or_default() += 1;
+        }
+        let terms: BTreeSet<&str> =
+            record.incidents.iter().filter(|incident| incident.what == "leads").map(|incident| incident.text.as_str()).collect();
+        coverage.leader_changes = (terms.len() as u64).saturating_sub(1);
+        coverage
+    }
+
+    /// The parts of a lease's life as it was booked, and what fell into them.
+    fn lease(&mut self, record: &Record, spans: &[Span], lease: &serde_json::Value, made_ns: u64) {
+        let epoch_s = record.epoch_ms / 1_000;
+        let at = |value: &serde_json::Value| {
+            let second = value.as_u64()? + CALENDAR_UNIX_S;
+            Some(second.saturating_sub(epoch_s) * 1_000_000_000)
+        };
+        let (Some(start), Some(end)) = (at(&lease["start"]), at(&lease["end"])) else { return };
+        let window = &lease["reservations"][0]["staging"]["window"];
+        let staging = at(&window["start"]).zip(at(&window["end"]));
+        let around = AROUND_S * 1_000_000_000;
+        let parts = [
+            staging.map(|(opens, _)| (made_ns, opens)),
+            staging,
+            Some((start, start + around)),
+            Some((start + around, end)),
+            Some((end, end + around)),
+        ];
+        for (phase, part) in PHASES.iter().zip(parts) {
+            let Some((from, until)) = part.filter(|(from, until)| from < until) else { continue };
+            for kind in during(spans, from, until).into_iter().filter(|kind| kind != "none") {
+                *self.phases.entry(format!("{kind} {phase}")).or_default() += 1;
+            }
+        }
+    }
+
+    /// Adds another run.
+    pub fn add(&mut self, other: &Coverage) {
+        let maps =
+            [(&mut self.operations, &other.operations), (&mut self.phases, &other.phases), (&mut self.points, &other.points)];
+        for (mine, theirs) in maps {
+            theirs.iter().for_each(|(name, many)| *mine.entry(name.clone()).or_default() += many);
+        }
+        self.asked += other.asked;
+        self.leader_changes += other.leader_changes;
+    }
+}
+
+/// The faults of the plan that were carried out.
+fn spans(record: &Record) -> Vec<Span> {
+    let began = record.incidents.iter().find(|incident| incident.what == "phase" && incident.text == "faults");
+    let Some(began_ns) = began.map(|incident| incident.at_ns) else { return Vec::new() };
+    let skipped: BTreeSet<&str> =
+        record.incidents.iter().filter(|incident| incident.what == "skipped").map(|incident| incident.text.as_str()).collect();
+    let carried_out = record.plan.faults.iter().filter(|planned| {
+        let text = serde_json::to_string(&planned.fault).unwrap_or_default();
+        // A node ends at a point when it gets there, not when it is planned.
+        !skipped.contains(text.as_str()) && !matches!(planned.fault, Fault::CrashAt { .. })
+    });
+    let planned = carried_out.map(|planned| {
+        let from_ns = began_ns + planned.at_ms * 1_000_000;
+        Span { kind: planned.fault.kind(), from_ns, until_ns: from_ns + planned.fault.lasts_ms() * 1_000_000 }
+    });
+    let points = record.incidents.iter().filter(|incident| incident.what == "point");
+    let ended =
+        points.map(|incident| Span { kind: "crash_at".to_owned(), from_ns: incident.at_ns, until_ns: incident.at_ns + ENDED_NS });
+    planned.chain(ended).collect()
+}
+
+/// Kinds of faults that were under way at some time of `[from, until]`; `none` if there was none.
+fn during(spans: &[Span], from_ns: u64, until_ns: u64) -> BTreeSet<String> {
+    let meets = |span: &&Span| span.from_ns <= until_ns && from_ns <= span.until_ns;
+    let mut kinds: BTreeSet<String> = spans.iter().filter(meets).map(|span| span.kind.clone()).collect();
+    if kinds.is_empty() {
+        kinds.insert("none".to_owned());
+    }
+    kinds
+}
+
+/// What a node was when it was last looked at, if that is not too long ago for it to run.
+fn role<'r>(looks: &BTreeMap<u64, Vec<&'r Probe>>, node: u64, at_ns: u64) -> &'r str {
+    let looks = looks.get(&node).map_or(&[][..], Vec::as_slice);
+    let before = looks.partition_point(|probe| probe.at_ns <= at_ns);
+    let last = before.checked_sub(1).and_then(|last| looks.get(last));
+    last.filter(|probe| at_ns - probe.at_ns <= 1_500_000_000).map_or("down", |probe| probe.role.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::check::model::tests::lease;
+    use crate::check::testing::{Made, incident, operation, probe};
+    use crate::plan::{Planned, Target};
+
+    fn record(at_ms: u64) -> Record {
+        let mut made = Made { incidents: vec![incident(None, 0, "phase", "faults")], ..Made::default() };
+        let mut booked = lease("a", 30, 90, &[(1, 1)]);
+        booked["reservations"][0]["staging"] = json!({"window": {"start": 10, "end": 20}, "park_margin_s": 5});
+        made.history.push(operation("create", Ending::Ok, Some(1), json!({"reply": booked, "attempts": [{"node": 2}]})));
+        made.probes = vec![probe(2, 0)];
+        let mut record = made.record();
+        record.plan.faults = vec![Planned { at_ms, fault: Fault::Pause { target: Target::Node(0), for_ms: 1_000 } }];
+        record
+    }
+
+    #[test]
+    fn an_operation_counts_with_fault_and_role() {
+        let coverage = Coverage::of(&record(0));
+        assert_eq!(coverage.operations, BTreeMap::from([("create ok pause follower".to_owned(), 1)]));
+        let coverage = Coverage::of(&record(5));
+        assert_eq!(coverage.operations, BTreeMap::from([("create ok none follower".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_fault_counts_in_the_part_of_a_reservation_that_it_falls_into() {
+        for (at_s, phase) in [(3, "before_staging"), (15, "staging"), (35, "start"), (60, "running"), (95, "end")] {
+            let coverage = Coverage::of(&record(at_s * 1_000));
+            assert_eq!(coverage.phases, BTreeMap::from([(format!("pause {phase}"), 1)]));
+        }
+        assert!(Coverage::of(&record(200_000)).phases.is_empty());
+    }
+
+    #[test]
+    fn a_fault_that_was_skipped_counts_nowhere() {
+        let mut record = record(15_000);
+        let text = serde_json::to_string(&record.plan.faults[0].fault).expect("a fault encodes");
+        record.incidents.push(incident(None, 0, "skipped", &text));
+        assert!(Coverage::of(&record).phases.is_empty());
+    }
+
+    #[test]
+    fn runs_add_up() {
+        let mut sum = Coverage::of(&record(0));
+        sum.add(&Coverage::of(&record(0)));
+        assert_eq!((sum.asked, sum.operations["create ok pause follower"]), (2, 2));
+    }
+}

@@ -1,0 +1,175 @@
+//! What must be got to: by each run, and by many together. A run that is below is not green but unknown.
+
+use std::collections::BTreeMap;
+
+use super::{Coverage, PHASES};
+use crate::check::{Judgement, Sheet};
+use crate::plan::Plan;
+use crate::plan::cluster::POINTS;
+use crate::record::Record;
+
+/// Operations that every run has, for each hour of faults.
+const ASKED_AN_HOUR: u64 = 200;
+/// Changes of the leader that every run with faults and more than one node has, for each hour of faults.
+const LEADER_CHANGES_AN_HOUR: u64 = 1;
+/// So many seeds together must have got everywhere.
+pub const SEEDS: u64 = 200;
+
+/// Operations of clients.
+const OPERATIONS: [&str; 5] = ["create", "update", "delete", "get", "list"];
+/// Those that leave it open how they ended, when the answer is lost.
+const WRITES: [&str; 3] = ["create", "update", "delete"];
+/// Roles a node may be asked in.
+const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
+/// Every kind of fault.
+const FAULTS: [&str; 26] = [
+    "kill",
+    "pause",
+    "power_cut",
+    "isolate",
+    "cut",
+    "cloud_cut",
+    "weather",
+    "clock_step",
+    "clock_drift",
+    "sync_error",
+    "disk_full",
+    "disk_hang",
+    "disk_slow",
+    "cloud",
+    "host_down",
+    "expire_tokens",
+    "transfer",
+    "join",
+    "promote",
+    "leave",
+    "replace",
+    "wipe",
+    "log_damage",
+    "state_damage",
+    "power_many",
+    "crash_at",
+];
+
+/// What a run must reach for itself.
+pub fn judge(record: &Record) -> Judgement {
+    let coverage = Coverage::of(record);
+    let mut sheet = Sheet::default();
+    for text in short(&record.plan, &coverage) {
+        sheet.unknown(text);
+    }
+    (0..coverage.asked).for_each(|_| sheet.look());
+    sheet.close("goals")
+}
+
+/// What a run with this plan has too little of.
+fn short(plan: &Plan, coverage: &Coverage) -> Vec<String> {
+    let scaled = |an_hour: u64| an_hour * plan.sim.safety_ms / 3_600_000;
+    let mut short = Vec::new();
+    if coverage.asked < scaled(ASKED_AN_HOUR) {
+        short.push(format!("{} operations, {} are wanted", coverage.asked, scaled(ASKED_AN_HOUR)));
+    }
+    let changes = if plan.nodes == 1 || plan.faults.is_empty() { 0 } else { scaled(LEADER_CHANGES_AN_HOUR) };
+    if coverage.leader_changes < changes {
+        short.push(format!("{} changes of the leader, {changes} are wanted", coverage.leader_changes));
+    }
+    short
+}
+
+/// What many runs together have not got to: by what it belongs to, and of how many.
+pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
+    let got = |map: &BTreeMap<String, u64>, wanted: Vec<String>| {
+        let many = wanted.len();
+        (wanted.into_iter().filter(|name| !map.contains_key(name)).collect::<Vec<_>>(), many)
+    };
+    let names = |sets: &[&[&str]]| -> Vec<String> {
+        let mut names = vec![String::new()];
+        for set in sets {
+            let longer = |name: &String| set.iter().map(|part| format!("{name} {part}").trim().to_owned()).collect::<Vec<_>>();
+            names = names.iter().flat_map(longer).collect();
+        }
+        names
+    };
+    // Results and roles, whatever the fault.
+    let mut by_role: BTreeMap<String, u64> = BTreeMap::new();
+    let mut by_fault: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, many) in &sum.operations {
+        let words: Vec<&str> = name.split(' ').collect();
+        if let [op, result, fault, role] = words[..] {
+            *by_role.entry(format!("{op} {result} {role}")).or_default() += many;
+            *by_fault.entry(format!("{op} {result} {fault}")).or_default() += many;
+        }
+    }
+    let mut roles = names(&[&OPERATIONS, &["ok"], &ROLES]);
+    roles.extend(names(&[&WRITES, &["fail", "info"], &["leader", "follower"]]));
+    BTreeMap::from([
+        ("operation, fault", got(&by_fault, names(&[&OPERATIONS, &["ok"], &FAULTS]))),
+        ("operation, result, role", got(&by_role, roles)),
+        ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
+        ("points", got(&sum.points, names(&[&POINTS]))),
+    ])
+}
+
+/// The matrix of what was not got to.
+pub fn told(missed: &BTreeMap<&'static str, (Vec<String>, usize)>) -> String {
+    let mut text = String::new();
+    for (what, (missing, many)) in missed {
+        text += &format!("{what}: {} of {many} reached\n", many - missing.len());
+        // One line for what the last word is missing of.
+        let mut rows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for name in missing {
+            let (row, column) = name.rsplit_once(' ').unwrap_or(("", name));
+            rows.entry(row).or_default().push(column);
+        }
+        for (row, columns) in rows {
+            text += &format!("  not {row}: {}\n", columns.join(", "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_that_is_drawn_is_a_goal() {
+        let plans = (0..400).map(|seed| Plan::simulated(seed, 300));
+        let kinds: BTreeSet<String> = plans.flat_map(|plan| plan.faults).map(|planned| planned.fault.kind()).collect();
+        assert_eq!(kinds, FAULTS.iter().map(|&kind| kind.to_owned()).collect());
+    }
+
+    #[test]
+    fn a_run_below_its_goals_says_so_and_calm_ones_and_single_nodes_need_no_other_leader() {
+        let plan = |seconds: u64, nodes: u32| {
+            let mut plan = Plan::kills(1, nodes, 60_000);
+            plan.sim.safety_ms = seconds * 1_000;
+            plan
+        };
+        let coverage = |asked, leader_changes| Coverage { asked, leader_changes, ..Coverage::default() };
+        assert_eq!(short(&plan(3_600, 3), &coverage(200, 1)), [""; 0]);
+        assert_eq!(short(&plan(3_600, 3), &coverage(199, 1)).len(), 1);
+        assert_eq!(short(&plan(3_600, 3), &coverage(200, 0)).len(), 1);
+        assert_eq!(short(&plan(3_600, 1), &coverage(200, 0)), [""; 0]);
+        assert_eq!(short(&Plan { faults: Vec::new(), ..plan(3_600, 3) }, &coverage(200, 0)), [""; 0]);
+        // Shorter ones need less.
+        assert_eq!(short(&plan(360, 3), &coverage(20, 0)), [""; 0]);
+        assert_eq!(short(&plan(360, 3), &coverage(19, 0)).len(), 1);
+    }
+
+    #[test]
+    fn what_was_not_got_to_is_named() {
+        let mut sum = Coverage::default();
+        let all = missed(&sum);
+        assert_eq!(all["points"].0.len(), POINTS.len());
+        assert!(all["operation, fault"].0.contains(&"create ok kill".to_owned()));
+        sum.operations.insert("create ok kill leader".to_owned(), 1);
+        sum.points.insert(POINTS[0].to_owned(), 1);
+        let fewer = missed(&sum);
+        assert_eq!(fewer["points"].0.len(), POINTS.len() - 1);
+        assert!(!fewer["operation, fault"].0.contains(&"create ok kill".to_owned()));
+        assert!(told(&fewer).contains("not kill: before_staging, staging, start, running, end"));
+    }
+}

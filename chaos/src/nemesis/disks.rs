@@ -1,0 +1,82 @@
+//! Takes away or damages what a node keeps. So that all that is promised stays promised, those that have everything stay a
+//! majority of the voters; a fault that would break more waits for a while, and is skipped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::up;
+use crate::plan::{Damage, Target};
+use crate::sim::disk::Part;
+use crate::sim::node::Death;
+use crate::sim::world::World;
+
+/// How long a fault waits until the cluster can bear it, seconds.
+const PATIENCE_S: u64 = 30;
+
+/// Whom it may hit.
+async fn bearable(world: &World, target: Target) -> Option<usize> {
+    for _ in 0..PATIENCE_S {
+        let index = world.target(target);
+        if world.may_lose(index) {
+            return Some(index);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    None
+}
+
+/// A node loses everything, and is started with an empty disk under its old id.
+pub async fn wipe(world: &Arc<World>, target: Target, down_ms: u64) -> Option<usize> {
+    let index = bearable(world, target).await?;
+    let machine = &world.machines[index];
+    world.roster.lost(index);
+    machine.crash(Death::Kill).await;
+    machine.disks.lose(None);
+    world.trace.incident(Some(machine.id), "lost", "everything");
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    up(world, index);
+    Some(index)
+}
+
+/// A node's log is damaged or lost: it must not come back.
+pub async fn damage_log(world: &Arc<World>, target: Target, how: Damage, down_ms: u64, beyond: bool) -> Option<usize> {
+    let index = if beyond { world.target(target) } else { bearable(world, target).await? };
+    let machine = &world.machines[index];
+    world.roster.lost(index);
+    machine.crash(Death::Kill).await;
+    let text = damage(world, index, Part::Log, how);
+    world.trace.incident(Some(machine.id), "lost", format!("log: {text}"));
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    up(world, index);
+    Some(index)
+}
+
+/// A node's state is damaged or lost: it makes it again.
+pub async fn damage_state(world: &Arc<World>, target: Target, how: Damage, down_ms: u64) -> Option<usize> {
+    let index = bearable(world, target).await?;
+    let machine = &world.machines[index];
+    world.roster.rebuilding(index);
+    machine.crash(Death::Kill).await;
+    let text = damage(world, index, Part::State, how);
+    world.trace.incident(Some(machine.id), "damaged", format!("state: {text}"));
+    tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    up(world, index);
+    Some(index)
+}
+
+/// Where there is no row of the kind that is wanted, the checksum of any row is wrong, and where there is no row the disk goes.
+fn damage(world: &World, index: usize, part: Part, how: Damage) -> String {
+    let disks = &world.machines[index].disks;
+    let done = match how {
+        Damage::Missing => None,
+        Damage::Checksum { pick } => disks.rot(part, pick, true).map(|row| format!("checksum of {row}")),
+        Damage::Value { pick } => {
+            let flipped = disks.rot(part, pick, false).map(|row| format!("value of {row}"));
+            flipped.or_else(|| disks.rot(part, pick, true).map(|row| format!("checksum of {row}")))
+        }
+    };
+    done.unwrap_or_else(|| {
+        disks.lose(Some(part));
+        "missing".to_owned()
+    })
+}

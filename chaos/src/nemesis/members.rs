@@ -1,0 +1,207 @@
+//! Changes who is in the cluster, as an operator does it: with the product's own operations (`leasehold cluster add` and
+//! `remove`), one change at a time, asked for again on another node until it is seen to be done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leasehold_node::operations::{ClusterChange, ClusterStatus};
+use tokio::time::Instant;
+
+use super::up;
+use crate::sim::node::Death;
+use crate::sim::roster::Standing;
+use crate::sim::world::{World, admin};
+
+/// How long an operator tries.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long he waits for one answer.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long a removed node goes on before it is switched off.
+const LINGERS: Duration = Duration::from_secs(3);
+
+/// A new node joins. With `abandon` the leader dies when the node learns, and nobody repeats what was asked.
+pub async fn join_one(world: &Arc<World>, abandon: bool) {
+    let _one_at_a_time = world.roster.operator.lock().await;
+    if world.size() >= world.plan.nodes as usize + 2 {
+        return world.trace.incident(None, "skipped", "nobody joins: the cluster is large enough");
+    }
+    join(world, abandon).await;
+}
+
+/// Learners are asked to vote.
+pub async fn promote(world: &Arc<World>) {
+    let _one_at_a_time = world.roster.operator.lock().await;
+    let (voters, members) = world.cluster();
+    for index in members.into_iter().filter(|index| !voters.contains(index)) {
+        world.roster.unsettle();
+        add(world, index).await;
+    }
+}
+
+/// A voter is removed, if enough stay that have everything.
+pub async fn leave(world: &Arc<World>, index: usize) {
+    let _one_at_a_time = world.roster.operator.lock().await;
+    let least = (world.plan.nodes as usize).saturating_sub(1).max(1);
+    let (voters, _) = world.cluster();
+    let intact = voters.iter().filter(|voter| **voter != index && world.roster.is_intact(**voter)).count();
+    if voters.len() <= least || !voters.contains(&index) || 2 * intact <= voters.len() - 1 || !world.roster.is_settled() {
+        return world.trace.incident(Some(world.machines[index].id), "skipped", "nobody leaves: too few would stay");
+    }
+    remove(world, index).await;
+}
+
+/// A node makes place for a new one.
+pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) {
+    let _one_at_a_time = world.roster.operator.lock().await;
+    exchange(world, index, join_first).await;
+}
+
+/// Every node that lost what it kept is replaced, and what was removed for good stays away.
+pub async fn replace_lost(world: &Arc<World>) {
+    let _one_at_a_time = world.roster.operator.lock().await;
+    for index in world.roster.all(Standing::Lost) {
+        exchange(world, index, world.machines[index].id % 2 == 0).await;
+    }
+    // A removal that was begun and given up.
+    for index in world.cluster().1.into_iter().filter(|index| world.roster.standing(*index) == Standing::Gone) {
+        remove(world, index).await;
+    }
+    // A node that never came in.
+    let members = world.cluster().1;
+    for index in world.roster.all(Standing::Member).into_iter().filter(|index| !members.contains(index)) {
+        switch_off(world, index).await;
+    }
+}
+
+/// Leadership goes round.
+pub async fn hand_over(world: &Arc<World>, times: usize) {
+    for _ in 0..times {
+        if let Some((_, life)) = world.leader() {
+            let operations = life.operations.clone();
+            let transfer = ClusterChange::Transfer { to: None };
+            let asked = life.group.spawn("transfer", async move { operations.change_cluster(&admin(), transfer).await });
+            // Whether it worked is seen from who leads.
+            if let Err(late) = tokio::time::timeout(ANSWER, asked).await {
+                tracing::info!(%late, "leadership was not handed over");
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn exchange(world: &Arc<World>, index: usize, join_first: bool) {
+    if join_first {
+        if join(world, false).await.is_some() {
+            remove(world, index).await;
+        }
+    } else if remove(world, index).await {
+        join(world, false).await;
+    }
+}
+
+async fn join(world: &Arc<World>, abandon: bool) -> Option<usize> {
+    let Some(index) = world.roster.take_spare() else {
+        world.trace.incident(None, "skipped", "nobody joins: all machines were used");
+        return None;
+    };
+    world.roster.unsettle();
+    up(world, index);
+    let joined = if abandon {
+        tokio::select! {
+            biased;
+            joined = add(world, index) => joined,
+            () = leader_dies(world, index) => true,
+        }
+    } else {
+        add(world, index).await
+    };
+    joined.then_some(index)
+}
+
+/// The leader is killed as soon as the node learns and does not vote.
+async fn leader_dies(world: &Arc<World>, index: usize) {
+    loop {
+        let learns = world.leader().filter(|(_, life)| voter(&life.raft.status(), world.machines[index].id) == Some(false));
+        if let Some((leader, _)) = learns {
+            world.trace.incident(Some(world.machines[index].id), "members", "learns, and nobody will say that it is to vote");
+            world.machines[leader].crash(Death::Kill).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            return up(world, leader);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Whether it votes; `None`: it is no member.
+fn voter(status: &ClusterStatus, node: u64) -> Option<bool> {
+    status.members.iter().find(|member| member.node_id == node).map(|member| member.voter)
+}
+
+async fn add(world: &Arc<World>, index: usize) -> bool {
+    let node = world.machines[index].id;
+    let add = ClusterChange::Add { node_id: node, peer_address: node.to_string(), grpc_address: Some(format!("node-{node}")) };
+    let done = change(world, node, add, |status| voter(status, node) == Some(true)).await;
+    if !done && world.cluster().1.iter().all(|member| *member != index) {
+        // Its id was given away once, and may be known to some: it is not tried again.
+        switch_off(world, index).await;
+    }
+    done
+}
+
+async fn remove(world: &Arc<World>, index: usize) -> bool {
+    let node = world.machines[index].id;
+    world.roster.unsettle();
+    let removed = change(world, node, ClusterChange::Remove { node_id: node }, |status| voter(status, node).is_none()).await;
+    if removed {
+        // It is not told, and goes on for a while.
+        world.roster.gone(index);
+        tokio::time::sleep(LINGERS).await;
+        switch_off(world, index).await;
+    }
+    removed
+}
+
+async fn switch_off(world: &Arc<World>, index: usize) {
+    world.roster.gone(index);
+    world.trace.incident(Some(world.machines[index].id), "members", "is switched off");
+    world.machines[index].crash(Death::Kill).await;
+}
+
+/// Asks until it is done; on one node after the other.
+async fn change(world: &Arc<World>, node: u64, change: ClusterChange, done: impl Fn(&ClusterStatus) -> bool) -> bool {
+    let give_up = Instant::now() + PATIENCE;
+    let what = match change {
+        ClusterChange::Add { .. } => "joins",
+        _ => "is removed",
+    };
+    world.trace.incident(Some(node), "members", what);
+    let mut attempt = 0;
+    while Instant::now() < give_up {
+        attempt += 1;
+        if let Some(life) = world.machines[world.member(attempt)].life() {
+            let (operations, change) = (life.operations.clone(), change.clone());
+            let asked = life.group.spawn("operator", async move { operations.change_cluster(&admin(), change).await });
+            let text = match tokio::time::timeout(ANSWER, asked).await {
+                Ok(Ok(Ok(status))) if done(&status) => {
+                    world.trace.incident(Some(node), "members", format!("{what}: done"));
+                    return true;
+                }
+                Ok(Ok(Ok(_))) => "done, it is said, but not seen".to_owned(),
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(stopped)) => stopped.to_string(),
+                Err(late) => late.to_string(),
+            };
+            world.trace.incident(Some(node), "members", format!("{what}: {text}"));
+            // Done by an attempt whose answer was lost.
+            if text.contains("is a voter already") || text.contains("is no member") {
+                return true;
+            }
+            if text.contains("was used before") {
+                return false;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.trace.incident(Some(node), "members", format!("{what}: given up"));
+    false
+}

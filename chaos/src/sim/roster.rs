@@ -1,0 +1,143 @@
+//! Which machines are in the cluster, as the operator who adds and removes them knows it, and which of them lost what they
+//! kept: how much more may be broken before nothing is promised any more.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+
+/// A machine as the operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Never used, its node id neither.
+    Spare,
+    /// In the cluster, or on its way into it.
+    Member,
+    /// In the cluster, but what it kept is lost: under its id it must not come back.
+    Lost,
+    /// Removed; its node id is never used again.
+    Gone,
+}
+
+/// See the module.
+pub struct Roster {
+    inner: Mutex<Inner>,
+    /// One change at a time.
+    pub operator: tokio::sync::Mutex<()>,
+}
+
+struct Inner {
+    standing: Vec<Standing>,
+    /// Machines whose state was damaged and is not made again yet.
+    rebuilding: BTreeSet<usize>,
+    /// A change was begun, and not everybody was seen to have it since.
+    unsettled: bool,
+}
+
+impl Roster {
+    /// The first `members` machines are the cluster's.
+    pub fn new(members: usize, machines: usize) -> Roster {
+        let standing = (0..machines).map(|index| if index < members { Standing::Member } else { Standing::Spare }).collect();
+        let inner = Inner { standing, rebuilding: BTreeSet::new(), unsettled: false };
+        Roster { inner: Mutex::new(inner), operator: tokio::sync::Mutex::default() }
+    }
+
+    /// Of one machine.
+    pub fn standing(&self, index: usize) -> Standing {
+        self.inner.lock().standing[index]
+    }
+
+    /// All of one standing.
+    pub fn all(&self, standing: Standing) -> Vec<usize> {
+        let inner = self.inner.lock();
+        (0..inner.standing.len()).filter(|index| inner.standing[*index] == standing).collect()
+    }
+
+    /// A machine that was never used.
+    pub fn take_spare(&self) -> Option<usize> {
+        let mut inner = self.inner.lock();
+        let index = inner.standing.iter().position(|standing| *standing == Standing::Spare)?;
+        inner.standing[index] = Standing::Member;
+        Some(index)
+    }
+
+    /// What it kept is lost.
+    pub fn lost(&self, index: usize) {
+        self.inner.lock().standing[index] = Standing::Lost;
+    }
+
+    /// It was removed.
+    pub fn gone(&self, index: usize) {
+        self.inner.lock().standing[index] = Standing::Gone;
+    }
+
+    /// Its state must be made again.
+    pub fn rebuilding(&self, index: usize) {
+        self.inner.lock().rebuilding.insert(index);
+    }
+
+    /// It runs: what was damaged is made again.
+    pub fn runs(&self, index: usize) {
+        self.inner.lock().rebuilding.remove(&index);
+    }
+
+    /// A change of the cluster begins.
+    pub fn unsettle(&self) {
+        self.inner.lock().unsettled = true;
+    }
+
+    /// Everybody was seen to have the same members, with no change under way.
+    pub fn settle(&self) {
+        self.inner.lock().unsettled = false;
+    }
+
+    /// Whether all are known to have the same members.
+    pub fn is_settled(&self) -> bool {
+        !self.inner.lock().unsettled
+    }
+
+    /// Whether it has all that it ever promised.
+    pub fn is_intact(&self, index: usize) -> bool {
+        let inner = self.inner.lock();
+        inner.standing[index] == Standing::Member && !inner.rebuilding.contains(&index)
+    }
+
+    /// Whether one more may lose what it keeps: those that have all must stay a majority of the voters.
+    pub fn may_lose(&self, index: usize, voters: &[usize]) -> bool {
+        let left = voters.iter().filter(|voter| **voter != index && self.is_intact(**voter)).count();
+        self.is_settled() && self.is_intact(index) && 2 * left > voters.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_of_the_voters_keeps_everything() {
+        let roster = Roster::new(3, 5);
+        let voters = [0, 1, 2];
+        assert!(roster.may_lose(1, &voters));
+        roster.lost(1);
+        assert!(!roster.may_lose(0, &voters) && !roster.may_lose(1, &voters));
+        // Replaced: as many may fail as before.
+        let joined = roster.take_spare();
+        roster.gone(1);
+        assert_eq!(joined, Some(3));
+        assert!(roster.may_lose(0, &[0, 2, 3]));
+        // One that is to make its state again counts, and so does a change whose end nobody saw.
+        roster.rebuilding(2);
+        assert!(!roster.may_lose(0, &[0, 2, 3]));
+        roster.runs(2);
+        roster.unsettle();
+        assert!(!roster.may_lose(0, &[0, 2, 3]));
+        roster.settle();
+        assert!(roster.may_lose(0, &[0, 2, 3]));
+    }
+
+    #[test]
+    fn of_one_or_two_nobody_may_lose_anything() {
+        let roster = Roster::new(2, 2);
+        assert!(!roster.may_lose(0, &[0]) && !roster.may_lose(0, &[0, 1]));
+        assert_eq!(roster.take_spare(), None);
+    }
+}
