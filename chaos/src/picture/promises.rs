@@ -28,6 +28,7 @@ pub fn promise(check: &str) -> &'static str {
         "V2" => "once everything is healed there is soon one leader and one state",
         "V3" => "one slow node does not slow the others down",
         "V4" => "too much load is refused clearly, and passes",
+        "goals" => "the run got to what each run must get to",
         "V5" => "a node whose state is damaged rebuilds it, and one whose log is damaged stops",
         _ => "",
     }
