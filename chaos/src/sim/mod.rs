@@ -115,6 +115,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     // 3. Full heal.
     workload.stop();
     nemesis::heal(&world);
+    let healed = tokio::time::Instant::now();
     agree(&world).await;
     for client in clients {
         client.await.context("a client")?;
@@ -123,6 +124,8 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
 
     // 4. Drain: past every lease's end, until nothing is owed.
     drain(&world).await;
+    // V2 looks at the nodes from then on, however soon the last lease ended.
+    tokio::time::sleep_until(healed + HEAL_LIMIT).await;
     // A subscriber between two subscriptions has yet to be told the last change.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let finals = world.finals();
