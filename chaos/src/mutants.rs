@@ -56,8 +56,7 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M11", "no fence: an old leader keeps acting", &["A4"], Profile::Links),
     mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links)
         .waits_for("a look at unfenced calls that take effect after a successor began"),
-    mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy)
-        .waits_for("clients that delete just as a lease starts"),
+    mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy),
     mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
         .waits_for("a leader that changes just before everything is healed"),
     mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm)
@@ -81,8 +80,7 @@ pub const MUTANTS: [Mutant; 30] = [
         .waits_for("a core whose nodes do not all see each other"),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
-    mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy)
-        .waits_for("a look whether the answer stored under a key is one"),
+    mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
 ];
 
 /// The bug of this id.

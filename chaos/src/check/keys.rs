@@ -56,6 +56,8 @@ fn held(first: &Operation, found: &Value) -> Option<String> {
         // Found without the log, so that nothing is stored; or stored, and then it is this.
         (Ending::Fail, _) if found == "never" => None,
         (Ending::Fail, Some(text)) if first.body["reply"]["error"] == text => None,
+        // Changed, and deleted by somebody else before the answer: for this caller it is gone.
+        (Ending::Fail, None) if first.op == "update" && applied.is_object() && is_not_found(first) => None,
         (Ending::Fail, _) => Some(format!("it failed with {}, its key holds {found}", first.body["reply"])),
         (Ending::Ok, None) if applied.is_object() => {
             // An answer that was made late tells what the lease had become, with that index.
@@ -89,12 +91,17 @@ fn repeated(first: &Operation, again: &Operation, record: &Record) -> Option<Str
             (index == answered && was != is).then(|| format!("index {index} was answered otherwise than before"))
         }
         Ending::Fail => {
-            let gone = reply["rejection"].get("lease_not_found").is_some() && was_deleted(first, again, record);
+            let gone = is_not_found(again) && was_deleted(first, again, record);
             let unclear = matches!(reply["kind"].as_str(), Some("unavailable" | "unknown"));
             (!gone && !unclear).then(|| format!("it was answered, and again refused: {reply}"))
         }
         Ending::Info => None,
     }
+}
+
+/// Whether an operation failed because its lease is not there.
+pub fn is_not_found(operation: &Operation) -> bool {
+    operation.body["reply"]["rejection"].get("lease_not_found").is_some()
 }
 
 fn lease_of(operation: &Operation) -> Option<&str> {

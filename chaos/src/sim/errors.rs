@@ -11,7 +11,12 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::trace::Trace;
 
 /// Error lines that faults of a plan bring about, by the module that writes them and a part of their text.
-const ALLOWED: [(&str, &str); 1] = [
+const ALLOWED: [(&str, &str); 4] = [
+    // What a plan's faults do to a disk, as the engine hears it: what it waited to see synced, what it wanted applied, and that it
+    // ends for it.
+    ("openraft::storage::callback", "IOFlushed error: disk: "),
+    ("openraft::core::sm::worker", "Error: disk: "),
+    ("openraft::core::raft_core", "Error: disk: "),
     // A disk that fails, is full or hangs ends its node: that is the rule (architecture D14). A node that ends because of a
     // panic is a finding of its own.
     ("leasehold_node::raft::fatal", "this node must end"),
@@ -76,6 +81,7 @@ mod tests {
         errors.tell(&trace);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {
             tracing::error!(target: "leasehold_node::raft::fatal", reason = "the disk is full", "this node must end");
+            tracing::error!(target: "openraft::storage::callback", "io_completed: IOFlushed error: disk: write: no space");
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());

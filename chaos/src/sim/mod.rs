@@ -139,6 +139,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     // 3. Full heal.
     workload.stop();
     nemesis::heal(&world);
+    let healed = tokio::time::Instant::now();
     if promised {
         nemesis::members::replace_lost(&world).await;
         world.trace.incident(None, "phase", HEALED);
@@ -155,6 +156,8 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     // 4. Drain: past every lease's end, until nothing is owed.
     if promised {
         drain(&world).await;
+        // V2 looks at the nodes from then on, however soon the last lease ended.
+        tokio::time::sleep_until(healed + HEAL_LIMIT).await;
         if world.plan.sim.weigh {
             nemesis::members::hand_over(&world, ELECTIONS).await;
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::ledger::{Change, Hashed, List, Number, Op, View};
 use super::linear::Call;
 use super::room::Rooms;
+use crate::check::keys::is_not_found;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -167,16 +168,11 @@ impl<'a> History<'a> {
                 let told = told.filter(|(number, _)| here(*number)).map(|(number, view)| (number, self.view(number, view)));
                 vec![request["project_id"].as_str().map(|project| Op::List(List::new(project.into(), told.collect())))]
             }
-            (_, Ending::Fail) if is_absent(operation) => vec![of.map(Op::Absent)],
+            (_, Ending::Fail) if is_not_found(operation) => vec![of.map(Op::Absent)],
             _ => Vec::new(),
         };
         ops.into_iter().flatten().map(|op| (op, applied)).collect()
     }
-}
-
-/// Whether an operation failed because its lease is not there.
-fn is_absent(operation: &Operation) -> bool {
-    operation.body["reply"]["rejection"].get("lease_not_found").is_some()
 }
 
 /// An operation in words.

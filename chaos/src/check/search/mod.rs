@@ -140,7 +140,7 @@ mod histories {
     #[test]
     fn two_reads_that_go_back_fire_although_each_might_be_right() {
         let row = lease("a", 100, 200, &[(1, 3)]);
-        for (first, second, passing) in [(list(&[row.clone()]), list(&[]), true), (list(&[]), list(&[row]), false)] {
+        for (first, second, passing) in [(list(std::slice::from_ref(&row)), list(&[]), true), (list(&[]), list(&[row]), false)] {
             let mut made = good();
             made.history.extend([delete(Ending::Info), first, second]);
             made.history[1].body["resolved"] = json!("expired");
