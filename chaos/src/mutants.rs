@@ -54,19 +54,15 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M09", "plan not re-verified in apply", &["L1"], Profile::Busy),
     mutant("M10", "hash-map order in apply", &["H1"], Profile::Busy),
     mutant("M11", "no fence: an old leader keeps acting", &["A4"], Profile::Links),
-    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links)
-        .waits_for("a look at unfenced calls that take effect after a successor began"),
+    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links),
     mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy)
         .waits_for("clients that delete just as a lease starts"),
     mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
         .waits_for("a leader that changes just before everything is healed"),
-    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm)
-        .waits_for("a look whether parked servers woke when their start was recorded"),
-    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm)
-        .waits_for("A6, a look whether a row was committed before its call was sent"),
+    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm),
+    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm),
     mutant("M17", "409 on unshelve read as failure", &["A5", "A9"], Profile::Cloud),
-    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud)
-        .waits_for("a look whether parked servers woke when their start was recorded"),
+    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud),
     mutant("M19", "token opened before hold raised", &["A7"], Profile::Swarm),
     mutant("M20", "wall clock instead of ledger tick in apply", &["H1"], Profile::Swarm),
     mutant("M21", "clock step back replays starts", &["A1", "M1"], Profile::Clocks),

@@ -7,6 +7,7 @@
 pub mod cancelled;
 pub mod clean;
 pub mod cloud;
+pub mod committed;
 pub mod double_booking;
 pub mod early;
 pub mod fencing;
@@ -19,9 +20,12 @@ pub mod model;
 pub mod monotonic;
 pub mod once;
 pub mod order;
+pub mod outcome;
 pub mod replay;
+pub mod rows;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod told;
 pub mod watch;
 pub mod witness;
 
@@ -110,7 +114,7 @@ impl Sheet {
 
 /// Judges a run.
 pub fn judge(record: &Record) -> Board {
-    let checks: [fn(&Record) -> Judgement; 16] = [
+    let checks: [fn(&Record) -> Judgement; 18] = [
         witness::judge,
         watch::judge,
         double_booking::judge,
@@ -122,9 +126,11 @@ pub fn judge(record: &Record) -> Board {
         cancelled::judge,
         fencing::judge,
         once::judge,
+        committed::judge,
         order::judge,
         clean::judge,
         gentle::judge,
+        told::judge,
         liveness::commits,
         liveness::heals,
     ];

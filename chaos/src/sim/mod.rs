@@ -7,6 +7,7 @@
 //!
 //! Read on: [`world`], [`node`], then [`network`], [`disk`], [`cloud`], [`clock`].
 
+pub mod calls;
 pub mod clock;
 pub mod cloud;
 pub mod disk;
@@ -132,7 +133,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
         cloud,
         probes: world.probes(),
         audit: world.audit(),
-        calls: world.cloud.calls(),
+        calls: world.cloud.calls.all(),
         incidents,
         finals,
         findings,
