@@ -57,8 +57,7 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links),
     mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy)
         .waits_for("clients that delete just as a lease starts"),
-    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
-        .waits_for("a leader that changes just before everything is healed"),
+    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links),
     mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm),
     mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm),
     mutant("M17", "409 on unshelve read as failure", &["A5", "A9"], Profile::Cloud),
@@ -74,8 +73,7 @@ pub const MUTANTS: [Mutant; 30] = [
         .waits_for("power that goes on a majority at once"),
     mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power).waits_for("a fault that flips bits in a log"),
     mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links).waits_for("a look at the memory of a node"),
-    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links)
-        .waits_for("a core whose nodes do not all see each other"),
+    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
     mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy)

@@ -10,6 +10,7 @@
 pub mod calls;
 pub mod clock;
 pub mod cloud;
+pub mod core_phase;
 pub mod disk;
 pub mod foreign;
 pub mod gate;
@@ -30,14 +31,11 @@ use leasehold_node::raft::Timing;
 use tokio::runtime::{Builder, RngSeed};
 
 use crate::nemesis::{self, Nemesis};
-use crate::plan::{Draw, Plan};
+use crate::plan::Plan;
 use crate::record::Record;
 use crate::workload::{Project, Workload};
 use world::{World, admin};
 
-/// A quorum that is whole again must commit within this: two elections at the longest timeout, what a restarted node waits
-/// before it may vote, and the clocks' agreement.
-const CORE_LIMIT: Duration = Duration::from_secs(40);
 /// With everything healed there must be one state within this.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
 /// Work that is owed must be done so long after the last lease's end.
@@ -98,8 +96,8 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     tokio::time::sleep(Duration::from_millis(world.plan.sim.safety_ms)).await;
     nemesis.stop().await;
 
-    // 2. Core liveness: a drawn majority is healed, the rest stays down.
-    core_liveness(&world).await;
+    // 2. Core liveness: a drawn core is healed, the rest stays down.
+    core_phase::live(&world).await;
 
     // 3. Full heal.
     workload.stop();
@@ -172,44 +170,6 @@ async fn set_up(world: &Arc<World>) -> Result<()> {
         ensure!(registered, "host {name} was not onboarded");
     }
     Ok(())
-}
-
-/// V1: a majority that is whole commits, whatever became of the others.
-async fn core_liveness(world: &Arc<World>) {
-    let mut draw = Draw::new(world.plan.seed, 20);
-    let count = world.machines.len();
-    let mut core: Vec<usize> = (0..count).collect();
-    while core.len() > count / 2 + 1 {
-        core.remove(draw.below(core.len()));
-    }
-    let mut places: Vec<u64> = core.iter().map(|index| world.machines[*index].id).collect();
-    world.trace.incident(None, "phase", format!("only {places:?} are whole"));
-    places.extend([network::CLOUD, network::CLIENTS]);
-    for index in (0..count).filter(|index| !core.contains(index)) {
-        world.hold(index).await;
-    }
-    world.network.heal_all(Some(&places));
-    for index in &core {
-        nemesis::heal_machine(world, *index);
-        if !world.machines[*index].is_up() {
-            let (world, index) = (world.clone(), *index);
-            tokio::spawn(async move { world.bring_up(index).await });
-        }
-    }
-    let began = world.trace.now_ns();
-    let committing = async {
-        while !commits(world).await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    if tokio::time::timeout(CORE_LIMIT, committing).await.is_err() {
-        let seen: Vec<String> = world.machines.iter().map(|machine| told(machine)).collect();
-        world.trace.finding("V1", format!("the whole majority {places:?} committed nothing in {CORE_LIMIT:?}: {seen:?}"));
-        return;
-    }
-    let took_ms = (world.trace.now_ns() - began) / 1_000_000;
-    world.trace.incident(None, "phase", format!("the majority commits after {took_ms} ms"));
-    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 /// Whether a write goes through just now, of the kind that needs the time too.
