@@ -28,18 +28,10 @@ pub struct Mutant {
     pub killers: &'static [&'static str],
     /// What happens in the runs that look for it.
     pub profile: Profile,
-    /// What the simulation has not, if it is known that this one cannot be found yet.
-    pub waits_for: Option<&'static str>,
 }
 
 const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static str], profile: Profile) -> Mutant {
-    Mutant { id, bug, killers, profile, waits_for: None }
-}
-
-impl Mutant {
-    const fn waits_for(self, what: &'static str) -> Mutant {
-        Mutant { waits_for: Some(what), ..self }
-    }
+    Mutant { id, bug, killers, profile }
 }
 
 /// All of them. M03 needs a real disk and is not here.
@@ -54,18 +46,13 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M09", "plan not re-verified in apply", &["L1"], Profile::Busy),
     mutant("M10", "hash-map order in apply", &["H1"], Profile::Busy),
     mutant("M11", "no fence: an old leader keeps acting", &["A4"], Profile::Links),
-    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links)
-        .waits_for("a look at unfenced calls that take effect after a successor began"),
+    mutant("M12", "successor skips the wait for the old lease", &["A4"], Profile::Links),
     mutant("M13", "cancel acked before the fence", &["A3"], Profile::Busy),
-    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links)
-        .waits_for("a leader that changes just before everything is healed"),
-    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm)
-        .waits_for("a look whether parked servers woke when their start was recorded"),
-    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm)
-        .waits_for("A6, a look whether a row was committed before its call was sent"),
+    mutant("M14", "timers dropped on leadership change", &["A2"], Profile::Links),
+    mutant("M15", "outcome recorded before the call", &["A5"], Profile::Swarm),
+    mutant("M16", "intent not committed before the call", &["A6", "A1"], Profile::Swarm),
     mutant("M17", "409 on unshelve read as failure", &["A5", "A9"], Profile::Cloud),
-    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud)
-        .waits_for("a look whether parked servers woke when their start was recorded"),
+    mutant("M18", "202 taken as done", &["A5", "A8"], Profile::Cloud),
     mutant("M19", "token opened before hold raised", &["A7"], Profile::Swarm),
     mutant("M20", "wall clock instead of ledger tick in apply", &["H1"], Profile::Swarm),
     mutant("M21", "clock step back replays starts", &["A1", "M1"], Profile::Clocks),
@@ -76,8 +63,7 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("M25", "purge before the snapshot is synced", &["S1"], Profile::Power),
     mutant("M26", "corrupt log entry truncated silently", &["S2"], Profile::Power),
     mutant("M27", "1 kB leaked per election", &["B1"], Profile::Links),
-    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links)
-        .waits_for("a core whose nodes do not all see each other"),
+    mutant("M28", "pre-vote and quorum-loss probe off", &["V1"], Profile::Links),
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
     mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
@@ -283,9 +269,6 @@ fn told(row: &Row) -> String {
     let mut text = format!("{} {}: {fate} ({seeds} seeds, {cpu_s:.0} CPU s", mutant.id, mutant.bug);
     if *broken > 0 {
         text += &format!(", {broken} broken runs");
-    }
-    if let Some(what) = mutant.waits_for {
-        text += &format!("; waits for {what}");
     }
     text + ")\n"
 }

@@ -175,6 +175,13 @@ pub struct Audited {
     pub hidden: BTreeMap<String, Value>,
     /// Open rows.
     pub actuations: Vec<Value>,
+    /// Who may send calls that nothing fences: `{"node_id", "term"}`; null before anybody took that right.
+    #[serde(default)]
+    pub actuation_lease: Value,
+    /// Visible leases whose status or events were others at the last index before that was seen:
+    /// `{"status", "events": [[kind, status]]}` by id, null for those that users do not see any more.
+    #[serde(default)]
+    pub moved: BTreeMap<String, Value>,
 }
 
 /// One changing call to the cloud as it left its node.
@@ -188,6 +195,24 @@ pub struct Call {
     pub life: u32,
     /// The caller's own id of the call.
     pub global_request_id: String,
+    /// How it ended for its node; `None`: nobody waited for that any more.
+    #[serde(default)]
+    pub ended: Option<CallEnd>,
+    /// Since when it is unclear how an earlier call of this life for the same server ended; `None`: all ended clearly, or a
+    /// read begun since has shown the server.
+    #[serde(default)]
+    pub unsure_since_ns: Option<u64>,
+}
+
+/// How a call ended for its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallEnd {
+    /// When.
+    pub at_ns: u64,
+    /// What was answered; `None`: nothing came.
+    pub status: Option<u16>,
+    /// `Retry-After` of the answer, seconds.
+    pub retry_after_s: Option<u64>,
 }
 
 /// One small write, measured.

@@ -16,6 +16,8 @@ pub struct Sent {
     pub node: u64,
     /// `None`: it was never seen to lead in that life.
     pub term: Option<u64>,
+    /// Since when it led so.
+    pub since_ns: u64,
 }
 
 /// Calls by their own id.
@@ -36,9 +38,77 @@ pub fn sendings(record: &Record) -> BTreeMap<&str, Sent> {
         .map(|call| {
             let known = terms.get(&call.node).into_iter().flatten().rfind(|(at_ns, _)| *at_ns <= call.at_ns);
             let term = known.and_then(|(_, term)| *term);
-            (call.global_request_id.as_str(), Sent { at_ns: call.at_ns, node: call.node, term })
+            let since_ns = known.map_or(0, |(at_ns, _)| *at_ns);
+            (call.global_request_id.as_str(), Sent { at_ns: call.at_ns, node: call.node, term, since_ns })
         })
         .collect()
+}
+
+/// What a node asked Nova for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// An action on a server.
+    Act {
+        /// Which.
+        server: &'a str,
+        /// Its name.
+        action: &'a str,
+    },
+    /// A server is to go.
+    Delete {
+        /// Which.
+        server: &'a str,
+    },
+    /// A project is to see a flavor, or not any more.
+    Access {
+        /// Which.
+        flavor: &'a str,
+        /// `addTenantAccess` or `removeTenantAccess`.
+        action: &'a str,
+    },
+    /// A flavor is to be made.
+    MakeFlavor {
+        /// Its id.
+        flavor: &'a str,
+    },
+    /// A server group is to be made.
+    MakeGroup {
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+impl Asked<'_> {
+    /// Verbs that nothing in the cloud fences: sent under the logged actuation lease (architecture D6). Access is given
+    /// without it (docs/decisions/0005), and taken with it.
+    pub fn is_unfenced(self) -> bool {
+        match self {
+            Asked::Act { action, .. } => matches!(action, "createImage" | "migrate" | "os-migrateLive"),
+            Asked::Delete { .. } => true,
+            Asked::Access { action, .. } => action == "removeTenantAccess",
+            Asked::MakeFlavor { .. } | Asked::MakeGroup { .. } => false,
+        }
+    }
+}
+
+/// What a line asks Nova for, if a node sent it.
+pub fn asked(line: &CloudLine) -> Option<Asked<'_>> {
+    if line.kind != leasehold_cloudsim::Kind::Request || line.service != "compute" || !line.caller.starts_with("node-") {
+        return None;
+    }
+    let (path, _) = line.path.split_once('?').unwrap_or((&line.path, ""));
+    let mut parts = path.split('/').skip_while(|part| !matches!(*part, "servers" | "flavors" | "os-server-groups"));
+    let action = || line.body.as_object()?.keys().next().map(String::as_str);
+    match (line.method.as_str(), parts.next()?, parts.next(), parts.next(), parts.next()) {
+        ("POST", "servers", Some(server), Some("action"), None) => Some(Asked::Act { server, action: action()? }),
+        ("DELETE", "servers", Some(server), None, None) => Some(Asked::Delete { server }),
+        ("POST", "flavors", Some(flavor), Some("action"), None) => Some(Asked::Access { flavor, action: action()? }),
+        ("POST", "flavors", None, None, None) => Some(Asked::MakeFlavor { flavor: line.body["flavor"]["id"].as_str()? }),
+        ("POST", "os-server-groups", None, None, None) => {
+            Some(Asked::MakeGroup { name: line.body["server_group"]["name"].as_str()? })
+        }
+        _ => None,
+    }
 }
 
 /// The reservation whose capacity a change opens: its flavor is let in, its tokens are opened, its parked server is woken.
@@ -68,6 +138,11 @@ pub fn figure(value: &Value) -> u64 {
 /// The reservation of a resource class.
 pub fn reservation_of(class: &str) -> Option<String> {
     class.strip_prefix("CUSTOM_RESERVATION_").map(|id| id.replace('_', "-").to_lowercase())
+}
+
+/// Whose flavor the servers of a reservation have, if it is not its own (docs/decisions/0011).
+pub fn flavor_of(reservation: &Value) -> Option<&str> {
+    reservation["adoption"]["flavor_of"].as_str()
 }
 
 /// Tokens of one reservation on one host.

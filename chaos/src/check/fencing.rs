@@ -1,13 +1,33 @@
-//! A4: once a leader of a newer term has sent a changing call, no leader of an older term sends one (architecture D6).
+//! A4: once a leader of a newer term has sent a changing call, no leader of an older term sends one, and none of an older
+//! term's that is under way overtakes it (architecture D6).
+//!
+//! By kind of verb: what Placement carries out names a generation, so a newer term's write is never followed by an older
+//! one's to the same object. Verbs that nothing fences (server delete, createImage, access taken away: docs/decisions/0005)
+//! are sent by the holder of the logged actuation lease only, and a successor that finds one taken waits until it is over
+//! at any rate: 15 s from its own election, because it cannot have been renewed after. State verbs are refused by state, or
+//! what they do late is converged, which A5 and A8 judge.
 
-use super::cloud::sendings;
+use std::collections::BTreeMap;
+
+use super::cloud::{Sent, asked, sendings};
 use super::{Judgement, Sheet};
 use crate::record::Record;
+
+/// How long the logged actuation lease lasts (architecture D6).
+const ACTUATION_LEASE_NS: u64 = 15_000_000_000;
 
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let sent = sendings(record);
+    newer_only(record, &sent, &mut sheet);
+    unfenced(record, &sent, &mut sheet);
+    overtaken(record, &sent, &mut sheet);
+    sheet.close("A4")
+}
+
+/// By the instants of sending.
+fn newer_only(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
     let mut calls: Vec<_> =
         record.calls.iter().filter_map(|call| Some((call, sent.get(call.global_request_id.as_str())?))).collect();
     calls.sort_by_key(|(call, _)| call.at_ns);
@@ -32,12 +52,65 @@ pub fn judge(record: &Record) -> Judgement {
             newest = Some((term, call.node, call.at_ns));
         }
     }
-    sheet.close("A4")
+}
+
+/// Unfenced verbs: under the sender's own right, and not before that of its predecessors is over.
+fn unfenced(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
+    // Who was seen to hold it, and since when.
+    let mut taken: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for one in &record.audit {
+        let (node, term) = (one.actuation_lease["node_id"].as_u64(), one.actuation_lease["term"].as_u64());
+        if let (Some(node), Some(term)) = (node, term) {
+            let since = taken.entry((term, node)).or_insert(one.at_ns);
+            *since = one.at_ns.min(*since);
+        }
+    }
+    for line in &record.cloud {
+        let Some(what) = asked(line).filter(|what| what.is_unfenced()) else { continue };
+        let Some(Sent { at_ns, node, term: Some(term), since_ns }) = sent.get(line.global_request_id.as_str()).copied() else {
+            continue;
+        };
+        sheet.must(taken.get(&(term, node)).is_some_and(|since| *since <= at_ns), || {
+            format!("line {}: node {node} of term {term} sent {what:?} at {at_ns} ns without the actuation lease", line.n)
+        });
+        // A right of this very node and term that was taken before it began to lead (again) is none of the tasks that send.
+        let before =
+            taken.iter().rfind(|((of, holder), since)| *of < term || ((*of, *holder) == (term, node) && **since < since_ns));
+        if let Some(((of, holder), _)) = before {
+            sheet.must(at_ns >= since_ns + ACTUATION_LEASE_NS, || {
+                format!(
+                    "line {}: node {node} of term {term} sent {what:?} {} ms after it began to lead, without waiting for the actuation lease of node {holder} of term {of}",
+                    line.n,
+                    (at_ns - since_ns) / 1_000_000
+                )
+            });
+        }
+    }
+}
+
+/// Placement refuses who does not know the last write.
+fn overtaken(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
+    let mut written: BTreeMap<&str, u64> = BTreeMap::new();
+    for line in record.cloud.iter().filter(|line| line.service == "placement" && line.caller.starts_with("node-")) {
+        let Some(term) = sent.get(line.global_request_id.as_str()).and_then(|sent| sent.term) else { continue };
+        for change in &line.changes {
+            if !(change.what.starts_with("inventory.") || change.what.starts_with("allocation.")) {
+                continue;
+            }
+            let last = written.entry(&change.id).or_insert(term);
+            sheet.must(term >= *last, || {
+                format!("line {}: {} of {} by term {term} took effect after one by term {last}", line.n, change.what, change.id)
+            });
+            *last = term.max(*last);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Made, leads, sent};
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Made, compute, fires, leads, line, sent};
     use super::*;
     use crate::report::Verdict;
 
@@ -56,5 +129,72 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Violation);
         assert!(judgement.evidence[0].contains("node 1 of term 1"), "{judgement:?}");
         assert!(judge(&made(3).record()).evidence[0].contains("never seen to lead"));
+    }
+
+    const S: u64 = 1_000_000_000;
+
+    /// Node 1 of term 1 holds the right from second 1 on; node 2 leads in term 2 from second 10 on, takes it, and sends a call
+    /// at a second.
+    fn successor(at_s: u64, what: (&str, &str, Value), taken: bool) -> Made {
+        let mut made = Made { incidents: vec![leads(1, 1, 0), leads(2, 2, 10 * S)], ..Made::default() };
+        made.audit_at(2, S, &[]);
+        made.audit[0].actuation_lease = json!({"node_id": 1, "term": 1});
+        if taken {
+            made.audit_at(3, 11 * S, &[]);
+            made.audit[1].actuation_lease = json!({"node_id": 2, "term": 2});
+        }
+        made.cloud = vec![compute(1, what.0, what.1, what.2)];
+        made.calls = vec![sent(1, 2, at_s * S)];
+        made
+    }
+
+    #[test]
+    fn a_successor_waits_for_the_right_of_its_predecessor_with_unfenced_verbs_only() {
+        for (what, unfenced) in [
+            (("DELETE", "/servers/s", Value::Null), true),
+            (("POST", "/servers/s/action", json!({"createImage": {}})), true),
+            (("POST", "/flavors/f/action", json!({"removeTenantAccess": {}})), true),
+            (("POST", "/flavors/f/action", json!({"addTenantAccess": {}})), false),
+            (("POST", "/servers/s/action", json!({"shelve": null})), false),
+        ] {
+            assert_eq!(judge(&successor(25, what.clone(), true).record()).verdict, Verdict::Pass, "{what:?}");
+            let early = successor(24, what.clone(), true);
+            if unfenced {
+                fires(judge, early, "without waiting for the actuation lease of node 1");
+                fires(judge, successor(25, what, false), "without the actuation lease");
+            } else {
+                assert_eq!(judge(&early.record()).verdict, Verdict::Pass, "{what:?}");
+                assert_eq!(judge(&successor(25, what.clone(), false).record()).verdict, Verdict::Pass, "{what:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_holder_waits_for_nobody_and_who_leads_again_in_its_term_waits_for_itself() {
+        let alone = |also_at_s: Option<u64>, sent_s: u64| {
+            let mut made = Made { incidents: vec![leads(1, 1, 0)], ..Made::default() };
+            made.incidents.extend(also_at_s.map(|at_s| leads(1, 1, at_s * S)));
+            made.audit_at(2, S, &[]);
+            made.audit[0].actuation_lease = json!({"node_id": 1, "term": 1});
+            made.cloud = vec![compute(1, "DELETE", "/servers/s", Value::Null)];
+            made.calls = vec![sent(1, 1, sent_s * S)];
+            judge(&made.record()).verdict
+        };
+        assert_eq!(alone(None, 2), Verdict::Pass);
+        assert_eq!(alone(Some(5), 6), Verdict::Violation);
+        assert_eq!(alone(Some(5), 20), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_late_write_of_an_older_term_fires() {
+        let written = |by: [u64; 2]| {
+            let mut made = Made { incidents: vec![leads(1, 1, 0), leads(2, 2, 10)], ..Made::default() };
+            made.cloud = vec![line(1, 1, "inventory.set", "p", json!({})), line(2, 2, "inventory.set", "p", json!({}))];
+            made.cloud.iter_mut().for_each(|line| line.service = "placement".to_owned());
+            made.calls = vec![sent(1, by[0], 5 + 10 * by[0]), sent(2, by[1], 5 + 10 * by[1])];
+            made
+        };
+        assert_eq!(judge(&written([1, 2]).record()).verdict, Verdict::Pass);
+        fires(judge, written([2, 1]), "took effect after one by term 2");
     }
 }

@@ -1,21 +1,27 @@
-//! A9: nodes are gentle. A call that fails is not sent again and again without a pause, and a conflict is not answered with the same action
-//! before anybody can have looked.
+//! A9: nodes are gentle. A call that fails is not sent again and again without a pause, a conflict is not answered with the same action
+//! before anybody can have looked, what ended unclear is looked up before the next call for the same object, and who asks
+//! for a pause gets it.
 //!
 //! Calls are told apart by service, method, path and body, and counted as they left their nodes: the network may bring together
-//! what was sent apart.
+//! what was sent apart. Unclear is what was not answered, or with an error of the service's own. Looked up are servers:
+//! what is named by its caller (flavors, classes, access) is made and removed without a look, and exists or is gone if it was
+//! done already, and Placement refuses who does not know the generation (architecture D6). `Retry-After` is judged for servers, whose calls have one sender: a
+//! host's providers are written for whoever needs them.
 
 use std::collections::BTreeMap;
 
 use leasehold_cloudsim::Kind;
 
-use super::cloud::sendings;
+use super::cloud::{Asked, asked, sendings};
 use super::{Judgement, Sheet};
-use crate::record::Record;
+use crate::record::{Call, CallEnd, Record};
 
 /// Equal calls that failed, of one node within a second: several rows may need the same host, each with a pause of its own.
 const A_SECOND_MAX: usize = 10;
 /// Nobody reads a server and decides in less, nanoseconds; the product looks every 250 ms and waits half a second.
 const LOOK_NS: u64 = 50_000_000;
+/// So long a service may put off what a tenant waits for, at most, seconds.
+const PAUSE_S_MAX: u64 = 10;
 
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
@@ -53,7 +59,46 @@ pub fn judge(record: &Record) -> Judgement {
         }
         before = Some((what, *at_ns, *status));
     }
+    unclear(record, &mut sheet);
+    pauses(record, &mut sheet);
     sheet.close("A9")
+}
+
+/// After an unclear end comes a look.
+fn unclear(record: &Record, sheet: &mut Sheet) {
+    for call in &record.calls {
+        sheet.must(call.unsure_since_ns.is_none(), || {
+            let Call { node, global_request_id, at_ns, unsure_since_ns, .. } = call;
+            let since = unsure_since_ns.unwrap_or_default();
+            format!(
+                "node {node} sent {global_request_id} at {at_ns} ns without a look at what an earlier call for the same object, unclear since {since} ns, had done"
+            )
+        });
+    }
+}
+
+/// `Retry-After` is heeded.
+fn pauses(record: &Record, sheet: &mut Sheet) {
+    let lines: BTreeMap<&str, String> = record
+        .cloud
+        .iter()
+        .filter(|line| line.kind == Kind::Request && matches!(asked(line), Some(Asked::Act { .. } | Asked::Delete { .. })))
+        .map(|line| (line.global_request_id.as_str(), format!("{} {} {}", line.method, line.path, line.body)))
+        .collect();
+    let mut asked_for: BTreeMap<(u64, u32, &str), u64> = BTreeMap::new();
+    for call in &record.calls {
+        let Some(what) = lines.get(call.global_request_id.as_str()) else { continue };
+        let whose = (call.node, call.life, what.as_str());
+        if let Some(until_ns) = asked_for.remove(&whose) {
+            sheet.must(call.at_ns >= until_ns, || {
+                let early_ms = (until_ns - call.at_ns) / 1_000_000;
+                format!("node {} sent at {} ns, {early_ms} ms before it was to try again: {what}", call.node, call.at_ns)
+            });
+        }
+        if let Some(CallEnd { at_ns, retry_after_s: Some(pause_s), .. }) = call.ended {
+            asked_for.insert(whose, at_ns + pause_s.min(PAUSE_S_MAX) * 1_000_000_000);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,9 +106,8 @@ mod tests {
     use leasehold_cloudsim::Record as CloudLine;
     use serde_json::json;
 
-    use super::super::testing::Made;
+    use super::super::testing::{Made, compute, fires, sent};
     use super::*;
-    use crate::record::Call;
     use crate::report::Verdict;
 
     /// Equal calls of node 1, each with its sending in milliseconds and its status.
@@ -77,7 +121,8 @@ mod tests {
                 "body": {"unshelve": null}, "fault": null, "changes": []}))
             .expect("a line decodes");
             record.cloud.push(line);
-            record.calls.push(Call { at_ns: at_ms * 1_000_000, node: 1, life: 1, global_request_id: format!("g{place}") });
+            let (global_request_id, at_ns) = (format!("g{place}"), at_ms * 1_000_000);
+            record.calls.push(Call { global_request_id, ..sent(0, 1, at_ns) });
         }
         judge(&record).verdict
     }
@@ -94,5 +139,31 @@ mod tests {
         let every = |gap_ms: u64| (0..20).map(|place| (place * gap_ms, 503)).collect::<Vec<_>>();
         assert_eq!(judged(&every(150)), Verdict::Pass);
         assert_eq!(judged(&every(20)), Verdict::Violation);
+    }
+
+    #[test]
+    fn what_ended_unclear_is_looked_up() {
+        let mut made = Made { calls: vec![sent(1, 1, 10)], ..Made::default() };
+        assert_eq!(judge(&Made { calls: made.calls.clone(), ..Made::default() }.record()).verdict, Verdict::Pass);
+        made.calls[0].unsure_since_ns = Some(5);
+        fires(judge, made, "without a look");
+    }
+
+    #[test]
+    fn a_pause_that_is_asked_for_is_made() {
+        let again = |pause_s: u64, at_ms: u64| {
+            let act = |n| compute(n, "POST", "/servers/s/action", json!({"unshelve": null}));
+            let mut made = Made {
+                cloud: vec![act(1), act(2)],
+                calls: vec![sent(1, 1, 0), sent(2, 1, at_ms * 1_000_000)],
+                ..Made::default()
+            };
+            made.calls[0].ended = Some(CallEnd { at_ns: 1_000_000_000, status: Some(503), retry_after_s: Some(pause_s) });
+            made
+        };
+        assert_eq!(judge(&again(5, 6_000).record()).verdict, Verdict::Pass);
+        fires(judge, again(5, 5_999), "1 ms before");
+        assert_eq!(judge(&again(60, 11_000).record()).verdict, Verdict::Pass);
+        fires(judge, again(60, 10_999), "1 ms before");
     }
 }

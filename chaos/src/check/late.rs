@@ -1,12 +1,11 @@
-//! A2: once everything is healed, every row is settled in time.
+//! A2: once everything is healed, every row is opened when it is due, and settled in time.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
+use super::rows::{Row, rows};
 use super::{Judgement, Sheet};
 use crate::record::Record;
 
+/// Rows are opened by a leader, and there is one so soon after the healing (V2), milliseconds.
+const OPEN_MS: u64 = 30_000;
 /// 30 s (chaos-design §7), and what the simulated cloud itself takes for the slowest step: parking, an image, a deletion.
 const LIMIT_MS: u64 = 60_000;
 
@@ -18,31 +17,31 @@ pub fn judge(record: &Record) -> Judgement {
         sheet.unknown("the run was never healed");
         return sheet.close("A2");
     };
-    let healed_ms = record.epoch_ms + healed.at_ns / 1_000_000;
-    // Rows in the order of the ledger: a row is settled at the first index without it.
-    let mut audit: Vec<_> = record.audit.iter().collect();
-    audit.sort_by_key(|one| one.ledger_index);
-    let mut open: BTreeMap<u64, &Value> = BTreeMap::new();
-    for one in audit {
-        let now: BTreeMap<u64, &Value> = one.actuations.iter().filter_map(|row| Some((row["id"].as_u64()?, row))).collect();
-        let at_ms = record.epoch_ms + one.at_ns / 1_000_000;
-        for (id, row) in open.iter().filter(|(id, _)| !now.contains_key(id)) {
-            settled(*id, row, healed_ms, at_ms, &mut sheet);
-        }
-        open = now;
-    }
-    let over_ms = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
-    for (id, row) in open {
-        settled(id, row, healed_ms, over_ms, &mut sheet);
+    let unix_ms = |at_ns: u64| record.epoch_ms + at_ns / 1_000_000;
+    let over_ms = record.incidents.last().map_or(0, |last| unix_ms(last.at_ns));
+    for row in rows(record) {
+        opened(&row, unix_ms(healed.at_ns), &mut sheet);
+        // The first index without it.
+        settled(&row, unix_ms(healed.at_ns), row.gone.map_or(over_ms, |gone| unix_ms(gone.at_ns)), &mut sheet);
     }
     sheet.close("A2")
 }
 
-fn settled(id: u64, row: &Value, healed_ms: u64, at_ms: u64, sheet: &mut Sheet) {
-    let due = |name: &str| row[name].as_u64().unwrap_or(0);
-    let from = due("due").max(due("opened_at")).max(healed_ms);
+/// The steps of a lease's own times: others are due when they are opened, or were due before the lease was asked for.
+fn opened(row: &Row<'_>, healed_ms: u64, sheet: &mut Sheet) {
+    if !matches!(row.step(), "staging_open" | "staging_close" | "start" | "end") {
+        return;
+    }
+    let (from, at_ms) = (row.ms("due").max(healed_ms), row.ms("opened_at"));
+    sheet.must(at_ms <= from + OPEN_MS, || {
+        format!("row {} ({} of lease {}) was opened {} ms after it was due", row.id, row.step(), row.lease(), at_ms - from)
+    });
+}
+
+fn settled(row: &Row<'_>, healed_ms: u64, at_ms: u64, sheet: &mut Sheet) {
+    let from = row.ms("due").max(row.ms("opened_at")).max(healed_ms);
     sheet.must(at_ms <= from + LIMIT_MS, || {
-        format!("row {id} ({} of lease {}) took {} ms from when it could be done", row["step"], row["lease_id"], at_ms - from)
+        format!("row {} ({} of lease {}) took {} ms from when it could be done", row.id, row.step(), row.lease(), at_ms - from)
     });
 }
 
@@ -72,6 +71,23 @@ mod tests {
         assert_eq!(row(0, 161), Verdict::Violation);
         assert_eq!(row(150, 200), Verdict::Pass);
         assert_eq!(row(150, 211), Verdict::Violation);
+    }
+
+    #[test]
+    fn a_row_that_is_opened_late_fires_counted_from_the_healing_too() {
+        let opened = |healed_s: u64, opened_s: u64| {
+            let mut made = Made::default();
+            made.incidents = vec![incident(None, healed_s * 1_000_000_000, "phase", "everything is healed")];
+            made.audit_at(2, opened_s * 1_000_000_000, &[]);
+            made.row(1, "r-a", "start", 100);
+            made.audit[0].actuations[0]["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
+            made.audit_at(3, (opened_s + 1) * 1_000_000_000, &[]);
+            judge(&made.record()).verdict
+        };
+        assert_eq!(opened(0, 101), Verdict::Pass);
+        assert_eq!(opened(0, 131), Verdict::Violation);
+        assert_eq!(opened(110, 140), Verdict::Pass);
+        assert_eq!(opened(110, 141), Verdict::Violation);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn steady(record: &Record) -> Judgement {
     let all = windows(record);
     let phase = |text: &str| record.incidents.iter().find(|incident| incident.what == "phase" && incident.text.starts_with(text));
     let from_ns = phase("faults").map_or(0, |incident| incident.at_ns);
-    let until_ns = phase("only ").map_or(u64::MAX, |incident| incident.at_ns);
+    let until_ns = phase("the core is ").map_or(u64::MAX, |incident| incident.at_ns);
     let near = |window: &Window<'_>, at_ns: u64| at_ns + MARGIN_NS >= window.from_ns && at_ns <= window.until_ns + MARGIN_NS;
     let took = |of: &dyn Fn(&Metered) -> bool| -> Vec<u64> {
         let even = record.metered.iter().filter(|one| !one.burst && (from_ns..until_ns).contains(&one.at_ns));

@@ -8,6 +8,7 @@ pub mod bounded;
 pub mod cancelled;
 pub mod clean;
 pub mod cloud;
+pub mod committed;
 pub mod double_booking;
 pub mod early;
 pub mod fencing;
@@ -24,10 +25,13 @@ pub mod model;
 pub mod monotonic;
 pub mod once;
 pub mod order;
+pub mod outcome;
 pub mod replay;
+pub mod rows;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod told;
 pub mod watch;
 pub mod witness;
 
@@ -129,9 +133,11 @@ pub fn judge(record: &Record) -> Board {
         cancelled::judge,
         fencing::judge,
         once::judge,
+        committed::judge,
         order::judge,
         clean::judge,
         gentle::judge,
+        told::judge,
         liveness::commits,
         liveness::heals,
         bounded::judge,

@@ -1,5 +1,5 @@
-//! A5: every step that was not cancelled reaches its end, and what would double happens once: no server is woken twice without
-//! having been parked in between.
+//! A5: every step that was not cancelled reaches its end, what was recorded as done is done ([`outcome`](super::outcome)), and
+//! what would double happens once: no server is woken twice without having been parked in between.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,7 @@ pub fn judge(record: &Record) -> Judgement {
             }
         }
     }
+    super::outcome::look(record, &mut sheet);
     let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
     for last in &record.finals {
         for row in &last.actuations {

@@ -55,7 +55,15 @@ impl Made {
     /// An index as it was first seen.
     pub fn audit_at(&mut self, ledger_index: u64, at_ns: u64, hidden: &[Value]) {
         let hidden = hidden.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone())).collect();
-        self.audit.push(Audited { at_ns, node: 1, ledger_index, clock_ms: 0, hidden, actuations: Vec::new() });
+        let (actuations, actuation_lease, moved) = Default::default();
+        self.audit.push(Audited { at_ns, node: 1, ledger_index, clock_ms: 0, hidden, actuations, actuation_lease, moved });
+    }
+
+    /// A row is open at the last index: `(id, reservation, step)` of lease `a`, due and opened at a calendar second.
+    pub fn row(&mut self, id: u64, reservation: &str, step: &str, due_s: u64) {
+        let due = (super::model::CALENDAR_UNIX_S + due_s) * 1_000;
+        let row = json!({"id": id, "lease_id": "a", "reservation_id": reservation, "step": step, "revision": 1, "due": due, "opened_at": due});
+        self.audit.last_mut().expect("an index before").actuations.push(row);
     }
 
     /// The whole.
@@ -145,9 +153,17 @@ pub fn line(n: u64, at_ms: u64, what: &str, id: &str, facts: Value) -> CloudLine
     }
 }
 
+/// A call to Nova by node 1, one second after the run's start for each number.
+pub fn compute(n: u64, method: &str, path: &str, body: Value) -> CloudLine {
+    let mut made = line(n, n * 1_000, "", "", Value::Null);
+    made.changes.clear();
+    (made.service, made.method, made.path, made.body) = ("compute".to_owned(), method.to_owned(), path.to_owned(), body);
+    made
+}
+
 /// The call of a line as it left its node.
 pub fn sent(n: u64, node: u64, at_ns: u64) -> Call {
-    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}") }
+    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}"), ended: None, unsure_since_ns: None }
 }
 
 /// Something that happened.

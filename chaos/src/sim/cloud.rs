@@ -10,9 +10,9 @@ use leasehold_node::seams::{Http, HttpError, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::calls::Calls;
 use super::network::{CLOUD, Network};
 use super::trace::{EPOCH_MS, Trace};
-use crate::record::Call;
 
 /// Where the cloud is.
 pub const BASE_URL: &str = "http://cloud.sim";
@@ -27,7 +27,8 @@ pub const PASSWORD: &str = "oslab";
 pub struct SimCloud {
     cloud: Mutex<Cloud>,
     trace: Arc<Trace>,
-    calls: Mutex<Vec<Call>>,
+    /// Of the nodes.
+    pub calls: Arc<Calls>,
 }
 
 impl SimCloud {
@@ -50,7 +51,8 @@ impl SimCloud {
             record_reads: false,
             ..CloudConfig::default()
         };
-        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace, calls: Mutex::default() }
+        let calls = Calls::new(trace.clone());
+        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace, calls }
     }
 
     /// The cloud as it is now.
@@ -58,19 +60,6 @@ impl SimCloud {
         let mut cloud = self.cloud.lock();
         cloud.advance(self.trace.now_ms());
         look(&mut cloud)
-    }
-
-    /// The calls that changed something, or were to, as they left their nodes; they are handed over.
-    pub fn calls(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.calls.lock())
-    }
-
-    fn leaves(&self, node: u64, life: u32, request: &HttpRequest) {
-        let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok());
-        if let Some(id) = id.filter(|_| request.method != Method::GET) {
-            let call = Call { at_ns: self.trace.now_ns(), node, life, global_request_id: id.to_owned() };
-            self.calls.lock().push(call);
-        }
     }
 
     fn handle(&self, request: Request) -> Response {
@@ -134,12 +123,16 @@ impl Http for SimHttp {
         let (cloud, network, node) = (self.cloud.clone(), self.network.clone(), self.node);
         let (timeout, life) = (request.timeout, self.life);
         Box::pin(async move {
-            cloud.leaves(node, life, &request);
+            let under_way = cloud.calls.leaves(node, life, &request);
             // What is under way arrives, whether or not its sender still lives.
             let wire = network.wire().clone();
             let answered = wire.spawn("http", async move { exchange(&cloud, &network, node, request).await });
-            let answered = tokio::time::timeout(timeout, answered).await.map_err(|_| HttpError::Timeout)?;
-            answered.unwrap_or_else(|_| Err(HttpError::Other("the run is over".into())))
+            let answered = match tokio::time::timeout(timeout, answered).await {
+                Ok(answered) => answered.unwrap_or_else(|_| Err(HttpError::Other("the run is over".into()))),
+                Err(_) => Err(HttpError::Timeout),
+            };
+            under_way.ends(&answered);
+            answered
         })
     }
 }

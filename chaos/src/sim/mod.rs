@@ -7,8 +7,10 @@
 //!
 //! Read on: [`world`], [`node`], then [`network`], [`disk`], [`cloud`], [`clock`].
 
+pub mod calls;
 pub mod clock;
 pub mod cloud;
+pub mod core_phase;
 pub mod disk;
 pub mod errors;
 pub mod foreign;
@@ -36,7 +38,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
-use crate::plan::{Draw, Plan};
+use crate::plan::Plan;
 use crate::record::Record;
 use crate::workload::{Project, Workload};
 use errors::Errors;
@@ -44,9 +46,6 @@ use world::{World, admin};
 
 /// From here on nothing is broken any more.
 pub const HEALED: &str = "everything is healed";
-/// A quorum that is whole again must commit within this: two elections at the longest timeout, what a restarted node waits
-/// before it may vote, and the clocks' agreement.
-const CORE_LIMIT: Duration = Duration::from_secs(40);
 /// With everything healed there must be one state within this.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
 /// So many leaders follow each other at rest in a run that is weighed.
@@ -130,10 +129,10 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     tokio::time::sleep(Duration::from_millis(world.plan.sim.safety_ms)).await;
     nemesis.stop().await;
 
-    // 2. Core liveness: a drawn majority is healed, the rest stays down.
+    // 2. Core liveness: a drawn core is healed, the rest stays down.
     let promised = !world.beyond();
     if promised {
-        core_liveness(&world).await;
+        core_phase::live(&world).await;
     }
 
     // 3. Full heal.
@@ -184,7 +183,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         cloud,
         probes: world.probes(),
         audit: world.audit(),
-        calls: world.cloud.calls(),
+        calls: world.cloud.calls.all(),
         rows,
         metered: world.meter.lines(),
         incidents,
@@ -226,44 +225,6 @@ async fn set_up(world: &Arc<World>) -> Result<()> {
         ensure!(registered, "host {name} was not onboarded");
     }
     Ok(())
-}
-
-/// V1: a majority that is whole commits, whatever became of the others.
-async fn core_liveness(world: &Arc<World>) {
-    let mut draw = Draw::new(world.plan.seed, 20);
-    let count = world.machines.len();
-    let (mut core, quorum) = world.electorate();
-    while core.len() > quorum {
-        core.remove(draw.below(core.len()));
-    }
-    let mut places: Vec<u64> = core.iter().map(|index| world.machines[*index].id).collect();
-    world.trace.incident(None, "phase", format!("only {places:?} are whole"));
-    places.extend([network::CLOUD, network::CLIENTS]);
-    for index in (0..count).filter(|index| !core.contains(index)) {
-        world.hold(index).await;
-    }
-    world.network.heal_all(Some(&places));
-    for index in &core {
-        nemesis::heal_machine(world, *index);
-        if !world.machines[*index].is_up() {
-            let (world, index) = (world.clone(), *index);
-            tokio::spawn(async move { world.bring_up(index).await });
-        }
-    }
-    let began = world.trace.now_ns();
-    let committing = async {
-        while !commits(world).await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    if tokio::time::timeout(CORE_LIMIT, committing).await.is_err() {
-        let seen: Vec<String> = world.machines.iter().map(|machine| told(machine)).collect();
-        world.trace.finding("V1", format!("the whole majority {places:?} committed nothing in {CORE_LIMIT:?}: {seen:?}"));
-        return;
-    }
-    let took_ms = (world.trace.now_ns() - began) / 1_000_000;
-    world.trace.incident(None, "phase", format!("the majority commits after {took_ms} ms"));
-    tokio::time::sleep(Duration::from_secs(10)).await;
 }
 
 /// Whether a write goes through just now, of the kind that needs the time too.
