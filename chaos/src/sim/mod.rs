@@ -110,7 +110,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
     nemesis.stop().await;
 
     // 2. Core liveness: a drawn majority is healed, the rest stays down.
-    let promised = !world.beyond();
+    let promised = !world.plan.is_beyond();
     if promised {
         core_liveness(&world).await;
     }
