@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::model::CALENDAR_UNIX_S;
 use crate::history::Ending;
+use crate::nemesis::members::GOES_ROUND;
 use crate::plan::Fault;
 use crate::record::{Probe, Record};
 
@@ -69,8 +70,9 @@ impl Coverage {
         for incident in record.incidents.iter().filter(|incident| incident.what == "point") {
             *coverage.points.entry(incident.text.clone()).or_default() += 1;
         }
+        let not_on_purpose = record.incidents.iter().take_while(|incident| incident.text != GOES_ROUND);
         let terms: BTreeSet<&str> =
-            record.incidents.iter().filter(|incident| incident.what == "leads").map(|incident| incident.text.as_str()).collect();
+            not_on_purpose.filter(|incident| incident.what == "leads").map(|incident| incident.text.as_str()).collect();
         coverage.leader_changes = (terms.len() as u64).saturating_sub(1);
         coverage
     }

@@ -403,6 +403,8 @@ pub struct Sim {
     pub meter_ms: u64,
     /// Messages that take 50 ms longer, of a thousand.
     pub stragglers_permille: u64,
+    /// Whether some staging windows open a while after they were booked; else all open at once.
+    pub late_staging: bool,
 }
 
 impl Default for Sim {
@@ -421,6 +423,7 @@ impl Default for Sim {
             weigh: false,
             meter_ms: 0,
             stragglers_permille: 5,
+            late_staging: false,
         }
     }
 }
@@ -478,6 +481,11 @@ impl Plan {
             0 => 0,
             many => many + 2,
         }
+    }
+
+    /// Whether more is broken, and stays so, than the cluster is promised to survive.
+    pub fn is_beyond(&self) -> bool {
+        self.faults.iter().any(|planned| matches!(planned.fault, Fault::LogDamage { beyond: true, .. }))
     }
 
     /// Kills, one after the other, 3 to 6 s apart, about every third of the leader, until `length_ms`.
@@ -574,6 +582,7 @@ impl Plan {
             snapshot_entries: [50, 200, 1_000][draw.below(3)],
             keep_entries: [0, 10, 100][draw.below(3)],
             weigh: profile == Profile::Links || Draw::new(seed, 12).below(8) == 0,
+            late_staging: Draw::new(seed, 15).below(2) == 0,
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
@@ -587,6 +596,11 @@ impl Plan {
         }
         if profile == Profile::Snapshots {
             (sim.snapshot_entries, sim.keep_entries) = (20, 0);
+        }
+        if profile == Profile::Power {
+            // Power that goes between a snapshot and the purge of the log below it is what is looked for.
+            let mut often = Draw::new(seed, 14);
+            (sim.snapshot_entries, sim.keep_entries) = ([15, 30, 200][often.below(3)], [0, 0, 10][often.below(3)]);
         }
         if profile == Profile::Busy {
             (sim.hosts, sim.clients, sim.gap_ms) = (3, 10, 500);

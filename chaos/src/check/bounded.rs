@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Judgement, Sheet};
+use crate::plan::Fault;
 use crate::record::{Probe, Record};
 
 /// Caps at any time, however busy. Tasks: each client's operation, each peer's call and each lease's step has some.
@@ -23,7 +24,13 @@ pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let sim = &record.plan.sim;
     let log_max = LOG_TIMES * (sim.snapshot_entries + sim.keep_entries) + LOG_MORE;
-    let caps: BTreeMap<&str, u64> = CAPS.into_iter().chain([("log_entries", log_max)]).collect();
+    let mut caps: BTreeMap<&str, u64> = CAPS.into_iter().chain([("log_entries", log_max)]).collect();
+    // Calls of a burst stand in the node itself: there is no edge in between that takes only so many at a time.
+    for planned in &record.plan.faults {
+        if let Fault::Burst { many, .. } = planned.fault {
+            *caps.entry("tasks").or_default() += 2 * u64::from(many);
+        }
+    }
     let mut last: BTreeMap<u64, &Probe> = BTreeMap::new();
     let mut worst: BTreeMap<(u64, &str), &Probe> = BTreeMap::new();
     for probe in &record.probes {

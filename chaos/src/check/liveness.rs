@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Judgement, Sheet};
+use crate::nemesis::members::GOES_ROUND;
 use crate::record::{Probe, Record};
 
 /// What a core may need beside its elections, milliseconds: a node that ended by itself is started again after a second, a
@@ -81,7 +82,10 @@ pub fn heals(record: &Record) -> Judgement {
     };
     let from = healed.at_ns + HEAL_MS * 1_000_000;
     let mut looks: BTreeMap<u64, Vec<&Probe>> = BTreeMap::new();
-    for probe in record.probes.iter().filter(|probe| probe.at_ns >= from) {
+    // While leadership is handed on on purpose there may be a moment without a leader.
+    let goes_round = |incident: &&crate::record::Incident| incident.what == "phase" && incident.text == GOES_ROUND;
+    let until = record.incidents.iter().find(goes_round).map_or(u64::MAX, |incident| incident.at_ns);
+    for probe in record.probes.iter().filter(|probe| (from..until).contains(&probe.at_ns)) {
         looks.entry(probe.at_ns).or_default().push(probe);
     }
     if looks.is_empty() {
@@ -172,6 +176,15 @@ mod tests {
         assert_eq!(healed(|made| drop(made.probes.remove(0))), Verdict::Violation);
         assert_eq!(healed(|made| made.finals[2].state_hash = "other".to_owned()), Verdict::Violation);
         assert_eq!(healed(|made| drop(made.finals.pop())), Verdict::Violation);
+        // Without a leader while it is handed on, but not before.
+        let handed_on = |at_ns: u64| {
+            move |made: &mut Made| {
+                made.probes.extend((1..=3).map(|node| probe(node, HEAL_MS * 1_000_000 + LOOK_NS)));
+                made.incidents.push(incident(None, at_ns, "phase", GOES_ROUND));
+            }
+        };
+        assert_eq!(healed(handed_on(HEAL_MS * 1_000_000 + 1)), Verdict::Pass);
+        assert_eq!(healed(handed_on(HEAL_MS * 1_000_000 + 2 * LOOK_NS)), Verdict::Violation);
         // The cluster is who is in it at that moment: a fourth that joined must be there, a third that left need not.
         let joined = |made: &mut Made| made.probes.iter_mut().for_each(|probe| probe.members = vec![1, 2, 3, 4]);
         assert_eq!(healed(joined), Verdict::Violation);

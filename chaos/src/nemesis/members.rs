@@ -12,6 +12,8 @@ use crate::sim::node::Death;
 use crate::sim::roster::Standing;
 use crate::sim::world::{World, admin};
 
+/// From here on leaders follow each other on purpose.
+pub const GOES_ROUND: &str = "leadership goes round";
 /// How long an operator tries.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long he waits for one answer.
@@ -42,17 +44,26 @@ pub async fn promote(world: &Arc<World>) {
 pub async fn leave(world: &Arc<World>, index: usize) {
     let _one_at_a_time = world.roster.operator.lock().await;
     let least = (world.plan.nodes as usize).saturating_sub(1).max(1);
-    let (voters, _) = world.cluster();
-    let intact = voters.iter().filter(|voter| **voter != index && world.roster.is_intact(**voter)).count();
-    if voters.len() <= least || !voters.contains(&index) || 2 * intact <= voters.len() - 1 || !world.roster.is_settled() {
+    if world.cluster().0.len() <= least || !can_go(world, index) {
         return world.trace.incident(Some(world.machines[index].id), "skipped", "nobody leaves: too few would stay");
     }
     remove(world, index).await;
 }
 
+/// Whether those that have everything are a majority of who stays without this voter: an operator does not take the second
+/// of three away when the first is lost.
+fn can_go(world: &World, index: usize) -> bool {
+    let (voters, _) = world.cluster();
+    let intact = voters.iter().filter(|voter| **voter != index && world.roster.is_intact(**voter)).count();
+    voters.contains(&index) && 2 * intact > voters.len() - 1 && world.roster.is_settled()
+}
+
 /// A node makes place for a new one.
 pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) {
     let _one_at_a_time = world.roster.operator.lock().await;
+    if !can_go(world, index) || (!join_first && world.cluster().0.len() == 1) {
+        return world.trace.incident(Some(world.machines[index].id), "skipped", "nobody is replaced: too few would stay");
+    }
     exchange(world, index, join_first).await;
 }
 
@@ -73,8 +84,9 @@ pub async fn replace_lost(world: &Arc<World>) {
     }
 }
 
-/// Leadership goes round.
+/// Leadership goes round, at rest.
 pub async fn hand_over(world: &Arc<World>, times: usize) {
+    world.trace.incident(None, "phase", GOES_ROUND);
     for _ in 0..times {
         if let Some((_, life)) = world.leader() {
             let operations = life.operations.clone();

@@ -130,7 +130,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     nemesis.stop().await;
 
     // 2. Core liveness: a drawn core is healed, the rest stays down.
-    let promised = !world.beyond();
+    let promised = !world.plan.is_beyond();
     if promised {
         core_phase::live(&world).await;
     }

@@ -18,7 +18,7 @@ use super::roster::{Roster, Standing};
 use super::trace::Trace;
 use super::{Options, Planted};
 use crate::meter::Meter;
-use crate::plan::{Fault, Plan, Target};
+use crate::plan::{Plan, Target};
 use crate::record::{Audited, FinalState, Probe};
 
 /// See the module.
@@ -421,11 +421,6 @@ impl World {
                 }
             })
             .collect()
-    }
-
-    /// Whether more is broken, and stays so, than the cluster is promised to survive.
-    pub fn beyond(&self) -> bool {
-        self.plan.faults.iter().any(|planned| matches!(planned.fault, Fault::LogDamage { beyond: true, .. }))
     }
 
     /// Makes the cluster of its first machines, which are up.

@@ -79,7 +79,10 @@ impl Workload {
         let end = start + 10 * draw.between(1, 10);
         let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
         let staged = draw.below(2) == 0 && start >= grid + 40;
-        let staging = staged.then(|| StagingWish { start: None, end: Some(second(start - 15)), park_margin_s: 15 });
+        // Half a minute long, and not yet open.
+        let later = self.world.plan.sim.late_staging && start >= grid + 60;
+        let opens = later.then(|| second(start - 45));
+        let staging = staged.then(|| StagingWish { start: opens, end: Some(second(start - 15)), park_margin_s: 15 });
         let many = if draw.below(TWO_ONE_IN) == 0 { 2 } else { 1 };
         let reservations = (0..many).map(|_| reservation(draw, staging)).collect();
         LeaseWish {
