@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn a_row_that_is_opened_late_fires_counted_from_the_healing_too() {
         let opened = |healed_s: u64, opened_s: u64| {
-            let mut made = Made::default();
-            made.incidents = vec![incident(None, healed_s * 1_000_000_000, "phase", "everything is healed")];
+            let incidents = vec![incident(None, healed_s * 1_000_000_000, "phase", "everything is healed")];
+            let mut made = Made { incidents, ..Made::default() };
             made.audit_at(2, opened_s * 1_000_000_000, &[]);
             made.row(1, "r-a", "start", 100);
             made.audit[0].actuations[0]["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);

@@ -141,12 +141,12 @@ mod tests {
     fn terms_that_grow_without_a_leader_fire() {
         let grown = |to: u64, elected: &[u64]| {
             let phase = |at_ns, text| incident(None, at_ns, "phase", text);
-            let mut made = Made::default();
-            made.incidents = vec![
+            let incidents = vec![
                 phase(0, "the core is [1, 2], a bridge"),
                 phase(10, "the core commits after 0 ms"),
                 phase(90, "everything is healed"),
             ];
+            let mut made = Made { incidents, ..Made::default() };
             made.incidents.extend(elected.iter().map(|at_ns| leads(1, to, *at_ns)));
             // Before and after is another matter.
             made.probes = [(5, 1), (10, 5), (50, to), (90, 99)].map(|(at_ns, term)| Probe { term, ..probe(2, at_ns) }).into();
