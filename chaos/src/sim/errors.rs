@@ -11,7 +11,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::trace::Trace;
 
 /// Error lines that faults of a plan bring about, by the module that writes them and a part of their text.
-const ALLOWED: [(&str, &str); 4] = [
+const ALLOWED: &[(&str, &str)] = &[
     // What a plan's faults do to a disk, as the engine hears it: what it waited to see synced, what it wanted applied, and that it
     // ends for it.
     ("openraft::storage::callback", "IOFlushed error: disk: "),
@@ -20,6 +20,12 @@ const ALLOWED: [(&str, &str); 4] = [
     // A disk that fails, is full or hangs ends its node: that is the rule (architecture D14). A node that ends because of a
     // panic is a finding of its own.
     ("leasehold_node::raft::fatal", "this node must end"),
+    ("openraft::raft::stream_append", "RaftCore stopped: when Write Apply"),
+    // An operator's change of the members that was asked of a node which does not lead any more.
+    ("openraft::raft::api::management", "has to forward request to"),
+    // A plan damages states; whether a node does with it what it must is V5's to judge.
+    ("leasehold_node::raft::state_machine", "the state is damaged; it is made again"),
+    ("leasehold_node::raft::start", "the state is damaged and the log begins after it; waiting for a peer"),
 ];
 
 /// Hears all error lines.

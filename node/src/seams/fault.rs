@@ -27,6 +27,22 @@ pub fn watch(ask: Watch) {
     let _ = WATCH.set(ask);
 }
 
+/// What unwinds a task that was to end at a point.
+#[cfg(feature = "simfaults")]
+struct Ended;
+
+/// Whether a task ended because it was to end at a point, and not by a fault of its own.
+#[cfg(feature = "simfaults")]
+pub fn is_meant(panic: &(dyn std::any::Any + Send)) -> bool {
+    panic.is::<Ended>()
+}
+
+/// Without the feature no task is made to end.
+#[cfg(not(feature = "simfaults"))]
+pub fn is_meant(_: &(dyn std::any::Any + Send)) -> bool {
+    false
+}
+
 /// Ends the task that gets to the point the simulation waits for; what the task was doing stays as it is. Else ends the
 /// process if this point is armed: `LEASEHOLD_FAULT=name` ends at the first visit, `name:5` at the fifth.
 #[cfg(feature = "simfaults")]
@@ -45,7 +61,7 @@ pub fn reach(name: &'static str) {
 
     if WATCH.get().is_some_and(|ask| ask(name)) {
         // Past the panic hook: nothing went wrong. The group catches it, and the simulation ends the other tasks.
-        std::panic::resume_unwind(Box::new(name));
+        std::panic::resume_unwind(Box::new(Ended));
     }
     if let Some((armed, visit)) = &*ARMED
         && armed == name

@@ -91,8 +91,10 @@ impl Spawner {
                 ended = run => match ended {
                     // The receiver may be gone: most tasks are started and not awaited.
                     Ok(output) => drop(answer.send(output)),
-                    Err(_) => {
-                        tracing::error!(task = name, "a task panicked");
+                    Err(panic) => {
+                        if !super::fault::is_meant(panic.as_ref()) {
+                            tracing::error!(task = name, "a task panicked");
+                        }
                         panicked.send_replace(Some(name));
                     }
                 },
