@@ -68,12 +68,10 @@ impl Diagram {
 
     /// A mark of the trace: a message from one place to another, or something on one node. `detail`: what it says.
     pub fn mark(&mut self, at_ns: u64, what: &str, from: u64, to: u64, detail: &str) -> Vec<String> {
-        let message = !OWN.contains(&what) && from != to && self.lanes.contains_key(&from) && self.lanes.contains_key(&to);
-        if !message && !(self.view.all && OWN.contains(&what) && what != "operation") {
-            // Incidents, findings and operations are told with their text.
-            if OWN.contains(&what) && what != "operation" {
-                *self.folded.entry(what.to_owned()).or_default() += 1;
-            }
+        let own = OWN.contains(&what);
+        let message = !own && from != to && self.lanes.contains_key(&from) && self.lanes.contains_key(&to);
+        // Operations, incidents and findings are told with their text.
+        if what == "operation" || !(own || message) {
             return Vec::new();
         }
         // An answer names what it answers.
@@ -83,7 +81,7 @@ impl Diagram {
         };
         let answer = format!("{name} answer");
         let what = if what == "answer" { answer.as_str() } else { what };
-        if !self.view.all && message && dull(what, detail) {
+        if !self.view.all && (own || dull(what, detail)) {
             *self.folded.entry(folded(what).to_owned()).or_default() += 1;
             return Vec::new();
         }
@@ -119,8 +117,8 @@ impl Diagram {
                 }
                 _ => None,
             };
-            if let Some(lane) = lane {
-                self.lanes.insert(node, lane);
+            if let (Some(lane), Some(known)) = (lane, self.lanes.get_mut(&node)) {
+                *known = lane;
             }
         }
         self.lines(at_ns, row)
@@ -166,7 +164,10 @@ impl Diagram {
 
     fn dot(&self, place: u64, sign: char, text: &str) -> String {
         let mut row = self.rails();
-        row[self.column(place)] = sign;
+        // Whoever joined later has no lane.
+        if self.lanes.contains_key(&place) {
+            row[self.column(place)] = sign;
+        }
         row.into_iter().collect::<String>() + text
     }
 
@@ -318,5 +319,7 @@ mod tests {
         let lines = diagram.finding(10, "L1", "twice");
         assert!(lines[0].contains("clients") && lines[0].contains("node 3") && lines[1].contains("!!! L1: twice"), "{lines:?}");
         assert!(diagram.mark(21, "vote", 1, 2, "").is_empty());
+        // A node that joined later has no lane, and is told of all the same.
+        assert!(diagram.incident(12, Some(9), "leads", "term 4").concat().contains("node 9 leads term 4"));
     }
 }

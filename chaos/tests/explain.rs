@@ -37,18 +37,22 @@ fn a_failing_run_becomes_a_small_plan_that_fails_by_the_same_checker() {
     let folder = folder("shrink");
     let report_path = folder.join("seen.json");
     let seen = report_path.to_str().unwrap();
-    // A plan that is not verified books a host twice.
-    let run = ["run", "sim", "--seed", "1", "--seconds", "6", "--profile", "busy", "--report", seen];
-    let (code, ..) = chaos(Some("M09"), &run);
-    assert_eq!(code, 1);
+    // A plan that is not verified is booked on hosts of another zone, in most seeds.
+    let fails = |seed: &u64| {
+        let seed = seed.to_string();
+        chaos(Some("N02"), &["run", "sim", "--seed", &seed, "--seconds", "15", "--report", seen]);
+        let report = report(&report_path);
+        !report.plan.faults.is_empty() && report.failed().contains(&"witness".to_owned())
+    };
+    (1..=20).find(fails).expect("a seed in which it shows");
     let before = report(&report_path);
-    let check = before.failed().first().unwrap().clone();
+    let check = "witness".to_owned();
 
     let kept = folder.to_str().unwrap();
-    let (code, said, progress) = chaos(Some("M09"), &["shrink", seen, "--report", kept, "--cpu", "60s"]);
+    let (code, said, progress) = chaos(Some("N02"), &["shrink", seen, "--check", "witness", "--report", kept, "--cpu", "60s"]);
     assert_eq!(code, 0, "{said}{progress}");
     let repro = folder.join("repro.json");
-    assert!(said.contains(&format!("LEASEHOLD_MUTANT=M09 leasehold-chaos replay {}", repro.display())), "{said}");
+    assert!(said.contains(&format!("LEASEHOLD_MUTANT=N02 leasehold-chaos replay {}", repro.display())), "{said}");
     let small: Plan = serde_json::from_slice(&std::fs::read(&repro).unwrap()).unwrap();
     let after = report(&folder.join("repro/report.json"));
     let (large, small) = (Size::of(&before.plan).with_operations(&before), Size::of(&small).with_operations(&after));
@@ -59,7 +63,7 @@ fn a_failing_run_becomes_a_small_plan_that_fails_by_the_same_checker() {
     // It is the bug that fails, and nothing else.
     let replayed = folder.join("again.json");
     let replay = ["replay", repro.to_str().unwrap(), "--report", replayed.to_str().unwrap()];
-    assert_eq!(chaos(Some("M09"), &replay).0, 1);
+    assert_eq!(chaos(Some("N02"), &replay).0, 1);
     assert!(report(&replayed).failed().contains(&check));
     let (_, said, _) = chaos(None, &replay);
     assert!(!report(&replayed).failed().contains(&check), "{said}");
@@ -123,9 +127,9 @@ fn a_trace_is_a_diagram_of_the_stretch_that_is_asked_for() {
     for word in ["clients", "node 1", "cloud", "leads term", "vote", "appends", "▶"] {
         assert!(drawn.contains(word), "{word} is missing in\n{drawn}");
     }
-    assert!(!drawn.contains("─heartbeat─") && drawn.contains("heartbeats"), "{drawn}");
+    assert!(!drawn.contains("─clock─") && drawn.contains(" clock, "), "{drawn}");
     let (.., all) = chaos(None, &[&run[..], &["--trace", "--to", "8", "--all"]].concat());
-    assert!(all.contains("─heartbeat─") && all.lines().count() > drawn.lines().count());
+    assert!(all.contains("─clock─") && all.lines().count() > drawn.lines().count());
 }
 
 #[test]

@@ -8,6 +8,9 @@ use std::path::Path;
 use super::{class, escaped, framed, said};
 use crate::report::{Report, Verdict};
 
+/// Characters of evidence in a row.
+const EVIDENCE_MAX: usize = 180;
+
 /// Of runs that each left a folder named after its seed; a run is a seed with its exit code. `head`: what was run.
 ///
 /// # Errors
@@ -56,7 +59,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
             report.plan.nodes,
             report.plan.faults.len(),
             report.simulated_s,
-            escaped(first.map_or("", String::as_str)),
+            escaped(&beginning(first.map_or("", String::as_str))),
         );
     }
     let counts: Vec<String> = verdicts.iter().rev().map(|(verdict, count)| format!("{count} {}", said(*verdict))).collect();
@@ -81,6 +84,12 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
     Ok(framed("Seeds", &body, None))
 }
 
+/// Enough of a text to know what it is about; the picture has the whole.
+fn beginning(text: &str) -> String {
+    let cut: String = text.chars().take(EVIDENCE_MAX).collect();
+    if cut.len() < text.len() { cut + "…" } else { cut }
+}
+
 fn verdict(report: Option<&Report>) -> Verdict {
     report.map_or(Verdict::HarnessFailure, |report| report.verdict)
 }
@@ -98,7 +107,11 @@ mod tests {
         for seed in [4, 5] {
             record.plan.seed = seed;
             if seed == 5 {
-                record.findings.push(Finding { at_ns: 1, check: "L1".to_owned(), text: "<b>twice</b>".to_owned() });
+                record.findings.push(Finding {
+                    at_ns: 1,
+                    check: "L1".to_owned(),
+                    text: "<b>twice</b>".to_owned() + &"é".repeat(300),
+                });
             }
             super::super::keep(&folder.join(seed.to_string()), &record, &Report::of(&record, 1_800.0, 2.0))
                 .expect("it is written");
@@ -107,7 +120,12 @@ mod tests {
         let place = |text_of: &str| text.find(text_of).unwrap_or_else(|| panic!("{text_of} is missing"));
         assert!(place("left nothing, exit code 3") < place("5/report.html") && place("5/report.html") < place("4/report.html"));
         assert!(text.contains("1 Harness failure, 1 Violation, 1 Unknown") && text.contains("<dd>1.0 h</dd>"));
-        assert!(text.contains("&lt;b&gt;twice") && !text.contains("<b>twice") && text.contains("run &lt;sim&gt;"));
+        assert!(
+            text.contains("&lt;b&gt;twice")
+                && !text.contains("<b>twice")
+                && text.contains("é…</td>")
+                && text.contains("run &lt;sim&gt;")
+        );
         assert!(text.contains("Found by") && text.contains("L1 in 1"));
         fs::remove_dir_all(&folder).expect("it is there");
     }

@@ -224,6 +224,14 @@
     }
   }
 
+  /** Whether the indices of two operations tell another order than their times, or one index stands for two changes. */
+  function outOfOrder(first, second) {
+    const writes = (one) => ["create", "update", "delete"].includes(one.op) && one.ending === 0;
+    if (first.index === null || second.index === null) return false;
+    if (first.index === second.index && writes(first) && writes(second)) return true;
+    return first.until <= second.from && (first.index > second.index || (first.index === second.index && writes(second)));
+  }
+
   /** The instants of the finding, its operations, and a red link where their order and their indices disagree. */
   function drawFinding() {
     const focus = data.findings[finding];
@@ -253,8 +261,7 @@
       for (let j = i + 1; j < placed.length; j++) {
         let [a, b] = [placed[i], placed[j]];
         if (a.one.until > b.one.until) [a, b] = [b, a];
-        const broken = a.one.index !== null && b.one.index !== null && a.one.index >= b.one.index;
-        if (!broken && placed.length > 2) continue;
+        if (!outOfOrder(a.one, b.one)) continue;
         const bend = Math.max(24, Math.abs(b.x0 - a.x1) / 3);
         // Within one row the link goes over the row, from end to beginning.
         const same = a.y === b.y, high = a.y - 8, to = (b.x0 + b.x1) / 2, from = same ? Math.max(a.x0 + 4, a.x1 - 40) : a.x1;
