@@ -71,7 +71,7 @@ pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) {
 pub async fn replace_lost(world: &Arc<World>) {
     let _one_at_a_time = world.roster.operator.lock().await;
     for index in world.roster.all(Standing::Lost) {
-        exchange(world, index, world.machines[index].id % 2 == 0).await;
+        exchange(world, index, world.machines[index].id.is_multiple_of(2)).await;
     }
     // A removal that was begun and given up.
     for index in world.cluster().1.into_iter().filter(|index| world.roster.standing(*index) == Standing::Gone) {

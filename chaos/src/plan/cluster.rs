@@ -104,11 +104,14 @@ fn fault(kind: u64, draw: &mut Draw, nodes: u32, profile: Profile) -> Fault {
         _ => {
             let power = profile == Profile::Power || draw.below(3) == 0;
             let points: &[&str] = if profile == Profile::Power { &SNAPSHOT } else { &POINTS };
+            let point = points[draw.below(points.len())];
+            // What happens with every entry happens often; the rest once in a while.
+            let often = point.starts_with("raft.apply") || point.ends_with("append");
             Fault::CrashAt {
                 // Who leads is not elected.
                 target: Target::Node(u32::try_from(draw.between(0, u64::from(nodes))).unwrap_or(0)),
-                point: points[draw.below(points.len())].to_owned(),
-                nth: u32::try_from(draw.between(1, 4)).unwrap_or(1),
+                point: point.to_owned(),
+                nth: if often { u32::try_from(draw.between(1, 30)).unwrap_or(1) } else { 1 },
                 power,
                 all: power && draw.below(2) == 0,
                 for_ms: 60_000,

@@ -20,6 +20,8 @@ use super::rng::{at, spread, stream};
 use super::trace::Trace;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Keys of rows whose checksum is wrong.
+type Rotten = BTreeSet<Vec<u8>>;
 
 /// How a node's disks misbehave.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +75,7 @@ struct Inner {
 struct Platter {
     live: Arc<Rows>,
     /// Rows whose checksum is wrong.
-    rotten: Arc<BTreeSet<Vec<u8>>>,
+    rotten: Arc<Rotten>,
     /// As of the last sync; rows of its own, so that a write after a sync need not copy everything.
     durable: Rows,
     /// What took effect since, in order.
@@ -340,7 +342,7 @@ fn rotten(what: &'static str) -> DiskError {
     DiskError { what, cause: "Corruption: block checksum mismatch".to_owned(), damaged: true }
 }
 
-struct Frozen(Result<(Arc<Rows>, Arc<BTreeSet<Vec<u8>>>), DiskError>);
+struct Frozen(Result<(Arc<Rows>, Arc<Rotten>), DiskError>);
 
 impl FrozenView for Frozen {
     fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {

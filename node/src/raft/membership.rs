@@ -20,7 +20,7 @@ use super::leadership::{Leadership, Watched, metrics};
 use super::peer::Transport;
 use super::propose::{ProposeError, Proposer, forwarded};
 use super::state_machine::Shared;
-use super::types::{Engine, Member, TypeConfig};
+use super::types::{Engine, Member, StoredMembership, TypeConfig};
 use crate::seams::{Clock, Rng};
 
 /// Longest wait for a new node to catch up.
@@ -141,6 +141,16 @@ impl Changer {
         }))
     }
 
+    /// Refuses to take a voter away while too few of the others answer, now or a moment ago.
+    async fn enough_stay(&self, node_id: u64, members: &StoredMembership) -> Result<(), ChangeError> {
+        let stay: Vec<u64> = members.voter_ids().filter(|id| *id != node_id).collect();
+        let lately = self.time.answering();
+        let silent = stay.iter().filter(|id| !lately.contains(id)).filter_map(|id| Some((*id, members.get_node(id)?.clone())));
+        let asked = silent.map(|(id, member)| self.time.ask(id, member, &*self.transport, &self.identity));
+        futures::future::join_all(asked).await;
+        enough(&stay, &self.time.answering())
+    }
+
     /// Removes a node. Its id must never be used again.
     pub(super) async fn remove(&self, node_id: u64) -> Result<(), ChangeError> {
         let members = metrics(&self.engine).membership_config;
@@ -155,7 +165,7 @@ impl Changer {
         }
         let which = BTreeSet::from([node_id]);
         if members.voter_ids().any(|id| id == node_id) {
-            enough_stay(members.voter_ids().filter(|id| *id != node_id), &self.time.answering())?;
+            self.enough_stay(node_id, &members).await?;
             self.change(ChangeMembers::RemoveVoters(which)).await
         } else {
             self.change(ChangeMembers::RemoveNodes(which)).await
@@ -241,8 +251,7 @@ impl Changer {
 
 /// The voters that stay must be able to carry the change out: of three with one dead, taking away one that lives would end the
 /// cluster for good (found by the simulation).
-fn enough_stay(stay: impl Iterator<Item = u64>, answering: &BTreeSet<u64>) -> Result<(), ChangeError> {
-    let stay: Vec<u64> = stay.collect();
+fn enough(stay: &[u64], answering: &BTreeSet<u64>) -> Result<(), ChangeError> {
     let there = stay.iter().filter(|id| answering.contains(id)).count();
     if 2 * there > stay.len() {
         return Ok(());
@@ -275,7 +284,7 @@ mod tests {
     #[test]
     fn a_voter_leaves_only_while_those_that_stay_answer() {
         let check = |stay: &[u64], answering: &[u64]| {
-            enough_stay(stay.iter().copied(), &answering.iter().copied().collect()).map_err(|error| error.to_string())
+            enough(stay, &answering.iter().copied().collect()).map_err(|error| error.to_string())
         };
         // The dead one goes.
         assert_eq!(check(&[2, 3], &[2, 3]), Ok(()));
