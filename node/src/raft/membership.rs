@@ -116,7 +116,7 @@ impl Changer {
         self.clock.timeout(CATCH_UP, catching_up).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
         // Before it votes its disk must be known, or it could lose that and come back unnoticed.
         if !self.identity.has_met(node_id) {
-            self.time.ask(node_id, member, &*self.transport, &self.identity).await;
+            self.time.ask(node_id, member, false, &*self.transport, &self.identity).await;
         }
         if !self.identity.has_met(node_id) {
             let text =
