@@ -130,8 +130,10 @@ pub struct Probe {
     pub life: u32,
     /// Raft term.
     pub term: u64,
-    /// Voted for.
+    /// Voted for, or followed.
     pub vote: Option<u64>,
+    /// Whether that is whom the term elected, as the node knows.
+    pub vote_committed: bool,
     /// `leader`, `follower`, `candidate`, `learner`, `shutdown`.
     pub role: String,
     /// Last index in its log.

@@ -1,7 +1,7 @@
 //! M1: what a node has promised or applied does not go back. Term, vote and what is on synced disk hold over its lives; what is
 //! only in memory holds within one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judgement, Sheet};
 use crate::record::{Probe, Record};
@@ -10,12 +10,8 @@ use crate::record::{Probe, Record};
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let mut last: BTreeMap<u64, &Probe> = BTreeMap::new();
-    let mut leaders: BTreeMap<u64, u64> = BTreeMap::new();
+    elections(record, &mut sheet);
     for probe in &record.probes {
-        if probe.role == "leader" {
-            let first = *leaders.entry(probe.term).or_insert(probe.node);
-            sheet.must(first == probe.node, || format!("nodes {first} and {} both lead in term {}", probe.node, probe.term));
-        }
         let Some(before) = last.insert(probe.node, probe) else { continue };
         let (node, from, to) = (probe.node, before.at_ns, probe.at_ns);
         // What a node forgets that lost its disk is not its to forget any more (S2).
@@ -30,11 +26,10 @@ pub fn judge(record: &Record) -> Judgement {
         if let (Some(old), Some(new)) = (before.vote, probe.vote)
             && before.term == probe.term
         {
-            // A candidate that lost takes over the vote of whom the term elected: that grants nothing.
-            let elected = record.incidents.iter().any(|incident| {
-                incident.what == "leads" && incident.node == Some(new) && incident.text == format!("term {}", probe.term)
-            });
-            sheet.must(old == new || elected, || went_back("the vote of one term", old, new));
+            // A vote that was given stays given. Whoever voted for one that lost follows whom the term elected, and the
+            // engine shows that one as the vote, committed: that grants nothing.
+            let follows = probe.vote_committed && !before.vote_committed;
+            sheet.must(old == new || follows, || went_back("the vote of one term", old, new));
         }
         if probe.life != before.life {
             continue;
@@ -59,9 +54,35 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("M1")
 }
 
+/// One term elects one node, and with a majority of votes: those who are seen to have voted for another did not vote for it.
+fn elections(record: &Record, sheet: &mut Sheet) {
+    let mut elected: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+    for probe in &record.probes {
+        let leader = if probe.role == "leader" { Some(probe.node) } else { probe.vote.filter(|_| probe.vote_committed) };
+        let Some(leader) = leader else { continue };
+        let (first, voters) = elected.entry(probe.term).or_insert((leader, 0));
+        sheet.must(*first == leader, || format!("nodes {first} and {leader} both lead in term {}", probe.term));
+        *voters = (*voters).max(probe.voters.len());
+    }
+    let mut for_others: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for probe in record.probes.iter().filter(|probe| !probe.vote_committed) {
+        let leader = elected.get(&probe.term).map(|(leader, _)| *leader);
+        if leader.is_some() && probe.vote.is_some_and(|vote| Some(vote) != leader) {
+            for_others.entry(probe.term).or_default().insert(probe.node);
+        }
+    }
+    for (term, nodes) in for_others {
+        let (leader, voters) = elected[&term];
+        let votes_max = voters.saturating_sub(nodes.len());
+        sheet.must(2 * votes_max > voters, || {
+            format!("node {leader} leads in term {term} with at most {votes_max} of {voters} votes: nodes {nodes:?} gave theirs to others")
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Made, leads, probe};
+    use super::super::testing::{Made, probe};
     use super::*;
     use crate::report::Verdict;
 
@@ -106,12 +127,39 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_that_lost_follows_whom_the_term_elected() {
-        let mut probes = vec![probe(1, 0), probe(1, 1)];
-        probes[1].vote = Some(2);
-        let elected = |term| Made { probes: probes.clone(), incidents: vec![leads(2, term, 0)], ..Made::default() };
-        assert_eq!(judge(&elected(5).record()).verdict, Verdict::Pass);
-        assert_eq!(judge(&elected(4).record()).verdict, Verdict::Violation);
+    fn whoever_voted_for_one_that_lost_follows_whom_the_term_elected_and_nobody_else() {
+        // Each look at node 1: its vote, and whether it is committed.
+        let judged = |looks: &[(u64, bool)]| {
+            let looks = looks.iter().enumerate().map(|(at, (vote, vote_committed))| Probe {
+                vote: Some(*vote),
+                vote_committed: *vote_committed,
+                ..probe(1, at as u64)
+            });
+            judge(&Made { probes: looks.collect(), ..Made::default() }.record())
+        };
+        assert_eq!(judged(&[(1, false), (2, true), (2, true)]).verdict, Verdict::Pass);
+        assert_eq!(judged(&[(1, false), (1, true)]).verdict, Verdict::Pass);
+        // Given twice, given after a leader was followed, two leaders followed.
+        assert_eq!(judged(&[(1, false), (2, false)]).verdict, Verdict::Violation);
+        assert_eq!(judged(&[(1, true), (2, false)]).verdict, Verdict::Violation);
+        assert_eq!(judged(&[(1, true), (2, true)]).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn who_leads_without_a_majority_of_votes_fires() {
+        // Two of three voted for node 1, and node 3 leads.
+        let mut probes = vec![probe(1, 0), probe(2, 0), probe(3, 0)];
+        (probes[2].role, probes[2].vote, probes[2].vote_committed) = ("leader".to_owned(), Some(3), true);
+        super::super::testing::fires(judge, Made { probes: probes.clone(), ..Made::default() }, "at most 1 of 3 votes");
+        probes[1].vote = Some(3);
+        assert_eq!(judge(&Made { probes, ..Made::default() }.record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn leaders_of_one_term_that_are_followed_by_different_nodes_fire() {
+        let mut probes = vec![probe(1, 0), probe(2, 0)];
+        (probes[0].vote_committed, probes[1].vote_committed, probes[1].vote) = (true, true, Some(2));
+        super::super::testing::fires(judge, Made { probes, ..Made::default() }, "both lead");
     }
 
     #[test]

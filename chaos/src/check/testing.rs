@@ -102,6 +102,7 @@ pub fn probe(node: u64, at_ns: u64) -> Probe {
         life: 1,
         term: 5,
         vote: Some(1),
+        vote_committed: false,
         role: "follower".to_owned(),
         last_log_index: Some(10),
         committed_index: Some(10),

@@ -77,8 +77,10 @@ impl SimCloud {
 
     /// A tenant's call, on a network of its own that never fails. Faults meant for the nodes do not strike it.
     pub fn tenant(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
-        let mut request =
-            Request::new(method, path).token(token).header("OpenStack-API-Version", "compute 2.96").caller("tenant");
+        let mut request = Request::new(method, path)
+            .token(token)
+            .header("OpenStack-API-Version", "compute 2.96, placement 1.39")
+            .caller("tenant");
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -1,5 +1,5 @@
-//! What is another's in the cloud, and looks much like ours: the flavor of a reservation of another Leasehold, and one that an
-//! operator named alike. Nobody may touch it (A8).
+//! What is another's in the cloud, and looks much like ours: the flavor of a reservation of another Leasehold, one that an
+//! operator named alike, and the class of a reservation that has no flavor. Nobody may touch it (A8).
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
@@ -13,6 +13,9 @@ const FLAVORS: [(&str, Option<&str>); 2] = [
     ("1d7a9c52-0000-4000-8000-000000000001", Some("0f0e0d0c-0000-4000-8000-00000000000b")),
     ("1d7a9c52-0000-4000-8000-000000000002", None),
 ];
+
+/// Blazar's, or another Leasehold's whose flavor is still to come.
+const CLASS: &str = "/placement/resource_classes/CUSTOM_RESERVATION_1D7A9C52_0000_4000_8000_000000000003";
 
 /// Puts it there.
 ///
@@ -31,6 +34,8 @@ pub fn put(cloud: &SimCloud) -> Result<()> {
             ensure!(status == 200, "a foreign flavor's mark: {status} {answer}");
         }
     }
+    let (status, answer) = cloud.tenant(Method::PUT, CLASS, &token, None);
+    ensure!(status == 201, "a foreign class: {status} {answer}");
     Ok(())
 }
 
@@ -45,6 +50,10 @@ pub fn judge(cloud: &SimCloud, trace: &Trace) -> Result<()> {
         if status != 200 {
             trace.finding("A8", format!("flavor {id} of somebody else is gone ({status})"));
         }
+    }
+    let (status, _) = cloud.tenant(Method::GET, CLASS, &token, None);
+    if status != 200 {
+        trace.finding("A8", format!("{CLASS} of somebody else is gone ({status})"));
     }
     Ok(())
 }

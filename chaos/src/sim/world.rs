@@ -371,6 +371,7 @@ impl World {
             life: life.life,
             term: status.term,
             vote: status.vote,
+            vote_committed: status.vote_committed,
             role: status.role,
             last_log_index: status.last_log_index,
             committed_index: status.committed_index,

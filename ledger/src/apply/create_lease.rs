@@ -85,7 +85,7 @@ pub(super) fn create_lease(
         updated_at: None,
         ledger_index: 0,
     };
-    check_room(state, &[], &lease_bookings(&lease))?;
+    check_room(state, &[], &lease_bookings(&lease), now)?;
 
     // From here the lease must be created.
     let to_hold: Vec<ReservationId> = lease.reservations.iter().filter(|one| needs_hold(state, one)).map(|one| one.id).collect();

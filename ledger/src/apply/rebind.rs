@@ -33,7 +33,7 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
         change_bookings(state, &before, lease, None, now)?;
         return Ok(Reply::Done);
     }
-    check_room(state, &lease_bookings(&before), &lease_bookings(&lease))?;
+    check_room(state, &lease_bookings(&before), &lease_bookings(&lease), now)?;
 
     // From here the lease must be bound anew.
     lease.revision += 1;

@@ -68,7 +68,7 @@ pub(crate) fn fit_change(state: &State, before: &Lease, mut lease: Lease, now: T
     for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
         keep_what_is_open(reservation, &old.bindings, before.end, lease.end, now);
     }
-    let grown = check_room(state, &old_bookings, &lease_bookings(&lease))?;
+    let grown = check_room(state, &old_bookings, &lease_bookings(&lease), now)?;
     let to_hold: Vec<ReservationId> = lease
         .reservations
         .iter()
@@ -95,7 +95,7 @@ pub(crate) fn fit_change(state: &State, before: &Lease, mut lease: Lease, now: T
         let shortened = was_opened(reservation) && lease.end < before.end;
         reservation.booked_end = if shortened { old.booked_end.max(Some(before.end)) } else { old.booked_end };
     }
-    check_room(state, &old_bookings, &lease_bookings(&waiting))?;
+    check_room(state, &old_bookings, &lease_bookings(&waiting), now)?;
     Ok(Fitting { settled: lease, waiting: Some((waiting, to_hold)), grown })
 }
 

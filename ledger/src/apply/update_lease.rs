@@ -318,6 +318,66 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_is_not_in_the_way_of_an_open_lease_that_grows() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A now..14:00 n=2 -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:00 lease B 15:00..16:00 n=2 staging=10:30..10:50 margin=600 -> PENDING staging:h1*2 h1*2
+               10:10 update A n=4 -> no room short=2 largest=2 tightest=VCPU next=-
+               10:30 clock -> open B
+               10:31 done open B -> B PENDING pending:Staging
+               10:50 clock -> close B
+               10:55 done close B -> B PENDING pending:Parked
+               10:59:59 update A n=4 -> no room short=2 largest=2 tightest=VCPU next=-
+               10:59:59 update A n=4 plan=h1*4 -> refused PlanStale
+               11:00 update A n=4 end=15:00 -> ACTIVE h1*4
+               11:00 booked h1 10:45 -> 6 vcpus 6 slots
+               11:00 done adjust A -> A ACTIVE active:Open
+               11:01 update A n=5 -> no room short=1 largest=4 tightest=VCPU next=-
+               11:01 update A end=15:30 -> no room short=2 largest=2 tightest=VCPU next=-
+               11:02 update A n=1 -> ACTIVE h1*1
+               11:02 done adjust A -> A ACTIVE active:Open
+               11:02 booked h1 10:45 -> 3 vcpus 3 slots",
+        );
+    }
+
+    #[test]
+    fn an_end_that_has_come_is_not_in_the_way_either_confirmed_or_not() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A now..14:00 n=1 -> PENDING h1*1
+               10:00 lease B now..10:30:20 n=2 -> PENDING h1*2
+               10:00 clock -> start A, start B
+               10:00 done start A -> A ACTIVE active:Open
+               10:00 done start B -> B ACTIVE active:Open
+               10:30:19 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=-
+               10:30:20 clock -> end B
+               10:30:30 update A n=3 -> ACTIVE h1*3
+               10:30:30 lease C 10:30..11:00 n=1 -> PENDING h1*1
+               10:30:40 done end B -> B TERMINATED deleted:Ended
+               10:30:40 booked h1 10:10 -> 3 vcpus 3 slots",
+        );
+    }
+
+    #[test]
+    fn what_is_over_stays_countable() {
+        check(
+            "10:00 hosts h1 disk=4000000000
+               10:00 lease A now..14:00 n=1 disk=1000000000 -> PENDING h1*1
+               10:00 lease B now..10:30 n=3 disk=1000000000 -> PENDING h1*3
+               10:00 clock -> start A, start B
+               10:00 done start A -> A ACTIVE active:Open
+               10:00 done start B -> B ACTIVE active:Open
+               10:30 clock -> end B
+               10:31 update A n=2 -> refused PlanStale
+               10:32 done end B -> B TERMINATED deleted:Ended
+               10:32 update A n=4 -> ACTIVE h1*4",
+        );
+    }
+
+    #[test]
     fn ending_now_keeps_the_booking_until_the_cloud_confirmed() {
         check(
             "10:00 hosts h1 vcpus=4

@@ -2,8 +2,8 @@
 
 use crate::command::PlannedReservation;
 use crate::model::{
-    Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Stage, Staging,
-    misfit,
+    Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Interval, Phase, PoolKind, Reservation, ReservationId, Stage,
+    Staging, Timestamp, misfit,
 };
 use crate::mutant;
 use crate::reply::Rejection;
@@ -125,9 +125,12 @@ fn same_terms(a: &InstanceWish, b: &InstanceWish) -> bool {
         && a.requirements == b.requirements
 }
 
-/// L1 for every instant at which `new` takes more of a host than `old`, both of one lease; `old` is in the calendar.
-/// A host that takes more must accept bookings. Gives the hosts that take more, in order.
-pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking]) -> Result<Vec<HostId>, Rejection> {
+/// L1 for every instant from `now` on at which `new` takes more of a host than `old`, both of one lease; `old` is in the
+/// calendar. What is over is in nobody's way: an open lease that grows books the more from its start on, and a staging
+/// window of another that was over before is not asked for room. A host that takes more must accept bookings. Gives the
+/// hosts that take more, in order.
+pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: Timestamp) -> Result<Vec<HostId>, Rejection> {
+    let now = now.floor_to_second();
     let mut hosts: Vec<HostId> = new.iter().map(|booking| booking.host).collect();
     hosts.sort_unstable();
     hosts.dedup();
@@ -140,13 +143,20 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking]) -> Res
             if after.fits_in(before) {
                 continue;
             }
+            // Inside a segment what the lease holds already is constant, so the peak without it is exact.
+            let others_in = |part: Interval| {
+                state.calendar().peak(id, part).checked_sub(before).expect("the calendar holds what the lease books")
+            };
+            // What is over is not bounded by the host's room, but the calendar still sums it up.
+            if others_in(segment).checked_add(after).is_none() {
+                return Err(stale_on(id, None, "more was booked there than can be counted"));
+            }
+            let Some(to_come) = segment.to_come(now) else { continue };
             grows = true;
             if !host.accepts_bookings() {
                 return Err(stale_on(id, None, "host accepts no bookings"));
             }
-            // Inside a segment what the lease holds already is constant, so the peak without it is exact.
-            let others = state.calendar().peak(id, segment).checked_sub(before).expect("the calendar holds what the lease books");
-            check_fits(host, others, after)?;
+            check_fits(host, others_in(to_come), after)?;
         }
         if grows {
             grown.push(id);

@@ -88,6 +88,11 @@ impl Interval {
         self.start <= at && at < self.end
     }
 
+    /// What of it is still to come at `now`; `None` when it is over.
+    pub fn to_come(self, now: Seconds) -> Option<Interval> {
+        Interval::new(self.start.max(now), self.end)
+    }
+
     /// Whether a second lies in both.
     pub fn overlaps(self, other: Interval) -> bool {
         self.start < other.end && other.start < self.end

@@ -97,7 +97,7 @@ pub fn plan_adopting(
     let anchors_of = |id: &ReservationId| adoptions.get(id).map_or_else(|| all.clone(), |adoption| vec![adoption.anchor]);
     let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(anchors_of).collect();
     anchors.resize(wish.reservations.len(), all);
-    match place(state, overlay, wish, &schedule, ids, &anchors) {
+    match place(state, overlay, wish, &schedule, ids, &anchors, now) {
         Ok(planned) => Ok(planned),
         Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
     }
@@ -132,8 +132,9 @@ fn place(
     schedule: &Schedule,
     ids: &[ReservationId],
     anchors: &[Vec<Anchor>],
+    now: Timestamp,
 ) -> Result<Planned, Short> {
-    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
+    let mut view = View::new(state, overlay, now);
     let mut reservations = Vec::with_capacity(wish.reservations.len());
     for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
         let instance = one.resource.instance();
@@ -200,7 +201,7 @@ fn explain(
     anchors: &[Vec<Anchor>],
     now: Timestamp,
 ) -> NoRoom {
-    let mut view = View { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
+    let mut view = View::new(state, overlay, now);
     let one = &wish.reservations[short.reservation];
     let ResourceWish::Instance(instance) = &one.resource;
     let staging = short.phase == Phase::Staging;
@@ -217,7 +218,7 @@ fn explain(
     };
     no_room.next_start = candidates.into_iter().take(OFFERS_TRIED).find(|start| {
         let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
-        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors).is_ok())
+        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors, now).is_ok())
     });
     no_room
 }

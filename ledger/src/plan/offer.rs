@@ -40,7 +40,7 @@ pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish,
             Some(false) => largest + u64::from(fit.min(1)),
             None => largest + u64::from(fit),
         };
-        if let Some(class) = tightest(host, view.state.calendar().peak(host.id, interval), need) {
+        if let Some(class) = tightest(host, view.peak(host.id, interval), need) {
             binding[class] += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! How much of a host is free over an interval, as one plan sees it.
 
 use super::Overlay;
-use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, misfit};
+use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, Seconds, Timestamp, misfit};
 use crate::state::{Booking, State, segments, sum_at};
 
 /// The state as one plan sees it.
@@ -16,9 +16,17 @@ pub(super) struct View<'a> {
     pub avoid: &'a [HostId],
     /// What the hosts of the reservation at hand are anchored by.
     pub anchor: Anchor,
+    /// What is over by now is in nobody's way, as in `apply`, whose now is this one or later.
+    pub now: Seconds,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// For a lease that has nothing yet.
+    pub fn new(state: &'a State, overlay: &'a Overlay, now: Timestamp) -> Self {
+        let now = now.floor_to_second();
+        Self { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default(), now }
+    }
+
     /// What `plan` finds for one reservation on hosts of one kind of anchor (architecture D21), the first kind with which it
     /// finds anything; what failed is made one by `merge`.
     pub fn with_one_anchor<T, E>(
@@ -52,9 +60,15 @@ impl View<'_> {
             && misfit(host, wish).is_none()
     }
 
-    /// How many slots fit on a host at every instant of the interval; exact below `enough`.
+    /// The most booked at any instant of what is still to come of an interval, class by class.
+    pub fn peak(&self, host: HostId, interval: Interval) -> Amounts {
+        interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().peak(host, to_come))
+    }
+
+    /// How many slots fit on a host at every instant that is still to come of the interval; exact below `enough`.
     pub fn fit(&self, host: &Host, interval: Interval, need: Amounts, enough: u32) -> u32 {
         let room = host.room();
+        let Some(interval) = interval.to_come(self.now) else { return remaining(room, Amounts::default(), need) };
         let in_flight = self.overlay.on(host.id);
         let used = self.state.calendar().peak(host.id, interval);
         let concerns = |booking: &Booking| booking.host == host.id && booking.interval.overlaps(interval);

@@ -119,7 +119,7 @@ fn hold_grows(view: &View<'_>, host: &Host, interval: Interval, wish: &InstanceW
     }
     let calendar = view.state.calendar();
     let held = calendar.peak_from(host.id, view.state.clock().floor_to_second());
-    let more = wish.need().checked_mul(slots).and_then(|more| calendar.peak(host.id, interval).checked_add(more));
+    let more = wish.need().checked_mul(slots).and_then(|more| view.peak(host.id, interval).checked_add(more));
     !more.unwrap_or(Amounts::from_array([u32::MAX; 4])).fits_in(held)
 }
 

@@ -8,7 +8,7 @@ use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
 use crate::command::{LeaseChange, PlannedReservation};
 use crate::model::{
-    Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Stage, Timestamp,
+    Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Seconds, Stage, Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{State, lease_bookings};
@@ -29,13 +29,13 @@ pub fn plan_update(
         return Ok(None);
     }
     let own = lease_bookings(before);
-    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid: &[], anchor: Anchor::default() };
+    let mut view = View { own: &own, ..View::new(state, overlay, now) };
     if let Some(kept) = keep(&view, before, &resolved.lease, now) {
         return Ok(Some(kept));
     }
     let mut reservations = Vec::new();
     for (place, (reservation, old)) in resolved.lease.reservations.iter().zip(&before.reservations).enumerate() {
-        let bindings = replan(&mut view, place, &resolved.lease, reservation, old).map_err(NoPlan::NoRoom)?;
+        let bindings = replan(&mut view, place, &resolved.lease, before.end, reservation, old).map_err(NoPlan::NoRoom)?;
         reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
     }
     // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed.
@@ -51,10 +51,10 @@ pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &
     let lease =
         state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
     let own = lease_bookings(lease);
-    let mut view = View { state, overlay, own: &own, planned: Vec::new(), avoid, anchor: Anchor::default() };
+    let mut view = View { own: &own, avoid, ..View::new(state, overlay, state.clock()) };
     let mut reservations = Vec::new();
     for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
-        let bindings = replan(&mut view, place, lease, reservation, reservation).map_err(NoPlan::NoRoom)?;
+        let bindings = replan(&mut view, place, lease, lease.end, reservation, reservation).map_err(NoPlan::NoRoom)?;
         reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
     }
     Ok(without_own(finished(state, reservations, &view.planned), &view))
@@ -95,11 +95,13 @@ fn trim(bindings: &mut Vec<Binding>, phase: Phase, amount: u32) {
     bindings.retain(|one| one.slots > 0);
 }
 
-/// New bindings of one reservation; as many as possible where they are. Once its flavor is made it keeps its kind of anchor.
+/// New bindings of one reservation of a lease that ended at `old_end`; as many as possible where they are. Once its flavor is
+/// made it keeps its kind of anchor.
 fn replan(
     view: &mut View<'_>,
     place: usize,
     lease: &Lease,
+    old_end: Seconds,
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
@@ -108,7 +110,7 @@ fn replan(
     if fixed_anchor(view.state, old).is_none() {
         anchors.extend(view.state.anchors().into_iter().filter(|other| *other != anchor));
     }
-    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)
+    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, old_end, reservation, old), offer::closer)
 }
 
 /// See [`replan`], with the anchor of the view.
@@ -116,6 +118,7 @@ fn replan_with(
     view: &mut View<'_>,
     place: usize,
     lease: &Lease,
+    old_end: Seconds,
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
@@ -136,6 +139,9 @@ fn replan_with(
     }
     let main = of(&old.bindings, Phase::Main);
     if reservation.stage == Stage::Open {
+        if let Some(longer) = Interval::new(old_end, lease.end) {
+            stay_longer(view, place, wish, longer, &main)?;
+        }
         bindings.extend(open_bindings(view, place, wish, lease.interval(), &main)?);
     } else {
         bindings.extend(anywhere(view, place, wish, Phase::Main, lease.interval(), &main)?);
@@ -161,6 +167,23 @@ fn anywhere(
     };
     book(view, wish, interval, &hosts);
     Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
+}
+
+/// What is open stays where it is, so it can end later only where its own hosts have room for that.
+fn stay_longer(view: &View<'_>, place: usize, wish: &InstanceWish, longer: Interval, old: &[Binding]) -> Result<(), NoRoom> {
+    let (mut rest, mut fit, mut there) = (wish.amount, 0, 0);
+    for binding in old {
+        let slots = binding.slots.min(rest);
+        rest -= slots;
+        there += slots;
+        let host = view.state.host(binding.host).filter(|host| host.accepts_bookings());
+        fit += host.map_or(0, |host| view.fit(host, longer, wish.need(), slots).min(slots));
+    }
+    if fit == there {
+        return Ok(());
+    }
+    let no_room = offer::shortage(view, place, wish, longer, false);
+    Err(NoRoom { largest_amount: fit, short_by: wish.amount - fit, ..no_room })
 }
 
 /// What is open stays where it is: slots are taken off the last hosts, or more are added.

@@ -183,8 +183,8 @@ async fn holds(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
 
 async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let mut known = reservations(ledger);
-    // A class carries no mark, so the flavor beside it tells whose it is. It goes first, and the flavor is told as what it is.
-    // Classes are read first: whose flavor is not there then was not made meanwhile.
+    // Whose a class is tells the flavor beside it, or the id that it is named after. It goes first, and the flavor is told as
+    // what it is. Classes are read first: whose flavor is not there then was not made meanwhile.
     let all = cloud.placement().classes().await?;
     let mark = ledger.names().mark();
     for flavor in cloud.nova().flavors().await? {
@@ -194,8 +194,16 @@ async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
             known.insert(id);
         }
     }
-    let foreign = all.into_iter().filter(|class| names::reservation_of_class(class).is_some_and(|id| !known.contains(&id)));
-    Ok(Found { foreign: foreign.collect(), ..Found::default() })
+    let mut found = Found::default();
+    for class in all {
+        match names::reservation_of_class(&class) {
+            Some(id) if known.contains(&id) => {}
+            Some(id) if ledger.names().is_ours(id) => found.ours.push(class),
+            Some(_) => found.foreign.push(class),
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 async fn groups(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::desired::{self, Gate, HostWish};
 use super::host_plan::{self, HostRead, Write};
 use super::names::{HOLD_TYPE, Names, reservation_of_class};
+use super::pause::{Pause, RefusedHold};
 use super::permits::Provided;
 use super::work::Work;
 use crate::openstack::placement::{Inventories, ProviderAllocations};
@@ -70,6 +71,9 @@ struct Lane {
     running: tokio::sync::Mutex<()>,
     /// Read before it was asked for, and when.
     ahead: Mutex<Option<(Mono, HostRead)>>,
+    /// After runs that failed.
+    pause: Mutex<Pause>,
+    refused: RefusedHold,
 }
 
 /// All hosts' queues.
@@ -96,10 +100,20 @@ impl HostWriter {
         {
             return result.clone();
         }
+        let left = lane.pause.lock().left(work.clock.mono());
+        if !left.is_zero() {
+            work.clock.sleep(left).await;
+        }
         // Everyone who asked up to here is served by this run: it looks at the state after this.
         let covers = *lane.asked.lock();
         let ahead = lane.ahead.lock().take().filter(|(at, _)| work.clock.mono().since(*at) < AHEAD_FRESH);
-        let result = run(work, host, ahead.map(|(_, read)| read)).await;
+        let result = run(work, host, &lane.refused, ahead.map(|(_, read)| read)).await;
+        match &result {
+            Ok(_) => *lane.pause.lock() = Pause::default(),
+            // Not the cloud's failure.
+            Err(CloudError::Withheld(_)) => {}
+            Err(_) => lane.pause.lock().lengthen(work.clock.mono()),
+        }
         *lane.ended.lock() = Some((covers, result.clone()));
         result
     }
@@ -136,9 +150,10 @@ enum Known {
 }
 
 /// One run.
-async fn run(work: &Work, host: HostId, ahead: Option<HostRead>) -> RunResult {
+async fn run(work: &Work, host: HostId, refused: &RefusedHold, ahead: Option<HostRead>) -> RunResult {
     let gone = || CloudError::from(Withheld::Superseded);
     let mut hold_refused = None;
+    let mut raced: Option<Write> = None;
     let mut known = ahead.map_or(Known::Nothing, Known::Ahead);
     for _ in 0..ROUNDS_MAX {
         let wish = work.ledger.look(|state| desired::host_wish(state, host)).ok_or_else(gone)?;
@@ -153,6 +168,13 @@ async fn run(work: &Work, host: HostId, ahead: Option<HostRead>) -> RunResult {
             }
             continue;
         };
+        if let Write::Hold(hold) = &write
+            && let Some(text) = refused.lately(hold, work.clock.mono())
+        {
+            hold_refused = Some(text);
+            known = if proven { Known::Written(read) } else { Known::Nothing };
+            continue;
+        }
         match send(work, host, &read, &write).await {
             // The generation was the one that was read, so the tokens' use is still what was read with it. Not so the
             // hold, which is on another provider: after a write upon an old reading it is looked at.
@@ -160,10 +182,20 @@ async fn run(work: &Work, host: HostId, ahead: Option<HostRead>) -> RunResult {
             Ok(_) => {}
             // The state moved under us, or somebody wrote first: look again.
             Err(error) if error.withheld() == Some(Withheld::Superseded) => {}
-            Err(error) if error.is_concurrent_update() => {}
-            Err(error) if error.code() == "placement.inventory.inuse" => {}
+            Err(error) if error.is_concurrent_update() || error.code() == "placement.inventory.inuse" => {
+                // With what was read since it would be another write, had anybody been first: nothing has moved, and asking
+                // at once would be asking in vain.
+                if raced.as_ref() == Some(&write) {
+                    return Err(error);
+                }
+                raced = Some(write);
+            }
             Err(error) if error.is_conflict() && matches!(write, Write::Hold(_)) => {
-                hold_refused = Some(error.to_string());
+                let text = error.to_string();
+                if let Write::Hold(hold) = write {
+                    refused.note(hold, text.clone(), work.clock.mono());
+                }
+                hold_refused = Some(text);
             }
             // A class that nobody has made yet: make those that are wanted, once more from the top.
             Err(error) if error.status() == Some(400) && matches!(write, Write::Inventories(_)) => {

@@ -20,6 +20,7 @@ pub mod host_writer;
 pub mod ledger_port;
 pub mod names;
 pub mod onboard;
+mod pause;
 pub mod permits;
 mod places;
 pub mod reconciler;

@@ -33,6 +33,25 @@ impl Names {
         self.cluster_id.to_string()
     }
 
+    /// The id of a new reservation, as random as its first ten bytes. The other six are made of them and of the cluster: a
+    /// resource class has no place for a mark but its name, which is its reservation's, and the ledger forgets a reservation
+    /// before the last call for its class may have come through (docs/decisions/0012).
+    #[must_use]
+    pub fn reservation(&self, random: Uuid) -> ReservationId {
+        let mut bytes = random.into_bytes();
+        let (own, mark) = bytes.split_at_mut(10);
+        let made = Uuid::new_v5(&self.namespace, &[b"reservation:", &own[..]].concat());
+        mark.copy_from_slice(&made.as_bytes()[..6]);
+        ReservationId(Uuid::from_bytes(bytes))
+    }
+
+    /// Whether a reservation is of this cluster, known to the ledger or forgotten. Of another's ids one in 2^48 is taken for
+    /// ours; ids that were not made by [`Names::reservation`] are nobody's.
+    #[must_use]
+    pub fn is_ours(&self, id: ReservationId) -> bool {
+        self.reservation(id.0) == id
+    }
+
     /// The `shard`th hold consumer of a host.
     #[must_use]
     pub fn hold(&self, root: Uuid, shard: usize) -> Uuid {
@@ -125,6 +144,20 @@ mod tests {
         let all = [one.hold(root, 0), one.hold(root, 1), one.reservation_provider(root), one.loan_provider(root)];
         assert!(!all.contains(&other.hold(root, 0)));
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn a_reservation_is_known_by_its_own_cluster_alone_and_no_id_is_known_by_chance() {
+        let (one, other) = (Names::new(Uuid::from_u128(1)), Names::new(Uuid::from_u128(2)));
+        let random = Uuid::from_u128(0x0f0e_0d0c_0b0a_4908_8706_0504_0302_0100);
+        let id = one.reservation(random);
+        assert_eq!(id.0.as_bytes()[..10], random.as_bytes()[..10]);
+        assert_eq!(id.0.get_version_num(), 4);
+        assert_eq!(one.reservation(random), id);
+        assert!(one.is_ours(id));
+        assert!(!other.is_ours(id) && !one.is_ours(ReservationId(random)));
+        let next = Uuid::from_u128(random.as_u128() + (1 << 48));
+        assert_ne!(one.reservation(next).0.as_bytes()[10..], id.0.as_bytes()[10..]);
     }
 
     #[test]

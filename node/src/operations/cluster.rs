@@ -13,6 +13,8 @@ pub struct ClusterStatus {
     pub term: u64,
     /// Who it voted for or follows in this term.
     pub vote: Option<u64>,
+    /// Whether that is whom the term elected, as known here: then it is followed, whoever was voted for.
+    pub vote_committed: bool,
     /// `leader`, `follower`, `candidate`, `learner` or `shutdown`.
     pub role: String,
     /// Leader, if known.

@@ -66,7 +66,9 @@ impl Operations {
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
         tracing::Span::current().record("lease_id", tracing::field::display(lease_id));
-        let reservation_ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
+        let cluster_id = self.inner.raft.state().cluster_id();
+        let names = Names::new(cluster_id.ok_or(OperationError::Unavailable(Unavailable::NoQuorum))?);
+        let reservation_ids: Vec<_> = wish.reservations.iter().map(|_| names.reservation(rng.uuid_v4())).collect();
         let resource_ids: Vec<_> = wish.reservations.iter().map(|_| rng.uuid_v4()).collect();
         let event_ids: Vec<_> = (0..EVENTS).map(|_| EventId(rng.uuid_v4())).collect();
 

@@ -73,8 +73,10 @@ struct Sample {
 struct Seen {
     samples: BTreeMap<u64, Sample>,
     voters: Vec<u64>,
-    /// The latest time known to be stamped, and when this process, or a peer's, learned of it.
+    /// What a right clock showed at a point of this process: when it, or a peer's, last stamped or learned of a stamp.
     stamped: Option<(u64, Mono)>,
+    /// The latest stamp that was applied or made here.
+    learned: u64,
 }
 
 /// The time to stamp, or why there is none.
@@ -104,18 +106,17 @@ impl ClusterTime {
 
     /// The time for a command proposed now.
     pub(super) fn stamp(&self) -> Result<Timestamp, ClockProblem> {
-        let (wall, mono, stored) = (self.clock.wall_ms(), self.clock.mono(), self.stored().0);
+        // This node may stand still between the two: the time is then shown later than noted, never earlier, so that the next
+        // look does not take it for a jump.
+        let mono = self.clock.mono();
+        let (wall, stored) = (self.clock.wall_ms(), self.stored().0);
         let mut seen = self.seen.lock();
         // Planted bug: this node's clock is right, even if it was set back.
         if mutant!("M21") {
             return Ok(Timestamp(wall));
         }
         check(&seen, self.node_id, self.tolerance, wall, mono, stored)?;
-        let stamp = wall.max(stored);
-        if seen.stamped.is_none_or(|(stamped, _)| stamp > stamped) {
-            seen.stamped = Some((stamp, mono));
-        }
-        Ok(Timestamp(stamp))
+        Ok(Timestamp(stamped(&mut seen, wall, mono, stored)))
     }
 
     /// Why no time would be stamped now, if so.
@@ -131,8 +132,8 @@ impl ClusterTime {
 
     /// An operator says that this node's clock is right: a jump it made is one no more.
     pub(super) fn accept_jump(&self) {
-        let (wall, mono) = (self.clock.wall_ms(), self.clock.mono());
-        self.seen.lock().stamped = Some((wall, mono));
+        let mono = self.clock.mono();
+        self.seen.lock().stamped = Some((self.clock.wall_ms(), mono));
     }
 
     /// The voters whose clocks meet each other but not this node's, if they are a majority: one of them should lead.
@@ -156,8 +157,9 @@ impl ClusterTime {
                 self.seen.lock().voters = membership.voter_ids().collect();
                 membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
             };
+            let leader = metrics(&engine).current_leader;
             let others = members.into_iter().filter(|(id, _)| *id != self.node_id);
-            let asked = others.map(|(id, member)| self.ask(id, member, &*transport, &identity));
+            let asked = others.map(|(id, member)| self.ask(id, member, leader == Some(id), &*transport, &identity));
             futures::future::join_all(asked).await;
             self.learn(self.stored().0);
             let sure = !matches!(self.problem(), Some(ClockProblem::NoMajority { .. }));
@@ -165,8 +167,9 @@ impl ClusterTime {
         }
     }
 
-    /// Asks one peer for its clock, and gets to know its disk; tells it the disks that this node knows. False: no answer came.
-    pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) -> bool {
+    /// Asks one peer for its clock, and gets to know its disk; tells it the disks that this node knows. What the one that
+    /// `leads` expects is expected here: it stamps, and so it alone knows when the clocks were set back. False: no answer came.
+    pub(super) async fn ask(&self, id: u64, member: Member, leads: bool, transport: &dyn Transport, identity: &Identity) -> bool {
         let peer = transport.peer(&member.peer_address, Lane::Operations);
         let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
         let met = identity
@@ -197,7 +200,7 @@ impl ClusterTime {
         let sample = Sample { low: theirs - ours - round_trip, high: theirs - ours + 1, at: now, ahead: ahead(wall, sent) };
         let mut seen = self.seen.lock();
         seen.samples.insert(id, sample);
-        if seen.stamped.is_none() && answer.expected_ms > 0 {
+        if (seen.stamped.is_none() || leads) && answer.expected_ms > 0 {
             seen.stamped = Some((answer.expected_ms, now));
         }
         true
@@ -227,10 +230,23 @@ impl ClusterTime {
     }
 }
 
+/// A stamp is made here, of a clock that was found right: what it shows is expected from now on, also when it was set back.
+/// The stamp itself never goes back.
+fn stamped(seen: &mut Seen, wall: u64, mono: Mono, stored: u64) -> u64 {
+    let stamp = wall.max(stored);
+    seen.stamped = Some((wall, mono));
+    seen.learned = seen.learned.max(stamp);
+    stamp
+}
+
 /// An applied stamp is at most as late as now, and may be much earlier: of a backlog, or applied just before this node stood
 /// still. So it only ever moves the expected time forward; taken for the time of now, it would make the right time look
-/// like a jump (found by the simulation, seed 9).
+/// like a jump (found by the simulation, seed 9). One that was known before says nothing.
 fn learn(seen: &mut Seen, stored: u64, mono: Mono) {
+    if stored <= seen.learned {
+        return;
+    }
+    seen.learned = stored;
     if let Some((stamped, at)) = seen.stamped
         && stored > stamped + millis(mono.since(at))
     {
@@ -316,6 +332,7 @@ mod tests {
             samples: offsets.iter().map(|(id, offset)| (*id, sample(*offset))).collect(),
             voters: voters.to_vec(),
             stamped: Some((NOW, at(0))),
+            learned: NOW,
         }
     }
 
@@ -372,6 +389,24 @@ mod tests {
         // A stamp that is ahead of what was expected moves it on.
         learn(&mut one, NOW + 44_000, at(41_000));
         assert_eq!(one.stamped, Some((NOW + 44_000, at(41_000))));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_and_is_set_right_is_expected_to_show_the_right_time() {
+        let mut one = seen(&[1], &[]);
+        // It ran an hour ahead, an operator took that for right, and it was set right later.
+        let hour = 3_600_000;
+        one.stamped = Some((NOW + hour, at(0)));
+        assert_eq!(stamped(&mut one, NOW + hour, at(0), NOW), NOW + hour);
+        assert!(matches!(checked(&one, NOW + 1_000, 1_000, NOW + hour), Err(ClockProblem::Behind { .. })));
+        let back = hour - 4_000;
+        assert_eq!(checked(&one, NOW + back, back, NOW + hour), Ok(()));
+        assert_eq!(stamped(&mut one, NOW + back, at(back), NOW + hour), NOW + hour, "no stamp goes back");
+        // Its own stamp, applied, is no news.
+        learn(&mut one, NOW + hour, at(back));
+        assert_eq!(checked(&one, NOW + back + JUMP_MS, back, NOW + hour), Ok(()));
+        let again = checked(&one, NOW + back + hour, back, NOW + hour);
+        assert_eq!(again, Err(ClockProblem::Jumped { ahead_ms: hour }));
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl RaftHandle {
             node_id: seen.id,
             term: seen.current_term,
             vote: (vote.term > 0).then_some(vote.voted_for),
+            vote_committed: vote.committed,
             role: role.into(),
             leader: seen.current_leader,
             last_log_index: seen.last_log_index,

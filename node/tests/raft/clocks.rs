@@ -58,3 +58,34 @@ async fn a_jump_that_all_clocks_make_waits_for_an_operator() {
     leader.change_cluster(ClusterChange::AcceptClock).await.unwrap();
     assert!(stamp(&cluster).await >= before + HOUR_MS);
 }
+
+fn set_all(cluster: &mut Cluster, ahead_ms: u64) {
+    for id in cluster.ids() {
+        cluster.clock(id).ahead_ms.store(ahead_ms, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_were_ahead_and_set_right_may_not_jump_there_again() {
+    let mut cluster = Cluster::of(3).await;
+    let jump_ms = 7_000;
+    let before = stamp(&cluster).await;
+    set_all(&mut cluster, jump_ms);
+    cluster.leader().await.change_cluster(ClusterChange::AcceptClock).await.unwrap();
+    assert!(stamp(&cluster).await >= before + jump_ms);
+    // Right again: no stamp until the clocks are less than five seconds behind the ledger's.
+    set_all(&mut cluster, 0);
+    let refused = cluster.leader().await.propose(None, Command::AdvanceClock).await;
+    assert_eq!(refused.unwrap_err(), ProposeError::ClockDisagrees);
+    let first = stamp(&cluster).await;
+    while stamp(&cluster).await == first {}
+    set_all(&mut cluster, jump_ms);
+    let refused = cluster.leader().await.propose(None, Command::AdvanceClock).await;
+    assert_eq!(refused.unwrap_err(), ProposeError::ClockDisagrees);
+    // The others learn from the leader what it expects.
+    for id in cluster.ids() {
+        let node = cluster.node(id);
+        wait("every node calls it a jump", || node.status().clock_problem.filter(|problem| problem.contains("jumped ahead")))
+            .await;
+    }
+}

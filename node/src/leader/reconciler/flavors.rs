@@ -1,7 +1,7 @@
 //! Flavors of ours, their classes and who may use them.
 //!
-//! A class of tokens does not say whose it is; its flavor does. So a class goes before its flavor: whatever stops the removal in
-//! between, the next round still finds the flavor and with it the class.
+//! A class goes before its flavor: whatever stops the removal in between, the next round still finds the flavor and with it
+//! the class. Classes that come when their flavor has gone are [`classes`](super::classes)'.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod judge;
 mod lifecycle;
 mod matrix;
 mod moves;
+mod paced;
 mod places;
 mod reconcile;
 mod takeover;

@@ -153,8 +153,10 @@ async fn what_is_not_ours_is_never_touched() {
     // Flavors: one without a mark that looks like a reservation's, one of another cluster.
     flavor_with(&world, &reservation(0xf01).to_string(), json!({"resources:VCPU": "0"}));
     flavor_with(&world, &stranger.to_string(), json!({names::FLAVOR_MARK: other.mark()}));
-    // Classes: that flavor's, Blazar's, anybody's.
-    for name in [names::class(stranger), names::class(reservation(0xf02)), "CUSTOM_ANY".to_owned()] {
+    // Classes: that flavor's, one of another cluster's reservation, Blazar's, anybody's.
+    let elsewhere = other.reservation(Uuid::from_u128(0xf06));
+    let classes = [stranger, elsewhere, reservation(0xf02)].map(names::class);
+    for name in classes.into_iter().chain(["CUSTOM_ANY".to_owned()]) {
         class(&world, &name);
     }
     // Server groups in the service project that we share with another cluster.
@@ -268,6 +270,71 @@ async fn no_failure_between_class_and_flavor_leaves_one_of_them_behind() {
             world.until("the next leader mends it", 10, || is_there(&world, &flavor, &class) == (false, false)).await;
         }
     }
+}
+
+/// A class of ours whose reservation the ledger has forgotten, alone.
+fn late_class(world: &World) -> String {
+    let name = names::class(Names::new(world.cluster_id).reservation(Uuid::from_u128(0xabe)));
+    class(world, &name);
+    name
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_that_is_made_when_its_lease_is_forgotten_goes() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    // The call that makes it is not answered, is made again, and comes through when all is over.
+    let late = FaultKind::Late { after_ms: 30_000, status: None };
+    world.sim.lock().add_fault(Fault::on("PUT", "/resource_classes/*", late).times(1));
+    let lease = world.book(1, 60, 600, None, OnEnd::Delete);
+    let name = names::class(world.flavor(lease).parse().unwrap());
+    let is_class = |world: &World| world.state()["placement"]["classes"].as_array().unwrap().contains(&json!(name));
+    world.until("it is prepared", 5, || is_class(&world) && world.rows().is_empty()).await;
+    world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
+    world.until("it is forgotten", 20, || world.lease(lease).is_none() && !is_class(&world)).await;
+    world.until("the class comes late", 31, || is_class(&world)).await;
+    world.until("and goes", 70, || !is_class(&world)).await;
+    judge::clean_at_rest(&world, 1, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_failure_of_its_removal_leaves_a_late_class() {
+    let is_class = |world: &World, name: &str| world.state()["placement"]["classes"].as_array().unwrap().contains(&json!(name));
+    for kind in super::TROUBLE {
+        let mut world = World::new(&["cmp1"]);
+        world.onboard("cmp1", PoolKind::Dedicated).await;
+        let name = late_class(&world);
+        world.sim.lock().add_fault(Fault::on("DELETE", "/resource_classes/*", kind.clone()).times(1));
+        world.lead();
+        world.until("the next round mends it", 130, || !is_class(&world, &name)).await;
+    }
+    for applied in [false, true] {
+        let mut world = World::new(&["cmp1"]);
+        world.onboard("cmp1", PoolKind::Dedicated).await;
+        let name = late_class(&world);
+        world.writes.store(0, std::sync::atomic::Ordering::SeqCst);
+        *world.crash.lock() = Some(Crash { at: 0, applied });
+        world.lead();
+        world.pass(5).await;
+        world.kill().await;
+        *world.crash.lock() = None;
+        world.lead();
+        world.until("the next leader mends it", 10, || !is_class(&world, &name)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_that_somebody_needs_stays_though_its_flavor_is_gone() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let lease = world.book(1, 60, 90, None, OnEnd::Shelve);
+    world.until("it is active", 65, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    let server = world.boot(lease, "a").unwrap();
+    world.until("its server is parked", 60, || world.server_status(&server) == "SHELVED_OFFLOADED").await;
+    world.until("it is over", 20, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
+    let flavor = world.flavor(lease);
+    world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
+    world.admin(Method::DELETE, &format!("/flavors/{flavor}"), None);
+    world.pass(130).await;
+    assert_eq!(is_there(&world, &flavor, &names::class(flavor.parse().unwrap())), (false, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,8 +17,8 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::{
-    Adoption, EventId, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, NodeId, OnEnd, PoolKind, ProjectId, ReservationId,
-    ResourceWish, Seconds, Timestamp, UserId,
+    Adoption, EventId, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, NodeId, OnEnd, PoolKind, ProjectId, ResourceWish,
+    Seconds, Timestamp, UserId,
 };
 use leasehold_ledger::plan::{NoPlan, Overlay, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};

@@ -104,7 +104,7 @@ impl World {
     /// Plans and logs a lease of one reservation.
     pub fn propose(&mut self, wish: LeaseWish, adoption: Option<Adoption>) -> Result<Result<LeaseId, Rejection>, NoPlan> {
         let lease_id = LeaseId(self.number());
-        let reservation_id = ReservationId(self.number());
+        let reservation_id = Names::new(self.cluster_id).reservation(self.number());
         let adoptions = adoption.map(|adoption| (reservation_id, adoption)).into_iter().collect();
         let event_ids = (0..6).map(|_| EventId(self.number())).collect();
         let now = Timestamp(self.clock.wall_ms());
