@@ -66,11 +66,12 @@ impl SimCloud {
         self.cloud.lock().handle(self.trace.now_ms(), request)
     }
 
-    /// Does due work while nobody calls, so that nothing waits for the next call.
+    /// Does due work while nobody calls, so that nothing waits for the next call. What becomes due by a call in the meantime is
+    /// done at its own instant all the same ([`Cloud::advance`]), only later in the run.
     pub async fn run(&self) {
         loop {
             let (now, due) = (self.trace.now_ms(), self.with(|cloud| cloud.next_due()));
-            let wait = due.map_or(100, |due| due.saturating_sub(now).clamp(1, 100));
+            let wait = due.map_or(1_000, |due| due.saturating_sub(now).clamp(1, 1_000));
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
     }

@@ -293,11 +293,18 @@ fn check_rows(state: &State, violations: &mut Vec<Violation>) {
             }
         }
     }
+}
+
+/// The changes kept for subscribers; gives the sum of their hashes, so that this longest table is gone through once.
+fn check_journal(state: &State, violations: &mut Vec<Violation>) -> u128 {
+    let mut sum = 0u128;
     for ((index, _), row) in state.changes.iter() {
         if *index > state.ledger_index() || row.value.ledger_index != *index || *index < state.meta.journal_from {
             violated(violations, "journal", format!("a change of index {index}"));
         }
+        sum = sum.wrapping_add(row.hash);
     }
+    sum
 }
 
 /// Every derived structure equals its recomputation, and the hash is the sum of the rows' hashes.
@@ -344,7 +351,7 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
         state.hosts.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         state.actuations.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         state.keys.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
-        state.changes.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        check_journal(state, violations),
     ];
     if hashes.into_iter().fold(0, u128::wrapping_add) != state.hash {
         violated(violations, "hash", "is not the sum of the rows' hashes".to_owned());
@@ -360,4 +367,50 @@ fn is_index<'a, K: Ord + Copy>(
     pairs.dedup();
     let indexed = index.clone().flat_map(|(key, leases)| leases.iter().map(move |lease| (key, *lease)));
     pairs.into_iter().eq(indexed) && index.clone().all(|(_, leases)| !leases.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::{Change, ChangeSubject};
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// The rules that an empty state breaks after this.
+    fn broken(change: impl FnOnce(&mut State)) -> Vec<&'static str> {
+        let mut state = State::default();
+        change(&mut state);
+        check(&state).into_iter().map(|violation| violation.rule).collect()
+    }
+
+    #[test]
+    fn indexes_that_are_not_those_of_the_rows_are_found() {
+        let (project, lease) = (ProjectId("p".to_owned()), LeaseId(Uuid::from_u128(1)));
+        assert_eq!(broken(|_| {}), [] as [&str; 0]);
+        assert_eq!(broken(|state| { state.by_project.insert(project.clone(), [lease].into()); }), ["indexes"]);
+        assert_eq!(broken(|state| { state.on_host.insert(HostId(1), [lease].into()); }), ["indexes"]);
+        assert_eq!(broken(|state| { state.on_host.insert(HostId(1), BTreeSet::new()); }), ["indexes"], "nobody is there");
+        assert_eq!(broken(|state| { state.keys_of.insert(project.clone(), 1); }), ["indexes"]);
+        assert_eq!(broken(|state| { state.key_expiry.insert((Timestamp(1), project.clone(), lease.0)); }), ["indexes"]);
+    }
+
+    #[test]
+    fn an_index_has_every_pair_once_and_no_other() {
+        let (a, b) = (LeaseId(Uuid::from_u128(1)), LeaseId(Uuid::from_u128(2)));
+        let index: BTreeMap<u8, BTreeSet<LeaseId>> = [(1, [a, b].into()), (2, [b].into())].into();
+        let is = |pairs: &[(u8, LeaseId)]| is_index(pairs.to_vec(), index.iter().map(|(key, leases)| (*key, leases)));
+        assert!(is(&[(2, b), (1, b), (1, a), (1, a)]));
+        assert!(!is(&[(1, a), (1, b)]));
+        assert!(!is(&[(1, a), (1, b), (2, b), (2, a)]));
+        assert!(!is(&[(1, a), (2, b)]));
+    }
+
+    #[test]
+    fn the_journal_is_held_against_its_keys_and_its_hashes_are_in_the_sum() {
+        let change = |ledger_index| Change { ledger_index, at: Timestamp(0), subject: ChangeSubject::HostRemoved(HostId(1)) };
+        assert_eq!(broken(|state| { state.changes.insert((5, 0), change(5), 0); }), ["journal"], "of the future");
+        assert_eq!(broken(|state| { state.changes.insert((0, 0), change(1), 0); }), ["journal"], "of another index");
+        assert_eq!(broken(|state| { state.changes.insert((0, 0), change(0), 7); }), ["hash"]);
+    }
 }

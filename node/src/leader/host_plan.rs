@@ -196,9 +196,9 @@ pub fn shards_of(names: &Names, root: Uuid, shards: &[Shard], wanted: Amounts, m
 #[must_use]
 pub fn holds_of<'a>(names: &Names, root: Uuid, users: &'a ProviderAllocations) -> Vec<Option<(Uuid, &'a ConsumerOnProvider)>> {
     let mut holds = Vec::new();
-    let mut others = users.allocations.len();
+    // A name costs a hash, so none is made when nobody is left who could have it: our names are UUIDs of version 5.
+    let mut others = users.allocations.keys().filter(|consumer| consumer.get_version_num() == 5).count();
     for number in 0..SHARDS_MAX {
-        // A name costs a hash: none is made when nobody is left who could have it.
         if others == 0 {
             break;
         }

@@ -245,3 +245,22 @@ fn no_sequence_of_wishes_boots_and_deletions_ever_breaks_p1_or_the_anchor_budget
     }
     assert!(opened_beside > 100, "the rule is used: {opened_beside}");
 }
+
+#[test]
+fn holds_are_found_among_others_whatever_their_numbers() {
+    let root = Uuid::from_u128(1);
+    let mut users = ProviderAllocations { generation: 1, allocations: BTreeMap::new() };
+    let there = |generation| ConsumerOnProvider { resources: Resources::new(), consumer_generation: Some(generation) };
+    // Servers, which have random names, and a stranger's name made as ours are.
+    for number in 0..8u128 {
+        users.allocations.insert(uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid(), there(0));
+    }
+    users.allocations.insert(Names::new(Uuid::from_u128(8)).hold(root, 0), there(0));
+    assert!(shards_read(&ours(), root, &users).is_empty());
+    users.allocations.insert(ours().hold(root, 2), there(7));
+    users.allocations.insert(ours().hold(root, SHARDS_MAX - 1), there(8));
+    let shards = shards_read(&ours(), root, &users);
+    assert_eq!(shards.len(), SHARDS_MAX);
+    let found: Vec<_> = shards.iter().enumerate().filter_map(|(number, shard)| Some((number, shard.generation?))).collect();
+    assert_eq!(found, [(2, 7), (SHARDS_MAX - 1, 8)]);
+}

@@ -247,9 +247,10 @@ impl Cloud {
 
     /// Lets the service have the call and puts it in the record. `answered_after` is none when the caller gets no answer.
     fn serve(&mut self, request: &Request, fault: Option<String>, answered_after: Option<u64>, doomed: bool) -> Answer {
-        let (mut line, request_id) = self.line(request, fault);
+        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+        let (mut line, request_id) = self.line(request, body.clone(), fault);
         let n = self.log.next();
-        let answer = self.execute(request, n, &request_id, doomed, &line);
+        let answer = self.execute(request, body, n, &request_id, doomed, &line);
         line.applied_at = Some(self.world.now);
         line.answered = answered_after.map(|after| self.world.now + after);
         line.status = answer.status;
@@ -263,7 +264,7 @@ impl Cloud {
 
     /// Puts a call in the record that the service never sees, or not yet.
     fn refuse(&mut self, request: &Request, reply: Reply, fault: Option<String>, answered: bool) -> Answer {
-        let (mut line, request_id) = self.line(request, fault);
+        let (mut line, request_id) = self.line(request, serde_json::from_slice(&request.body).ok(), fault);
         line.status = reply.status;
         line.answered = answered.then_some(self.world.now);
         self.log.push(line);
@@ -272,8 +273,9 @@ impl Cloud {
 
     /// A call that was held back takes effect.
     fn serve_late(&mut self, request: &Request, of: u64) {
-        let (mut line, request_id) = self.line(request, None);
-        let answer = self.execute(request, of, &request_id, false, &line);
+        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
+        let (mut line, request_id) = self.line(request, body.clone(), None);
+        let answer = self.execute(request, body, of, &request_id, false, &line);
         line.kind = Kind::Late;
         line.of = Some(of);
         line.received_at = None;
@@ -283,7 +285,7 @@ impl Cloud {
         self.log.push(line);
     }
 
-    fn line(&mut self, request: &Request, fault: Option<String>) -> (Record, String) {
+    fn line(&mut self, request: &Request, body: Option<Value>, fault: Option<String>) -> (Record, String) {
         let request_id = format!("req-{}", self.world.rng.uuid());
         let service = service_of(&request.path);
         let user = request.get("X-Auth-Token").and_then(|token| self.world.keystone.tokens.get(token));
@@ -305,14 +307,22 @@ impl Cloud {
             user: user.map(|token| token.who.user_name.clone()).unwrap_or_default(),
             global_request_id: request.get("X-Openstack-Request-Id").unwrap_or_default().to_owned(),
             request_id: request_id.clone(),
-            body: if secret { Value::Null } else { serde_json::from_slice(&request.body).unwrap_or(Value::Null) },
+            body: body.filter(|_| !secret).unwrap_or(Value::Null),
             fault,
             changes: Vec::new(),
         };
         (line, request_id)
     }
 
-    fn execute(&mut self, request: &Request, n: u64, request_id: &str, doomed: bool, line: &Record) -> Answer {
+    fn execute(
+        &mut self,
+        request: &Request,
+        body: Option<Value>,
+        n: u64,
+        request_id: &str,
+        doomed: bool,
+        line: &Record,
+    ) -> Answer {
         let world = &mut self.world;
         let who = request
             .get("X-Auth-Token")
@@ -330,14 +340,13 @@ impl Cloud {
             project_id: who.project_id,
         };
         world.doomed = doomed;
-        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let given = body.clone().unwrap_or(Value::Null);
+        let given = || body.clone().unwrap_or(Value::Null);
         let below = |prefix: &str| request.path[prefix.len()..].to_owned();
         let reply = match service_of(&request.path) {
-            "identity" => keystone::handle(world, request, &below("/identity"), &given),
+            "identity" => keystone::handle(world, request, &below("/identity"), &given()),
             "compute" => nova::handle(world, request, &below("/compute"), body, request_id),
-            "placement" => placement::handle(world, request, &below("/placement"), &given, request_id),
-            "image" => glance::handle(world, request, &below("/image"), &given),
+            "placement" => placement::handle(world, request, &below("/placement"), &given(), request_id),
+            "image" => glance::handle(world, request, &below("/image"), &given()),
             "network" => neutron::handle(world, request, &below("/network")),
             _ => reply::keystone(404, "There is no such service."),
         };

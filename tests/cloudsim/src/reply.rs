@@ -1,6 +1,7 @@
 //! Answers while they are made: a status, headers and a JSON body; and the errors in the words of each service.
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::message::Answer;
@@ -14,6 +15,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
+    /// The body as it is sent, where that is made at once.
+    text: Option<Bytes>,
     /// Made before the service looked at its microversion, so without the headers that name it.
     pub(crate) plain: bool,
     /// Made by a part in front of the service that does not name the call.
@@ -23,12 +26,17 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Self {
         let headers = vec![("Content-Type", "application/json".to_owned())];
-        Self { status, headers, body: Some(body), plain: false, unnamed: false }
+        Self { status, headers, body: Some(body), text: None, plain: false, unnamed: false }
+    }
+
+    /// A long answer that nobody changes on its way.
+    pub(crate) fn rendered(status: u16, body: &impl Serialize) -> Self {
+        Self { body: None, text: Some(bytes_of(body)), ..Self::new(status, Value::Null) }
     }
 
     /// An answer without body. Nova and Keystone still name JSON as its type, Placement and Glance do not.
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: None, plain: false, unnamed: false }
+        Self { status, headers: Vec::new(), body: None, text: None, plain: false, unnamed: false }
     }
 
     #[must_use]
@@ -54,9 +62,14 @@ impl Reply {
         Answer {
             status: self.status,
             headers: self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            body: self.body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string())),
+            body: self.text.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| bytes_of(&body))),
         }
     }
+}
+
+/// JSON as it is sent. Not by `to_string`, which goes through a formatter piece by piece.
+fn bytes_of(body: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("an answer is plain data, and a Vec takes every write"))
 }
 
 pub(crate) fn ok(body: Value) -> Api {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Flavor;
@@ -63,19 +64,17 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
         Some("false" | "False" | "0") if call.who.is_admin() => Some(false),
         _ => Some(true),
     };
-    let flavors: Vec<Value> = world
-        .nova
-        .flavors
-        .values()
-        .filter(|flavor| match public {
-            None => true,
-            Some(true) => flavor.public || flavor.access.contains(&call.who.project_id),
-            Some(false) => !flavor.public,
-        })
+    let flavors = world.nova.flavors.values().filter(|flavor| match public {
+        None => true,
+        Some(true) => flavor.public || flavor.access.contains(&call.who.project_id),
+        Some(false) => !flavor.public,
+    });
+    if detail {
+        // There may be hundreds, and they are asked for again and again.
+        return Ok(Reply::rendered(200, &Detailed { flavors: flavors.map(|flavor| shown(world, call, flavor)).collect() }));
+    }
+    let flavors: Vec<Value> = flavors
         .map(|flavor| {
-            if detail {
-                return view(world, call, flavor);
-            }
             let mut short = json!({"id": flavor.id, "name": flavor.name, "links": links(world, "flavors", &flavor.id)});
             if call.at_least(2, 55) {
                 short["description"] = json!(flavor.description);
@@ -142,19 +141,69 @@ fn create(world: &mut World, call: &Call) -> Api {
 }
 
 fn view(world: &World, call: &Call, flavor: &Flavor) -> Value {
-    let swap = if flavor.swap == 0 && !call.at_least(2, 75) { json!("") } else { json!(flavor.swap) };
-    let mut body = json!({
-        "id": flavor.id, "name": flavor.name, "ram": flavor.ram, "disk": flavor.disk, "swap": swap,
-        "OS-FLV-EXT-DATA:ephemeral": flavor.ephemeral, "OS-FLV-DISABLED:disabled": false, "vcpus": flavor.vcpus,
-        "os-flavor-access:is_public": flavor.public, "rxtx_factor": 1.0, "links": links(world, "flavors", &flavor.id),
-    });
-    if call.at_least(2, 55) {
-        body["description"] = json!(flavor.description);
+    json!(shown(world, call, flavor))
+}
+
+#[derive(Serialize)]
+struct Detailed<'a> {
+    flavors: Vec<Shown<'a>>,
+}
+
+/// A flavor as a microversion shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    name: &'a str,
+    ram: u64,
+    disk: u64,
+    swap: Swap,
+    #[serde(rename = "OS-FLV-EXT-DATA:ephemeral")]
+    ephemeral: u64,
+    #[serde(rename = "OS-FLV-DISABLED:disabled")]
+    disabled: bool,
+    vcpus: u64,
+    #[serde(rename = "os-flavor-access:is_public")]
+    public: bool,
+    rxtx_factor: f64,
+    links: [Link; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_specs: Option<&'a BTreeMap<String, String>>,
+}
+
+/// None was an empty text once.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Swap {
+    Text(&'static str),
+    Size(u64),
+}
+
+#[derive(Serialize)]
+struct Link {
+    rel: &'static str,
+    href: String,
+}
+
+fn shown<'a>(world: &World, call: &Call, flavor: &'a Flavor) -> Shown<'a> {
+    let (base, id) = (world.base_url(), &flavor.id);
+    let link = |rel, version| Link { rel, href: format!("{base}/compute/{version}flavors/{id}") };
+    Shown {
+        id,
+        name: &flavor.name,
+        ram: flavor.ram,
+        disk: flavor.disk,
+        swap: if flavor.swap == 0 && !call.at_least(2, 75) { Swap::Text("") } else { Swap::Size(flavor.swap) },
+        ephemeral: flavor.ephemeral,
+        disabled: false,
+        vcpus: flavor.vcpus,
+        public: flavor.public,
+        rxtx_factor: 1.0,
+        links: [link("self", "v2.1/"), link("bookmark", "")],
+        description: call.at_least(2, 55).then_some(flavor.description.as_deref()),
+        extra_specs: call.at_least(2, 61).then_some(&flavor.extra_specs),
     }
-    if call.at_least(2, 61) {
-        body["extra_specs"] = json!(flavor.extra_specs);
-    }
-    body
 }
 
 fn access_action(world: &mut World, call: &Call, id: &str) -> Api {
