@@ -378,7 +378,7 @@ mod tests {
     use crate::model::Timestamp;
 
     /// The rules that an empty state breaks after this.
-    fn broken(change: impl FnOnce(&mut State)) -> Vec<&'static str> {
+    fn broken<T>(change: impl FnOnce(&mut State) -> T) -> Vec<&'static str> {
         let mut state = State::default();
         change(&mut state);
         check(&state).into_iter().map(|violation| violation.rule).collect()
@@ -388,11 +388,11 @@ mod tests {
     fn indexes_that_are_not_those_of_the_rows_are_found() {
         let (project, lease) = (ProjectId("p".to_owned()), LeaseId(Uuid::from_u128(1)));
         assert_eq!(broken(|_| {}), [] as [&str; 0]);
-        assert_eq!(broken(|state| { state.by_project.insert(project.clone(), [lease].into()); }), ["indexes"]);
-        assert_eq!(broken(|state| { state.on_host.insert(HostId(1), [lease].into()); }), ["indexes"]);
-        assert_eq!(broken(|state| { state.on_host.insert(HostId(1), BTreeSet::new()); }), ["indexes"], "nobody is there");
-        assert_eq!(broken(|state| { state.keys_of.insert(project.clone(), 1); }), ["indexes"]);
-        assert_eq!(broken(|state| { state.key_expiry.insert((Timestamp(1), project.clone(), lease.0)); }), ["indexes"]);
+        assert_eq!(broken(|state| state.by_project.insert(project.clone(), [lease].into())), ["indexes"]);
+        assert_eq!(broken(|state| state.on_host.insert(HostId(1), [lease].into())), ["indexes"]);
+        assert_eq!(broken(|state| state.on_host.insert(HostId(1), BTreeSet::new())), ["indexes"], "nobody is there");
+        assert_eq!(broken(|state| state.keys_of.insert(project.clone(), 1)), ["indexes"]);
+        assert_eq!(broken(|state| state.key_expiry.insert((Timestamp(1), project.clone(), lease.0))), ["indexes"]);
     }
 
     #[test]
@@ -409,8 +409,8 @@ mod tests {
     #[test]
     fn the_journal_is_held_against_its_keys_and_its_hashes_are_in_the_sum() {
         let change = |ledger_index| Change { ledger_index, at: Timestamp(0), subject: ChangeSubject::HostRemoved(HostId(1)) };
-        assert_eq!(broken(|state| { state.changes.insert((5, 0), change(5), 0); }), ["journal"], "of the future");
-        assert_eq!(broken(|state| { state.changes.insert((0, 0), change(1), 0); }), ["journal"], "of another index");
-        assert_eq!(broken(|state| { state.changes.insert((0, 0), change(0), 7); }), ["hash"]);
+        assert_eq!(broken(|state| state.changes.insert((5, 0), change(5), 0)), ["journal"], "of the future");
+        assert_eq!(broken(|state| state.changes.insert((0, 0), change(1), 0)), ["journal"], "of another index");
+        assert_eq!(broken(|state| state.changes.insert((0, 0), change(0), 7)), ["hash"]);
     }
 }
