@@ -117,6 +117,7 @@ async fn live(plan: Plan, options: Options) -> Result<Record> {
 
     // 3. Full heal.
     workload.stop();
+    world.meter.stop();
     nemesis::heal(&world);
     if promised {
         nemesis::members::replace_lost(&world).await;
