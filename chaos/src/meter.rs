@@ -1,6 +1,7 @@
 //! Measures how long writes take, at an even pace, and asks for many at once: for V3 and V4.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leasehold_node::operations::OperationError;
@@ -16,19 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Meter {
     lines: Mutex<Vec<Metered>>,
+    over: AtomicBool,
 }
 
 impl Meter {
+    /// Nothing more is asked for: at rest all nodes are to have one state.
+    pub fn stop(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
     /// In the order of the answers.
     pub fn lines(&self) -> Vec<Metered> {
         self.lines.lock().clone()
     }
 }
 
-/// Writes every so often until the run ends; nothing if the plan does not want it.
+/// Writes every so often until [`Meter::stop`]; nothing if the plan does not want it.
 pub async fn run(world: Arc<World>) {
     let every = Duration::from_millis(world.plan.sim.meter_ms);
-    while !every.is_zero() {
+    while !every.is_zero() && !world.meter.over.load(Ordering::SeqCst) {
         tokio::spawn(write(world.clone(), false));
         tokio::time::sleep(every).await;
     }

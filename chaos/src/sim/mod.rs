@@ -137,6 +137,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
 
     // 3. Full heal.
     workload.stop();
+    world.meter.stop();
     nemesis::heal(&world);
     let healed = tokio::time::Instant::now();
     if promised {
