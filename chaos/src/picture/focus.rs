@@ -199,8 +199,8 @@ mod tests {
 
     #[test]
     fn the_view_holds_every_instant_that_is_named() {
-        let mut made = Made::default();
-        made.history = (0..3).map(|_| operation("get", Ending::Ok, Some(7), json!({}))).collect();
+        let history = (0..3).map(|_| operation("get", Ending::Ok, Some(7), json!({}))).collect();
+        let mut made = Made { history, ..Made::default() };
         made.history.push(operation("delete", Ending::Ok, Some(7), json!({"request": {"lease_id": "a"}})));
         made.audit_at(7, 40_000_000_000, &[]);
         made.cloud = vec![line(1, 50_000, "server.active", "s", json!({}))];
