@@ -1,0 +1,344 @@
+//! What can be done to a simulated run, and to whom.
+
+use serde::{Deserialize, Serialize};
+
+/// A fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Fault {
+    /// `kill -9` of a node, started again after `down_ms`.
+    Kill {
+        /// Which.
+        target: Target,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// `SIGSTOP`, and `SIGCONT` after `for_ms`.
+    Pause {
+        /// Which.
+        target: Target,
+        /// Milliseconds it stands still.
+        for_ms: u64,
+    },
+    /// The power of a node goes: what was not synced is lost in part. Started again after `down_ms`.
+    PowerCut {
+        /// Which.
+        target: Target,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// A node is cut off from the others.
+    Isolate {
+        /// Which.
+        target: Target,
+        /// Which directions.
+        way: Way,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Directed links between nodes (indices from 0) are cut; with a period they are cut and whole in turn.
+    Cut {
+        /// From and to.
+        links: Vec<(u32, u32)>,
+        /// Milliseconds cut, and then whole; 0: cut all the time.
+        period_ms: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node does not reach the cloud, or does not hear it.
+    CloudCut {
+        /// Which.
+        target: Target,
+        /// Which directions, seen from the node.
+        way: Way,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Every message suffers.
+    Weather {
+        /// Lost and sent again, of a thousand.
+        loss_permille: u64,
+        /// Longest extra delay, milliseconds.
+        delay_ms: u64,
+        /// Repeatable calls delivered twice, of a thousand.
+        twice_permille: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node's wall clock jumps, and jumps back.
+    ClockStep {
+        /// Which.
+        target: Target,
+        /// How far, milliseconds.
+        step_ms: i64,
+        /// Milliseconds until it is set right.
+        for_ms: u64,
+    },
+    /// A node's wall clock runs fast or slow.
+    ClockDrift {
+        /// Which.
+        target: Target,
+        /// Millionths.
+        ppm: i64,
+        /// Milliseconds until it is set right.
+        for_ms: u64,
+    },
+    /// The next synced write of a node fails.
+    SyncError {
+        /// Which.
+        target: Target,
+    },
+    /// Every write of a node fails: no space.
+    DiskFull {
+        /// Which.
+        target: Target,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// The next synced write of a node hangs.
+    DiskHang {
+        /// Which.
+        target: Target,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A node's disks are slow.
+    DiskSlow {
+        /// Which.
+        target: Target,
+        /// So many times.
+        times: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// The cloud misbehaves towards the nodes.
+    Cloud {
+        /// How.
+        how: CloudFault,
+        /// Only calls with this in their body; empty: all.
+        body: String,
+        /// Struck calls, of a thousand.
+        permille: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// A compute host dies and comes back.
+    HostDown {
+        /// Its index, from 0.
+        host: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// No token is valid any more.
+    ExpireTokens,
+    /// Leadership is handed over.
+    Transfer,
+    /// A new node joins: it learns, and votes once it has caught up.
+    Join {
+        /// The leader is killed as soon as the node learns: it stays a learner until somebody adds it again.
+        #[serde(default)]
+        abandon: bool,
+    },
+    /// Every learner is added again, so that it votes.
+    Promote,
+    /// A voter is removed, and switched off a little later.
+    Leave {
+        /// Which.
+        target: Target,
+    },
+    /// A node is removed, and a new one joins in its place.
+    Replace {
+        /// Which.
+        target: Target,
+        /// The new one joins before the old one is removed.
+        join_first: bool,
+    },
+    /// A node loses its whole disk and comes back under its old id; it is replaced later.
+    Wipe {
+        /// Which.
+        target: Target,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+        /// Milliseconds from then until it is replaced by a new node.
+        replace_ms: u64,
+    },
+    /// A node's log is damaged while it is down; it is replaced later.
+    LogDamage {
+        /// Which.
+        target: Target,
+        /// How.
+        how: Damage,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+        /// Milliseconds from then until it is replaced by a new node.
+        replace_ms: u64,
+        /// Though it may be more than the cluster is promised to survive.
+        #[serde(default)]
+        beyond: bool,
+    },
+    /// A node's state is damaged while it is down.
+    StateDamage {
+        /// Which.
+        target: Target,
+        /// How.
+        how: Damage,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// The power of several nodes goes in the same instant.
+    PowerMany {
+        /// Of all that run; else of a majority.
+        all: bool,
+        /// The majority begins with the node of this index.
+        #[serde(default)]
+        first: u32,
+        /// Milliseconds until they are started again.
+        down_ms: u64,
+    },
+    /// A node ends at a `fault_point!`, if it gets there in time.
+    CrashAt {
+        /// Which.
+        target: Target,
+        /// The point's name.
+        point: String,
+        /// At so many visits from now on, from 1.
+        nth: u32,
+        /// It loses its power there; else it is killed.
+        #[serde(default)]
+        power: bool,
+        /// All others lose their power with it.
+        #[serde(default)]
+        all: bool,
+        /// Milliseconds in which it is waited for.
+        for_ms: u64,
+        /// Milliseconds until it is started again.
+        down_ms: u64,
+    },
+    /// Far more small writes than there is room for are asked for at once.
+    Burst {
+        /// How many.
+        many: u32,
+        /// All disks are so many times slower meanwhile.
+        times: u32,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+}
+
+impl Fault {
+    /// Its kind as a plan's file names it.
+    pub fn kind(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value["kind"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// How long it goes on, milliseconds; what it leaves behind for the cluster to mend not counted. A fault without a length
+    /// of its own counts for a second.
+    pub fn lasts_ms(&self) -> u64 {
+        match self {
+            Fault::Kill { down_ms, .. } | Fault::PowerCut { down_ms, .. } | Fault::PowerMany { down_ms, .. } => 1_000 + down_ms,
+            Fault::Pause { for_ms, .. }
+            | Fault::Isolate { for_ms, .. }
+            | Fault::Cut { for_ms, .. }
+            | Fault::CloudCut { for_ms, .. }
+            | Fault::Weather { for_ms, .. }
+            | Fault::ClockStep { for_ms, .. }
+            | Fault::ClockDrift { for_ms, .. }
+            | Fault::DiskFull { for_ms, .. }
+            | Fault::DiskHang { for_ms, .. }
+            | Fault::DiskSlow { for_ms, .. }
+            | Fault::Cloud { for_ms, .. }
+            | Fault::HostDown { for_ms, .. }
+            | Fault::Burst { for_ms, .. } => *for_ms,
+            // How long it is waited for at most.
+            Fault::CrashAt { for_ms, down_ms, .. } => for_ms + down_ms,
+            Fault::Wipe { down_ms, replace_ms, .. } | Fault::LogDamage { down_ms, replace_ms, .. } => down_ms + replace_ms,
+            Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
+            Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,
+            Fault::SyncError { .. } | Fault::ExpireTokens | Fault::Transfer => 1_000,
+        }
+    }
+}
+
+/// How what a node keeps is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "damage")]
+pub enum Damage {
+    /// It is gone.
+    Missing,
+    /// A bit of a row flipped, and the disk's own checksum tells when the row is read.
+    Checksum {
+        /// Chooses the row.
+        pick: u64,
+    },
+    /// A bit of a row flipped before the disk checksummed it, so that only the product can tell.
+    Value {
+        /// Chooses the row.
+        pick: u64,
+    },
+}
+
+/// Directions of a node's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Both.
+    Both,
+    /// What comes to it.
+    In,
+    /// What goes from it.
+    Out,
+}
+
+/// How the cloud misbehaves (chaos-design §5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudFault {
+    /// An error before anything is done.
+    Error {
+        /// Its status.
+        status: u16,
+        /// `Retry-After`, seconds.
+        retry_after_s: Option<u64>,
+    },
+    /// 409.
+    Conflict,
+    /// Done, but the answer is lost.
+    LostAnswer {
+        /// Milliseconds until the connection ends.
+        after_ms: u64,
+    },
+    /// Accepted, and done later.
+    Late {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Answered late.
+    Slow {
+        /// Milliseconds.
+        after_ms: u64,
+    },
+    /// Never answered.
+    Hang {
+        /// Whether it is done.
+        applied: bool,
+    },
+    /// Delivered twice.
+    Duplicate,
+    /// The answer is no JSON.
+    Garbage,
+    /// Accepted, and then it fails.
+    AsyncFailure,
+}
+
+/// Whom a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Whoever leads at that moment.
+    Leader,
+    /// The node with this index, from 0.
+    Node(u32),
+    /// The one with this index among those that do not lead at that moment.
+    Follower(u32),
+}
