@@ -36,13 +36,20 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
         return Ok(());
     }
     let flavors: BTreeSet<String> = work.cloud.nova().flavors().await?.into_iter().map(|flavor| flavor.id).collect();
-    for id in ours {
-        let flavor_id = id.to_string();
-        let may_go = || !work.ledger.look(|state| is_wanted(state, id));
-        // Parked servers need it to wake, whoever removed their flavor.
-        if flavors.contains(&flavor_id) || !may_go() || !work.cloud.nova().servers_of_flavor(&flavor_id).await?.is_empty() {
-            continue;
-        }
+    let may_go = |id: ReservationId| !work.ledger.look(|state| is_wanted(state, id));
+    let left: Vec<ReservationId> = ours.into_iter().filter(|id| !flavors.contains(&id.to_string()) && may_go(*id)).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    // Parked servers need it to wake, whoever removed their flavor; by a flavor that is gone Nova finds nobody.
+    let servers = work.cloud.nova().all_servers().await?;
+    let used: BTreeSet<&str> = servers
+        .iter()
+        .flat_map(|server| server.flavor.extra_specs.keys())
+        .filter_map(|key| key.strip_prefix("resources:"))
+        .collect();
+    for id in left.into_iter().filter(|id| !used.contains(names::class(*id).as_str())) {
+        let may_go = || may_go(id);
         let permit = Provided { inner: &work.leader, condition: may_go };
         let errand = Errand::new(format!("class/{id}/{}", work.number()), work.term, &permit);
         let class = names::class(id);

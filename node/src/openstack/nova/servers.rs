@@ -106,12 +106,17 @@ impl Verb {
 impl Nova<'_> {
     /// Servers made of a flavor, in any project and state. Without such a flavor there are none to be found.
     pub async fn servers_of_flavor(&self, flavor_id: &str) -> Result<Vec<Server>, CloudError> {
-        self.servers(&format!("flavor={flavor_id}")).await
+        self.servers(&format!("&flavor={flavor_id}")).await
     }
 
     /// Servers on a compute host, in any project.
     pub async fn servers_on(&self, service_host: &str) -> Result<Vec<Server>, CloudError> {
-        self.servers(&format!("host={}", crate::openstack::session::query_value(service_host))).await
+        self.servers(&format!("&host={}", crate::openstack::session::query_value(service_host))).await
+    }
+
+    /// Every server of the cloud: also those whose flavor is gone, which keep it all the same.
+    pub async fn all_servers(&self) -> Result<Vec<Server>, CloudError> {
+        self.servers("").await
     }
 
     async fn servers(&self, filter: &str) -> Result<Vec<Server>, CloudError> {
@@ -125,7 +130,7 @@ impl Nova<'_> {
         let mut all: Vec<Server> = Vec::new();
         loop {
             let marker = all.last().map(|last| format!("&marker={}", last.id)).unwrap_or_default();
-            let path = format!("/servers/detail?all_tenants=1&{filter}&limit={PAGE}{marker}");
+            let path = format!("/servers/detail?all_tenants=1{filter}&limit={PAGE}{marker}");
             let page: Page = self.session.read(call(Method::GET, path).slow()).await?.json()?;
             all.extend(page.servers);
             if page.servers_links.is_empty() {

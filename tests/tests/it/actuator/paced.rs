@@ -33,7 +33,8 @@ async fn a_write_that_fails_is_repeated_at_the_hosts_pace_and_not_at_every_lease
         world.sim.lock().remove_fault(fault);
         world.until("all start", 10, || leases.iter().all(|lease| world.is_active(*lease))).await;
         let most = most_in_a_second(&world, "/inventories");
-        assert!(most <= before.max(5), "{kind:?}: {most} writes of one host's tokens within a second");
+        // Three runs in the first second, by pauses of 200 and 400 ms; where a race is suspected each writes twice.
+        assert!(most <= before.max(6), "{kind:?}: {most} writes of one host's tokens within a second");
         judge::hold_covers_tokens(&world);
     }
 }
