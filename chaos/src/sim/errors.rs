@@ -21,8 +21,9 @@ const ALLOWED: &[(&str, &str)] = &[
     // panic is a finding of its own.
     ("leasehold_node::raft::fatal", "this node must end"),
     ("openraft::raft::stream_append", "RaftCore stopped: when Write Apply"),
-    // An operator's change of the members that was asked of a node which does not lead any more.
+    // An operator's change of the members that was asked of a node which does not lead any more, or while another is under way.
     ("openraft::raft::api::management", "has to forward request to"),
+    ("openraft::raft::api::management", "already undergoing a configuration change"),
     // A plan damages states; whether a node does with it what it must is V5's to judge.
     ("leasehold_node::raft::state_machine", "the state is damaged; it is made again"),
     ("leasehold_node::raft::start", "the state is damaged and the log begins after it; waiting for a peer"),
