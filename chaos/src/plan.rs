@@ -158,7 +158,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Kinds of faults, as `fault` below numbers them.
+    /// Kinds of faults, as the function `fault` numbers them.
     fn kinds(self) -> Option<&'static [u64]> {
         match self {
             Profile::Swarm => None,

@@ -28,40 +28,36 @@ async fn bearable(world: &World, target: Target) -> Option<usize> {
 /// A node loses everything, and is started with an empty disk under its old id.
 pub async fn wipe(world: &Arc<World>, target: Target, down_ms: u64) -> Option<usize> {
     let index = bearable(world, target).await?;
-    let machine = &world.machines[index];
     world.roster.lost(index);
-    machine.crash(Death::Kill).await;
-    machine.disks.lose(None);
-    world.trace.incident(Some(machine.id), "lost", "everything");
-    tokio::time::sleep(Duration::from_millis(down_ms)).await;
-    up(world, index);
-    Some(index)
+    let lose = || {
+        world.machines[index].disks.lose(None);
+        "everything".to_owned()
+    };
+    Some(hurt(world, index, down_ms, "lost", lose).await)
 }
 
 /// A node's log is damaged or lost: it must not come back.
 pub async fn damage_log(world: &Arc<World>, target: Target, how: Damage, down_ms: u64, beyond: bool) -> Option<usize> {
     let index = if beyond { world.target(target) } else { bearable(world, target).await? };
-    let machine = &world.machines[index];
     world.roster.lost(index);
-    machine.crash(Death::Kill).await;
-    let text = damage(world, index, Part::Log, how);
-    world.trace.incident(Some(machine.id), "lost", format!("log: {text}"));
-    tokio::time::sleep(Duration::from_millis(down_ms)).await;
-    up(world, index);
-    Some(index)
+    Some(hurt(world, index, down_ms, "lost", || format!("log: {}", damage(world, index, Part::Log, how))).await)
 }
 
 /// A node's state is damaged or lost: it makes it again.
 pub async fn damage_state(world: &Arc<World>, target: Target, how: Damage, down_ms: u64) -> Option<usize> {
     let index = bearable(world, target).await?;
-    let machine = &world.machines[index];
     world.roster.rebuilding(index);
+    Some(hurt(world, index, down_ms, "damaged", || format!("state: {}", damage(world, index, Part::State, how))).await)
+}
+
+/// Ends a node, does something to its disks, and starts it again.
+async fn hurt(world: &Arc<World>, index: usize, down_ms: u64, what: &str, how: impl FnOnce() -> String) -> usize {
+    let machine = &world.machines[index];
     machine.crash(Death::Kill).await;
-    let text = damage(world, index, Part::State, how);
-    world.trace.incident(Some(machine.id), "damaged", format!("state: {text}"));
+    world.trace.incident(Some(machine.id), what, how());
     tokio::time::sleep(Duration::from_millis(down_ms)).await;
     up(world, index);
-    Some(index)
+    index
 }
 
 /// Where there is no row of the kind that is wanted, the checksum of any row is wrong, and where there is no row the disk goes.

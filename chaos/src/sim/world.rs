@@ -47,11 +47,11 @@ pub struct World {
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
     audit: Mutex<Vec<Audited>>,
     /// Status and events of each lease by the indices at which they were seen to be others.
-    moves: Mutex<BTreeMap<LeaseId, BTreeMap<u64, Moves>>>,
+    moves: Mutex<BTreeMap<LeaseId, BTreeMap<u64, Shown>>>,
 }
 
 /// Status and events of a lease; `None` when users do not see it.
-type Moves = Option<(LeaseStatus, Vec<(EventKind, EventStatus)>)>;
+type Shown = Option<(LeaseStatus, Vec<(EventKind, EventStatus)>)>;
 
 impl World {
     /// Everything switched off.

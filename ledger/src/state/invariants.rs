@@ -391,6 +391,7 @@ mod tests {
         assert_eq!(broken(|state| state.by_project.insert(project.clone(), [lease].into())), ["indexes"]);
         assert_eq!(broken(|state| state.on_host.insert(HostId(1), [lease].into())), ["indexes"]);
         assert_eq!(broken(|state| state.on_host.insert(HostId(1), BTreeSet::new())), ["indexes"], "nobody is there");
+        assert_eq!(broken(|state| state.begun_on.insert(HostId(1), [lease].into())), ["indexes"]);
         assert_eq!(broken(|state| state.keys_of.insert(project.clone(), 1)), ["indexes"]);
         assert_eq!(broken(|state| state.key_expiry.insert((Timestamp(1), project.clone(), lease.0))), ["indexes"]);
     }

@@ -1,8 +1,9 @@
 //! The leader's work on the cloud: exists only while this node leads, started with a term, stopped and awaited on loss.
 //!
 //! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
-//! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off, [`host_writer`] keeps each host's hold and tokens as the ledger wants them,
-//! [`reconciler`] reads everything back, [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. [`onboard`] takes
+//! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off,
+//! [`host_writer`] keeps each host's hold and tokens as the ledger wants them, [`reconciler`] reads everything back,
+//! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
