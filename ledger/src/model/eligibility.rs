@@ -1,5 +1,7 @@
 //! Whether a host is of the kind a reservation asks for. Room is another question, see the calendar.
 
+use std::collections::BTreeMap;
+
 use crate::mutant;
 
 use super::{Comparison, Host, InstanceWish, Requirement};
@@ -60,17 +62,57 @@ pub fn misfit(host: &Host, wish: &InstanceWish) -> Option<Misfit> {
     None
 }
 
-/// Columns compare as numbers where they are numbers; extra capabilities as text; a host without the capability does not
-/// meet the term (blazar-api §8).
-fn meets(host: &Host, term: &Requirement) -> bool {
-    let description = &host.description;
-    let number = |have: i64| match term.value.trim().parse::<i64>() {
-        Ok(want) => ordering_meets(have.cmp(&want), term.comparison),
-        Err(_) => false,
+/// What a host has in one column, or as an extra capability.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ColumnValue {
+    /// Compared as a number.
+    Number(i64),
+    /// Compared as text.
+    Text(String),
+}
+
+/// Columns that tell hosts apart, or are seldom asked for: no index keeps them.
+const NOT_KEPT: [&str; 7] = ["id", "hypervisor_hostname", "service_name", "cpu_info", "reservable", "status", "trust_id"];
+
+impl ColumnValue {
+    /// Whether [`column_values`] gives the values of a column.
+    #[must_use]
+    pub fn is_kept(key: &str) -> bool {
+        !NOT_KEPT.contains(&key)
+    }
+}
+
+/// A [`ColumnValue`] where it stands.
+enum Column<'a> {
+    Number(i64),
+    Text(&'a str),
+}
+
+/// What a host has in the columns and capabilities that many hosts may have in common.
+#[must_use]
+pub fn column_values(host: &Host) -> BTreeMap<String, ColumnValue> {
+    // A capability named as a column is hidden by the column.
+    let capabilities = host.properties.keys().map(String::as_str);
+    let keys = COLUMNS.into_iter().chain(capabilities).filter(|key| ColumnValue::is_kept(key));
+    let owned = |value| match value {
+        Column::Number(value) => ColumnValue::Number(value),
+        Column::Text(value) => ColumnValue::Text(value.to_owned()),
     };
-    let text = |have: &str| ordering_meets(have.cmp(term.value.as_str()), term.comparison);
-    match term.key.as_str() {
-        "id" => i64::try_from(host.id.0).is_ok_and(number),
+    keys.filter_map(|key| Some((key.to_owned(), owned(column(host, key)?)))).collect()
+}
+
+/// Columns that [`column_values`] gives.
+const COLUMNS: [&str; 6] = ["vcpus", "memory_mb", "local_gb", "hypervisor_version", "hypervisor_type", "availability_zone"];
+
+/// The value of one column or extra capability; a host may lack it.
+fn column<'a>(host: &'a Host, key: &str) -> Option<Column<'a>> {
+    let description = &host.description;
+    let number = |value: i64| Some(Column::Number(value));
+    fn text(value: &str) -> Option<Column<'_>> {
+        Some(Column::Text(value))
+    }
+    match key {
+        "id" => i64::try_from(host.id.0).ok().and_then(number),
         "vcpus" => number(i64::from(description.vcpus)),
         "memory_mb" => number(i64::from(description.memory_mb)),
         "local_gb" => number(i64::from(description.local_gb)),
@@ -79,14 +121,41 @@ fn meets(host: &Host, term: &Requirement) -> bool {
         "hypervisor_type" => text(&description.hypervisor_type),
         "service_name" => text(&description.service_name),
         "cpu_info" => text(&description.cpu_info),
-        "availability_zone" => description.zone.as_deref().is_some_and(text),
-        "reservable" => {
-            let want = matches!(term.value.as_str(), "1" | "true" | "True");
-            ordering_meets(host.reservable.cmp(&want), term.comparison)
-        }
+        "availability_zone" => description.zone.as_deref().and_then(text),
         // Always null in Blazar's table: no comparison with a value holds.
-        "status" | "trust_id" => false,
-        capability => host.properties.get(capability).is_some_and(|have| text(have)),
+        "status" | "trust_id" => None,
+        capability => host.properties.get(capability).map(String::as_str).and_then(text),
+    }
+}
+
+/// Whether a host meets one term of a property expression. A host without the capability does not (blazar-api §8).
+#[must_use]
+pub fn meets(host: &Host, term: &Requirement) -> bool {
+    if term.key == "reservable" {
+        let want = matches!(term.value.as_str(), "1" | "true" | "True");
+        return ordering_meets(host.reservable.cmp(&want), term.comparison);
+    }
+    column(host, &term.key).is_some_and(|value| column_meets(value, term))
+}
+
+/// Whether a value meets a term, as [`misfit`] decides it.
+#[must_use]
+pub fn value_meets(value: &ColumnValue, term: &Requirement) -> bool {
+    let value = match value {
+        ColumnValue::Number(value) => Column::Number(*value),
+        ColumnValue::Text(value) => Column::Text(value),
+    };
+    column_meets(value, term)
+}
+
+/// Columns compare as numbers where they are numbers; extra capabilities as text.
+fn column_meets(value: Column<'_>, term: &Requirement) -> bool {
+    match value {
+        Column::Number(have) => match term.value.trim().parse::<i64>() {
+            Ok(want) => ordering_meets(have.cmp(&want), term.comparison),
+            Err(_) => false,
+        },
+        Column::Text(have) => ordering_meets(have.cmp(term.value.as_str()), term.comparison),
     }
 }
 

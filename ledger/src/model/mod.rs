@@ -12,7 +12,7 @@ mod time;
 
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
-pub use eligibility::{Misfit, misfit};
+pub use eligibility::{ColumnValue, Misfit, column_values, meets, misfit, value_meets};
 pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
 pub use lease::{

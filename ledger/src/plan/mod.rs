@@ -3,10 +3,14 @@
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `room.rs` says what is free, `offer.rs` what would fit instead, `update.rs` plans changes.
 
+#[cfg(test)]
+pub(crate) mod crowd;
+mod hosts;
 mod offer;
 mod overlay;
 mod room;
 mod search;
+mod starts;
 mod update;
 
 use std::collections::BTreeMap;
@@ -28,6 +32,7 @@ pub use update::{plan_rebind, plan_update};
 
 use room::View;
 use search::search;
+use starts::Tried;
 
 /// A plan that fits view and overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,19 +212,27 @@ fn explain(
     let staging = short.phase == Phase::Staging;
     let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
     let length = (schedule.interval.end != Seconds::OPEN_END).then(|| schedule.interval.end.0 - schedule.interval.start.0);
-    let candidates = match (staging, schedule.staging[short.reservation]) {
-        (true, Some(staged)) => {
-            let booked = staged.booked();
-            let length = booked.end.0 - booked.start.0;
-            let last = schedule.interval.start.minus(length);
-            offer::starts(&mut view, &short.anchors, instance, booked.start, Some(length), Some(last))
+    let (mut wanted, mut tried) = (schedule.interval.start, 0);
+    let (mut length, mut last) = (length, None);
+    let lease_length = length;
+    if let (true, Some(staged)) = (staging, schedule.staging[short.reservation]) {
+        let booked = staged.booked();
+        let staged_s = booked.end.0 - booked.start.0;
+        (wanted, length, last) = (booked.start, Some(staged_s), Some(schedule.interval.start.minus(staged_s)));
+    }
+    // Room for one reservation alone is not room for all of the lease beside the plans in flight: each start is tried.
+    let mut judge = |start: Seconds| {
+        tried += 1;
+        let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
+        let fits =
+            resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors, now).is_ok());
+        match fits {
+            true => Tried::Found,
+            false if tried >= OFFERS_TRIED => Tried::Enough,
+            false => Tried::GoOn,
         }
-        _ => offer::starts(&mut view, &short.anchors, instance, schedule.interval.start, length, None),
     };
-    no_room.next_start = candidates.into_iter().take(OFFERS_TRIED).find(|start| {
-        let later = if staging { staged_later(wish, schedule, *start) } else { started_later(wish, length, *start) };
-        resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors, now).is_ok())
-    });
+    no_room.next_start = starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
     no_room
 }
 

@@ -65,13 +65,12 @@ impl<'a> View<'a> {
         interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().peak(host, to_come))
     }
 
-    /// How many slots fit on a host at every instant that is still to come of the interval; exact below `enough`.
-    pub fn fit(&self, host: &Host, interval: Interval, need: Amounts, enough: u32) -> u32 {
-        let room = host.room();
+    /// How many slots fit on a host with this room at every instant that is still to come of the interval; exact below `enough`.
+    pub fn fit(&self, host: HostId, room: Amounts, interval: Interval, need: Amounts, enough: u32) -> u32 {
         let Some(interval) = interval.to_come(self.now) else { return remaining(room, Amounts::default(), need) };
-        let in_flight = self.overlay.on(host.id);
-        let used = self.state.calendar().peak(host.id, interval);
-        let concerns = |booking: &Booking| booking.host == host.id && booking.interval.overlaps(interval);
+        let in_flight = self.overlay.on(host);
+        let used = self.state.calendar().peak(host, interval);
+        let concerns = |booking: &Booking| booking.host == host && booking.interval.overlaps(interval);
         let planned: Vec<Booking> = in_flight
             .iter()
             .map(|(_, booking)| booking)
@@ -88,14 +87,14 @@ impl<'a> View<'a> {
             return at_least;
         }
         // Exact: what is planned and given up is constant between its borders. The interval itself is a border too.
-        let whole = Booking { host: host.id, interval, amounts: Amounts::default() };
+        let whole = Booking { host, interval, amounts: Amounts::default() };
         let marks: Vec<Booking> = planned.iter().copied().chain([whole]).collect();
-        segments(host.id, &own, &marks)
+        segments(host, &own, &marks)
             .into_iter()
             .filter(|segment| segment.overlaps(interval))
             .map(|segment| {
-                let kept = self.state.calendar().peak(host.id, segment).saturating_sub(sum_at(host.id, segment, &own));
-                let used = kept.checked_add(sum_at(host.id, segment, &planned));
+                let kept = self.state.calendar().peak(host, segment).saturating_sub(sum_at(host, segment, &own));
+                let used = kept.checked_add(sum_at(host, segment, &planned));
                 used.map_or(0, |used| remaining(room, used, need))
             })
             .min()
@@ -103,6 +102,7 @@ impl<'a> View<'a> {
     }
 }
 
-fn remaining(room: Amounts, used: Amounts, need: Amounts) -> u32 {
+/// How many slots fit where so much is used.
+pub(super) fn remaining(room: Amounts, used: Amounts, need: Amounts) -> u32 {
     room.checked_sub(used).map_or(0, |free| free.times(need))
 }

@@ -2,10 +2,12 @@
 //!
 //! Order: dedicated pools first; hosts that carry the reservation already; hosts whose hold does not grow; hosts that take
 //! all of it, the tightest fit first; then hosts that take most of it; then by number. The search begins where the last
-//! one found room and stops at a handful of candidates: a plan must be found fast, not be the best one.
+//! one found room and stops at a handful of candidates: a plan must be found fast, not be the best one. Hosts that are not of
+//! the kind, or proven to be full, are passed over by the index; that changes no plan.
 
+use super::hosts::{Hosts, Place};
 use super::room::View;
-use crate::model::{Amounts, Host, HostId, InstanceWish, Interval, PoolKind};
+use crate::model::{Amounts, HostId, InstanceWish, Interval, PoolKind};
 
 /// Candidates that are compared once there is room for all.
 const CANDIDATES: usize = 8;
@@ -29,25 +31,21 @@ pub(super) fn search(
     let mut candidates = Vec::new();
     let mut found = Found { room: 0, amount, affinity: wish.affinity };
     for id in preferred {
-        if let Some(host) = view.state.host(*id) {
-            consider(view, wish, interval, host, true, &mut candidates, &mut found);
+        if let Some(host) = view.state.host(*id).filter(|host| view.eligible(host, wish)) {
+            let place = Place { host: host.id, room: host.room(), pool: host.description.pool };
+            consider(view, wish, interval, place, true, &mut candidates, &mut found);
         }
     }
     if found.enough() && !preferred.is_empty() {
         return Some(choose(candidates, amount, wish.affinity));
     }
+    let hosts = Hosts::of(view, wish);
     for pool in [PoolKind::Dedicated, PoolKind::Shared] {
-        if wish.pool.is_some_and(|wanted| wanted != pool) {
-            continue;
-        }
-        let Some(hosts) = view.state.hosts_in(pool, view.anchor) else { continue };
-        let begin = view.overlay.begin_at(pool);
-        for id in hosts.range(begin..).chain(hosts.range(..begin)) {
-            if found.enough() && candidates.len() >= CANDIDATES {
-                break;
-            }
-            if let Some(host) = view.state.host(*id).filter(|_| !preferred.contains(id)) {
-                consider(view, wish, interval, host, false, &mut candidates, &mut found);
+        let mut places = hosts.with_room(pool, interval, least(wish, amount)?, view.overlay.begin_at(pool));
+        while !(found.enough() && candidates.len() >= CANDIDATES) {
+            let Some(place) = places.next() else { break };
+            if !preferred.contains(&place.host) {
+                consider(view, wish, interval, place, false, &mut candidates, &mut found);
             }
         }
         if found.enough() {
@@ -55,6 +53,14 @@ pub(super) fn search(
         }
     }
     None
+}
+
+/// The least that a host must have room for to carry any of `amount` slots; `None` where it cannot be counted.
+pub(super) fn least(wish: &InstanceWish, amount: u32) -> Option<Amounts> {
+    match wish.affinity {
+        Some(true) => wish.need().checked_mul(amount),
+        Some(false) | None => Some(wish.need()),
+    }
 }
 
 /// Room found so far, counted as affinity wants it.
@@ -81,25 +87,22 @@ fn consider(
     view: &View<'_>,
     wish: &InstanceWish,
     interval: Interval,
-    host: &Host,
+    place: Place,
     preferred: bool,
     candidates: &mut Vec<Candidate>,
     found: &mut Found,
 ) {
-    if !view.eligible(host, wish) {
-        return;
-    }
     let amount = found.amount;
-    let fit = slots_on(wish.affinity, view.fit(host, interval, wish.need(), amount), amount);
+    let fit = slots_on(wish.affinity, view.fit(place.host, place.room, interval, wish.need(), amount), amount);
     if fit == 0 {
         return;
     }
     found.count(fit);
     candidates.push(Candidate {
-        host: host.id,
+        host: place.host,
         fit,
         preferred,
-        hold_grows: hold_grows(view, host, interval, wish, fit.min(amount)),
+        hold_grows: hold_grows(view, place, interval, wish, fit.min(amount)),
     });
 }
 
@@ -113,13 +116,13 @@ pub(super) fn slots_on(affinity: Option<bool>, fit: u32, amount: u32) -> u32 {
 }
 
 /// On a dedicated host all is held anyway.
-fn hold_grows(view: &View<'_>, host: &Host, interval: Interval, wish: &InstanceWish, slots: u32) -> bool {
-    if host.description.pool == PoolKind::Dedicated {
+fn hold_grows(view: &View<'_>, place: Place, interval: Interval, wish: &InstanceWish, slots: u32) -> bool {
+    if place.pool == PoolKind::Dedicated {
         return false;
     }
     let calendar = view.state.calendar();
-    let held = calendar.peak_from(host.id, view.state.clock().floor_to_second());
-    let more = wish.need().checked_mul(slots).and_then(|more| view.peak(host.id, interval).checked_add(more));
+    let held = calendar.peak_from(place.host, view.state.clock().floor_to_second());
+    let more = wish.need().checked_mul(slots).and_then(|more| view.peak(place.host, interval).checked_add(more));
     !more.unwrap_or(Amounts::from_array([u32::MAX; 4])).fits_in(held)
 }
 
@@ -144,3 +147,6 @@ fn choose(mut candidates: Vec<Candidate>, amount: u32, affinity: Option<bool>) -
     chosen.sort_unstable();
     chosen
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,38 @@
-//! Who holds which interval of which host: exact step functions (scheduling-design T1). Derived, never stored or hashed.
+//! Who holds which interval of which host: exact step functions (scheduling-design T1), and the wide index over blocks of them
+//! (T2). Derived, never stored or hashed.
 
 use std::collections::BTreeMap;
 
 use super::bookings::Booking;
+use super::profile::Profile;
+use super::wide::{HOSTS, Wide, Window};
 use crate::model::{Amounts, HostId, Interval, Seconds};
 use crate::mutant;
 
 /// The booked amounts of every host over time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Calendar {
-    profiles: BTreeMap<HostId, Profile>,
+    /// By number of the block: those of hosts with bookings.
+    blocks: BTreeMap<u64, Block>,
+    /// Rows are being loaded: the wide index is built after the last one.
+    loading: bool,
+}
+
+/// Hosts whose numbers differ in the last six bits only.
+#[derive(Clone, Debug)]
+struct Block {
+    profiles: Box<[Profile]>,
+    wide: Wide,
+}
+
+/// The block of a host, and its place there.
+pub(crate) fn block_of(host: HostId) -> (u64, usize) {
+    (host.0 / HOSTS as u64, (host.0 % HOSTS as u64) as usize)
+}
+
+/// The host at a place of a block.
+pub(crate) fn host_at(block: u64, lane: usize) -> HostId {
+    HostId(block * HOSTS as u64 + lane as u64)
 }
 
 impl Calendar {
@@ -18,7 +41,7 @@ impl Calendar {
         // Planted bug: intervals are closed, so that what ends at the start of another overlaps it.
         let closed = Interval { start: interval.start.minus(1), end: interval.end.plus(1) };
         let interval = if mutant!("M08") { closed } else { interval };
-        self.profiles.get(&host).map_or(Amounts::default(), |profile| profile.peak(interval))
+        self.profile(host).map_or(Amounts::default(), |profile| profile.peak(interval))
     }
 
     /// The most booked at any instant from `from` on: what the hold must cover (scheduling-design §1).
@@ -28,87 +51,97 @@ impl Calendar {
 
     /// What is booked at one instant.
     pub fn at(&self, host: HostId, at: Seconds) -> Amounts {
-        self.profiles.get(&host).map_or(Amounts::default(), |profile| profile.at(at))
+        self.profile(host).map_or(Amounts::default(), |profile| profile.at(at))
     }
 
     /// The steps of one host: from each second on, up to the next one, so much is booked. Before the first one nothing is.
     pub fn steps(&self, host: HostId) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
-        self.profiles.get(&host).into_iter().flat_map(Profile::steps)
+        self.profile(host).into_iter().flat_map(Profile::steps)
+    }
+
+    /// Those of [`steps`](Self::steps) that begin within the interval.
+    pub fn steps_in(&self, host: HostId, interval: Interval) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
+        self.profile(host).into_iter().flat_map(move |profile| profile.steps_in(interval))
+    }
+
+    /// What the wide index says of a window, of the hosts of one block.
+    pub(crate) fn window(&self, block: u64, interval: Interval) -> Window {
+        self.blocks.get(&block).map_or_else(Window::nothing, |block| block.wide.window(interval))
+    }
+
+    fn profile(&self, host: HostId) -> Option<&Profile> {
+        let (block, lane) = block_of(host);
+        self.blocks.get(&block).map(|block| &block.profiles[lane])
     }
 
     pub(super) fn add(&mut self, booking: &Booking) {
-        self.profiles.entry(booking.host).or_default().change(booking.interval, |used| {
+        self.change(booking, |used| {
             used.checked_add(booking.amounts).expect("booked amounts were verified against a capacity of the same type")
         });
     }
 
     pub(super) fn remove(&mut self, booking: &Booking) {
-        let Some(profile) = self.profiles.get_mut(&booking.host) else {
-            panic!("a booking that was added to {:?} is removed from it", booking.host);
+        self.change(booking, |used| used.checked_sub(booking.amounts).expect("only what was added is removed"));
+        let (number, lane) = block_of(booking.host);
+        let block = &self.blocks[&number];
+        if block.profiles[lane].is_empty() && block.profiles.iter().all(Profile::is_empty) {
+            self.blocks.remove(&number);
+        }
+    }
+
+    fn change(&mut self, booking: &Booking, change: impl Fn(Amounts) -> Amounts) {
+        let (number, lane) = block_of(booking.host);
+        let block = self.blocks.entry(number).or_insert_with(Block::empty);
+        block.profiles[lane].change(booking.interval, change);
+        if !self.loading {
+            block.wide.refresh(lane, &block.profiles[lane], booking.interval);
+        }
+    }
+
+    /// Rows come now, many at once.
+    pub(super) fn begin_loading(&mut self) {
+        self.loading = true;
+    }
+
+    /// The wide index is thrown away and built again.
+    #[cfg(test)]
+    pub(super) fn rebuild(&mut self) {
+        self.blocks.values_mut().for_each(|block| block.wide = Wide::default());
+        self.loaded();
+    }
+
+    /// The last row has come: the wide index is built.
+    pub(super) fn loaded(&mut self) {
+        self.loading = false;
+        let always = Interval { start: Seconds(0), end: Seconds::OPEN_END };
+        for block in self.blocks.values_mut() {
+            for (lane, profile) in block.profiles.iter().enumerate().filter(|(_, profile)| !profile.is_empty()) {
+                block.wide.refresh(lane, profile, always);
+            }
+        }
+    }
+}
+
+impl Block {
+    fn empty() -> Block {
+        Block { profiles: vec![Profile::default(); HOSTS].into_boxed_slice(), wide: Wide::default() }
+    }
+}
+
+/// What is booked decides; how the index over it came about does not.
+impl PartialEq for Calendar {
+    fn eq(&self, other: &Calendar) -> bool {
+        let profiles = |calendar: &Calendar| -> Vec<(u64, usize, Profile)> {
+            let all = calendar.blocks.iter().flat_map(|(number, block)| {
+                block.profiles.iter().enumerate().map(move |(lane, profile)| (*number, lane, profile.clone()))
+            });
+            all.filter(|(_, _, profile)| !profile.is_empty()).collect()
         };
-        profile.change(booking.interval, |used| used.checked_sub(booking.amounts).expect("only what was added is removed"));
-        if profile.times.is_empty() {
-            self.profiles.remove(&booking.host);
-        }
+        profiles(self) == profiles(other)
     }
 }
 
-/// A step function: from `times[i]` on, `used[i]` is booked. Before `times[0]` nothing is. Neighbours differ.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Profile {
-    times: Vec<Seconds>,
-    used: Vec<Amounts>,
-}
-
-impl Profile {
-    fn steps(&self) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
-        self.times.iter().copied().zip(self.used.iter().copied())
-    }
-
-    fn at(&self, at: Seconds) -> Amounts {
-        match self.times.partition_point(|time| *time <= at) {
-            0 => Amounts::default(),
-            after => self.used[after - 1],
-        }
-    }
-
-    fn peak(&self, interval: Interval) -> Amounts {
-        let first = self.times.partition_point(|time| *time <= interval.start).saturating_sub(1);
-        let end = first + self.times[first..].partition_point(|time| *time < interval.end);
-        // When nothing starts by the interval's start, step `first` lies inside it or is cut off by `end`.
-        self.used[first..end].iter().fold(Amounts::default(), |peak, used| peak.max(*used))
-    }
-
-    fn change(&mut self, interval: Interval, change: impl Fn(Amounts) -> Amounts) {
-        let first = self.split(interval.start);
-        let end = self.split(interval.end);
-        for used in &mut self.used[first..end] {
-            *used = change(*used);
-        }
-        // Only the borders can have become equal to their neighbours: inside, all changed by the same amount.
-        self.merge(end);
-        self.merge(first);
-    }
-
-    /// Makes `at` a step and gives its place.
-    fn split(&mut self, at: Seconds) -> usize {
-        let place = self.times.partition_point(|time| *time < at);
-        if self.times.get(place) != Some(&at) {
-            let before = if place == 0 { Amounts::default() } else { self.used[place - 1] };
-            self.times.insert(place, at);
-            self.used.insert(place, before);
-        }
-        place
-    }
-
-    fn merge(&mut self, place: usize) {
-        let before = if place == 0 { Amounts::default() } else { self.used[place - 1] };
-        if self.used.get(place) == Some(&before) {
-            self.times.remove(place);
-            self.used.remove(place);
-        }
-    }
-}
+impl Eq for Calendar {}
 
 #[cfg(test)]
 mod tests {

@@ -161,6 +161,7 @@ impl State {
     }
 
     pub(super) fn reindex_host(&mut self, old: Option<&Host>, new: Option<&Host>) {
+        self.host_index.reindex(old, new);
         if let Some(host) = old {
             self.by_name.remove(&host.description.hypervisor_hostname);
             remove_member(&mut self.by_pool, &pool_of(host), &host.id);
@@ -325,6 +326,18 @@ impl State {
             RowId::Key(project, id) => some(self.key_row(project, *id)),
             RowId::Change(index, place) => some(self.changes.get(&(*index, *place))),
         }
+    }
+
+    /// All rows as they are stored.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let leases = self.leases.iter().map(|(id, _)| RowId::Lease(*id));
+        let hosts = self.hosts.iter().map(|(id, _)| RowId::Host(*id));
+        let actuations = self.actuations.iter().map(|(id, _)| RowId::Actuation(*id));
+        let keys = self.keys.iter().map(|((project, id), _)| RowId::Key(project.clone(), *id));
+        let changes = self.changes.iter().map(|((index, place), _)| RowId::Change(*index, *place));
+        let all = std::iter::once(RowId::Meta).chain(leases).chain(hosts).chain(actuations).chain(keys).chain(changes);
+        all.filter_map(|row| Some((row.to_bytes(), self.encode_row(&row)?))).collect()
     }
 
     fn set_row_hash(&mut self, row: &RowId, hash: u128) {

@@ -19,7 +19,7 @@ pub enum LoadError {
 }
 
 impl State {
-    /// Takes one row in. Everything derived follows it.
+    /// Takes one row in. Everything derived follows it, but for the wide index, which [`loaded`](Self::loaded) builds.
     pub(crate) fn load_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), LoadError> {
         let misplaced = || LoadError::Misplaced(key.to_vec());
         let hash = row_hash(key, value);
@@ -32,6 +32,7 @@ impl State {
             RowId::Lease(id) => {
                 let lease: Lease = decode("lease", value)?;
                 let fits = lease.id == id;
+                self.calendar.begin_loading();
                 self.reindex_lease(None, Some(&lease));
                 self.leases.insert(id, lease, hash);
                 fits
@@ -75,7 +76,19 @@ impl State {
     pub(crate) fn loaded(&mut self) {
         // Loading reuses the code that records changes; nothing of it is a change of an entry.
         self.recorder = super::Recorder::default();
+        self.calendar.loaded();
         // Planted bug: what is due is forgotten.
         mutant!("M24", { self.due.clear() });
+    }
+
+    /// The same state as a restart makes it.
+    #[cfg(test)]
+    pub(crate) fn from_rows_of(state: &State) -> State {
+        let mut loaded = State::default();
+        for (key, value) in state.rows() {
+            loaded.load_row(&key, &value).expect("rows of a state make a state");
+        }
+        loaded.loaded();
+        loaded
     }
 }

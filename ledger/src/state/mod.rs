@@ -8,10 +8,13 @@ mod calendar;
 mod change;
 mod delta;
 mod due;
+mod host_index;
 pub mod invariants;
 mod load;
+mod profile;
 mod rows;
 mod table;
+mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +22,7 @@ use uuid::Uuid;
 
 pub use bookings::{Booking, lease_bookings, reservation_bookings, segments, sum_at, wish_bookings};
 pub use calendar::Calendar;
+pub(crate) use calendar::{block_of, host_at};
 pub use change::JOURNAL_ROWS_MAX;
 pub use delta::Delta;
 pub use due::PREPARE_TIMEOUT_MS;
@@ -30,7 +34,9 @@ use crate::model::{
     Reservation, ReservationId, Timestamp,
 };
 use change::Recorder;
+pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
 use table::Table;
+pub(crate) use wide::Window;
 
 /// The replicated state.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +64,7 @@ pub struct State {
     key_expiry: BTreeSet<(Timestamp, ProjectId, Uuid)>,
     keys_of: BTreeMap<ProjectId, usize>,
     calendar: Calendar,
+    host_index: HostIndex,
 
     // What the entry being applied has touched.
     recorder: Recorder,
@@ -198,6 +205,11 @@ impl State {
     /// What is booked on whom, when.
     pub fn calendar(&self) -> &Calendar {
         &self.calendar
+    }
+
+    /// Which hosts are of which kind.
+    pub(crate) fn host_index(&self) -> &HostIndex {
+        &self.host_index
     }
 
     /// What is known of a key at the ledger's clock.

@@ -1,0 +1,113 @@
+//! The hosts that a wish may be placed on, without looking at each.
+
+use super::room::{View, remaining};
+use crate::model::{Amounts, HostId, InstanceWish, Interval, PoolKind, Requirement, meets};
+use crate::state::{HostBlock, HostKind, Window, block_of, host_at};
+
+/// A host, and what there is to know of it for a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub host: HostId,
+    /// C − F.
+    pub room: Amounts,
+    pub pool: PoolKind,
+}
+
+/// Hosts of the kind that a wish asks for, with the anchor of the view: those of which [`View::eligible`] says yes.
+pub(super) struct Hosts<'a> {
+    view: &'a View<'a>,
+    kind: HostKind<'a>,
+}
+
+impl<'a> Hosts<'a> {
+    pub fn of(view: &'a View<'a>, wish: &'a InstanceWish) -> Self {
+        Hosts { view, kind: view.state.host_index().kind(wish, view.anchor) }
+    }
+
+    /// All of them, by number.
+    pub fn all(&self) -> impl Iterator<Item = Place> + '_ {
+        self.masks().flat_map(move |(number, block, hosts)| self.places(number, block, hosts))
+    }
+
+    /// Those of one pool that may have room for `need` over what is to come of an interval; the others are proven to have
+    /// none. By number, beginning at one and going round.
+    pub fn with_room(
+        &self,
+        pool: PoolKind,
+        interval: Interval,
+        need: Amounts,
+        begin: HostId,
+    ) -> impl Iterator<Item = Place> + '_ {
+        let (first, lane) = block_of(begin);
+        let index = self.view.state.host_index();
+        let before = (1u64 << lane) - 1;
+        let then =
+            index.blocks_from(first).map(move |(number, block)| (number, block, if number == first { !before } else { !0 }));
+        let last = index.blocks().take_while(move |(number, _)| *number <= first);
+        let last = last.map(move |(number, block)| (number, block, if number == first { before } else { !0 }));
+        then.chain(last).flat_map(move |(number, block, part)| {
+            let hosts = part & block.of_pool(pool) & self.kind.hosts(number, block);
+            let hosts = if hosts == 0 { 0 } else { hosts & self.possible(number, block, interval, need) };
+            self.places(number, block, hosts)
+        })
+    }
+
+    /// Those that may have room for `need` over an interval, by number, with the most slots of the wish that may fit there.
+    /// `None` for an interval: as if nothing were booked.
+    pub fn at_most(&self, interval: Option<Interval>, need: Amounts, slot: Amounts) -> impl Iterator<Item = (Place, u32)> + '_ {
+        self.masks().flat_map(move |(number, block, hosts)| {
+            let window = interval.map_or_else(Window::nothing, |interval| self.view.state.calendar().window(number, interval));
+            let hosts = hosts & window.possible(&block.rooms, need);
+            self.places(number, block, hosts).map(move |place| {
+                let (_, lane) = block_of(place.host);
+                (place, remaining(place.room, window.at_least(lane), slot))
+            })
+        })
+    }
+
+    /// All of them, by number, with so many slots of the wish that fit there over an interval for sure.
+    pub fn at_least(&self, interval: Interval, slot: Amounts) -> impl Iterator<Item = (Place, u32)> + '_ {
+        self.masks().flat_map(move |(number, block, hosts)| {
+            let window = self.view.state.calendar().window(number, interval);
+            self.places(number, block, hosts).map(move |place| {
+                let (_, lane) = block_of(place.host);
+                (place, window.at_most(lane).map_or(0, |used| remaining(place.room, used, slot)))
+            })
+        })
+    }
+
+    fn masks(&self) -> impl Iterator<Item = (u64, &HostBlock, u64)> + '_ {
+        let blocks = self.view.state.host_index().blocks();
+        blocks.map(|(number, block)| (number, block, self.kind.hosts(number, block))).filter(|(_, _, hosts)| *hosts != 0)
+    }
+
+    fn possible(&self, number: u64, block: &HostBlock, interval: Interval, need: Amounts) -> u64 {
+        let window = match interval.to_come(self.view.now) {
+            None => Window::nothing(),
+            Some(interval) => self.view.state.calendar().window(number, interval),
+        };
+        // What a lease gives up is still in the index, so of its hosts nothing is proven.
+        let own = self.view.own.iter().map(|booking| block_of(booking.host)).filter(|(block, _)| *block == number);
+        own.fold(window.possible(&block.rooms, need), |possible, (_, lane)| possible | 1 << lane)
+    }
+
+    fn places(&self, number: u64, block: &'a HostBlock, mut hosts: u64) -> impl Iterator<Item = Place> + '_ {
+        let dedicated = block.of_pool(PoolKind::Dedicated);
+        let lanes = std::iter::from_fn(move || {
+            let lane = hosts.trailing_zeros() as usize;
+            hosts &= hosts.wrapping_sub(1);
+            (lane < 64).then_some(lane)
+        });
+        let place = move |lane: usize| Place {
+            host: host_at(number, lane),
+            room: block.rooms[lane],
+            pool: if dedicated >> lane & 1 == 1 { PoolKind::Dedicated } else { PoolKind::Shared },
+        };
+        lanes.map(place).filter(|place| !self.view.avoid.contains(&place.host) && self.meets_asked(place.host))
+    }
+
+    fn meets_asked(&self, host: HostId) -> bool {
+        let asked: &[&Requirement] = &self.kind.asked;
+        asked.is_empty() || self.view.state.host(host).is_some_and(|host| asked.iter().all(|term| meets(host, term)))
+    }
+}
