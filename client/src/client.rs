@@ -87,7 +87,7 @@ impl Client {
     /// Leases by id: the project's, or of all projects for an admin.
     pub async fn list_leases(&self, filter: LeaseFilter) -> Result<Answer<Vec<Lease>>, Error> {
         let request = v1::ListLeasesRequest {
-            project_id: filter.project_id.map(|project| project.0),
+            project_id: filter.project_id.map(|project| project.0.into()),
             after: filter.after.map(|id| id.to_string()),
             limit: filter.limit.unwrap_or(0),
             stale: false,

@@ -15,7 +15,7 @@
 //!     vcpus: 2, memory_mb: 4096, disk_gb: 10, amount: 2, affinity: Some(false),
 //!     zone: None, pool: None, required_traits: Default::default(), forbidden_traits: Default::default(),
 //!     requirements: Vec::new(), resource_properties: String::new(),
-//! });
+//! }.into());
 //! let wish = NewLease {
 //!     name: "night build".into(),
 //!     start: StartWish::Now,

@@ -74,13 +74,13 @@ fn wish(random: &mut Random, amount: u32) -> LeaseWish {
     };
     LeaseWish {
         name: "bench".to_owned(),
-        project_id: ProjectId(format!("project-{}", random.below(100))),
-        user_id: UserId("u".to_owned()),
+        project_id: ProjectId(format!("project-{}", random.below(100)).into()),
+        user_id: UserId("u".into()),
         start: StartWish::At(Seconds(start)),
         end: Seconds(start + 3600 + random.below(60 * 24 * 3600) as u32),
         before_end: BeforeEndWish::SecondsBefore(3600),
         reservations: vec![ReservationWish {
-            resource: ResourceWish::Instance(instance),
+            resource: ResourceWish::Instance(instance.into()),
             staging: None,
             on_end: OnEnd::Delete,
             servers: Default::default(),

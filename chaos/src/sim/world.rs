@@ -487,8 +487,8 @@ pub fn admin() -> Actor {
 /// Somebody with one role.
 pub fn actor(user: &str, project: &str, role: &str) -> Actor {
     Actor {
-        user_id: leasehold_ledger::model::UserId(user.to_owned()),
-        project_id: leasehold_ledger::model::ProjectId(project.to_owned()),
+        user_id: leasehold_ledger::model::UserId(user.into()),
+        project_id: leasehold_ledger::model::ProjectId(project.into()),
         roles: [role.to_owned()].into(),
     }
 }

@@ -87,8 +87,8 @@ impl Workload {
         let reservations = (0..many).map(|_| reservation(draw, staging)).collect();
         LeaseWish {
             name: format!("lease-{}", draw.below(1_000_000)),
-            project_id: ProjectId(project.id.clone()),
-            user_id: UserId(format!("user-of-{}", project.id)),
+            project_id: ProjectId(project.id.clone().into()),
+            user_id: UserId(format!("user-of-{}", project.id).into()),
             start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
@@ -131,5 +131,5 @@ fn reservation(draw: &mut Draw, staging: Option<StagingWish>) -> ReservationWish
         resource_properties: String::new(),
     };
     let on_end = [OnEnd::Delete, OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot][draw.below(4)];
-    ReservationWish { resource: ResourceWish::Instance(instance), staging, on_end, servers: BTreeSet::new() }
+    ReservationWish { resource: ResourceWish::Instance(instance.into()), staging, on_end, servers: BTreeSet::new() }
 }

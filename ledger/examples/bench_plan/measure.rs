@@ -1,9 +1,11 @@
 //! What is asked of the world, and how long the answers take.
 
+use std::hint::black_box;
 use std::time::Instant;
 
-use leasehold_ledger::model::{InstanceWish, Seconds};
-use leasehold_ledger::plan::{NoPlan, Overlay, plan_create};
+use leasehold_ledger::command::StartWish;
+use leasehold_ledger::model::{InstanceWish, Interval, Seconds};
+use leasehold_ledger::plan::{HostFilter, Overlay, capacity, earliest_start, plan_create, try_plan, what_fits};
 
 use crate::report::{Budget, Row, Unit};
 use crate::world::{DAY_S, Progress, Random, World, instance};
@@ -12,6 +14,7 @@ use crate::world::{DAY_S, Progress, Random, World, instance};
 pub fn all(world: &World, samples: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(admissions(world, samples));
+    rows.extend(questions(world, samples));
     rows.extend(applied(world));
     rows
 }
@@ -19,32 +22,87 @@ pub fn all(world: &World, samples: usize) -> Vec<Row> {
 /// Leases as tenants ask for them, and large ones, planned on the state as it is.
 fn admissions(world: &World, samples: usize) -> Vec<Row> {
     let mut random = Random(77);
-    let (mut admitted, mut refused) = (Vec::new(), Vec::new());
+    let (mut admitted, mut admitted_large) = (Vec::new(), Vec::new());
+    let (mut refused, mut explained, mut earliest) = (Vec::new(), Vec::new(), Vec::new());
     // Plans that follow each other begin where the last one found room.
     let mut overlay = Overlay::default();
     let mut progress = Progress::new("plans", samples as u64);
     for number in 0..samples {
-        let wish = question(world, &mut random, number % 4 == 3);
+        let large = number % 2 == 1;
+        let wish = question(world, &mut random, large);
         let begin = Instant::now();
-        let planned = plan_create(&world.state, &overlay, &wish, &[], world.now());
+        let planned = try_plan(&world.state, &overlay, &wish, &[], &Default::default(), world.now()).unwrap();
         let took = begin.elapsed().as_nanos() as u64;
         match planned {
-            Ok(planned) => {
-                admitted.push(took);
+            Some(planned) => {
+                if large {
+                    admitted_large.push(took)
+                } else {
+                    admitted.push(took)
+                }
                 let number = overlay.add(&world.state, &planned);
                 overlay.remove(number);
             }
-            Err(NoPlan::NoRoom(_)) => refused.push(took),
-            Err(NoPlan::Rejected(rejection)) => panic!("{rejection}"),
+            None => {
+                refused.push(took);
+                // What takes longer is not asked as often.
+                if refused.len() * 4 <= samples {
+                    let begin = Instant::now();
+                    assert!(plan_create(&world.state, &overlay, &wish, &[], world.now()).is_err());
+                    explained.push(begin.elapsed().as_nanos() as u64);
+                    let StartWish::At(start) = wish.start else { panic!("questions say when") };
+                    let (instance, length) = (wish.reservations[0].resource.instance(), wish.end.0 - start.0);
+                    let begin = Instant::now();
+                    black_box(earliest_start(&world.state, instance, start, None, Some(length), world.now()));
+                    earliest.push(begin.elapsed().as_nanos() as u64);
+                }
+            }
         }
         progress.at(number as u64);
     }
     progress.done();
     vec![
-        Row::times("admit", admitted).with(Budget::p99_us(200.0, "architecture §6: admit")),
-        Row::times("refuse and name the next window", refused)
+        Row::times("admit 1 to 6 instances", admitted).with(Budget::p99_us(200.0, "architecture §6: admit")),
+        Row::times("admit 1 to 4096 large instances", admitted_large),
+        Row::times("refuse", refused).with(Budget::p99_us(6000.0, "architecture §6: refuse")),
+        Row::times("earliest start of what was refused", earliest)
+            .with(Budget::p99_us(100_000.0, "architecture §6: earliest start")),
+        Row::times("refuse, name largest amount and next window", explained)
             .with(Budget::p99_us(106_000.0, "architecture §6: refuse, then earliest start")),
     ]
+}
+
+/// What fits, and capacity over time, in windows of different lengths.
+fn questions(world: &World, samples: usize) -> Vec<Row> {
+    let mut random = Random(78);
+    let mut rows = Vec::new();
+    for days in [1, 7, 30, 180] {
+        let window = |random: &mut Random| {
+            let start = Seconds(World::start(random));
+            Interval { start, end: start.plus(days * DAY_S) }
+        };
+        let timed = |ask: &mut dyn FnMut()| {
+            let begin = Instant::now();
+            ask();
+            begin.elapsed().as_nanos() as u64
+        };
+        let fits = (0..samples / 4).map(|_| {
+            let (wish, window) = (common_wish(&mut random), window(&mut random));
+            timed(&mut || {
+                black_box(what_fits(&world.state, &wish, window, world.now()));
+            })
+        });
+        let fits = Row::times(&format!("how many fit in {days} days"), fits.collect());
+        rows.push(fits.with(Budget::p99_us(6000.0, "as refuse: it asks all hosts")));
+        let shown = (0..samples / 40 + 1).map(|_| {
+            let window = window(&mut random);
+            timed(&mut || {
+                black_box(capacity(&world.state, &HostFilter::default(), window, 100));
+            })
+        });
+        rows.push(Row::times(&format!("capacity over {days} days, in 100 pieces"), shown.collect()));
+    }
+    rows
 }
 
 /// A common wish, or one that is too large for most windows.

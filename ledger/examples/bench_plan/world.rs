@@ -74,7 +74,7 @@ pub struct World {
 impl World {
     pub fn new(hosts: u64, seed: u64) -> World {
         let mut random = Random(seed);
-        let projects = (0..200).map(|_| (ProjectId(random.hex()), UserId(random.hex()))).collect();
+        let projects = (0..200).map(|_| (ProjectId(random.hex().into()), UserId(random.hex().into()))).collect();
         let mut world = World {
             state: State::default(),
             store: Store::new(Arc::new(MemoryDisk::default())),
@@ -200,7 +200,7 @@ impl World {
             end: start.plus(length),
             before_end: BeforeEndWish::SecondsBefore(3600),
             reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(instance),
+                resource: ResourceWish::Instance(instance.into()),
                 staging: None,
                 on_end: OnEnd::Delete,
                 servers: Default::default(),

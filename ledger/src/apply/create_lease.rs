@@ -57,7 +57,7 @@ pub(super) fn create_lease(
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: None,
-            adoption: adoption_of(planned.reservation_id).cloned(),
+            adoption: adoption_of(planned.reservation_id).cloned().map(Box::new),
             missing_resources: false,
             resources_changed: false,
             created_at: now,

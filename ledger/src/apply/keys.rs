@@ -94,7 +94,7 @@ pub(super) fn waiting_key(state: &State, lease_id: LeaseId) -> Option<RequestKey
     let lease = state.lease(lease_id)?;
     match lease.status {
         LeaseStatus::Creating => lease.key.clone(),
-        LeaseStatus::Updating => lease.update_key.clone(),
+        LeaseStatus::Updating => lease.update_key.as_deref().cloned(),
         _ => None,
     }
 }
@@ -209,7 +209,7 @@ mod tests {
         let mut state = State::default();
         let mut probe = |number: usize, at: u64| {
             let key = RequestKey {
-                project_id: ProjectId("p".to_owned()),
+                project_id: ProjectId("p".into()),
                 id: Uuid::from_u128(number as u128),
                 valid_until: Timestamp(1000),
             };
@@ -220,11 +220,11 @@ mod tests {
         for number in 0..KEYS_PER_PROJECT_MAX {
             assert_eq!(probe(number, 0), Ok(Reply::Done));
         }
-        assert_eq!(probe(KEYS_PER_PROJECT_MAX, 0), Err(Rejection::TooManyKeys(ProjectId("p".to_owned()))));
+        assert_eq!(probe(KEYS_PER_PROJECT_MAX, 0), Err(Rejection::TooManyKeys(ProjectId("p".into()))));
         assert_eq!(probe(5, 0), Ok(Reply::Done), "known keys are answered still");
         for _ in 0..KEYS_PER_PROJECT_MAX / 1000 {
             probe(0, 2000).unwrap();
         }
-        assert_eq!(state.keys_stored(&ProjectId("p".to_owned())), 0);
+        assert_eq!(state.keys_stored(&ProjectId("p".into())), 0);
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn change_bookings(
     // From here the lease must be changed.
     if let Some((mut lease, to_hold)) = waiting {
         lease.before_update = Some(Box::new(BeforeUpdate { name: before.name.clone(), events: before.events.clone() }));
-        lease.update_key = key.cloned();
+        lease.update_key = key.cloned().map(Box::new);
         lease.revision += 1;
         move_lease(&mut lease, LeaseStatus::Updating, now);
         for reservation in to_hold {

@@ -1,6 +1,7 @@
 //! Lease, reservation, event and binding: what a tenant asked for and what was booked for it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,7 +25,7 @@ pub enum OnEnd {
 }
 
 /// What one `virtual:instance` reservation asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceWish {
     /// Virtual CPUs of each instance, ≥ 1.
     pub vcpus: u32,
@@ -67,8 +68,8 @@ impl InstanceWish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceWish {
-    /// `virtual:instance`
-    Instance(InstanceWish),
+    /// `virtual:instance`; many reservations ask for the same.
+    Instance(Arc<InstanceWish>),
 }
 
 impl ResourceWish {
@@ -82,7 +83,7 @@ impl ResourceWish {
     /// Mutable [`ResourceWish::instance`].
     pub fn instance_mut(&mut self) -> &mut InstanceWish {
         match self {
-            ResourceWish::Instance(wish) => wish,
+            ResourceWish::Instance(wish) => Arc::make_mut(wish),
         }
     }
 }
@@ -199,7 +200,7 @@ pub struct Reservation {
     pub server_group_id: Option<Uuid>,
     /// Servers that it takes over. Not written where there are none, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adoption: Option<Adoption>,
+    pub adoption: Option<Box<Adoption>>,
     /// Lost a resource without replacement.
     #[serde(default)]
     pub missing_resources: bool,
@@ -332,7 +333,7 @@ pub struct Lease {
     pub key: Option<RequestKey>,
     /// The key of the update that waits for its hold.
     #[serde(default)]
-    pub update_key: Option<RequestKey>,
+    pub update_key: Option<Box<RequestKey>>,
     /// While an update waits for its hold.
     #[serde(default)]
     pub before_update: Option<Box<BeforeUpdate>>,

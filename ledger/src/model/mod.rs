@@ -8,6 +8,7 @@ mod ids;
 mod lease;
 mod requirement;
 mod status;
+mod text;
 mod time;
 
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
@@ -21,4 +22,5 @@ pub use lease::{
 };
 pub use requirement::{Comparison, Requirement};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
+pub use text::Text;
 pub use time::{Interval, LEDGER_EPOCH_UNIX_S, Seconds, Timestamp};

@@ -168,15 +168,15 @@ fn requirement(random: &mut Random) -> Requirement {
 pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) -> LeaseWish {
     let start = Seconds(ORIGIN_S + 60 + random.below(120 * DAY_S));
     let reservation = ReservationWish {
-        resource: ResourceWish::Instance(instance),
+        resource: ResourceWish::Instance(instance.into()),
         staging: None,
         on_end: OnEnd::Delete,
         servers: Default::default(),
     };
     LeaseWish {
         name: "crowd".to_owned(),
-        project_id: ProjectId("p".to_owned()),
-        user_id: UserId("u".to_owned()),
+        project_id: ProjectId("p".into()),
+        user_id: UserId("u".into()),
         start: StartWish::At(start),
         end: if random.below(50) == 0 { Seconds::OPEN_END } else { start.plus(length) },
         before_end: BeforeEndWish::Never,

@@ -1,13 +1,15 @@
 //! The planner: pure, leader only. Searches hosts for a wish over a read view plus the plans in flight (architecture D2).
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
-//! `search.rs` finds hosts, `room.rs` says what is free, `offer.rs` what would fit instead, `update.rs` plans changes.
+//! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
+//! `starts.rs` when, `update.rs` plans changes, `question.rs` answers what is asked without planning anything.
 
 #[cfg(test)]
 pub(crate) mod crowd;
 mod hosts;
 mod offer;
 mod overlay;
+mod question;
 mod room;
 mod search;
 mod starts;
@@ -28,6 +30,7 @@ use crate::state::{Booking, State};
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use overlay::Overlay;
+pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
 pub use update::{plan_rebind, plan_update};
 
 use room::View;
@@ -98,14 +101,41 @@ pub fn plan_adopting(
 ) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
-    let all = state.anchors();
-    let anchors_of = |id: &ReservationId| adoptions.get(id).map_or_else(|| all.clone(), |adoption| vec![adoption.anchor]);
-    let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(anchors_of).collect();
-    anchors.resize(wish.reservations.len(), all);
+    let anchors = anchors_of(state, wish, ids, adoptions);
     match place(state, overlay, wish, &schedule, ids, &anchors, now) {
         Ok(planned) => Ok(planned),
         Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
     }
+}
+
+/// See [`plan_adopting`], for those who would not tell what fits instead, which takes longer than to find out that nothing
+/// does; `Ok(None)` when there is no room.
+pub fn try_plan(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    ids: &[ReservationId],
+    adoptions: &BTreeMap<ReservationId, Adoption>,
+    now: Timestamp,
+) -> Result<Option<Planned>, Rejection> {
+    let now = now.max(state.clock());
+    let schedule = resolve_create(wish, now)?;
+    let anchors = anchors_of(state, wish, ids, adoptions);
+    Ok(place(state, overlay, wish, &schedule, ids, &anchors, now).ok())
+}
+
+/// The kinds of anchor that each reservation may have.
+fn anchors_of(
+    state: &State,
+    wish: &LeaseWish,
+    ids: &[ReservationId],
+    adoptions: &BTreeMap<ReservationId, Adoption>,
+) -> Vec<Vec<Anchor>> {
+    let all = state.anchors();
+    let of = |id: &ReservationId| adoptions.get(id).map_or_else(|| all.clone(), |adoption| vec![adoption.anchor]);
+    let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(of).collect();
+    anchors.resize(wish.reservations.len(), all);
+    anchors
 }
 
 /// Which reservation found no room, in which phase, with which kinds of anchor.

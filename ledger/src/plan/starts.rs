@@ -1,8 +1,10 @@
 //! The first start at which a wish fits (R-21, flexible windows of scheduling-design §3).
 //!
 //! Day by day: the wide index proves of most days that no start in it has room, of some that any start has; the others are
-//! swept exactly. How many slots fit on a host changes, as the start moves, only at its steps and a length before them, so
-//! the changes of all hosts are summed in order of time.
+//! swept exactly, the more at once the more were swept for nothing. How many slots fit on a host changes, as the start moves,
+//! only at its steps and a length before them, so the changes of all hosts are summed in order of time.
+
+use std::collections::VecDeque;
 
 use super::hosts::{Hosts, Place};
 use super::room::{View, remaining};
@@ -12,6 +14,8 @@ use crate::model::{Amounts, Anchor, InstanceWish, Interval, Seconds};
 /// Starts are looked for this long after the one asked for.
 const HORIZON_S: u32 = 366 * DAY_S;
 const DAY_S: u32 = 24 * 3600;
+/// Days that are swept at once at most.
+const SWEPT_DAYS_MAX: u32 = 64;
 
 /// What became of a start that was found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,22 +28,22 @@ pub(super) enum Tried {
     Enough,
 }
 
-/// Starts that are as good as each other for the index: at most a day of them.
+/// Starts one after the other, and how long the lease lasts from any of them.
 #[derive(Clone, Copy)]
-struct Day {
+struct Starts {
     first: Seconds,
     last: Seconds,
     /// Seconds from a start to its end; without end more than the calendar has.
     length: u64,
 }
 
-impl Day {
-    /// What every start of the day takes; `None` when some have nothing in common.
+impl Starts {
+    /// What all of these starts take; `None` when they have nothing in common.
     fn common(self) -> Option<Interval> {
         Interval::new(self.last, self.end_of(self.first))
     }
 
-    /// What any start of the day takes.
+    /// What any of these starts takes.
     fn hull(self) -> Interval {
         Interval { start: self.first, end: self.end_of(self.last) }
     }
@@ -64,27 +68,67 @@ pub(super) fn first(
     let last = last.unwrap_or(from.plus(HORIZON_S)).min(from.plus(HORIZON_S));
     let length = length.map_or(u64::from(u32::MAX), u64::from);
     let anchors: Vec<Anchor> = anchors.iter().copied().filter(|anchor| has_room_at_all(view, *anchor, wish)).collect();
-    let mut first = from;
+    let (mut first, mut days) = (from, 1);
     while first <= last && !anchors.is_empty() {
-        let next = first.0.saturating_add(DAY_S - first.0 % DAY_S);
-        let day = Day { first, last: last.min(Seconds(next - 1)), length };
-        let mut starts = Vec::new();
+        let of_days = |days: u32| {
+            let next = (first.0 - first.0 % DAY_S).saturating_add(days * DAY_S);
+            Starts { first, last: last.min(Seconds(next - 1)), length }
+        };
+        let day = of_days(1);
+        let mut known = Known::None;
         for anchor in &anchors {
             view.anchor = *anchor;
-            starts.extend(starts_in(view, wish, day));
+            known = known.max(known_of(view, wish, day));
         }
-        starts.sort_unstable();
-        starts.dedup();
-        for start in starts {
-            match judge(start) {
-                Tried::Found => return Some(start),
-                Tried::GoOn => {}
-                Tried::Enough => return None,
+        let seen = if known == Known::Perhaps { of_days(days) } else { day };
+        let sure = (known == Known::All).then_some(day.first);
+        match judged(sure.into_iter(), judge) {
+            Some(decided) => return decided,
+            None if known == Known::None => {}
+            None => {
+                let starts = swept(view, &anchors, wish, seen);
+                let tried_for_nothing = starts.is_empty() && known == Known::Perhaps;
+                days = if tried_for_nothing { (days * 2).min(SWEPT_DAYS_MAX) } else { days };
+                if let Some(decided) = judged(starts.into_iter().filter(|start| Some(*start) != sure), judge) {
+                    return decided;
+                }
             }
         }
-        first = Seconds(next);
+        first = Seconds(seen.last.0.saturating_add(1));
     }
     None
+}
+
+/// The first start that is good, or that there is none; `None` when others are to be judged.
+fn judged(starts: impl Iterator<Item = Seconds>, judge: &mut impl FnMut(Seconds) -> Tried) -> Option<Option<Seconds>> {
+    for start in starts {
+        match judge(start) {
+            Tried::Found => return Some(Some(start)),
+            Tried::GoOn => {}
+            Tried::Enough => return Some(None),
+        }
+    }
+    None
+}
+
+/// What the index knows of starts, the best last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    /// There is no room at any of them.
+    None,
+    /// It must be asked exactly.
+    Perhaps,
+    /// There is room at each of them.
+    All,
+}
+
+fn known_of(view: &View<'_>, wish: &InstanceWish, starts: Starts) -> Known {
+    let Some(least) = least(wish, wish.amount) else { return Known::None };
+    let hosts = Hosts::of(view, wish);
+    if !reaches(wish, hosts.at_most(starts.common(), least, wish.need())) {
+        return Known::None;
+    }
+    if reaches(wish, hosts.at_least(starts.hull(), wish.need())) { Known::All } else { Known::Perhaps }
 }
 
 /// Whether all of it would fit if nothing were booked.
@@ -103,78 +147,106 @@ fn reaches(wish: &InstanceWish, mut hosts: impl Iterator<Item = (Place, u32)>) -
     })
 }
 
-/// The starts of a day at which the wish fits, in order: where what fits changes, and the first one.
-fn starts_in(view: &View<'_>, wish: &InstanceWish, day: Day) -> Vec<Seconds> {
+/// Those of the starts at which the wish fits on hosts with one kind of anchor, in order: where what fits changes, and the
+/// first one.
+fn swept(view: &mut View<'_>, anchors: &[Anchor], wish: &InstanceWish, starts: Starts) -> Vec<Seconds> {
+    let mut found = Vec::new();
+    for anchor in anchors {
+        view.anchor = *anchor;
+        found.extend(swept_with(view, wish, starts));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// See [`swept`], with the anchor of the view.
+fn swept_with(view: &View<'_>, wish: &InstanceWish, starts: Starts) -> Vec<Seconds> {
     let Some(least) = least(wish, wish.amount) else { return Vec::new() };
     let hosts = Hosts::of(view, wish);
-    if !reaches(wish, hosts.at_most(day.common(), least, wish.need())) {
-        return Vec::new();
-    }
-    if reaches(wish, hosts.at_least(day.hull(), wish.need())) {
-        return vec![day.first];
-    }
-    let mut changes: Vec<(Seconds, usize, u32)> = Vec::new();
-    let mut count = 0;
-    for (place, _) in hosts.at_most(day.common(), least, wish.need()) {
-        for (at, fit) in fits_by_start(view, place, wish.need(), day) {
-            changes.push((at, count, slots_on(wish.affinity, fit, wish.amount)));
-        }
+    let (mut changes, mut count) = (Vec::new(), 0u32);
+    let mut host = OneHost::default();
+    for (place, _) in hosts.at_most(starts.common(), least, wish.need()) {
+        host.read(view, place, wish, starts);
+        host.sweep(starts, |start, slots| changes.push((start, count, slots)));
         count += 1;
     }
     changes.sort_unstable();
-    let mut fits = vec![0u64; count];
+    let mut fits = vec![0; count as usize];
     let (mut sum, mut found) = (0u64, Vec::new());
     let mut rest = changes.iter().peekable();
-    while let Some((at, place, fit)) = rest.next() {
-        sum = sum - fits[*place] + u64::from(*fit);
-        fits[*place] = u64::from(*fit);
-        let settled = rest.peek().is_none_or(|(next, _, _)| next != at);
+    while let Some((start, place, slots)) = rest.next() {
+        let before = std::mem::replace(&mut fits[*place as usize], *slots);
+        sum = sum - u64::from(before) + u64::from(*slots);
+        let settled = rest.peek().is_none_or(|(next, _, _)| next != start);
         if settled && sum >= u64::from(wish.amount) {
-            found.push(*at);
+            found.push(Seconds(*start));
         }
     }
     found
 }
 
-/// How many slots fit on a host from each start of the day on, where it changes.
-fn fits_by_start(view: &View<'_>, place: Place, need: Amounts, day: Day) -> Vec<(Seconds, u32)> {
-    let calendar = view.state.calendar();
-    let fit = |used: Amounts| remaining(place.room, used, need);
-    // Steps that reach beyond the first start, the first one beginning at or before it.
-    let mut steps: Vec<(u64, u32)> = vec![(u64::from(day.first.0), fit(calendar.at(place.host, day.first)))];
-    let later = Interval { start: Seconds(day.first.0.saturating_add(1)), ..day.hull() };
-    steps.extend(calendar.steps_in(place.host, later).map(|(at, used)| (u64::from(at.0), fit(used))));
+/// What there is to know of one host for a sweep; kept for the next one, so that little is allocated.
+#[derive(Default)]
+struct OneHost {
+    /// From a second on so many slots fit; the first at or before the first start.
+    steps: Vec<(u64, u32)>,
+    /// Steps in the window, by place: each fits less than the ones after it.
+    rising: VecDeque<usize>,
+}
 
-    let mut starts: Vec<u64> = steps
-        .iter()
-        .flat_map(|(at, _)| [Some(*at), (at + 1).checked_sub(day.length)])
-        .flatten()
-        .filter(|at| (u64::from(day.first.0)..=u64::from(day.last.0)).contains(at))
-        .collect();
-    starts.sort_unstable();
-    starts.dedup();
-
-    // The least of the steps that [start, start + length) touches, kept as a queue of rising values.
-    let mut queue: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
-    let (mut next, mut changes) = (0, Vec::new());
-    for start in starts {
-        while next < steps.len() && steps[next].0 < start + day.length {
-            while queue.back().is_some_and(|back| steps[*back].1 >= steps[next].1) {
-                queue.pop_back();
+impl OneHost {
+    fn read(&mut self, view: &View<'_>, place: Place, wish: &InstanceWish, starts: Starts) {
+        let calendar = view.state.calendar();
+        let fit = |used: Amounts| slots_on(wish.affinity, remaining(place.room, used, wish.need()), wish.amount);
+        let later = Interval { start: Seconds(starts.first.0.saturating_add(1)), ..starts.hull() };
+        self.steps.clear();
+        self.steps.push((u64::from(starts.first.0), fit(calendar.at(place.host, starts.first))));
+        for (at, used) in calendar.steps_in(place.host, later) {
+            let fit = fit(used);
+            // Where as many fit as before there is no step.
+            if self.steps.last().is_some_and(|(_, last)| *last != fit) {
+                self.steps.push((u64::from(at.0), fit));
             }
-            queue.push_back(next);
-            next += 1;
-        }
-        // A step is left behind when the one after it begins at or before the start.
-        while queue.front().is_some_and(|front| steps.get(front + 1).is_some_and(|after| after.0 <= start)) {
-            queue.pop_front();
-        }
-        let fit = queue.front().map_or(0, |front| steps[*front].1);
-        if changes.last().is_none_or(|(_, last)| *last != fit) {
-            changes.push((Seconds(u32::try_from(start).unwrap_or(u32::MAX)), fit));
         }
     }
-    changes
+
+    /// Tells how many slots fit from the first start on, and then where that changes.
+    fn sweep(&mut self, starts: Starts, mut tell: impl FnMut(u32, u32)) {
+        let (steps, rising) = (&self.steps, &mut self.rising);
+        rising.clear();
+        let last = u64::from(starts.last.0);
+        // The window begins at `start`: the first step that reaches into it, and the first one after its end.
+        let (mut start, mut inside, mut after) = (u64::from(starts.first.0), 0, 0);
+        let mut told = None;
+        loop {
+            while steps.get(after).is_some_and(|step| step.0 < start + starts.length) {
+                while rising.back().is_some_and(|back| steps[*back].1 >= steps[after].1) {
+                    rising.pop_back();
+                }
+                rising.push_back(after);
+                after += 1;
+            }
+            while steps.get(inside + 1).is_some_and(|step| step.0 <= start) {
+                inside += 1;
+            }
+            while rising.front().is_some_and(|front| *front < inside) {
+                rising.pop_front();
+            }
+            let fit = rising.front().map_or(0, |front| steps[*front].1);
+            if told != Some(fit) {
+                told = Some(fit);
+                tell(u32::try_from(start).unwrap_or(u32::MAX), fit);
+            }
+            // It changes where the window leaves a step behind, or where its end comes upon one.
+            let leaves = steps.get(inside + 1).map(|step| step.0);
+            let meets = steps.get(after).map(|step| (step.0 + 1).saturating_sub(starts.length));
+            match leaves.into_iter().chain(meets).min() {
+                Some(next) if next <= last => start = next,
+                Some(_) | None => return,
+            }
+        }
+    }
 }
 
 #[cfg(test)]

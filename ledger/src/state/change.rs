@@ -58,11 +58,13 @@ impl State {
         self.meta = meta;
     }
 
-    pub(crate) fn put_lease(&mut self, lease: Lease) {
+    pub(crate) fn put_lease(&mut self, mut lease: Lease) {
         let id = lease.id;
+        self.shared.take(&mut lease);
         self.touch_lease(id);
         let old = self.leases.remove(&id);
         self.reindex_lease(old.as_ref(), Some(&lease));
+        old.iter().for_each(|old| self.shared.release(old));
         self.leases.insert(id, lease, 0);
     }
 
@@ -70,6 +72,7 @@ impl State {
         self.touch_lease(id);
         let old = self.leases.remove(&id);
         self.reindex_lease(old.as_ref(), None);
+        old.iter().for_each(|old| self.shared.release(old));
     }
 
     fn touch_lease(&mut self, id: LeaseId) {
@@ -114,10 +117,10 @@ impl State {
 
         let (before, after) = (old.map(flavors).unwrap_or_default(), new.map(flavors).unwrap_or_default());
         for flavor in before.difference(&after) {
-            remove_member(&mut self.by_flavor, flavor, &id);
+            self.by_flavor.remove(&(*flavor, id));
         }
         for flavor in after.difference(&before) {
-            self.by_flavor.entry(*flavor).or_default().insert(id);
+            self.by_flavor.insert((*flavor, id));
         }
 
         let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));

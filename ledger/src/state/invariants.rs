@@ -10,7 +10,7 @@ use super::change::bound_hosts;
 use super::due::lease_due;
 use crate::model::{
     Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
-    ReservationStatus, Seconds, Stage, Step,
+    ReservationId, ReservationStatus, Seconds, Stage, Step,
 };
 
 /// One thing that does not hold.
@@ -203,13 +203,12 @@ fn legal(
 
 /// All servers of a flavor belong to the one reservation that has it and is not over.
 fn check_flavors(state: &State, violations: &mut Vec<Violation>) {
-    let mut taken = BTreeSet::new();
     // From the leases, not from the index: that is compared below.
     let alive = state.leases().flat_map(|lease| lease.reservations.iter().filter(|one| !lease.is_over(one)));
-    for reservation in alive {
-        if !taken.insert(reservation.flavor()) {
-            violated(violations, "flavor", format!("two reservations have the flavor of {}", reservation.flavor()));
-        }
+    let mut flavors: Vec<ReservationId> = alive.map(Reservation::flavor).collect();
+    flavors.sort_unstable();
+    for pair in flavors.windows(2).filter(|pair| pair[0] == pair[1]) {
+        violated(violations, "flavor", format!("two reservations have the flavor of {}", pair[0]));
     }
 }
 
@@ -285,8 +284,9 @@ fn check_rows(state: &State, violations: &mut Vec<Violation>) {
     for ((project, id), row) in state.keys.iter() {
         if let super::KeyFate::Pending { lease_id, .. } = &row.value.fate {
             let waits = state.lease(*lease_id).is_some_and(|lease| {
-                let key = if lease.status == LeaseStatus::Creating { &lease.key } else { &lease.update_key };
-                key.as_ref().is_some_and(|key| key.id == *id && key.project_id == *project)
+                let creating = lease.status == LeaseStatus::Creating;
+                let key = if creating { lease.key.as_ref() } else { lease.update_key.as_deref() };
+                key.is_some_and(|key| key.id == *id && key.project_id == *project)
             });
             if !waits {
                 violated(violations, "keys", format!("key {id} of {project} waits for nothing"));
@@ -309,11 +309,13 @@ fn check_journal(state: &State, violations: &mut Vec<Violation>) -> u128 {
 
 /// Every derived structure equals its recomputation, and the hash is the sum of the rows' hashes.
 fn check_derived(state: &State, violations: &mut Vec<Violation>) {
-    let due: BTreeSet<_> = state.leases().filter_map(|lease| Some((lease_due(lease)?, lease.id))).collect();
-    if due != state.due {
+    let mut due: Vec<_> = state.leases().filter_map(|lease| Some((lease_due(lease)?, lease.id))).collect();
+    due.sort_unstable();
+    if !due.iter().eq(&state.due) {
         violated(violations, "due queue", "differs from the leases".to_owned());
     }
-    let (mut on_host, mut begun_on, mut by_project, mut by_flavor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut on_host, mut begun_on, mut by_project) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_flavor = Vec::new();
     for lease in state.leases() {
         by_project.push((&lease.project_id, lease.id));
         by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), lease.id)));
@@ -323,10 +325,12 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
         }
         on_host.extend(hosts);
     }
+    by_flavor.sort_unstable();
+    by_flavor.dedup();
     let by_host = |index: Vec<_>, kept: &BTreeMap<HostId, _>| is_index(index, kept.iter().map(|(host, leases)| (*host, leases)));
     let hosts_agree = by_host(on_host, &state.on_host) && by_host(begun_on, &state.begun_on);
     let projects_agree = is_index(by_project, state.by_project.iter());
-    if !hosts_agree || !projects_agree || !is_index(by_flavor, state.by_flavor.iter().map(|(flavor, leases)| (*flavor, leases))) {
+    if !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
         violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
@@ -386,7 +390,7 @@ mod tests {
 
     #[test]
     fn indexes_that_are_not_those_of_the_rows_are_found() {
-        let (project, lease) = (ProjectId("p".to_owned()), LeaseId(Uuid::from_u128(1)));
+        let (project, lease) = (ProjectId("p".into()), LeaseId(Uuid::from_u128(1)));
         assert_eq!(broken(|_| {}), [] as [&str; 0]);
         assert_eq!(broken(|state| state.by_project.insert(project.clone(), [lease].into())), ["indexes"]);
         assert_eq!(broken(|state| state.on_host.insert(HostId(1), [lease].into())), ["indexes"]);

@@ -30,8 +30,9 @@ impl State {
                 true
             }
             RowId::Lease(id) => {
-                let lease: Lease = decode("lease", value)?;
+                let mut lease: Lease = decode("lease", value)?;
                 let fits = lease.id == id;
+                self.shared.take(&mut lease);
                 self.calendar.begin_loading();
                 self.reindex_lease(None, Some(&lease));
                 self.leases.insert(id, lease, hash);

@@ -13,6 +13,7 @@ pub mod invariants;
 mod load;
 mod profile;
 mod rows;
+mod shared;
 mod table;
 mod wide;
 
@@ -35,6 +36,7 @@ use crate::model::{
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
+use shared::Shared;
 use table::Table;
 pub(crate) use wide::Window;
 
@@ -54,7 +56,7 @@ pub struct State {
 
     // Derived.
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
-    by_flavor: BTreeMap<ReservationId, BTreeSet<LeaseId>>,
+    by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_name: BTreeMap<String, HostId>,
     by_pool: BTreeMap<(PoolKind, Anchor), BTreeSet<HostId>>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
@@ -65,6 +67,7 @@ pub struct State {
     keys_of: BTreeMap<ProjectId, usize>,
     calendar: Calendar,
     host_index: HostIndex,
+    shared: Shared,
 
     // What the entry being applied has touched.
     recorder: Recorder,
@@ -119,7 +122,8 @@ impl State {
     /// The reservations of all projects that have or had this flavor, with their leases, by lease. At most one is not over
     /// (docs/decisions/0011).
     pub fn reservations_of_flavor(&self, flavor: ReservationId) -> impl Iterator<Item = (&Lease, &Reservation)> + '_ {
-        let leases = self.by_flavor.get(&flavor).into_iter().flatten().filter_map(|id| self.leases.get(id));
+        let all = (flavor, LeaseId(Uuid::nil()))..=(flavor, LeaseId(Uuid::max()));
+        let leases = self.by_flavor.range(all).filter_map(|(_, id)| self.leases.get(id));
         let with_lease = leases.flat_map(|lease| lease.reservations.iter().map(move |one| (lease, one)));
         with_lease.filter(move |(_, one)| one.flavor() == flavor)
     }

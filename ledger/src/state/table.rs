@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// A value and the hash of its row as stored, 0 while it waits to be encoded at the end of its entry.
+/// A value and the hash of its row as stored, 0 while it waits to be encoded at the end of its entry. In an allocation of its
+/// own: nodes of the tree are half empty.
 #[derive(Clone, Debug)]
 pub(super) struct Row<V> {
     pub value: V,
@@ -12,7 +13,7 @@ pub(super) struct Row<V> {
 /// Rows by key.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
-    rows: BTreeMap<K, Row<V>>,
+    rows: BTreeMap<K, Box<Row<V>>>,
 }
 
 impl<K, V> Default for Table<K, V> {
@@ -30,7 +31,7 @@ impl<K: Ord, V> Table<K, V> {
     }
 
     pub fn row_mut(&mut self, key: &K) -> Option<&mut Row<V>> {
-        self.rows.get_mut(key)
+        self.rows.get_mut(key).map(Box::as_mut)
     }
 
     pub fn hash(&self, key: &K) -> u128 {
@@ -39,7 +40,7 @@ impl<K: Ord, V> Table<K, V> {
 
     /// Puts a value and gives what was there.
     pub fn insert(&mut self, key: K, value: V, hash: u128) -> Option<V> {
-        self.rows.insert(key, Row { value, hash }).map(|row| row.value)
+        self.rows.insert(key, Box::new(Row { value, hash })).map(|row| row.value)
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
@@ -51,7 +52,7 @@ impl<K: Ord, V> Table<K, V> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&K, &Row<V>)> + '_ {
-        self.rows.iter()
+        self.rows.iter().map(|(key, row)| (key, row.as_ref()))
     }
 
     pub fn first(&self) -> Option<(&K, &V)> {

@@ -80,7 +80,7 @@ impl RowId {
                 let (length, rest) = rest.split_first_chunk::<2>()?;
                 let length = usize::from(u16::from_be_bytes(*length));
                 let (project, id) = rest.split_at_checked(length)?;
-                let project = ProjectId(std::str::from_utf8(project).ok()?.to_owned());
+                let project = ProjectId(std::str::from_utf8(project).ok()?.into());
                 Some(RowId::Key(project, Uuid::from_slice(id).ok()?))
             }
             CHANGE => {

@@ -28,13 +28,13 @@ fn create() -> Entry {
     let create = CreateLease {
         wish: LeaseWish {
             name: "lease".to_owned(),
-            project_id: ProjectId("p".to_owned()),
-            user_id: UserId("u".to_owned()),
+            project_id: ProjectId("p".into()),
+            user_id: UserId("u".into()),
             start: StartWish::At(Seconds(216_003_600)),
             end: Seconds::OPEN_END,
             before_end: BeforeEndWish::SecondsBefore(3600),
             reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(instance),
+                resource: ResourceWish::Instance(instance.into()),
                 staging: Some(StagingWish { start: None, end: Some(Seconds(216_001_000)), park_margin_s: 600 }),
                 on_end: OnEnd::Shelve,
                 servers: Default::default(),
@@ -54,7 +54,7 @@ fn create() -> Entry {
         adoptions: Default::default(),
     };
     Entry {
-        key: Some(RequestKey { project_id: ProjectId("p".to_owned()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),
+        key: Some(RequestKey { project_id: ProjectId("p".into()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),
         proposed_at: Timestamp(1_793_836_800_000),
         command: Command::CreateLease(Box::new(create)),
     }

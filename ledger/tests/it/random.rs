@@ -1,6 +1,7 @@
 //! Random sequences of commands: no sequence breaks a promise, every refusal is justified, replicas agree.
 
 mod promises;
+mod questions;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ struct Run {
 
 fn key(number: u8) -> RequestKey {
     RequestKey {
-        project_id: ProjectId("p".to_owned()),
+        project_id: ProjectId("p".into()),
         id: Uuid::from_u128(1_000_000 + u128::from(number)),
         valid_until: Seconds(ORIGIN_S + 20 * 60).timestamp(),
     }
@@ -154,13 +155,13 @@ impl Run {
         };
         LeaseWish {
             name: "n".to_owned(),
-            project_id: ProjectId("p".to_owned()),
-            user_id: UserId("u".to_owned()),
+            project_id: ProjectId("p".into()),
+            user_id: UserId("u".into()),
             start: StartWish::At(Seconds(start)),
             end: Seconds(start + u32::from(create.length) * 60),
             before_end: BeforeEndWish::SecondsBefore(120),
             reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(wish),
+                resource: ResourceWish::Instance(wish.into()),
                 staging,
                 on_end: if create.on_end { OnEnd::Shelve } else { OnEnd::Delete },
                 servers: Default::default(),
@@ -401,8 +402,9 @@ fn random_sequences_reach_everything_that_matters() {
     for _ in 0..600 {
         let steps = prop::collection::vec(step(), 20..60).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
-        for step in &steps {
+        for (seed, step) in (0..).zip(&steps) {
             run.play(step);
+            run.check_questions(seed);
         }
         for (what, times) in run.reached {
             *reached.entry(what).or_default() += times;
@@ -437,6 +439,9 @@ fn random_sequences_reach_everything_that_matters() {
         "Failed of Start",
         "Failed of End",
         "Done of Start too late",
+        "fits at once",
+        "fits later or never",
+        "capacity in pieces",
     ] {
         assert!(reached.get(what).is_some_and(|times| *times >= 3), "{what}: too seldom in {reached:#?}");
     }

@@ -195,7 +195,7 @@ fn resource(servers: Servers) -> ResourceWish {
         forbidden_traits: servers.forbidden_traits.into_iter().collect(),
         requirements: servers.terms,
         resource_properties: String::new(),
-    })
+    }.into())
 }
 
 /// What `lease update` asks to change in `lease`.

@@ -145,7 +145,7 @@ pub(super) fn lease_details(lease: &Lease) -> String {
     let mut rows = vec![
         ("id", lease.id.to_string()),
         ("name", lease.name.clone()),
-        ("project", lease.project_id.0.clone()),
+        ("project", lease.project_id.to_string()),
         ("start (UTC)", utc(lease.start)),
         ("end (UTC)", utc(lease.end)),
         ("status", lease.status.as_str().to_owned()),

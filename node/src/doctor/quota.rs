@@ -53,7 +53,7 @@ pub(super) async fn examine(cloud: &Cloud, ledger: Option<&Ledger>, report: &mut
 
 async fn look(cloud: &Cloud, ledger: Option<&Ledger>) -> Result<(Counted, String), CloudError> {
     let nova = cloud.nova();
-    let with_leases = ledger.iter().flat_map(|ledger| &ledger.leases).map(|lease| lease.project_id.0.clone());
+    let with_leases = ledger.iter().flat_map(|ledger| &ledger.leases).map(|lease| lease.project_id.to_string());
     let mut projects: BTreeSet<String> = nova.some_offloaded(OFFLOADED_MAX).await?.into_iter().map(|one| one.tenant_id).collect();
     projects.extend(with_leases);
     for project in projects.into_iter().take(PROJECTS_MAX) {

@@ -61,8 +61,8 @@ impl Authenticator for NoAuth {
         let NoAuth { loopback: () } = self;
         let project = token.map(str::trim).filter(|token| !token.is_empty()).unwrap_or(NoAuth::NAME);
         Ok(Actor {
-            user_id: UserId(NoAuth::NAME.to_owned()),
-            project_id: ProjectId(project.to_owned()),
+            user_id: UserId(NoAuth::NAME.into()),
+            project_id: ProjectId(project.into()),
             roles: BTreeSet::from(["admin".to_owned(), "member".to_owned(), "reader".to_owned()]),
         })
     }

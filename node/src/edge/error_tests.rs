@@ -38,7 +38,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::RequestIdReused, FailedPrecondition, 409, No),
         (Rejection::KeyExpired, FailedPrecondition, 409, No),
         (Rejection::KeyForgotten, FailedPrecondition, 409, No),
-        (Rejection::TooManyKeys(ProjectId(text())), ResourceExhausted, 429, No),
+        (Rejection::TooManyKeys(ProjectId(text().into())), ResourceExhausted, 429, No),
         (Rejection::ClusterInitialised, FailedPrecondition, 409, No),
         (Rejection::Withdrawn(text()), Unavailable, 503, SameKey),
         (Rejection::OutsideCalendar(Seconds(1)), InvalidArgument, 400, No),

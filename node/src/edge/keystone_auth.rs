@@ -108,8 +108,8 @@ impl Authenticator for KeystoneAuth {
 /// `None` for a token without a project: it can own nothing here.
 fn actor(facts: &TokenFacts) -> Option<Actor> {
     Some(Actor {
-        user_id: UserId(facts.user_id.clone()),
-        project_id: ProjectId(facts.project_id.clone()?),
+        user_id: UserId(facts.user_id.clone().into()),
+        project_id: ProjectId(facts.project_id.clone()?.into()),
         roles: facts.roles.iter().map(|role| role.to_lowercase()).collect(),
     })
 }

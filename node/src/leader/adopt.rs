@@ -190,7 +190,7 @@ mod tests {
 
     fn refusal(there: &[(String, Server)]) -> String {
         let there = there.iter().cloned().collect();
-        let (flavor, project) = (ReservationId(Uuid::from_u128(99)), ProjectId("p".to_owned()));
+        let (flavor, project) = (ReservationId(Uuid::from_u128(99)), ProjectId("p".into()));
         check_all(flavor, &project, &there, &[Uuid::from_u128(1)].into()).unwrap_err().to_string()
     }
 
@@ -209,7 +209,7 @@ mod tests {
                 forbidden_traits: BTreeSet::new(),
                 requirements: Vec::new(),
                 resource_properties: String::new(),
-            }),
+            }.into()),
             staging: None,
             on_end: OnEnd::Delete,
             servers: BTreeSet::new(),

@@ -62,7 +62,7 @@ impl Lone {
 }
 
 pub(crate) fn actor(role: &str) -> Actor {
-    Actor { user_id: UserId("u".to_owned()), project_id: ProjectId("p".to_owned()), roles: BTreeSet::from([role.to_owned()]) }
+    Actor { user_id: UserId("u".into()), project_id: ProjectId("p".into()), roles: BTreeSet::from([role.to_owned()]) }
 }
 
 fn host(vcpus: u32) -> RegisterHost {
@@ -105,13 +105,13 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
     let start = Seconds::from_unix_s(4_102_444_800).unwrap();
     LeaseWish {
         name: "a".to_owned(),
-        project_id: ProjectId("p".to_owned()),
-        user_id: UserId("u".to_owned()),
+        project_id: ProjectId("p".into()),
+        user_id: UserId("u".into()),
         start: StartWish::At(start),
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
         reservations: vec![ReservationWish {
-            resource: ResourceWish::Instance(instance),
+            resource: ResourceWish::Instance(instance.into()),
             staging: None,
             on_end: OnEnd::Delete,
             servers: Default::default(),
@@ -181,12 +181,12 @@ async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
 async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
     let lone = Lone::with_host(4).await;
     let operations = lone.operations.clone();
-    let of = |project: &str, role: &str| Actor { project_id: ProjectId(project.to_owned()), ..actor(role) };
-    let own = |project: &str| LeaseWish { project_id: ProjectId(project.to_owned()), ..wish(1) };
+    let of = |project: &str, role: &str| Actor { project_id: ProjectId(project.into()), ..actor(role) };
+    let own = |project: &str| LeaseWish { project_id: ProjectId(project.into()), ..wish(1) };
     let foreign = operations.create_lease(&of("q", "member"), None, own("q")).await.unwrap().value;
     let made = operations.create_lease(&of("p", "member"), None, own("p")).await.unwrap().value;
 
-    let asked = LeaseFilter { project_id: Some(ProjectId("q".to_owned())), ..LeaseFilter::default() };
+    let asked = LeaseFilter { project_id: Some(ProjectId("q".into())), ..LeaseFilter::default() };
     let refused = operations.list_leases(&of("p", "member"), asked.clone(), Consistency::Linearizable).await.unwrap_err();
     assert_eq!(refused, OperationError::Forbidden { rule: "blazar:leases:get".to_owned() });
     let seen = operations.list_leases(&of("p", "admin"), asked, Consistency::Linearizable).await.unwrap().value;
@@ -219,7 +219,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
     let mut wish = wish(1);
     wish.reservations[0].servers = [uuid::Uuid::from_u128(1)].into();
     let key = |id| RequestKey {
-        project_id: ProjectId("p".to_owned()),
+        project_id: ProjectId("p".into()),
         id: uuid::Uuid::from_u128(id),
         valid_until: raft.now().unwrap().plus_ms(60_000),
     };
@@ -262,7 +262,7 @@ async fn a_key_sent_twice_at_once_is_not_refused_for_the_room_that_its_own_lease
     let (operations, member) = (lone.operations.clone(), actor("member"));
     for n in 0..20 {
         let key = RequestKey {
-            project_id: ProjectId("p".to_owned()),
+            project_id: ProjectId("p".into()),
             id: uuid::Uuid::from_u128(100 + n),
             valid_until: operations.inner.raft.now().unwrap().plus_ms(60_000),
         };

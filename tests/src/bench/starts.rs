@@ -37,7 +37,7 @@ pub async fn starts(cluster: &Cluster, cloud: &CloudProcess, leases: u64, lead: 
     let project = cloud.tenant("demo").await?.project_id().to_owned();
     let booked = book(&url, &project, leases, start as i64).await?;
     let client = crate::caller::connect(cluster, None)?;
-    let project_id = ProjectId(project.clone());
+    let project_id = ProjectId(project.clone().into());
     let ours: BTreeMap<_, _> = booked.iter().map(|lease| (lease.id, lease.clone())).collect();
     wait_for("all reservations to be prepared", lead, || async {
         let listed = client

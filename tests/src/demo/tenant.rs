@@ -46,7 +46,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         end: second(plan.end_s)?,
         before_end: BeforeEndWish::Never,
         reservations: vec![ReservationWish {
-            resource: ResourceWish::Instance(instance),
+            resource: ResourceWish::Instance(instance.into()),
             staging,
             on_end,
             servers: Default::default(),

@@ -129,7 +129,7 @@ impl Worker {
             end: second(end)?,
             before_end: BeforeEndWish::Never,
             reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(instance),
+                resource: ResourceWish::Instance(instance.into()),
                 staging: None,
                 on_end: OnEnd::Delete,
                 servers: Default::default(),

@@ -80,7 +80,7 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         end,
         before_end: BeforeEndWish::Never,
         reservations: vec![ReservationWish {
-            resource: ResourceWish::Instance(instance),
+            resource: ResourceWish::Instance(instance.into()),
             staging: None,
             on_end: OnEnd::Delete,
             servers: Default::default(),

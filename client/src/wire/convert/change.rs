@@ -12,7 +12,7 @@ impl From<Change> for v1::WatchResponse {
         let subject = match change.subject {
             ChangeSubject::Lease(lease) => Subject::Lease((*lease).into()),
             ChangeSubject::LeaseRemoved { lease_id, project_id } => {
-                Subject::LeaseRemoved(v1::LeaseRemoved { lease_id: lease_id.to_string(), project_id: project_id.0 })
+                Subject::LeaseRemoved(v1::LeaseRemoved { lease_id: lease_id.to_string(), project_id: project_id.0.into() })
             }
             ChangeSubject::Host(host) => Subject::Host((*host).into()),
             ChangeSubject::HostRemoved(host_id) => Subject::HostRemoved(host_id.0),
@@ -31,7 +31,7 @@ impl TryFrom<v1::WatchResponse> for Change {
             }
             Some(Subject::LeaseRemoved(removed)) => ChangeSubject::LeaseRemoved {
                 lease_id: LeaseId(uuid("lease_removed.lease_id", &removed.lease_id)?),
-                project_id: ProjectId(removed.project_id),
+                project_id: ProjectId(removed.project_id.into()),
             },
             Some(Subject::Host(host)) => ChangeSubject::Host(Box::new(Host::try_from(host).map_err(|bad| bad.inside("host"))?)),
             Some(Subject::HostRemoved(host_id)) => ChangeSubject::HostRemoved(HostId(host_id)),

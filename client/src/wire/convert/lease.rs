@@ -1,6 +1,7 @@
 //! Leases as answered: lease, reservation, event, binding, resource.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use leasehold_ledger::model::{
     Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, ProjectId, Reason, Requirement,
@@ -18,8 +19,8 @@ impl From<Lease> for v1::Lease {
         v1::Lease {
             id: lease.id.to_string(),
             name: lease.name,
-            project_id: lease.project_id.0,
-            user_id: lease.user_id.0,
+            project_id: lease.project_id.0.into(),
+            user_id: lease.user_id.0.into(),
             start: unix_s(lease.start),
             end: end_unix_s(lease.end),
             status: lease.status.encode(),
@@ -42,8 +43,8 @@ impl TryFrom<v1::Lease> for Lease {
         Ok(Lease {
             id: LeaseId(uuid("id", &wire.id)?),
             name: wire.name,
-            project_id: ProjectId(wire.project_id),
-            user_id: UserId(wire.user_id),
+            project_id: ProjectId(wire.project_id.into()),
+            user_id: UserId(wire.user_id.into()),
             start: seconds("start", wire.start)?,
             end: end("end", wire.end)?,
             status: Enumeration::decode("status", wire.status)?,
@@ -133,7 +134,7 @@ impl TryFrom<v1::Reservation> for Reservation {
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: wire.server_group_id.map(|id| uuid("server_group_id", &id)).transpose()?,
-            adoption: wire.adoption.map(decode_adoption).transpose()?,
+            adoption: wire.adoption.map(decode_adoption).transpose()?.map(Box::new),
             missing_resources: wire.missing_resources,
             resources_changed: wire.resources_changed,
             created_at: Timestamp(wire.created_at_ms),
@@ -180,7 +181,7 @@ impl TryFrom<v1::Event> for Event {
 impl From<ResourceWish> for v1::Resource {
     fn from(wish: ResourceWish) -> Self {
         let kind = match wish {
-            ResourceWish::Instance(instance) => v1::resource::Kind::Instance(instance.into()),
+            ResourceWish::Instance(instance) => v1::resource::Kind::Instance(Arc::unwrap_or_clone(instance).into()),
         };
         v1::Resource { kind: Some(kind) }
     }
@@ -191,7 +192,7 @@ pub(super) fn decode_resource(wire: Option<v1::Resource>) -> Result<ResourceWish
     match wire.and_then(|resource| resource.kind) {
         Some(v1::resource::Kind::Instance(instance)) => {
             let instance = InstanceWish::try_from(instance).map_err(|bad| bad.inside("resource.instance"))?;
-            Ok(ResourceWish::Instance(instance))
+            Ok(ResourceWish::Instance(instance.into()))
         }
         None => Err(BadValue::missing("resource", "one of: instance")),
     }

@@ -60,19 +60,22 @@ fn resource() -> impl Strategy<Value = ResourceWish> {
     (sizes, of(any::<bool>()), of(text()), of(pool()), btree_set(text(), 0..3), btree_set(text(), 0..3), terms).prop_map(
         |((vcpus, memory_mb, disk_gb, amount), affinity, zone, pool, required_traits, forbidden_traits, terms)| {
             let (requirements, resource_properties) = terms;
-            ResourceWish::Instance(InstanceWish {
-                vcpus,
-                memory_mb,
-                disk_gb,
-                amount,
-                affinity,
-                zone,
-                pool,
-                required_traits,
-                forbidden_traits,
-                requirements,
-                resource_properties,
-            })
+            ResourceWish::Instance(
+                InstanceWish {
+                    vcpus,
+                    memory_mb,
+                    disk_gb,
+                    amount,
+                    affinity,
+                    zone,
+                    pool,
+                    required_traits,
+                    forbidden_traits,
+                    requirements,
+                    resource_properties,
+                }
+                .into(),
+            )
         },
     )
 }
@@ -124,7 +127,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
                 status,
                 stage,
                 bindings,
-                adoption,
+                adoption: adoption.map(Box::new),
                 missing_resources: flags.0,
                 resources_changed: flags.1,
                 created_at: flags.2,
@@ -161,8 +164,8 @@ fn lease() -> impl Strategy<Value = Lease> {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
             Lease {
                 name: who.1,
-                project_id: ProjectId(who.2),
-                user_id: UserId(who.3),
+                project_id: ProjectId(who.2.into()),
+                user_id: UserId(who.3.into()),
                 end: when.1,
                 created_at: when.2,
                 updated_at: when.3,
@@ -276,8 +279,10 @@ fn change() -> impl Strategy<Value = Change> {
         lease().prop_map(|lease| ChangeSubject::Lease(Box::new(lease))),
         host().prop_map(|host| ChangeSubject::Host(Box::new(host))),
         any::<u64>().prop_map(|id| ChangeSubject::HostRemoved(HostId(id))),
-        (any_uuid(), text())
-            .prop_map(|(id, project)| ChangeSubject::LeaseRemoved { lease_id: LeaseId(id), project_id: ProjectId(project) }),
+        (any_uuid(), text()).prop_map(|(id, project)| ChangeSubject::LeaseRemoved {
+            lease_id: LeaseId(id),
+            project_id: ProjectId(project.into())
+        }),
     ];
     (any::<u64>(), timestamp(), subject).prop_map(|(ledger_index, at, subject)| Change { ledger_index, at, subject })
 }

@@ -73,11 +73,11 @@ impl World {
         });
         let on_end = if words.contains(&"shelve") { OnEnd::Shelve } else { OnEnd::Delete };
         let servers = (0..number(words, "servers", 0)).map(|number| Uuid::from_u128(u128::from(number))).collect();
-        let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words)), staging, on_end, servers };
+        let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words).into()), staging, on_end, servers };
         LeaseWish {
             name: text(option(words, "name").unwrap_or(name)),
-            project_id: ProjectId(option(words, "project").unwrap_or("p").to_owned()),
-            user_id: UserId("u".to_owned()),
+            project_id: ProjectId(option(words, "project").unwrap_or("p").into()),
+            user_id: UserId("u".into()),
             start: if start == "now" { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: before_end(words).unwrap_or(BeforeEndWish::Never),

@@ -127,7 +127,7 @@ pub(super) fn reason(text: &str) -> Reason {
 pub(super) fn key(words: &[&str]) -> Option<RequestKey> {
     let id = option(words, "key")?.parse::<u128>().unwrap();
     let valid_until = option(words, "until").map_or_else(|| instant("33:00"), instant);
-    let project_id = ProjectId(option(words, "project").unwrap_or("p").to_owned());
+    let project_id = ProjectId(option(words, "project").unwrap_or("p").into());
     Some(RequestKey { project_id, id: Uuid::from_u128(id), valid_until })
 }
 

@@ -135,7 +135,7 @@ async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, exists: bool)
     }
     let Some(has) = nova.flavor_access(&flavor_id).await? else { return Ok(()) };
     let strangers: Vec<&String> = has.iter().filter(|project| **project != wish.project.0 || !wish.access).collect();
-    let missing = wish.access && !has.contains(&wish.project.0);
+    let missing = wish.access && !has.iter().any(|project| *project == wish.project.0);
     if strangers.is_empty() && !missing {
         return Ok(());
     }

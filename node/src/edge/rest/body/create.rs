@@ -162,7 +162,7 @@ fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<Reservation
         Microversion::V1_1 => wish.into_wish()?,
     };
     Ok(ReservationWish {
-        resource: ResourceWish::Instance(wish),
+        resource: ResourceWish::Instance(wish.into()),
         staging: fields.object("staging")?.map(|fields| staging(&fields, version)).transpose()?,
         on_end: instance::on_end(fields)?.unwrap_or_default(),
         servers: servers(fields)?.unwrap_or_default(),

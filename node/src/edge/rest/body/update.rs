@@ -155,7 +155,7 @@ fn reservation_change(
     }
     Ok(ReservationChange {
         reservation_id: reservation.id,
-        resource: ResourceWish::Instance(wish),
+        resource: ResourceWish::Instance(wish.into()),
         on_end: instance::on_end(fields)?,
     })
 }

@@ -87,13 +87,13 @@ impl World {
         let staging = staging.map(|(from, until)| StagingWish { start: Some(at(from)), end: Some(at(until)), park_margin_s: 60 });
         LeaseWish {
             name: "lease".into(),
-            project_id: ProjectId(self.tenant_project.clone()),
+            project_id: ProjectId(self.tenant_project.clone().into()),
             user_id: UserId("u".into()),
             start: StartWish::At(at(start)),
             end: at(end),
             before_end: BeforeEndWish::Never,
             reservations: vec![ReservationWish {
-                resource: ResourceWish::Instance(wish),
+                resource: ResourceWish::Instance(wish.into()),
                 staging,
                 on_end,
                 servers: Default::default(),

@@ -19,7 +19,7 @@ fn a_request_of_the_command_line_becomes_a_wish() {
         resource_properties: String::new(),
     };
     assert_eq!(wish.reservations.len(), 1);
-    assert_eq!(wish.reservations[0].resource, ResourceWish::Instance(instance));
+    assert_eq!(wish.reservations[0].resource, ResourceWish::Instance(instance.into()));
     assert_eq!((wish.reservations[0].staging, wish.reservations[0].on_end), (None, OnEnd::Delete));
     assert_eq!((wish.start, wish.end), (StartWish::At(at("2026-12-22 11:38:00")), at("2026-12-22 12:38:00")));
     assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));

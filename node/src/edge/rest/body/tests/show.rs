@@ -70,7 +70,7 @@ fn a_reservation_that_adopts_servers_names_them_and_their_flavor() {
     let mut adopting = plain.clone();
     let (flavor_of, server) = (ReservationId(Uuid::from_u128(77)), Uuid::parse_str(SERVER).unwrap());
     adopting.reservations[0].adoption =
-        Some(Adoption { flavor_of, anchor: Anchor::Memory, servers: [server].into(), opened: false });
+        Some(Box::new(Adoption { flavor_of, anchor: Anchor::Memory, servers: [server].into(), opened: false }));
     let shown = &lease(&adopting, V1_1)["reservations"][0];
     assert_eq!((&shown["flavor_id"], &shown["servers"]), (&json!(flavor_of.to_string()), &json!([SERVER])));
     assert_eq!(lease(&adopting, V1_0)["reservations"][0]["flavor_id"], json!(flavor_of.to_string()));

@@ -1,0 +1,238 @@
+//! What users ask before they ask for a lease: pure reads of the state, without the plans in flight.
+
+use std::collections::BTreeSet;
+
+use super::room::View;
+use super::starts::{self, Tried};
+use super::{Overlay, offer};
+use crate::model::{Amounts, Class, HostId, InstanceWish, Interval, PoolKind, Requirement, Seconds, Timestamp, misfit};
+use crate::state::State;
+
+/// What fits into one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WhatFits {
+    /// The most instances that one reservation of this wish could have, whatever amount it asks for.
+    pub largest_amount: u32,
+    /// The class that binds most hosts; `None` when no host is of the kind.
+    pub tightest: Option<Class>,
+}
+
+/// How many instances of a wish fit into what is still to come of a window. Its `amount` counts only with affinity true,
+/// where it changes nothing of the answer.
+#[must_use]
+pub fn what_fits(state: &State, wish: &InstanceWish, window: Interval, now: Timestamp) -> WhatFits {
+    let overlay = Overlay::default();
+    let mut view = View::new(state, &overlay, now.max(state.clock()));
+    let short = offer::least_shortage(&mut view, &state.anchors(), 0, wish, window, false);
+    WhatFits { largest_amount: short.largest_amount, tightest: short.tightest }
+}
+
+/// The first second from `from` on, not after `last`, at which all of a wish fits for `length_s` seconds (`None`: without
+/// end); `None` when there is none, or none within a year of `from`.
+#[must_use]
+pub fn earliest_start(
+    state: &State,
+    wish: &InstanceWish,
+    from: Seconds,
+    last: Option<Seconds>,
+    length_s: Option<u32>,
+    now: Timestamp,
+) -> Option<Seconds> {
+    let overlay = Overlay::default();
+    let now = now.max(state.clock());
+    let mut view = View::new(state, &overlay, now);
+    let from = from.max(now.floor_to_second());
+    starts::first(&mut view, &state.anchors(), wish, from, length_s, last, &mut |_| Tried::Found)
+}
+
+/// Which hosts capacity is asked of; without a word all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFilter {
+    /// Of this availability zone.
+    pub zone: Option<String>,
+    /// Of this pool.
+    pub pool: Option<PoolKind>,
+    /// Among these.
+    pub hosts: Option<BTreeSet<HostId>>,
+    /// With all of these traits.
+    pub required_traits: BTreeSet<String>,
+    /// With none of these traits.
+    pub forbidden_traits: BTreeSet<String>,
+    /// That meet all of these terms.
+    pub requirements: Vec<Requirement>,
+}
+
+/// Amounts of many hosts, by class in the order of [`Class::ALL`].
+pub type Sums = [u64; 4];
+
+/// Capacity of some hosts over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Hosts of the filter.
+    pub hosts: u32,
+    /// Those of them that accept bookings; only what they have is available.
+    pub open_hosts: u32,
+    /// What the hosts have, after allocation ratios.
+    pub total: Sums,
+    /// What ordinary servers that nobody may evict use of it, now and, as far as is known, for ever.
+    pub firm: Sums,
+    /// The pieces of the window, in order; each ends where the next one begins, the last one with the window.
+    pub pieces: Vec<Piece>,
+}
+
+/// What is reserved and available within one piece of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// First second.
+    pub start: Seconds,
+    /// The most that is reserved at one instant, class by class.
+    pub reserved: Sums,
+    /// The least that is available at one instant, class by class.
+    pub available: Sums,
+}
+
+/// What is reserved and available over a window, in at most `pieces_max` (≥ 1) pieces: as steps where there are so few, else
+/// in pieces of equal length. With 1 it is one figure: what is there during all of the window.
+#[must_use]
+pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max: usize) -> Capacity {
+    let mut capacity = Capacity { hosts: 0, open_hosts: 0, total: [0; 4], firm: [0; 4], pieces: Vec::new() };
+    let (mut begin, mut changes) = (Level::default(), Vec::new());
+    let kind = filter.as_wish();
+    let later = Interval { start: Seconds(window.start.0.saturating_add(1)), ..window };
+    for host in state.hosts() {
+        if misfit(host, &kind).is_some() || filter.hosts.as_ref().is_some_and(|among| !among.contains(&host.id)) {
+            continue;
+        }
+        capacity.hosts += 1;
+        add(&mut capacity.total, host.observation.capacity.to_array());
+        add(&mut capacity.firm, host.observation.firm.to_array());
+        let room = if host.accepts_bookings() { host.room() } else { Amounts::default() };
+        capacity.open_hosts += u32::from(host.accepts_bookings());
+        let level = |used: Amounts| Level {
+            reserved: used.to_array().map(i64::from),
+            available: room.saturating_sub(used).to_array().map(i64::from),
+        };
+        let mut before = level(state.calendar().at(host.id, window.start));
+        begin = begin.plus(before);
+        for (at, used) in state.calendar().steps_in(host.id, later) {
+            let after = level(used);
+            changes.push((at, after.minus(before)));
+            before = after;
+        }
+    }
+    changes.sort_unstable_by_key(|(at, _)| *at);
+    capacity.pieces = pieces(window, begin, &changes, pieces_max.max(1));
+    capacity
+}
+
+/// What is reserved and available at one instant, or by how much that changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Level {
+    reserved: [i64; 4],
+    available: [i64; 4],
+}
+
+impl Level {
+    fn plus(self, other: Level) -> Level {
+        let sum = |a: [i64; 4], b: [i64; 4]| std::array::from_fn(|class| a[class] + b[class]);
+        Level { reserved: sum(self.reserved, other.reserved), available: sum(self.available, other.available) }
+    }
+
+    fn minus(self, other: Level) -> Level {
+        self.plus(Level { reserved: other.reserved.map(|one| -one), available: other.available.map(|one| -one) })
+    }
+}
+
+/// Cuts a window into pieces: a level that changes at each of `changes`, in order.
+fn pieces(window: Interval, begin: Level, changes: &[(Seconds, Level)], pieces_max: usize) -> Vec<Piece> {
+    let mut steps = 1;
+    let mut last = window.start;
+    for (at, _) in changes {
+        steps += usize::from(*at != last);
+        last = *at;
+    }
+    // As steps every change begins a piece; else pieces begin at equal distances, the first with the window. A window
+    // without end is cut where its last change is.
+    let end = if window.end == Seconds::OPEN_END { last.0.saturating_add(1) } else { window.end.0 };
+    let length = u64::from(end - window.start.0).div_ceil(pieces_max as u64).max(1);
+    let piece_of = |at: Seconds| u64::from(at.0 - window.start.0) / length;
+    let as_steps = steps <= pieces_max;
+
+    let mut level = begin;
+    let mut found: Vec<Piece> = vec![Piece::of(window.start, level)];
+    let mut rest = changes.iter().peekable();
+    while let Some((at, change)) = rest.next() {
+        let (now, before) = (*at, level);
+        level = level.plus(*change);
+        // All that changes at one instant counts as one change.
+        while let Some((_, more)) = rest.next_if(|(next, _)| *next == now) {
+            level = level.plus(*more);
+        }
+        if as_steps {
+            if level != before {
+                found.push(Piece::of(now, level));
+            }
+            continue;
+        }
+        let last = found.last().map_or(window.start, |piece| piece.start);
+        for number in piece_of(last) + 1..=piece_of(now) {
+            let start = window.start.plus(u32::try_from(number * length).unwrap_or(u32::MAX));
+            // What was there until now reaches into the piece, unless it changes where the piece begins.
+            let at_begin = if start == now { level } else { before };
+            found.push(Piece::of(start, at_begin));
+        }
+        if let Some(piece) = found.last_mut() {
+            piece.cover(level);
+        }
+    }
+    if !as_steps {
+        let last = found.last().map_or(window.start, |piece| piece.start);
+        for number in piece_of(last) + 1..=piece_of(Seconds(end - 1)) {
+            found.push(Piece::of(window.start.plus(u32::try_from(number * length).unwrap_or(u32::MAX)), level));
+        }
+    }
+    found
+}
+
+impl Piece {
+    fn of(start: Seconds, level: Level) -> Piece {
+        Piece {
+            start,
+            reserved: level.reserved.map(|one| one.unsigned_abs()),
+            available: level.available.map(|one| one.unsigned_abs()),
+        }
+    }
+
+    fn cover(&mut self, level: Level) {
+        let other = Piece::of(self.start, level);
+        for class in 0..4 {
+            self.reserved[class] = self.reserved[class].max(other.reserved[class]);
+            self.available[class] = self.available[class].min(other.available[class]);
+        }
+    }
+}
+
+impl HostFilter {
+    /// A wish for hosts of this kind; its sizes do not matter.
+    fn as_wish(&self) -> InstanceWish {
+        InstanceWish {
+            vcpus: 1,
+            memory_mb: 1,
+            disk_gb: 0,
+            amount: 1,
+            affinity: None,
+            zone: self.zone.clone(),
+            pool: self.pool,
+            required_traits: self.required_traits.clone(),
+            forbidden_traits: self.forbidden_traits.clone(),
+            requirements: self.requirements.clone(),
+            resource_properties: String::new(),
+        }
+    }
+}
+
+fn add(sums: &mut Sums, amounts: [u32; 4]) {
+    for (sum, amount) in sums.iter_mut().zip(amounts) {
+        *sum += u64::from(amount);
+    }
+}
