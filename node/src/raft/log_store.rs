@@ -211,6 +211,23 @@ impl LogStore {
         self.synced(vec![row(meta_key(name), value)]).await
     }
 
+    /// A state up to this entry is about to take the place of one that was lost. Entries from there on that do not follow from it
+    /// were never committed (a leader sent them that was replaced before it had a majority) and go, durably: beside the
+    /// state the engine would take them for damage.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) async fn make_way(&mut self, state: LogId) -> Result<(), io::Error> {
+        let Some(here) = self.read(state.index, state.index + 1, 1)?.pop() else { return Ok(()) };
+        if here.log_id == state {
+            return Ok(());
+        }
+        let before = self.read(state.index.saturating_sub(1), state.index, 1)?.pop();
+        let before = before.map_or(self.purged(), |entry| Some(entry.log_id));
+        tracing::info!(?state, ?before, "the log's end was never committed and gives way to the state");
+        self.truncate_after(before).await
+    }
+
     async fn synced(&self, rows: Vec<RowChange>) -> Result<(), io::Error> {
         let (done, answer) = oneshot::channel();
         self.writer.push(Job { rows, done: Done::Synced(done) });

@@ -135,7 +135,7 @@ impl RaftNode {
 
         // Empty, because it was damaged, or rolled back by a torn write of its own: the log begins after it.
         if machine.last_applied() < log.purged() {
-            fetch_state(&mut machine, &log, &generations, &*transport, &identity, seams).await?;
+            fetch_state(&mut machine, &mut log.clone(), &generations, &*transport, &identity, seams).await?;
         }
         let network = Network { transport: transport.clone(), identity: identity.clone(), clock: clock.clone() };
         let starting = Engine::new(node_id, engine_config, network, log, machine);
@@ -254,7 +254,7 @@ fn hand_over_if_odd(handle: &RaftHandle) {
 /// node cannot serve, so this tries until one answers.
 async fn fetch_state(
     machine: &mut StateMachine,
-    log: &LogStore,
+    log: &mut LogStore,
     generations: &Generations,
     transport: &dyn Transport,
     identity: &Identity,
@@ -284,7 +284,7 @@ async fn fetch_from(
     peer: &dyn Peer,
     route: super::peer::Route,
     machine: &mut StateMachine,
-    log: &LogStore,
+    log: &mut LogStore,
     generations: &Generations,
 ) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
@@ -308,5 +308,8 @@ async fn fetch_from(
         return Err("its state is older than this node's log".into());
     }
     let received = receiver.finish().await.map_err(|error| text(&error))?;
+    if let Some(last) = meta.last_log_id {
+        log.make_way(last).await.map_err(|error| text(&error))?;
+    }
     machine.install(&meta, received).await.map_err(|error| text(&error))
 }
