@@ -362,6 +362,26 @@ mod tests {
     }
 
     #[test]
+    fn an_open_lease_ends_later_only_on_hosts_that_accept_bookings_and_sooner_on_any() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A now..14:00 n=6 -> PENDING h1*4 h2*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:01 observe h2 down -> closed
+               10:01 update A end=15:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               10:01 update A end=15:00 plan=h1*4,h2*2 -> refused PlanStale
+               10:01 update A end=13:30 -> ACTIVE h1*4 h2*2
+               10:01 update A end=14:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               10:02 observe h2 -> fine
+               10:02 update A end=14:00 -> ACTIVE h1*4 h2*2
+               10:03 sethost h1 reservable=false -> changed
+               10:03 update A end=15:00 -> no room short=4 largest=2 tightest=VCPU next=-
+               10:03 update A n=5 -> ACTIVE h1*4 h2*1",
+        );
+    }
+
+    #[test]
     fn what_is_over_stays_countable() {
         check(
             "10:00 hosts h1 disk=4000000000

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::codec::{self, wire};
 use super::fatal::Fatal;
 use super::log_writer::{Done, Job, LogWriter};
-use super::types::{LogEntry, LogId, TypeConfig, Vote};
+use super::types::{LeaderId, LogEntry, LogId, TypeConfig, Vote};
 use crate::seams::Spawner;
 
 /// Layout of this disk. Another one is refused.
@@ -193,6 +193,11 @@ impl LogStore {
     #[must_use]
     pub(super) fn has_voted(&self) -> bool {
         self.index.lock().vote.is_some()
+    }
+
+    /// Whom this node voted for last, itself perhaps, in which term.
+    pub(super) fn voted_for(&self) -> Option<LeaderId> {
+        self.index.lock().vote.map(|vote| vote.leader_id)
     }
 
     /// One of the node's own few values, see [`set_value`](Self::set_value).

@@ -137,7 +137,8 @@ impl RaftNode {
         if machine.last_applied() < log.purged() {
             fetch_state(&mut machine, &mut log.clone(), &generations, &*transport, &identity, seams).await?;
         }
-        let network = Network { transport: transport.clone(), identity: identity.clone(), clock: clock.clone() };
+        let (to_peers, named) = (transport.clone(), identity.clone());
+        let network = Network { transport: to_peers, identity: named, clock: clock.clone(), log: log.clone() };
         let starting = Engine::new(node_id, engine_config, network, log, machine);
         let engine = scoped(&group, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
         // Nobody else sets it.

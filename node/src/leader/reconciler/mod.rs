@@ -2,8 +2,8 @@
 //! still on their way, on signal, and on a period (architecture D6). Takes no input: the whole intent against the cloud.
 //!
 //! Only what is provably ours is removed: children and holds by their fixed identities ([`traces`]), flavors by their mark
-//! and classes by their flavor ([`flavors`]) or by the reservation that they are named after ([`classes`]), server groups by
-//! the cluster in their name ([`groups`]), images by their mark, their owner and a reservation that the ledger knows
+//! or by their reservation, and classes by their flavor ([`flavors`]) or by the reservation that they are named after
+//! ([`classes`]), server groups by the cluster in their name ([`groups`]), images by their mark, their owner and a reservation that the ledger knows
 //! ([`images`]). [`servers`] undoes late state verbs.
 
 mod classes;
