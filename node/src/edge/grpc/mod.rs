@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
-use super::accept;
 use super::auth::Authenticator;
-use super::tls::ServerTls;
 use crate::config::ApiSection;
+use crate::listen::accept;
+use crate::listen::tls::ServerTls;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
 use crate::seams::{Clock, Rng, Seams};
 
