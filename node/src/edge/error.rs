@@ -172,7 +172,6 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::ClusterInitialised => conflict("cluster_initialised"),
         // Its key was cleared with it: the same key may apply now (architecture D24).
         Rejection::Withdrawn(_) => unavailable("withdrawn"),
-        Rejection::OutsideCalendar(_) => malformed("outside_calendar"),
     }
 }
 
