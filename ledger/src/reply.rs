@@ -46,6 +46,11 @@ pub enum Reply {
         /// Whether it changed anything.
         changed: bool,
     },
+    /// What became of server groups was taken.
+    ServerGroupsRecorded {
+        /// Reservations that do not take the group that was made for them: they have another, or want none any more.
+        refused: Vec<ReservationId>,
+    },
     /// The key will never apply.
     KeyForgotten,
 }
