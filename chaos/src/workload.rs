@@ -406,7 +406,7 @@ impl Workload {
         let mut history = std::mem::take(&mut *self.history.lock());
         for operation in history.iter_mut().filter(|operation| operation.ending == Ending::Info) {
             let Some(key) = operation.key.as_deref().and_then(|key| Uuid::parse_str(key).ok()) else { continue };
-            let project_id = ProjectId(operation.body["request"]["project_id"].as_str().unwrap_or_default().to_owned());
+            let project_id = ProjectId(operation.body["request"]["project_id"].as_str().unwrap_or_default().into());
             let valid_until = Timestamp(operation.body["request"]["valid_until_ms"].as_u64().unwrap_or_default());
             let who = actor("resolver", &project_id.0, "member");
             let key = RequestKey { project_id, id: key, valid_until };

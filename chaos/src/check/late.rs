@@ -1,7 +1,8 @@
-//! A2: once everything is healed, every row is opened when it is due, and settled in time.
+//! A2: once everything is healed, every row is opened when it is due, and settled in time. An adjustment has time from when no
+//! server uses any more what was taken off ([`crowded`]).
 
 use super::rows::{Row, rows};
-use super::{Judgement, Sheet};
+use super::{Judgement, Sheet, crowded};
 use crate::record::Record;
 
 /// Rows are opened by a leader, and there is one so soon after the healing (V2), milliseconds.
@@ -22,7 +23,12 @@ pub fn judge(record: &Record) -> Judgement {
     for row in rows(record) {
         opened(&row, unix_ms(healed.at_ns), &mut sheet);
         // The first index without it.
-        settled(&row, unix_ms(healed.at_ns), row.gone.map_or(over_ms, |gone| unix_ms(gone.at_ns)), &mut sheet);
+        let at_ms = row.gone.map_or(over_ms, |gone| unix_ms(gone.at_ns));
+        let mut from = row.ms("due").max(row.ms("opened_at")).max(unix_ms(healed.at_ns));
+        if row.step() == "adjust" && at_ms > from + LIMIT_MS {
+            from = from.max(crowded::free_since(record, &row, at_ms).unwrap_or(at_ms));
+        }
+        settled(&row, from, at_ms, &mut sheet);
     }
     sheet.close("A2")
 }
@@ -38,8 +44,7 @@ fn opened(row: &Row<'_>, healed_ms: u64, sheet: &mut Sheet) {
     });
 }
 
-fn settled(row: &Row<'_>, healed_ms: u64, at_ms: u64, sheet: &mut Sheet) {
-    let from = row.ms("due").max(row.ms("opened_at")).max(healed_ms);
+fn settled(row: &Row<'_>, from: u64, at_ms: u64, sheet: &mut Sheet) {
     sheet.must(at_ms <= from + LIMIT_MS, || {
         format!("row {} ({} of lease {}) took {} ms from when it could be done", row.id, row.step(), row.lease(), at_ms - from)
     });
@@ -49,9 +54,10 @@ fn settled(row: &Row<'_>, healed_ms: u64, at_ms: u64, sheet: &mut Sheet) {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{Made, incident};
+    use super::super::testing::{Made, fires, incident, line};
     use super::*;
     use crate::check::model::CALENDAR_UNIX_S;
+    use crate::check::model::tests::{host, lease};
     use crate::report::Verdict;
 
     /// A row due at second 100, gone at a second; all is healed at a second.
@@ -88,6 +94,34 @@ mod tests {
         assert_eq!(opened(0, 131), Verdict::Violation);
         assert_eq!(opened(110, 140), Verdict::Pass);
         assert_eq!(opened(110, 141), Verdict::Violation);
+    }
+
+    /// A row that takes one slot of two off at second 100, and is gone at second 200. Of its two servers one is gone at a
+    /// second, if ever.
+    fn adjusted(left_s: Option<u64>) -> Made {
+        let mut made = Made { incidents: vec![incident(None, 0, "phase", "everything is healed")], ..Made::default() };
+        let mut there = host(1, 4);
+        there["description"]["hypervisor_hostname"] = json!("h");
+        made.watch(1, json!({"host": there}));
+        let class = "CUSTOM_RESERVATION_R_A";
+        let boot = |n: u64, at_s: u64, id| line(n, at_s * 1_000, "allocation.set", id, json!({"allocations": {"p": {class: 1}}}));
+        made.cloud = vec![boot(1, 50, "one"), boot(2, 51, "other")];
+        made.cloud.extend(left_s.map(|at_s| line(3, at_s * 1_000, "allocation.removed", "other", json!({}))));
+        for (index, at_s, slots) in [(2, 40_u64, 2), (3, 100, 1)] {
+            made.watch(index, json!({"lease": lease("a", 30, 300, &[(1, slots)])}));
+            made.audit_at(index, at_s * 1_000_000_000, &[]);
+        }
+        made.row(1, "r-a", "adjust", 100);
+        made.audit_at(4, 200_000_000_000, &[]);
+        made
+    }
+
+    #[test]
+    fn an_adjustment_waits_for_its_tenant_and_not_for_the_leader() {
+        assert_eq!(judge(&adjusted(None).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&adjusted(Some(150)).record()).verdict, Verdict::Pass);
+        fires(judge, adjusted(Some(139)), "took 61000 ms");
+        fires(judge, adjusted(Some(90)), "took 100000 ms");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod cancelled;
 pub mod clean;
 pub mod cloud;
 pub mod committed;
+mod crowded;
 pub mod double_booking;
 pub mod early;
 pub mod fencing;

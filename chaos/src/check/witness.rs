@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::lists::Lists;
-use super::model::{Lease, Model, Span, Staging, Wish, calendar, plan_problem};
+use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar, plan_problem};
 use super::replay::Replay;
 use super::{Judgement, Sheet, keys};
 use crate::history::{Ending, Operation};
@@ -254,8 +254,13 @@ fn refused_update(model: &Model, clock: u32, record: &Record, operation: &Operat
     // What is open stays where it is; what is staged, or was, is not planned again.
     let open = matches!(one.stage.as_str(), "open" | "ended") || before.status != "PENDING";
     let kept = if open { one.bindings.iter().filter(|binding| binding.phase == "main").cloned().collect() } else { Vec::new() };
-    if open && asked.amount < one.wish.instance.amount {
+    let longer = open && end > before.end;
+    if open && asked.amount < one.wish.instance.amount && !longer {
         return Some("it gives slots back".to_owned());
+    }
+    // To be open for longer is to take more of one's hosts, and only those that accept bookings give more.
+    if longer && !kept.iter().all(|binding| model.hosts.get(&binding.host).is_some_and(Host::takes_more)) {
+        return None;
     }
     let fits = |now: u32| {
         let start = if change["start"] == "now" { now } else { start };
@@ -342,6 +347,31 @@ mod tests {
             "reply": {"kind": "no_room"}});
         made.history.push(operation("create", Ending::Fail, Some(2), asked));
         fires(judge, made, "there was room");
+    }
+
+    /// The lease is open on its host, which accepts bookings or not; an update is refused for lack of room.
+    fn refused(accepts: bool, change: serde_json::Value) -> Made {
+        let mut made = Made::default();
+        let mut there = host(1, 4);
+        there["reservable"] = json!(accepts);
+        made.watch(1, json!({"host": there}));
+        let mut a = lease("a", 100, 200, &[(1, 3)]);
+        a["status"] = json!("ACTIVE");
+        a["reservations"][0]["stage"] = json!("open");
+        made.create(2, &a);
+        let asked = json!({"request": {"lease_id": "a", "change": change}, "reply": {"kind": "no_room"}});
+        made.history.push(operation("update", Ending::Fail, Some(2), asked));
+        made
+    }
+
+    #[test]
+    fn an_open_lease_need_not_be_longer_on_a_host_that_accepts_no_bookings() {
+        let longer = json!({"end": {"at": 300}});
+        let judgement = judge(&refused(false, longer.clone()).record());
+        assert_eq!(judgement.verdict, Verdict::Pass, "{judgement:?}");
+        fires(judge, refused(true, longer), "there was room");
+        let smaller = json!({"reservations": [{"resource": wish(2)}]});
+        fires(judge, refused(false, smaller), "it gives slots back");
     }
 
     #[test]

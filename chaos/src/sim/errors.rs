@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("openraft::raft::api::management", "already undergoing a configuration change"),
     // A plan damages states; whether a node does with it what it must is V5's to judge.
     ("leasehold_node::raft::state_machine", "the state is damaged; it is made again"),
+    ("leasehold_node::raft::state_machine", "the state is missing; it is made again"),
     ("leasehold_node::raft::start", "the state is damaged and the log begins after it; waiting for a peer"),
 ];
 

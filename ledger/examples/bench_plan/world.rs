@@ -150,6 +150,7 @@ impl World {
             resource_ids: vec![self.random.uuid()],
             planned_at: planned.planned_at,
             adoptions: Default::default(),
+            caller_makes_groups: false,
             wish,
         };
         (Entry { key: Some(key), proposed_at: self.at, command: Command::CreateLease(Box::new(create)) }, slots)

@@ -26,6 +26,9 @@ pub(super) fn update_lease(
     let lease_id = update.lease_id;
     let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
+    for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
+        change_group(reservation, old, update.caller_makes_groups);
+    }
     if rebook {
         set_plan(state, &before, &mut lease, &update.plan)?;
     }
@@ -161,6 +164,16 @@ fn change_reservation(reservation: &mut Reservation, change: &ReservationChange)
     }
     reservation.wish = change.resource.clone();
     Ok(())
+}
+
+/// Another affinity wants another server group, or none.
+fn change_group(reservation: &mut Reservation, old: &Reservation, caller_makes_groups: bool) {
+    let affinity = reservation.wish.instance().affinity;
+    if affinity != old.wish.instance().affinity {
+        reservation.server_group_id = None;
+        reservation.server_group_problem = None;
+        reservation.group_awaited = caller_makes_groups && affinity.is_some();
+    }
 }
 
 /// The field to name when a change of it is refused.
@@ -358,6 +371,26 @@ mod tests {
                10:30:30 lease C 10:30..11:00 n=1 -> PENDING h1*1
                10:30:40 done end B -> B TERMINATED deleted:Ended
                10:30:40 booked h1 10:10 -> 3 vcpus 3 slots",
+        );
+    }
+
+    #[test]
+    fn an_open_lease_ends_later_only_on_hosts_that_accept_bookings_and_sooner_on_any() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A now..14:00 n=6 -> PENDING h1*4 h2*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:01 observe h2 down -> closed
+               10:01 update A end=15:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               10:01 update A end=15:00 plan=h1*4,h2*2 -> refused PlanStale
+               10:01 update A end=13:30 -> ACTIVE h1*4 h2*2
+               10:01 update A end=14:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               10:02 observe h2 -> fine
+               10:02 update A end=14:00 -> ACTIVE h1*4 h2*2
+               10:03 sethost h1 reservable=false -> changed
+               10:03 update A end=15:00 -> no room short=4 largest=2 tightest=VCPU next=-
+               10:03 update A n=5 -> ACTIVE h1*4 h2*1",
         );
     }
 

@@ -127,8 +127,9 @@ fn same_terms(a: &InstanceWish, b: &InstanceWish) -> bool {
 
 /// L1 for every instant from `now` on at which `new` takes more of a host than `old`, both of one lease; `old` is in the
 /// calendar. What is over is in nobody's way: an open lease that grows books the more from its start on, and a staging
-/// window of another that was over before is not asked for room. A host that takes more must accept bookings. Gives the
-/// hosts that take more, in order.
+/// window of another that was over before is not asked for room. A host that takes more must accept bookings, and to carry
+/// an open lease for longer is to take more: what stands on a host that is down or closed stays, but nothing is promised of
+/// it for a time that was not promised before. Gives the hosts that take more, in order.
 pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: Timestamp) -> Result<Vec<HostId>, Rejection> {
     let now = now.floor_to_second();
     let mut hosts: Vec<HostId> = new.iter().map(|booking| booking.host).collect();

@@ -71,6 +71,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
                     resource_ids: vec![random.uuid()],
                     planned_at: planned.planned_at,
                     adoptions: Default::default(),
+                    caller_makes_groups: false,
                 };
                 send(&mut state, Command::CreateLease(Box::new(create)));
             }

@@ -179,23 +179,26 @@ fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
 }
 
 fn resource(servers: Servers) -> ResourceWish {
-    ResourceWish::Instance(InstanceWish {
-        vcpus: servers.vcpus,
-        memory_mb: servers.memory_mb,
-        disk_gb: servers.disk_gb,
-        amount: servers.amount,
-        affinity: match servers.affinity {
-            Affinity::Any => None,
-            Affinity::SameHost => Some(true),
-            Affinity::DifferentHosts => Some(false),
-        },
-        zone: servers.zone,
-        pool: servers.pool.map(Into::into),
-        required_traits: servers.required_traits.into_iter().collect(),
-        forbidden_traits: servers.forbidden_traits.into_iter().collect(),
-        requirements: servers.terms,
-        resource_properties: String::new(),
-    }.into())
+    ResourceWish::Instance(
+        InstanceWish {
+            vcpus: servers.vcpus,
+            memory_mb: servers.memory_mb,
+            disk_gb: servers.disk_gb,
+            amount: servers.amount,
+            affinity: match servers.affinity {
+                Affinity::Any => None,
+                Affinity::SameHost => Some(true),
+                Affinity::DifferentHosts => Some(false),
+            },
+            zone: servers.zone,
+            pool: servers.pool.map(Into::into),
+            required_traits: servers.required_traits.into_iter().collect(),
+            forbidden_traits: servers.forbidden_traits.into_iter().collect(),
+            requirements: servers.terms,
+            resource_properties: String::new(),
+        }
+        .into(),
+    )
 }
 
 /// What `lease update` asks to change in `lease`.

@@ -114,15 +114,17 @@ async fn flavors(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let all = ledger.leases.iter().flat_map(|lease| &lease.reservations);
     let wanted: BTreeSet<String> = all.filter(|one| desired::wants_flavor(one)).map(|one| one.flavor().to_string()).collect();
     let known: BTreeSet<String> = reservations(ledger).iter().map(ToString::to_string).collect();
-    let mark = ledger.names().mark();
+    let names = ledger.names();
     let mut found = Found::default();
     let mut forgotten = Vec::new();
     for flavor in cloud.nova().flavors().await? {
-        match flavor.extra_specs.get(FLAVOR_MARK) {
+        if names.owns_flavor(&flavor) {
             // An ended reservation's stays while parked servers need it.
-            Some(of) if *of == mark && !wanted.contains(&flavor.id) && !known.contains(&flavor.id) => forgotten.push(flavor),
-            Some(of) if *of != mark => found.foreign.push(format!("{} of cluster {of}", flavor.name)),
-            Some(_) | None => {}
+            if !wanted.contains(&flavor.id) && !known.contains(&flavor.id) {
+                forgotten.push(flavor);
+            }
+        } else if let Some(of) = flavor.extra_specs.get(FLAVOR_MARK) {
+            found.foreign.push(format!("{} of cluster {of}", flavor.name));
         }
     }
     let of_each = forgotten.into_iter().map(|flavor| async move {
@@ -186,9 +188,9 @@ async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     // Whose a class is tells the flavor beside it, or the id that it is named after. It goes first, and the flavor is told as
     // what it is. Classes are read first: whose flavor is not there then was not made meanwhile.
     let all = cloud.placement().classes().await?;
-    let mark = ledger.names().mark();
+    let names = ledger.names();
     for flavor in cloud.nova().flavors().await? {
-        if flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark)
+        if names.owns_flavor(&flavor)
             && let Ok(id) = flavor.id.parse()
         {
             known.insert(id);
@@ -198,7 +200,7 @@ async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     for class in all {
         match names::reservation_of_class(&class) {
             Some(id) if known.contains(&id) => {}
-            Some(id) if ledger.names().is_ours(id) => found.ours.push(class),
+            Some(id) if names.is_ours(id) => found.ours.push(class),
             Some(_) => found.foreign.push(class),
             None => {}
         }
@@ -208,6 +210,7 @@ async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
 
 async fn groups(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let (names, known) = (ledger.names(), reservations(ledger));
+    // Of all projects: most were made with tenants' tokens.
     let all = cloud.nova().server_groups().await?;
     let orphan = |name: &str| names.reservation_of_group(name).is_some_and(|(_, id)| !known.contains(&id));
     Ok(Found { ours: all.into_iter().map(|group| group.name).filter(|name| orphan(name)).collect(), ..Found::default() })

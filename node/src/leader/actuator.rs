@@ -17,7 +17,7 @@ use super::dispatch::{Desk, is_urgent};
 use super::permits::RowPermit;
 use super::steps::{self, Job, Memory, Setback};
 use super::work::Work;
-use super::{desired, propose_until_seen};
+use super::{desired, pause, propose_until_seen};
 use crate::openstack::{CloudError, Withheld};
 use crate::seams::Mono;
 use crate::telemetry::metrics;
@@ -27,8 +27,6 @@ const HOSTS_GAP: Duration = Duration::from_millis(250);
 /// First and longest pause after a failure.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-/// Longest `Retry-After` that is heeded by what nobody waits for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// A reason whose text alone changed is told again after so long: one log entry per attempt would be too many.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// A start that is later than this is told as late.
@@ -97,7 +95,7 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
                 tracing::warn!(row = %row.id, step = ?row.step, reservation = %desk.reservation, %error, "a call failed; trying again");
                 report(&work, &row, &lease, Some(steps::reason_of(&error)), &mut told_at).await;
                 failures = failures.saturating_add(1);
-                back_off(&work, failures, error.retry_after(), retry_after_max(row.step))
+                back_off(&work, failures, error.retry_after(), pause::asked_max(row.step))
             }
             Err(Setback::Ledger(error)) => {
                 tracing::warn!(row = %row.id, %error, "the ledger did not take a command; trying again");
@@ -113,14 +111,9 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
     }
 }
 
-/// How long a service may put a step off. It asks on its own behalf; what is due has a tenant waiting.
-fn retry_after_max(step: Step) -> Duration {
-    if is_urgent(step) { BACK_OFF_MAX } else { RETRY_AFTER_MAX }
-}
-
 /// Exponential with jitter, capped; what the service asks for, if that is longer, up to `asked_max`.
 fn back_off(work: &Work, failures: u32, asked: Option<Duration>, asked_max: Duration) -> Duration {
-    // Planted bug (with the one in pause.rs): none, whatever was asked for.
+    // Planted bug (with those in pause.rs and steps/sendings.rs): none, whatever was asked for.
     if mutant!("M23") {
         return Duration::from_millis(1);
     }
@@ -239,7 +232,7 @@ async fn settle_host(work: Arc<Work>, host: HostId) {
             Err(error) => {
                 failures += 1;
                 tracing::warn!(%host, %error, "a host could not be brought to what is wanted; trying again");
-                let wait = back_off(&work, failures, error.retry_after(), RETRY_AFTER_MAX);
+                let wait = back_off(&work, failures, error.retry_after(), pause::ASKED_MAX);
                 work.clock.sleep(wait).await;
             }
         }

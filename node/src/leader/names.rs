@@ -4,6 +4,8 @@
 use leasehold_ledger::model::{LeaseId, ReservationId};
 use uuid::Uuid;
 
+use crate::openstack::nova::Flavor;
+
 /// Extra spec that marks our flavors; its value is the cluster's id.
 pub const FLAVOR_MARK: &str = "leasehold:cluster";
 /// Consumer type of our holds.
@@ -50,6 +52,17 @@ impl Names {
     #[must_use]
     pub fn is_ours(&self, id: ReservationId) -> bool {
         self.reservation(id.0) == id
+    }
+
+    /// Whether a flavor is of this cluster: it carries the cluster's mark, or no cluster's and the name of a reservation that
+    /// is ours. The mark is set by a call of its own, and the one that makes the flavor may be carried out after both were
+    /// given up (docs/decisions/0012).
+    #[must_use]
+    pub fn owns_flavor(&self, flavor: &Flavor) -> bool {
+        match flavor.extra_specs.get(FLAVOR_MARK) {
+            Some(mark) => *mark == self.mark(),
+            None => reservation_of_flavor(flavor).is_some_and(|id| self.is_ours(id)),
+        }
     }
 
     /// The `shard`th hold consumer of a host.
@@ -129,6 +142,12 @@ pub fn flavor(id: ReservationId) -> String {
     format!("reservation:{id}")
 }
 
+/// The reservation of a flavor that is made as ours are; `None` for other flavors.
+fn reservation_of_flavor(found: &Flavor) -> Option<ReservationId> {
+    let id = found.id.parse().ok()?;
+    (found.name == flavor(id)).then_some(id)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -158,6 +177,23 @@ mod tests {
         assert!(!other.is_ours(id) && !one.is_ours(ReservationId(random)));
         let next = Uuid::from_u128(random.as_u128() + (1 << 48));
         assert_ne!(one.reservation(next).0.as_bytes()[10..], id.0.as_bytes()[10..]);
+    }
+
+    #[test]
+    fn a_flavor_is_known_by_its_mark_or_by_its_reservation_where_it_has_none() {
+        let (one, other) = (Names::new(Uuid::from_u128(1)), Names::new(Uuid::from_u128(2)));
+        let id = one.reservation(Uuid::from_u128(0xabc));
+        let with = |id: ReservationId, name: String, mark: Option<String>| {
+            let extra_specs = mark.map(|mark| (FLAVOR_MARK.to_owned(), mark)).into_iter().collect();
+            Flavor { id: id.to_string(), name, vcpus: 1, ram: 512, disk: 1, extra_specs }
+        };
+        assert!(one.owns_flavor(&with(id, flavor(id), None)));
+        assert!(!other.owns_flavor(&with(id, flavor(id), None)));
+        assert!(!one.owns_flavor(&with(id, "web".to_owned(), None)), "named by somebody else");
+        assert!(!one.owns_flavor(&with(id, flavor(id), Some(other.mark()))));
+        let strange = ReservationId(Uuid::from_u128(0xabc));
+        assert!(!one.owns_flavor(&with(strange, flavor(strange), None)));
+        assert!(one.owns_flavor(&with(strange, flavor(strange), Some(one.mark()))));
     }
 
     #[test]

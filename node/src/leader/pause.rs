@@ -1,11 +1,15 @@
-//! Pauses of one host. Whoever needs a host comes again by a pace of his own, and many need one host: what failed there is
-//! paced here, once for all of them.
+//! How long what failed is left alone.
+//!
+//! Pauses of one host: whoever needs a host comes again by a pace of his own, and many need one host, so that what failed
+//! there is paced here, once for all of them. And how long a service may put a step off.
 
 use std::time::Duration;
 
+use leasehold_ledger::model::Step;
 use leasehold_ledger::mutant;
 use parking_lot::Mutex;
 
+use super::dispatch::is_urgent;
 use crate::openstack::placement::ConsumerWrite;
 use crate::seams::Mono;
 
@@ -13,6 +17,16 @@ use crate::seams::Mono;
 /// cloud is well again.
 const FIRST: Duration = Duration::from_millis(200);
 const MAX: Duration = Duration::from_secs(1);
+
+/// Longest `Retry-After` that is heeded by what nobody waits for, and by what is due.
+pub const ASKED_MAX: Duration = Duration::from_secs(60);
+const ASKED_MAX_DUE: Duration = Duration::from_secs(10);
+
+/// How long a service may put a step off. It asks on its own behalf; what is due has a tenant waiting.
+#[must_use]
+pub fn asked_max(step: Step) -> Duration {
+    if is_urgent(step) { ASKED_MAX_DUE } else { ASKED_MAX }
+}
 
 /// Failures in a row, and until when nothing is tried after the last.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use openraft::StorageError;
+use openraft::entry::RaftEntry;
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::vote::leader_id_std::CommittedLeaderId;
 use tempfile::TempDir;
 
 use super::fatal::Fatal;
@@ -12,7 +15,7 @@ use super::log_store::{LogStore, OpenError};
 use super::runtime::scoped;
 use super::snapshot::Generations;
 use super::state_machine::StateMachine;
-use super::types::TypeConfig;
+use super::types::{LogEntry, LogId, TypeConfig};
 use crate::seams::clock::SystemClock;
 use crate::seams::rng::SystemRng;
 use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
@@ -21,7 +24,7 @@ struct Fresh;
 
 async fn open(folder: &std::path::Path, node_id: u64, may_be_new: bool) -> Result<LogStore, OpenError> {
     let disk = RocksDisks::new(folder).unwrap().open("log", DiskUse::Log).unwrap();
-    LogStore::open(disk, &Spawner::new(), Fatal::default(), node_id, may_be_new).await
+    LogStore::open(disk, &Spawner::new(), Fatal::default(), Arc::new(SystemClock::new()), node_id, may_be_new).await
 }
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
@@ -51,9 +54,34 @@ async fn a_log_of_another_node_or_without_its_beginning_is_refused() {
         }
     };
     let spawner = Spawner::new();
-    let other = LogStore::open(disk, &spawner, Fatal::default(), 8, true).await.unwrap_err();
+    let other = LogStore::open(disk, &spawner, Fatal::default(), Arc::new(SystemClock::new()), 8, true).await.unwrap_err();
     assert!(matches!(other, OpenError::NodeId { found: 7, configured: 8 }), "{other}");
     let empty = tempfile::tempdir().unwrap();
     let missing = open(empty.path(), 7, false).await.unwrap_err();
     assert!(missing.to_string().contains("new node id and `leasehold cluster add` it"), "{missing}");
+}
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term), index)
+}
+
+/// A node that had entries of a leader that was replaced gets its lost state from a peer; with them it would not start.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_a_fetched_state_contradicts_gives_way_to_it() {
+    let (folder, mut log, _machine) = Fresh.build().await.unwrap();
+    log.blocking_append([id(1, 0), id(1, 1), id(2, 2), id(2, 3), id(2, 4)].map(LogEntry::new_blank)).await.unwrap();
+    let last = async |log: &mut LogStore| log.get_log_state().await.unwrap().last_log_id;
+    // It has the state's last entry, or does not reach to it.
+    for state in [id(2, 3), id(4, 5)] {
+        log.make_way(state).await.unwrap();
+        assert_eq!(last(&mut log).await, Some(id(2, 4)), "{state}");
+    }
+    log.make_way(id(3, 3)).await.unwrap();
+    assert_eq!(last(&mut log).await, Some(id(2, 2)));
+    assert_eq!(log.try_get_log_entries(0..9).await.unwrap().last().map(|entry| entry.log_id), Some(id(2, 2)));
+    // The first there is.
+    log.purge(id(1, 1)).await.unwrap();
+    log.make_way(id(3, 2)).await.unwrap();
+    assert_eq!(last(&mut log).await, Some(id(1, 1)));
+    drop(folder);
 }

@@ -88,10 +88,16 @@ impl Watched {
     }
 }
 
+/// A leader that a change of the members takes out leads on until the others have that change, and then the engine lets them
+/// off their promise to vote for nobody else: from when it knows of the change it does not lead for the rest of the node.
+fn leads_as_voter(seen: &RaftMetrics<TypeConfig>) -> bool {
+    seen.state == ServerState::Leader && seen.membership_config.voter_ids().any(|id| id == seen.id)
+}
+
 fn tell(leadership: &watch::Sender<Leadership>, seen: &RaftMetrics<TypeConfig>, handing_over: Option<u64>, clock: &dyn Clock) {
     let term = seen.current_term;
     let complete = seen.last_applied.is_some_and(|last| last.leader_id.term == term);
-    let leads = seen.state == ServerState::Leader && complete && handing_over != Some(term);
+    let leads = leads_as_voter(seen) && complete && handing_over != Some(term);
     let leader = seen.current_leader.filter(|leader| *leader != seen.id).map(NodeId);
     leadership.send_if_modified(|told| {
         let same = match *told {
@@ -141,21 +147,75 @@ impl Fence {
     /// Whether nobody else can lead at this moment.
     #[must_use]
     pub fn valid_now(&self) -> bool {
-        let seen = metrics(&self.engine);
-        if seen.state != ServerState::Leader || seen.current_term != self.term {
-            return false;
-        }
-        let voters = seen.membership_config.membership().voter_ids();
-        if voters.eq([seen.id]) {
-            return true;
-        }
-        // The time of the acknowledgement is read before now: a pause in between makes it older, never younger.
-        seen.last_quorum_acked.is_some_and(|acked| openraft::Instant::elapsed(&*acked) < self.lease)
+        certain(&metrics(&self.engine), self.term, self.lease)
     }
+}
+
+fn certain(seen: &RaftMetrics<TypeConfig>, term: u64, lease: Duration) -> bool {
+    if !leads_as_voter(seen) || seen.current_term != term {
+        return false;
+    }
+    if seen.membership_config.voter_ids().eq([seen.id]) {
+        return true;
+    }
+    // The time of the acknowledgement is read before now: a pause in between makes it older, never younger.
+    seen.last_quorum_acked.is_some_and(|acked| openraft::Instant::elapsed(&*acked) < lease)
 }
 
 impl std::fmt::Debug for Fence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fence").field("term", &self.term).field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use openraft::type_config::TypeConfigExt;
+
+    use super::super::types::{LogId, Member, Membership, StoredMembership};
+    use super::*;
+
+    const LEASE: Duration = Duration::from_millis(800);
+
+    /// What node 1, leader of term 3, sees when these are the voters and a quorum has just acknowledged it.
+    fn leader_among(voters: &[u64]) -> RaftMetrics<TypeConfig> {
+        let log_id = LogId::new(openraft::vote::leader_id_std::CommittedLeaderId::new(3), 9);
+        let members: BTreeMap<u64, Member> = voters.iter().map(|id| (*id, Member::default())).collect();
+        let voters: BTreeSet<u64> = voters.iter().copied().collect();
+        let membership = Membership::new(vec![voters], members).expect("voters are members");
+        let mut seen = RaftMetrics::new_initial(1);
+        seen.current_term = 3;
+        seen.state = ServerState::Leader;
+        seen.last_applied = Some(log_id);
+        seen.membership_config = Arc::new(StoredMembership::new(Some(log_id), membership));
+        seen.last_quorum_acked = Some(TypeConfig::now().into());
+        seen
+    }
+
+    #[test]
+    fn a_leader_that_a_change_takes_out_leads_nobody_to_the_cloud() {
+        let clock = crate::seams::clock::SystemClock::default();
+        for (voters, leads) in [(&[1, 2, 3][..], true), (&[2, 3], false)] {
+            let seen = leader_among(voters);
+            let told = watch::Sender::new(Leadership::Following { leader: None });
+            tell(&told, &seen, None, &clock);
+            assert_eq!(told.borrow().term(), leads.then_some(3), "{voters:?}");
+            assert_eq!(certain(&seen, 3, LEASE), leads, "{voters:?}");
+        }
+    }
+
+    #[test]
+    fn certainty_is_of_one_term_and_ends_with_the_lease() {
+        let seen = leader_among(&[1, 2, 3]);
+        assert!(!certain(&seen, 2, LEASE));
+        assert!(!certain(&seen, 3, Duration::ZERO));
+        let mut unheard = leader_among(&[1, 2, 3]);
+        unheard.last_quorum_acked = None;
+        assert!(!certain(&unheard, 3, LEASE));
+        let mut alone = leader_among(&[1]);
+        alone.last_quorum_acked = None;
+        assert!(certain(&alone, 3, LEASE));
     }
 }

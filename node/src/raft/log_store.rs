@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 use super::codec::{self, wire};
 use super::fatal::Fatal;
 use super::log_writer::{Done, Job, LogWriter};
-use super::types::{LogEntry, LogId, TypeConfig, Vote};
-use crate::seams::Spawner;
+use super::types::{LeaderId, LogEntry, LogId, TypeConfig, Vote};
+use crate::seams::{Clock, Spawner};
 
 /// Layout of this disk. Another one is refused.
 const FORMAT_VERSION: u32 = 1;
@@ -174,12 +174,13 @@ impl LogStore {
         disk: Arc<dyn Disk>,
         spawner: &Spawner,
         fatal: Fatal,
+        clock: Arc<dyn Clock>,
         node_id: u64,
         may_be_new: bool,
     ) -> Result<Self, OpenError> {
         check_identity(&*disk, node_id, may_be_new).await?;
         let index = Arc::new(Mutex::new(read_index(&*disk)?));
-        let writer = LogWriter::start(disk.clone(), index.clone(), spawner, fatal);
+        let writer = LogWriter::start(disk.clone(), index.clone(), spawner, fatal, clock);
         Ok(Self { disk, index, writer })
     }
 
@@ -193,6 +194,11 @@ impl LogStore {
     #[must_use]
     pub(super) fn has_voted(&self) -> bool {
         self.index.lock().vote.is_some()
+    }
+
+    /// Whom this node voted for last, itself perhaps, in which term.
+    pub(super) fn voted_for(&self) -> Option<LeaderId> {
+        self.index.lock().vote.map(|vote| vote.leader_id)
     }
 
     /// One of the node's own few values, see [`set_value`](Self::set_value).
@@ -209,6 +215,23 @@ impl LogStore {
     /// When the disk fails; the node is then ending.
     pub async fn set_value(&self, name: &str, value: Vec<u8>) -> Result<(), io::Error> {
         self.synced(vec![row(meta_key(name), value)]).await
+    }
+
+    /// A state up to this entry is about to take the place of one that was lost. Entries from there on that do not follow from it
+    /// were never committed (a leader sent them that was replaced before it had a majority) and go, durably: beside the
+    /// state the engine would take them for damage.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) async fn make_way(&mut self, state: LogId) -> Result<(), io::Error> {
+        let Some(here) = self.read(state.index, state.index + 1, 1)?.pop() else { return Ok(()) };
+        if here.log_id == state {
+            return Ok(());
+        }
+        let before = self.read(state.index.saturating_sub(1), state.index, 1)?.pop();
+        let before = before.map_or(self.purged(), |entry| Some(entry.log_id));
+        tracing::info!(?state, ?before, "the log's end was never committed and gives way to the state");
+        self.truncate_after(before).await
     }
 
     async fn synced(&self, rows: Vec<RowChange>) -> Result<(), io::Error> {

@@ -4,6 +4,7 @@
 //! else makes it try at once, and a dead peer would cost a core (raft-notes §5.12).
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -21,10 +22,11 @@ use openraft::raft::{
 
 use super::codec::{self, wire};
 use super::identity::Identity;
+use super::log_store::LogStore;
 use super::peer::{CallError, Lane, Peer, PeerStream, Transport};
 use super::peer_service::{append_request_to_wire, appended, vote_request_to_wire, vote_response};
 use super::snapshot::SnapshotData;
-use super::types::{Member, Snapshot, TypeConfig, Vote};
+use super::types::{LeaderId, Member, Snapshot, TypeConfig, Vote};
 use crate::seams::Clock;
 
 /// Makes one connection for each peer and purpose.
@@ -32,12 +34,14 @@ pub(super) struct Network {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) identity: Arc<Identity>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) log: LogStore,
 }
 
 impl Network {
     fn to(&self, target: u64, member: &Member, lane: Lane) -> Connection {
         let peer = self.transport.peer(&member.peer_address, lane);
-        Connection { target, peer, identity: self.identity.clone(), clock: self.clock.clone() }
+        let (identity, clock, log) = (self.identity.clone(), self.clock.clone(), self.log.clone());
+        Connection { target, peer, identity, clock, leader: log.voted_for(), log }
     }
 }
 
@@ -63,6 +67,10 @@ pub(super) struct Connection {
     peer: Arc<dyn Peer>,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
+    log: LogStore,
+    /// Whom the log had voted for when the connection was made: a leader makes its connections when it begins to lead, so
+    /// for one that carries entries it is that leader, this node.
+    leader: Option<LeaderId>,
 }
 
 impl Connection {
@@ -75,6 +83,15 @@ impl Connection {
         let answer = self.clock.timeout(limit, call).await.unwrap_or(Err(CallError::Timeout));
         answer.map_err(|error| Unreachable::new(&error))
     }
+}
+
+/// The requests of a stream as long as `leads`.
+///
+/// What a leader has not sent yet ends where another one's entries took its place, and openraft (0.10.0-alpha.37) looks for
+/// the former's end in the log before it looks whose log it is. A debug build asserts that the end is not before the
+/// beginning; a release build finds nothing to read and drops the request.
+fn while_leading<S: Stream + Unpin>(mut requests: S, leads: impl Fn() -> bool) -> impl Stream<Item = S::Item> {
+    stream::poll_fn(move |context| if leads() { requests.poll_next_unpin(context) } else { Poll::Ready(None) })
 }
 
 fn malformed(error: codec::Error) -> Unreachable<TypeConfig> {
@@ -104,6 +121,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        let (log, leader) = (self.log.clone(), self.leader);
+        let input = while_leading(input, move || log.voted_for() == leader);
         let mut requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed().peekable();
         let route = self.identity.route(self.target);
         Box::pin(async move {
@@ -201,4 +220,34 @@ pub(super) fn snapshot_parts(vote: Option<Vote>, snapshot: Snapshot) -> Result<P
         }
     });
     Ok(stream::once(std::future::ready(Ok(begin))).chain(chunks).boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures::FutureExt;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_lead_any_more_is_not_asked_for_another_request() {
+        let leads = Arc::new(AtomicBool::new(true));
+        let (sender, mut receiver) = mpsc::unbounded_channel::<u32>();
+        let asked = leads.clone();
+        let input = stream::poll_fn(move |context| {
+            assert!(asked.load(Ordering::SeqCst), "asked of a leader of before");
+            receiver.poll_recv(context)
+        });
+        let asked = leads.clone();
+        let mut requests = while_leading(input, move || asked.load(Ordering::SeqCst));
+        sender.send(1).unwrap();
+        assert_eq!(requests.next().now_or_never(), Some(Some(1)));
+        assert_eq!(requests.next().now_or_never(), None, "it waits for the next");
+        sender.send(2).unwrap();
+        leads.store(false, Ordering::SeqCst);
+        assert_eq!(requests.next().now_or_never(), Some(None));
+    }
 }

@@ -75,9 +75,18 @@ impl Generations {
         Ok(Receiver { received, checks: SnapshotWriter::default() })
     }
 
-    /// Opens the disk of a generation.
-    pub(super) fn open(&self, generation: u64) -> Result<Arc<dyn Disk>, DiskError> {
-        self.disks.open(&disk_name(generation), DiskUse::State)
+    /// Numbers above this one too, whose disk may be gone: given out again, it would be taken for the one in use before.
+    pub(super) fn never_again(&self, generation: u64) {
+        self.next.fetch_max(generation + 1, Ordering::SeqCst);
+    }
+
+    /// Opens the disk of a generation, if it is there.
+    pub(super) fn open(&self, generation: u64) -> Result<Option<Arc<dyn Disk>>, DiskError> {
+        let name = disk_name(generation);
+        if !self.disks.names()?.contains(&name) {
+            return Ok(None);
+        }
+        self.disks.open(&name, DiskUse::State).map(Some)
     }
 
     /// Removes every disk of a state but one.

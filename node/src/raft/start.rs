@@ -81,9 +81,11 @@ impl RaftNode {
     pub async fn start(config: RaftConfig, seams: &Seams) -> Result<RaftHandle, StartError> {
         let disks = Arc::new(RocksDisks::new(&config.data_dir)?);
         let transport = Arc::new(GrpcTransport::new(config.tls.as_ref())?);
-        let (listen, server) = (config.listen, transport.clone());
-        let serve: Serve =
-            Box::new(move |peer, group| Box::pin(async move { Ok(Some(server.serve(listen, peer, &group).await?)) }));
+        let (listen, server, outside) = (config.listen, transport.clone(), seams.clone());
+        let serve: Serve = Box::new(move |peer, spawner| {
+            let inside = Seams { spawner, ..outside };
+            Box::pin(async move { Ok(Some(server.serve(listen, peer, &inside).await?)) })
+        });
         Self::start_on(config, seams, disks, transport, serve).await
     }
 
@@ -105,7 +107,7 @@ impl RaftNode {
         // A state without a log is a node that lost its log: it must not begin a new one.
         let may_be_new = !disks.names()?.iter().any(|name| generation(name).is_some());
         let log_disk = disks.open(LOG, DiskUse::Log).map_err(log_store::OpenError::of)?;
-        let log = LogStore::open(log_disk, &group, fatal.clone(), node_id, may_be_new).await?;
+        let log = LogStore::open(log_disk, &group, fatal.clone(), clock.clone(), node_id, may_be_new).await?;
         let identity = Arc::new(Identity::open(node_id, config.cluster_id, log.clone(), &*rng, fatal.clone()).await?);
         let generations = Generations::new(disks.clone())?;
         let mut machine = StateMachine::open(log.clone(), generations.clone(), clock.clone()).await?;
@@ -135,9 +137,10 @@ impl RaftNode {
 
         // Empty, because it was damaged, or rolled back by a torn write of its own: the log begins after it.
         if machine.last_applied() < log.purged() {
-            fetch_state(&mut machine, &log, &generations, &*transport, &identity, seams).await?;
+            fetch_state(&mut machine, &mut log.clone(), &generations, &*transport, &identity, seams).await?;
         }
-        let network = Network { transport: transport.clone(), identity: identity.clone(), clock: clock.clone() };
+        let (to_peers, named) = (transport.clone(), identity.clone());
+        let network = Network { transport: to_peers, identity: named, clock: clock.clone(), log: log.clone() };
         let starting = Engine::new(node_id, engine_config, network, log, machine);
         let engine = scoped(&group, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
         // Nobody else sets it.
@@ -254,7 +257,7 @@ fn hand_over_if_odd(handle: &RaftHandle) {
 /// node cannot serve, so this tries until one answers.
 async fn fetch_state(
     machine: &mut StateMachine,
-    log: &LogStore,
+    log: &mut LogStore,
     generations: &Generations,
     transport: &dyn Transport,
     identity: &Identity,
@@ -284,7 +287,7 @@ async fn fetch_from(
     peer: &dyn Peer,
     route: super::peer::Route,
     machine: &mut StateMachine,
-    log: &LogStore,
+    log: &mut LogStore,
     generations: &Generations,
 ) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
@@ -308,5 +311,8 @@ async fn fetch_from(
         return Err("its state is older than this node's log".into());
     }
     let received = receiver.finish().await.map_err(|error| text(&error))?;
+    if let Some(last) = meta.last_log_id {
+        log.make_way(last).await.map_err(|error| text(&error))?;
+    }
     machine.install(&meta, received).await.map_err(|error| text(&error))
 }

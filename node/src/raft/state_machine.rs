@@ -104,8 +104,10 @@ impl StateMachine {
             withdrawn: Mutex::default(),
         });
         if let Some(generation) = named {
+            generations.never_again(generation);
             match open_generation(&generations, generation) {
-                Ok((store, state, applied)) => {
+                Ok(None) => tracing::error!(generation, "the state is missing; it is made again from the log or a peer"),
+                Ok(Some((store, state, applied))) => {
                     *shared.state.write() = state;
                     let machine = Self { shared, clock, log, generations, generation, store, applied, built: None };
                     machine.tell_progress();
@@ -218,12 +220,13 @@ impl StateMachine {
 
 type OpenGeneration = (Store, State, SnapshotMeta);
 
-fn open_generation(generations: &Generations, generation: u64) -> Result<OpenGeneration, storage::Error> {
-    let store = Store::new(generations.open(generation)?);
+fn open_generation(generations: &Generations, generation: u64) -> Result<Option<OpenGeneration>, storage::Error> {
+    let Some(disk) = generations.open(generation)? else { return Ok(None) };
+    let store = Store::new(disk);
     let opened = store.open()?;
     let damaged = |error: codec::Error| storage::Error::Damaged(error.to_string());
     let applied = decode_position(opened.position.as_deref()).map_err(damaged)?;
-    Ok((store, opened.state, applied))
+    Ok(Some((store, opened.state, applied)))
 }
 
 fn decode_position(bytes: Option<&[u8]>) -> Result<SnapshotMeta, codec::Error> {
@@ -269,8 +272,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // Queued here, awaited below: the answer needs the entry in the log, which it is, and not these rows.
             let written = self.store.commit(deltas, &self.position(), false);
             self.tell_progress();
-            let took = self.clock.mono().since(begun);
-            metrics::applied_batch(took.as_secs_f64());
             for (responder, answers) in replies {
                 responder.send(answers);
             }
@@ -280,6 +281,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             // Memory is ahead of the disk now; if that stays so, the node ends.
             written.await.map_err(io::Error::other)?;
+            metrics::applied_batch(self.clock.mono().since(begun).as_secs_f64());
             crate::fault_point!("raft.apply.after");
         }
         Ok(())

@@ -29,6 +29,8 @@ pub(crate) type Engine = openraft::Raft<TypeConfig, StateMachine>;
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
 /// Whom a node follows or votes for, in which term.
 pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
+/// A term and who leads in it, or wants to.
+pub(crate) type LeaderId = openraft::vote::leader_id_std::LeaderId<u64, u64>;
 /// One entry of the Raft log.
 pub(crate) type LogEntry = openraft::alias::EntryOf<TypeConfig>;
 /// Who is in the cluster.

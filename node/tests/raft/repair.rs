@@ -1,5 +1,7 @@
 //! Nodes that missed or lost something get it back.
 
+use std::path::PathBuf;
+
 use leasehold_node::operations::ClusterChange;
 
 use crate::cluster::{Cluster, PATIENCE, wait};
@@ -99,15 +101,20 @@ async fn a_restarted_leader_never_goes_on_in_its_old_term() {
     }
 }
 
-/// Overwrites what RocksDB needs to open the state.
-fn damage_state(cluster: &Cluster, id: u64) {
+/// The one folder with the state.
+fn state_folder(cluster: &Cluster, id: u64) -> PathBuf {
     let states: Vec<_> = std::fs::read_dir(cluster.data(id))
         .unwrap()
         .map(|item| item.unwrap().path())
         .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("state-"))
         .collect();
-    assert_eq!(states.len(), 1, "{states:?}");
-    std::fs::write(states[0].join("CURRENT"), "MANIFEST-999999\n").unwrap();
+    let [state] = &states[..] else { panic!("{states:?}") };
+    state.clone()
+}
+
+/// Overwrites what RocksDB needs to open the state.
+fn damage_state(cluster: &Cluster, id: u64) {
+    std::fs::write(state_folder(cluster, id).join("CURRENT"), "MANIFEST-999999\n").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,16 +134,31 @@ async fn a_damaged_state_is_made_again_from_the_log() {
     assert_eq!(cluster.node(1).state().hash(), hash);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
+/// A follower loses its state, by `lose`, after its log was purged.
+async fn fetched_after(lose: impl Fn(&Cluster, u64)) {
     let mut cluster = snapshots_often().with(3).await;
     write_until_purged(&cluster).await;
     let broken = cluster.follower_id().await;
     wait("a snapshot there", || cluster.node(broken).status().snapshot_index.filter(|index| *index > 40)).await;
     cluster.agree().await;
     cluster.stop(broken).await;
-    damage_state(&cluster, broken);
+    lose(&cluster, broken);
     cluster.start(broken).await;
     cluster.write(1, "after").await;
     cluster.agree().await;
+    // What was fetched is in use, and comes back.
+    cluster.stop(broken).await;
+    cluster.start(broken).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
+    fetched_after(damage_state).await;
+}
+
+/// Its number was given to what came in its place, which was then removed as the one before (found by the simulation).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_state_whose_log_was_purged_is_fetched_from_a_peer() {
+    fetched_after(|cluster, id| std::fs::remove_dir_all(state_folder(cluster, id)).unwrap()).await;
 }

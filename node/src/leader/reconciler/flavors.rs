@@ -2,6 +2,11 @@
 //!
 //! A class goes before its flavor: whatever stops the removal in between, the next round still finds the flavor and with it
 //! the class. Classes that come when their flavor has gone are [`classes`](super::classes)'.
+//!
+//! A flavor without a mark is ours by its reservation's id alone ([`Names::owns_flavor`]): it was made late, when the calls
+//! that mark it had been made or given up. Where it is wanted it is made whole, otherwise it goes.
+//!
+//! [`Names::owns_flavor`]: crate::leader::names::Names::owns_flavor
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,7 +48,9 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     let busy: BTreeSet<ReservationId> = state.actuations().filter_map(of_row).collect();
     let mut wanted = BTreeMap::new();
     for lease in state.leases() {
-        let has_flavor = |one: &&Reservation| one.stage != Stage::Booked || one.adoption.is_some();
+        // Where a row is open its worker may be about to make it.
+        let has_flavor =
+            |one: &&Reservation| one.stage != Stage::Booked || one.adoption.is_some() || busy.contains(&one.flavor());
         for reservation in lease.reservations.iter().filter(has_flavor) {
             // Of those that share a flavor only one is not over.
             if lease.is_over(reservation) && wanted.contains_key(&reservation.flavor()) {
@@ -64,17 +71,14 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     wanted
 }
 
-/// Flavors of ours that nobody wants go with their classes, missing ones come back, access is as the stage wants it.
+/// Flavors of ours that nobody wants go with their classes, missing and unmarked ones are made, access is as the stage wants it.
 pub async fn look(work: &Work) -> Result<(), CloudError> {
-    let mark = work.names.mark();
     // The cloud first: what appears in the ledger afterwards has a worker of its own.
     let there = work.cloud.nova().flavors().await?;
     let ours: BTreeMap<ReservationId, Flavor> = there
         .into_iter()
         // Planted bug: whatever is named as ours are is ours.
-        .filter(|flavor| {
-            flavor.extra_specs.get(FLAVOR_MARK) == Some(&mark) || (mutant!("M22") && flavor.name.starts_with("reservation:"))
-        })
+        .filter(|flavor| work.names.owns_flavor(flavor) || (mutant!("M22") && flavor.name.starts_with("reservation:")))
         .filter_map(|flavor| Some((flavor.id.parse().ok()?, flavor)))
         .collect();
     let wanted = work.ledger.look(wanted);
@@ -86,7 +90,8 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
     }
     for (id, wanted) in &wanted {
         if wanted.flavor && !wanted.busy {
-            runs.push(set_access(work, *id, wanted, ours.contains_key(id)).boxed());
+            let is_whole = ours.get(id).is_some_and(|flavor| flavor.extra_specs.contains_key(FLAVOR_MARK));
+            runs.push(set_access(work, *id, wanted, is_whole).boxed());
         }
     }
     collect(runs).await
@@ -115,20 +120,20 @@ async fn remove(work: &Work, id: ReservationId) -> Result<(), CloudError> {
 }
 
 /// Flavor and access of a reservation that is at rest.
-async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, exists: bool) -> Result<(), CloudError> {
+async fn set_access(work: &Work, id: ReservationId, wish: &Wanted, is_whole: bool) -> Result<(), CloudError> {
     let flavor_id = id.to_string();
     let nova = work.cloud.nova();
     let as_read = || work.ledger.look(|state| wanted(state).get(&id) == Some(wish));
     let permit = Provided { inner: &work.leader, condition: as_read };
     let errand = Errand::new(format!("access/{id}/{}", work.number()), work.term, &permit);
-    if !exists {
+    if !is_whole {
         let flavor = work.ledger.look(|state| {
             let alive = |lease: &Lease| lease.reservations.iter().filter(|one| !lease.is_over(one)).cloned().collect::<Vec<_>>();
             let all = state.leases().flat_map(alive).filter(|one| one.flavor() == id);
             all.map(|found| desired::flavor(&work.names, &found, desired::anchor(state, &found))).next()
         });
         let Some(flavor) = flavor else { return Ok(()) };
-        tracing::warn!(flavor = flavor_id, "a flavor of ours was gone; making it again");
+        tracing::warn!(flavor = flavor_id, "a flavor of ours was gone, or without its mark; making it again");
         // The flavor first: it alone shows whose the class is.
         nova.ensure_flavor(&errand, &flavor).await?;
         work.cloud.placement().ensure_class(&errand, &names::class(id)).await?;

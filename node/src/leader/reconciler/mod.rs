@@ -2,8 +2,8 @@
 //! still on their way, on signal, and on a period (architecture D6). Takes no input: the whole intent against the cloud.
 //!
 //! Only what is provably ours is removed: children and holds by their fixed identities ([`traces`]), flavors by their mark
-//! and classes by their flavor ([`flavors`]) or by the reservation that they are named after ([`classes`]), server groups by
-//! the cluster in their name ([`groups`]), images by their mark, their owner and a reservation that the ledger knows
+//! or by their reservation, and classes by their flavor ([`flavors`]) or by the reservation that they are named after
+//! ([`classes`]), server groups by the cluster in their name ([`groups`]), images by their mark, their owner and a reservation that the ledger knows
 //! ([`images`]). [`servers`] undoes late state verbs.
 
 mod classes;
@@ -108,7 +108,9 @@ enum Found {
 /// One full read-back. Every part is tried; the first failure is told.
 async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
-    let mut parts = vec![hosts(work).await, flavors::look(work).await, classes::look(work).await, groups::look(work).await];
+    let mut parts = vec![hosts(work).await, flavors::look(work).await, classes::look(work).await];
+    // The groups of all projects, though the list grows with the cloud: each counts against a tenant's quota.
+    parts.extend([groups::look(work).await, groups::make_missing(work).await]);
     if memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
         let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
         if swept.iter().all(Result::is_ok) {

@@ -14,6 +14,7 @@ use leasehold_ledger::model::{Lease, LeaseId, ReservationId, Stage};
 use leasehold_ledger::state::State;
 
 use super::Found;
+use crate::leader::pause::ASKED_MAX;
 use crate::leader::permits::Provided;
 use crate::leader::work::Work;
 use crate::openstack::nova::{InstanceAction, Verb};
@@ -41,10 +42,11 @@ impl Wakes {
         }
     }
 
-    /// Notes an attempt, and answers the pause after it.
-    fn note(&mut self, server: String, now: Mono, longest: Duration) -> Duration {
+    /// Notes an attempt, and answers the pause after it: at least what Nova asked for.
+    fn note(&mut self, server: String, now: Mono, longest: Duration, asked: Option<Duration>) -> Duration {
         let (times, next) = self.tried.entry(server).or_insert((0, now));
         let pause = (AGAIN_FIRST * 2_u32.pow((*times).min(ATTEMPTS_MAX))).min(longest);
+        let pause = pause.max(asked.unwrap_or_default().min(ASKED_MAX));
         (*times, *next) = (*times + 1, now.after(pause));
         pause
     }
@@ -79,7 +81,8 @@ pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
         }
         for (server, woken) in ids.into_iter().zip(join_all(wakes).await) {
             if !matches!(woken, Ok(false)) {
-                again_in = soonest(again_in, tried.note(server, now, work.config.reconcile_period));
+                let asked = woken.as_ref().err().and_then(CloudError::retry_after);
+                again_in = soonest(again_in, tried.note(server, work.clock.mono(), work.config.reconcile_period, asked));
             }
             failed = failed.and(woken.map(drop));
         }

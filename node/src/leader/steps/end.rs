@@ -6,7 +6,8 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::OnEnd;
 
-use super::{Job, Memory, Sent, Setback, escalate, or_look_again, park, snapshot};
+use super::sendings::Kind;
+use super::{Job, Memory, Setback, escalate, or_look_again, park, snapshot};
 use crate::leader::desired;
 use crate::openstack::nova::Server;
 
@@ -66,7 +67,7 @@ async fn delete_all(job: &Job<'_>, memory: &mut Memory, there: &[&Server]) -> Re
 }
 
 /// Sends deletes for these servers, paced.
-pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> Result<(), Setback> {
+pub async fn delete(job: &Job<'_>, memory: &Memory, servers: &[&Server]) -> Result<(), Setback> {
     job.unfenced_right().await?;
     let permit = job.unfenced();
     let errand = job.errand.under(&permit);
@@ -74,16 +75,13 @@ pub async fn delete(job: &Job<'_>, memory: &mut Memory, servers: &[&Server]) -> 
     let due: Vec<_> = servers
         .iter()
         .filter(|server| server.task_state.as_deref() != Some("deleting"))
-        .filter(|server| memory.sent.get(&server.id).is_none_or(|sent| now.since(sent.at) >= AGAIN))
+        .filter(|server| memory.sent.may_send(Kind::Delete, &server.id, now, AGAIN))
         .collect();
-    for server in &due {
-        let times = memory.sent.get(&server.id).map_or(0, |sent| sent.times) + 1;
-        memory.sent.insert(server.id.clone(), Sent { at: now, times });
-    }
     let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in due {
-        sends.push(nova.delete_server(&errand, &server.id).boxed());
+        let call = nova.delete_server(&errand, &server.id);
+        sends.push(memory.sent.send(job, Kind::Delete, &server.id, call).boxed());
     }
     for result in join_all(sends).await {
         or_look_again(result)?;
@@ -104,15 +102,11 @@ async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
     Ok(())
 }
 
-/// The server group goes in any case: what stays shelved does not belong together any more.
+/// The server group goes in any case: what stays shelved does not belong together any more. Others of its name, made by calls
+/// that came late, are the reconciler's.
 async fn forget_group(job: &Job<'_>) -> Result<(), Setback> {
-    if job.reservation.wish.instance().affinity.is_none() {
-        return Ok(());
-    }
-    let nova = job.cloud.nova();
-    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
-    for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
-        nova.delete_server_group(&job.errand, group.id).await?;
+    if let Some(id) = job.reservation.server_group_id {
+        job.cloud.nova().delete_server_group(&job.errand, id).await?;
     }
     Ok(())
 }

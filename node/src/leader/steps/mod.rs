@@ -11,6 +11,7 @@ mod leave;
 mod open;
 mod park;
 mod prepare;
+mod sendings;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use leasehold_ledger::command::{Command, Outcome};
+use leasehold_ledger::command::{Command, FoundGroup, Outcome};
 use leasehold_ledger::model::{Actuation, ActuationId, Anchor, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
 
 use super::ProposeError;
@@ -32,6 +33,7 @@ use super::places::Seat;
 use super::work::Work;
 use crate::openstack::{Cloud, CloudError, Errand, Permit, Withheld};
 use crate::seams::Mono;
+use sendings::Sendings;
 
 /// How soon to look again at something that Nova is doing.
 const POLL: Duration = Duration::from_millis(250);
@@ -74,15 +76,6 @@ impl Setback {
     }
 }
 
-/// A call that was sent to one server, for pacing.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    /// When.
-    pub at: Mono,
-    /// How many times.
-    pub times: u32,
-}
-
 /// What a worker remembers between passes. Only saves calls and paces repetitions: losing it is harmless.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -93,8 +86,8 @@ pub struct Memory {
     any_open: bool,
     /// The tenant was seen to have, or not to have, the flavor, as wanted.
     access_done: bool,
-    /// State verbs sent, by server.
-    sent: BTreeMap<String, Sent>,
+    /// State verbs sent to servers; what Nova asked for is kept over rows.
+    sent: Sendings,
     /// Nothing of the staging was seen left behind.
     left_staging: bool,
     /// The lease's own hosts that carried more servers than it has slots there.
@@ -121,8 +114,9 @@ impl Memory {
         let now = (row.id, row.revision);
         let is_new = self.row != Some(now);
         if is_new {
-            let (rebinds, avoid) = (self.rebinds, std::mem::take(&mut self.avoid));
-            *self = Self { row: Some(now), rebinds, avoid, ..Self::default() };
+            let (avoid, sent) = (std::mem::take(&mut self.avoid), std::mem::take(&mut self.sent));
+            sent.for_row();
+            *self = Self { row: Some(now), rebinds: self.rebinds, avoid, sent, ..Self::default() };
         }
         is_new
     }
@@ -238,6 +232,13 @@ impl<'a> Job<'a> {
             Ok(_) => Ok(has_come()),
             Err(rejection) => Err(ProposeError(rejection.to_string())),
         }
+    }
+
+    /// Tells the ledger what became of the reservation's server group.
+    async fn record_group(&self, found: FoundGroup) -> Result<(), Setback> {
+        let groups = [(self.reservation.id, found)].into();
+        let told = self.work.ledger.propose(Command::RecordServerGroups { lease_id: self.lease.id, groups }).await?;
+        told.map(drop).map_err(|rejection| ProposeError(rejection.to_string()).into())
     }
 
     /// Gives the tenant the flavor, or takes it away.

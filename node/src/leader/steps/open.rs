@@ -12,7 +12,8 @@ use leasehold_ledger::model::{Phase, ReasonCode};
 
 use leasehold_ledger::mutant;
 
-use super::{Job, Memory, POLL, Sent, Setback, escalate, leave, prepare, reason_of};
+use super::sendings::Kind;
+use super::{Job, Memory, POLL, Setback, escalate, leave, prepare, reason_of};
 use crate::leader::desired::{self, Gate};
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -131,14 +132,12 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in &calls {
-        sends.push(nova.act(&job.errand, &server.id, Verb::Unshelve).boxed());
+        let call = nova.act(&job.errand, &server.id, Verb::Unshelve);
+        sends.push(memory.sent.send(job, Kind::Wake, &server.id, call).boxed());
     }
-    let now = job.work.clock.mono();
     let mut failed = None;
     for (server, result) in calls.iter().zip(join_all(sends).await) {
         let id = &server.id;
-        let times = memory.sent.get(id).map_or(0, |sent| sent.times) + 1;
-        memory.sent.insert(id.clone(), Sent { at: now, times });
         match result {
             Err(CloudError::Withheld(why)) => return Err(CloudError::Withheld(why).into()),
             // 409: Nova is at it already, or it is back. The next look tells.
@@ -179,12 +178,11 @@ fn wants_waking(server: &Server) -> bool {
 
 /// The first time at once; then it came back without room or the answer was lost, and it is paced.
 fn may_send(job: &Job<'_>, memory: &Memory, server: &Server) -> bool {
-    let Some(sent) = memory.sent.get(&server.id) else { return true };
-    let pause = (AGAIN_FIRST * 2_u32.saturating_pow(sent.times.saturating_sub(1).min(8))).min(AGAIN_MAX);
-    job.work.clock.mono().since(sent.at) >= pause
+    let times = memory.sent.times(Kind::Wake, &server.id);
+    let again = (AGAIN_FIRST * 2_u32.saturating_pow(times.saturating_sub(1).min(8))).min(AGAIN_MAX);
+    memory.sent.may_send(Kind::Wake, &server.id, job.work.clock.mono(), again)
 }
 
 fn is_back_without_room(memory: &Memory, server: &Server) -> bool {
-    wants_waking(server)
-        && (memory.refusals.contains_key(&server.id) || memory.sent.get(&server.id).is_some_and(|sent| sent.times > 1))
+    wants_waking(server) && (memory.refusals.contains_key(&server.id) || memory.sent.times(Kind::Wake, &server.id) > 1)
 }

@@ -7,7 +7,8 @@ use futures::future::join_all;
 use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{Phase, Reason, ReasonCode};
 
-use super::{Job, Memory, Sent, Setback, escalate, or_look_again, reason_of};
+use super::sendings::Kind;
+use super::{Job, Memory, Setback, end, escalate, or_look_again, reason_of};
 use crate::leader::desired;
 use crate::openstack::CloudError;
 use crate::openstack::nova::{Server, Verb};
@@ -67,25 +68,21 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[&Server])
             continue;
         }
         waiting = true;
-        let key = sent_key(server);
-        let since = memory.sent.get(&key).map(|sent| now.since(sent.at));
+        let may_send = |again| memory.sent.may_send(Kind::Park, &server.id, now, again);
         let verb = match server.status.as_str() {
             _ if server.task_state.is_some() => None,
             // Nova offloads by itself unless told otherwise; a moment is left for that.
-            "SHELVED" => since.is_none_or(|since| since >= OFFLOAD_AFTER).then_some(Verb::ShelveOffload),
-            "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED" => since.is_none_or(|since| since >= AGAIN).then_some(Verb::Shelve),
+            "SHELVED" => may_send(OFFLOAD_AFTER).then_some(Verb::ShelveOffload),
+            "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED" => may_send(AGAIN).then_some(Verb::Shelve),
             _ => None,
         };
-        if let Some(verb) = verb {
-            let times = memory.sent.get(&key).map_or(0, |sent| sent.times) + 1;
-            memory.sent.insert(key, Sent { at: now, times });
-            calls.push((server, verb));
-        }
+        calls.extend(verb.map(|verb| (server, verb)));
     }
     let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for (server, verb) in &calls {
-        sends.push(nova.act(&job.errand, &server.id, *verb).boxed());
+        let call = nova.act(&job.errand, &server.id, *verb);
+        sends.push(memory.sent.send(job, Kind::Park, &server.id, call).boxed());
     }
     // All were sent: one that failed is told, and keeps nobody from what comes after.
     let mut result = Ok(());
@@ -97,16 +94,11 @@ pub async fn shelve_all(job: &Job<'_>, memory: &mut Memory, servers: &[&Server])
     }
     let given = give_shelves(job, memory, servers).await;
     // They cannot be shelved. They hold a token only if they once ran; the room is promised to others after the margin.
-    let removed = remove_broken(job, &broken).await;
+    let removed = remove_broken(job, memory, &broken).await;
     result?;
     given?;
     removed?;
     if waiting { Err(Setback::poll()) } else { Ok(()) }
-}
-
-/// Shelves are paced apart from the unshelves of the same server.
-fn sent_key(server: &Server) -> String {
-    format!("park/{}", server.id)
 }
 
 /// The image of a shelve by the service user belongs to the service project, and would be left behind when the tenant
@@ -146,7 +138,7 @@ async fn give_shelf(job: &Job<'_>, server: &Server) -> Result<(), CloudError> {
 }
 
 /// Servers in ERROR on their hosts are deleted once the margin is over and they still hold a token.
-async fn remove_broken(job: &Job<'_>, servers: &[&Server]) -> Result<(), Setback> {
+async fn remove_broken(job: &Job<'_>, memory: &Memory, servers: &[&Server]) -> Result<(), Setback> {
     let there: Vec<&Server> = servers.iter().copied().filter(|server| server.hypervisor_hostname.is_some()).collect();
     let Some(first) = there.first() else { return Ok(()) };
     if !job.has_come(desired::parked_by(job.lease, job.reservation).timestamp()).await? {
@@ -154,12 +146,9 @@ async fn remove_broken(job: &Job<'_>, servers: &[&Server]) -> Result<(), Setback
             Reason { code: ReasonCode::ServerFailed, text: format!("server {} is in ERROR and cannot be parked", first.id) };
         return Err(Setback::NotYet { again_in: BROKEN_AGAIN, reason: Some(reason) });
     }
-    job.unfenced_right().await?;
-    let permit = job.unfenced();
-    let errand = job.errand.under(&permit);
-    for server in there {
+    for server in there.iter().filter(|server| memory.sent.times(Kind::Delete, &server.id) == 0) {
         tracing::warn!(server = server.id, lease = %job.lease.id, "deleting a server in ERROR that holds staged capacity");
-        or_look_again(job.cloud.nova().delete_server(&errand, &server.id).await)?;
     }
+    end::delete(job, memory, &there).await?;
     Err(Setback::poll())
 }

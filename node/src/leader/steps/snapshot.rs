@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Job, Memory, Sent, Setback, end, park, reason_of};
+use super::sendings::Kind;
+use super::{Job, Memory, Setback, end, park, reason_of};
 use crate::leader::names::IMAGE_MARK;
 use crate::openstack::CloudError;
 use crate::openstack::glance::Image;
@@ -80,29 +81,23 @@ fn has_nothing_to_keep(server: &Server) -> bool {
     server.status == "ERROR" && server.task_state.is_none()
 }
 
-fn image_key(server: &Server) -> String {
-    format!("image/{}", server.id)
-}
-
 /// Asks for an image, if the server is in a state that allows one.
 async fn ask(job: &Job<'_>, memory: &mut Memory, server: &Server) -> Result<(), Setback> {
     let imageable = matches!(server.status.as_str(), "ACTIVE" | "SHUTOFF" | "PAUSED" | "SUSPENDED");
     if !imageable || server.task_state.is_some() {
         return Ok(());
     }
-    let now = job.work.clock.mono();
-    let key = image_key(server);
-    if memory.sent.get(&key).is_some_and(|sent| now.since(sent.at) < SEEN_WITHIN) {
+    if !memory.sent.may_send(Kind::Image, &server.id, job.work.clock.mono(), SEEN_WITHIN) {
         return Ok(());
     }
     job.unfenced_right().await?;
-    let times = memory.sent.get(&key).map_or(0, |sent| sent.times) + 1;
-    memory.sent.insert(key, Sent { at: now, times });
     let permit = job.unfenced();
     let errand = job.errand.under(&permit);
     let properties = BTreeMap::from([(IMAGE_MARK.to_owned(), job.reservation.id.to_string())]);
     let name = format!("{}-{}", server.name, &job.reservation.id.to_string()[..8]);
-    match job.cloud.nova().create_image(&errand, &server.id, &name, &properties).await {
+    let nova = job.cloud.nova();
+    let call = nova.create_image(&errand, &server.id, &name, &properties);
+    match memory.sent.send(job, Kind::Image, &server.id, call).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
         // The look tells whether it was made.

@@ -3,7 +3,8 @@
 
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
-use leasehold_ledger::model::{LeaseId, PoolKind};
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{LeaseId, LeaseStatus, PoolKind};
 use serde_json::json;
 
 use super::ask::Ask;
@@ -62,4 +63,44 @@ async fn a_hold_without_room_is_asked_for_at_the_hosts_pace_and_there_soon_after
     assert_eq!(world.tenant(Method::DELETE, &format!("/servers/{ordinary}"), None).0, 204);
     world.until("all start", 4, || leases.iter().all(|lease| world.is_active(*lease))).await;
     judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_nova_asks_for_is_made_server_by_server() {
+    let busy = |retry_after_s| FaultKind::Error { status: 503, retry_after_s };
+    for asks in [0, 1] {
+        let mut world = World::dedicated(&["cmp1"]).await;
+        let lease = world.ask(&Ask::new(2, 20, 60));
+        world.until("it is active", 25, || world.is_active(lease)).await;
+        let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await];
+        for (place, server) in servers.iter().enumerate() {
+            // The other fails without a wish, and is the one that the pass tells, or is not.
+            let fault = busy((place == asks).then_some(8));
+            world.sim.lock().add_fault(Fault::on("DELETE", &format!("/servers/{server}"), fault).times(1));
+        }
+        world.until("it is over", 100, || world.status(lease) == Some(LeaseStatus::Terminated)).await;
+        let of_it = |line: &leasehold_cloudsim::Record| line.method == "DELETE" && line.path.ends_with(&servers[asks]);
+        let at: Vec<u64> = judge::writes(&world).iter().filter(|line| of_it(line)).map(|line| line.at_ms).collect();
+        assert!(at.len() == 2 && at[1] - at[0] >= 8_000, "{at:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_nova_asks_for_outlasts_the_row() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let lease = world.ask(&Ask::new(1, 20, 60));
+    world.until("it is active", 25, || world.is_active(lease)).await;
+    let server = world.boot_up(lease, "a").await;
+    let busy = FaultKind::Error { status: 429, retry_after_s: Some(8) };
+    world.sim.lock().add_fault(Fault::on("DELETE", &format!("/servers/{server}"), busy).times(1));
+    let deletes = |world: &World| -> Vec<u64> {
+        let writes = judge::writes(world).into_iter();
+        writes.filter(|line| line.method == "DELETE" && line.path.ends_with(&server)).map(|line| line.at_ms).collect()
+    };
+    world.until("it is refused", 70, || deletes(&world).len() == 1).await;
+    // The lease's end goes on under another row.
+    world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
+    world.until("it is forgotten", 30, || world.lease(lease).is_none()).await;
+    let at = deletes(&world);
+    assert!(at.len() == 2 && at[1] - at[0] >= 8_000, "{at:?}");
 }

@@ -297,6 +297,37 @@ async fn a_class_that_is_made_when_its_lease_is_forgotten_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flavor_that_is_made_when_its_lease_is_forgotten_goes_though_it_has_no_mark() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let late = FaultKind::Late { after_ms: 30_000, status: None };
+    world.sim.lock().add_fault(Fault::on("POST", "/flavors", late).times(1));
+    let lease = world.book(1, 60, 600, None, OnEnd::Delete);
+    let id = world.flavor(lease);
+    let is_there = |world: &World| world.state()["flavors"].get(&id).is_some();
+    world.until("it is prepared", 5, || is_there(&world) && world.rows().is_empty()).await;
+    world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
+    world.until("it is forgotten", 20, || world.lease(lease).is_none() && !is_there(&world)).await;
+    world.until("the flavor comes late", 31, || is_there(&world)).await;
+    world.until("and goes", 70, || !is_there(&world)).await;
+    judge::clean_at_rest(&world, 1, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flavor_that_lost_its_mark_is_made_whole_again_while_it_is_wanted() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let lease = world.book(1, 60, 600, None, OnEnd::Delete);
+    world.until("it is active", 65, || world.status(lease) == Some(LeaseStatus::Active)).await;
+    let path = format!("/compute/v2.1/flavors/{}/os-extra_specs", world.flavor(lease));
+    let specs = |world: &World| world.call(OPERATOR, Method::GET, &path, None).1["extra_specs"].clone();
+    let before = specs(&world);
+    for name in before.as_object().unwrap().keys() {
+        world.call(OPERATOR, Method::DELETE, &format!("{path}/{name}"), None);
+    }
+    assert_eq!(specs(&world), json!({}));
+    world.until("it is as it was", 70, || specs(&world) == before).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_failure_of_its_removal_leaves_a_late_class() {
     let is_class = |world: &World, name: &str| world.state()["placement"]["classes"].as_array().unwrap().contains(&json!(name));
     for kind in super::TROUBLE {
