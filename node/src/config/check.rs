@@ -32,10 +32,10 @@ impl Config {
             return wrong("raft.election_max_ms", &raft.election_max_ms, "must be above raft.election_min_ms");
         }
         for (key, value, least) in
-            [("raft.snapshot_entries", raft.snapshot_entries, 100), ("raft.keep_entries", raft.keep_entries, 0)]
+            [("raft.snapshot_entries", raft.snapshot_entries, 1), ("raft.keep_entries", raft.keep_entries, 0)]
         {
             if !(least..=ENTRIES_MAX).contains(&value) {
-                return wrong(key, &value, "must be at most 100000000, and snapshot_entries at least 100");
+                return wrong(key, &value, "must be at most 100000000, and snapshot_entries at least 1");
             }
         }
         for (key, value) in [("api.requests_max", self.api.requests_max), ("api.connections_max", self.api.connections_max)] {
