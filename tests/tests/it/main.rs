@@ -15,6 +15,7 @@ mod lease_lifecycle;
 mod observed;
 mod quorum;
 mod rig;
+mod server_groups;
 mod shutdown;
 mod snapshot;
 mod tokens;
