@@ -225,19 +225,16 @@ fn stand_from(votes_from: Mono, engine: &Engine, clock: &Arc<dyn Clock>, group: 
 
 /// States why the node must end when the engine stops or a task panics.
 fn watch_end(engine: &Engine, group: &Spawner, fatal: &Fatal) {
-    let (mut metrics, told) = (engine.metrics(), fatal.clone());
+    let (metrics, mut alive, told) = (engine.metrics(), engine.server_metrics(), fatal.clone());
     drop(group.spawn("engine watch", async move {
-        loop {
-            let running = metrics.borrow_watched().running_state.clone();
-            match running {
-                Ok(()) => {}
-                Err(EngineFatal::Stopped) => return told.raise("the engine stopped".into()),
-                Err(error) => return told.raise(format!("the engine stopped: {error}")),
-            }
-            if metrics.changed().await.is_err() {
-                return told.raise("the engine is gone".into());
-            }
-        }
+        // Told until the engine is gone; why it went is the last that it tells.
+        while alive.changed().await.is_ok() {}
+        let ended = metrics.borrow_watched().running_state.clone();
+        told.raise(match ended {
+            Ok(()) => "the engine is gone".into(),
+            Err(EngineFatal::Stopped) => "the engine stopped".into(),
+            Err(error) => format!("the engine stopped: {error}"),
+        });
     }));
     let (panics, told) = (group.clone(), fatal.clone());
     drop(group.spawn("panic watch", async move {
