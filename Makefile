@@ -37,7 +37,7 @@ fix: prerequisites ## format, and apply what the lints suggest
 	@$(ENV); cargo fmt --all
 	@$(ENV); cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-deny: ## licences, bans, sources, advisories (installs cargo-deny when missing)
+deny: ## licences, banned crates, sources of dependencies (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || { echo "deny: installing cargo-deny"; cargo install --locked cargo-deny; }
 	@cargo deny --locked check bans licenses sources
 
