@@ -146,6 +146,7 @@ fn main() {
             resource_ids: vec![uuid()],
             planned_at: 0,
             adoptions: Default::default(),
+            caller_makes_groups: false,
             wish,
         };
         let took_apply =

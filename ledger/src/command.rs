@@ -90,6 +90,13 @@ pub enum Command {
         /// How.
         outcome: Outcome,
     },
+    /// What became of the server groups that were to be made for a lease (docs/decisions/0013). Does not read the time.
+    RecordServerGroups {
+        /// Which lease.
+        lease_id: LeaseId,
+        /// By reservation.
+        groups: BTreeMap<ReservationId, FoundGroup>,
+    },
     /// Takes or renews the right to send unfenced calls (architecture D6).
     HoldActuationLease {
         /// Holder.
@@ -125,6 +132,9 @@ pub struct CreateLease {
     /// What is known in the cloud of the servers that reservations adopt; part of the plan, not of the wish.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adoptions: BTreeMap<ReservationId, Adoption>,
+    /// The node that took the request has a token of the caller's and makes the server groups with it; no part of the wish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub caller_makes_groups: bool,
 }
 
 /// What a user asks for with a new lease.
@@ -219,6 +229,9 @@ pub struct UpdateLease {
     pub plan: Vec<PlannedReservation>,
     /// Ledger index the plan was computed at.
     pub planned_at: u64,
+    /// As in [`CreateLease::caller_makes_groups`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub caller_makes_groups: bool,
 }
 
 /// What a user asks to change. `None` leaves a field as it is.
@@ -301,6 +314,19 @@ pub enum Outcome {
         /// Shown on the lease.
         reason: Reason,
     },
+}
+
+/// What became of one server group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundGroup {
+    /// What it was made for: all on one host, or every one on another.
+    pub affinity: bool,
+    /// The group; `None`: it could not be made.
+    #[serde(default)]
+    pub server_group_id: Option<Uuid>,
+    /// Why there is none, or why it is not the tenant's own: for people, at most 500 characters, no secrets.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// Bytes as MessagePack's binary type.

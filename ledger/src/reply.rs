@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds};
+use crate::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId};
 
 /// A command that was carried out. Answers for users are rebuilt from the state at `ledger_index` or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,11 @@ pub enum Reply {
     OutcomeRecorded {
         /// Whether it changed anything.
         changed: bool,
+    },
+    /// What became of server groups was taken.
+    ServerGroupsRecorded {
+        /// Reservations that do not take the group that was made for them: they have another, or want none any more.
+        refused: Vec<ReservationId>,
     },
     /// The key will never apply.
     KeyForgotten,
@@ -105,8 +110,8 @@ pub enum Rejection {
     /// No such reservation in the lease. Blazar: 400
     #[error("Please enter valid reservation IDs. Invalid reservation IDs are: {0}")]
     ReservationNotFound(ReservationId),
-    /// The lease's status does not allow it. Blazar's text.
-    #[error("Invalid lease status.")]
+    /// The lease's status does not allow it. Blazar's text, and what is added.
+    #[error("Invalid lease status. It is {}: wait until that has settled, then ask again", status.as_str())]
     WrongStatus {
         /// What it is.
         status: LeaseStatus,
@@ -157,7 +162,4 @@ pub enum Rejection {
     /// Withdrawn while it was being prepared (architecture D24).
     #[error("{0}")]
     Withdrawn(String),
-    /// A second of the calendar that was needed but never is: guards arithmetic.
-    #[error("time {0:?} is outside the calendar")]
-    OutsideCalendar(Seconds),
 }

@@ -2,6 +2,8 @@
 //!
 //! `docs/configuration.md` is the reference; a test holds it to these structures.
 
+mod check;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -254,7 +256,7 @@ pub struct CloudSection {
 pub struct LeaderSection {
     /// Seconds between full comparisons of the cloud with the ledger.
     pub reconcile_s: u64,
-    /// Seconds between looks at Nova's services and Placement's usage.
+    /// Seconds between looks at Placement's usage; Nova's services are looked at as often, but at least every 10 s.
     pub monitor_s: u64,
     /// Reservations worked on at a time.
     pub parallel: usize,
@@ -378,79 +380,6 @@ impl Config {
     pub fn extra_ca_pem(&self) -> Result<Vec<u8>, Error> {
         let Some(path) = self.cloud.as_ref().and_then(|cloud| cloud.ca_file.as_ref()) else { return Ok(Vec::new()) };
         std::fs::read(path).map_err(|error| Error::Parse(format!("cloud.ca_file = {}: {error}", path.display())))
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let wrong = |key, value: &dyn std::fmt::Display, problem| Err(Error::Value { key, value: value.to_string(), problem });
-        if self.node.id == 0 {
-            return wrong("node.id", &self.node.id, "must be given, at least 1, and different on every node");
-        }
-        if self.node.data_dir.as_os_str().is_empty() {
-            return wrong("node.data_dir", &"\"\"", "must be given: a directory of this node alone");
-        }
-        let raft = &self.raft;
-        if raft.heartbeat_ms == 0 || raft.heartbeat_ms * 3 > raft.election_min_ms {
-            return wrong("raft.election_min_ms", &raft.election_min_ms, "must be at least three heartbeats (raft.heartbeat_ms)");
-        }
-        if raft.election_min_ms >= raft.election_max_ms {
-            return wrong("raft.election_max_ms", &raft.election_max_ms, "must be above raft.election_min_ms");
-        }
-        let tls = &self.tls;
-        let peer_parts = [&tls.peer_certificate, &tls.peer_key, &tls.peer_ca].iter().filter(|part| part.is_some()).count();
-        if peer_parts != 0 && peer_parts != 3 {
-            return wrong("tls", &"peer_*", "peer_certificate, peer_key and peer_ca go together");
-        }
-        if self.listen.peer.ip().is_unspecified() && self.listen.peer_advertised.is_none() {
-            return wrong(
-                "listen.peer",
-                &self.listen.peer,
-                "is no address to dial; give listen.peer_advertised, as node1.example:1236",
-            );
-        }
-        if self.listen.grpc.ip().is_unspecified() && self.listen.grpc_advertised.is_none() {
-            return wrong(
-                "listen.grpc",
-                &self.listen.grpc,
-                "is no address to dial; give listen.grpc_advertised, as node1.example:1235",
-            );
-        }
-        if peer_parts == 0 && !self.listen.peer.ip().is_loopback() {
-            return wrong("listen.peer", &self.listen.peer, "without tls.peer_* only a loopback address is allowed");
-        }
-        if tls.api_certificate.is_some() != tls.api_key.is_some() {
-            return wrong("tls", &"api_*", "api_certificate and api_key go together");
-        }
-        if self.auth.mode == AuthMode::Noauth && !(self.listen.rest.ip().is_loopback() && self.listen.grpc.ip().is_loopback()) {
-            return wrong("auth.mode", &"noauth", "is allowed only where listen.rest and listen.grpc are loopback addresses");
-        }
-        if self.auth.cache_s > CACHE_S_MAX {
-            return wrong("auth.cache_s", &self.auth.cache_s, "must be at most 300: a token may be revoked meanwhile");
-        }
-        if self.auth.mode == AuthMode::Keystone && self.cloud.is_none() {
-            return wrong("auth.mode", &"keystone", "needs [cloud], whose service user validates the tokens");
-        }
-        if let Some(cloud) = &self.cloud {
-            if !(cloud.auth_url.starts_with("http://") || cloud.auth_url.starts_with("https://")) {
-                return wrong(
-                    "cloud.auth_url",
-                    &cloud.auth_url,
-                    "must be Keystone's URL, as in https://keystone.example:5000/v3",
-                );
-            }
-            let by_password = cloud.username.is_some() && cloud.password.is_some();
-            let by_credential = cloud.application_credential_id.is_some() && cloud.application_credential_secret.is_some();
-            if by_password == by_credential {
-                return wrong(
-                    "cloud",
-                    &"credentials",
-                    "give either username and password, or application_credential_id and application_credential_secret",
-                );
-            }
-        }
-        if self.leader.parallel == 0 || self.leader.reconcile_s == 0 || self.leader.monitor_s == 0 {
-            return wrong("leader", &"0", "parallel, reconcile_s and monitor_s must be at least 1");
-        }
-        Ok(())
     }
 }
 

@@ -136,3 +136,29 @@ fn the_reference_names_every_key_with_its_default_and_no_other() {
         }
     }
 }
+
+/// Each wrong value is told by its key.
+#[test]
+fn values_that_would_quietly_be_others_are_refused() {
+    type Change = fn(&mut Config);
+    let cases: &[(&str, Change)] = &[
+        ("cloud.timeout_s", |config| {
+            config.cloud = Some(CloudSection { auth_url: "http://k/v3".into(), timeout_s: Some(0), ..CloudSection::default() });
+        }),
+        ("raft.snapshot_entries", |config| config.raft.snapshot_entries = 0),
+        ("raft.keep_entries", |config| config.raft.keep_entries = u64::MAX),
+        ("raft.election_min_ms", |config| config.raft.heartbeat_ms = u64::MAX),
+        ("raft.election_max_ms", |config| config.raft.election_max_ms = u64::MAX),
+        ("api.requests_max", |config| config.api.requests_max = 0),
+        ("api.connections_max", |config| config.api.connections_max = 0),
+        ("leader.parallel", |config| config.leader.parallel = 0),
+        ("leader.reconcile_s", |config| config.leader.reconcile_s = 0),
+        ("leader.monitor_s", |config| config.leader.monitor_s = 0),
+    ];
+    for (key, change) in cases {
+        let mut config = minimal();
+        change(&mut config);
+        let told = config.check().unwrap_err().to_string();
+        assert!(told.contains(key), "{key}: {told}");
+    }
+}

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod edge;
 pub mod lead;
 pub mod leader;
+pub mod listen;
 pub mod node;
 pub mod openstack;
 pub mod operations;

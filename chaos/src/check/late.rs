@@ -104,10 +104,10 @@ mod tests {
         there["description"]["hypervisor_hostname"] = json!("h");
         made.watch(1, json!({"host": there}));
         let class = "CUSTOM_RESERVATION_R_A";
-        let boot = |n: u64, at_s, id| line(n, at_s * 1_000, "allocation.set", id, json!({"allocations": {"p": {class: 1}}}));
+        let boot = |n: u64, at_s: u64, id| line(n, at_s * 1_000, "allocation.set", id, json!({"allocations": {"p": {class: 1}}}));
         made.cloud = vec![boot(1, 50, "one"), boot(2, 51, "other")];
         made.cloud.extend(left_s.map(|at_s| line(3, at_s * 1_000, "allocation.removed", "other", json!({}))));
-        for (index, at_s, slots) in [(2, 40, 2), (3, 100, 1)] {
+        for (index, at_s, slots) in [(2, 40_u64, 2), (3, 100, 1)] {
             made.watch(index, json!({"lease": lease("a", 30, 300, &[(1, slots)])}));
             made.audit_at(index, at_s * 1_000_000_000, &[]);
         }

@@ -57,6 +57,8 @@ pub(super) fn create_lease(
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: None,
+            group_awaited: create.caller_makes_groups && wish.resource.instance().affinity.is_some(),
+            server_group_problem: None,
             adoption: adoption_of(planned.reservation_id).cloned(),
             missing_resources: false,
             resources_changed: false,

@@ -124,6 +124,7 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::RemoveHost { host_id } => of("remove_host", key, host_id),
         Command::ReportHost { host_id, .. } => of("report_host", key, host_id),
         Command::RecordOutcome { actuation_id, revision, .. } => of("record_outcome", key, (actuation_id, revision)),
+        Command::RecordServerGroups { lease_id, groups } => of("record_server_groups", key, (lease_id, groups)),
         Command::HoldActuationLease { node_id, term } => of("hold_actuation_lease", key, (node_id, term)),
         Command::InitCluster { cluster_id } => of("init_cluster", key, cluster_id),
         Command::Probe { payload } => of("probe", key, payload),

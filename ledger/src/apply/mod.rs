@@ -15,6 +15,7 @@ mod progress;
 mod rebind;
 pub(crate) mod rebook;
 mod record_outcome;
+mod record_server_groups;
 mod report_host;
 pub(crate) mod schedule;
 #[cfg(test)]
@@ -48,8 +49,9 @@ pub struct Applied {
 
 /// Applies one entry.
 pub fn apply(state: &mut State, entry: &Entry) -> Applied {
-    // RecordOutcome and ReportHost do not read the time, so they are not stamped anew when proposed again (architecture D4).
-    let reads_time = !matches!(entry.command, Command::RecordOutcome { .. } | Command::ReportHost { .. });
+    // What is learnt from the cloud does not read the time, so it is not stamped anew when proposed again (architecture D4).
+    let reads_time =
+        !matches!(entry.command, Command::RecordOutcome { .. } | Command::RecordServerGroups { .. } | Command::ReportHost { .. });
     let now = state.begin(reads_time.then_some(entry.proposed_at));
     let ledger_index = state.ledger_index();
     let (outcome, answered_at) = match &entry.key {
@@ -78,6 +80,9 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
         Command::AdvanceClock => Ok(advance_clock::advance_clock(state, now)),
         Command::RecordOutcome { actuation_id, revision, outcome } => {
             record_outcome::record_outcome(state, now, *actuation_id, *revision, outcome)
+        }
+        Command::RecordServerGroups { lease_id, groups } => {
+            Ok(record_server_groups::record_server_groups(state, *lease_id, groups))
         }
         Command::HoldActuationLease { node_id, term } => Ok(cluster::hold_actuation_lease(state, *node_id, *term)),
         Command::ForgetKey => Err(Rejection::Invalid {

@@ -87,6 +87,8 @@ pub(crate) fn fit_change(state: &State, before: &Lease, mut lease: Lease, now: T
             staging: old.staging,
             bindings: old.bindings.clone(),
             on_end: old.on_end,
+            server_group_id: old.server_group_id,
+            server_group_problem: old.server_group_problem.clone(),
         }));
         // Both are booked whole until the hold is there; what is given up is given up then. An open reservation that is
         // to end sooner may have ended by then, and what it has at that time stays booked to the old end until the cloud

@@ -31,7 +31,8 @@ pub(super) fn record_outcome(
         (Step::Hold, Outcome::Held { server_group_id }) => {
             let mut lease = lease;
             if let Some(reservation) = reservation_mut(&mut lease, &row) {
-                reservation.server_group_id = server_group_id.or(reservation.server_group_id);
+                // The first that is recorded stays: its id may have been answered already.
+                reservation.server_group_id = reservation.server_group_id.or(*server_group_id);
             }
             held(state, now, lease, &row);
         }

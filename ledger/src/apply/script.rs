@@ -142,6 +142,8 @@ impl World {
             }
             "clock" => Ok(self.clock()),
             "done" | "held" | "refused" | "failed" | "delayed" => self.outcome(words),
+            "made" => self.made(words),
+            "group" => Ok(self.group_text(words[1])),
             "observe" => self.observe(words),
             "sethost" => self.set_host(words),
             "removehost" => {

@@ -26,6 +26,9 @@ pub(super) fn update_lease(
     let lease_id = update.lease_id;
     let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
+    for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
+        change_group(reservation, old, update.caller_makes_groups);
+    }
     if rebook {
         set_plan(state, &before, &mut lease, &update.plan)?;
     }
@@ -161,6 +164,16 @@ fn change_reservation(reservation: &mut Reservation, change: &ReservationChange)
     }
     reservation.wish = change.resource.clone();
     Ok(())
+}
+
+/// Another affinity wants another server group, or none.
+fn change_group(reservation: &mut Reservation, old: &Reservation, caller_makes_groups: bool) {
+    let affinity = reservation.wish.instance().affinity;
+    if affinity != old.wish.instance().affinity {
+        reservation.server_group_id = None;
+        reservation.server_group_problem = None;
+        reservation.group_awaited = caller_makes_groups && affinity.is_some();
+    }
 }
 
 /// The field to name when a change of it is refused.

@@ -46,6 +46,12 @@ pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &
         if let Some(previous) = reservation.previous.take() {
             lease.start = previous.interval.start;
             lease.end = previous.interval.end;
+            // Else one that was recorded meanwhile is its own.
+            if previous.wish.instance().affinity != reservation.wish.instance().affinity {
+                reservation.server_group_id = previous.server_group_id;
+                reservation.server_group_problem = previous.server_group_problem;
+                reservation.group_awaited = false;
+            }
             reservation.wish = previous.wish;
             reservation.staging = previous.staging;
             reservation.bindings = previous.bindings;

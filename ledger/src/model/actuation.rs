@@ -8,7 +8,8 @@ use super::{ActuationId, LeaseId, NodeId, ReservationId, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Raise the holds of the bound shared hosts; make the server group where affinity wants one (architecture D24).
+    /// Raise the holds of the bound shared hosts; wait for the server group where affinity wants one, or make it (architecture
+    /// D24, docs/decisions/0013).
     Hold,
     /// Make class, flavor and closed inventories.
     Prepare,

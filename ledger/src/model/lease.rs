@@ -200,6 +200,13 @@ pub struct Reservation {
     /// Server group made for affinity true or false.
     #[serde(default)]
     pub server_group_id: Option<Uuid>,
+    /// The node that took the request is making the group with the caller's token, and has not said what came of it
+    /// (docs/decisions/0013).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group_awaited: bool,
+    /// Why the group is not the tenant's own, so that Nova refuses it as his hint, or why there is none. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_group_problem: Option<String>,
     /// Servers that it takes over. Not written where there are none, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
@@ -238,6 +245,12 @@ pub struct Previous {
     /// What was to happen at the end.
     #[serde(default)]
     pub on_end: OnEnd,
+    /// Server group before the update. The update has another where it changed the affinity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_group_id: Option<Uuid>,
+    /// And what was wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_group_problem: Option<String>,
 }
 
 /// What a lease returns to when the hold of an update is refused; its reservations keep their own in [`Previous`].

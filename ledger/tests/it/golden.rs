@@ -52,6 +52,7 @@ fn create() -> Entry {
         resource_ids: vec![Uuid::from_u128(9)],
         planned_at: 4,
         adoptions: Default::default(),
+        caller_makes_groups: false,
     };
     Entry {
         key: Some(RequestKey { project_id: ProjectId("p".to_owned()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),

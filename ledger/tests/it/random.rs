@@ -112,6 +112,11 @@ impl Run {
                     self.next_promises.remove(&lease_id);
                 }
             }
+            Step::Group { lease, affinity, group } => {
+                if let Some(id) = self.pick(*lease) {
+                    self.group(id, *affinity, *group);
+                }
+            }
             Step::Clock { minutes, seconds } => {
                 let ms = (u64::from(*minutes) * 60 + u64::from(*seconds)) * 1000;
                 self.world.at = self.world.at.plus_ms(ms);
@@ -217,6 +222,7 @@ impl Run {
             resource_ids: vec![self.world.uuid()],
             planned_at: self.world.state.ledger_index(),
             adoptions: Default::default(),
+            caller_makes_groups: false,
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {
@@ -300,7 +306,7 @@ impl Run {
             Ok(planned) => planned.map(|planned| planned.reservations).unwrap_or_default(),
             Err(_) => return,
         };
-        let update = UpdateLease { lease_id: id, change, plan, planned_at: 0 };
+        let update = UpdateLease { lease_id: id, change, plan, planned_at: 0, caller_makes_groups: false };
         let reply = self.world.send(None, Command::UpdateLease(Box::new(update))).expect("it was just planned");
         let after = self.world.state.lease(id).unwrap().clone();
         let one = &after.reservations[0];
@@ -398,6 +404,30 @@ impl Run {
         }
     }
 
+    /// The first group that is recorded stays until the affinity changes, which nothing here does.
+    fn group(&mut self, lease_id: LeaseId, affinity: bool, group: u8) {
+        let before = self.world.state.lease(lease_id).unwrap().reservations[0].clone();
+        let made = (group > 0).then(|| Uuid::from_u128(u128::from(group)));
+        let problem = made.is_none().then(|| "no".to_owned());
+        let groups = [(before.id, FoundGroup { affinity, server_group_id: made, problem })].into();
+        let refused = match self.world.send(None, Command::RecordServerGroups { lease_id, groups }) {
+            Ok(Reply::ServerGroupsRecorded { refused }) => !refused.is_empty(),
+            other => panic!("{other:?}"),
+        };
+        let after = self.world.state.lease(lease_id).unwrap().reservations[0].clone();
+        assert!(refused || made.is_none() || after.server_group_id == made, "{before:?} {after:?}");
+        if before.server_group_id.is_some() {
+            assert_eq!(after.server_group_id, before.server_group_id);
+        }
+        if after.server_group_id != before.server_group_id {
+            assert_eq!(before.wish.instance().affinity, Some(affinity));
+            self.reach("group taken");
+        }
+        if refused {
+            self.reach("group refused");
+        }
+    }
+
     fn observe(&mut self, host: u8, firm: u8, up: bool, has: Option<u8>) {
         let host_id = HostId(u64::from(host));
         let Some(row) = self.world.state.host(host_id) else {
@@ -444,6 +474,8 @@ fn random_sequences_reach_everything_that_matters() {
         "created on the class of anchors",
         "deleted",
         "withdrawn",
+        "group taken",
+        "group refused",
         "rebound",
         "overcommitted",
         "key forgotten",

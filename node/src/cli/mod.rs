@@ -24,6 +24,8 @@ use leasehold_ledger::model::{Seconds, Timestamp};
 
 use output::Output;
 
+use crate::config::Secret;
+
 /// For how long the keys made here are valid. Part of what a printed key means ([`made_at`]), so it stays as it is.
 const KEY_VALIDITY: Duration = Duration::from_secs(600);
 
@@ -48,8 +50,8 @@ pub struct Globals {
     output: Format,
     /// Keystone token. Without one it is got from OS_AUTH_URL with OS_USERNAME and OS_PASSWORD, or with
     /// OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET
-    #[arg(long, global = true, env = "OS_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    #[arg(long, global = true, env = "OS_TOKEN", hide_env_values = true, value_parser = secret)]
+    token: Option<Secret>,
     /// Certificates (PEM) of who signed the members' certificates; with it addresses mean TLS
     #[arg(long, global = true, value_name = "FILE", env = "OS_CACERT")]
     ca_file: Option<PathBuf>,
@@ -241,10 +243,15 @@ fn builder(globals: &Globals, endpoints: &[String], trusted: Option<Vec<u8>>) ->
 /// With the caller's own token, as the command line or the `OS_*` variables have it.
 fn with_tokens(builder: Builder, globals: &Globals, ca_pem: Option<Vec<u8>>) -> Result<Builder, Failure> {
     Ok(match (&globals.token, keystone::from_environment(ca_pem)?) {
-        (Some(token), _) => builder.tokens(FixedToken(token.clone())),
+        (Some(token), _) => builder.tokens(FixedToken(token.reveal().to_owned())),
         (None, Some(keystone)) => builder.tokens(keystone),
         (None, None) => builder,
     })
+}
+
+/// A text that `Debug` must not show.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 /// When a key was made that this command line made, in whole seconds.

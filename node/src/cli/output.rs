@@ -88,6 +88,7 @@ fn reservation_json(reservation: &Reservation) -> Value {
         "flavor_id": reservation.flavor().to_string(),
         "servers": adopted(reservation),
         "server_group_id": reservation.server_group_id.map(|id| id.to_string()),
+        "server_group_problem": reservation.server_group_problem,
         "status": reservation.status.as_str(),
         "stage": spelled(reservation.stage),
         "on_end": spelled(reservation.on_end),
@@ -157,6 +158,7 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         rows.push(("  boot with flavor", reservation.flavor().to_string()));
         rows.push(("  adopts", adopted(reservation).join(", ")));
         rows.push(("  in server group", reservation.server_group_id.map(|id| id.to_string()).unwrap_or_default()));
+        rows.push(("  of which", reservation.server_group_problem.clone().unwrap_or_default()));
         if let Some(staging) = reservation.staging {
             rows.push(("  staging (UTC)", format!("{} to {}", utc(staging.window.start), utc(staging.window.end))));
         }

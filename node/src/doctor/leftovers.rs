@@ -210,6 +210,7 @@ async fn classes(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
 
 async fn groups(cloud: &Cloud, ledger: &Ledger) -> Result<Found, CloudError> {
     let (names, known) = (ledger.names(), reservations(ledger));
+    // Of all projects: most were made with tenants' tokens.
     let all = cloud.nova().server_groups().await?;
     let orphan = |name: &str| names.reservation_of_group(name).is_some_and(|(_, id)| !known.contains(&id));
     Ok(Found { ours: all.into_iter().map(|group| group.name).filter(|name| orphan(name)).collect(), ..Found::default() })

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use leasehold_ledger::model::{ProjectId, UserId};
 
+use crate::config::Secret;
 use crate::operations::Actor;
 
 /// Why a token does not name an actor.
@@ -27,6 +28,9 @@ pub enum AuthError {
 pub trait Authenticator: Send + Sync {
     /// The actor behind `token`; `None` when the request carries none.
     async fn authenticate(&self, token: Option<&str>) -> Result<Actor, AuthError>;
+
+    /// The token with which the services of the cloud may be called in the caller's name, if his is one of Keystone's.
+    fn for_cloud(&self, token: Option<&str>) -> Option<Secret>;
 }
 
 /// Believes everybody: the token names the project (or `noauth`), and the caller is its admin.
@@ -66,6 +70,10 @@ impl Authenticator for NoAuth {
             roles: BTreeSet::from(["admin".to_owned(), "member".to_owned(), "reader".to_owned()]),
         })
     }
+
+    fn for_cloud(&self, _: Option<&str>) -> Option<Secret> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -88,5 +96,6 @@ mod tests {
         assert_eq!(named.project_id, ProjectId("p1".into()));
         assert!(named.is_admin());
         assert_eq!(noauth.authenticate(None).await.unwrap().project_id, ProjectId("noauth".into()));
+        assert!(noauth.for_cloud(Some("p1")).is_none());
     }
 }

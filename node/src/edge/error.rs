@@ -110,6 +110,7 @@ impl From<&OperationError> for Problem {
                 message: format!("Not enough hosts available: {}", advice(offer)),
                 offer: Some(Offer::new(offer, *ledger_index)),
             },
+            OperationError::TooOld { .. } => plain(row(Code::OutOfRange, StatusCode::GONE, Retry::No, "changes_forgotten")),
             OperationError::Forbidden { .. } => plain(row(Code::PermissionDenied, StatusCode::FORBIDDEN, Retry::No, "forbidden")),
             OperationError::ComputeHostNotFound(_) => plain(not_found("compute_host_not_found")),
             OperationError::Conflict(_) => plain(conflict("conflict")),
@@ -171,7 +172,6 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::ClusterInitialised => conflict("cluster_initialised"),
         // Its key was cleared with it: the same key may apply now (architecture D24).
         Rejection::Withdrawn(_) => unavailable("withdrawn"),
-        Rejection::OutsideCalendar(_) => malformed("outside_calendar"),
     }
 }
 

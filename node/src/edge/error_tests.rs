@@ -41,7 +41,6 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::TooManyKeys(ProjectId(text())), ResourceExhausted, 429, No),
         (Rejection::ClusterInitialised, FailedPrecondition, 409, No),
         (Rejection::Withdrawn(text()), Unavailable, 503, SameKey),
-        (Rejection::OutsideCalendar(Seconds(1)), InvalidArgument, 400, No),
     ]
 }
 
@@ -64,6 +63,7 @@ fn operation_errors() -> Vec<Sample<OperationError>> {
     let unavailable = |why: Why| (OperationError::Unavailable(why), Unavailable, 503, SameKey);
     vec![
         (OperationError::NoRoom { offer: no_room(), ledger_index: 9 }, FailedPrecondition, 409, No),
+        (OperationError::TooOld { oldest: 7 }, OutOfRange, 410, No),
         (OperationError::Forbidden { rule: text() }, PermissionDenied, 403, No),
         (OperationError::ComputeHostNotFound(text()), NotFound, 404, No),
         (OperationError::Conflict(text()), FailedPrecondition, 409, No),

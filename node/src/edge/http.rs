@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use super::accept::Connection;
+use crate::listen::accept::Connection;
 use crate::seams::{Seams, Spawner};
 
 /// A request's head must have arrived by then; an idle connection is closed after it.

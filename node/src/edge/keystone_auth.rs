@@ -103,6 +103,10 @@ impl Authenticator for KeystoneAuth {
         };
         known.actor.as_deref().cloned().ok_or(AuthError::Invalid)
     }
+
+    fn for_cloud(&self, token: Option<&str>) -> Option<Secret> {
+        token.map(str::trim).filter(|token| !token.is_empty()).map(Secret::new)
+    }
 }
 
 /// `None` for a token without a project: it can own nothing here.

@@ -3,11 +3,9 @@
 //! Must not know: rules, plans, Raft. A handler that decides something is in the wrong folder. Read next: `error.rs` (the
 //! one table from failures to statuses), `auth.rs` (token → actor), then one file of `grpc/` or `rest/`.
 
-pub mod accept;
 pub mod auth;
 pub mod error;
 pub mod grpc;
 pub mod http;
 pub mod keystone_auth;
 pub mod rest;
-pub mod tls;

@@ -25,6 +25,7 @@ mod pause;
 pub mod permits;
 mod places;
 pub mod reconciler;
+mod server_groups;
 mod steps;
 mod work;
 

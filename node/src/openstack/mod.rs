@@ -16,33 +16,41 @@ pub mod versions;
 use std::sync::Arc;
 
 pub use error::{CloudError, Withheld};
-pub use session::{CloudUser, Errand, Permit, Session};
+pub use session::{Caller, CloudUser, Errand, Permit, Session};
 
 /// The cloud as the leader and the operations use it. Cheap to clone; clones share the limits of calls in flight.
 #[derive(Clone)]
 pub struct Cloud {
     session: Arc<Session>,
     urgent: Arc<Session>,
+    callers: Arc<Session>,
 }
 
 impl Cloud {
     /// The cloud behind a session.
     #[must_use]
     pub fn new(session: Session) -> Self {
-        let urgent = Arc::new(session.beside());
-        Self { session: Arc::new(session), urgent }
+        let (urgent, callers) = (Arc::new(session.beside()), Arc::new(session.beside()));
+        Self { session: Arc::new(session), urgent, callers }
     }
 
     /// The same cloud with calls in flight of their own: those of work that can wait do not stand before them.
     #[must_use]
     pub fn urgent(&self) -> Self {
-        Self { session: self.urgent.clone(), urgent: self.urgent.clone() }
+        Self { session: self.urgent.clone(), ..self.clone() }
     }
 
     /// Compute.
     #[must_use]
     pub fn nova(&self) -> nova::Nova<'_> {
         nova::Nova::new(&self.session)
+    }
+
+    /// Server groups, as a caller has them: with calls in flight of their own, so that many callers do not hold up the
+    /// leader's work.
+    #[must_use]
+    pub fn groups_of<'a>(&'a self, caller: Caller<'a>) -> nova::OwnGroups<'a> {
+        nova::OwnGroups::new(&self.callers, caller)
     }
 
     /// Capacity.

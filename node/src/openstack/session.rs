@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use super::keystone::{self, Service, ServiceToken, TokenSource};
+use super::keystone::{self, Secret, Service, ServiceToken, TokenSource};
 use super::{CloudError, Withheld};
 use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
 use crate::telemetry::metrics;
@@ -32,7 +32,7 @@ const CALLS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_6361_6c6c_7301);
 /// Who we are to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudUser {
-    /// The service project: owner of our server groups and fresh snapshots.
+    /// The service project: owner of fresh snapshots, and of the server groups that no tenant could make.
     pub project_id: String,
     /// The service user.
     pub user_id: String,
@@ -73,6 +73,23 @@ impl<'a> Errand<'a> {
         let name = format!("{}/{}/{attempt}", self.subject, self.term);
         format!("req-{}", Uuid::new_v5(&CALLS, name.as_bytes()))
     }
+}
+
+/// In whose name a call is made that is not the service user's: with his own token, and outside the fence, for what is his.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// As he sent it. Used for this call, and kept nowhere.
+    pub token: &'a Secret,
+    /// Of the request that the call serves, under which the service has it in its log.
+    pub request_id: Option<&'a str>,
+}
+
+/// Who sends a call.
+#[derive(Clone, Copy)]
+enum Sender<'a> {
+    /// The service user; with an errand when the call changes something.
+    Service(Option<&'a Errand<'a>>),
+    Caller(Caller<'a>),
 }
 
 /// The microversion that calls of a service name; `None`: the service has none.
@@ -247,21 +264,26 @@ impl Session {
 
     /// A call that changes nothing.
     pub(super) async fn read(&self, call: Call) -> Result<Answer, CloudError> {
-        self.carry(call, None).await
+        self.carry(call, Sender::Service(None)).await
     }
 
     /// A call that changes something, sent only while the errand's permit says so.
     pub(super) async fn write(&self, errand: &Errand<'_>, call: Call) -> Result<Answer, CloudError> {
-        self.carry(call, Some(errand)).await
+        self.carry(call, Sender::Service(Some(errand))).await
+    }
+
+    /// A call in the name of somebody else, with his token, which is never renewed.
+    pub(super) async fn write_as(&self, caller: Caller<'_>, call: Call) -> Result<Answer, CloudError> {
+        self.carry(call, Sender::Caller(caller)).await
     }
 
     async fn token(&self) -> Result<Arc<ServiceToken>, CloudError> {
         self.tokens.token().await.map_err(|error| keystone_failed(&error))
     }
 
-    async fn carry(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
+    async fn carry(&self, call: Call, sender: Sender<'_>) -> Result<Answer, CloudError> {
         let (service, method, begun) = (call.service.name(), verb(&call.method), self.clock.mono());
-        let answer = self.deliver(call, errand).await;
+        let answer = self.deliver(call, sender).await;
         let ending = match &answer {
             Ok(_) => "2xx",
             Err(CloudError::Withheld(_)) => "withheld",
@@ -276,16 +298,12 @@ impl Session {
         answer
     }
 
-    async fn deliver(&self, call: Call, errand: Option<&Errand<'_>>) -> Result<Answer, CloudError> {
+    async fn deliver(&self, call: Call, sender: Sender<'_>) -> Result<Answer, CloudError> {
         let service = call.service.name();
-        let token = self.token().await?;
-        let mut response = self.send(&call, &token, errand).await?;
-        if response.status.as_u16() == 401 {
-            // A 401 is given before the work, so sending once more with another token repeats nothing.
-            self.tokens.refuse(&token);
-            let token = self.token().await?;
-            response = self.send(&call, &token, errand).await?;
-        }
+        let response = match sender {
+            Sender::Caller(Caller { token, request_id }) => self.send(&call, token, request_id, None).await?,
+            Sender::Service(errand) => self.send_as_service(&call, errand).await?,
+        };
         let status = response.status.as_u16();
         if status < 300 {
             let date = response.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
@@ -300,7 +318,28 @@ impl Session {
         Err(CloudError::Status { service, call: call.name(), status, code, text, retry_after })
     }
 
-    async fn send(&self, call: &Call, token: &ServiceToken, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
+    async fn send_as_service(&self, call: &Call, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
+        let permit = errand.map(|errand| errand.permit);
+        let token = self.token().await?;
+        let request_id = errand.map(Errand::request_id);
+        let response = self.send(call, &token.token, request_id.as_deref(), permit).await?;
+        if response.status.as_u16() != 401 {
+            return Ok(response);
+        }
+        // A 401 is given before the work, so sending once more with another token repeats nothing.
+        self.tokens.refuse(&token);
+        let token = self.token().await?;
+        let request_id = errand.map(Errand::request_id);
+        self.send(call, &token.token, request_id.as_deref(), permit).await
+    }
+
+    async fn send(
+        &self,
+        call: &Call,
+        token: &Secret,
+        request_id: Option<&str>,
+        permit: Option<&dyn Permit>,
+    ) -> Result<HttpResponse, CloudError> {
         let service = call.service.name();
         let base = self.tokens.endpoint(call.service).await.map_err(|error| keystone_failed(&error))?;
         let mut headers = HeaderMap::new();
@@ -310,13 +349,13 @@ impl Session {
                 .map(|value| drop(headers.insert(name, value)))
                 .map_err(|_| CloudError::Unauthorised(format!("{service}: the token holds characters that no header can carry")))
         };
-        set(HeaderName::from_static("x-auth-token"), token.token.reveal())?;
+        set(HeaderName::from_static("x-auth-token"), token.reveal())?;
         set(HeaderName::from_static("accept"), "application/json")?;
         if let Some(version) = call.version {
             set(HeaderName::from_static("openstack-api-version"), version)?;
         }
-        if let Some(errand) = errand {
-            set(HeaderName::from_static("x-openstack-request-id"), &errand.request_id())?;
+        if let Some(request_id) = request_id {
+            set(HeaderName::from_static("x-openstack-request-id"), request_id)?;
         }
         let mut body = Bytes::new();
         if let Some(value) = &call.body {
@@ -333,8 +372,8 @@ impl Session {
         // Taken only now: a Keystone that hangs must not keep the places of others.
         let _place = self.in_flight.place(call.service).await;
         // Nothing may wait between this check and the first poll of the sending (architecture D6).
-        if let Some(errand) = errand {
-            errand.permit.check()?;
+        if let Some(permit) = permit {
+            permit.check()?;
         }
         self.http.send(request).await.map_err(|error| CloudError::transport(service, &error))
     }

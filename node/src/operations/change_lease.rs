@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, LeaseChange, UpdateLease};
-use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reason, ReasonCode, RequestKey, Timestamp};
+use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, ProjectId, Reason, ReasonCode, RequestKey, Timestamp};
 use leasehold_ledger::plan::{Overlay, Planned, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{KeyLookup, State};
 
-use super::route::{Call, Request};
-use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+use super::route::{Call, Given, Request};
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups};
+use crate::config::Secret;
 use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
@@ -18,7 +19,7 @@ const PLANS: usize = 3;
 const PREPARING: Duration = Duration::from_secs(14);
 
 impl Operations {
-    /// Changes a lease, all or nothing.
+    /// As [`Operations::update_lease_with`] for a caller without a token that services of the cloud know.
     pub async fn update_lease(
         &self,
         actor: &Actor,
@@ -26,13 +27,29 @@ impl Operations {
         lease_id: LeaseId,
         change: LeaseChange,
     ) -> Result<Answer<Lease>> {
-        let call = Call {
-            request_id: request_id::current(),
-            actor: actor.clone(),
-            key,
-            request: Request::UpdateLease { lease_id, change },
-        };
-        self.on_leader(call).await?.lease()
+        self.update_lease_with(actor, None, key, lease_id, change).await
+    }
+
+    /// Changes a lease, all or nothing. With the caller's token this node makes the server groups that another affinity wants
+    /// (docs/decisions/0013).
+    pub async fn update_lease_with(
+        &self,
+        actor: &Actor,
+        token: Option<&Secret>,
+        key: Option<RequestKey>,
+        lease_id: LeaseId,
+        change: LeaseChange,
+    ) -> Result<Answer<Lease>> {
+        let maker = self.group_maker(actor, token).filter(|_| groups::change_wants_group(&change));
+        let request = Request::UpdateLease { lease_id, change, caller_makes_groups: maker.is_some() };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key: key.clone(), request };
+        match (self.on_leader(call).await?, maker) {
+            (Given::Booked(booked), Some(maker)) => {
+                maker.make(&booked.value).await;
+                self.settled(lease_id, key, booked.ledger_index).await
+            }
+            (given, _) => given.lease(),
+        }
     }
 
     pub(super) async fn update_here(
@@ -41,8 +58,11 @@ impl Operations {
         key: Option<RequestKey>,
         lease_id: LeaseId,
         change: LeaseChange,
-    ) -> Result<Answer<Lease>> {
-        self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
+        caller_makes_groups: bool,
+    ) -> Result<Given> {
+        let owner = self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
+        // A group in an administrator's own project would not be the owner's.
+        let caller_makes_groups = caller_makes_groups && owner == actor.project_id;
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
@@ -61,7 +81,13 @@ impl Operations {
                     Err(refused) => return Err(refused),
                 }
             };
-            let command = Command::UpdateLease(Box::new(UpdateLease { lease_id, change: change.clone(), plan, planned_at }));
+            let command = Command::UpdateLease(Box::new(UpdateLease {
+                lease_id,
+                change: change.clone(),
+                plan,
+                planned_at,
+                caller_makes_groups,
+            }));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
             drop(booked);
@@ -71,9 +97,11 @@ impl Operations {
                     let ledger_index = committed.ledger_index;
                     tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
                     return if prepared {
-                        self.lease_left_at(lease_id, ledger_index)
+                        self.lease_left_at(lease_id, ledger_index).map(Given::Lease)
+                    } else if let Some(booked) = self.booked(lease_id, ledger_index).filter(|_| caller_makes_groups) {
+                        Ok(Given::Booked(booked))
                     } else {
-                        self.settled(lease_id, key, ledger_index).await
+                        self.settled(lease_id, key, ledger_index).await.map(Given::Lease)
                     };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
@@ -89,6 +117,9 @@ impl Operations {
     async fn settled(&self, lease_id: LeaseId, key: Option<RequestKey>, booked_at: u64) -> Result<Answer<Lease>> {
         let settled = self
             .wait_for(PREPARING, |state| {
+                if state.ledger_index() < booked_at {
+                    return None;
+                }
                 let left = state.lease_as_left(lease_id, booked_at, |lease| lease.status != LeaseStatus::Updating);
                 match left.or_else(|| state.lease(lease_id).filter(|lease| !lease.deleted)) {
                     Some(lease) if lease.status == LeaseStatus::Updating => None,
@@ -110,14 +141,16 @@ impl Operations {
         }
     }
 
-    /// Checks a rule against the lease's owner at a confirmed index: foreign is forbidden, unknown and hidden not found.
-    pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<()> {
+    /// Checks a rule against the lease's owner at a confirmed index, and gives him: foreign is forbidden, unknown and hidden
+    /// not found.
+    pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<ProjectId> {
         self.confirmed_index().await?;
         let state = self.inner.raft.state();
         let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
             return Err(Rejection::LeaseNotFound(lease_id).into());
         };
-        Ok(actor.authorise(rule, Some(&lease.project_id))?)
+        actor.authorise(rule, Some(&lease.project_id))?;
+        Ok(lease.project_id.clone())
     }
 }
 

@@ -12,8 +12,9 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
-use super::route::{Call, Request};
-use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
+use super::route::{Call, Given, Request};
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups};
+use crate::config::Secret;
 use crate::leader::adopt;
 use crate::leader::names::Names;
 use crate::telemetry::{metrics, request_id};
@@ -54,14 +55,36 @@ impl Drop for Booked {
 }
 
 impl Operations {
-    /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared.
+    /// As [`Operations::create_lease_with`] for a caller without a token that services of the cloud know.
     pub async fn create_lease(&self, actor: &Actor, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
-        actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
-        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request: Request::CreateLease(wish) };
-        self.on_leader(call).await?.lease()
+        self.create_lease_with(actor, None, key, wish).await
     }
 
-    pub(super) async fn create_here(&self, key: Option<RequestKey>, wish: LeaseWish) -> Result<Answer<Lease>> {
+    /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared. With the
+    /// caller's token this node makes the server groups that it wants (docs/decisions/0013).
+    pub async fn create_lease_with(
+        &self,
+        actor: &Actor,
+        token: Option<&Secret>,
+        key: Option<RequestKey>,
+        wish: LeaseWish,
+    ) -> Result<Answer<Lease>> {
+        actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
+        // A group in another project would not be the owner's.
+        let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
+        let maker = self.group_maker(actor, token).filter(|_| own);
+        let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some() };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
+        match (self.on_leader(call).await?, maker) {
+            (Given::Booked(booked), Some(maker)) => {
+                maker.make(&booked.value).await;
+                self.prepared(booked.value.id, booked.ledger_index).await
+            }
+            (given, _) => given.lease(),
+        }
+    }
+
+    pub(super) async fn create_here(&self, key: Option<RequestKey>, wish: LeaseWish, caller_makes_groups: bool) -> Result<Given> {
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
@@ -99,6 +122,7 @@ impl Operations {
                 resource_ids: resource_ids.clone(),
                 planned_at,
                 adoptions: adoptions.clone(),
+                caller_makes_groups,
             }));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
@@ -109,9 +133,11 @@ impl Operations {
                     let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
                     tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, "lease created");
                     return if prepared {
-                        self.lease_left_at(lease_id, ledger_index)
+                        self.lease_left_at(lease_id, ledger_index).map(Given::Lease)
+                    } else if let Some(booked) = self.booked(lease_id, ledger_index).filter(|_| caller_makes_groups) {
+                        Ok(Given::Booked(booked))
                     } else {
-                        self.prepared(lease_id, ledger_index).await
+                        self.prepared(lease_id, ledger_index).await.map(Given::Lease)
                     };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
@@ -242,7 +268,7 @@ impl Operations {
         reason
     }
 
-    /// Waits until a lease booked at `booked_at` is PENDING or was withdrawn. The answer is what made it visible (index j of
+    /// Waits until a lease booked at `booked_at` is PENDING or was withdrawn, on any node. The answer is what made it visible (index j of
     /// architecture D24), whatever came after.
     async fn prepared(&self, lease_id: LeaseId, booked_at: u64) -> Result<Answer<Lease>> {
         enum Settled {
@@ -251,6 +277,9 @@ impl Operations {
         }
         let settled = self
             .wait_for(PREPARING, |state| {
+                if state.ledger_index() < booked_at {
+                    return None;
+                }
                 // The journal shows only what is visible.
                 if let Some(lease) = state.lease_as_left(lease_id, booked_at, |_| true) {
                     return Some(Settled::Visible(Box::new(lease.clone())));

@@ -27,7 +27,7 @@ impl Operations {
             match self.authorise_lease(actor, Rule::LeasesDelete, lease_id).await {
                 Err(OperationError::Rejected(Rejection::LeaseNotFound(_)))
                     if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => {}
-                authorised => authorised?,
+                authorised => drop(authorised?),
             }
         }
         let committed = self.propose(key, Command::DeleteLease { lease_id }).await?;

@@ -26,6 +26,12 @@ pub enum OperationError {
         /// Index it was decided at.
         ledger_index: u64,
     },
+    /// The journal of changes does not reach back to where a watch is to begin, or its reader fell behind it.
+    #[error("after: changes are kept from index {oldest} on; read the leases again and watch from the index of that answer")]
+    TooOld {
+        /// First index that can still be watched from.
+        oldest: u64,
+    },
     /// The policy table says no.
     #[error("Policy doesn't allow {rule} to be performed")]
     Forbidden {

@@ -160,6 +160,7 @@ fn lease_of(reply: &Reply) -> Option<LeaseId> {
         | Reply::HostRegistered { .. }
         | Reply::ClockAdvanced { .. }
         | Reply::OutcomeRecorded { .. }
+        | Reply::ServerGroupsRecorded { .. }
         | Reply::KeyForgotten => None,
     }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod create_lease;
 mod delete_lease;
 mod error;
+mod groups;
 mod host;
 mod lease;
 mod route;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_ledger::command::{LeaseChange, LeaseWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey};
+use leasehold_ledger::command::{FoundGroup, LeaseChange, LeaseWish};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey, ReservationId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -36,8 +36,9 @@ pub(super) struct Call {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    CreateLease(LeaseWish),
-    UpdateLease { lease_id: LeaseId, change: LeaseChange },
+    CreateLease { wish: LeaseWish, caller_makes_groups: bool },
+    UpdateLease { lease_id: LeaseId, change: LeaseChange, caller_makes_groups: bool },
+    RecordServerGroups { lease_id: LeaseId, groups: BTreeMap<ReservationId, FoundGroup> },
     DeleteLease { lease_id: LeaseId },
     LookUpKey,
     RegisterHost(HostRequest),
@@ -53,6 +54,10 @@ pub(super) enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Given {
     Lease(Answer<Lease>),
+    /// Booked at this index; the node that took the request is to make its server groups, and waits for it then.
+    Booked(Answer<Lease>),
+    /// Reservations that do not take the group that was made for them.
+    Groups(Vec<ReservationId>),
     Host(Answer<Host>),
     Key(Answer<KeyState>),
     Done(Answer<()>),
@@ -158,8 +163,13 @@ impl Operations {
             Span::current().record("lease_id", display(lease_id));
         }
         match request {
-            Request::CreateLease(wish) => self.create_here(key, wish).await.map(Given::Lease),
-            Request::UpdateLease { lease_id, change } => self.update_here(&actor, key, lease_id, change).await.map(Given::Lease),
+            Request::CreateLease { wish, caller_makes_groups } => self.create_here(key, wish, caller_makes_groups).await,
+            Request::UpdateLease { lease_id, change, caller_makes_groups } => {
+                self.update_here(&actor, key, lease_id, change, caller_makes_groups).await
+            }
+            Request::RecordServerGroups { lease_id, groups } => {
+                self.record_groups_here(lease_id, groups).await.map(Given::Groups)
+            }
             Request::DeleteLease { lease_id } => self.delete_here(&actor, key, lease_id).await.map(Given::Done),
             Request::LookUpKey => self.look_up_here(key).await.map(Given::Key),
             Request::RegisterHost(request) => self.register_here(key, request).await.map(Given::Host),
@@ -189,6 +199,7 @@ macro_rules! expect_given {
     };
 }
 expect_given!(lease, Lease, Answer<Lease>);
+expect_given!(groups, Groups, Vec<ReservationId>);
 expect_given!(host, Host, Answer<Host>);
 expect_given!(key, Key, Answer<KeyState>);
 expect_given!(done, Done, Answer<()>);

@@ -246,6 +246,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         resource_ids: vec![uuid::Uuid::from_u128(10)],
         planned_at: planned.planned_at,
         adoptions,
+        caller_makes_groups: false,
     };
     let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
     made.outcome.unwrap();

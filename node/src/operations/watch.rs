@@ -74,8 +74,5 @@ fn may_see(project: Option<&ProjectId>, subject: &ChangeSubject) -> bool {
 }
 
 fn too_old(error: leasehold_ledger::state::TooOld) -> OperationError {
-    OperationError::Rejected(leasehold_ledger::reply::Rejection::Invalid {
-        field: "after".to_owned(),
-        problem: error.to_string(),
-    })
+    OperationError::TooOld { oldest: error.oldest }
 }

@@ -24,7 +24,7 @@ struct Fresh;
 
 async fn open(folder: &std::path::Path, node_id: u64, may_be_new: bool) -> Result<LogStore, OpenError> {
     let disk = RocksDisks::new(folder).unwrap().open("log", DiskUse::Log).unwrap();
-    LogStore::open(disk, &Spawner::new(), Fatal::default(), node_id, may_be_new).await
+    LogStore::open(disk, &Spawner::new(), Fatal::default(), Arc::new(SystemClock::new()), node_id, may_be_new).await
 }
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
@@ -54,7 +54,7 @@ async fn a_log_of_another_node_or_without_its_beginning_is_refused() {
         }
     };
     let spawner = Spawner::new();
-    let other = LogStore::open(disk, &spawner, Fatal::default(), 8, true).await.unwrap_err();
+    let other = LogStore::open(disk, &spawner, Fatal::default(), Arc::new(SystemClock::new()), 8, true).await.unwrap_err();
     assert!(matches!(other, OpenError::NodeId { found: 7, configured: 8 }), "{other}");
     let empty = tempfile::tempdir().unwrap();
     let missing = open(empty.path(), 7, false).await.unwrap_err();

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -20,7 +20,8 @@ use super::codec::wire;
 use super::codec::wire::peer_service_client::PeerServiceClient;
 use super::codec::wire::peer_service_server::{PeerService, PeerServiceServer};
 use super::peer::{CallError, Lane, Peer, PeerStream, Route, Transport};
-use crate::seams::Spawner;
+use crate::listen::accept;
+use crate::seams::Seams;
 
 /// Longest message. Requests for entries stay below (`log_store` reads at most 4 MiB and one entry).
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -28,6 +29,12 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Time to connect, handshake included.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// Connections of peers: a few for each, one a purpose. More is somebody else, who must not use up the descriptors that the
+/// disks need.
+const CONNECTIONS_MAX: usize = 256;
+/// A peer that does not finish its TLS handshake by then is let go.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 const CLUSTER: &str = "leasehold-cluster";
 const SOURCE: &str = "leasehold-source";
@@ -110,15 +117,16 @@ impl GrpcTransport {
         Ok(Self { tls: files.map(Tls::read).transpose()?, channels: Mutex::default() })
     }
 
-    /// Listens on `address` and serves `peer` until `spawner` stops. Returns the address bound, for port 0.
+    /// Listens on `address` and serves `peer` until the node's tasks stop. Returns the address bound, for port 0.
     ///
     /// # Errors
     /// When the address is taken, the TLS files are no good, or there are none and the address is not on loopback.
-    pub async fn serve(&self, address: SocketAddr, peer: Arc<dyn Peer>, spawner: &Spawner) -> Result<SocketAddr, Error> {
+    pub async fn serve(&self, address: SocketAddr, peer: Arc<dyn Peer>, seams: &Seams) -> Result<SocketAddr, Error> {
         let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
         match &self.tls {
             Some(tls) => {
-                let config = ServerTlsConfig::new().identity(tls.identity.clone()).client_ca_root(tls.ca.clone());
+                let config =
+                    ServerTlsConfig::new().identity(tls.identity.clone()).client_ca_root(tls.ca.clone()).timeout(HANDSHAKE_TIME);
                 server = server.tls_config(config).map_err(Error::Tls)?;
             }
             None if address.ip().is_loopback() => {
@@ -129,17 +137,17 @@ impl GrpcTransport {
         let listening = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let bound = listener.local_addr().map_err(listening)?;
-        // Told here, because a server that is given its connections does not: with Nagle's algorithm every small answer, a
-        // heartbeat's or a read's, waits 40 ms for the other side's delayed acknowledgement.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        // TLS is the server's here; that nothing is decrypted yet does not keep a silent connection from being let go. The task
+        // that accepts ends with the node's others.
+        let incoming = accept::connections(listener, None, CONNECTIONS_MAX, seams, CancellationToken::new());
         // Connections outlive the server a little; what they serve does not.
         let serving = Serving(Arc::new(RwLock::new(Some(peer))));
         let ending = Ending(serving.clone());
         let service = PeerServiceServer::new(serving)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let stopping = spawner.clone();
-        drop(spawner.spawn("peer server", async move {
+        let stopping = seams.spawner.clone();
+        drop(seams.spawner.spawn("peer server", async move {
             let _ending = ending;
             let stopped = async move { stopping.stopping().await };
             let served = server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await;

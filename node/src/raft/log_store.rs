@@ -24,7 +24,7 @@ use super::codec::{self, wire};
 use super::fatal::Fatal;
 use super::log_writer::{Done, Job, LogWriter};
 use super::types::{LeaderId, LogEntry, LogId, TypeConfig, Vote};
-use crate::seams::Spawner;
+use crate::seams::{Clock, Spawner};
 
 /// Layout of this disk. Another one is refused.
 const FORMAT_VERSION: u32 = 1;
@@ -174,12 +174,13 @@ impl LogStore {
         disk: Arc<dyn Disk>,
         spawner: &Spawner,
         fatal: Fatal,
+        clock: Arc<dyn Clock>,
         node_id: u64,
         may_be_new: bool,
     ) -> Result<Self, OpenError> {
         check_identity(&*disk, node_id, may_be_new).await?;
         let index = Arc::new(Mutex::new(read_index(&*disk)?));
-        let writer = LogWriter::start(disk.clone(), index.clone(), spawner, fatal);
+        let writer = LogWriter::start(disk.clone(), index.clone(), spawner, fatal, clock);
         Ok(Self { disk, index, writer })
     }
 

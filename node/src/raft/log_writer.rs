@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::fatal::Fatal;
 use super::log_store::Index;
 use super::types::TypeConfig;
-use crate::seams::Spawner;
+use crate::seams::{Clock, Spawner};
+use crate::telemetry::metrics;
 
 /// A batch is closed when it reaches this size.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -52,10 +53,16 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn start(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, spawner: &Spawner, fatal: Fatal) -> Self {
+    pub(super) fn start(
+        disk: Arc<dyn Disk>,
+        index: Arc<Mutex<Index>>,
+        spawner: &Spawner,
+        fatal: Fatal,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
         // The task's end is the group's end.
-        drop(spawner.spawn("log writer", write_all(disk, index, queue, fatal)));
+        drop(spawner.spawn("log writer", write_all(disk, index, queue, fatal, clock)));
         Self { jobs }
     }
 
@@ -67,7 +74,13 @@ impl LogWriter {
     }
 }
 
-async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mpsc::UnboundedReceiver<Job>, fatal: Fatal) {
+async fn write_all(
+    disk: Arc<dyn Disk>,
+    index: Arc<Mutex<Index>>,
+    mut queue: mpsc::UnboundedReceiver<Job>,
+    fatal: Fatal,
+    clock: Arc<dyn Clock>,
+) {
     let mut failed: Option<DiskError> = None;
     while let Some(first) = queue.recv().await {
         let mut bytes = size(&first.rows);
@@ -80,6 +93,7 @@ async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mps
         }
         let mut rows: Vec<RowChange> = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.rows)).collect();
         rows.extend(index.lock().committed_row());
+        let begun = clock.mono();
         crate::fault_point!("raft.log.before_append");
         // Planted bug: entries are appended without a sync.
         let sync = !(mutant!("M01") && jobs.iter().all(|job| matches!(job.done, Done::Appended { .. })));
@@ -90,6 +104,7 @@ async fn write_all(disk: Arc<dyn Disk>, index: Arc<Mutex<Index>>, mut queue: mps
         crate::fault_point!("raft.log.after_append");
         match &written {
             Ok(()) => {
+                metrics::synced_log(clock.mono().since(begun).as_secs_f64());
                 let mut durable = jobs.iter().filter_map(|job| match &job.done {
                     Done::Appended { upto, .. } => *upto,
                     Done::Synced(_) => None,

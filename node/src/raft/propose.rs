@@ -210,7 +210,10 @@ impl Batcher {
 /// Whether a command's meaning depends on its time. What the leader learns from the cloud does not, and is written even
 /// while no time can be stamped (architecture D4).
 fn reads_time(command: &Command) -> bool {
-    !matches!(command, Command::RecordOutcome { .. } | Command::ReportHost { .. } | Command::Probe { .. })
+    !matches!(
+        command,
+        Command::RecordOutcome { .. } | Command::RecordServerGroups { .. } | Command::ReportHost { .. } | Command::Probe { .. }
+    )
 }
 
 /// Writes one log entry and answers everyone in it.

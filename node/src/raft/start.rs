@@ -81,9 +81,11 @@ impl RaftNode {
     pub async fn start(config: RaftConfig, seams: &Seams) -> Result<RaftHandle, StartError> {
         let disks = Arc::new(RocksDisks::new(&config.data_dir)?);
         let transport = Arc::new(GrpcTransport::new(config.tls.as_ref())?);
-        let (listen, server) = (config.listen, transport.clone());
-        let serve: Serve =
-            Box::new(move |peer, group| Box::pin(async move { Ok(Some(server.serve(listen, peer, &group).await?)) }));
+        let (listen, server, outside) = (config.listen, transport.clone(), seams.clone());
+        let serve: Serve = Box::new(move |peer, spawner| {
+            let inside = Seams { spawner, ..outside };
+            Box::pin(async move { Ok(Some(server.serve(listen, peer, &inside).await?)) })
+        });
         Self::start_on(config, seams, disks, transport, serve).await
     }
 
@@ -105,7 +107,7 @@ impl RaftNode {
         // A state without a log is a node that lost its log: it must not begin a new one.
         let may_be_new = !disks.names()?.iter().any(|name| generation(name).is_some());
         let log_disk = disks.open(LOG, DiskUse::Log).map_err(log_store::OpenError::of)?;
-        let log = LogStore::open(log_disk, &group, fatal.clone(), node_id, may_be_new).await?;
+        let log = LogStore::open(log_disk, &group, fatal.clone(), clock.clone(), node_id, may_be_new).await?;
         let identity = Arc::new(Identity::open(node_id, config.cluster_id, log.clone(), &*rng, fatal.clone()).await?);
         let generations = Generations::new(disks.clone())?;
         let mut machine = StateMachine::open(log.clone(), generations.clone(), clock.clone()).await?;

@@ -272,8 +272,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // Queued here, awaited below: the answer needs the entry in the log, which it is, and not these rows.
             let written = self.store.commit(deltas, &self.position(), false);
             self.tell_progress();
-            let took = self.clock.mono().since(begun);
-            metrics::applied_batch(took.as_secs_f64());
             for (responder, answers) in replies {
                 responder.send(answers);
             }
@@ -283,6 +281,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             // Memory is ahead of the disk now; if that stays so, the node ends.
             written.await.map_err(io::Error::other)?;
+            metrics::applied_batch(self.clock.mono().since(begun).as_secs_f64());
             crate::fault_point!("raft.apply.after");
         }
         Ok(())

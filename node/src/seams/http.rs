@@ -14,8 +14,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// the margins of the leader's rights to act are larger than this (architecture D6).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One request.
-#[derive(Clone, Debug)]
+/// One request. Headers and body may hold secrets, so `Debug` shows neither.
+#[derive(Clone)]
 pub struct HttpRequest {
     /// The verb.
     pub method: Method,
@@ -29,8 +29,9 @@ pub struct HttpRequest {
     pub timeout: Duration,
 }
 
-/// One answer, of any status: an HTTP error status is an answer, not an [`HttpError`].
-#[derive(Clone, Debug)]
+/// One answer, of any status: an HTTP error status is an answer, not an [`HttpError`]. As [`HttpRequest`], `Debug` shows no
+/// secrets: a token comes in a header.
+#[derive(Clone)]
 pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
@@ -38,6 +39,19 @@ pub struct HttpResponse {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, url, timeout, .. } = self;
+        f.debug_struct("HttpRequest").field("method", method).field("url", url).field("timeout", timeout).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// No answer was had.

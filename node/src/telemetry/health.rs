@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics;
-use crate::edge::{accept, http};
+use crate::edge::http;
+use crate::listen::accept;
 use crate::seams::{Clock, Seams};
 
 /// Answers whether the node can serve now, or why not.

@@ -1,6 +1,6 @@
 //! Every metric, with its name and help. Labels are small closed sets, never ids.
 //!
-//! Watch first: `leasehold_apply_batch_seconds`, `leasehold_actuations_oldest_age_seconds`, `leasehold_event_lateness_seconds`,
+//! Watch first: `leasehold_log_sync_seconds`, `leasehold_apply_batch_seconds`, `leasehold_actuations_oldest_age_seconds`, `leasehold_event_lateness_seconds`,
 //! `leasehold_reconcile_age_seconds`.
 
 use std::sync::LazyLock;
@@ -22,6 +22,7 @@ struct Metrics {
     proposals: IntCounterVec,
     plan_stale: IntCounter,
     refused_no_room: IntCounter,
+    log_sync: Histogram,
     apply_batch: Histogram,
     ledger_index: IntGauge,
     leading: IntGauge,
@@ -81,9 +82,13 @@ impl Metrics {
                 "Plans that did not hold at apply and were made again."
             )),
             refused_no_room: register!(IntCounter::new("leasehold_refused_no_room_total", "Requests refused for lack of room.")),
+            log_sync: register!(Histogram::with_opts(short(
+                "leasehold_log_sync_seconds",
+                "Writing and syncing one batch of the Raft log; every answer to a write waits for it."
+            ))),
             apply_batch: register!(Histogram::with_opts(short(
                 "leasehold_apply_batch_seconds",
-                "Applying and writing one batch of log entries."
+                "Applying one batch of log entries in memory and writing its rows, unsynced."
             ))),
             ledger_index: register!(IntGauge::new("leasehold_ledger_index", "Commands applied here.")),
             leading: register!(IntGauge::new("leasehold_leader", "1 while this node leads.")),
@@ -144,7 +149,12 @@ pub fn refused_no_room() {
     METRICS.refused_no_room.inc();
 }
 
-/// A batch of log entries was applied and written.
+/// A batch of the log was written and synced.
+pub fn synced_log(seconds: f64) {
+    METRICS.log_sync.observe(seconds);
+}
+
+/// A batch of log entries was applied and its rows were written.
 pub fn applied_batch(seconds: f64) {
     METRICS.apply_batch.observe(seconds);
 }
@@ -163,6 +173,7 @@ pub fn leading(leads: bool) {
     } else {
         METRICS.open_actuations.set(0);
         METRICS.grain_too_small.set(0);
+        METRICS.anchors_missing.set(0);
         *METRICS.oldest.lock() = None;
         *METRICS.last_reconcile.lock() = None;
     }
@@ -251,15 +262,17 @@ mod tests {
         open_actuations(3, Some(5000), Mono::default());
         reconcile_done(Mono::default());
         grain_too_small(2);
-        let all = |open, oldest, reconciled, small| {
+        anchors_missing(4);
+        let all = |open, oldest, reconciled, small, missing| {
+            assert_eq!(shown("leasehold_hosts_anchors_missing "), missing);
             assert_eq!(shown("leasehold_actuations_open "), open);
             assert_eq!(shown("leasehold_actuations_oldest_age_seconds "), oldest);
             assert_eq!(shown("leasehold_reconcile_age_seconds "), reconciled);
             assert_eq!(shown("leasehold_hosts_grain_too_small "), small);
         };
-        all(3.0, 5.0, 0.0, 2.0);
+        all(3.0, 5.0, 0.0, 2.0, 4.0);
         leading(false);
-        all(0.0, 0.0, -1.0, 0.0);
+        all(0.0, 0.0, -1.0, 0.0, 0.0);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Mutual TLS between nodes.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use leasehold_node::raft::peer::{Lane, Route, Transport};
 use leasehold_node::raft::{GrpcTransport, RaftNode, TlsFiles};
 use leasehold_node::seams::{HttpOptions, Seams};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::cluster::Cluster;
@@ -64,4 +67,24 @@ async fn peers_are_not_spoken_to_in_the_clear_over_a_network() {
     config.listen = "0.0.0.0:0".parse().unwrap();
     let refused = RaftNode::start(config, &Seams::system(&HttpOptions::default()).unwrap()).await.err().unwrap();
     assert!(refused.to_string().contains("TLS"), "{refused}");
+}
+
+/// Who connects and says nothing is let go, and keeps nobody out: descriptors are the disks', too.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_are_let_go_and_peers_still_speak() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::empty();
+    cluster.tls = Some(files(&folder));
+    let cluster = cluster.with(2).await;
+    cluster.write(1, "before").await;
+    let address = cluster.node(2).member().peer_address.clone();
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    cluster.write(1, "beside them").await;
+    let closed = tokio::time::timeout(Duration::from_secs(30), silent[0].read(&mut [0])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    cluster.write(1, "after").await;
+    cluster.agree().await;
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold_ledger::model::{NodeId, ProjectId, UserId};
-use leasehold_node::config::ApiSection;
+use leasehold_node::config::{ApiSection, Secret};
 use leasehold_node::edge::auth::{AuthError, Authenticator};
 use leasehold_node::edge::rest;
 use leasehold_node::operations::{Actor, Operations};
@@ -37,6 +37,10 @@ impl Authenticator for Tokens {
             project_id: ProjectId(project.into()),
             roles: BTreeSet::from([role.to_owned()]),
         })
+    }
+
+    fn for_cloud(&self, _: Option<&str>) -> Option<Secret> {
+        None
     }
 }
 

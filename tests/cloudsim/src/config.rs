@@ -30,6 +30,8 @@ pub struct CloudConfig {
     pub quota_cores: i64,
     /// See `quota_instances`; counts MB of memory.
     pub quota_ram: i64,
+    /// See `quota_instances`; counts server groups.
+    pub quota_server_groups: i64,
     /// Nova's `[quota] count_usage_from_placement`.
     pub count_usage_from_placement: bool,
     /// Whether calls that only read stand in the record. Off saves memory in long runs.
@@ -50,6 +52,7 @@ impl Default for CloudConfig {
             quota_instances: -1,
             quota_cores: -1,
             quota_ram: -1,
+            quota_server_groups: -1,
             count_usage_from_placement: false,
             record_reads: true,
         }

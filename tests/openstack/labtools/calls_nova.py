@@ -136,3 +136,24 @@ def groups(t):
     t.nova("nova-group-delete", "DELETE", at)
     t.nova("nova-group-delete-again", "DELETE", at)
     t.nova("nova-group-show-gone", "GET", at)
+    own = {"server_group": {"name": "conformance-own", "policy": "affinity"}}
+    made = t.must(t.nova("nova-group-create-as-member", "POST",
+                         "/os-server-groups", own, who=t.demo))
+    number = made["server_group"]["id"]
+    t.name(number, "<group of the member>")
+    t.undo("compute", "DELETE", f"/os-server-groups/{number}")
+    for label, query, who in (
+            ("own", "", None), ("all", "?all_projects=True", None),
+            ("all-as-member", "?all_projects=True", t.demo)):
+        found = t.must(t.nova(None, "GET", f"/os-server-groups{query}",
+                              who=who))["server_groups"]
+        t.fact(f"nova-groups-{label}-has-the-member-s",
+               number in [x["id"] for x in found])
+    quota = f"/os-quota-sets/{t.demo.project_id}"
+    t.must(t.nova(None, "PUT", quota, {"quota_set": {"server_groups": 1,
+                                                     "force": True}}))
+    t.nova("nova-group-create-over-quota", "POST", "/os-server-groups", own,
+           who=t.demo)
+    t.nova(None, "DELETE", quota)
+    t.nova("nova-group-delete-of-another-project", "DELETE",
+           f"/os-server-groups/{number}")

@@ -1,6 +1,6 @@
 """The promise, played against real Nova and Placement. One run, one time line:
 
-    now   hosts onboarded; all leases booked; staged servers booted; two leases
+    now   hosts onboarded; all leases booked; staged servers booted; three leases
           with server groups come and go
     S1    B starts, its leader killed with -9 around that second
     S2    C, D, X and G start while nobody is killed
@@ -32,7 +32,7 @@ NAMES = {
     "f": "at rest the cloud holds exactly the desired set",
     "g": "back to back on one host",
     "h": "python-blazarclient and openstack reservation sessions",
-    "i": "servers boot in the server groups of affinity",
+    "i": "tenants boot with the server groups of affinity as hints",
     "j": "a parked server is adopted by the next lease",
 }
 RECONCILE_S = 75        # a full comparison of the cloud with the ledger, and room
@@ -83,6 +83,14 @@ class Scenarios:
             self.pair_ends()
         with self.v.scenario("f"):
             self.at_rest()
+
+    def groups_alone(self):
+        with self.v.scenario("f"):
+            self.onboard()
+        with self.v.scenario("i"):
+            Groups(self.t, self.leases, self.o, self.v).run()
+        with self.v.scenario("f"):
+            self.desired_at_rest("at rest")
 
     # ------------------------------------------------------------------- hosts
 

@@ -18,6 +18,7 @@ mod observed;
 mod operator_commands;
 mod quorum;
 mod rig;
+mod server_groups;
 mod shutdown;
 mod snapshot;
 mod tokens;

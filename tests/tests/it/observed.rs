@@ -38,7 +38,11 @@ async fn metrics_move_with_what_happens() {
     let made = client.create_lease(client.new_key(), empty("a")).await.unwrap();
     let after = metrics(&cluster, leader).await;
     let of = |samples: &BTreeMap<String, f64>, name: &str| samples.get(name).copied().unwrap_or(0.0);
-    for name in ["leasehold_proposals_total{ending=\"applied\"}", "leasehold_apply_batch_seconds_count"] {
+    for name in [
+        "leasehold_proposals_total{ending=\"applied\"}",
+        "leasehold_apply_batch_seconds_count",
+        "leasehold_log_sync_seconds_count",
+    ] {
         assert!(of(&after, name) > of(&before, name), "{name}");
     }
     assert!(of(&after, "leasehold_ledger_index") >= made.ledger_index as f64);

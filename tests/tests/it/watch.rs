@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leasehold_client::state::ChangeSubject;
+use futures::StreamExt;
+use leasehold_client::Error;
+use leasehold_client::state::{ChangeSubject, JOURNAL_ROWS_MAX};
 use leasehold_tests::settings::Timing;
 
 use crate::rig::{PATIENCE, bare, empty};
@@ -36,4 +38,26 @@ async fn a_watch_sees_every_change_once_and_in_order_across_a_leader_change() {
         }
     }
     assert_eq!(seen, writing.await.unwrap());
+}
+
+/// Who was away for too long is told so in a way of its own, and finds in by reading the leases.
+#[tokio::test]
+async fn a_watch_from_before_what_is_kept_is_told_where_it_can_begin() {
+    let (_cluster, client) = bare(Timing::default()).await;
+    let first = client.create_lease(client.new_key(), empty("first")).await.unwrap();
+    futures::stream::iter(0..JOURNAL_ROWS_MAX)
+        .for_each_concurrent(128, |n| {
+            let client = client.clone();
+            async move {
+                client.create_lease(client.new_key(), empty(&format!("lease-{n}"))).await.unwrap();
+            }
+        })
+        .await;
+    let Err(Error::Refused(told)) = client.watch(first.ledger_index - 1).next().await else { panic!("it is forgotten") };
+    assert_eq!(told.code, "changes_forgotten");
+    assert!(told.message.contains("from index") && told.message.contains("read the leases again"), "{told:?}");
+    let one = client.get_lease(first.value.id).await.unwrap();
+    let next = client.create_lease(client.new_key(), empty("next")).await.unwrap();
+    let seen = client.watch(one.ledger_index).next().await.unwrap();
+    assert_eq!(seen.ledger_index, next.ledger_index);
 }

@@ -97,6 +97,7 @@ impl From<Reservation> for v1::Reservation {
                 .map(|binding| v1::Binding { phase: binding.phase.encode(), host_id: binding.host.0, slots: binding.slots })
                 .collect(),
             server_group_id: reservation.server_group_id.map(|id| id.to_string()),
+            server_group_problem: reservation.server_group_problem,
             missing_resources: reservation.missing_resources,
             resources_changed: reservation.resources_changed,
             created_at_ms: reservation.created_at.0,
@@ -133,6 +134,8 @@ impl TryFrom<v1::Reservation> for Reservation {
             booked_end: None,
             releasing: Vec::new(),
             server_group_id: wire.server_group_id.map(|id| uuid("server_group_id", &id)).transpose()?,
+            group_awaited: false,
+            server_group_problem: wire.server_group_problem,
             adoption: wire.adoption.map(decode_adoption).transpose()?,
             missing_resources: wire.missing_resources,
             resources_changed: wire.resources_changed,

@@ -98,7 +98,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
     let stage = select(vec![Booked, Prepared, Staging, Parking, Parked, Open, Ended]);
     let status =
         select(vec![ReservationStatus::Pending, ReservationStatus::Active, ReservationStatus::Deleted, ReservationStatus::Error]);
-    let ids = (any_uuid(), any_uuid(), of(any_uuid()));
+    let ids = (any_uuid(), any_uuid(), of(any_uuid()), of(text()));
     let flags = (any::<bool>(), any::<bool>(), timestamp(), of(timestamp()));
     let adoption = (any_uuid(), anchor(), btree_set(any_uuid(), 0..3)).prop_map(|(flavor_of, anchor, servers)| Adoption {
         flavor_of: ReservationId(flavor_of),
@@ -112,6 +112,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
                 id: ids.0.to_string(),
                 resource_id: ids.1.to_string(),
                 server_group_id: ids.2.map(|id| id.to_string()),
+                server_group_problem: ids.3,
                 resource: Some(wish.clone().into()),
                 on_end: 1,
                 status: 1,

@@ -110,6 +110,7 @@ impl World {
             wish,
             planned_at: self.state.ledger_index(),
             adoptions,
+            caller_makes_groups: words.contains(&"callers"),
         };
         match self.tell(key(words), Command::CreateLease(Box::new(create)))? {
             Reply::LeaseCreated { lease_id, prepared } => {
@@ -176,7 +177,11 @@ impl World {
             instance.amount = number(words, "n", instance.amount);
             instance.vcpus = number(words, "vcpus", instance.vcpus);
             instance.memory_mb = number(words, "memory", instance.memory_mb);
-            instance.affinity = flag(words, "affinity").or(instance.affinity);
+            instance.affinity = match option(words, "affinity") {
+                Some("none") => None,
+                Some(_) => flag(words, "affinity"),
+                None => instance.affinity,
+            };
             instance.zone = option(words, "zone").map(text).or(instance.zone.take());
             instance.required_traits.extend(set(words, "traits"));
             let reservation_id = if words.contains(&"foreign") { ReservationId(Uuid::nil()) } else { one.id };
@@ -193,7 +198,7 @@ impl World {
             },
         };
         let planned_at = self.state.ledger_index();
-        let update = UpdateLease { lease_id, change, plan, planned_at };
+        let update = UpdateLease { lease_id, change, plan, planned_at, caller_makes_groups: words.contains(&"callers") };
         match self.tell(key(words), Command::UpdateLease(Box::new(update)))? {
             Reply::LeaseUpdated { lease_id, prepared } => {
                 let lease = self.state.lease(lease_id).unwrap();
@@ -289,6 +294,35 @@ impl World {
             Reply::OutcomeRecorded { changed: false } => Ok("unchanged".to_owned()),
             Reply::OutcomeRecorded { changed: true } => Ok(self.status_text(name)),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// `made A 7`: a server group of that number was made for the lease's one reservation; `none`: it could not be; `foreign`:
+    /// by the service user; `apart`: of anti-affinity.
+    pub(super) fn made(&mut self, words: &[&str]) -> Result<String, String> {
+        let lease_id = self.leases[words[1]];
+        let id = self.flavors[words[1]];
+        let server_group_id = words[2].parse().ok().map(Uuid::from_u128);
+        let problem = match server_group_id {
+            None => Some("no quota".to_owned()),
+            Some(_) => words.contains(&"foreign").then(|| "of the service user".to_owned()),
+        };
+        let groups = [(id, FoundGroup { affinity: !words.contains(&"apart"), server_group_id, problem })].into();
+        match self.tell(None, Command::RecordServerGroups { lease_id, groups })? {
+            Reply::ServerGroupsRecorded { refused } if refused.is_empty() => Ok("taken".to_owned()),
+            Reply::ServerGroupsRecorded { .. } => Ok("refused".to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn group_text(&self, name: &str) -> String {
+        let Some(lease) = self.lease(name) else { return "gone".to_owned() };
+        let one = &lease.reservations[0];
+        let group = one.server_group_id.map_or("none".to_owned(), |id| id.as_u128().to_string());
+        match &one.server_group_problem {
+            _ if one.group_awaited => "awaited".to_owned(),
+            None => group,
+            Some(problem) => format!("{group}: {problem}"),
         }
     }
 

@@ -24,11 +24,12 @@ fn lease_id(text: &str) -> Result<LeaseId, Status> {
 #[tonic::async_trait]
 impl LeaseService for Edge {
     async fn create_lease(&self, request: Request<v1::CreateLeaseRequest>) -> Result<Response<v1::CreateLeaseResponse>, Status> {
+        let token = self.cloud_token(&request);
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
         let wish = NewLease::from_request(message).map_err(malformed)?;
         let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
-        let answer = self.operations.create_lease(&actor, key, wish).await.map_err(of)?;
+        let answer = self.operations.create_lease_with(&actor, token.as_ref(), key, wish).await.map_err(of)?;
         Ok(Response::new(v1::CreateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
@@ -52,11 +53,12 @@ impl LeaseService for Edge {
     }
 
     async fn update_lease(&self, request: Request<v1::UpdateLeaseRequest>) -> Result<Response<v1::UpdateLeaseResponse>, Status> {
+        let token = self.cloud_token(&request);
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
         let id = lease_id(&message.lease_id)?;
         let change = LeaseChange::try_from(message).map_err(malformed)?;
-        let answer = self.operations.update_lease(&actor, key, id, change).await.map_err(of)?;
+        let answer = self.operations.update_lease_with(&actor, token.as_ref(), key, id, change).await.map_err(of)?;
         Ok(Response::new(v1::UpdateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 

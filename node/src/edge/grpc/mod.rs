@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
-use super::accept;
 use super::auth::Authenticator;
-use super::tls::ServerTls;
-use crate::config::ApiSection;
+use crate::config::{ApiSection, Secret};
+use crate::listen::accept;
+use crate::listen::tls::ServerTls;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
 use crate::seams::{Clock, Rng, Seams};
 
@@ -61,15 +61,23 @@ struct Admitted<'a, M> {
 }
 
 impl Edge {
+    /// The caller's token, where services of the cloud know it.
+    fn cloud_token<M>(&self, request: &Request<M>) -> Option<Secret> {
+        self.authenticator.for_cloud(token(request))
+    }
+
     async fn admit<M>(&self, request: Request<M>) -> Result<Admitted<'_, M>, Status> {
         // First who it is: a Keystone that hangs must not use up the places of those whose token is known.
-        let token = request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok());
-        let actor = self.authenticator.authenticate(token).await.map_err(status::of)?;
+        let actor = self.authenticator.authenticate(token(&request)).await.map_err(status::of)?;
         tracing::Span::current().record("project_id", tracing::field::display(&actor.project_id));
         let overloaded = |_| status::of(OperationError::Unavailable(Unavailable::Overloaded));
         let permit = self.requests.try_acquire().map_err(overloaded)?;
         Ok(Admitted { actor, message: request.into_inner(), _permit: permit })
     }
+}
+
+fn token<M>(request: &Request<M>) -> Option<&str> {
+    request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok())
 }
 
 /// How callers are known.

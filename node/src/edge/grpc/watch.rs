@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
 use futures::{FutureExt, stream};
-use leasehold_client::metadata;
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::watch_service_server::WatchService;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +27,7 @@ impl WatchService for Edge {
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let token = request.metadata().get(metadata::TOKEN).and_then(|token| token.to_str().ok()).map(str::to_owned);
+        let token = super::token(&request).map(str::to_owned);
         // A stream that waits is no request in flight: that permit ends with this call. Streams have a limit of their own.
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let overloaded = |_| of(OperationError::Unavailable(Unavailable::Overloaded));
@@ -116,6 +115,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::config::Secret;
     use crate::operations::tests::{Lone, actor};
     use crate::seams::Mono;
     use crate::seams::clock::SystemClock;
@@ -129,6 +129,9 @@ mod tests {
         async fn authenticate(&self, _: Option<&str>) -> Result<Actor, AuthError> {
             let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             left.map(|_| actor("member")).map_err(|_| AuthError::Invalid)
+        }
+        fn for_cloud(&self, _: Option<&str>) -> Option<Secret> {
+            None
         }
     }
 
@@ -146,6 +149,9 @@ mod tests {
                 asked if asked <= self.times => Err(AuthError::Unavailable("away".to_owned())),
                 _ => Err(AuthError::Invalid),
             }
+        }
+        fn for_cloud(&self, _: Option<&str>) -> Option<Secret> {
+            None
         }
     }
 

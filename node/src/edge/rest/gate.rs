@@ -17,6 +17,7 @@ use tracing::field::Empty;
 use super::Rest;
 use super::answer::{self, Ending, Refused};
 use super::microversion::{self, Microversion};
+use crate::config::Secret;
 use crate::edge::auth::AuthError;
 use crate::edge::error::Problem;
 use crate::operations::{Actor, OperationError, Rule, Unavailable};
@@ -37,6 +38,10 @@ const REQUEST_ID: &str = "x-openstack-request-id";
 /// Name of the operation, for metrics; set by the route.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation(pub &'static str);
+
+/// The caller's token, where services of the cloud know it. Never shown: it is a [`Secret`].
+#[derive(Clone)]
+struct CloudToken(Option<Secret>);
 
 /// Outermost: every answer gets a request id, every caller must be known, every request is counted.
 pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -> Response {
@@ -63,6 +68,8 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
                 };
                 tracing::Span::current().record("project_id", tracing::field::display(&actor.project_id));
                 tracing::debug!("a request");
+                let token = token.as_ref().ok().and_then(|token| rest.authenticator.for_cloud(token.as_deref()));
+                request.extensions_mut().insert(CloudToken(token));
                 request.extensions_mut().insert(actor);
                 let clock = rest.seams.clock.clone();
                 match clock.timeout(ANSWER_TIME, request_id::within(request_id.clone(), next.run(request))).await {
@@ -121,6 +128,8 @@ pub async fn versioned(mut request: Request, next: Next) -> Response {
 pub struct Caller {
     /// Validated.
     pub actor: Actor,
+    /// His token, where services of the cloud know it.
+    pub token: Option<Secret>,
     /// Understood.
     pub version: Microversion,
 }
@@ -133,7 +142,8 @@ impl FromRequestParts<Rest> for Caller {
         let missing = || OperationError::Internal("a handler was reached around the gate".to_owned());
         let actor = parts.extensions.get::<Actor>().cloned().ok_or_else(missing)?;
         let version = parts.extensions.get::<Microversion>().copied().ok_or_else(missing)?;
-        Ok(Caller { actor, version })
+        let CloudToken(token) = parts.extensions.get::<CloudToken>().cloned().ok_or_else(missing)?;
+        Ok(Caller { actor, token, version })
     }
 }
 

@@ -24,7 +24,7 @@ pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
 pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result {
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
-    let made = rest.operations.create_lease(&caller.actor, key, wish).await?;
+    let made = rest.operations.create_lease_with(&caller.actor, caller.token.as_ref(), key, wish).await?;
     let lease = body::lease(&made.value, caller.version);
     Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"lease": lease})), ledger_index: Some(made.ledger_index) })
 }
@@ -48,7 +48,7 @@ pub async fn update(
     let id = lease_id(&id)?;
     let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
     let settled = match body::update(&body, caller.version, &found.value, key.is_some())? {
-        Some(change) => rest.operations.update_lease(&caller.actor, key, id, change).await?,
+        Some(change) => rest.operations.update_lease_with(&caller.actor, caller.token.as_ref(), key, id, change).await?,
         None => found,
     };
     let lease = body::lease(&settled.value, caller.version);

@@ -13,8 +13,9 @@ use tower::util::MapRequest;
 use super::{Rest, routes};
 use crate::config::ApiSection;
 use crate::edge::auth::Authenticator;
-use crate::edge::tls::ServerTls;
-use crate::edge::{accept, http};
+use crate::edge::http;
+use crate::listen::accept;
+use crate::listen::tls::ServerTls;
 use crate::operations::Operations;
 use crate::seams::Seams;
 

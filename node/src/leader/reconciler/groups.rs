@@ -1,31 +1,90 @@
-//! Server groups of ours whose reservation is gone, or has another one. Whose a group is stands in its name: other clusters
-//! with the same service project have theirs beside ours.
+//! Server groups of ours, in our project and in those of tenants: those that no reservation wants go, those that are missing
+//! are made. Whose a group is stands in its name: other clusters with the same service project have theirs beside ours.
 
-use leasehold_ledger::model::{LeaseId, ReservationId};
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reservation, ReservationId, ReservationStatus, Stage, Step};
+use leasehold_ledger::state::State;
 
 use crate::leader::permits::Provided;
+use crate::leader::server_groups;
 use crate::leader::work::Work;
+use crate::openstack::nova::ServerGroup;
 use crate::openstack::{CloudError, Errand};
 
 /// Removes those that nothing wants.
 pub async fn look(work: &Work) -> Result<(), CloudError> {
-    let groups = work.cloud.nova().server_groups().await?;
-    let orphan = |lease: LeaseId, id: ReservationId, group: uuid::Uuid| {
-        work.ledger.look(|state| match state.lease(lease).and_then(|lease| lease.reservation(id)) {
-            // Not recorded yet: its worker takes one of them.
-            Some(reservation) => reservation.server_group_id.is_some_and(|known| known != group),
-            None => true,
-        })
-    };
-    for group in groups {
+    for group in work.cloud.nova().server_groups().await? {
         let Some((lease, id)) = work.names.reservation_of_group(&group.name) else { continue };
-        if !orphan(lease, id, group.id) {
+        let orphan = || work.ledger.look(|state| is_orphan(state, lease, id, &group));
+        if !orphan() {
             continue;
         }
-        let permit = Provided { inner: &work.leader, condition: || orphan(lease, id, group.id) };
+        let permit = Provided { inner: &work.leader, condition: orphan };
         let errand = Errand::new(format!("group/{}/{}", group.id, work.number()), work.term, &permit);
-        tracing::info!(group = group.name, "removing a server group of ours that no reservation wants");
+        tracing::info!(
+            group = group.name,
+            project = group.project_id,
+            "removing a server group of ours that no reservation wants"
+        );
         work.cloud.nova().delete_server_group(&errand, group.id).await?;
     }
     Ok(())
+}
+
+fn is_orphan(state: &State, lease: LeaseId, id: ReservationId, group: &ServerGroup) -> bool {
+    let Some(reservation) = state.lease(lease).and_then(|lease| lease.reservation(id)) else { return true };
+    // An update that is refused returns to the group of before.
+    let before = reservation.previous.as_ref().and_then(|previous| previous.server_group_id);
+    match reservation.server_group_id {
+        Some(known) => known != group.id && before != Some(group.id),
+        // Not recorded yet: who made it tells, or its worker takes one of them.
+        None => before != Some(group.id) && !server_groups::fits(group, reservation),
+    }
+}
+
+/// Makes those that are missing: Nova was away when their leases were promised.
+pub async fn make_missing(work: &Work) -> Result<(), CloudError> {
+    let missing: Vec<(LeaseId, ReservationId)> = work.ledger.look(|state| {
+        let of = |lease: &Lease| {
+            let ids = lease.reservations.iter().filter(|one| is_missing(state, lease, one)).map(|one| (lease.id, one.id));
+            ids.collect::<Vec<_>>()
+        };
+        state.leases().flat_map(of).collect()
+    });
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let nova = work.cloud.nova();
+    let there = nova.server_groups().await?;
+    for (lease, id) in missing {
+        let wanted = || work.ledger.look(|state| still_missing(state, lease, id));
+        let Some((lease, reservation)) = wanted() else { continue };
+        let permit = Provided { inner: &work.leader, condition: || wanted().is_some() };
+        let errand = Errand::new(format!("group/{id}/{}", work.number()), work.term, &permit);
+        let found = server_groups::find_or_make(&nova, &there, &errand, &work.names, (&lease, &reservation)).await?;
+        let Some(found) = found else { continue };
+        let command = Command::RecordServerGroups { lease_id: lease.id, groups: [(id, found)].into() };
+        match work.ledger.propose(command).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(rejection)) => tracing::warn!(lease = %lease.id, %rejection, "the ledger refused a server group"),
+            // It is found again.
+            Err(error) => tracing::warn!(lease = %lease.id, %error, "the ledger was not told of a server group"),
+        }
+    }
+    Ok(())
+}
+
+fn still_missing(state: &State, lease: LeaseId, id: ReservationId) -> Option<(Lease, Reservation)> {
+    let lease = state.lease(lease)?;
+    let reservation = lease.reservation(id).filter(|one| is_missing(state, lease, one))?;
+    Some((lease.clone(), reservation.clone()))
+}
+
+/// Whether a reservation should have a group and nobody is about to make it: its promise was given without.
+fn is_missing(state: &State, lease: &Lease, reservation: &Reservation) -> bool {
+    let over = lease.deleted || reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended;
+    let promised = lease.status != LeaseStatus::Creating;
+    let held = || state.open_row(lease.id, reservation.id).is_none_or(|row| row.step != Step::Hold);
+    let wanted = reservation.server_group_id.is_none() && reservation.wish.instance().affinity.is_some();
+    !over && wanted && promised && held()
 }

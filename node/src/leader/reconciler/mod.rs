@@ -108,7 +108,9 @@ enum Found {
 /// One full read-back. Every part is tried; the first failure is told.
 async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
-    let mut parts = vec![hosts(work).await, flavors::look(work).await, classes::look(work).await, groups::look(work).await];
+    let mut parts = vec![hosts(work).await, flavors::look(work).await, classes::look(work).await];
+    // The groups of all projects, though the list grows with the cloud: each counts against a tenant's quota.
+    parts.extend([groups::look(work).await, groups::make_missing(work).await]);
     if memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
         let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
         if swept.iter().all(Result::is_ok) {

@@ -102,15 +102,11 @@ async fn forget(job: &Job<'_>, class: &str) -> Result<(), Setback> {
     Ok(())
 }
 
-/// The server group goes in any case: what stays shelved does not belong together any more.
+/// The server group goes in any case: what stays shelved does not belong together any more. Others of its name, made by calls
+/// that came late, are the reconciler's.
 async fn forget_group(job: &Job<'_>) -> Result<(), Setback> {
-    if job.reservation.wish.instance().affinity.is_none() {
-        return Ok(());
-    }
-    let nova = job.cloud.nova();
-    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
-    for group in nova.server_groups().await?.into_iter().filter(|group| group.name == name) {
-        nova.delete_server_group(&job.errand, group.id).await?;
+    if let Some(id) = job.reservation.server_group_id {
+        job.cloud.nova().delete_server_group(&job.errand, id).await?;
     }
     Ok(())
 }

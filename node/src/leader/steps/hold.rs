@@ -1,17 +1,27 @@
 //! The hold of a new or changed reservation: raised on its shared hosts, moved elsewhere where Placement has no room,
-//! given up after three moves (architecture D24). Affinity's server group is made here too.
+//! given up after three moves (architecture D24). Affinity's server group is waited for here, or made (docs/decisions/0013).
 
-use leasehold_ledger::command::{Command, Outcome};
-use leasehold_ledger::model::{HostId, LeaseStatus, PoolKind, Reason, ReasonCode};
+use std::time::Duration;
+
+use leasehold_ledger::command::{Command, FoundGroup, Outcome};
+use leasehold_ledger::model::{HostId, LeaseStatus, PoolKind, Reason, ReasonCode, Timestamp};
 use leasehold_ledger::plan::{self, NoPlan, Overlay};
 use uuid::Uuid;
 
 use super::{Job, Memory, Setback};
-use crate::leader::{host_monitor, propose_until_seen};
-use crate::openstack::nova::GroupPolicy;
+use crate::leader::{host_monitor, propose_until_seen, server_groups};
 
 /// Moves tried before the reservation is given up.
 const REBINDS_MAX: u32 = 3;
+/// So long the node that took the request has to say what came of the group, which it makes within five seconds.
+const AWAITED_MS: u64 = 6_000;
+/// From here on the promise is given without a group. The ledger withdraws it at ten seconds.
+const GIVEN_WITHOUT_MS: u64 = 8_000;
+/// What one attempt of the leader's may take, so that a Nova that hangs does not take the promise with it.
+const ATTEMPT: Duration = Duration::from_millis(1_500);
+/// Between two looks whether the group is there, and between two attempts to make it.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// One pass.
 pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
@@ -71,22 +81,55 @@ async fn give_up(job: &Job<'_>, text: String) -> Result<Outcome, Setback> {
     Err(Setback::poll())
 }
 
-/// The server group that affinity true or false wants, made by the service user. Names are not unique in Nova, so it is
-/// looked for first; of two made by a lost answer the smaller id is taken and the reconciler removes the other.
+/// The server group that affinity true or false wants. The node that took the request makes it with the tenant's token; when
+/// it could not, or said nothing for too long, it is made here. Servers land as asked without it, so that a Nova that cannot
+/// make it takes no promise back: the reconciler makes it then.
 async fn server_group(job: &Job<'_>) -> Result<Option<Uuid>, Setback> {
-    let policy = match job.reservation.wish.instance().affinity {
-        None => return Ok(None),
-        Some(true) => GroupPolicy::Affinity,
-        Some(false) => GroupPolicy::AntiAffinity,
+    let reservation = job.reservation;
+    let Some(affinity) = reservation.wish.instance().affinity.filter(|_| reservation.server_group_id.is_none()) else {
+        return Ok(reservation.server_group_id);
     };
-    if let Some(id) = job.reservation.server_group_id {
-        return Ok(Some(id));
+    let since = |ms| asked_at(job).plus_ms(ms);
+    if reservation.group_awaited && !job.has_come(since(AWAITED_MS)).await? {
+        return Err(Setback::NotYet { again_in: LOOK_AGAIN, reason: None });
     }
-    let name = job.work.names.server_group(job.lease.id, job.reservation.id);
-    let nova = job.cloud.nova();
-    let found = nova.server_groups().await?.into_iter().filter(|group| group.name == name).map(|group| group.id).min();
-    if let Some(id) = found {
-        return Ok(Some(id));
+    let made = async {
+        let nova = job.cloud.nova();
+        let there = nova.server_groups().await?;
+        server_groups::find_or_make(&nova, &there, &job.errand, &job.work.names, (job.lease, reservation)).await
+    };
+    let (text, pause) = match job.work.clock.timeout(ATTEMPT, made).await {
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Ok(Some(found))) => {
+            let id = found.server_group_id;
+            if reservation.group_awaited || reservation.server_group_problem.is_some() {
+                job.record_group(found).await?;
+            }
+            return Ok(id);
+        }
+        Ok(Err(error)) if error.withheld().is_some() => return Err(error.into()),
+        Ok(Err(error)) => (error.to_string(), error.retry_after().unwrap_or(TRY_AGAIN).max(TRY_AGAIN)),
+        Err(_) => ("no answer in time".to_owned(), TRY_AGAIN),
+    };
+    tracing::warn!(lease = %job.lease.id, reservation = %reservation.id, error = text, "a server group could not be made");
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    if !job.has_come(since(GIVEN_WITHOUT_MS.saturating_sub(pause_ms))).await? {
+        return Err(Setback::NotYet { again_in: pause, reason: None });
     }
-    Ok(Some(nova.create_server_group(&job.errand, &name, policy).await?.id))
+    tracing::warn!(lease = %job.lease.id, "the lease is promised without its server group, which is made later");
+    if reservation.group_awaited {
+        // Nobody waits for that node any more.
+        let problem = Some(format!("{}; {text}", server_groups::UNTOLD));
+        job.record_group(FoundGroup { affinity, server_group_id: None, problem }).await?;
+    }
+    job.work.reconcile_in(pause.max(Duration::from_secs(5)));
+    Ok(None)
+}
+
+/// When the reservation was asked for, or asked to change: the ledger gives its hold ten seconds from there.
+fn asked_at(job: &Job<'_>) -> Timestamp {
+    match job.lease.status {
+        LeaseStatus::Creating => job.lease.created_at,
+        _ => job.lease.updated_at.unwrap_or(job.lease.created_at),
+    }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use leasehold_ledger::command::{Command, Outcome};
+use leasehold_ledger::command::{Command, FoundGroup, Outcome};
 use leasehold_ledger::model::{Actuation, ActuationId, Anchor, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
 
 use super::ProposeError;
@@ -232,6 +232,13 @@ impl<'a> Job<'a> {
             Ok(_) => Ok(has_come()),
             Err(rejection) => Err(ProposeError(rejection.to_string())),
         }
+    }
+
+    /// Tells the ledger what became of the reservation's server group.
+    async fn record_group(&self, found: FoundGroup) -> Result<(), Setback> {
+        let groups = [(self.reservation.id, found)].into();
+        let told = self.work.ledger.propose(Command::RecordServerGroups { lease_id: self.lease.id, groups }).await?;
+        told.map(drop).map_err(|rejection| ProposeError(rejection.to_string()).into())
     }
 
     /// Gives the tenant the flavor, or takes it away.

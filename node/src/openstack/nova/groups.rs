@@ -1,4 +1,7 @@
 //! Server groups: what Nova is told of affinity.
+//!
+//! A group belongs to the project of the token that made it, and Nova finds it for nobody else but administrators: a tenant
+//! can name only a group of his own project as a hint. So it is made with his token ([`OwnGroups`]) where there is one.
 
 use http::Method;
 use serde::Deserialize;
@@ -6,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Nova, call};
+use crate::openstack::session::{Answer, Call, Caller, Session};
 use crate::openstack::{CloudError, Errand};
 
 /// Nova's policies that a reservation can want.
@@ -18,7 +22,15 @@ pub enum GroupPolicy {
 }
 
 impl GroupPolicy {
-    fn name(self) -> &'static str {
+    /// What a reservation's affinity, true or false, wants.
+    #[must_use]
+    pub fn of(affinity: bool) -> Self {
+        if affinity { Self::Affinity } else { Self::AntiAffinity }
+    }
+
+    /// As Nova spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Affinity => "affinity",
             Self::AntiAffinity => "anti-affinity",
@@ -33,11 +45,41 @@ pub struct ServerGroup {
     pub id: Uuid,
     /// Not unique.
     pub name: String,
+    /// Nova's name of it; of any of its policies, not only of ours.
+    pub policy: String,
+    /// Whose it is.
+    pub project_id: String,
+}
+
+/// `POST /os-server-groups`
+fn creation(name: &str, policy: GroupPolicy) -> Call {
+    let body = json!({"server_group": {"name": name, "policy": policy.name()}});
+    call(Method::POST, "/os-server-groups").body(body)
+}
+
+/// `DELETE /os-server-groups/{id}`
+fn deletion(id: Uuid) -> Call {
+    call(Method::DELETE, format!("/os-server-groups/{id}"))
+}
+
+/// What a creation answers.
+#[derive(Deserialize)]
+struct One {
+    server_group: ServerGroup,
+}
+
+/// One that is not there is done.
+fn gone(answer: Result<Answer, CloudError>) -> Result<(), CloudError> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 #[allow(clippy::missing_errors_doc)] // Every one of them: see CloudError.
 impl Nova<'_> {
-    /// All server groups of our own project. Their names are ours.
+    /// The server groups of all projects.
     pub async fn server_groups(&self) -> Result<Vec<ServerGroup>, CloudError> {
         #[derive(Deserialize)]
         struct Page {
@@ -46,8 +88,8 @@ impl Nova<'_> {
         const PAGE: usize = 500;
         let mut groups: Vec<ServerGroup> = Vec::new();
         loop {
-            let path = format!("/os-server-groups?limit={PAGE}&offset={}", groups.len());
-            let page: Page = self.get(path).await?.json()?;
+            let path = format!("/os-server-groups?all_projects=True&limit={PAGE}&offset={}", groups.len());
+            let page: Page = self.session.read(call(Method::GET, path).slow()).await?.json()?;
             let full = page.server_groups.len() >= PAGE;
             groups.extend(page.server_groups);
             if !full {
@@ -56,28 +98,42 @@ impl Nova<'_> {
         }
     }
 
-    /// Makes a server group. Names are not unique: look for it first.
+    /// Makes a server group in our own project. Names are not unique: look for it first.
     pub async fn create_server_group(
         &self,
         errand: &Errand<'_>,
         name: &str,
         policy: GroupPolicy,
     ) -> Result<ServerGroup, CloudError> {
-        #[derive(Deserialize)]
-        struct One {
-            server_group: ServerGroup,
-        }
-        let body = json!({"server_group": {"name": name, "policy": policy.name()}});
-        let answer = self.write(errand, call(Method::POST, "/os-server-groups").body(body)).await?;
-        Ok(answer.json::<One>()?.server_group)
+        Ok(self.write(errand, creation(name, policy)).await?.json::<One>()?.server_group)
     }
 
-    /// Deletes a server group; one that is not there is done.
+    /// Deletes a server group of any project (Nova's policy lets an administrator); one that is not there is done.
     pub async fn delete_server_group(&self, errand: &Errand<'_>, id: Uuid) -> Result<(), CloudError> {
-        match self.write(errand, call(Method::DELETE, format!("/os-server-groups/{id}"))).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(error),
-        }
+        gone(self.write(errand, deletion(id)).await)
+    }
+}
+
+/// Server groups in the name of a caller: they are made in his project and count against his quota.
+#[derive(Clone, Copy)]
+pub struct OwnGroups<'a> {
+    session: &'a Session,
+    caller: Caller<'a>,
+}
+
+#[allow(clippy::missing_errors_doc)] // Every one of them: see CloudError.
+impl<'a> OwnGroups<'a> {
+    pub(in crate::openstack) fn new(session: &'a Session, caller: Caller<'a>) -> Self {
+        Self { session, caller }
+    }
+
+    /// Makes one.
+    pub async fn create(&self, name: &str, policy: GroupPolicy) -> Result<ServerGroup, CloudError> {
+        Ok(self.session.write_as(self.caller, creation(name, policy)).await?.json::<One>()?.server_group)
+    }
+
+    /// Deletes one; one that is not there is done.
+    pub async fn delete(&self, id: Uuid) -> Result<(), CloudError> {
+        gone(self.session.write_as(self.caller, deletion(id)).await)
     }
 }

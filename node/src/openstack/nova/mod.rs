@@ -7,7 +7,7 @@ pub mod servers;
 pub mod usage;
 
 pub use flavors::{Flavor, NewFlavor};
-pub use groups::{GroupPolicy, ServerGroup};
+pub use groups::{GroupPolicy, OwnGroups, ServerGroup};
 pub use hosts::{Hypervisor, ServiceState};
 pub use servers::{EmbeddedFlavor, InstanceAction, Server, Verb};
 pub use usage::CountedServer;

@@ -1,4 +1,4 @@
-//! Server groups.
+//! Server groups. One belongs to the project of the token that made it; Nova finds it for nobody else but administrators.
 
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
                 );
                 return Err(error(400, text));
             }
+            super::quota::check_group(world, &call.who.project_id)?;
             let group = Group {
                 id: world.rng.uuid(),
                 name: name.to_owned(),

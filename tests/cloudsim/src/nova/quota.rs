@@ -17,10 +17,10 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
             let (limits, used) = (limits(world, project), usage(world, project));
             ok(json!({"limits": {"rate": [], "absolute": {
                 "maxTotalCores": limits["cores"], "maxTotalInstances": limits["instances"],
-                "maxTotalRAMSize": limits["ram"], "maxTotalKeypairs": 100, "maxServerMeta": 128, "maxServerGroups": -1,
+                "maxTotalRAMSize": limits["ram"], "maxTotalKeypairs": 100, "maxServerMeta": 128, "maxServerGroups": limits["server_groups"],
                 "maxServerGroupMembers": -1, "totalRAMUsed": used.ram, "totalCoresUsed": used.cores,
                 "totalInstancesUsed": used.instances,
-                "totalServerGroupsUsed": world.nova.groups.values().filter(|group| group.project_id == *project).count(),
+                "totalServerGroupsUsed": used.server_groups,
             }}}))
         }
         ("GET", ["os-quota-sets", project]) | ("GET", ["os-quota-sets", project, "defaults"]) => {
@@ -34,7 +34,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
             let force = given.get("force").is_some_and(|force| *force == json!(true) || *force == json!("true"));
             let used = usage(world, project);
             let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
-            for name in ["instances", "cores", "ram"] {
+            for name in ["instances", "cores", "ram", "server_groups"] {
                 let Some(value) = given.get(name) else { continue };
                 let limit = value.as_i64().ok_or_else(|| error(400, format!("Invalid input for field/attribute {name}.")))?;
                 let now = used.of(name);
@@ -64,6 +64,7 @@ struct Usage {
     instances: i64,
     cores: i64,
     ram: i64,
+    server_groups: i64,
 }
 
 impl Usage {
@@ -71,13 +72,15 @@ impl Usage {
         match name {
             "instances" => self.instances,
             "cores" => self.cores,
+            "server_groups" => self.server_groups,
             _ => self.ram,
         }
     }
 }
 
 fn usage(world: &World, project: &str) -> Usage {
-    let mut used = Usage::default();
+    let groups = world.nova.groups.values().filter(|group| group.project_id == project).count();
+    let mut used = Usage { server_groups: groups as i64, ..Usage::default() };
     for server in world.nova.servers.values().filter(|server| server.project_id == project) {
         used.instances += 1;
         if !world.config.count_usage_from_placement {
@@ -102,10 +105,14 @@ fn usage(world: &World, project: &str) -> Usage {
 fn limits(world: &World, project: &str) -> BTreeMap<&'static str, i64> {
     let own = world.nova.quotas.get(project);
     let config = &world.config;
-    [("instances", config.quota_instances), ("cores", config.quota_cores), ("ram", config.quota_ram)]
-        .into_iter()
-        .map(|(name, default)| (name, own.and_then(|own| own.get(name)).copied().unwrap_or(default)))
-        .collect()
+    let defaults = [
+        ("instances", config.quota_instances),
+        ("cores", config.quota_cores),
+        ("ram", config.quota_ram),
+        ("server_groups", config.quota_server_groups),
+    ];
+    let limit = |name, default| own.and_then(|own| own.get(name)).copied().unwrap_or(default);
+    defaults.into_iter().map(|(name, default)| (name, limit(name, default))).collect()
 }
 
 /// 403 when one more server of this flavor goes over the project's quota.
@@ -117,6 +124,15 @@ pub(crate) fn check_boot(world: &World, project: &str, flavor: &Flavor) -> Resul
             let text = format!("Quota exceeded for {name}: Requested {amount}, but already used {now} of {limit} {name}");
             return Err(error(403, text));
         }
+    }
+    Ok(())
+}
+
+/// 403 when one more server group goes over the project's quota.
+pub(crate) fn check_group(world: &World, project: &str) -> Result<(), Reply> {
+    let limit = limits(world, project)["server_groups"];
+    if limit >= 0 && usage(world, project).server_groups >= limit {
+        return Err(error(403, "Quota exceeded, too many server groups."));
     }
     Ok(())
 }
@@ -135,6 +151,6 @@ fn view(world: &World, project: &str) -> Value {
     let limits = limits(world, project);
     json!({
         "cores": limits["cores"], "instances": limits["instances"], "ram": limits["ram"], "key_pairs": 100,
-        "metadata_items": 128, "server_group_members": -1, "server_groups": -1,
+        "metadata_items": 128, "server_group_members": -1, "server_groups": limits["server_groups"],
     })
 }

@@ -239,6 +239,29 @@ fn a_group_of_another_project_is_no_hint_for_a_member() {
 }
 
 #[test]
+fn groups_count_against_the_quota_of_their_project_and_administrators_delete_those_of_all() {
+    let mut lab = Lab::new();
+    let body = || json!({"server_group": {"name": "mine", "policy": "affinity"}});
+    let (status, made) = lab.demo("POST", "/compute/v2.1/os-server-groups", body());
+    assert_eq!(status, 200);
+    let project = made["server_group"]["project_id"].as_str().unwrap().to_owned();
+    let quota = format!("/compute/v2.1/os-quota-sets/{project}");
+    let (status, set) = lab.admin("PUT", &quota, json!({"quota_set": {"server_groups": 1}}));
+    assert_eq!((status, &set["quota_set"]["server_groups"]), (200, &json!(1)));
+    let (status, refused) = lab.demo("POST", "/compute/v2.1/os-server-groups", body());
+    assert_eq!((status, &refused["forbidden"]["message"]), (403, &json!("Quota exceeded, too many server groups.")));
+    assert_eq!(lab.admin("POST", "/compute/v2.1/os-server-groups", body()).0, 200, "another project's");
+    let listed = |lab: &mut Lab, query: &str| {
+        let (_, body) = lab.admin("GET", &format!("/compute/v2.1/os-server-groups{query}"), Value::Null);
+        body["server_groups"].as_array().unwrap().len()
+    };
+    assert_eq!((listed(&mut lab, ""), listed(&mut lab, "?all_projects=True")), (1, 2));
+    let path = format!("/compute/v2.1/os-server-groups/{}", made["server_group"]["id"].as_str().unwrap());
+    assert_eq!(lab.admin("DELETE", &path, Value::Null).0, 204);
+    assert_eq!(lab.demo("POST", "/compute/v2.1/os-server-groups", body()).0, 200);
+}
+
+#[test]
 fn disabled_and_dead_hosts_get_no_servers() {
     let mut lab = Lab::new();
     let flavor = lab.flavor("f", 1, 512, &json!({}));

@@ -58,7 +58,13 @@ impl World {
         let now = Timestamp(self.clock.wall_ms());
         let planned = self.ledger.look(|state| plan_update(state, &Overlay::default(), lease_id, &change, now));
         let planned = planned.expect("there is room").expect("it books anew");
-        let update = UpdateLease { lease_id, change, plan: planned.reservations, planned_at: planned.planned_at };
+        let update = UpdateLease {
+            lease_id,
+            change,
+            plan: planned.reservations,
+            planned_at: planned.planned_at,
+            caller_makes_groups: self.callers,
+        };
         self.ledger.apply(Command::UpdateLease(Box::new(update)))
     }
 

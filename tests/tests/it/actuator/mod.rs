@@ -9,6 +9,7 @@ mod ask;
 mod ends;
 mod examined;
 mod faults;
+mod groups;
 mod hangs;
 mod judge;
 mod lifecycle;

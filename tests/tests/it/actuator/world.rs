@@ -78,6 +78,8 @@ pub struct World {
     pub tenant_project: String,
     /// Of the next leader.
     pub config: LeaderConfig,
+    /// Whether leases are asked for at a node that makes their server groups with the tenant's token.
+    pub callers: bool,
 }
 
 impl World {
@@ -122,6 +124,7 @@ impl World {
             tenant: String::new(),
             tenant_project: String::new(),
             config: LeaderConfig::default(),
+            callers: false,
         };
         (world.tenant, world.tenant_project) = world.log_in("demo", "demo");
         world

@@ -100,6 +100,7 @@ fn add_1_1(shown: &mut Value, reservation: &Reservation, wish: &InstanceWish) {
     shown["pool"] = wish.pool.map_or(Value::Null, pool);
     shown["required_traits"] = json!(wish.required_traits);
     shown["forbidden_traits"] = json!(wish.forbidden_traits);
+    shown["server_group_problem"] = json!(reservation.server_group_problem);
     shown["on_end"] = json!(match reservation.on_end {
         OnEnd::Delete => "delete",
         OnEnd::Shelve => "shelve",

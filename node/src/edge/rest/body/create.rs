@@ -143,7 +143,9 @@ pub fn resource_type(fields: &Fields<'_>) -> Result<(), Problem> {
             let text = format!("The {name} resource type is not supported by this version of Leasehold, virtual:instance is");
             Err(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
         }
-        Some(Value::String(name)) => Err(Problem::malformed(format!("The {} resource type is not supported", cut(name)))),
+        Some(Value::String(name)) => {
+            Err(Problem::malformed(format!("The {} resource type is not supported, virtual:instance is", cut(name))))
+        }
         Some(other) => Err(fields.wrong("resource_type", other, "must be a string, as in \"virtual:instance\"")),
         None => Err(Problem::malformed("Missing parameter resource_type")),
     }

@@ -117,6 +117,7 @@ impl World {
             resource_ids: vec![self.number()],
             planned_at: planned.planned_at,
             adoptions,
+            caller_makes_groups: self.callers,
         };
         Ok(self.ledger.apply(Command::CreateLease(Box::new(create))).map(|_| lease_id))
     }

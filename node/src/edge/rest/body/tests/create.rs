@@ -126,7 +126,11 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
             400,
             "reservations[0].resource_type is 7; it must be a string, as in \"virtual:instance\"",
         ),
-        (request(none(), json!({"resource_type": "no:such"})), 400, "The no:such resource type is not supported"),
+        (
+            request(none(), json!({"resource_type": "no:such"})),
+            400,
+            "The no:such resource type is not supported, virtual:instance is",
+        ),
         (
             request(none(), json!({"resource_type": "physical:host"})),
             501,

@@ -1,4 +1,4 @@
-//! Connections of clients, for both edges and the metrics: accepted up to a limit, TLS handshakes done beside each other,
+//! Connections of clients and peers: accepted up to a limit, TLS handshakes done beside each other,
 //! and closed when nothing comes over them at first.
 
 use std::io;
@@ -108,6 +108,8 @@ async fn next(
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
+                    // With Nagle's algorithm every small answer, a heartbeat's or a read's, waits 40 ms for the other side's
+                    // delayed acknowledgement.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection broke before it was served");
                         continue;
