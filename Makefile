@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENV := source .ci/env
 SEED ?= 1
 
-.PHONY: help prerequisites build release demo test check fix deny bench chaos mutants lab test-lab conformance kill env
+.PHONY: help prerequisites build release demo test check fix deny bench chaos gate mutants lab test-lab conformance kill env
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,11 @@ kill: build ## kill -9 a random node for four minutes under load; SEED=n
 
 chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B SECONDS=n
 	@$(ENV); cargo run --locked -p leasehold-chaos -- run sim --seeds $(or $(SEEDS),1..31) --seconds $(or $(SECONDS),120) --jobs 2
+
+gate: prerequisites ## simulated clusters for an hour each, then planted bugs; release build; SEEDS=A..B
+	@$(ENV); cargo build --locked --release -p leasehold-chaos
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
 
 mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12
 	@$(ENV); cargo run --locked --release -p leasehold-chaos -- mutants $(if $(ONLY),--only $(ONLY))
