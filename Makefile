@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENV := source .ci/env
 SEED ?= 1
 
-.PHONY: help prerequisites build release demo test check fix deny bench chaos gate mutants lab test-lab conformance kill env
+.PHONY: help prerequisites build release demo test check fix deny bench bench-plan chaos gate mutants lab test-lab conformance kill env
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,11 @@ bench: prerequisites ## benchmarks beside etcd; ARGS="--quick", results in bench
 	@.ci/prerequisites etcd-server etcd-client
 	@$(ENV); cargo build --locked --release -p leasehold-node -p leasehold-tests -p leasehold-cloudsim --bins
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-bench $(ARGS)
+
+bench-plan: ## planning in a cloud of many hosts and leases; REPORT=f.json HOSTS=n LEASES=n SAMPLES=n SEED=n
+	@$(ENV); cargo build --locked --release -p leasehold-ledger --example bench_plan
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/examples/bench_plan --seed $(SEED) $(if $(REPORT),--report $(REPORT)) \
+	  $(if $(HOSTS),--hosts $(HOSTS)) $(if $(LEASES),--leases $(LEASES)) $(if $(SAMPLES),--samples $(SAMPLES))
 
 kill: build ## kill -9 a random node for four minutes under load; SEED=n
 	@$(ENV); "$$CARGO_TARGET_DIR"/debug/leasehold-kill --seed $(SEED)

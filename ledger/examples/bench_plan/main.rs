@@ -1,0 +1,53 @@
+//! Planning at scale: `make bench-plan REPORT=f.json`, or `bench_plan --help`.
+//!
+//! Builds a cloud of hosts and leases over two years through the real commands, and says how long planning, applying,
+//! asking and restarting take, each beside its budget. A measuring tool: it reads the clock, the disk and the allocator,
+//! which the ledger itself never does.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, missing_docs)]
+
+mod arguments;
+mod measure;
+mod plot;
+mod report;
+mod restart;
+mod world;
+
+use std::alloc::System;
+
+use cap::Cap;
+
+/// Counts what is allocated, without a limit.
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+fn main() {
+    let arguments = match arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprintln!("bench_plan: {problem}");
+            std::process::exit(2);
+        }
+    };
+    if arguments.help {
+        print!("{}", arguments::HELP);
+        return;
+    }
+    if let Some(file) = &arguments.restart {
+        println!("{}", restart::open(file));
+        return;
+    }
+    let mut world = world::World::new(arguments.hosts, arguments.seed);
+    let mut stages = Vec::new();
+    for leases in arguments.stages() {
+        world.grow(leases);
+        let mut rows = measure::all(&world, arguments.samples);
+        rows.extend(restart::measure(&world));
+        let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load: world.load(), rows };
+        report::print(&stage);
+        stages.push(stage);
+    }
+    report::print_growth(&stages);
+    if let Some(file) = &arguments.report {
+        report::write(file, &arguments, &stages);
+    }
+}

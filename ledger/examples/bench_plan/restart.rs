@@ -1,0 +1,161 @@
+//! What a restart takes: a process of its own opens the rows of the world from a snapshot.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use leasehold_ledger::model::Lease;
+use leasehold_ledger::storage::Store;
+use leasehold_ledger::storage::disk::{Disk, DiskError, DiskFuture, FrozenView, Row, RowChange};
+use leasehold_ledger::storage::snapshot::{SnapshotReader, SnapshotWriter};
+use serde_json::{Value, json};
+
+use crate::ALLOCATED;
+use crate::report::{self, Budget, Unit};
+use crate::world::World;
+
+/// Rebuild time and memory of a process that opens the rows of the world.
+pub fn measure(world: &World) -> Vec<report::Row> {
+    let file = std::env::temp_dir().join(format!("leasehold-bench-plan-{}", std::process::id()));
+    write_snapshot(world, &file);
+    let output = Command::new(std::env::current_exe().unwrap()).arg("--restart").arg(&file).output().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["hash"], format!("{:032x}", world.state.hash()), "the reopened state is another one");
+    let leases = world.state.leases_len() as u64;
+    let mut rows = vec![
+        report::Row::single("rebuild from rows", Unit::Seconds, found["open_s"].as_f64().unwrap())
+            .with(Budget::single(4.0, "scheduling-design §2: rebuild")),
+        report::Row::single("resident memory", Unit::Megabytes, found["resident_mb"].as_f64().unwrap())
+            .with(Budget::single(1500.0, "architecture §6: a node with 1,000,000 leases")),
+    ];
+    for (part, bytes) in found["bytes"].as_object().unwrap() {
+        let per_lease = bytes.as_f64().unwrap() / leases as f64;
+        rows.push(report::Row::single(&format!("memory: {part}"), Unit::BytesPerLease, per_lease));
+    }
+    rows
+}
+
+fn write_snapshot(world: &World, file: &Path) {
+    let mut out = BufWriter::new(File::create(file).unwrap());
+    let mut reader = SnapshotReader::new(world.store.freeze());
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        out.write_all(&(chunk.len() as u64).to_be_bytes()).unwrap();
+        out.write_all(&chunk).unwrap();
+    }
+    out.flush().unwrap();
+}
+
+/// Opens a snapshot; what that took, as JSON.
+pub fn open(file: &Path) -> Value {
+    let store = Store::new(Arc::new(SnapshotDisk { file: file.to_owned() }));
+    let before = ALLOCATED.allocated();
+    let begin = Instant::now();
+    let state = store.open().unwrap().state;
+    let open_s = begin.elapsed().as_secs_f64();
+    let all = ALLOCATED.allocated() - before;
+    let resident_mb = resident_mb();
+
+    let leases = || state.leases();
+    let reservations = || leases().flat_map(|lease| &lease.reservations);
+    let records = bytes_of_all(leases().cloned());
+    let journal = bytes_of_all(state.changes_after(state.meta().journal_from, usize::MAX).unwrap().into_iter());
+    let hosts = bytes_of_all(state.hosts().cloned());
+    let calendar = bytes_of(state.calendar().clone());
+    let texts = |lease: &Lease| (lease.name.clone(), lease.project_id.clone(), lease.user_id.clone());
+    let parts = json!({
+        "all": all,
+        "lease records": records,
+        "reservations in them": bytes_of_all(reservations().cloned()),
+        "bindings in them": bytes_of_all(reservations().flat_map(|one| one.bindings.clone())),
+        "events in them": bytes_of_all(leases().flat_map(|lease| lease.events.clone())),
+        "names, projects and users in them": bytes_of_all(leases().map(texts)),
+        "keys in them": bytes_of_all(leases().map(|lease| lease.key.clone())),
+        "calendar": calendar,
+        "journal": journal,
+        "hosts": hosts,
+        "tables, hashes and indexes": all.saturating_sub(records + journal + hosts + calendar),
+    });
+    json!({ "open_s": open_s, "resident_mb": resident_mb, "hash": format!("{:032x}", state.hash()), "bytes": parts })
+}
+
+/// What values take, each in its place in one list.
+fn bytes_of_all<T>(values: impl Iterator<Item = T>) -> usize {
+    let mut all: Vec<T> = values.collect();
+    all.shrink_to_fit();
+    bytes_of(all)
+}
+
+/// What a value takes, but for its place: what is given back when it goes.
+fn bytes_of<T>(value: T) -> usize {
+    let with = ALLOCATED.allocated();
+    drop(value);
+    with - ALLOCATED.allocated()
+}
+
+fn resident_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let kb: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kb / 1024.0
+}
+
+/// Rows of a snapshot file, read once from the front.
+struct SnapshotDisk {
+    file: PathBuf,
+}
+
+impl Disk for SnapshotDisk {
+    fn write(&self, _: Vec<RowChange>, _: bool) -> DiskFuture<()> {
+        Box::pin(std::future::ready(Err(error("write", "a snapshot is only read"))))
+    }
+
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+        Err(error("get", "a snapshot is only read from the front"))
+    }
+
+    fn freeze(&self) -> Arc<dyn FrozenView> {
+        let file = BufReader::with_capacity(1 << 20, File::open(&self.file).unwrap());
+        Arc::new(FromFront(Mutex::new(Chunks { file, writer: SnapshotWriter::default(), ahead: Vec::new() })))
+    }
+}
+
+struct Chunks {
+    file: BufReader<File>,
+    writer: SnapshotWriter,
+    /// Rows read and not yet given, the next one last.
+    ahead: Vec<Row>,
+}
+
+struct FromFront(Mutex<Chunks>);
+
+impl FrozenView for FromFront {
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {
+        let mut chunks = self.0.lock().unwrap();
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            if chunks.ahead.is_empty() {
+                let mut length = [0; 8];
+                if chunks.file.read_exact(&mut length).is_err() {
+                    break;
+                }
+                let mut chunk = vec![0; u64::from_be_bytes(length) as usize];
+                chunks.file.read_exact(&mut chunk).map_err(|problem| error("read", &problem.to_string()))?;
+                chunks.ahead = chunks.writer.accept(&chunk).map_err(|problem| error("read", &problem.to_string()))?;
+                chunks.ahead.reverse();
+            }
+            let Some(row) = chunks.ahead.pop() else { continue };
+            assert!(row.0.as_slice() >= from, "rows are asked for from the front");
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+fn error(what: &'static str, cause: &str) -> DiskError {
+    DiskError { what, cause: cause.to_owned(), damaged: false }
+}
