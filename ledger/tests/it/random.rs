@@ -452,7 +452,7 @@ impl Run {
 fn random_sequences_reach_everything_that_matters() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..600 {
+    for _ in 0..1500 {
         let steps = prop::collection::vec(step(), 20..60).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
         for step in &steps {

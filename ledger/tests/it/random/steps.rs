@@ -128,7 +128,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
         1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
-        1 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),
+        4 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),
         6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
         10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
         1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8), prop_oneof![2 => Just(None), 1 => (0u8..4).prop_map(Some)])
