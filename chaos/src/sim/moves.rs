@@ -122,7 +122,16 @@ mod tests {
         let (plan, resource_ids, adoptions) = Default::default();
         let event_ids = (0..6).map(|n| EventId(Uuid::from_u128(id * 100 + n))).collect();
         let lease_id = LeaseId(Uuid::from_u128(id));
-        Command::CreateLease(Box::new(CreateLease { wish, lease_id, event_ids, plan, resource_ids, planned_at: 0, adoptions }))
+        Command::CreateLease(Box::new(CreateLease {
+            wish,
+            lease_id,
+            event_ids,
+            plan,
+            resource_ids,
+            planned_at: 0,
+            adoptions,
+            caller_makes_groups: false,
+        }))
     }
 
     fn statuses(moved: &BTreeMap<String, Value>) -> Vec<(u128, Option<&str>)> {

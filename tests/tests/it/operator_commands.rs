@@ -45,7 +45,7 @@ async fn a_host_is_added_changed_closed_and_removed() {
 /// The numbers of the members that vote.
 fn voters(status: &Value) -> Vec<u64> {
     let members = status["members"].as_array().unwrap().iter();
-    members.filter(|one| one["voter"] == Value::from(true)).map(|one| one["node_id"].as_u64().unwrap()).collect()
+    members.filter(|one| one["voter"] == true).map(|one| one["node_id"].as_u64().unwrap()).collect()
 }
 
 #[tokio::test]
