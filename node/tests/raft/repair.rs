@@ -146,7 +146,8 @@ async fn fetched_after(lose: impl Fn(&Cluster, u64)) {
     cluster.start(broken).await;
     cluster.write(1, "after").await;
     cluster.agree().await;
-    // What was fetched is in use, and comes back.
+    // What was fetched is in use on a disk that is there, and comes back.
+    assert!(state_folder(&cluster, broken).join("CURRENT").exists());
     cluster.stop(broken).await;
     cluster.start(broken).await;
     cluster.agree().await;
@@ -157,7 +158,6 @@ async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
     fetched_after(damage_state).await;
 }
 
-/// Its number was given to what came in its place, which was then removed as the one before (found by the simulation).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_state_whose_log_was_purged_is_fetched_from_a_peer() {
     fetched_after(|cluster, id| std::fs::remove_dir_all(state_folder(cluster, id)).unwrap()).await;
