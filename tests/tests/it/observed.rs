@@ -101,6 +101,15 @@ fn lateness(step: &str, of: &str) -> String {
     format!("leasehold_event_lateness_seconds_{of}{{step=\"{step}\"}}")
 }
 
+async fn no_row_is_open(cluster: &Cluster) {
+    wait_for("no row to be open", PATIENCE, || async {
+        let open = total(cluster, OPEN).await;
+        (open == 0.0).then_some(()).ok_or(format!("{open} are"))
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn each_step_of_a_staged_lease_is_counted_once_with_its_lateness() {
     let (rig, client) = with_tenant().await;
@@ -122,12 +131,7 @@ async fn each_step_of_a_staged_lease_is_counted_once_with_its_lateness() {
         let fed = if index == leader { age >= 0.0 } else { age == -1.0 };
         assert!(fed, "node {index}, leader {leader}: {age}");
     }
-    wait_for("no row to be open", PATIENCE, || async {
-        let open = total(&rig.cluster, OPEN).await;
-        (open == 0.0).then_some(()).ok_or(format!("{open} are"))
-    })
-    .await
-    .unwrap();
+    no_row_is_open(&rig.cluster).await;
 }
 
 #[tokio::test]
@@ -162,12 +166,7 @@ async fn nova_down_at_a_start_shows_in_the_lease_and_in_the_metrics_and_mends_it
     assert_eq!(active.reason, None);
     assert_eq!(total(&rig.cluster, &lateness("start", "count")).await, 1.0);
     assert!(total(&rig.cluster, &lateness("start", "sum")).await > 2.0, "as late as the outage was long");
-    wait_for("no row to be open", PATIENCE, || async {
-        let open = total(&rig.cluster, OPEN).await;
-        (open == 0.0).then_some(()).ok_or(format!("{open} are"))
-    })
-    .await
-    .unwrap();
+    no_row_is_open(&rig.cluster).await;
 }
 
 #[tokio::test]
