@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENV := source .ci/env
 SEED ?= 1
 
-.PHONY: help prerequisites build release demo test check fix deny bench bench-plan chaos mutants lab test-lab kill env
+.PHONY: help prerequisites build release demo test check fix deny bench bench-plan chaos gate mutants lab test-lab conformance kill env
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,7 +37,7 @@ fix: prerequisites ## format, and apply what the lints suggest
 	@$(ENV); cargo fmt --all
 	@$(ENV); cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-deny: ## licences, bans, sources, advisories (installs cargo-deny when missing)
+deny: ## licences, banned crates, sources of dependencies (installs cargo-deny when missing)
 	@command -v cargo-deny >/dev/null || { echo "deny: installing cargo-deny"; cargo install --locked cargo-deny; }
 	@cargo deny --locked check bans licenses sources
 
@@ -57,6 +57,11 @@ kill: build ## kill -9 a random node for four minutes under load; SEED=n
 chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B SECONDS=n
 	@$(ENV); cargo run --locked -p leasehold-chaos -- run sim --seeds $(or $(SEEDS),1..31) --seconds $(or $(SECONDS),120) --jobs 2
 
+gate: prerequisites ## simulated clusters for an hour each, then planted bugs; release build; SEEDS=A..B
+	@$(ENV); cargo build --locked --release -p leasehold-chaos
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
+
 mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12
 	@$(ENV); cargo run --locked --release -p leasehold-chaos -- mutants $(if $(ONLY),--only $(ONLY))
 
@@ -65,6 +70,9 @@ lab: ## start a real OpenStack on loopback (Debian 12, root)
 
 test-lab: build ## the promise against real Nova and Placement (OS_* or the lab)
 	@$(ENV); tests/openstack/test-lab
+
+conformance: build ## the simulated cloud against the kept answers of the real one
+	@$(ENV); tests/openstack/conformance --with "$$CARGO_TARGET_DIR"/debug/leasehold-cloudsim
 
 env: ## print the variables cargo needs: eval "$$(make env)"
 	@$(ENV); echo "export CARGO_TARGET_DIR=$$CARGO_TARGET_DIR ROCKSDB_LIB_DIR=$$ROCKSDB_LIB_DIR ROCKSDB_STATIC=1"

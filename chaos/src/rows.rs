@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_ledger::model::Lease;
+use leasehold_ledger::model::{Lease, LeaseId};
 use parking_lot::Mutex;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
@@ -11,19 +11,30 @@ use xxhash_rust::xxh3::xxh3_128;
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Rows {
-    known: Mutex<BTreeMap<u128, Value>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: BTreeMap<u128, Value>,
+    /// As each lease was shown last, with its digest: what is the same is not encoded again.
+    last: BTreeMap<LeaseId, (Lease, String)>,
 }
 
 impl Rows {
     /// The digests of these leases, in their order; those seen for the first time are kept.
     pub fn name(&self, leases: &[Lease]) -> Value {
-        let mut known = self.known.lock();
+        let Inner { known, last } = &mut *self.inner.lock();
         let mut text = Vec::new();
         let digests = leases.iter().map(|lease| {
+            if let Some((_, digest)) = last.get(&lease.id).filter(|(shown, _)| shown == lease) {
+                return Value::String(digest.clone());
+            }
             text.clear();
             serde_json::to_writer(&mut text, lease).expect("a lease encodes as JSON, and a Vec takes every write");
             let digest = xxh3_128(&text);
             known.entry(digest).or_insert_with(|| serde_json::from_slice(&text).expect("what was just encoded decodes"));
+            last.insert(lease.id, (lease.clone(), name(digest)));
             Value::String(name(digest))
         });
         digests.collect()
@@ -31,7 +42,8 @@ impl Rows {
 
     /// Every row seen, by digest; none is left.
     pub fn take(&self) -> BTreeMap<String, Value> {
-        std::mem::take(&mut *self.known.lock()).into_iter().map(|(digest, lease)| (name(digest), lease)).collect()
+        let Inner { known, .. } = std::mem::take(&mut *self.inner.lock());
+        known.into_iter().map(|(digest, lease)| (name(digest), lease)).collect()
     }
 }
 

@@ -347,9 +347,10 @@ impl Workload {
             _ => Value::Null,
         };
         let (refusal, index) = match &error {
-            OperationError::Rejected(_) | OperationError::ComputeHostNotFound(_) | OperationError::Conflict(_) => {
-                (Refusal::Rejected, None)
-            }
+            OperationError::Rejected(_)
+            | OperationError::ComputeHostNotFound(_)
+            | OperationError::Conflict(_)
+            | OperationError::TooOld { .. } => (Refusal::Rejected, None),
             OperationError::NoRoom { ledger_index, .. } => (Refusal::NoRoom, Some(*ledger_index)),
             OperationError::Forbidden { .. } => (Refusal::Forbidden, None),
             OperationError::HoldRefused(_) => (Refusal::HoldRefused, None),

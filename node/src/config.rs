@@ -306,6 +306,7 @@ impl Default for LogSection {
 pub const CACHE_S_MAX: u64 = 300;
 
 /// Reads a TOML file. What is wrong with it is told without the line, which may hold a secret.
+#[allow(clippy::disallowed_methods, reason = "the configuration, read at start-up")]
 fn read(file: &Path) -> Result<toml::Table, Error> {
     let told = |problem: &dyn std::fmt::Display| Error::Parse(format!("{}: {problem}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| told(&error))?;
@@ -375,6 +376,7 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be read.
+    #[allow(clippy::disallowed_methods, reason = "the operator's file, read at start-up")]
     pub fn extra_ca_pem(&self) -> Result<Vec<u8>, Error> {
         let Some(path) = self.cloud.as_ref().and_then(|cloud| cloud.ca_file.as_ref()) else { return Ok(Vec::new()) };
         std::fs::read(path).map_err(|error| Error::Parse(format!("cloud.ca_file = {}: {error}", path.display())))

@@ -1,5 +1,5 @@
 //! What a configuration may and may not be, and the page that tells.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

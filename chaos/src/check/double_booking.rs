@@ -13,7 +13,7 @@ pub fn judge(record: &Record) -> Judgement {
     indices.sort_unstable();
     indices.dedup();
     for index in indices {
-        let clock = replay.clock_s(index);
+        let clock = replay.clock_by_s(index);
         let over = replay.go(index).double_booked(clock);
         sheet.must(over.is_empty(), || format!("at index {index}: {}", over.join("; ")));
     }
@@ -29,6 +29,7 @@ mod tests {
 
     use super::super::testing::Made;
     use super::*;
+    use crate::check::model::CALENDAR_UNIX_S;
     use crate::check::model::tests::{host, lease};
     use crate::report::Verdict;
 
@@ -44,6 +45,23 @@ mod tests {
         let mut made = made();
         made.watch(3, json!({"lease": lease("b", 200, 300, &[(1, 4)])}));
         assert_eq!(judge(&made.record()).verdict, Verdict::Pass);
+    }
+
+    /// `a` is over at 200; `b` is booked from 190 on at index 3, which nobody saw, and somebody sees index 4 at a second.
+    fn grown_beside(seen_s: u64) -> Made {
+        let mut made = made();
+        made.watch(3, json!({"lease": lease("b", 190, 300, &[(1, 2)])}));
+        for (index, at_s) in [(2, 195), (4, seen_s)] {
+            made.audit_at(index, at_s * 1_000_000_000, &[]);
+            made.audit.last_mut().expect("it was pushed").clock_ms = (CALENDAR_UNIX_S + at_s) * 1_000;
+        }
+        made
+    }
+
+    #[test]
+    fn what_was_over_when_somebody_looked_next_is_in_nobodys_way() {
+        assert_eq!(judge(&grown_beside(200).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&grown_beside(199).record()).verdict, Verdict::Violation);
     }
 
     #[test]

@@ -87,6 +87,13 @@ impl<'a> Replay<'a> {
         before.map_or(0, |(_, one)| super::model::calendar(one.clock_ms))
     }
 
+    /// The ledger's clock at an index, calendar seconds, or where nobody looked between several commands, at the next look: it
+    /// may have moved in between, and what is over by then was perhaps over already.
+    pub fn clock_by_s(&self, index: u64) -> u32 {
+        let next = self.audit.range(index..).next();
+        next.map_or_else(|| self.clock_s(index), |(_, one)| super::model::calendar(one.clock_ms))
+    }
+
     /// Goes on to an index, which may not be lower than the last; gives the ledger there.
     pub fn go(&mut self, index: u64) -> &mut Model {
         assert!(index >= self.at, "a replay runs forward");

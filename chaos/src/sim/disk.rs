@@ -135,16 +135,19 @@ impl SimDisks {
 
     /// No orders are taken until [`power_on`](Self::power_on).
     pub fn power_off(&self) {
+        self.trace.set_diskless(self.node, true);
         self.inner.lock().off = true;
     }
 
     /// Orders are taken.
     pub fn power_on(&self) {
+        self.trace.set_diskless(self.node, false);
         self.inner.lock().off = false;
     }
 
     /// The process died: what is under way may or may not take effect, what took effect stays.
     pub fn kill(&self) {
+        self.trace.set_diskless(self.node, true);
         let mut inner = self.inner.lock();
         inner.life += 1;
         inner.off = true;
@@ -318,6 +321,7 @@ impl Disk for SimDisk {
             if broken {
                 let cause = if trouble.full { "No space left on device" } else { "Input/output error" };
                 this.trace.note("disk failed", this.node, 0, number);
+                this.trace.set_diskless(this.node, true);
                 return Err(failed("write", cause));
             }
             this.with("write", |_| ())?;

@@ -1,5 +1,5 @@
 //! R1: what the nodes log as an error means that a person must look. In a simulated run nobody but the plan gives reason for
-//! it, so each such line is a finding, unless the plan did ([`ALLOWED`]).
+//! it, so each such line is a finding, unless the plan did ([`ALLOWED`], [`OF_DISKS`]).
 
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
@@ -8,19 +8,26 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::points;
 use super::trace::Trace;
 
-/// Error lines that faults of a plan bring about, by the module that writes them and a part of their text.
-const ALLOWED: &[(&str, &str)] = &[
-    // What a plan's faults do to a disk, as the engine hears it: what it waited to see synced, what it wanted applied, and that it
-    // ends for it.
+/// What a plan's faults do to a disk, as the engine of its node hears it: what it waited to see synced, what it wanted applied or
+/// sent, and that it ends for it. Allowed of a node whose disks failed it in this life.
+const OF_DISKS: &[(&str, &str)] = &[
     ("openraft::storage::callback", "IOFlushed error: disk: "),
     ("openraft::core::sm::worker", "Error: disk: "),
     ("openraft::core::raft_core", "Error: disk: "),
+    ("openraft::raft::raft_inner", "Error: disk: "),
+    ("openraft::raft::raft_inner", "failed to receive from RaftCore"),
+    ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
+    ("openraft::raft::stream_append", "RaftCore stopped: when Write Apply"),
+];
+
+/// Error lines that other faults of a plan bring about, by the module that writes them and a part of their text.
+const ALLOWED: &[(&str, &str)] = &[
     // A disk that fails, is full or hangs ends its node: that is the rule (architecture D14). A node that ends because of a
     // panic is a finding of its own.
     ("leasehold_node::raft::fatal", "this node must end"),
-    ("openraft::raft::stream_append", "RaftCore stopped: when Write Apply"),
     // An operator's change of the members that was asked of a node which does not lead any more, or while another is under way.
     ("openraft::raft::api::management", "has to forward request to"),
     ("openraft::raft::api::management", "already undergoing a configuration change"),
@@ -53,14 +60,14 @@ impl<S: Subscriber> Layer<S> for Errors {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        if let Some(trace) = self.trace.get().filter(|_| !allowed(target, &text.0)) {
-            trace.finding("R1", format!("an error line of {target}:{}", text.0));
+        let Some(trace) = self.trace.get() else { return };
+        let node = points::whose_step();
+        let is_one_of = |lines: &[(&str, &str)]| lines.iter().any(|(of, part)| *of == target && text.0.contains(part));
+        let allowed = is_one_of(ALLOWED) || is_one_of(OF_DISKS) && trace.is_diskless(node);
+        if !allowed {
+            trace.finding("R1", format!("node {node}: an error line of {target}:{}", text.0));
         }
     }
-}
-
-fn allowed(target: &str, text: &str) -> bool {
-    ALLOWED.iter().any(|(of, part)| *of == target && text.contains(part))
 }
 
 #[derive(Default)]
@@ -87,12 +94,16 @@ mod tests {
         let trace = Arc::new(Trace::new(None, 3));
         let errors = Errors::default();
         errors.tell(&trace);
+        points::stepping(2);
+        trace.set_diskless(2, true);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {
             tracing::error!(target: "leasehold_node::raft::fatal", reason = "the disk is full", "this node must end");
             tracing::error!(target: "openraft::storage::callback", "io_completed: IOFlushed error: disk: write: no space");
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());
+            points::stepping(3);
+            tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: error: Error: disk: write: no space");
             tracing::error!(target: "leasehold_node::seams::spawn", task = "clock", "a task panicked");
             tracing::error!(target: "openraft::core", "this node must end");
         });
@@ -102,8 +113,9 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
-                "an error line of openraft::core: this node must end",
+                "node 3: an error line of openraft::raft::raft_inner: recv_msg: error: Error: disk: write: no space",
+                "node 3: an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
+                "node 3: an error line of openraft::core: this node must end",
             ]
         );
     }

@@ -16,6 +16,7 @@ pub mod errors;
 pub mod foreign;
 pub mod gate;
 pub mod memory;
+pub mod moves;
 pub mod network;
 pub mod node;
 pub mod points;

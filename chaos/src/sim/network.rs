@@ -57,11 +57,24 @@ pub struct Network {
 
 #[derive(Default)]
 struct Inner {
-    numbers: BTreeMap<(u64, u64, u64), u64>,
+    links: BTreeMap<(u64, u64, u64), Link>,
     /// Cut links, each with the faults that cut it.
     cuts: BTreeMap<(u64, u64), BTreeSet<u64>>,
     weather: BTreeMap<u64, Weather>,
     doors: BTreeMap<u64, Door>,
+}
+
+/// One way between two places, for one purpose.
+struct Link {
+    stream: u64,
+    /// Messages so far.
+    sent: u64,
+}
+
+impl Link {
+    fn new(from: u64, to: u64, lane: u64) -> Link {
+        Link { stream: stream_of("link", &[from, to, lane]), sent: 0 }
+    }
 }
 
 /// A node that can be reached.
@@ -134,25 +147,22 @@ impl Network {
     }
 
     fn is_cut(&self, from: u64, to: u64) -> bool {
-        self.inner.lock().cuts.contains_key(&(from, to))
-    }
-
-    fn draw(&self, from: u64, to: u64, lane: u64) -> (u64, u64) {
-        let mut inner = self.inner.lock();
-        let number = inner.numbers.entry((from, to, lane)).or_default();
-        *number += 1;
-        (*number, at(self.seed, stream_of("link", &[from, to, lane]), *number))
+        let inner = self.inner.lock();
+        !inner.cuts.is_empty() && inner.cuts.contains_key(&(from, to))
     }
 
     /// How long a message takes that is sent now, and whether it is delivered twice.
     fn fate(&self, from: u64, to: u64, lane: u64) -> (u64, Duration, bool) {
-        let (number, drawn) = self.draw(from, to, lane);
+        let inner = &mut *self.inner.lock();
+        let link = inner.links.entry((from, to, lane)).or_insert_with(|| Link::new(from, to, lane));
+        link.sent += 1;
+        let number = link.sent;
+        let drawn = at(self.seed, link.stream, number);
         let mut takes = spread(200, 2_200, drawn);
         if drawn.rotate_left(13) % 1_000 < self.stragglers_permille {
             takes += Duration::from_millis(50);
         }
         let mut twice = false;
-        let inner = self.inner.lock();
         for (part, weather) in inner.weather.values().enumerate() {
             let drawn = at(self.seed, stream_of("weather", &[from, to, lane, part as u64]), number);
             takes += spread(0, weather.delay_ms * 1_000, drawn);

@@ -41,6 +41,11 @@ pub fn stepping(node: u64) {
     STEPPING.set(node);
 }
 
+/// The node whose step is under way, or was last.
+pub fn whose_step() -> u64 {
+    STEPPING.get()
+}
+
 /// Waits for a machine to get to a point for the `nth` time from now on, and holds it still there. It takes the place of what
 /// was waited for on this machine before.
 pub fn arm(machine: &Arc<Machine>, point: &str, nth: u32) -> oneshot::Receiver<()> {

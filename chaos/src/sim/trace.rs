@@ -1,5 +1,7 @@
 //! What happened, as one hash: two runs are the same run when their hashes are equal.
 
+use std::collections::BTreeSet;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
@@ -22,12 +24,15 @@ struct Inner {
     events: u64,
     incidents: Vec<Incident>,
     findings: Vec<Finding>,
+    /// Nodes whose disks do not obey them.
+    diskless: BTreeSet<u64>,
 }
 
 impl Trace {
     /// Begins now. With `print` what happens to a cluster of so many nodes is drawn on standard error.
     pub fn new(print: Option<View>, nodes: u32) -> Trace {
-        let inner = Inner { hash: Xxh3::new(), events: 0, incidents: Vec::new(), findings: Vec::new() };
+        let inner =
+            Inner { hash: Xxh3::new(), events: 0, incidents: Vec::new(), findings: Vec::new(), diskless: BTreeSet::new() };
         let diagram = print.map(|view| Mutex::new(Diagram::new(view, nodes)));
         Trace { start: Instant::now(), inner: Mutex::new(inner), diagram }
     }
@@ -53,9 +58,12 @@ impl Trace {
         let mut inner = self.inner.lock();
         inner.events += 1;
         inner.hash.update(what.as_bytes());
-        for word in [now, from, to, number] {
-            inner.hash.update(&word.to_le_bytes());
+        // At once: an hour has millions of these.
+        let mut words = [0; 32];
+        for (place, word) in words.chunks_exact_mut(8).zip([now, from, to, number]) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
+        inner.hash.update(&words);
         drop(inner);
         self.draw(|diagram| diagram.mark(now, what, from, to, detail));
     }
@@ -84,6 +92,21 @@ impl Trace {
         let at_ns = self.now_ns();
         self.draw(|diagram| diagram.incident(at_ns, node, what, &text));
         self.inner.lock().incidents.push(Incident { at_ns, node, what: what.to_owned(), text });
+    }
+
+    /// Whether a node's disks have failed it in this life, or take no more orders.
+    pub fn set_diskless(&self, node: u64, is_so: bool) {
+        let diskless = &mut self.inner.lock().diskless;
+        if is_so {
+            diskless.insert(node)
+        } else {
+            diskless.remove(&node)
+        };
+    }
+
+    /// See [`set_diskless`](Self::set_diskless).
+    pub fn is_diskless(&self, node: u64) -> bool {
+        self.inner.lock().diskless.contains(&node)
     }
 
     /// A property did not hold.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold_ledger::model::{EventKind, EventStatus, Lease, LeaseId, LeaseStatus};
 use leasehold_ledger::state::{State, invariants};
 use leasehold_node::operations::Actor;
 use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
 
 use super::cloud::SimCloud;
+use super::moves::Moves;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
 use super::roster::{Roster, Standing};
@@ -46,12 +46,8 @@ pub struct World {
     /// State hash by ledger index, and who showed it first (H1).
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
     audit: Mutex<Vec<Audited>>,
-    /// Status and events of each lease by the indices at which they were seen to be others.
-    moves: Mutex<BTreeMap<LeaseId, BTreeMap<u64, Shown>>>,
+    moves: Mutex<Moves>,
 }
-
-/// Status and events of a lease; `None` when users do not see it.
-type Shown = Option<(LeaseStatus, Vec<(EventKind, EventStatus)>)>;
 
 impl World {
     /// Everything switched off.
@@ -200,35 +196,13 @@ impl World {
                     .collect(),
                 actuations: state.actuations().map(json).collect(),
                 actuation_lease: json(&state.actuation_lease()),
-                moved: self.moved(state),
+                moved: self.moves.lock().see(state),
             });
         }
         let (known, by) = *hashes.entry(index).or_insert((hash, node));
         if known != hash {
             self.trace.finding("H1", format!("at index {index} node {node} has {hash:032x}, node {by} had {known:032x}"));
         }
-    }
-
-    /// Leases whose status or events are not as at the last index before that was seen.
-    fn moved(&self, state: &State) -> BTreeMap<String, serde_json::Value> {
-        let (index, mut moves) = (state.ledger_index(), self.moves.lock());
-        let standing = |lease: &Lease| (lease.status, lease.events.iter().map(|event| (event.kind, event.status)).collect());
-        let mut moved = BTreeMap::new();
-        for lease in state.leases().filter(|lease| lease.visible()) {
-            let (of_lease, now) = (moves.entry(lease.id).or_default(), Some(standing(lease)));
-            if of_lease.range(..index).next_back().is_none_or(|(_, before)| *before != now) {
-                of_lease.insert(index, now);
-                moved.insert(lease.id.to_string(), told(lease));
-            }
-        }
-        for (id, of_lease) in moves.iter_mut() {
-            let seen = of_lease.range(..index).next_back().is_some_and(|(_, before)| before.is_some());
-            if seen && !state.lease(*id).is_some_and(Lease::visible) {
-                of_lease.insert(index, None);
-                moved.insert(id.to_string(), serde_json::Value::Null);
-            }
-        }
-        moved
     }
 
     /// Who leads, in the highest term.
@@ -466,12 +440,6 @@ fn held(life: &Life) -> BTreeMap<String, u64> {
         ("actuations", state.actuations().count() as u64),
     ];
     many.into_iter().map(|(name, many)| (name.to_owned(), many)).collect()
-}
-
-/// See [`Audited::moved`].
-fn told(lease: &Lease) -> serde_json::Value {
-    let events: Vec<_> = lease.events.iter().map(|event| serde_json::json!([event.kind, event.status])).collect();
-    serde_json::json!({"status": lease.status, "events": events})
 }
 
 /// As the product writes it.

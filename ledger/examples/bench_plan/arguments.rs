@@ -2,25 +2,29 @@
 
 use std::path::PathBuf;
 
-pub const HELP: &str = "\
-bench_plan: how long planning takes in a cloud of many hosts and leases
+use clap::Parser;
 
-  --hosts N      hosts of the cloud (10000)
-  --leases N     leases in the end (1000000); figures are also taken at a tenth and a hundredth
-  --samples N    how often each thing is measured (2000; slow ones less often)
-  --seed N       of the world and the questions (1)
-  --report FILE  figures as JSON; FILE.svg is the plot of growth
-";
-
-/// The parsed command line.
+/// How long planning takes in a cloud of many hosts and leases
+#[derive(Parser)]
+#[command(name = "bench_plan")]
 pub struct Arguments {
-    pub help: bool,
+    /// Hosts of the cloud
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub hosts: u64,
+    /// Leases in the end; figures are also taken at a tenth and a hundredth
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub leases: u64,
-    pub samples: usize,
+    /// How often each thing is measured; slow ones less often
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: u32,
+    /// Of the world and the questions
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Figures as JSON; FILE.svg is the plot of growth
+    #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Only open this snapshot and say what that takes; how a run measures restarts in a process of their own.
+    /// Only open this snapshot and say what that takes: how a run measures restarts in a process of their own
+    #[arg(long, value_name = "FILE", hide = true)]
     pub restart: Option<PathBuf>,
 }
 
@@ -31,27 +35,4 @@ impl Arguments {
         stages.dedup();
         stages
     }
-}
-
-pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { help: false, hosts: 10_000, leases: 1_000_000, samples: 2000, seed: 1, report: None, restart: None };
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        let number = |text: String| text.parse::<u64>().map_err(|error| format!("{word} {text}: {error}"));
-        match word.as_str() {
-            "--help" | "-h" => arguments.help = true,
-            "--hosts" => arguments.hosts = number(value()?)?,
-            "--leases" => arguments.leases = number(value()?)?,
-            "--samples" => arguments.samples = number(value()?)? as usize,
-            "--seed" => arguments.seed = number(value()?)?,
-            "--report" => arguments.report = Some(value()?.into()),
-            "--restart" => arguments.restart = Some(value()?.into()),
-            other => return Err(format!("{other} is no option; --help lists them")),
-        }
-    }
-    if arguments.hosts == 0 || arguments.leases == 0 || arguments.samples == 0 {
-        return Err("hosts, leases and samples are at least 1".to_owned());
-    }
-    Ok(arguments)
 }

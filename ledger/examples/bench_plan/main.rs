@@ -15,23 +15,14 @@ mod world;
 use std::alloc::System;
 
 use cap::Cap;
+use clap::Parser;
 
 /// Counts what is allocated, without a limit.
 #[global_allocator]
 static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
 fn main() {
-    let arguments = match arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("bench_plan: {problem}");
-            std::process::exit(2);
-        }
-    };
-    if arguments.help {
-        print!("{}", arguments::HELP);
-        return;
-    }
+    let arguments = arguments::Arguments::parse();
     if let Some(file) = &arguments.restart {
         println!("{}", restart::open(file));
         return;
@@ -40,7 +31,7 @@ fn main() {
     let mut stages = Vec::new();
     for leases in arguments.stages() {
         world.grow(leases);
-        let mut rows = measure::all(&world, arguments.samples);
+        let mut rows = measure::all(&world, arguments.samples as usize);
         rows.extend(restart::measure(&world));
         let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load: world.load(), rows };
         report::print(&stage);

@@ -147,9 +147,13 @@ mod tests {
                10:00 lease A 12:00..14:00 need=a:eq:x\\ty -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x\\ay -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x*16385 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 n=10001 -> refused Invalid amount
+               10:00 lease A 12:00..14:00 n=10000 vcpus=500000 -> refused Invalid amount
                10:00 lease A 12:00..14:00 name=x*255 without=64 -> PENDING h1*1
                10:00 update A name=a\\tb -> refused Invalid name
-               10:00 update A zone=x*256 -> refused Invalid zone",
+               10:00 update A zone=x*256 -> refused Invalid zone
+               10:00 update A n=10001 -> refused Invalid amount
+               10:00 lease B 12:00..14:00 n=10000 -> no room short=9997 largest=3 tightest=VCPU next=-",
         );
     }
 

@@ -4,7 +4,8 @@ use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
 use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{
-    Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging, Timestamp,
+    AMOUNT_MAX, Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging,
+    Timestamp,
 };
 use crate::reply::Rejection;
 
@@ -70,6 +71,9 @@ pub(crate) fn check_instance(wish: &InstanceWish) -> Result<(), Rejection> {
     at_least_one("vcpus", wish.vcpus)?;
     at_least_one("memory_mb", wish.memory_mb)?;
     at_least_one("amount", wish.amount)?;
+    if wish.amount > AMOUNT_MAX {
+        return Err(invalid("amount", format!("it must be <= {AMOUNT_MAX}")));
+    }
     // All later arithmetic on slots of this wish stays within u32.
     if wish.need().checked_mul(wish.amount).is_none() {
         return Err(invalid("amount", "amount times size is larger than any cloud".to_owned()));

@@ -24,6 +24,9 @@ pub enum OnEnd {
     Snapshot,
 }
 
+/// Instances of one reservation at most.
+pub const AMOUNT_MAX: u32 = 10_000;
+
 /// What one `virtual:instance` reservation asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceWish {
@@ -33,7 +36,7 @@ pub struct InstanceWish {
     pub memory_mb: u32,
     /// Disk of each instance in GiB.
     pub disk_gb: u32,
-    /// How many instances, ≥ 1.
+    /// How many instances, from 1 to [`AMOUNT_MAX`].
     pub amount: u32,
     /// `Some(true)`: all on one host; `Some(false)`: every one on a different host; `None`: anywhere.
     pub affinity: Option<bool>,

@@ -86,7 +86,18 @@ pub fn room(host: &Host) -> Used {
     ]
 }
 
-/// Whether a new slot may go to a host at all. The small world uses the pool and one numeric term.
+/// Whether a host is where a wish wants it, and has what it must and nothing that it must not.
+pub fn of_the_kind(host: &Host, wish: &InstanceWish) -> bool {
+    let there = match (&wish.zone, &host.description.zone) {
+        (None, _) => true,
+        (Some(wanted), Some(zone)) => wanted == zone,
+        (Some(_), None) => false,
+    };
+    let traits = &host.observation.traits;
+    there && traits.is_superset(&wish.required_traits) && traits.is_disjoint(&wish.forbidden_traits)
+}
+
+/// Whether a new slot may go to a host at all. The small world uses the pool, zone, traits and one numeric term.
 pub fn suits(host: &Host, wish: &InstanceWish) -> bool {
     let pool = match (wish.pool, host.description.pool) {
         (None, _) => true,
@@ -97,7 +108,7 @@ pub fn suits(host: &Host, wish: &InstanceWish) -> bool {
         assert_eq!((key.as_str(), *comparison), ("vcpus", Comparison::AtLeast));
         i64::from(host.description.vcpus) >= value.parse::<i64>().unwrap()
     });
-    host.reservable && host.observation.up && !host.overcommitted && pool && terms
+    host.reservable && host.observation.up && !host.overcommitted && pool && terms && of_the_kind(host, wish)
 }
 
 /// All hosts of one reservation have one of these.

@@ -4,7 +4,7 @@ mod promises;
 mod questions;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_ledger::command::*;
 use leasehold_ledger::model::*;
@@ -14,13 +14,16 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use uuid::Uuid;
 
-use crate::brute_force::{ANCHORS, largest, room, used};
+use crate::brute_force::{ANCHORS, largest, of_the_kind, room, used};
 use crate::world::{ORIGIN_S, World};
 use promises::{Promise, main_of, need_of, promise_of};
-use steps::{Create, Step, step};
+use steps::{Create, Step, Update, step, traits};
 
 /// Minutes from now on in which leases of the small world begin and end.
 const HORIZON: u32 = 80;
+
+/// Traits that hosts have and leases ask for.
+const TRAITS: [&str; 2] = ["CUSTOM_FAST", "CUSTOM_OLD"];
 
 struct Run {
     world: World,
@@ -42,11 +45,14 @@ fn key(number: u8) -> RequestKey {
 impl Run {
     fn new() -> Run {
         let mut world = World::new();
-        world.register("d1", PoolKind::Dedicated, 4, 8);
-        world.register("d2", PoolKind::Dedicated, 6, 3);
-        world.register("s1", PoolKind::Shared, 4, 8);
-        world.register("s2", PoolKind::Shared, 5, 8);
-        world.register_with("s3", PoolKind::Shared, Anchor::Class, 4, 5);
+        let mut host = |name, pool, anchor, (vcpus, slots), zone: Option<&str>, has| {
+            world.register_with(name, pool, anchor, vcpus, slots, zone.map(str::to_owned), traits(has));
+        };
+        host("d1", PoolKind::Dedicated, Anchor::Memory, (4, 8), Some("a"), 0b01);
+        host("d2", PoolKind::Dedicated, Anchor::Memory, (6, 3), Some("b"), 0b00);
+        host("s1", PoolKind::Shared, Anchor::Memory, (4, 8), Some("a"), 0b10);
+        host("s2", PoolKind::Shared, Anchor::Memory, (5, 8), None, 0b11);
+        host("s3", PoolKind::Shared, Anchor::Class, (4, 5), Some("b"), 0b01);
         Run { world, promises: BTreeMap::new(), next_promises: BTreeMap::new(), reached: BTreeMap::new() }
     }
 
@@ -79,9 +85,9 @@ impl Run {
         match step {
             Step::Create(create) => self.create(create, None),
             Step::CreateByHand(create, plan) => self.create(create, Some(plan)),
-            Step::Update { lease, start, end, amount, vcpus, now } => {
-                if let Some(id) = self.pick(*lease) {
-                    self.update(id, *start, *end, *amount, *vcpus, *now);
+            Step::Update(update) => {
+                if let Some(id) = self.pick(update.lease) {
+                    self.update(id, update);
                 }
             }
             Step::Rebind { lease, avoid } => {
@@ -120,7 +126,7 @@ impl Run {
                 assert!(due.is_none_or(|due| due > self.world.at), "what is due is done in one entry in a small world");
             }
             Step::Outcome { row, how, old } => self.outcome(*row, *how, *old),
-            Step::Observe { host, firm, up } => self.observe(*host, *firm, *up),
+            Step::Observe { host, firm, up, traits } => self.observe(*host, *firm, *up, *traits),
             Step::Forget { key: number } => {
                 if self.world.send(Some(key(*number)), Command::ForgetKey) == Ok(Reply::KeyForgotten) {
                     self.reach("key forgotten");
@@ -145,7 +151,7 @@ impl Run {
         });
         let requirement =
             |value: u8| Requirement { key: "vcpus".to_owned(), comparison: Comparison::AtLeast, value: value.to_string() };
-        let wish = InstanceWish {
+        let mut wish = InstanceWish {
             vcpus: u32::from(create.vcpus),
             memory_mb: 100,
             disk_gb: 1,
@@ -158,6 +164,7 @@ impl Run {
             requirements: create.at_least.map(requirement).into_iter().collect(),
             resource_properties: String::new(),
         };
+        create.terms.put_on(&mut wish);
         LeaseWish {
             name: "n".to_owned(),
             project_id: ProjectId("p".into()),
@@ -206,6 +213,7 @@ impl Run {
             (None, Err(_)) => return,
         };
         let promise = promise_of(&wish, &plan[0].bindings);
+        let (instance, bindings) = (wish.reservations[0].resource.instance().clone(), plan[0].bindings.clone());
         let lease_id = LeaseId(self.world.uuid());
         let command = Command::CreateLease(Box::new(CreateLease {
             wish,
@@ -223,6 +231,7 @@ impl Run {
                     self.reach("created on the class of anchors");
                 }
                 self.promises.insert(lease_id, promise);
+                self.check_kind(&instance, &bindings, None);
                 self.reach(if by_hand.is_some() { "created by hand" } else { "created" });
             }
             Ok(Reply::LeaseCreated { .. }) => assert!(create.key.is_some(), "only a key gives an old answer"),
@@ -230,6 +239,9 @@ impl Run {
             Err(rejection) => {
                 self.reach(match rejection {
                     Rejection::PlanStale { ref problem, .. } if problem.contains("anchors") => "plan with two anchors",
+                    Rejection::PlanStale { ref problem, .. } if problem.contains("another zone") => "plan for another zone",
+                    Rejection::PlanStale { ref problem, .. } if problem.contains("lacks a required") => "plan without the trait",
+                    Rejection::PlanStale { ref problem, .. } if problem.contains("forbidden") => "plan with a forbidden trait",
                     Rejection::PlanStale { .. } => "plan stale",
                     Rejection::KeyForgotten => "forgotten key refused",
                     Rejection::RequestIdReused => "key reused",
@@ -241,13 +253,17 @@ impl Run {
         }
     }
 
-    fn update(&mut self, id: LeaseId, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool) {
+    fn update(&mut self, id: LeaseId, update: &Update) {
+        let Update { start, end, amount, vcpus, now, .. } = *update;
         let Some(lease) = self.world.state.lease(id).cloned() else { return };
         let mut resource = lease.reservations[0].wish.clone();
         let instance = resource.instance_mut();
         instance.amount = amount.map_or(instance.amount, u32::from);
         instance.vcpus = vcpus.map_or(instance.vcpus, u32::from);
-        let resized = amount.is_some() || vcpus.is_some();
+        if let Some(terms) = &update.terms {
+            terms.put_on(instance);
+        }
+        let resized = amount.is_some() || vcpus.is_some() || update.terms.is_some();
         let change = LeaseChange {
             name: Some("other".to_owned()),
             start: start.map(|minute| StartWish::At(Seconds(self.minute(minute)))),
@@ -293,8 +309,12 @@ impl Run {
         };
         let update = UpdateLease { lease_id: id, change, plan, planned_at: 0, caller_makes_groups: false };
         let reply = self.world.send(None, Command::UpdateLease(Box::new(update))).expect("it was just planned");
-        let after = self.world.state.lease(id).unwrap();
+        let after = self.world.state.lease(id).unwrap().clone();
         let one = &after.reservations[0];
+        self.check_kind(one.wish.instance(), &one.bindings, Some(&lease.reservations[0]));
+        if lease.reservations[0].wish.instance().zone != one.wish.instance().zone {
+            self.reach("moved to another zone");
+        }
         let promise = Promise {
             start: after.start.0,
             end: after.end.0,
@@ -312,6 +332,7 @@ impl Run {
 
     fn rebind(&mut self, id: LeaseId, avoid: u8) {
         let avoid = [HostId(u64::from(avoid))];
+        let Some(before) = self.world.state.lease(id).cloned() else { return };
         let Ok(planned) = plan_rebind(&self.world.state, &Overlay::default(), id, &avoid) else { return };
         let bindings: Vec<_> = planned.reservations.iter().map(|one| one.bindings.clone()).collect();
         let moved = self.world.send(None, Command::Rebind { lease_id: id, moves: planned.reservations });
@@ -319,6 +340,8 @@ impl Run {
             return;
         }
         self.reach("rebound");
+        let old = &before.reservations[0];
+        self.check_kind(old.wish.instance(), &bindings[0], Some(old));
         let updating = self.world.state.lease(id).is_some_and(|lease| lease.status == LeaseStatus::Updating);
         let main = main_of(&bindings[0]);
         if let Some(mut next) = self.next_promises.remove(&id) {
@@ -406,7 +429,7 @@ impl Run {
         }
     }
 
-    fn observe(&mut self, host: u8, firm: u8, up: bool) {
+    fn observe(&mut self, host: u8, firm: u8, up: bool, has: Option<u8>) {
         let host_id = HostId(u64::from(host));
         let Some(row) = self.world.state.host(host_id) else {
             let observation = Observation::default();
@@ -417,6 +440,7 @@ impl Run {
         let mut observation = row.observation.clone();
         observation.firm.vcpus = u32::from(firm);
         observation.up = up;
+        observation.traits = has.map_or(observation.traits, traits);
         self.world.send(None, Command::ReportHost { host_id, observation }).unwrap();
         if self.world.state.host(host_id).is_some_and(|host| host.overcommitted) {
             self.reach("overcommitted");
@@ -429,7 +453,7 @@ impl Run {
 fn random_sequences_reach_everything_that_matters() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..600 {
+    for _ in 0..1500 {
         let steps = prop::collection::vec(step(), 20..60).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
         for (seed, step) in (0..).zip(&steps) {
@@ -444,6 +468,10 @@ fn random_sequences_reach_everything_that_matters() {
         "created",
         "created by hand",
         "plan stale",
+        "plan for another zone",
+        "plan without the trait",
+        "plan with a forbidden trait",
+        "moved to another zone",
         "plan with two anchors",
         "created on the class of anchors",
         "deleted",

@@ -1,5 +1,6 @@
 //! A small cluster state that is driven command by command, with everything checked after each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::executor::block_on;
@@ -65,10 +66,20 @@ impl World {
     }
 
     pub fn register(&mut self, name: &str, pool: PoolKind, vcpus: u32, slots: u32) {
-        self.register_with(name, pool, Anchor::Memory, vcpus, slots);
+        self.register_with(name, pool, Anchor::Memory, vcpus, slots, None, BTreeSet::new());
     }
 
-    pub fn register_with(&mut self, name: &str, pool: PoolKind, anchor: Anchor, vcpus: u32, slots: u32) {
+    #[expect(clippy::too_many_arguments)]
+    pub fn register_with(
+        &mut self,
+        name: &str,
+        pool: PoolKind,
+        anchor: Anchor,
+        vcpus: u32,
+        slots: u32,
+        zone: Option<String>,
+        traits: BTreeSet<String>,
+    ) {
         let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots };
         let description = HostDescription {
             hypervisor_hostname: name.to_owned(),
@@ -80,14 +91,13 @@ impl World {
             vcpus,
             memory_mb: 8192,
             local_gb: 100,
-            zone: None,
+            zone,
             pool,
             anchor_budget: slots,
             memory_grain_mb: 0,
             anchor,
         };
-        let observation =
-            Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits: Default::default(), up: true };
+        let observation = Observation { capacity, firm: Amounts::default(), max_unit: capacity, traits, up: true };
         let register = RegisterHost { description, observation, properties: Default::default() };
         self.send(None, Command::RegisterHost(Box::new(register))).unwrap();
     }

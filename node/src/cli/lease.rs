@@ -139,7 +139,7 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), 
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
         LeaseCommand::List { project } => {
-            let filter = LeaseFilter { project_id: project.map(ProjectId), ..LeaseFilter::default() };
+            let filter = LeaseFilter { project_id: project.map(|id| ProjectId(id.into())), ..LeaseFilter::default() };
             let leases = with_progress("the list", client.list_leases(filter)).await?.value;
             output.print(leases.iter().map(lease_json).collect(), || lease_table(&leases))?;
         }

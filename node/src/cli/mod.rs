@@ -223,6 +223,7 @@ fn connect(globals: &Globals, endpoints: &[String]) -> Result<Client, Failure> {
     Ok(with_tokens(builder, globals, ca_pem)?.build()?)
 }
 
+#[allow(clippy::disallowed_methods, reason = "a command, not the server")]
 fn read_ca_file(globals: &Globals) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &globals.ca_file else { return Ok(None) };
     let pem = std::fs::read(path).map_err(|error| Failure::Usage(format!("--ca-file {}: {error}", path.display())))?;

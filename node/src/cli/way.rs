@@ -27,6 +27,7 @@ pub(super) fn trusted(globals: &Globals, config: &Config) -> Result<Option<Vec<u
     Ok(trusted)
 }
 
+#[allow(clippy::disallowed_methods, reason = "a command, not the server")]
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }

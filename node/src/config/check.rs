@@ -31,12 +31,11 @@ impl Config {
         if raft.election_min_ms >= raft.election_max_ms {
             return wrong("raft.election_max_ms", &raft.election_max_ms, "must be above raft.election_min_ms");
         }
-        for (key, value, least) in
-            [("raft.snapshot_entries", raft.snapshot_entries, 100), ("raft.keep_entries", raft.keep_entries, 0)]
-        {
-            if !(least..=ENTRIES_MAX).contains(&value) {
-                return wrong(key, &value, "must be at most 100000000, and snapshot_entries at least 100");
-            }
+        if !(1..=ENTRIES_MAX).contains(&raft.snapshot_entries) {
+            return wrong("raft.snapshot_entries", &raft.snapshot_entries, "must be from 1 to 100000000");
+        }
+        if raft.keep_entries > ENTRIES_MAX {
+            return wrong("raft.keep_entries", &raft.keep_entries, "must be at most 100000000");
         }
         for (key, value) in [("api.requests_max", self.api.requests_max), ("api.connections_max", self.api.connections_max)] {
             if value == 0 {

@@ -115,10 +115,12 @@ impl Shared {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "certificates are the operator's files")]
 fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
+#[allow(clippy::disallowed_methods, reason = "certificates are the operator's files")]
 fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
     let read = |path: &Path| std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source });
     let unreadable = |path: &Path| {
@@ -146,7 +148,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use super::*;
 
     #[test]

@@ -94,6 +94,7 @@ struct Tls {
 }
 
 impl Tls {
+    #[allow(clippy::disallowed_methods, reason = "certificates are the operator's files, read at start-up")]
     fn read(files: &TlsFiles) -> Result<Self, Error> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|source| Error::File { path: path.clone(), source });
         let identity = Identity::from_pem(read(&files.certificate)?, read(&files.key)?);

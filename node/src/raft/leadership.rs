@@ -50,6 +50,11 @@ pub(super) fn metrics(engine: &Engine) -> RaftMetrics<TypeConfig> {
     engine.metrics().borrow_watched().clone()
 }
 
+/// Looks at the engine's metrics as they are now, without a copy. Must not wait for anything.
+pub(super) fn look<T>(engine: &Engine, look: impl FnOnce(&RaftMetrics<TypeConfig>) -> T) -> T {
+    look(&engine.metrics().borrow_watched())
+}
+
 /// Follows the engine and tells the rest of the node.
 pub(super) struct Watched {
     pub(super) leadership: Arc<watch::Sender<Leadership>>,
@@ -61,12 +66,18 @@ impl Watched {
         let leadership = Arc::new(watch::Sender::new(Leadership::Following { leader: None }));
         let handing_over = Arc::new(Mutex::new(None));
         let (told, handing) = (leadership.clone(), handing_over.clone());
-        let mut changes = engine.metrics();
+        let (mut seen, mut server, mut applied) = (engine.metrics(), engine.server_metrics(), engine.watch_apply_progress());
         drop(spawner.spawn("leadership", async move {
             loop {
-                let seen = changes.borrow_watched().clone();
-                tell(&told, &seen, *handing.lock(), &*clock);
-                if changes.changed().await.is_err() {
+                tell(&told, &seen.borrow_and_update(), *handing.lock(), &*clock);
+                // The engine tells all its metrics with each of its ticks, twenty times a second. What matters here changes with
+                // these two, which are told just before the rest of the same change.
+                let changed = tokio::select! {
+                    biased;
+                    changed = server.changed() => changed,
+                    changed = applied.changed() => changed,
+                };
+                if changed.is_err() || seen.changed().await.is_err() {
                     told.send_replace(Leadership::Following { leader: None });
                     return;
                 }
@@ -147,7 +158,7 @@ impl Fence {
     /// Whether nobody else can lead at this moment.
     #[must_use]
     pub fn valid_now(&self) -> bool {
-        certain(&metrics(&self.engine), self.term, self.lease)
+        look(&self.engine, |seen| certain(seen, self.term, self.lease))
     }
 }
 

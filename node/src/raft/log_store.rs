@@ -190,6 +190,12 @@ impl LogStore {
         self.index.lock().purged
     }
 
+    /// How many entries it has.
+    pub(super) fn entries(&self) -> u64 {
+        let index = self.index.lock();
+        index.last.next_index().saturating_sub(index.first())
+    }
+
     /// Whether this node ever voted.
     #[must_use]
     pub(super) fn has_voted(&self) -> bool {

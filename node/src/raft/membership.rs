@@ -20,7 +20,7 @@ use super::leadership::{Leadership, Watched, metrics};
 use super::peer::Transport;
 use super::propose::{ProposeError, Proposer, forwarded};
 use super::state_machine::Shared;
-use super::types::{Engine, Member, StoredMembership, TypeConfig};
+use super::types::{Engine, Member, Membership, StoredMembership, TypeConfig};
 use crate::seams::{Clock, Rng};
 
 /// Longest wait for a new node to catch up.
@@ -105,6 +105,9 @@ impl Changer {
         let seen = metrics(&self.engine);
         let members = seen.membership_config.membership();
         if members.voter_ids().any(|id| id == node_id) {
+            if is_half_changed(members) {
+                return self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await;
+            }
             return Err(ChangeError::Conflict(format!("node {node_id} is a voter already")));
         }
         let mut nodes = members.nodes();
@@ -247,6 +250,12 @@ impl Changer {
         let member = seen.membership_config.get_node(&member.0)?;
         Some(member.grpc_address.clone()).filter(|address| !address.is_empty())
     }
+}
+
+/// A leader died between the two steps of a change: majorities of the voters before and after it are needed until somebody makes
+/// up for the second step, and a lost node of either may end the cluster (found by the simulation).
+fn is_half_changed(members: &Membership) -> bool {
+    members.get_joint_config().len() > 1
 }
 
 /// The voters that stay must be able to carry the change out: of three with one dead, taking away one that lives would end the

@@ -80,6 +80,7 @@ pub struct RaftHandle {
 /// What a handle is made of; put together in [`start`].
 struct Parts {
     engine: types::Engine,
+    log: log_store::LogStore,
     shared: Arc<state_machine::Shared>,
     identity: Arc<identity::Identity>,
     transport: Arc<dyn peer::Transport>,

@@ -14,7 +14,7 @@ use leasehold_ledger::storage::disk::DiskError;
 use leasehold_ledger::storage::snapshot::SnapshotReader;
 use openraft::OptionalSend;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -41,7 +41,7 @@ impl Network {
     fn to(&self, target: u64, member: &Member, lane: Lane) -> Connection {
         let peer = self.transport.peer(&member.peer_address, lane);
         let (identity, clock, log) = (self.identity.clone(), self.clock.clone(), self.log.clone());
-        Connection { target, peer, identity, clock, leader: log.voted_for(), log }
+        Connection { target, peer, lane, identity, clock, leader: log.voted_for(), log }
     }
 }
 
@@ -65,6 +65,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(super) struct Connection {
     target: u64,
     peer: Arc<dyn Peer>,
+    lane: Lane,
     identity: Arc<Identity>,
     clock: Arc<dyn Clock>,
     log: LogStore,
@@ -103,13 +104,14 @@ type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError
 impl RaftNetworkV2<TypeConfig> for Connection {
     type SnapshotData = SnapshotData;
 
+    /// One heartbeat. It may take as long as the engine waits for it: the answer of a slow peer is a sign of life, too.
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let (route, message) = (self.identity.route(self.target), append_request_to_wire(&request));
-        let answer = self.within(option.soft_ttl(), self.peer.append(route, message)).await?;
+        let answer = self.within(option.hard_ttl(), self.peer.append(route, message)).await?;
         let (result, partial) = appended(&answer).map_err(malformed)?;
         Ok(match result {
             Ok(upto) if partial => AppendEntriesResponse::PartialSuccess(upto),
@@ -123,6 +125,10 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     {
         let (log, leader) = (self.log.clone(), self.leader);
         let input = while_leading(input, move || log.voted_for() == leader);
+        // A heartbeat is one request: a stream of its own for each costs both sides several times what the call does.
+        if self.lane == Lane::Heartbeat {
+            return stream_append_sequential(self, input, option);
+        }
         let mut requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed().peekable();
         let route = self.identity.route(self.target);
         Box::pin(async move {

@@ -75,12 +75,8 @@ impl Generations {
         Ok(Receiver { received, checks: SnapshotWriter::default() })
     }
 
-    /// Numbers above this one too, whose disk may be gone: given out again, it would be taken for the one in use before.
-    pub(super) fn never_again(&self, generation: u64) {
-        self.next.fetch_max(generation + 1, Ordering::SeqCst);
-    }
-
-    /// Opens the disk of a generation, if it is there.
+    /// Opens the disk of a generation, if it is there. Opening makes a disk that is missing: an empty one would then be in use under
+    /// a number that is still to be given out (found by the simulation).
     pub(super) fn open(&self, generation: u64) -> Result<Option<Arc<dyn Disk>>, DiskError> {
         let name = disk_name(generation);
         if !self.disks.names()?.contains(&name) {
@@ -175,5 +171,23 @@ impl Drop for Received {
         {
             tracing::warn!(generation = self.generation, %error, "a discarded snapshot stays until the next start");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::seams::RocksDisks;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_state_that_is_gone_is_not_made_by_looking_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let generations = Generations::new(Arc::new(RocksDisks::new(folder.path()).unwrap())).unwrap();
+        assert!(generations.open(1).unwrap().is_none());
+        let made = generations.begin().unwrap().finish_empty().await.unwrap();
+        assert_eq!(made.generation(), 1);
+        made.keep();
+        assert!(generations.open(1).unwrap().is_some());
     }
 }

@@ -13,7 +13,7 @@ use openraft::errors::Fatal as EngineFatal;
 
 use super::cluster_time::ClusterTime;
 use super::codec::wire;
-use super::config::RaftConfig;
+use super::config::{RaftConfig, Timing};
 use super::fatal::Fatal;
 use super::grpc::{self, GrpcTransport};
 use super::identity::{self, Identity};
@@ -141,8 +141,12 @@ impl RaftNode {
         }
         let (to_peers, named) = (transport.clone(), identity.clone());
         let network = Network { transport: to_peers, identity: named, clock: clock.clone(), log: log.clone() };
-        let starting = Engine::new(node_id, engine_config, network, log, machine);
+        let left_behind = left_behind(&log, &machine, &config.timing);
+        let starting = Engine::new(node_id, engine_config, network, log.clone(), machine);
         let engine = scoped(&group, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
+        if let Some(upto) = left_behind {
+            engine.trigger().purge_log(upto).await.map_err(|error| StartError::Engine(error.to_string()))?;
+        }
         // Nobody else sets it.
         drop(service.engine.set(engine.clone()));
         stand_from(votes_from, &engine, &clock, &group);
@@ -175,6 +179,7 @@ impl RaftNode {
         let timing = config.timing;
         let parts = Parts {
             engine,
+            log,
             shared,
             identity,
             transport,
@@ -195,6 +200,18 @@ impl RaftNode {
     }
 }
 
+/// Up to which entry the log is to be purged at start. The engine counts the entries to the next snapshot from the one that it
+/// makes of the state at each start, and purges after one that it made later: lives that are too short for that would keep
+/// the log for ever. `None`: it has not more than a longer life would have left.
+fn left_behind(log: &LogStore, machine: &StateMachine, timing: &Timing) -> Option<u64> {
+    // Without one the engine makes no snapshot now, and counts from the beginning.
+    let purged = log.purged()?;
+    let applied = machine.last_applied()?;
+    let most = timing.snapshot_entries.saturating_add(timing.keep_entries);
+    let upto = applied.index.saturating_sub(timing.keep_entries);
+    (applied.index.saturating_sub(purged.index) > most).then_some(upto)
+}
+
 /// Lets the node stand for election from this instant on: with its own vote it breaks the same promise as with one that it
 /// gives to another.
 fn stand_from(votes_from: Mono, engine: &Engine, clock: &Arc<dyn Clock>, group: &Spawner) {
@@ -208,19 +225,16 @@ fn stand_from(votes_from: Mono, engine: &Engine, clock: &Arc<dyn Clock>, group: 
 
 /// States why the node must end when the engine stops or a task panics.
 fn watch_end(engine: &Engine, group: &Spawner, fatal: &Fatal) {
-    let (mut metrics, told) = (engine.metrics(), fatal.clone());
+    let (metrics, mut alive, told) = (engine.metrics(), engine.server_metrics(), fatal.clone());
     drop(group.spawn("engine watch", async move {
-        loop {
-            let running = metrics.borrow_watched().running_state.clone();
-            match running {
-                Ok(()) => {}
-                Err(EngineFatal::Stopped) => return told.raise("the engine stopped".into()),
-                Err(error) => return told.raise(format!("the engine stopped: {error}")),
-            }
-            if metrics.changed().await.is_err() {
-                return told.raise("the engine is gone".into());
-            }
-        }
+        // Told until the engine is gone; why it went is the last that it tells.
+        while alive.changed().await.is_ok() {}
+        let ended = metrics.borrow_watched().running_state.clone();
+        told.raise(match ended {
+            Ok(()) => "the engine is gone".into(),
+            Err(EngineFatal::Stopped) => "the engine stopped".into(),
+            Err(error) => format!("the engine stopped: {error}"),
+        });
     }));
     let (panics, told) = (group.clone(), fatal.clone());
     drop(group.spawn("panic watch", async move {

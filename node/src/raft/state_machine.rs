@@ -104,7 +104,6 @@ impl StateMachine {
             withdrawn: Mutex::default(),
         });
         if let Some(generation) = named {
-            generations.never_again(generation);
             match open_generation(&generations, generation) {
                 Ok(None) => tracing::error!(generation, "the state is missing; it is made again from the log or a peer"),
                 Ok(Some((store, state, applied))) => {

@@ -28,11 +28,10 @@ impl RaftHandle {
     /// See [`Held`].
     #[must_use]
     pub fn held(&self) -> Held {
-        let seen = metrics(&self.parts.engine);
         let shared = &self.parts.shared;
-        let purged = seen.purged.map_or(0, |log_id| log_id.index + 1);
         Held {
-            log_entries: seen.last_log_index.map_or(0, |last| (last + 1).saturating_sub(purged)),
+            // Its own word: the engine tells of a snapshot that it installed before it tells what it purged for it.
+            log_entries: self.parts.log.entries(),
             tasks: self.parts.group.open() as u64,
             effects: shared.effects.len() as u64,
             followers: shared.ledger_index.receiver_count() as u64,

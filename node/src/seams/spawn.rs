@@ -1,14 +1,18 @@
 //! Tasks, in groups. A node owns one group; everything it starts is in it or in a child of it, so that stopping the
 //! group stops the node whole, at whatever point each task has reached, as a crash would.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use tokio::sync::{oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,10 +26,90 @@ pub struct Stopped;
 pub struct Spawner {
     tracker: TaskTracker,
     stop: CancellationToken,
+    tasks: Arc<Tasks>,
     panicked: Arc<watch::Sender<Option<&'static str>>>,
     gate: Option<Arc<dyn Gate>>,
     /// One holder for each task of the group, its parents and its children, and one for each group.
     alive: Arc<()>,
+}
+
+/// The tasks of one group, to stop them all. A step of a task costs one look at a flag, not a place in a queue of those who
+/// wait for the end.
+#[derive(Debug, Default)]
+struct Tasks {
+    stopped: AtomicBool,
+    open: Mutex<Open>,
+    children: Mutex<Vec<Weak<Tasks>>>,
+    /// Kept for as long as there is a child: who stops the parent's parent gets to the child through it.
+    _parent: Option<Arc<Tasks>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Tasks ever started.
+    started: u64,
+    /// By the order of their start; `None`: just being started.
+    tasks: BTreeMap<u64, Option<AbortHandle>>,
+}
+
+impl Tasks {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// From now on no task of the group or of its children takes a step.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let open: Vec<AbortHandle> = self.open.lock().tasks.values().flatten().cloned().collect();
+        open.iter().for_each(AbortHandle::abort);
+        let children: Vec<_> = self.children.lock().iter().filter_map(Weak::upgrade).collect();
+        children.iter().for_each(|child| child.stop());
+    }
+
+    /// A place for a task that is about to be started; given back when the task is gone.
+    fn place(self: &Arc<Self>) -> Place {
+        let mut open = self.open.lock();
+        let number = open.started;
+        open.started += 1;
+        open.tasks.insert(number, None);
+        Place { tasks: self.clone(), number }
+    }
+
+    /// The task of a place runs. It may be over by now, or the group was stopped before its handle was there.
+    fn runs(&self, number: u64, task: AbortHandle) {
+        if let Some(place) = self.open.lock().tasks.get_mut(&number) {
+            *place = Some(task.clone());
+        }
+        if self.is_stopped() {
+            task.abort();
+        }
+    }
+
+    fn child(self: &Arc<Self>) -> Arc<Tasks> {
+        let child = Arc::new(Tasks { _parent: Some(self.clone()), ..Tasks::default() });
+        let mut children = self.children.lock();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child));
+        drop(children);
+        if self.is_stopped() {
+            child.stop();
+        }
+        child
+    }
+}
+
+/// See [`Tasks::place`].
+struct Place {
+    tasks: Arc<Tasks>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Not under the lock: a task's handle may be the last of it.
+        let gone = self.tasks.open.lock().tasks.remove(&self.number);
+        drop(gone);
+    }
 }
 
 /// Stands before every step of every task of a group: a simulation's way to hold a node still, as a stopped process is. The
@@ -45,8 +129,8 @@ impl Spawner {
     /// An empty group.
     #[must_use]
     pub fn new() -> Self {
-        let panicked = Arc::new(watch::Sender::new(None));
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), panicked, gate: None, alive: Arc::new(()) }
+        let (tasks, panicked) = (Arc::default(), Arc::new(watch::Sender::new(None)));
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), tasks, panicked, gate: None, alive: Arc::new(()) }
     }
 
     /// An empty group behind a gate, its children too.
@@ -63,50 +147,41 @@ impl Spawner {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let stop = self.stop.child_token();
-        let stopped = stop.clone();
-        let panicked = self.panicked.clone();
-        let gate = self.gate.clone();
-        let future = async move {
-            match gate {
-                None => future.await,
-                Some(gate) => {
-                    let mut future = std::pin::pin!(future);
-                    let step = |context: &mut Context<'_>| match gate.may_step(context) {
-                        true => future.as_mut().poll(context),
-                        false => Poll::Pending,
-                    };
-                    std::future::poll_fn(step).await
+        let (panicked, gate, alive, place) = (self.panicked.clone(), self.gate.clone(), self.alive.clone(), self.tasks.place());
+        let number = place.number;
+        let task = self.tracker.spawn(async move {
+            // Dropped with the task: at its end, or when it is stopped.
+            let (_alive, place) = (alive, place);
+            let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
+            let step = |context: &mut Context<'_>| {
+                if place.tasks.is_stopped() {
+                    return Poll::Ready(None);
+                }
+                match &gate {
+                    Some(gate) if !gate.may_step(context) => Poll::Pending,
+                    _ => future.as_mut().poll(context).map(Some),
+                }
+            };
+            match std::future::poll_fn(step).await? {
+                Ok(output) => Some(output),
+                Err(panic) => {
+                    if !super::fault::is_meant(panic.as_ref()) {
+                        tracing::error!(task = name, "a task panicked");
+                    }
+                    panicked.send_replace(Some(name));
+                    None
                 }
             }
-        };
-        let alive = self.alive.clone();
-        self.tracker.spawn(async move {
-            let _alive = alive;
-            let run = AssertUnwindSafe(future).catch_unwind();
-            tokio::select! {
-                biased;
-                () = stopped.cancelled() => {}
-                ended = run => match ended {
-                    // The receiver may be gone: most tasks are started and not awaited.
-                    Ok(output) => drop(answer.send(output)),
-                    Err(panic) => {
-                        if !super::fault::is_meant(panic.as_ref()) {
-                            tracing::error!(task = name, "a task panicked");
-                        }
-                        panicked.send_replace(Some(name));
-                    }
-                },
-            }
         });
-        Task { answered, stop }
+        self.tasks.runs(number, task.abort_handle());
+        Task { task }
     }
 
     /// A group of its own that also stops when this one does, and is awaited by this one's [`shutdown`](Self::shutdown).
     #[must_use]
     pub fn child(&self) -> Self {
-        let child = Self { tracker: TaskTracker::new(), stop: self.stop.child_token(), ..self.clone() };
+        let (stop, tasks) = (self.stop.child_token(), self.tasks.child());
+        let child = Self { tracker: TaskTracker::new(), stop, tasks, ..self.clone() };
         let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
         self.tracker.spawn(async move {
             stop.cancelled().await;
@@ -119,6 +194,7 @@ impl Spawner {
     /// Stops every task of the group and of its children at its next step, and waits until all are gone.
     pub async fn shutdown(&self) {
         self.stop.cancel();
+        self.tasks.stop();
         self.tracker.close();
         self.tracker.wait().await;
     }
@@ -167,14 +243,13 @@ pub fn long<R>(work: impl FnOnce() -> R) -> R {
 /// A started task: await it for its output, or let it go.
 #[derive(Debug)]
 pub struct Task<T> {
-    answered: oneshot::Receiver<T>,
-    stop: CancellationToken,
+    task: JoinHandle<Option<T>>,
 }
 
 impl<T> Task<T> {
     /// Stops the task at its next step.
     pub fn abort(&self) {
-        self.stop.cancel();
+        self.task.abort();
     }
 }
 
@@ -182,7 +257,7 @@ impl<T> Future for Task<T> {
     type Output = Result<T, Stopped>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answered.poll_unpin(context).map_err(|_| Stopped)
+        self.task.poll_unpin(context).map(|ended| ended.ok().flatten().ok_or(Stopped))
     }
 }
 
@@ -215,6 +290,14 @@ mod tests {
         assert!(dropped.load(Ordering::SeqCst));
         assert_eq!(stuck.await, Err(Stopped));
         assert!(child.is_stopping());
+    }
+
+    #[tokio::test]
+    async fn a_group_stops_with_its_parents_parent_even_when_nothing_is_left_between_them() {
+        let group = Spawner::new();
+        let stuck = group.child().child().spawn("stuck", std::future::pending::<()>());
+        group.shutdown().await;
+        assert_eq!(stuck.await, Err(Stopped));
     }
 
     #[tokio::test]

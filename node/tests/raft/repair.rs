@@ -146,7 +146,8 @@ async fn fetched_after(lose: impl Fn(&Cluster, u64)) {
     cluster.start(broken).await;
     cluster.write(1, "after").await;
     cluster.agree().await;
-    // What was fetched is in use, and comes back.
+    // What was fetched is in use on a disk that is there, and comes back.
+    assert!(state_folder(&cluster, broken).join("CURRENT").exists());
     cluster.stop(broken).await;
     cluster.start(broken).await;
     cluster.agree().await;
@@ -157,8 +158,45 @@ async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
     fetched_after(damage_state).await;
 }
 
-/// Its number was given to what came in its place, which was then removed as the one before (found by the simulation).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_state_whose_log_was_purged_is_fetched_from_a_peer() {
     fetched_after(|cluster, id| std::fs::remove_dir_all(state_folder(cluster, id)).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lives_that_are_too_short_for_a_snapshot_do_not_keep_the_log_for_ever() {
+    let mut cluster = snapshots_often().with(1).await;
+    let (often, kept) = (cluster.timing.snapshot_entries, cluster.timing.keep_entries);
+    for n in 0..2 * often {
+        cluster.write(1, &format!("first {n}")).await;
+    }
+    let purged = |cluster: &Cluster| (cluster.node(1).held().log_entries <= often + kept).then_some(());
+    wait("the log to be purged", || purged(&cluster)).await;
+    for life in 0..6 {
+        cluster.stop(1).await;
+        cluster.start(1).await;
+        for n in 0..often / 2 {
+            cluster.write(1, &format!("{life} {n}")).await;
+        }
+    }
+    // Between two purges a life adds what is too little for a snapshot.
+    let held = cluster.node(1).held().log_entries;
+    assert!(held <= 2 * often + kept, "{held} entries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_members_that_are_down_do_not_keep_the_log() {
+    let mut cluster = snapshots_often().with(5).await;
+    write_until_purged(&cluster).await;
+    let leader = cluster.leader_id().await;
+    let down: Vec<u64> = cluster.ids().into_iter().filter(|id| *id != leader).take(2).collect();
+    for id in &down {
+        cluster.stop(*id).await;
+    }
+    let leader = cluster.leader_id().await;
+    for n in 0..200 {
+        cluster.write(leader, &format!("without them {n}")).await;
+    }
+    let leader = cluster.leader().await;
+    wait("the log to be purged", || (leader.held().log_entries <= 60).then_some(())).await;
 }

@@ -21,8 +21,11 @@ def binary():
     named = os.environ.get("LEASEHOLD_BIN")
     if named:
         return pathlib.Path(named).resolve()
+    # As .ci/env has it.
+    cache = os.environ.get("LEASEHOLD_CACHE") or (
+        pathlib.Path.home() / ".cache" / "leasehold")
     target = os.environ.get("CARGO_TARGET_DIR") or (
-        pathlib.Path(__file__).resolve().parents[3] / "target")
+        pathlib.Path(cache) / "target")
     return pathlib.Path(target) / "debug" / "leasehold"
 
 

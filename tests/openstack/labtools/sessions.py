@@ -14,7 +14,7 @@ from .target import SERVICE_USER, TENANT
 
 REQUIREMENTS = HERE / "requirements-client.txt"
 
-CLIENT = '''
+CONNECT = '''
 import json, os, sys
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
@@ -26,6 +26,9 @@ auth = v3.Password(auth_url=env["OS_AUTH_URL"], username=env["OS_USERNAME"],
 blazar = client.Client("1", session=session.Session(auth=auth),
     service_type="reservation", interface=env["OS_INTERFACE"],
     region_name=env["OS_REGION_NAME"])
+'''
+
+CLIENT = CONNECT + '''
 start, end = sys.argv[1:3]
 made = blazar.lease.create(name="lt-client", start=start, end=end,
     reservations=[{"resource_type": "virtual:instance", "vcpus": 1,
@@ -39,6 +42,20 @@ blazar.lease.delete(made["id"])
 left = [x["id"] for x in blazar.lease.list()]
 print(json.dumps({"made": made, "seen": seen, "listed": made["id"] in listed,
     "longer": longer, "after": after, "left": made["id"] in left}))
+'''
+
+HOSTS = CONNECT + '''
+name = sys.argv[1]
+host = [x for x in blazar.host.list() if x["hypervisor_hostname"] == name]
+number = host[0]["id"] if host else None
+got = blazar.host.get(number)
+blazar.host.update(number, {"rack": "r3"})
+rack = blazar.host.get(number)["rack"]
+free = blazar.allocation.get("os-hosts", number)["reservations"] == []
+blazar.host.delete(number)
+left = [x["hypervisor_hostname"] for x in blazar.host.list()]
+print(json.dumps({"listed": bool(host), "got": got["hypervisor_hostname"],
+    "rack": rack, "free": free, "left": name in left}))
 '''
 
 
@@ -138,6 +155,8 @@ class Sessions:
         self.v.check("h", "lease set --prolong-for 1h", longer[
             "end_date"].startswith(wire(next_end(shown)).replace(" ", "T")),
             longer["end_date"])
+        self.changes(name, made["id"], longer)
+        self.allocations(made["id"])
         self.openstack("lease", "delete", name, js=False)
         text = self.openstack("lease", "show", made["id"], ok=False)
         self.v.check("h", "lease delete, then 404", "not found" in text,
@@ -149,6 +168,67 @@ class Sessions:
             name, ok=False)
         self.v.check("h", "too much is refused with Blazar's words",
                      "Not enough hosts available" in text, text.strip()[-80:])
+
+    def changes(self, name, lease_id, before):
+        """The other ways in which `lease set` says what is to change."""
+        def becomes(what, wanted, *options):
+            self.openstack("lease", "set", *options, name, js=False)
+            after = self.openstack("lease", "show", lease_id)
+            self.v.check("h", f"lease set {what}", wanted(after),
+                         f"{after['start_date']} to {after['end_date']}")
+
+        start, end = seen(before["start_date"]), seen(before["end_date"])
+        becomes("--reduce-by 30m", lambda x: seen(x["end_date"]) == end - 1800,
+                "--reduce-by", "30m")
+        becomes("--defer-by 10m", lambda x: seen(x["start_date"]) == start + 600,
+                "--defer-by", "10m")
+        reservation = reservations(before)[0]["id"]
+        becomes("--reservation amount=3",
+                lambda x: int(reservations(x)[0]["amount"]) == 3,
+                "--reservation", f"id={reservation},amount=3")
+
+    def allocations(self, lease_id):
+        listed = self.admin("allocation", "list", "host")
+        holding = [x["resource_id"] for x in listed
+                   if lease_id in json.dumps(x["reservations"])]
+        self.v.check("h", "allocation list host: every host, and where the "
+                     "lease is", len(listed) >= len(self.hosts) and holding,
+                     f"{len(listed)} hosts, the lease on {holding}")
+        shown = self.admin("allocation", "show", "host", holding[0],
+                           "--lease-id", lease_id)
+        self.v.check("h", "allocation show host", str(shown["resource_id"])
+                     == str(holding[0]) and lease_id in
+                     json.dumps(shown["reservations"]))
+        refused = self.openstack("allocation", "list", "host", ok=False)
+        self.v.check("h", "a member may not list allocations",
+                     "Policy doesn't allow" in refused, refused.strip()[-80:])
+
+    def host_life(self, numbers, pools):
+        """A host without servers goes, comes back, and goes again.
+
+        At the very end: what was made for a host is removed with it, and Nova
+        boots nothing there for minutes (docs/operations.md).
+        """
+        host = next(x for x in numbers if pools[x] == "dedicated")
+        self.admin("host", "delete", host, js=False)
+        del numbers[host]
+        listed = self.admin("host", "list")
+        self.v.check("h", "host delete by name", host not in
+                     [x["hypervisor_hostname"] for x in listed])
+        made = self.admin("host", "create", "--extra", "rack=r2", host)
+        numbers[host] = int(made["id"])
+        self.v.check("h", "host create --extra", made["hypervisor_hostname"]
+                     == host and made.get("rack") == "r2", str(made["id"]))
+        done = self._run([self.venv / "bin" / "python", "-c", HOSTS, host],
+                         SERVICE_USER, "service")
+        if done.returncode != 0:
+            raise LabError(f"python-blazarclient: {done.stderr[-500:]}")
+        told = json.loads(done.stdout)
+        del numbers[host]
+        self.v.check("h", "client: host list, get, update", told["listed"] and
+                     told["got"] == host and told["rack"] == "r3", str(told))
+        self.v.check("h", "client: allocations of the host", told["free"])
+        self.v.check("h", "client: host delete", not told["left"])
 
     def client_session(self):
         start, end = next_minute(3600), next_minute(7200)
@@ -163,6 +243,18 @@ class Sessions:
             "name"] == "lt-renamed" and told["after"]["end_date"]
             > told["seen"]["end_date"], told["after"]["end_date"])
         self.v.check("h", "client: delete", not told["left"])
+
+
+def reservations(lease):
+    """The command shows them as text, with a line for each."""
+    found = lease["reservations"]
+    if isinstance(found, str):
+        decoder, found, text = json.JSONDecoder(), [], found.strip()
+        while text:
+            one, end = decoder.raw_decode(text)
+            found += one if isinstance(one, list) else [one]
+            text = text[end:].strip()
+    return found
 
 
 def next_end(lease):

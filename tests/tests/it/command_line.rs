@@ -15,30 +15,30 @@ async fn leasehold(cluster: &Cluster, line: &[&str]) -> Output {
 }
 
 /// What it printed, as text; it must have succeeded.
-async fn says(cluster: &Cluster, line: &[&str]) -> String {
+pub(crate) async fn says(cluster: &Cluster, line: &[&str]) -> String {
     let output = leasehold(cluster, line).await;
     assert!(output.status.success(), "{line:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The same with `--output json`.
-async fn json(cluster: &Cluster, line: &[&str]) -> Value {
+pub(crate) async fn json(cluster: &Cluster, line: &[&str]) -> Value {
     let text = says(cluster, &[line, &["--output", "json"]].concat()).await;
     serde_json::from_str(&text).unwrap()
 }
 
 /// What it said on standard error, and its exit code.
-async fn fails(cluster: &Cluster, line: &[&str]) -> (i32, String) {
+pub(crate) async fn fails(cluster: &Cluster, line: &[&str]) -> (i32, String) {
     let output = leasehold(cluster, line).await;
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// A key as the command line prints it, made now and valid for ten minutes.
-fn key() -> String {
+pub(crate) fn key() -> String {
     format!("{}@{}", uuid::Uuid::new_v4(), leasehold_tests::wait::wall_ms() + 600_000)
 }
 
-const SIZE: [&str; 6] = ["--vcpus", "1", "--memory-mb", "256", "--start", "+1h"];
+pub(crate) const SIZE: [&str; 6] = ["--vcpus", "1", "--memory-mb", "256", "--start", "+1h"];
 
 #[tokio::test]
 async fn leases_hosts_and_the_cluster_are_managed_from_the_command_line() {

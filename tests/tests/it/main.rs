@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod actuator;
+mod allocations;
 mod bad_input;
+mod bad_input_grpc;
 mod command_line;
 mod damaged_disk;
 mod doctor;
@@ -13,6 +15,7 @@ mod idempotency;
 mod leader_change;
 mod lease_lifecycle;
 mod observed;
+mod operator_commands;
 mod quorum;
 mod rig;
 mod server_groups;

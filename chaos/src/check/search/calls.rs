@@ -1,5 +1,6 @@
 //! What clients did, as calls of the specification.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub struct History<'a> {
     by_key: BTreeMap<&'a str, Number>,
     /// Leases of which the ledger's clock chose an instant that nobody was told.
     timeless: BTreeSet<Number>,
+    /// What lists showed, by row: lists of an hour show the same rows again and again, in every pool.
+    shown: RefCell<BTreeMap<*const Value, Option<(Number, Hashed)>>>,
 }
 
 impl<'a> History<'a> {
@@ -34,10 +37,11 @@ impl<'a> History<'a> {
         let told = record.watches.iter().map(|line| &line.change["host"]);
         let hosts: BTreeMap<u64, &str> =
             told.filter_map(|host| Some((host["id"].as_u64()?, host["description"]["pool"].as_str()?))).collect();
-        let mut numbers = BTreeMap::new();
+        let (mut numbers, mut read) = (BTreeMap::new(), BTreeSet::new());
         let (mut pools, mut places, mut by_key): (BTreeMap<Number, BTreeSet<String>>, _, _) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        for row in rows {
+        // A row that many lists show is one value.
+        for row in rows.into_iter().filter(|row| read.insert(std::ptr::from_ref::<Value>(row))) {
             let Some(id) = row["id"].as_str() else { continue };
             let next = Number::try_from(numbers.len()).unwrap_or(Number::MAX);
             let number = *numbers.entry(id.to_owned()).or_insert(next);
@@ -54,7 +58,8 @@ impl<'a> History<'a> {
             }
         }
         let rooms = Rooms::new(record, &numbers);
-        let mut history = History { record, rooms, numbers, pools, places, by_key, timeless: BTreeSet::new() };
+        let (timeless, shown) = Default::default();
+        let mut history = History { record, rooms, numbers, pools, places, by_key, timeless, shown };
         history.timeless = record.history.iter().filter_map(|operation| history.untold(operation)).collect();
         history
     }
@@ -88,6 +93,15 @@ impl<'a> History<'a> {
 
     fn view(&self, number: Number, view: View) -> Hashed {
         if self.timeless.contains(&number) { view.timeless().into() } else { view.into() }
+    }
+
+    /// A lease as a list showed it; the record keeps the row for as long as this lives.
+    fn shown(&self, row: &'a Value) -> Option<(Number, Hashed)> {
+        let read = || {
+            let number = self.number(&row["id"])?;
+            Some((number, self.view(number, View::of(row)?)))
+        };
+        self.shown.borrow_mut().entry(std::ptr::from_ref(row)).or_insert_with(read).clone()
     }
 
     fn change(&self, number: Number, change: Change) -> Change {
@@ -124,7 +138,7 @@ impl<'a> History<'a> {
     ///
     /// What an answer tells of a lease is a read of its own within the operation: a repeated request is answered with what
     /// the lease has become, if what it was is not kept any more.
-    fn ops(&self, operation: &Operation, pool: &str, here: &dyn Fn(Number) -> bool) -> Vec<(Op, bool)> {
+    fn ops(&self, operation: &'a Operation, pool: &str, here: &dyn Fn(Number) -> bool) -> Vec<(Op, bool)> {
         let (request, reply) = (&operation.body["request"], &operation.body["reply"]);
         let seen = || {
             let number = self.number(&reply["id"])?;
@@ -164,8 +178,7 @@ impl<'a> History<'a> {
             ("list", Ending::Ok) => {
                 // A row that is not kept is the witness's to tell.
                 let rows = self.record.listed(operation).into_iter().flatten();
-                let told = rows.filter_map(|row| Some((self.number(&row["id"])?, View::of(row)?)));
-                let told = told.filter(|(number, _)| here(*number)).map(|(number, view)| (number, self.view(number, view)));
+                let told = rows.filter_map(|row| self.shown(row)).filter(|(number, _)| here(*number));
                 vec![request["project_id"].as_str().map(|project| Op::List(List::new(project.into(), told.collect())))]
             }
             (_, Ending::Fail) if is_not_found(operation) => vec![of.map(Op::Absent)],

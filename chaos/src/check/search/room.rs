@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::model::{Figures, Host, Lease, Model, Span, Staging, Wish, calendar};
 use super::super::replay::Replay;
 use super::ledger::Number;
 use crate::history::Operation;
-use crate::record::Record;
+use crate::record::{Audited, Record};
 
 /// What a node applied is seen this much later at most, nanoseconds.
 const SEEN_NS: u64 = 100_000_000;
@@ -51,6 +52,7 @@ impl Refused {
 pub struct Rooms<'a> {
     record: &'a Record,
     replay: Replay<'a>,
+    looks: BTreeMap<u64, &'a Audited>,
     hosts: BTreeMap<u64, Vec<(u64, Option<Host>)>>,
     leases: BTreeMap<Number, Vec<(u64, Option<Lease>)>>,
 }
@@ -59,6 +61,7 @@ impl<'a> Rooms<'a> {
     /// Out of what subscriptions told. `numbers` are the leases'.
     pub fn new(record: &'a Record, numbers: &BTreeMap<String, Number>) -> Rooms<'a> {
         let replay = Replay::new(record);
+        let looks = record.audit.iter().map(|one| (one.ledger_index, one)).collect();
         let mut hosts: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         let mut leases: BTreeMap<Number, Vec<_>> = BTreeMap::new();
         for index in replay.indices() {
@@ -76,7 +79,7 @@ impl<'a> Rooms<'a> {
                 }
             }
         }
-        Rooms { record, replay, hosts, leases }
+        Rooms { record, replay, looks, hosts, leases }
     }
 
     /// A refused creation, as far as hosts of one pool are concerned; `None`: nothing can be said of it.
@@ -131,12 +134,12 @@ impl<'a> Rooms<'a> {
     /// What took room unseen at any moment between two indices.
     fn hidden(&self, low: u64, high: u64) -> Vec<Lease> {
         let mut known: BTreeMap<&str, Vec<Lease>> = BTreeMap::new();
-        let looks: BTreeMap<u64, _> = self.record.audit.iter().map(|one| (one.ledger_index, one)).collect();
+        let looks = &self.looks;
         let first = looks.range(..=low).next_back().map_or(low, |(index, _)| *index);
         let last = looks.range(high..).next().map_or(high, |(index, _)| *index);
         for (_, look) in looks.range(first..=last) {
             for (id, row) in &look.hidden {
-                if let Ok(lease) = serde_json::from_value(row.clone()) {
+                if let Ok(lease) = Lease::deserialize(row) {
                     known.entry(id).or_default().push(lease);
                 }
             }

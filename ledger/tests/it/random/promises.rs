@@ -98,6 +98,19 @@ impl Run {
         }
     }
 
+    /// Hosts that were bound anew are of the kind asked for; those that were bound before under the same terms may stay.
+    pub(super) fn check_kind(&self, wish: &InstanceWish, bindings: &[Binding], before: Option<&Reservation>) {
+        let terms = |wish: &InstanceWish| (wish.zone.clone(), wish.required_traits.clone(), wish.forbidden_traits.clone());
+        for binding in bindings {
+            let stays = before.is_some_and(|before| {
+                let was = before.bindings.iter().any(|one| (one.host, one.phase) == (binding.host, binding.phase));
+                was && terms(before.wish.instance()) == terms(wish)
+            });
+            let host = self.world.state.host(binding.host).unwrap();
+            assert!(stays || of_the_kind(host, wish), "{wish:?} on {host:?}");
+        }
+    }
+
     /// The calendar says what counting says.
     pub(super) fn check_calendar(&self) {
         for host in self.world.state.hosts() {

@@ -62,7 +62,7 @@ impl Run {
     fn check_capacity(&mut self, window: Interval, seed: u32) {
         let filter = HostFilter {
             pool: [None, Some(PoolKind::Shared)][seed as usize % 2],
-            hosts: (seed % 5 == 0).then(|| [HostId(1), HostId(3), HostId(99)].into()),
+            hosts: seed.is_multiple_of(5).then(|| [HostId(1), HostId(3), HostId(99)].into()),
             ..HostFilter::default()
         };
         for pieces_max in [1, 3, usize::MAX] {

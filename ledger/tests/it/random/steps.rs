@@ -7,14 +7,14 @@ use super::*;
 pub(super) enum Step {
     Create(Create),
     CreateByHand(Create, Vec<(u8, u8)>),
-    Update { lease: u8, start: Option<u8>, end: Option<u8>, amount: Option<u8>, vcpus: Option<u8>, now: bool },
+    Update(Update),
     Rebind { lease: u8, avoid: u8 },
     Delete { lease: u8 },
     Withdraw { lease: u8 },
     Group { lease: u8, affinity: bool, group: u8 },
     Clock { minutes: u8, seconds: u8 },
     Outcome { row: u8, how: u8, old: bool },
-    Observe { host: u8, firm: u8, up: bool },
+    Observe { host: u8, firm: u8, up: bool, traits: Option<u8> },
     Forget { key: u8 },
     Follow,
 }
@@ -31,6 +31,46 @@ pub(super) struct Create {
     pub(super) on_end: bool,
     pub(super) key: Option<u8>,
     pub(super) at_least: Option<u8>,
+    pub(super) terms: Terms,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Update {
+    pub(super) lease: u8,
+    pub(super) start: Option<u8>,
+    pub(super) end: Option<u8>,
+    pub(super) amount: Option<u8>,
+    pub(super) vcpus: Option<u8>,
+    pub(super) terms: Option<Terms>,
+    pub(super) now: bool,
+}
+
+/// Where the hosts must be and what they must and must not have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms {
+    zone: Option<&'static str>,
+    required: u8,
+    forbidden: u8,
+}
+
+impl Terms {
+    pub(super) fn put_on(&self, wish: &mut InstanceWish) {
+        wish.zone = self.zone.map(str::to_owned);
+        wish.required_traits = traits(self.required);
+        wish.forbidden_traits = traits(self.forbidden);
+    }
+}
+
+/// The traits whose bits are set.
+pub(super) fn traits(bits: u8) -> BTreeSet<String> {
+    TRAITS.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Mostly none; one zone has no host.
+fn terms() -> impl Strategy<Value = Terms> {
+    let bits = || prop_oneof![4 => Just(0u8), 1 => Just(1u8), 1 => Just(2u8)];
+    let zone = prop_oneof![6 => Just(None), 2 => Just(Some("a")), 2 => Just(Some("b")), 1 => Just(Some("nowhere"))];
+    (zone, bits(), bits()).prop_map(|(zone, required, forbidden)| Terms { zone, required, forbidden })
 }
 
 pub(super) fn create() -> impl Strategy<Value = Create> {
@@ -47,18 +87,21 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
         prop_oneof![1 => Just(None), 1 => (0u8..4).prop_map(Some)],
         prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
     );
-    (place, kind).prop_map(|((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least))| Create {
-        start,
-        length,
-        amount,
-        vcpus,
-        affinity,
-        pool,
-        staging,
-        on_end,
-        key,
-        at_least,
-    })
+    (place, kind, terms()).prop_map(
+        |((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least), terms)| Create {
+            start,
+            length,
+            amount,
+            vcpus,
+            affinity,
+            pool,
+            staging,
+            on_end,
+            key,
+            at_least,
+            terms,
+        },
+    )
 }
 
 /// A plan that no planner made: often wrong, sometimes right.
@@ -69,20 +112,27 @@ pub(super) fn by_hand() -> impl Strategy<Value = Step> {
     })
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
+fn update() -> impl Strategy<Value = Update> {
     let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
+    let seldom_vcpus = prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)];
+    let seldom_terms = prop_oneof![6 => Just(None), 1 => terms().prop_map(Some)];
+    (any::<u8>(), small(30), small(50), small(8), seldom_vcpus, seldom_terms, any::<bool>())
+        .prop_map(|(lease, start, end, amount, vcpus, terms, now)| Update { lease, start, end, amount, vcpus, terms, now })
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => create().prop_map(Step::Create),
         3 => by_hand(),
-        4 => (any::<u8>(), small(30), small(50), small(8), prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)], any::<bool>())
-            .prop_map(|(lease, start, end, amount, vcpus, now)| Step::Update { lease, start, end, amount, vcpus, now }),
+        4 => update().prop_map(Step::Update),
         1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
         1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
-        1 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),
+        4 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),
         6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),
         10 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(row, how, old)| Step::Outcome { row, how, old }),
-        1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8)).prop_map(|(host, firm, up)| Step::Observe { host, firm, up }),
+        1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8), prop_oneof![2 => Just(None), 1 => (0u8..4).prop_map(Some)])
+            .prop_map(|(host, firm, up, traits)| Step::Observe { host, firm, up, traits }),
         1 => (0u8..4).prop_map(|key| Step::Forget { key }),
         1 => Just(Step::Follow),
     ]

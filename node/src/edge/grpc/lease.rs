@@ -43,7 +43,7 @@ impl LeaseService for Edge {
     async fn list_leases(&self, request: Request<v1::ListLeasesRequest>) -> Result<Response<v1::ListLeasesResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let filter = LeaseFilter {
-            project_id: message.project_id.map(ProjectId),
+            project_id: message.project_id.map(|id| ProjectId(id.into())),
             after: message.after.map(|id| convert::uuid("after", &id).map(LeaseId)).transpose().map_err(malformed)?,
             limit: (message.limit > 0).then(|| usize::try_from(message.limit).unwrap_or(usize::MAX)),
         };

@@ -61,7 +61,7 @@ async fn move_away(job: &Job<'_>, memory: &mut Memory, hosts: &[HostId], text: S
                 Ok(_) => {}
                 Err(rejection) => tracing::info!(lease = %lease_id, %rejection, "moving a lease was refused"),
             }
-            Err(Setback::NotYet { again_in: std::time::Duration::from_millis(20), reason: None })
+            Err(Setback::NotYet { again_in: Duration::from_millis(20), reason: None })
         }
         Ok(_) | Err(NoPlan::NoRoom(_) | NoPlan::Rejected(_)) => give_up(job, text).await,
     }

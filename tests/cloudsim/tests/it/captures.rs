@@ -306,7 +306,7 @@ fn recorded_exchanges_are_answered_as_the_real_services_answered() {
     for (name, capture) in captures() {
         let number: u32 = name[..3].parse().unwrap();
         // Trusts are not used; 99 to 181 need servers of the tenant that the lab made unrecorded (those rules are
-        // tested in `images`, `compute` and by the conformance calls).
+        // tested in `images`, `compute` and by the calls of `make conformance`).
         if number == 2 || number == 15 || (99..=181).contains(&number) {
             continue;
         }

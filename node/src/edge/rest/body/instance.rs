@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use leasehold_ledger::model::{InstanceWish, OnEnd, PoolKind};
+use leasehold_ledger::model::{AMOUNT_MAX, InstanceWish, OnEnd, PoolKind};
 use serde_json::Value;
 
 use super::fields::cut;
 use super::{Fields, expression};
 use crate::edge::error::Problem;
 
-/// Instances of one reservation at most.
-pub const AMOUNT_MAX: u32 = 10_000;
 /// Traits in one list at most.
 const TRAITS_MAX: usize = 64;
 /// Sizes stay below what Placement can count.
