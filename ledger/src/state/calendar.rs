@@ -14,8 +14,6 @@ use crate::mutant;
 pub struct Calendar {
     /// By number of the block: those of hosts with bookings.
     blocks: BTreeMap<u64, Block>,
-    /// Rows are being loaded: the wide index is built after the last one.
-    loading: bool,
 }
 
 /// Hosts whose numbers differ in the last six bits only.
@@ -93,38 +91,33 @@ impl Calendar {
         let (number, lane) = block_of(booking.host);
         let block = self.blocks.entry(number).or_insert_with(Block::empty);
         block.profiles[lane].change(booking.interval, change);
-        if !self.loading {
-            block.wide.refresh(lane, &block.profiles[lane], booking.interval);
+        block.wide.refresh(lane, &block.profiles[lane], booking.interval);
+    }
+
+    /// What all of these bookings make, in any order.
+    pub(super) fn of(mut bookings: Vec<Booking>) -> Calendar {
+        bookings.sort_unstable_by_key(|booking| booking.host);
+        let mut calendar = Calendar::default();
+        for of_host in bookings.chunk_by(|one, other| one.host == other.host) {
+            let (number, lane) = block_of(of_host[0].host);
+            calendar.blocks.entry(number).or_insert_with(Block::empty).profiles[lane] = Profile::of(of_host);
         }
-    }
-
-    /// Rows come now, many at once.
-    pub(super) fn begin_loading(&mut self) {
-        self.loading = true;
-    }
-
-    /// The wide index is thrown away and built again.
-    #[cfg(test)]
-    pub(super) fn rebuild(&mut self) {
-        self.blocks.values_mut().for_each(|block| block.wide = Wide::default());
-        self.loaded();
-    }
-
-    /// The last row has come: the wide index is built.
-    pub(super) fn loaded(&mut self) {
-        self.loading = false;
-        let always = Interval { start: Seconds(0), end: Seconds::OPEN_END };
-        for block in self.blocks.values_mut() {
-            for (lane, profile) in block.profiles.iter().enumerate().filter(|(_, profile)| !profile.is_empty()) {
-                block.wide.refresh(lane, profile, always);
-            }
-        }
+        calendar.blocks.values_mut().for_each(Block::index);
+        calendar
     }
 }
 
 impl Block {
     fn empty() -> Block {
         Block { profiles: vec![Profile::default(); HOSTS].into_boxed_slice(), wide: Wide::default() }
+    }
+
+    /// Builds the wide index over all of its profiles.
+    fn index(&mut self) {
+        let always = Interval { start: Seconds(0), end: Seconds::OPEN_END };
+        for (lane, profile) in self.profiles.iter().enumerate().filter(|(_, profile)| !profile.is_empty()) {
+            self.wide.refresh(lane, profile, always);
+        }
     }
 }
 

@@ -84,8 +84,8 @@ impl State {
         }
     }
 
-    /// Brings everything derived from a lease from its old to its new value. Also used when loading.
-    pub(super) fn reindex_lease(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
+    /// Brings everything derived from a lease from its old to its new value. `load.rs` makes the same of many leases at once.
+    fn reindex_lease(&mut self, old: Option<&Lease>, new: Option<&Lease>) {
         let Some(id) = new.or(old).map(|lease| lease.id) else { return };
 
         let (before, after) = (old.map(lease_bookings).unwrap_or_default(), new.map(lease_bookings).unwrap_or_default());
@@ -368,7 +368,7 @@ pub(super) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
 }
 
 /// Flavors that the reservations of a lease have or had.
-fn flavors(lease: &Lease) -> BTreeSet<ReservationId> {
+pub(super) fn flavors(lease: &Lease) -> BTreeSet<ReservationId> {
     lease.reservations.iter().map(Reservation::flavor).collect()
 }
 
@@ -388,7 +388,7 @@ pub(super) fn bound_hosts(lease: &Lease) -> BTreeSet<HostId> {
 }
 
 /// Those of [`bound_hosts`] where a lease is more than booked.
-fn begun_hosts(lease: &Lease) -> BTreeSet<HostId> {
+pub(super) fn begun_hosts(lease: &Lease) -> BTreeSet<HostId> {
     let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
     if begun { bound_hosts(lease) } else { BTreeSet::new() }
 }

@@ -10,7 +10,7 @@ use super::change::bound_hosts;
 use super::due::lease_due;
 use crate::model::{
     Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
-    ReservationId, ReservationStatus, Seconds, Stage, Step,
+    ReservationId, ReservationStatus, Seconds, Stage, Step, Timestamp,
 };
 
 /// One thing that does not hold.
@@ -31,14 +31,48 @@ impl fmt::Display for Violation {
 /// Everything that does not hold; empty when all is well.
 pub fn check(state: &State) -> Vec<Violation> {
     let mut violations = Vec::new();
-    check_capacity(state, &mut violations);
-    for lease in state.leases() {
-        check_lease(state, lease, &mut violations);
+    let mut found = FromLeases::default();
+    for (_, row) in state.leases.iter() {
+        found.add(&row.value, row.hash);
+        check_lease(state, &row.value, &mut violations);
     }
-    check_flavors(state, &mut violations);
+    check_capacity(state, std::mem::take(&mut found.booked), &mut violations);
+    check_flavors(&mut found.flavors, &mut violations);
     check_rows(state, &mut violations);
-    check_derived(state, &mut violations);
+    check_derived(state, found, &mut violations);
     violations
+}
+
+/// What the leases say that something else must agree with. There may be a million of them, so they are gone through once.
+#[derive(Default)]
+struct FromLeases<'a> {
+    booked: Vec<(HostId, Interval, Amounts)>,
+    /// Of each reservation, and whether it is not over.
+    flavors: Vec<(ReservationId, LeaseId, bool)>,
+    due: Vec<(Timestamp, LeaseId)>,
+    on_host: Vec<(HostId, LeaseId)>,
+    begun_on: Vec<(HostId, LeaseId)>,
+    by_project: Vec<(&'a ProjectId, LeaseId)>,
+    hash: u128,
+}
+
+impl<'a> FromLeases<'a> {
+    fn add(&mut self, lease: &'a Lease, hash: u128) {
+        for reservation in &lease.reservations {
+            self.flavors.push((reservation.flavor(), lease.id, !lease.is_over(reservation)));
+            if reservation.status != ReservationStatus::Deleted {
+                booked(lease, reservation, &mut self.booked);
+            }
+        }
+        self.due.extend(lease_due(lease).map(|at| (at, lease.id)));
+        let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
+        for host in bound_hosts(lease) {
+            self.on_host.push((host, lease.id));
+            self.begun_on.extend(begun.then_some((host, lease.id)));
+        }
+        self.by_project.push((&lease.project_id, lease.id));
+        self.hash = self.hash.wrapping_add(hash);
+    }
 }
 
 fn violated(violations: &mut Vec<Violation>, rule: &'static str, found: String) {
@@ -46,20 +80,16 @@ fn violated(violations: &mut Vec<Violation>, rule: &'static str, found: String) 
 }
 
 /// L1 from the leases alone; the calendar must say the same.
-fn check_capacity(state: &State, violations: &mut Vec<Violation>) {
-    let mut per_host: BTreeMap<HostId, Vec<(Interval, Amounts)>> = BTreeMap::new();
-    for lease in state.leases() {
-        for reservation in lease.reservations.iter().filter(|one| one.status != ReservationStatus::Deleted) {
-            booked(lease, reservation, &mut per_host);
-        }
-    }
+fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, Amounts)>, violations: &mut Vec<Violation>) {
+    booked.sort_unstable_by_key(|(host, _, _)| *host);
     let now = state.clock().floor_to_second();
-    for (host, bookings) in &per_host {
-        let steps = steps_of(bookings);
-        if !steps.iter().copied().eq(state.calendar().steps(*host)) {
+    for of_host in booked.chunk_by(|one, other| one.0 == other.0) {
+        let host = of_host[0].0;
+        let steps = steps_of(of_host);
+        if !steps.iter().copied().eq(state.calendar().steps(host)) {
             violated(violations, "calendar", format!("host {host} differs from its leases"));
         }
-        let Some(row) = state.host(*host) else {
+        let Some(row) = state.host(host) else {
             violated(violations, "bindings", format!("host {host} is gone"));
             continue;
         };
@@ -71,14 +101,15 @@ fn check_capacity(state: &State, violations: &mut Vec<Violation>) {
         }
     }
     for host in state.hosts() {
-        if !per_host.contains_key(&host.id) && state.calendar().steps(host.id).next().is_some() {
+        let is_booked = booked.binary_search_by_key(&host.id, |(host, _, _)| *host).is_ok();
+        if !is_booked && state.calendar().steps(host.id).next().is_some() {
             violated(violations, "calendar", format!("host {} is booked by nobody", host.id));
         }
     }
 }
 
 /// Written apart from `bookings.rs` on purpose: by amounts at borders instead of merged spans.
-fn booked(lease: &Lease, reservation: &Reservation, per_host: &mut BTreeMap<HostId, Vec<(Interval, Amounts)>>) {
+fn booked(lease: &Lease, reservation: &Reservation, into: &mut Vec<(HostId, Interval, Amounts)>) {
     let spans = |interval: Interval,
                  need: Amounts,
                  staging: Option<Interval>,
@@ -97,14 +128,9 @@ fn booked(lease: &Lease, reservation: &Reservation, per_host: &mut BTreeMap<Host
     let need = reservation.wish.instance().need();
     let staging = reservation.staging.map(|staging| staging.booked());
     let new = spans(main, need, staging, &reservation.bindings);
-    for (host, span, amounts) in spans(main, need, None, &reservation.releasing) {
-        per_host.entry(host).or_default().push((span, amounts));
-    }
+    into.extend(spans(main, need, None, &reservation.releasing));
     let Some(previous) = &reservation.previous else {
-        for (host, span, amounts) in new {
-            per_host.entry(host).or_default().push((span, amounts));
-        }
-        return;
+        return into.extend(new);
     };
     let old_staging = previous.staging.map(|staging| staging.booked());
     let old = spans(previous.interval, previous.wish.instance().need(), old_staging, &previous.bindings);
@@ -119,7 +145,7 @@ fn booked(lease: &Lease, reservation: &Reservation, per_host: &mut BTreeMap<Host
         for pair in borders.windows(2) {
             let larger = amount_at(&old, pair[0]).max(amount_at(&new, pair[0]));
             if larger != Amounts::default() {
-                per_host.entry(host).or_default().push((Interval { start: pair[0], end: pair[1] }, larger));
+                into.push((host, Interval { start: pair[0], end: pair[1] }, larger));
             }
         }
     }
@@ -130,22 +156,28 @@ fn amount_at(spans: &[(Interval, Amounts)], at: Seconds) -> Amounts {
     inside.fold(Amounts::default(), |sum, (_, amounts)| sum.checked_add(*amounts).unwrap_or(Amounts::from_array([u32::MAX; 4])))
 }
 
-/// The sum of spans as steps, by a sweep over signed changes.
-fn steps_of(spans: &[(Interval, Amounts)]) -> Vec<(Seconds, Amounts)> {
-    let mut changes: BTreeMap<Seconds, [i64; 4]> = BTreeMap::new();
-    for (span, amounts) in spans {
-        for (class, amount) in amounts.to_array().into_iter().enumerate() {
-            changes.entry(span.start).or_default()[class] += i64::from(amount);
-            changes.entry(span.end).or_default()[class] -= i64::from(amount);
-        }
+/// The sum of the spans of one host as steps, by a sweep over signed changes.
+fn steps_of(spans: &[(HostId, Interval, Amounts)]) -> Vec<(Seconds, Amounts)> {
+    let mut changes: Vec<(Seconds, [i64; 4])> = Vec::with_capacity(2 * spans.len());
+    for (_, span, amounts) in spans {
+        let more = amounts.to_array().map(i64::from);
+        changes.push((span.start, more));
+        changes.push((span.end, more.map(|amount| -amount)));
     }
+    changes.sort_unstable_by_key(|(at, _)| *at);
     let mut level = [0i64; 4];
-    let mut steps = Vec::new();
-    for (at, change) in changes.into_iter().filter(|(_, change)| *change != [0; 4]) {
-        for class in 0..4 {
-            level[class] += change[class];
+    let mut steps: Vec<(Seconds, Amounts)> = Vec::new();
+    for at_once in changes.chunk_by(|one, other| one.0 == other.0) {
+        let before = level;
+        for (_, change) in at_once {
+            for class in 0..4 {
+                level[class] += change[class];
+            }
         }
-        steps.push((at, Amounts::from_array(level.map(|amount| u32::try_from(amount).unwrap_or(u32::MAX)))));
+        if level != before {
+            let used = level.map(|amount| u32::try_from(amount).unwrap_or(u32::MAX));
+            steps.push((at_once[0].0, Amounts::from_array(used)));
+        }
     }
     steps
 }
@@ -202,13 +234,13 @@ fn legal(
 }
 
 /// All servers of a flavor belong to the one reservation that has it and is not over.
-fn check_flavors(state: &State, violations: &mut Vec<Violation>) {
-    // From the leases, not from the index: that is compared below.
-    let alive = state.leases().flat_map(|lease| lease.reservations.iter().filter(|one| !lease.is_over(one)));
-    let mut flavors: Vec<ReservationId> = alive.map(Reservation::flavor).collect();
+fn check_flavors(flavors: &mut [(ReservationId, LeaseId, bool)], violations: &mut Vec<Violation>) {
     flavors.sort_unstable();
-    for pair in flavors.windows(2).filter(|pair| pair[0] == pair[1]) {
-        violated(violations, "flavor", format!("two reservations have the flavor of {}", pair[0]));
+    let mut last = None;
+    for (flavor, _, _) in flavors.iter().filter(|(_, _, alive)| *alive) {
+        if last.replace(flavor) == Some(flavor) {
+            violated(violations, "flavor", format!("two reservations have the flavor of {flavor}"));
+        }
     }
 }
 
@@ -308,28 +340,17 @@ fn check_journal(state: &State, violations: &mut Vec<Violation>) -> u128 {
 }
 
 /// Every derived structure equals its recomputation, and the hash is the sum of the rows' hashes.
-fn check_derived(state: &State, violations: &mut Vec<Violation>) {
-    let mut due: Vec<_> = state.leases().filter_map(|lease| Some((lease_due(lease)?, lease.id))).collect();
-    due.sort_unstable();
-    if !due.iter().eq(&state.due) {
+fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<Violation>) {
+    found.due.sort_unstable();
+    if !found.due.iter().eq(&state.due) {
         violated(violations, "due queue", "differs from the leases".to_owned());
     }
-    let (mut on_host, mut begun_on, mut by_project) = (Vec::new(), Vec::new(), Vec::new());
-    let mut by_flavor = Vec::new();
-    for lease in state.leases() {
-        by_project.push((&lease.project_id, lease.id));
-        by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), lease.id)));
-        let hosts: Vec<_> = bound_hosts(lease).into_iter().map(|host| (host, lease.id)).collect();
-        if lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked) {
-            begun_on.extend(&hosts);
-        }
-        on_host.extend(hosts);
-    }
-    by_flavor.sort_unstable();
-    by_flavor.dedup();
     let by_host = |index: Vec<_>, kept: &BTreeMap<HostId, _>| is_index(index, kept.iter().map(|(host, leases)| (*host, leases)));
-    let hosts_agree = by_host(on_host, &state.on_host) && by_host(begun_on, &state.begun_on);
-    let projects_agree = is_index(by_project, state.by_project.iter());
+    let hosts_agree = by_host(found.on_host, &state.on_host) && by_host(found.begun_on, &state.begun_on);
+    let projects_agree = is_index(found.by_project, state.by_project.iter());
+    // `check_flavors` has sorted them.
+    let mut by_flavor: Vec<_> = found.flavors.into_iter().map(|(flavor, lease, _)| (flavor, lease)).collect();
+    by_flavor.dedup();
     if !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
         violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
     }
@@ -351,7 +372,7 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
     }
     let hashes = [
         state.meta_hash,
-        state.leases.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        found.hash,
         state.hosts.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         state.actuations.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         state.keys.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
@@ -364,13 +385,20 @@ fn check_derived(state: &State, violations: &mut Vec<Violation>) {
 
 /// Whether an index has these pairs and no others, and no entry without leases.
 fn is_index<'a, K: Ord + Copy>(
-    mut pairs: Vec<(K, LeaseId)>,
+    pairs: Vec<(K, LeaseId)>,
     index: impl Iterator<Item = (K, &'a BTreeSet<LeaseId>)> + Clone,
 ) -> bool {
-    pairs.sort_unstable();
-    pairs.dedup();
-    let indexed = index.clone().flat_map(|(key, leases)| leases.iter().map(move |lease| (key, *lease)));
-    pairs.into_iter().eq(indexed) && index.clone().all(|(_, leases)| !leases.is_empty())
+    let mut leases_of: BTreeMap<K, Vec<LeaseId>> = BTreeMap::new();
+    for (key, lease) in pairs {
+        leases_of.entry(key).or_default().push(lease);
+    }
+    // Pairs mostly come by lease, so that little is left to be sorted.
+    leases_of.values_mut().for_each(|leases| {
+        leases.sort_unstable();
+        leases.dedup();
+    });
+    leases_of.len() == index.clone().count()
+        && leases_of.into_iter().zip(index).all(|((key, leases), (of, kept))| key == of && leases.iter().eq(kept))
 }
 
 #[cfg(test)]
@@ -379,7 +407,6 @@ mod tests {
 
     use super::super::{Change, ChangeSubject};
     use super::*;
-    use crate::model::Timestamp;
 
     /// The rules that an empty state breaks after this.
     fn broken<T>(change: impl FnOnce(&mut State) -> T) -> Vec<&'static str> {

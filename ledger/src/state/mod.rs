@@ -28,6 +28,7 @@ pub use change::JOURNAL_ROWS_MAX;
 pub use delta::Delta;
 pub use due::PREPARE_TIMEOUT_MS;
 pub use load::LoadError;
+pub(crate) use load::Loader;
 pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
 
 use crate::model::{

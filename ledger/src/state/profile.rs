@@ -1,5 +1,6 @@
 //! What is booked on one host over time: an exact step function (scheduling-design T1).
 
+use super::bookings::Booking;
 use crate::model::{Amounts, Interval, Seconds};
 
 /// A step function: from `times[i]` on, `used[i]` is booked. Before `times[0]` nothing is. Neighbours differ.
@@ -10,6 +11,32 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    /// The sum of the bookings of one host.
+    pub fn of(bookings: &[Booking]) -> Profile {
+        let mut borders = Vec::with_capacity(2 * bookings.len());
+        for Booking { interval, amounts, .. } in bookings {
+            let more = amounts.to_array().map(i64::from);
+            borders.push((interval.start, more));
+            borders.push((interval.end, more.map(|amount| -amount)));
+        }
+        borders.sort_unstable_by_key(|(at, _)| *at);
+        let (mut profile, mut level) = (Profile::default(), [0i64; 4]);
+        for at_once in borders.chunk_by(|one, other| one.0 == other.0) {
+            let before = level;
+            for (_, change) in at_once {
+                level = std::array::from_fn(|class| level[class] + change[class]);
+            }
+            if level != before {
+                let used = level.map(|amount| u32::try_from(amount).expect("amounts were verified against a capacity"));
+                profile.times.push(at_once[0].0);
+                profile.used.push(Amounts::from_array(used));
+            }
+        }
+        profile.times.shrink_to_fit();
+        profile.used.shrink_to_fit();
+        profile
+    }
+
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
     }

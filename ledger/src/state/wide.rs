@@ -270,8 +270,8 @@ mod tests {
                 }
                 let interval = booking(&mut random).interval;
                 let window = calendar.window(0, interval);
-                let mut reloaded = calendar.clone();
-                reloaded.rebuild();
+                let reloaded = Calendar::of(bookings.clone());
+                assert_eq!(reloaded, calendar);
                 let need = booking(&mut random).amounts;
                 let rooms: [Amounts; HOSTS] = std::array::from_fn(|_| Amounts {
                     vcpus: random.below(30),

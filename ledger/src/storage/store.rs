@@ -7,7 +7,7 @@ use super::codec::CodecError;
 use super::disk::{Disk, DiskError, DiskFuture, FrozenView, RowChange};
 use super::keys;
 use crate::mutant;
-use crate::state::{Delta, LoadError, State, invariants};
+use crate::state::{Delta, LoadError, Loader, State, invariants};
 
 /// Why a store does not open.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Store {
     /// Reads every row.
     pub fn open(&self) -> Result<Opened, Error> {
         let view = self.disk.freeze();
-        let mut state = State::default();
+        let mut loader = Loader::default();
         let (mut position, mut stored_hash) = (None, None);
         let mut from = Vec::new();
         loop {
@@ -74,7 +74,7 @@ impl Store {
                 match key.as_slice() {
                     [keys::POSITION] => position = Some(value.clone()),
                     [keys::HASH] => stored_hash = Some(value.clone()),
-                    _ => state.load_row(key, value).map_err(|error| match error {
+                    _ => loader.row(key, value).map_err(|error| match error {
                         LoadError::Codec(error) => Error::Codec(error),
                         LoadError::Misplaced(_) => Error::Damaged(error.to_string()),
                     })?,
@@ -88,7 +88,7 @@ impl Store {
                 _ => break,
             }
         }
-        state.loaded();
+        let state = loader.finish();
         let stored_hash = match stored_hash {
             None => 0,
             Some(bytes) => {
