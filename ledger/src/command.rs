@@ -129,6 +129,9 @@ pub struct CreateLease {
     pub resource_ids: Vec<Uuid>,
     /// Ledger index the plan was computed at.
     pub planned_at: u64,
+    /// The start that was planned where the wish leaves it open and the first one had no room; part of the plan, not of the wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<Seconds>,
     /// What is known in the cloud of the servers that reservations adopt; part of the plan, not of the wish.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adoptions: BTreeMap<ReservationId, Adoption>,
@@ -148,7 +151,7 @@ pub struct LeaseWish {
     pub user_id: UserId,
     /// First second.
     pub start: StartWish,
-    /// First second after, or [`Seconds::OPEN_END`].
+    /// First second after, or [`Seconds::OPEN_END`]. Moves with a start that is moved, so that the lease stays as long.
     pub end: Seconds,
     /// When `before_end_lease` is due.
     pub before_end: BeforeEndWish,
@@ -164,6 +167,25 @@ pub enum StartWish {
     Now,
     /// At this second; not before the current minute.
     At(Seconds),
+    /// At the first second at which all of the lease has room (flexible windows of scheduling-design §3).
+    Earliest {
+        /// From this second on; `None`: from the entry's time on.
+        from: Option<Seconds>,
+        /// Not after this second.
+        latest: Seconds,
+    },
+}
+
+impl StartWish {
+    /// What is asked for first.
+    #[must_use]
+    pub fn first(self) -> StartWish {
+        match self {
+            StartWish::Earliest { from: Some(from), .. } => StartWish::At(from),
+            StartWish::Earliest { from: None, .. } => StartWish::Now,
+            fixed @ (StartWish::Now | StartWish::At(_)) => fixed,
+        }
+    }
 }
 
 /// When `before_end_lease` is due.

@@ -129,6 +129,7 @@ mod tests {
             plan,
             resource_ids,
             planned_at: 0,
+            moved_to: None,
             adoptions,
             caller_makes_groups: false,
         }))

@@ -149,6 +149,7 @@ impl World {
             plan: planned.reservations,
             resource_ids: vec![self.random.uuid()],
             planned_at: planned.planned_at,
+            moved_to: planned.moved_to,
             adoptions: Default::default(),
             caller_makes_groups: false,
             wish,

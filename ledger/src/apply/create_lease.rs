@@ -2,7 +2,7 @@
 
 use super::adoption::check_adoptions;
 use super::progress::open_row;
-use super::schedule::{invalid, new_events, resolve_create};
+use super::schedule::{invalid, moved, new_events, resolve_create};
 use super::verify::{check_anchors, check_hosts, check_room, check_shape, needs_hold, stale};
 use crate::command::CreateLease;
 use crate::model::{Lease, LeaseStatus, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp};
@@ -16,7 +16,7 @@ const EVENT_IDS: usize = 6;
 ///
 /// Times are whole seconds UTC. `end` is exclusive: a lease may start at the instant another ends. Where the cloud must agree
 /// first (architecture D24) the lease is CREATING with `Hold` rows, else PENDING at once.
-/// Rejections, in this order: `Invalid` (ids), those of `resolve_create`, those of `check_adoptions`, `PlanStale`.
+/// Rejections, in this order: `Invalid` (ids), those of `moved`, those of `resolve_create`, those of `check_adoptions`, `PlanStale`.
 /// Source: Blazar API v1, `POST /v1/leases`.
 pub(super) fn create_lease(
     state: &mut State,
@@ -24,8 +24,9 @@ pub(super) fn create_lease(
     create: &CreateLease,
     key: Option<&RequestKey>,
 ) -> Result<Reply, Rejection> {
-    let wish = &create.wish;
     check_ids(state, create)?;
+    let moved = create.moved_to.map(|to| moved(&create.wish, to, now)).transpose()?;
+    let wish = moved.as_ref().unwrap_or(&create.wish);
     let schedule = resolve_create(wish, now)?;
     if create.plan.len() != wish.reservations.len() {
         return Err(stale("the plan has another number of reservations"));
@@ -135,6 +136,39 @@ mod tests {
                10:00 lease D 13:00..14:00 n=2 -> PENDING h2*2
                10:00 booked h1 13:59 -> 4 vcpus 4 slots
                10:00 booked h2 14:00 -> 4 vcpus 4 slots",
+        );
+    }
+
+    #[test]
+    fn a_lease_whose_start_is_open_gets_the_first_one_with_room_and_moves_as_a_whole() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..14:00 n=3 -> PENDING h1*3
+               10:00 lease B 11:30..12:30 n=2 latest=14:00 before=12:00 key=1 -> PENDING 14:00..15:00 h1*2
+               10:00 events B -> start=14:00:UNDONE end=15:00:UNDONE before_end=14:30:UNDONE prepare=13:00:UNDONE
+               10:00 lease B 11:30..12:30 n=2 latest=14:00 before=12:00 key=1 -> PENDING 14:00..15:00 h1*2
+               10:00 lease C 11:30..12:30 n=2 latest=13:59:59 -> no room short=1 largest=1 tightest=VCPU next=14:00
+               10:00 lease C 11:00..12:00 n=2 latest=14:00 -> PENDING h1*2
+               10:00 lease D now..10:30 n=3 latest=10:10 -> PENDING h1*3
+               10:00 lease E now..10:20 n=3 latest=11:00 -> PENDING 10:30..10:50 h1*3
+               10:00 lease F 12:00..open n=3 latest=16:00 -> PENDING 15:00..open h1*3
+               10:00 lease G 11:00..12:00 n=1 latest=10:59 -> refused Invalid latest_start
+               10:00 lease G 09:00..12:00 n=1 latest=11:00 -> refused StartInPast
+               10:00 lease G 13:00..14:00 n=1 plan=h1*1 moved=13:30 -> refused PlanStale
+               10:00 lease G 13:00..14:00 n=1 plan=h1*1 moved=13:30 latest=13:29 -> refused PlanStale
+               10:00 lease G 13:00..14:00 n=1 plan=h1*1 moved=12:59 latest=13:29 -> refused PlanStale
+               10:00 lease G 12:30..13:30 n=2 plan=h1*2 moved=13:00 latest=13:29 -> refused PlanStale",
+        );
+    }
+
+    #[test]
+    fn a_staging_window_moves_with_its_lease() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..14:00 n=3 -> PENDING h1*3
+               10:00 lease B 12:00..13:00 n=2 latest=20:00 staging=11:00..11:30 margin=0 -> PENDING 15:00..16:00 staging:h1*2 h1*2
+               10:00 events B -> start=15:00:UNDONE end=16:00:UNDONE prepare=14:00:UNDONE open=14:00:UNDONE close=14:30:UNDONE
+               10:00 lease C 12:30..13:00 n=2 latest=20:00 staging=.. margin=0 -> PENDING 14:00..14:30 staging:h1*2 h1*2",
         );
     }
 

@@ -2,6 +2,7 @@
 
 use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
+use super::verify::stale;
 use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{
     AMOUNT_MAX, Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging,
@@ -57,7 +58,37 @@ pub(crate) fn resolve_start(wish: StartWish, now: Timestamp) -> Result<Seconds, 
         StartWish::Now => Ok(now.floor_to_second()),
         StartWish::At(start) if start < now.floor_to_minute() => Err(Rejection::StartInPast),
         StartWish::At(start) => Ok(start),
+        StartWish::Earliest { latest, .. } => {
+            let first = resolve_start(wish.first(), now)?;
+            if latest < first {
+                let problem =
+                    format!("it is {} s before the first start asked for; it must not be before it", first.0 - latest.0);
+                return Err(invalid("latest_start", problem));
+            }
+            Ok(first)
+        }
     }
+}
+
+/// The same lease as a whole, begun at `to`: what has a date of its own in it moves as far.
+///
+/// Rejections: those of [`resolve_start`]; `PlanStale` when the wish does not leave its start open that far.
+pub(crate) fn moved(wish: &LeaseWish, to: Seconds, now: Timestamp) -> Result<LeaseWish, Rejection> {
+    let first = resolve_start(wish.start, now)?;
+    let open = matches!(wish.start, StartWish::Earliest { latest, .. } if first <= to && to <= latest);
+    if !open {
+        return Err(stale("the planned start is none that the wish allows"));
+    }
+    let by = to.0 - first.0;
+    let before_end = match wish.before_end {
+        BeforeEndWish::At(at) => BeforeEndWish::At(at.plus(by)),
+        other @ (BeforeEndWish::Never | BeforeEndWish::SecondsBefore(_)) => other,
+    };
+    let mut moved = LeaseWish { start: StartWish::At(to), end: wish.end.plus(by), before_end, ..wish.clone() };
+    for staging in moved.reservations.iter_mut().filter_map(|reservation| reservation.staging.as_mut()) {
+        *staging = StagingWish { start: staging.start.map(|at| at.plus(by)), end: staging.end.map(|at| at.plus(by)), ..*staging };
+    }
+    Ok(moved)
 }
 
 pub(crate) fn check_end(end: Seconds) -> Result<(), Rejection> {

@@ -106,6 +106,10 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
 fn resolve_dates(before: &Lease, lease: &mut Lease, change: &LeaseChange, now: Timestamp) -> Result<(), Rejection> {
     if let Some(wish) = change.start {
         let started = before.status != LeaseStatus::Pending || before.start <= now.floor_to_second();
+        if let StartWish::Earliest { .. } = wish {
+            let problem = "only a new lease may leave its start open; name one second".to_owned();
+            return Err(Rejection::CannotUpdate { field: "start".to_owned(), problem });
+        }
         match resolve_start(wish, now) {
             // A start that is asked for as it is is no change, however long past.
             _ if wish == StartWish::At(before.start) => {}

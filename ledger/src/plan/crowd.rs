@@ -70,6 +70,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
                     plan: planned.reservations,
                     resource_ids: vec![random.uuid()],
                     planned_at: planned.planned_at,
+                    moved_to: planned.moved_to,
                     adoptions: Default::default(),
                     caller_makes_groups: false,
                 };

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apply::schedule::{Schedule, resolve_create};
+use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
     Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds,
@@ -42,6 +42,8 @@ use starts::Tried;
 pub struct Planned {
     /// For the command.
     pub reservations: Vec<PlannedReservation>,
+    /// For the command: where the start was moved to.
+    pub moved_to: Option<Seconds>,
     /// Ledger index of the view.
     pub planned_at: u64,
     /// What the overlay books: host, first and last second, amounts. Filled by the planner.
@@ -102,9 +104,13 @@ pub fn plan_adopting(
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, wish, ids, adoptions);
-    match place(state, overlay, wish, &schedule, ids, &anchors, now) {
-        Ok(planned) => Ok(planned),
-        Err(short) => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
+    let short = match place(state, overlay, wish, &schedule, ids, &anchors, now) {
+        Ok(planned) => return Ok(planned),
+        Err(short) => short,
+    };
+    match place_later(state, overlay, wish, short.clone(), ids, &anchors, now) {
+        Some(planned) => Ok(planned),
+        None => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
     }
 }
 
@@ -121,7 +127,10 @@ pub fn try_plan(
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now)?;
     let anchors = anchors_of(state, wish, ids, adoptions);
-    Ok(place(state, overlay, wish, &schedule, ids, &anchors, now).ok())
+    Ok(match place(state, overlay, wish, &schedule, ids, &anchors, now) {
+        Ok(planned) => Some(planned),
+        Err(short) => place_later(state, overlay, wish, short, ids, &anchors, now),
+    })
 }
 
 /// The kinds of anchor that each reservation may have.
@@ -139,6 +148,7 @@ fn anchors_of(
 }
 
 /// Which reservation found no room, in which phase, with which kinds of anchor.
+#[derive(Clone)]
 struct Short {
     reservation: usize,
     phase: Phase,
@@ -223,7 +233,50 @@ fn book(view: &mut View<'_>, wish: &InstanceWish, interval: Interval, hosts: &[(
 
 fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Booking]) -> Planned {
     let bookings = planned.iter().map(|booking| (booking.host, booking.interval, booking.amounts)).collect();
-    Planned { reservations, planned_at: state.ledger_index(), bookings }
+    Planned { reservations, moved_to: None, planned_at: state.ledger_index(), bookings }
+}
+
+/// The plan for the first later start that the wish leaves open and that has room for all of it.
+///
+/// From what is short at one start the next one is found: the first at which just that has room. No start is passed over that
+/// has room for all, but where plans in flight or two reservations of the lease want the same room.
+fn place_later(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    mut short: Short,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+    now: Timestamp,
+) -> Option<Planned> {
+    let StartWish::Earliest { latest, .. } = wish.start else { return None };
+    let mut view = View::new(state, overlay, now);
+    let mut at = resolve_create(wish, now).ok()?.interval.start;
+    let mut again = false;
+    for _ in 0..OFFERS_TRIED {
+        // A staging window without a date of its own stays where it is, wherever the lease goes.
+        if short.phase == Phase::Staging && wish.reservations[short.reservation].staging?.start.is_none() {
+            return None;
+        }
+        let instance = wish.reservations[short.reservation].resource.instance();
+        let Interval { start, end } = short.interval;
+        let before = at.0 - start.0;
+        let length = (end != Seconds::OPEN_END).then(|| end.0 - start.0);
+        // What had room by itself, and yet was short, has it from the next second on as well: only a change can help.
+        let next = start.plus(1);
+        let mut judge = |found: Seconds| if again && found == next { Tried::GoOn } else { Tried::Found };
+        let found = starts::first(&mut view, &short.anchors, instance, next, length, Some(latest.minus(before)), &mut judge)?;
+        at = found.plus(before);
+        let later = moved(wish, at, now).ok()?;
+        let schedule = resolve_create(&later, now).ok()?;
+        let (reservation, phase) = (short.reservation, short.phase);
+        match place(state, overlay, &later, &schedule, ids, anchors, now) {
+            Ok(planned) => return Some(Planned { moved_to: Some(at), ..planned }),
+            Err(next) => short = next,
+        }
+        again = (short.reservation, short.phase) == (reservation, phase);
+    }
+    None
 }
 
 /// What would fit instead of a new lease that does not.

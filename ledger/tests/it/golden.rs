@@ -51,6 +51,7 @@ fn create() -> Entry {
         }],
         resource_ids: vec![Uuid::from_u128(9)],
         planned_at: 4,
+        moved_to: None,
         adoptions: Default::default(),
         caller_makes_groups: false,
     };

@@ -25,6 +25,8 @@ const HORIZON: u32 = 80;
 /// Traits that hosts have and leases ask for.
 const TRAITS: [&str; 2] = ["CUSTOM_FAST", "CUSTOM_OLD"];
 
+type Planned = Result<leasehold_ledger::plan::Planned, NoPlan>;
+
 struct Run {
     world: World,
     promises: BTreeMap<LeaseId, Promise>,
@@ -181,6 +183,21 @@ impl Run {
         }
     }
 
+    /// Where there is no room but later, the same wish with an open start: it moves to the start that was offered, and no less will do.
+    fn open_start(&mut self, wish: LeaseWish, id: ReservationId, planned: Planned) -> (LeaseWish, Planned) {
+        let (Err(NoPlan::NoRoom(no_room)), StartWish::At(from)) = (&planned, wish.start) else { return (wish, planned) };
+        let Some(next) = no_room.next_start.filter(|_| !no_room.staging && wish.reservations[0].staging.is_none()) else {
+            return (wish, planned);
+        };
+        let open = |latest| LeaseWish { start: StartWish::Earliest { from: Some(from), latest }, ..wish.clone() };
+        let plan = |wish: &LeaseWish| plan_create(&self.world.state, &Overlay::default(), wish, &[id], self.world.at);
+        assert!(matches!(plan(&open(next.minus(1))), Err(NoPlan::NoRoom(_))), "{next:?} is the first start of {wish:?}");
+        let (wish, planned) = (open(next), plan(&open(next)));
+        assert_eq!(planned.as_ref().map(|planned| planned.moved_to), Ok(Some(next)), "{wish:?}");
+        self.reach("moved to the start that was offered");
+        (wish, planned)
+    }
+
     fn create(&mut self, create: &Create, by_hand: Option<&Vec<(u8, u8)>>) {
         let mut wish = self.wish(create);
         if let Some(plan) = by_hand.filter(|plan| !plan.is_empty()) {
@@ -189,7 +206,7 @@ impl Run {
                 plan.iter().map(|(_, slots)| u32::from(*slots)).sum::<u32>().max(1);
         }
         let id = ReservationId(self.world.uuid());
-        let planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
+        let mut planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
         if self.on_the_minute() {
             self.judge(&wish, &planned);
             self.reach(match &planned {
@@ -200,6 +217,10 @@ impl Run {
                 Err(NoPlan::Rejected(_)) => "judged a rejection",
             });
         }
+        if by_hand.is_none() {
+            (wish, planned) = self.open_start(wish, id, planned);
+        }
+        let moved_to = planned.as_ref().ok().and_then(|planned| planned.moved_to).filter(|_| by_hand.is_none());
         let plan = match (by_hand, &planned) {
             (Some(plan), _) => {
                 let mut bindings: Vec<Binding> = plan
@@ -212,7 +233,7 @@ impl Run {
             (None, Ok(planned)) => planned.reservations.clone(),
             (None, Err(_)) => return,
         };
-        let promise = promise_of(&wish, &plan[0].bindings);
+        let promise = promise_of(&wish, moved_to, &plan[0].bindings);
         let (instance, bindings) = (wish.reservations[0].resource.instance().clone(), plan[0].bindings.clone());
         let lease_id = LeaseId(self.world.uuid());
         let command = Command::CreateLease(Box::new(CreateLease {
@@ -222,6 +243,7 @@ impl Run {
             plan,
             resource_ids: vec![self.world.uuid()],
             planned_at: self.world.state.ledger_index(),
+            moved_to,
             adoptions: Default::default(),
             caller_makes_groups: false,
         }));

@@ -245,6 +245,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         plan: planned.reservations,
         resource_ids: vec![uuid::Uuid::from_u128(10)],
         planned_at: planned.planned_at,
+        moved_to: planned.moved_to,
         adoptions,
         caller_makes_groups: false,
     };

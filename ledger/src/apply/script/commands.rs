@@ -78,7 +78,12 @@ impl World {
             name: text(option(words, "name").unwrap_or(name)),
             project_id: ProjectId(option(words, "project").unwrap_or("p").into()),
             user_id: UserId("u".into()),
-            start: if start == "now" { StartWish::Now } else { StartWish::At(second(start)) },
+            start: match (start, option(words, "latest").map(second)) {
+                ("now", None) => StartWish::Now,
+                ("now", Some(latest)) => StartWish::Earliest { from: None, latest },
+                (start, Some(latest)) => StartWish::Earliest { from: Some(second(start)), latest },
+                (start, None) => StartWish::At(second(start)),
+            },
             end: second(end),
             before_end: before_end(words).unwrap_or(BeforeEndWish::Never),
             reservations: vec![one; number(words, "reservations", 1) as usize],
@@ -95,10 +100,10 @@ impl World {
         let adoption =
             flavor.map(|flavor_of| Adoption { flavor_of, anchor, servers: wish.reservations[0].servers.clone(), opened: false });
         let adoptions: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, adoption.clone()?))).collect();
-        let plan = match option(words, "plan") {
-            Some(plan) => ids.iter().map(|id| self.by_hand(*id, plan)).collect(),
+        let (plan, moved_to) = match option(words, "plan") {
+            Some(plan) => (ids.iter().map(|id| self.by_hand(*id, plan)).collect(), option(words, "moved").map(second)),
             None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at) {
-                Ok(planned) => planned.reservations,
+                Ok(planned) => (planned.reservations, planned.moved_to),
                 Err(refused) => return Err(self.no_plan(refused)),
             },
         };
@@ -109,6 +114,7 @@ impl World {
             plan,
             wish,
             planned_at: self.state.ledger_index(),
+            moved_to,
             adoptions,
             caller_makes_groups: words.contains(&"callers"),
         };
@@ -122,7 +128,9 @@ impl World {
                 if lease.reservations.len() == 1 {
                     self.flavors.entry(name.to_owned()).or_insert(lease.reservations[0].flavor());
                 }
-                let text = format!("{}{}", lease.status.as_str(), self.bindings_text(lease));
+                let moved =
+                    moved_to.map(|_| format!(" {}..{}", clock_text(lease.start), clock_text(lease.end))).unwrap_or_default();
+                let text = format!("{}{moved}{}", lease.status.as_str(), self.bindings_text(lease));
                 assert_eq!(prepared, lease.status != LeaseStatus::Creating);
                 Ok(text)
             }

@@ -14,7 +14,7 @@ pub(super) struct Promise {
 
 impl Run {
     /// A plan is found exactly when the brute force finds room, and a refusal says what the brute force says.
-    pub(super) fn judge(&self, wish: &LeaseWish, planned: &Result<leasehold_ledger::plan::Planned, NoPlan>) {
+    pub(super) fn judge(&self, wish: &LeaseWish, planned: &Planned) {
         let state = &self.world.state;
         let one = &wish.reservations[0];
         let instance = one.resource.instance();
@@ -130,8 +130,17 @@ pub(super) fn main_of(bindings: &[Binding]) -> Vec<(u64, i64)> {
     bindings.iter().filter(|one| one.phase == Phase::Main).map(|one| (one.host.0, i64::from(one.slots))).collect()
 }
 
-pub(super) fn promise_of(wish: &LeaseWish, bindings: &[Binding]) -> Promise {
-    let StartWish::At(start) = wish.start else { panic!("the small world has no now") };
+pub(super) fn promise_of(wish: &LeaseWish, moved_to: Option<Seconds>, bindings: &[Binding]) -> Promise {
+    let (StartWish::At(asked) | StartWish::Earliest { from: Some(asked), .. }) = wish.start else {
+        panic!("the small world has no now")
+    };
     let instance = wish.reservations[0].resource.instance();
-    Promise { start: start.0, end: wish.end.0, need: need_of(instance), main: main_of(bindings), affinity: instance.affinity }
+    let start = moved_to.unwrap_or(asked);
+    Promise {
+        start: start.0,
+        end: start.0 + (wish.end.0 - asked.0),
+        need: need_of(instance),
+        main: main_of(bindings),
+        affinity: instance.affinity,
+    }
 }

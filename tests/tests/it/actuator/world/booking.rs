@@ -116,6 +116,7 @@ impl World {
             plan: planned.reservations,
             resource_ids: vec![self.number()],
             planned_at: planned.planned_at,
+            moved_to: planned.moved_to,
             adoptions,
             caller_makes_groups: self.callers,
         };
