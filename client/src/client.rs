@@ -1,10 +1,11 @@
-//! One method per operation: leases, keys and hosts here, the cluster in `cluster.rs`.
+//! One method per operation: leases, keys, capacity and hosts here, the cluster in `cluster.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::LeaseChange;
 use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, ReservationId};
+use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
 use uuid::Uuid;
 
 use crate::answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter};
@@ -14,6 +15,7 @@ use crate::retry::{Caller, Patience, Repeat};
 use crate::watch::Watch;
 use crate::wire::convert::{self, HostChange, NewHost, NewLease};
 use crate::wire::v1;
+use crate::wire::v1::capacity_service_client::CapacityServiceClient;
 use crate::wire::v1::host_service_client::HostServiceClient;
 use crate::wire::v1::lease_service_client::LeaseServiceClient;
 
@@ -65,6 +67,31 @@ impl Client {
         let send = send!(LeaseServiceClient, create_lease);
         let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
         lease(wire.lease, wire.ledger_index)
+    }
+
+    /// What [`Client::create_lease`] would come to now: on how many hosts it would lie, or what is missing and what would fit.
+    /// Nothing is booked, and no room is kept.
+    ///
+    /// Errors: [`Error::Refused`] for what a create would be refused for, but for lack of room.
+    pub async fn what_if(&self, wish: NewLease) -> Result<Answer<WhatIf>, Error> {
+        let request = v1::WhatIfRequest { lease: Some(wish.into_request()) };
+        let send = send!(LeaseServiceClient, what_if);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
+    }
+
+    /// What hosts have, and what of it is reserved and available over a window.
+    pub async fn capacity(&self, wish: CapacityWish) -> Result<Answer<Capacity>, Error> {
+        let send = send!(CapacityServiceClient, show);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ShowCapacityRequest::from(wish), send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
+    }
+
+    /// How many instances of one kind fit into a window, and when so many do.
+    pub async fn density(&self, wish: DensityWish) -> Result<Answer<Density>, Error> {
+        let send = send!(CapacityServiceClient, density);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::DensityRequest::from(wish), send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
     }
 
     /// One lease, as it is.

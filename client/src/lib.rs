@@ -55,6 +55,9 @@ pub use answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter, ReservedInt
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use error::{Error, Offer, Refusal, RefusalKind};
+pub use leasehold_ledger::plan::{
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
+};
 pub use leasehold_ledger::{command, model, state};
 pub use system::{RealSystem, System};
 pub use token::{FixedToken, NoToken, TokenError, TokenSource};

@@ -104,6 +104,9 @@ impl LeaseService for Member {
     async fn peek_key(&self, _: Request<v1::PeekKeyRequest>) -> Result<Response<v1::PeekKeyResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn what_if(&self, _: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
 }
 
 #[tonic::async_trait]

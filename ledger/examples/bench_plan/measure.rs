@@ -53,7 +53,7 @@ fn admissions(world: &World, samples: usize) -> Vec<Row> {
                     let StartWish::At(start) = wish.start else { panic!("questions say when") };
                     let (instance, length) = (wish.reservations[0].resource.instance(), wish.end.0 - start.0);
                     let begin = Instant::now();
-                    black_box(earliest_start(&world.state, instance, start, None, Some(length), world.now()));
+                    black_box(earliest_start(&world.state, instance, None, start, None, Some(length), world.now()));
                     earliest.push(begin.elapsed().as_nanos() as u64);
                 }
             }
@@ -89,7 +89,7 @@ fn questions(world: &World, samples: usize) -> Vec<Row> {
         let fits = (0..samples / 4).map(|_| {
             let (wish, window) = (common_wish(&mut random), window(&mut random));
             timed(&mut || {
-                black_box(what_fits(&world.state, &wish, window, world.now()));
+                black_box(what_fits(&world.state, &wish, None, window, world.now()));
             })
         });
         let fits = Row::times(&format!("how many fit in {days} days"), fits.collect());

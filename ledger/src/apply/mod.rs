@@ -10,7 +10,7 @@ mod create_lease;
 mod delete_lease;
 mod hosts;
 mod keys;
-mod limits;
+pub(crate) mod limits;
 mod progress;
 mod rebind;
 pub(crate) mod rebook;

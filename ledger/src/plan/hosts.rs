@@ -103,7 +103,7 @@ impl<'a> Hosts<'a> {
             room: block.rooms[lane],
             pool: if dedicated >> lane & 1 == 1 { PoolKind::Dedicated } else { PoolKind::Shared },
         };
-        lanes.map(place).filter(|place| !self.view.avoid.contains(&place.host) && self.meets_asked(place.host))
+        lanes.map(place).filter(|place| self.view.may_use(place.host) && self.meets_asked(place.host))
     }
 
     fn meets_asked(&self, host: HostId) -> bool {

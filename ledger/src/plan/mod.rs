@@ -2,11 +2,13 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `update.rs` plans changes, `question.rs` answers what is asked without planning anything.
+//! `starts.rs` when, `update.rs` plans changes, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
+//! is asked.
 
 #[cfg(test)]
 pub(crate) mod crowd;
 mod hosts;
+mod inquiry;
 mod offer;
 mod overlay;
 mod question;
@@ -29,6 +31,10 @@ use crate::reply::Rejection;
 use crate::state::{Booking, State};
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
+pub use inquiry::{
+    CapacityWish, Density, DensityWish, HostCount, NAMED_HOSTS_MAX, STEPS_MAX, WhatIf, WindowWish, ask_capacity, ask_density,
+    what_if,
+};
 pub use overlay::Overlay;
 pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
 pub use update::{plan_rebind, plan_update};

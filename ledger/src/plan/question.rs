@@ -17,22 +17,29 @@ pub struct WhatFits {
     pub tightest: Option<Class>,
 }
 
-/// How many instances of a wish fit into what is still to come of a window. Its `amount` counts only with affinity true,
-/// where it changes nothing of the answer.
+/// How many instances of a wish fit into what is still to come of a window, `among` these hosts where they are given. Its
+/// `amount` counts only with affinity true, where it changes nothing of the answer.
 #[must_use]
-pub fn what_fits(state: &State, wish: &InstanceWish, window: Interval, now: Timestamp) -> WhatFits {
+pub fn what_fits(
+    state: &State,
+    wish: &InstanceWish,
+    among: Option<&BTreeSet<HostId>>,
+    window: Interval,
+    now: Timestamp,
+) -> WhatFits {
     let overlay = Overlay::default();
-    let mut view = View::new(state, &overlay, now.max(state.clock()));
+    let mut view = View { among, ..View::new(state, &overlay, now.max(state.clock())) };
     let short = offer::least_shortage(&mut view, &state.anchors(), 0, wish, window, false);
     WhatFits { largest_amount: short.largest_amount, tightest: short.tightest }
 }
 
 /// The first second from `from` on, not after `last`, at which all of a wish fits for `length_s` seconds (`None`: without
-/// end); `None` when there is none, or none within a year of `from`.
+/// end), `among` these hosts where they are given; `None` when there is none, or none within a year of `from`.
 #[must_use]
 pub fn earliest_start(
     state: &State,
     wish: &InstanceWish,
+    among: Option<&BTreeSet<HostId>>,
     from: Seconds,
     last: Option<Seconds>,
     length_s: Option<u32>,
@@ -40,7 +47,7 @@ pub fn earliest_start(
 ) -> Option<Seconds> {
     let overlay = Overlay::default();
     let now = now.max(state.clock());
-    let mut view = View::new(state, &overlay, now);
+    let mut view = View { among, ..View::new(state, &overlay, now) };
     let from = from.max(now.floor_to_second());
     starts::first(&mut view, &state.anchors(), wish, from, length_s, last, &mut |_| Tried::Found)
 }
@@ -76,6 +83,8 @@ pub struct Capacity {
     pub total: Sums,
     /// What ordinary servers that nobody may evict use of it, now and, as far as is known, for ever.
     pub firm: Sums,
+    /// The window that was looked at.
+    pub window: Interval,
     /// The pieces of the window, in order; each ends where the next one begins, the last one with the window.
     pub pieces: Vec<Piece>,
 }
@@ -95,7 +104,7 @@ pub struct Piece {
 /// in pieces of equal length. With 1 it is one figure: what is there during all of the window.
 #[must_use]
 pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max: usize) -> Capacity {
-    let mut capacity = Capacity { hosts: 0, open_hosts: 0, total: [0; 4], firm: [0; 4], pieces: Vec::new() };
+    let mut capacity = Capacity { hosts: 0, open_hosts: 0, total: [0; 4], firm: [0; 4], window, pieces: Vec::new() };
     let (mut begin, mut changes) = (Level::default(), Vec::new());
     let kind = filter.as_wish();
     let later = Interval { start: Seconds(window.start.0.saturating_add(1)), ..window };
@@ -214,7 +223,7 @@ impl Piece {
 
 impl HostFilter {
     /// A wish for hosts of this kind; its sizes do not matter.
-    fn as_wish(&self) -> InstanceWish {
+    pub(super) fn as_wish(&self) -> InstanceWish {
         InstanceWish {
             vcpus: 1,
             memory_mb: 1,

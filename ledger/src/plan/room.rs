@@ -1,5 +1,7 @@
 //! How much of a host is free over an interval, as one plan sees it.
 
+use std::collections::BTreeSet;
+
 use super::Overlay;
 use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, Seconds, Timestamp, misfit};
 use crate::state::{Booking, State, segments, sum_at};
@@ -14,6 +16,8 @@ pub(super) struct View<'a> {
     pub planned: Vec<Booking>,
     /// Hosts that must not be used.
     pub avoid: &'a [HostId],
+    /// The only hosts that may be used, where they are given.
+    pub among: Option<&'a BTreeSet<HostId>>,
     /// What the hosts of the reservation at hand are anchored by.
     pub anchor: Anchor,
     /// What is over by now is in nobody's way, as in `apply`, whose now is this one or later.
@@ -24,7 +28,7 @@ impl<'a> View<'a> {
     /// For a lease that has nothing yet.
     pub fn new(state: &'a State, overlay: &'a Overlay, now: Timestamp) -> Self {
         let now = now.floor_to_second();
-        Self { state, overlay, own: &[], planned: Vec::new(), avoid: &[], anchor: Anchor::default(), now }
+        Self { state, overlay, own: &[], planned: Vec::new(), avoid: &[], among: None, anchor: Anchor::default(), now }
     }
 
     /// What `plan` finds for one reservation on hosts of one kind of anchor (architecture D21), the first kind with which it
@@ -54,10 +58,12 @@ impl<'a> View<'a> {
 
     /// Whether new slots of a wish may be placed on a host at all.
     pub fn eligible(&self, host: &Host, wish: &InstanceWish) -> bool {
-        host.description.anchor == self.anchor
-            && host.accepts_bookings()
-            && !self.avoid.contains(&host.id)
-            && misfit(host, wish).is_none()
+        host.description.anchor == self.anchor && host.accepts_bookings() && self.may_use(host.id) && misfit(host, wish).is_none()
+    }
+
+    /// Whether a host is not one of those that were ruled out by number.
+    pub fn may_use(&self, host: HostId) -> bool {
+        !self.avoid.contains(&host) && self.among.is_none_or(|among| among.contains(&host))
     }
 
     /// The most booked at any instant of what is still to come of an interval, class by class.

@@ -130,7 +130,7 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
 }
 
 /// By number, or by name through the list.
-async fn find(session: &Session, host: &str) -> Result<HostId, Failure> {
+pub(super) async fn find(session: &Session, host: &str) -> Result<HostId, Failure> {
     if let Ok(number) = host.parse() {
         return Ok(HostId(number));
     }

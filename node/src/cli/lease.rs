@@ -1,19 +1,21 @@
 //! `leasehold lease …`: the arguments; `lease_args.rs` turns them into wishes.
 
+use std::process::ExitCode;
+
 use clap::{Args, Subcommand};
-use leasehold_client::{Error, KeyState, LeaseFilter, RefusalKind};
-use leasehold_ledger::model::{Lease, LeaseId, ProjectId};
+use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, RefusalKind, WhatIf};
+use leasehold_ledger::model::{Class, Lease, LeaseId, ProjectId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::output::{host_json, lease_details, lease_json, lease_table};
+use super::output::{counted, host_json, lease_details, lease_json, lease_table};
 use super::time::{self, When};
 use super::wait::with_progress;
-use super::{Failure, Session};
+use super::{Failure, Session, what_to_try};
 
 #[path = "lease_args.rs"]
-mod args;
+pub(super) mod args;
 #[cfg(test)]
 pub(super) use args::wish as wish_of;
 use args::{AtEnd, Servers, Staged};
@@ -25,6 +27,8 @@ Examples:
   Booted and parked the evening before, woken at eight, kept (shelved) afterwards:
     leasehold lease create exam --start '2026-11-23 08:00' --end +4h --staging='2026-11-22 20:00..2026-11-22 21:00' \\
       --on-end shelve --vcpus 4 --memory-mb 8192 --amount 30
+  Would 40 of them fit on Friday? Nothing is booked:
+    leasehold lease create exam --start '2026-11-27 08:00' --end +4h --vcpus 4 --memory-mb 8192 --amount 40 --what-if
   An hour longer, counted from now:
     leasehold lease update build --end +1h
   Follow what happens:
@@ -98,6 +102,9 @@ pub struct Create {
     /// A parked server of an earlier lease that this one takes over and wakes at its start; name all that are left
     #[arg(long = "server", value_name = "UUID")]
     adopted: Vec<Uuid>,
+    /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
+    #[arg(long)]
+    what_if: bool,
 }
 
 /// `lease update`
@@ -125,12 +132,19 @@ pub struct Update {
     on_end: Option<AtEnd>,
 }
 
-pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), Failure> {
+pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<ExitCode, Failure> {
     let (client, output) = (&session.client, session.output);
     match command {
         LeaseCommand::Create(create) => {
             let (key, now) = session.key_and_now();
+            let asked = create.what_if;
             let wish = args::wish(*create, now)?;
+            if asked {
+                let answer = with_progress("the answer", client.what_if(wish)).await?;
+                output.print(what_if_json(&answer.value, answer.ledger_index), || what_if_text(&answer.value))?;
+                let fits = matches!(answer.value, WhatIf::Fits(_));
+                return Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
             let lease = with_progress("the lease to be booked", client.create_lease(key, wish)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
@@ -172,7 +186,46 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<(), 
             output.print(json, || text)?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a lease would come to, for programs; what is missing is spelled as in a refusal.
+fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
+    match what_if {
+        WhatIf::Fits(reservations) => {
+            let count = |one: &HostCount| json!({ "hosts": one.main, "staging_hosts": one.staging });
+            let reservations: Vec<Value> = reservations.iter().map(count).collect();
+            json!({ "fits": true, "reservations": reservations, "no_room": null, "ledger_index": ledger_index })
+        }
+        WhatIf::NoRoom(no_room) => {
+            let missing = json!({
+                "reservation": no_room.reservation, "short_by": no_room.short_by,
+                "tightest": no_room.tightest.map(Class::name), "largest_amount": no_room.largest_amount,
+                "next_start": no_room.next_start.and_then(time::rfc3339), "staging": no_room.staging,
+            });
+            json!({ "fits": false, "reservations": null, "no_room": missing, "ledger_index": ledger_index })
+        }
+    }
+}
+
+/// The same for people.
+pub(super) fn what_if_text(what_if: &WhatIf) -> String {
+    match what_if {
+        WhatIf::Fits(reservations) => {
+            let on = |one: &HostCount| match (counted(one.main, "host"), one.staging) {
+                (hosts, 0) => format!("\nIt would lie on {hosts}."),
+                (hosts, staging) => format!("\nIt would lie on {hosts}, and on {staging} for staging."),
+            };
+            format!("It fits. Nothing was booked.{}", reservations.iter().map(on).collect::<String>())
+        }
+        WhatIf::NoRoom(no_room) => {
+            let whose = if no_room.staging { "for the staging window" } else { "in the window" };
+            let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
+            let text = format!("It does not fit: {} are short {whose}{tightest}. Nothing was booked.", no_room.short_by);
+            let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging);
+            text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
+        }
+    }
 }
 
 fn outcome(state: &KeyState) -> (Value, String) {

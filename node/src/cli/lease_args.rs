@@ -18,6 +18,16 @@ use super::{Create, Update};
 /// The servers of a reservation.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
+    #[command(flatten)]
+    kind: Kind,
+    /// How many servers
+    #[arg(long, default_value_t = 1)]
+    amount: u32,
+}
+
+/// What kind of server.
+#[derive(Args, Clone, Debug)]
+pub struct Kind {
     /// Virtual CPUs of each server
     #[arg(long)]
     vcpus: u32,
@@ -27,27 +37,31 @@ pub struct Servers {
     /// Disk of each server, GiB
     #[arg(long, default_value_t = 0)]
     disk_gb: u32,
-    /// How many servers
-    #[arg(long, default_value_t = 1)]
-    amount: u32,
     /// How the servers lie to each other
     #[arg(long, value_enum, default_value_t = Affinity::Any)]
     affinity: Affinity,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// On which hosts.
+#[derive(Args, Clone, Debug)]
+pub struct Where {
     /// Availability zone
     #[arg(long)]
-    zone: Option<String>,
+    pub zone: Option<String>,
     /// Trait that every host must have
     #[arg(long = "trait", value_name = "TRAIT")]
-    required_traits: Vec<String>,
+    pub required_traits: Vec<String>,
     /// Trait that no host may have
     #[arg(long = "forbid-trait", value_name = "TRAIT")]
-    forbidden_traits: Vec<String>,
+    pub forbidden_traits: Vec<String>,
     /// Term that every host must meet, as in gpu=a100 or 'vcpus>=16'
     #[arg(long = "property", value_name = "TERM", value_parser = parse_term)]
-    terms: Vec<Term>,
+    pub terms: Vec<Term>,
     /// Only hosts of this pool
     #[arg(long, value_enum)]
-    pool: Option<Pool>,
+    pub pool: Option<Pool>,
 }
 
 /// How servers lie to each other.
@@ -133,7 +147,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, before_end, servers, staging, on_end, adopted } = create;
+    let Create { name, start, end, before_end, servers, staging, on_end, adopted, what_if: _ } = create;
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
@@ -157,7 +171,8 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
     if let Some(twice) = adopted.into_iter().find(|id| !named.insert(*id)) {
         return Err(Failure::Usage(format!("--server {twice}: name each server once")));
     }
-    let reservation = ReservationWish { resource: resource(servers), staging, on_end: on_end.into(), servers: named };
+    let resource = ResourceWish::Instance(servers.kind.instance(servers.amount).into());
+    let reservation = ReservationWish { resource, staging, on_end: on_end.into(), servers: named };
     Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation] })
 }
 
@@ -178,27 +193,29 @@ fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
     Ok(StagingWish { start, end, park_margin_s: DEFAULT_PARK_MARGIN_S })
 }
 
-fn resource(servers: Servers) -> ResourceWish {
-    ResourceWish::Instance(
+impl Kind {
+    /// So many of them.
+    pub fn instance(self, amount: u32) -> InstanceWish {
+        let Kind { vcpus, memory_mb, disk_gb, affinity, place } = self;
+        let Where { zone, required_traits, forbidden_traits, terms, pool } = place;
         InstanceWish {
-            vcpus: servers.vcpus,
-            memory_mb: servers.memory_mb,
-            disk_gb: servers.disk_gb,
-            amount: servers.amount,
-            affinity: match servers.affinity {
+            vcpus,
+            memory_mb,
+            disk_gb,
+            amount,
+            affinity: match affinity {
                 Affinity::Any => None,
                 Affinity::SameHost => Some(true),
                 Affinity::DifferentHosts => Some(false),
             },
-            zone: servers.zone,
-            pool: servers.pool.map(Into::into),
-            required_traits: servers.required_traits.into_iter().collect(),
-            forbidden_traits: servers.forbidden_traits.into_iter().collect(),
-            requirements: servers.terms,
+            zone,
+            pool: pool.map(Into::into),
+            required_traits: required_traits.into_iter().collect(),
+            forbidden_traits: forbidden_traits.into_iter().collect(),
+            requirements: terms,
             resource_properties: String::new(),
         }
-        .into(),
-    )
+    }
 }
 
 /// What `lease update` asks to change in `lease`.

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done · 1 refused, nothing was changed (`doctor`: something failed) · 2 the command or its setting is no good · 3 no server was reached,
 //! or the outcome is not known. Read next: `lease.rs`.
 
+mod capacity;
 mod cluster;
 mod doctor;
 mod host;
@@ -81,6 +82,9 @@ pub enum ClientCommand {
     /// Reserve servers for a time, see and change reservations
     #[command(subcommand, after_help = lease::EXAMPLES)]
     Lease(lease::LeaseCommand),
+    /// What is free, when, and how many fit
+    #[command(subcommand, after_help = capacity::EXAMPLES)]
+    Capacity(capacity::CapacityCommand),
     /// Compute hosts that reservations may use (admins)
     #[command(subcommand, after_help = host::EXAMPLES)]
     Host(host::HostCommand),
@@ -114,7 +118,8 @@ pub async fn run(command: ClientCommand, globals: Globals) -> ExitCode {
     let ended = async {
         let session = || Session::new(&globals);
         match command {
-            ClientCommand::Lease(command) => lease::run(command, &session()?).await?,
+            ClientCommand::Lease(command) => return lease::run(command, &session()?).await,
+            ClientCommand::Capacity(command) => capacity::run(command, &session()?).await?,
             ClientCommand::Host(command) => host::run(command, &session()?).await?,
             ClientCommand::Cluster(command) => cluster::run(command, &session()?).await?,
             ClientCommand::Doctor(command) => return doctor::run(command, &globals).await,
@@ -144,13 +149,7 @@ fn exit_code(failure: &Failure) -> u8 {
 fn next_step(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Call(Error::Refused(refusal)) => match (refusal.kind, &refusal.offer) {
-            (_, Some(offer)) => {
-                let fewer = (offer.largest_amount > 0).then(|| format!("--amount {}", offer.largest_amount));
-                let option = if offer.staging { "--staging" } else { "--start" };
-                let later = offer.next_start().map(|start| format!("{option} '{}'", time::utc(start)));
-                let ways: Vec<String> = fewer.into_iter().chain(later).collect();
-                (!ways.is_empty()).then(|| format!("Try: {}", ways.join("   or: ")))
-            }
+            (_, Some(offer)) => what_to_try(offer.largest_amount, offer.next_start(), offer.staging),
             (RefusalKind::Unauthenticated, None) => Some(
                 "Give --token (OS_TOKEN), or OS_AUTH_URL with OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME, as in an openrc file."
                     .to_owned(),
@@ -182,6 +181,15 @@ fn next_step(failure: &Failure) -> Option<String> {
         Failure::Call(Error::Token(_)) => Some("Check the OS_* variables: openstack token issue".to_owned()),
         Failure::Call(Error::BadAnswer(_) | Error::Setup(_)) | Failure::Usage(_) | Failure::Name(_) | Failure::Print(_) => None,
     }
+}
+
+/// What would fit, as options of `lease create`.
+fn what_to_try(largest_amount: u32, next_start: Option<Seconds>, staging: bool) -> Option<String> {
+    let fewer = (largest_amount > 0).then(|| format!("--amount {largest_amount}"));
+    let option = if staging { "--staging" } else { "--start" };
+    let later = next_start.map(|start| format!("{option} '{}'", time::utc(start)));
+    let ways: Vec<String> = fewer.into_iter().chain(later).collect();
+    (!ways.is_empty()).then(|| format!("Try: {}", ways.join("   or: ")))
 }
 
 /// What a command works with.

@@ -49,6 +49,11 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>, empty: &str) -> Strin
     table.to_string()
 }
 
+/// `1 host`, `2 hosts`.
+pub(super) fn counted(number: u32, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Names and values below each other.
 pub(super) fn fields(rows: Vec<(&str, String)>) -> String {
     let rows = rows.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| vec![name.to_owned(), value]);

@@ -3,8 +3,8 @@
 
 use clap::{CommandFactory, Parser};
 use leasehold_client::command::{BeforeEndWish, StagingWish, StartWish};
-use leasehold_client::{Offer, Refusal};
-use leasehold_ledger::model::{Comparison, OnEnd, PoolKind, Requirement, Seconds};
+use leasehold_client::{Density, HostCount, NoRoom, Offer, Refusal, WhatFits, WhatIf};
+use leasehold_ledger::model::{Class, Comparison, Interval, OnEnd, PoolKind, Requirement, Seconds};
 
 use super::time::{When, duration, parse, utc};
 use super::*;
@@ -84,6 +84,88 @@ fn a_lease_is_what_the_line_says() {
     let instance = wish.reservations[0].resource.instance();
     assert_eq!(instance.pool, Some(PoolKind::Shared));
     assert_eq!((instance.required_traits.len(), instance.forbidden_traits.len()), (2, 1));
+}
+
+#[test]
+fn windows_of_questions_count_from_their_start() {
+    let window = |text: &str| {
+        let ClientCommand::Capacity(command) = line(&format!("capacity {text}")).unwrap().command else { panic!("{text}") };
+        capacity::window_of(&command, second("2026-11-22 12:00")).map_err(|error| error.to_string())
+    };
+    let at = |text: &str| StartWish::At(second(text));
+    let week = window("show").unwrap();
+    assert_eq!((week.start, week.end), (StartWish::Now, second("2026-11-29 12:00")));
+    let later = window("show --from +2h --to +1h").unwrap();
+    assert_eq!((later.start, later.end), (at("2026-11-22 14:00"), second("2026-11-22 15:00")));
+    let open = window("density --vcpus 1 --memory-mb 512 --from '2026-12-01' --to never").unwrap();
+    assert_eq!((open.start, open.end), (at("2026-12-01"), Seconds::OPEN_END));
+    let day = window("density --vcpus 1 --memory-mb 512").unwrap();
+    assert_eq!((day.start, day.end), (StartWish::Now, second("2026-11-23 12:00")));
+    assert!(window("show --from never").unwrap_err().contains("--from never: write now, +1h or a date"));
+    assert!(window("show --to now").unwrap_err().contains("--to now: write +1h"));
+    for (wrong, text) in [("show --steps 0", "1..=1000"), ("show --steps 1001", "1..=1000"), ("density --vcpus 1", "--memory-mb")]
+    {
+        let told = line(&format!("capacity {wrong}")).unwrap_err().to_string();
+        assert!(told.contains(text), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn what_is_asked_before_a_lease_is_told_in_words() {
+    let window = Interval { start: second("2026-11-22 12:00"), end: second("2026-11-22 13:00") };
+    let density = |largest_amount, tightest, earliest_start: Option<&str>| Density {
+        window,
+        fits: WhatFits { largest_amount, tightest },
+        earliest_start: earliest_start.map(second),
+    };
+    let (vcpu, when) = (Some(Class::Vcpu), "from 2026-11-22 12:00:00 to 2026-11-22 13:00:00 (UTC)");
+    for (found, amount, text) in [
+        (density(7, vcpu, None), None, format!("7 more fit {when}; VCPU is the tightest.")),
+        (density(0, vcpu, None), None, format!("None fits {when}; VCPU is the tightest.")),
+        (density(0, None, None), None, format!("No host is of this kind, so none fits {when}.")),
+        (
+            density(7, vcpu, Some("2026-11-22 12:00")),
+            Some(5),
+            format!("7 more fit {when}; VCPU is the tightest.\n5 fit at once."),
+        ),
+        (
+            density(7, vcpu, Some("2026-11-23 08:00")),
+            Some(8),
+            format!("7 more fit {when}; VCPU is the tightest.\n8 fit from 2026-11-23 08:00:00 on, for as long."),
+        ),
+        (
+            density(7, vcpu, None),
+            Some(90),
+            format!("7 more fit {when}; VCPU is the tightest.\n90 fit at no start within a year, with the hosts that are there."),
+        ),
+    ] {
+        assert_eq!(capacity::density_text(&found, amount), text);
+    }
+
+    let fits = WhatIf::Fits(vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }]);
+    let told = "It fits. Nothing was booked.\nIt would lie on 2 hosts.\nIt would lie on 1 host, and on 3 for staging.";
+    assert_eq!(lease::what_if_text(&fits), told);
+    let no_room = NoRoom {
+        reservation: 0,
+        short_by: 2,
+        tightest: Some(Class::MemoryMb),
+        largest_amount: 5,
+        next_start: Some(second("2026-11-22 15:00")),
+        staging: false,
+    };
+    let told = "It does not fit: 2 are short in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
+                Try: --amount 5   or: --start '2026-11-22 15:00:00'";
+    assert_eq!(lease::what_if_text(&WhatIf::NoRoom(no_room)), told);
+}
+
+#[test]
+fn help_about_capacity_teaches_with_examples_that_parse() {
+    let help = [capacity::EXAMPLES, capacity::HOW_TO_READ, capacity::HOW_TO_COUNT].join("\n");
+    let examples: Vec<&str> = help.lines().filter_map(|line| line.trim().strip_prefix("leasehold ")).collect();
+    assert_eq!(examples.len(), 7);
+    for example in examples {
+        assert!(line(example).is_ok(), "{example}");
+    }
 }
 
 #[test]

@@ -189,7 +189,8 @@ fn of_unavailable(reason: &Unavailable) -> Row {
 }
 
 impl Offer {
-    fn new(no_room: &NoRoom, ledger_index: u64) -> Offer {
+    /// Decided at this index.
+    pub fn new(no_room: &NoRoom, ledger_index: u64) -> Offer {
         Offer {
             reservation: no_room.reservation,
             short_by: no_room.short_by,

@@ -31,12 +31,14 @@ impl Actor {
         let own_project = owner.is_none_or(|owner| *owner == self.project_id);
         let allowed = self.is_admin()
             || match rule {
-                Rule::LeasesGet => own_project && self.has_any(&["reader", "member"]),
+                Rule::LeasesGet | Rule::LeasesWhatIf | Rule::CapacityDensity => {
+                    own_project && self.has_any(&["reader", "member"])
+                }
                 Rule::LeasesPost | Rule::LeasesPut | Rule::LeasesDelete => own_project && self.has_any(&["member"]),
                 Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => {
                     false
                 }
-                Rule::ClusterGet | Rule::ClusterChange => false,
+                Rule::CapacityGet | Rule::ClusterGet | Rule::ClusterChange => false,
             };
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
     }
@@ -59,6 +61,12 @@ pub enum Rule {
     OshostsPut,
     OshostsDelete,
     OshostsGetAllocations,
+    /// Ours: what a new lease would come to.
+    LeasesWhatIf,
+    /// Ours: what all hosts have, and what of it is reserved.
+    CapacityGet,
+    /// Ours: how many instances of one kind fit.
+    CapacityDensity,
     /// Ours: status of the cluster.
     ClusterGet,
     /// Ours: membership, leader transfer, clock accept.
@@ -78,6 +86,9 @@ impl Rule {
             Rule::OshostsPut => "blazar:oshosts:put",
             Rule::OshostsDelete => "blazar:oshosts:delete",
             Rule::OshostsGetAllocations => "blazar:oshosts:get_allocations",
+            Rule::LeasesWhatIf => "leasehold:leases:what_if",
+            Rule::CapacityGet => "leasehold:capacity:get",
+            Rule::CapacityDensity => "leasehold:capacity:density",
             Rule::ClusterGet => "leasehold:cluster:get",
             Rule::ClusterChange => "leasehold:cluster:change",
         }

@@ -152,7 +152,7 @@ impl Operations {
     ///
     /// A refusal is final for the caller, so it is a linearizable read (architecture D2, D18): the same key may have been sent
     /// before, by way of another leader too, and the lease that it made may have woken the servers already.
-    async fn adoptions_for(
+    pub(super) async fn adoptions_for(
         &self,
         key: Option<&RequestKey>,
         wish: &LeaseWish,
@@ -169,7 +169,7 @@ impl Operations {
 
     /// Whether nobody has the flavors of the servers. `apply` would call the plan stale for it, since it passes; a refusal is a
     /// linearizable read, as in [`Operations::adoptions_for`].
-    async fn check_free(
+    pub(super) async fn check_free(
         &self,
         key: Option<&RequestKey>,
         project: &ProjectId,

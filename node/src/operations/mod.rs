@@ -4,6 +4,7 @@
 //! channel and its answer handed back. Reads run here, behind a ReadIndex. Must not know HTTP, gRPC or JSON.
 
 mod actor;
+mod capacity;
 mod change_lease;
 mod cluster;
 mod create_lease;

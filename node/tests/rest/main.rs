@@ -2,6 +2,7 @@
 //! (blazar-api §1–§3, §6), and what bad input and bad days look like from outside.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, missing_docs)]
 
+mod capacity;
 mod policy;
 
 use std::collections::BTreeSet;

@@ -76,7 +76,7 @@ async fn requests_beyond_the_limit_are_asked_to_come_again() {
     edge.end().await;
 }
 
-fn host() -> RegisterHost {
+pub fn host() -> RegisterHost {
     let capacity = Amounts { vcpus: 4, memory_mb: 4096, disk_gb: 10, slots: 8 };
     let description = HostDescription {
         hypervisor_hostname: "h1".to_owned(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::rig::rig;
 
 /// Runs a command line against all nodes, and with nothing of the caller's environment.
-async fn leasehold(cluster: &Cluster, line: &[&str]) -> Output {
+pub(crate) async fn leasehold(cluster: &Cluster, line: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(binaries::leasehold().unwrap());
     command.env_clear().args(line).args(["--endpoint", &cluster.endpoints().join(",")]).output().await.unwrap()
 }

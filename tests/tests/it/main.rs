@@ -8,6 +8,7 @@ mod actuator;
 mod allocations;
 mod bad_input;
 mod bad_input_grpc;
+mod capacity;
 mod command_line;
 mod damaged_disk;
 mod doctor;

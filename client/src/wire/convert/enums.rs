@@ -1,7 +1,7 @@
 //! Enumerations, one line per value. 0 is "unspecified" on the wire and nothing in the model.
 
 use leasehold_ledger::model::{
-    Anchor, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus, Stage,
+    Anchor, Class, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus, Stage,
 };
 
 use super::{BadValue, Result};
@@ -78,5 +78,6 @@ enumeration!(
 );
 enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Snapshot);
 enumeration!(Anchor, "1 (memory) or 2 (class)", Memory, Class);
+enumeration!(Class, "a Class of leasehold.v1 (is the server newer?)", Vcpu, MemoryMb, DiskGb, Slot);
 enumeration!(PoolKind, "1 (dedicated) or 2 (shared)", Dedicated, Shared);
 enumeration!(Comparison, "1 (==), 2 (!=), 3 (>=), 4 (<=), 5 (>) or 6 (<)", Equal, NotEqual, AtLeast, AtMost, Above, Below);

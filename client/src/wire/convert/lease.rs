@@ -201,6 +201,15 @@ pub(super) fn decode_resource(wire: Option<v1::Resource>) -> Result<ResourceWish
     }
 }
 
+pub(super) fn encode_requirement(term: Requirement) -> v1::Requirement {
+    v1::Requirement { key: term.key, comparison: term.comparison.encode(), value: term.value }
+}
+
+pub(super) fn decode_requirement(wire: v1::Requirement) -> Result<Requirement> {
+    let comparison = Enumeration::decode("comparison", wire.comparison)?;
+    Ok(Requirement { key: wire.key, comparison, value: wire.value })
+}
+
 impl From<InstanceWish> for v1::Instance {
     fn from(wish: InstanceWish) -> Self {
         v1::Instance {
@@ -213,11 +222,7 @@ impl From<InstanceWish> for v1::Instance {
             pool: wish.pool.map_or(0, Enumeration::encode),
             required_traits: wish.required_traits.into_iter().collect(),
             forbidden_traits: wish.forbidden_traits.into_iter().collect(),
-            requirements: wish
-                .requirements
-                .into_iter()
-                .map(|term| v1::Requirement { key: term.key, comparison: term.comparison.encode(), value: term.value })
-                .collect(),
+            requirements: wish.requirements.into_iter().map(encode_requirement).collect(),
             resource_properties: wish.resource_properties,
         }
     }
@@ -237,13 +242,7 @@ impl TryFrom<v1::Instance> for InstanceWish {
             pool: optional("pool", wire.pool)?,
             required_traits: BTreeSet::from_iter(wire.required_traits),
             forbidden_traits: BTreeSet::from_iter(wire.forbidden_traits),
-            requirements: each("requirements", wire.requirements, |term| {
-                Ok(Requirement {
-                    key: term.key,
-                    comparison: Enumeration::decode("comparison", term.comparison)?,
-                    value: term.value,
-                })
-            })?,
+            requirements: each("requirements", wire.requirements, decode_requirement)?,
             resource_properties: wire.resource_properties,
         })
     }

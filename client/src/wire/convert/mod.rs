@@ -1,6 +1,7 @@
 //! Wire ↔ model, the only place (architecture D10), one file per noun. Decoding refuses what the wire can say and the model
 //! cannot, and names field, value and what would be right; rules stay in the ledger. Read next: `wish.rs`.
 
+mod capacity;
 mod change;
 mod enums;
 mod host;
@@ -11,6 +12,7 @@ mod wish;
 #[path = "tests.rs"]
 mod tests;
 
+pub use capacity::{capacity_response, density_response, what_if_response};
 pub use host::{HostChange, NewHost};
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};

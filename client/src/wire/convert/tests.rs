@@ -7,6 +7,9 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
 use leasehold_ledger::model::*;
+use leasehold_ledger::plan::{
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
+};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
@@ -288,6 +291,79 @@ fn change() -> impl Strategy<Value = Change> {
     (any::<u64>(), timestamp(), subject).prop_map(|(ledger_index, at, subject)| Change { ledger_index, at, subject })
 }
 
+fn window_wish() -> impl Strategy<Value = WindowWish> {
+    (start_wish(), any_end()).prop_map(|(start, end)| WindowWish { start, end })
+}
+
+fn window() -> impl Strategy<Value = Interval> {
+    (0..u32::MAX / 2, 1..u32::MAX / 4, any::<bool>()).prop_map(|(start, length, open)| Interval {
+        start: Seconds(start),
+        end: if open { Seconds::OPEN_END } else { Seconds(start + length) },
+    })
+}
+
+fn some_hosts() -> impl Strategy<Value = Option<std::collections::BTreeSet<HostId>>> {
+    of(btree_set(any::<u64>().prop_map(HostId), 1..4))
+}
+
+fn instance() -> impl Strategy<Value = InstanceWish> {
+    resource().prop_map(|resource| resource.instance().clone())
+}
+
+fn capacity_wish() -> impl Strategy<Value = CapacityWish> {
+    (instance(), some_hosts(), window_wish(), 1..u32::MAX).prop_map(|(kind, hosts, window, steps_max)| {
+        let InstanceWish { zone, pool, required_traits, forbidden_traits, requirements, .. } = kind;
+        let filter = HostFilter { zone, pool, hosts, required_traits, forbidden_traits, requirements };
+        CapacityWish { filter, window, steps_max }
+    })
+}
+
+fn sums() -> impl Strategy<Value = Sums> {
+    any::<Sums>()
+}
+
+fn capacity() -> impl Strategy<Value = Capacity> {
+    let piece = (second(), sums(), sums()).prop_map(|(start, reserved, available)| Piece { start, reserved, available });
+    (any::<(u32, u32)>(), sums(), sums(), window(), vec(piece, 0..3)).prop_map(
+        |((hosts, open_hosts), total, firm, window, pieces)| Capacity { hosts, open_hosts, total, firm, window, pieces },
+    )
+}
+
+fn class() -> impl Strategy<Value = Option<Class>> {
+    of(select(Class::ALL.to_vec()))
+}
+
+fn density_wish() -> impl Strategy<Value = DensityWish> {
+    (instance(), any::<bool>(), some_hosts(), window_wish()).prop_map(|(mut instance, seek, among, window)| {
+        // An amount that does not count is not sent.
+        instance.amount = if seek { instance.amount.max(1) } else { 1 };
+        DensityWish { instance, seek, among, window }
+    })
+}
+
+fn density() -> impl Strategy<Value = Density> {
+    (window(), any::<u32>(), class(), of(second())).prop_map(|(window, largest_amount, tightest, earliest_start)| Density {
+        window,
+        fits: WhatFits { largest_amount, tightest },
+        earliest_start,
+    })
+}
+
+fn what_if() -> impl Strategy<Value = WhatIf> {
+    let count = any::<(u32, u32)>().prop_map(|(main, staging)| HostCount { main, staging });
+    let no_room = (0..1000usize, any::<(u32, u32, bool)>(), class(), of(second())).prop_map(
+        |(reservation, (short_by, largest_amount, staging), tightest, next_start)| NoRoom {
+            reservation,
+            short_by,
+            tightest,
+            largest_amount,
+            next_start,
+            staging,
+        },
+    );
+    prop_oneof![vec(count, 0..3).prop_map(WhatIf::Fits), no_room.prop_map(WhatIf::NoRoom)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -304,6 +380,19 @@ proptest! {
     #[test]
     fn a_lease_change_survives_the_wire(change in lease_change()) {
         prop_assert_eq!(LeaseChange::try_from(change_request(change.clone())).unwrap(), change);
+    }
+
+    #[test]
+    fn questions_about_capacity_survive_the_wire(capacity in capacity_wish(), density in density_wish()) {
+        prop_assert_eq!(CapacityWish::try_from(v1::ShowCapacityRequest::from(capacity.clone())).unwrap(), capacity);
+        prop_assert_eq!(DensityWish::try_from(v1::DensityRequest::from(density.clone())).unwrap(), density);
+    }
+
+    #[test]
+    fn answers_about_capacity_survive_the_wire(capacity in capacity(), density in density(), what_if in what_if()) {
+        prop_assert_eq!(Capacity::try_from(capacity_response(capacity.clone(), 7)).unwrap(), capacity);
+        prop_assert_eq!(Density::try_from(density_response(density, 7)).unwrap(), density);
+        prop_assert_eq!(WhatIf::try_from(what_if_response(what_if.clone(), 7)).unwrap(), what_if);
     }
 
     #[test]
@@ -356,7 +445,33 @@ fn a_bad_value_is_named_with_what_would_be_right() {
 }
 
 #[test]
+fn a_bad_question_about_capacity_is_named_with_what_would_be_right() {
+    let show = |change: &dyn Fn(&mut v1::ShowCapacityRequest)| {
+        let mut request = v1::ShowCapacityRequest::default();
+        change(&mut request);
+        CapacityWish::try_from(request).unwrap_err().to_string()
+    };
+    let filter = |change: &dyn Fn(&mut v1::HostFilter)| {
+        let mut filter = v1::HostFilter::default();
+        change(&mut filter);
+        show(&|request| request.filter = Some(filter.clone()))
+    };
+    let now = Some(v1::When { when: Some(v1::when::When::Now(true)) });
+    assert_eq!(show(&|request| request.end = now), r#"end is "now"; it must be a second, never or absent"#);
+    assert!(show(&|request| request.start = at(-5)).starts_with(r#"start is "-5"; it must be Unix seconds"#));
+    assert_eq!(filter(&|filter| filter.pool = 9), r#"filter.pool is "9"; it must be 1 (dedicated) or 2 (shared)"#);
+    let told = filter(&|filter| filter.requirements = vec![v1::Requirement::default()]);
+    assert!(told.starts_with(r#"filter.requirements[0].comparison is "0"; it must be 1 (==)"#), "{told}");
+    let told = DensityWish::try_from(v1::DensityRequest::default()).unwrap_err().to_string();
+    assert_eq!(told, "instance is missing; it must be the kind of instance that is counted");
+    assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits or no_room"));
+}
+
+#[test]
 fn what_a_request_leaves_out_has_a_meaning() {
+    let wish = CapacityWish::try_from(v1::ShowCapacityRequest::default()).unwrap();
+    let window = WindowWish { start: StartWish::Now, end: Seconds::OPEN_END };
+    assert_eq!(wish, CapacityWish { filter: HostFilter::default(), window, steps_max: 1 });
     let wish = NewLease::from_request(v1::CreateLeaseRequest::default()).unwrap();
     assert_eq!((wish.start, wish.end), (StartWish::Now, Seconds::OPEN_END));
     assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));

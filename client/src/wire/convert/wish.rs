@@ -160,7 +160,7 @@ impl TryFrom<v1::UpdateLeaseRequest> for LeaseChange {
     }
 }
 
-fn encode_start(start: StartWish) -> v1::When {
+pub(super) fn encode_start(start: StartWish) -> v1::When {
     let when = match start {
         StartWish::Now => v1::when::When::Now(true),
         StartWish::At(second) => v1::when::When::At(unix_s(second)),
@@ -168,7 +168,7 @@ fn encode_start(start: StartWish) -> v1::When {
     v1::When { when: Some(when) }
 }
 
-fn decode_start(field: &str, wire: Option<v1::When>) -> Result<Option<StartWish>> {
+pub(super) fn decode_start(field: &str, wire: Option<v1::When>) -> Result<Option<StartWish>> {
     let expected = "now (true) or a second";
     match wire.map(|when| when.when) {
         None => Ok(None),
@@ -180,7 +180,7 @@ fn decode_start(field: &str, wire: Option<v1::When>) -> Result<Option<StartWish>
     }
 }
 
-fn encode_end(end: EndWish) -> v1::When {
+pub(super) fn encode_end(end: EndWish) -> v1::When {
     let when = match end {
         EndWish::Now => v1::when::When::Now(true),
         EndWish::At(second) => end_unix_s(second).map_or(v1::when::When::Never(true), v1::when::When::At),
@@ -188,7 +188,7 @@ fn encode_end(end: EndWish) -> v1::When {
     v1::When { when: Some(when) }
 }
 
-fn decode_end(field: &str, wire: Option<v1::When>) -> Result<Option<EndWish>> {
+pub(super) fn decode_end(field: &str, wire: Option<v1::When>) -> Result<Option<EndWish>> {
     let expected = "now (true), a second or never (true)";
     match wire.map(|when| when.when) {
         None => Ok(None),

@@ -46,15 +46,15 @@ impl Run {
         };
         let state = &self.world.state;
         let most = |start: u32, end: u32| ANCHORS.map(|anchor| largest(state, &wish, anchor, start, end, None)).into_iter().max();
-        let fits = what_fits(state, &wish, window, now);
+        let fits = what_fits(state, &wish, None, window, now);
         assert_eq!(Some(i64::from(fits.largest_amount)), most(from, window.end.0), "{wish:?} in {window:?}");
 
         let length = minutes * 60;
-        let found = earliest_start(state, &wish, window.start, None, Some(length), now).map(|start| start.0);
+        let found = earliest_start(state, &wish, None, window.start, None, Some(length), now).map(|start| start.0);
         let last = from + HORIZON * 60;
         let first = (from..last).step_by(60).find(|start| most(*start, start + length) >= Some(i64::from(wish.amount)));
         assert_eq!(found.filter(|start| *start < last), first, "{wish:?} for {minutes} minutes from {from}");
-        let until = earliest_start(state, &wish, window.start, Some(window.end), Some(length), now).map(|start| start.0);
+        let until = earliest_start(state, &wish, None, window.start, Some(window.end), Some(length), now).map(|start| start.0);
         assert_eq!(until, found.filter(|start| *start <= window.end.0));
         self.reach(if first == Some(from) { "fits at once" } else { "fits later or never" });
     }

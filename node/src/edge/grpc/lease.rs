@@ -33,6 +33,15 @@ impl LeaseService for Edge {
         Ok(Response::new(v1::CreateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let lease = message.lease.ok_or_else(|| malformed(convert::missing("lease", "the lease that is asked about")))?;
+        let wish = NewLease::from_request(lease).map_err(malformed)?;
+        let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
+        let answer = self.operations.what_if(&actor, wish).await.map_err(of)?;
+        Ok(Response::new(convert::what_if_response(answer.value, answer.ledger_index)))
+    }
+
     async fn get_lease(&self, request: Request<v1::GetLeaseRequest>) -> Result<Response<v1::GetLeaseResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let id = lease_id(&message.lease_id)?;

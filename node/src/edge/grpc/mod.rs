@@ -3,6 +3,7 @@
 //! Messages and their conversions are `leasehold_client::wire`; failures become statuses in `status.rs` by the table of
 //! `edge/error.rs`. Must not know: rules, Raft, the cloud. Read next: `lease.rs`.
 
+mod capacity;
 mod cluster;
 mod host;
 mod lease;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_client::metadata;
+use leasehold_client::wire::v1::capacity_service_server::CapacityServiceServer;
 use leasehold_client::wire::v1::cluster_service_server::ClusterServiceServer;
 use leasehold_client::wire::v1::host_service_server::HostServiceServer;
 use leasehold_client::wire::v1::lease_service_server::LeaseServiceServer;
@@ -118,6 +120,7 @@ pub async fn serve(
         .max_concurrent_streams(1024)
         .layer(observe)
         .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(CapacityServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(HostServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(WatchServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(ClusterServiceServer::from_arc(edge).max_decoding_message_size(REQUEST_BYTES_MAX))

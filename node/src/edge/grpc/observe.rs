@@ -75,12 +75,15 @@ where
 fn operation(path: &str) -> &'static str {
     match path.rsplit('/').next().unwrap_or_default() {
         "CreateLease" => "create_lease",
+        "WhatIf" => "what_if",
         "GetLease" => "get_lease",
         "ListLeases" => "list_leases",
         "UpdateLease" => "update_lease",
         "DeleteLease" => "delete_lease",
         "LookUpKey" => "look_up_key",
         "PeekKey" => "peek_key",
+        "Show" => "capacity",
+        "Density" => "density",
         "RegisterHost" => "register_host",
         "GetHost" => "get_host",
         "ListHosts" => "list_hosts",

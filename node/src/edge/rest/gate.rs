@@ -94,7 +94,7 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
     response
 }
 
-/// Inside, where a route has a body: the policy's rule, before the body is read (blazar-api §13). Who may not do it at all
+/// Inside, where a route has a body or a query: the policy's rule, before it is read (blazar-api §13). Who may not do it at all
 /// is told so, and not what is wrong with the request. Whose the target is, the operation checks.
 pub async fn may(State(rule): State<Rule>, request: Request, next: Next) -> Response {
     let Some(actor) = request.extensions().get::<Actor>() else {
@@ -132,6 +132,17 @@ pub struct Caller {
     pub token: Option<Secret>,
     /// Understood.
     pub version: Microversion,
+}
+
+impl Caller {
+    /// Refuses a path that 1.0 does not have (architecture D9).
+    pub fn since_1_1(&self) -> Result<(), Refused> {
+        if self.version < Microversion::V1_1 {
+            let text = "this path needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1".to_owned();
+            return Err(Refused::Framework(StatusCode::NOT_FOUND, text));
+        }
+        Ok(())
+    }
 }
 
 impl FromRequestParts<Rest> for Caller {

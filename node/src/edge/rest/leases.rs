@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::answer::{self, Answered, Refused, Result};
 use super::gate::{Caller, Json, Segment};
-use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::{Consistency, LeaseFilter, OperationError};
 use crate::seams::long;
@@ -72,10 +71,7 @@ pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segme
 /// `GET /v1/idempotency-keys/{uuid}` (1.1): what became of a request. When nothing is known of the key and it is still
 /// valid, it is stated in the log that it never will apply.
 pub async fn key(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
-    if caller.version < Microversion::V1_1 {
-        let text = "this path needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1".to_owned();
-        return Err(Refused::Framework(StatusCode::NOT_FOUND, text));
-    }
+    caller.since_1_1()?;
     let key = idempotency::key(&id, &headers, &caller.actor)?;
     let known = rest.operations.look_up_key(&caller.actor, key).await?;
     let state = body::key_state(&known.value);

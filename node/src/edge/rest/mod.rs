@@ -1,11 +1,12 @@
 //! Blazar's REST API `/v1` (blazar-api; architecture D9): decode, call one operation, encode.
 //!
-//! `body/` is JSON ↔ model, `routes.rs` the table of paths, `leases.rs` and `hosts.rs` the handlers, `gate.rs` what every
+//! `body/` is JSON ↔ model, `routes.rs` the table of paths, `leases.rs`, `capacity.rs` and `hosts.rs` the handlers, `gate.rs` what every
 //! request passes (request id, token, microversion, limits), `answer.rs` the shapes of answers. Must not know rules,
 //! plans or Raft.
 
 mod answer;
 mod body;
+mod capacity;
 mod gate;
 mod hosts;
 mod idempotency;

@@ -13,7 +13,7 @@ use tower::util::MapResponseLayer;
 use super::answer::{self, Refused};
 use super::gate::{self, Operation};
 use super::microversion::Microversion;
-use super::{Rest, hosts, leases};
+use super::{Rest, capacity, hosts, leases};
 use crate::operations::Rule;
 
 /// Blazar's texts, which are those of its framework.
@@ -36,6 +36,15 @@ pub fn router(rest: Rest) -> Router {
             get(leases::list)
                 .route_layer(named("lease_list"))
                 .merge(post(leases::create).route_layer(may!(Rule::LeasesPost)).route_layer(named("lease_create"))),
+        )
+        .route(
+            "/v1/leases/what-if",
+            post(capacity::what_if).route_layer(may!(Rule::LeasesWhatIf)).route_layer(named("lease_what_if")),
+        )
+        .route("/v1/capacity", get(capacity::show).route_layer(may!(Rule::CapacityGet)).route_layer(named("capacity_get")))
+        .route(
+            "/v1/capacity/density",
+            get(capacity::density).route_layer(may!(Rule::CapacityDensity)).route_layer(named("density_get")),
         )
         .route(
             "/v1/leases/{id}",

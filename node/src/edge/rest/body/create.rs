@@ -87,7 +87,8 @@ pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartW
     })
 }
 
-fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
+/// `end_date`; without one there is no end, from 1.1 on.
+pub fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
     match date(fields, "end_date", version)? {
         None if version >= Microversion::V1_1 => Ok(Seconds::OPEN_END),
         None => Err(Problem::malformed(

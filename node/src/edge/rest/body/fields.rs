@@ -40,6 +40,11 @@ impl<'a> Fields<'a> {
         Ok(Fields { prefix: String::new(), object })
     }
 
+    /// An object that is not part of a body.
+    pub fn of_object(object: &'a Map<String, Value>) -> Fields<'a> {
+        Fields { prefix: String::new(), object }
+    }
+
     /// The objects of a list; none when the key is missing or null.
     pub fn list(&self, key: &str, len_max: usize) -> Result<Vec<Fields<'a>>, Problem> {
         let Some(value) = self.get(key) else {

@@ -84,20 +84,24 @@ impl InstanceFields {
         if !missing.is_empty() {
             return Err(Problem::malformed(format!("Missing parameter {}", missing.join(", "))));
         }
-        let nothing = InstanceWish {
-            vcpus: 0,
-            memory_mb: 0,
-            disk_gb: 0,
-            amount: 0,
-            affinity: None,
-            zone: None,
-            pool: None,
-            required_traits: BTreeSet::new(),
-            forbidden_traits: BTreeSet::new(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
-        };
-        self.onto(&nothing)
+        self.onto(&nothing())
+    }
+}
+
+/// What fields are put over where there is nothing yet.
+pub fn nothing() -> InstanceWish {
+    InstanceWish {
+        vcpus: 0,
+        memory_mb: 0,
+        disk_gb: 0,
+        amount: 0,
+        affinity: None,
+        zone: None,
+        pool: None,
+        required_traits: BTreeSet::new(),
+        forbidden_traits: BTreeSet::new(),
+        requirements: Vec::new(),
+        resource_properties: String::new(),
     }
 }
 

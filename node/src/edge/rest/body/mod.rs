@@ -1,10 +1,11 @@
 //! Blazar v1 JSON ↔ ledger model: the only place that knows both (architecture D10; blazar-api §4–§9, §22).
 //!
-//! Answers are built by [`lease`], [`host`] and [`allocation`]; requests are read by `create`, `update` and
-//! [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
+//! Answers are built by [`lease`], [`host`], [`allocation`] and those of `capacity`; requests are read by `create`, `update`,
+//! `capacity` and [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
 //! Must not know HTTP beyond a status in a refusal, nor the clock: what depends on the time is the ledger's to judge.
 
 mod answers;
+mod capacity;
 mod create;
 mod dates;
 mod expression;
@@ -17,6 +18,7 @@ mod update;
 mod tests;
 
 pub use answers::{allocation, host, key_state, lease};
+pub use capacity::{capacity, capacity_wish, density, density_wish, what_if};
 pub use create::create;
 pub use host_request::{HostUpdate, host_create, host_update};
 pub use update::update;

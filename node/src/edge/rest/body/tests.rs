@@ -15,6 +15,7 @@ use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion::{self, V1_0, V1_1};
 use crate::operations::{Actor, HostAllocation, HostRequest, KeyState, ReservedInterval};
 
+mod capacity;
 mod create;
 mod hosts;
 mod show;

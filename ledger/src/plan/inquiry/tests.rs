@@ -1,0 +1,225 @@
+//! What is asked is answered as a command would be, or refused with what would be right.
+#![allow(clippy::unwrap_used)]
+
+use uuid::Uuid;
+
+use super::super::crowd::now;
+use super::*;
+use crate::apply::apply;
+use crate::command::{BeforeEndWish, Command, CreateLease, Entry, RegisterHost, ReservationWish, StagingWish};
+use crate::model::{
+    Amounts, Anchor, Class, EventId, HostDescription, LeaseId, Observation, OnEnd, PoolKind, ProjectId, ResourceWish, UserId,
+};
+use crate::plan::plan_create;
+
+fn send(state: &mut State, command: Command) {
+    apply(state, &Entry { key: None, proposed_at: now(), command }).outcome.unwrap();
+}
+
+/// Three hosts with 4 vCPUs each, of which an ordinary server uses one on the third.
+fn cloud() -> State {
+    let mut state = State::default();
+    for number in 1..=3u32 {
+        let capacity = Amounts { vcpus: 4, memory_mb: 4096, disk_gb: 40, slots: 64 };
+        let firm = if number == 3 { Amounts { vcpus: 1, memory_mb: 1024, ..Amounts::default() } } else { Amounts::default() };
+        let host = RegisterHost {
+            properties: [("rack".to_owned(), format!("r{number}"))].into(),
+            description: HostDescription {
+                hypervisor_hostname: format!("h{number}"),
+                service_name: format!("h{number}"),
+                root_provider: Uuid::from_u128(u128::from(number)),
+                hypervisor_type: "QEMU".to_owned(),
+                hypervisor_version: 8,
+                cpu_info: "{}".to_owned(),
+                vcpus: 4,
+                memory_mb: 4096,
+                local_gb: 40,
+                zone: Some(if number == 1 { "north" } else { "south" }.to_owned()),
+                pool: if number == 3 { PoolKind::Shared } else { PoolKind::Dedicated },
+                anchor_budget: 64,
+                memory_grain_mb: 0,
+                anchor: Anchor::Memory,
+            },
+            observation: Observation { capacity, firm, max_unit: capacity, traits: BTreeSet::new(), up: true },
+        };
+        send(&mut state, Command::RegisterHost(Box::new(host)));
+    }
+    state
+}
+
+/// So many instances of one vCPU.
+fn instance(amount: u32) -> InstanceWish {
+    InstanceWish {
+        vcpus: 1,
+        memory_mb: 512,
+        disk_gb: 1,
+        amount,
+        affinity: None,
+        zone: None,
+        pool: None,
+        required_traits: BTreeSet::new(),
+        forbidden_traits: BTreeSet::new(),
+        requirements: Vec::new(),
+        resource_properties: String::new(),
+    }
+}
+
+/// Seconds after now.
+fn after(seconds: u32) -> Seconds {
+    now().floor_to_second().plus(seconds)
+}
+
+fn window(start: u32, end: u32) -> WindowWish {
+    WindowWish { start: StartWish::At(after(start)), end: after(end) }
+}
+
+fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
+    LeaseWish {
+        name: "a".to_owned(),
+        project_id: ProjectId("p".into()),
+        user_id: UserId("u".into()),
+        start: StartWish::At(after(start)),
+        end: after(end),
+        before_end: BeforeEndWish::Never,
+        reservations: vec![ReservationWish {
+            resource: ResourceWish::Instance(instance(amount).into()),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: BTreeSet::new(),
+        }],
+    }
+}
+
+fn book(state: &mut State, wish: LeaseWish) {
+    let planned = plan_create(state, &Overlay::default(), &wish, &[ReservationId(Uuid::from_u128(7))], now()).unwrap();
+    let create = CreateLease {
+        wish,
+        lease_id: LeaseId(Uuid::from_u128(8)),
+        event_ids: (10..16).map(|id| EventId(Uuid::from_u128(id))).collect(),
+        plan: planned.reservations,
+        resource_ids: vec![Uuid::from_u128(9)],
+        planned_at: planned.planned_at,
+        adoptions: BTreeMap::new(),
+        caller_makes_groups: false,
+    };
+    send(state, Command::CreateLease(Box::new(create)));
+}
+
+fn capacity_wish(window: WindowWish) -> CapacityWish {
+    CapacityWish { filter: HostFilter::default(), window, steps_max: 10 }
+}
+
+fn density_wish(amount: u32, window: WindowWish) -> DensityWish {
+    DensityWish { instance: instance(amount), seek: true, among: None, window }
+}
+
+#[test]
+fn capacity_is_told_in_steps_or_as_one_figure_of_the_hosts_that_were_asked_of() {
+    let mut state = cloud();
+    book(&mut state, lease(6, 100, 200));
+    let wish = capacity_wish(window(0, 300));
+    let all = ask_capacity(&state, &wish, now()).unwrap();
+    assert_eq!((all.hosts, all.total[0], all.firm[0], all.window), (3, 12, 1, Interval { start: after(0), end: after(300) }));
+    let steps: Vec<_> = all.pieces.iter().map(|one| (one.start, one.reserved[0], one.available[0])).collect();
+    assert_eq!(steps, [(after(0), 0, 11), (after(100), 6, 5), (after(200), 0, 11)]);
+
+    let figure = ask_capacity(&state, &CapacityWish { steps_max: 1, ..wish.clone() }, now()).unwrap();
+    assert_eq!((figure.pieces.len(), figure.pieces[0].reserved[0], figure.pieces[0].available[0]), (1, 6, 5));
+    for (filter, hosts, total) in [
+        (HostFilter { zone: Some("south".to_owned()), ..HostFilter::default() }, 2, 8),
+        (HostFilter { pool: Some(PoolKind::Shared), ..HostFilter::default() }, 1, 4),
+        (HostFilter { hosts: Some([HostId(1), HostId(3)].into()), ..HostFilter::default() }, 2, 8),
+        (HostFilter { required_traits: ["CUSTOM_GPU".to_owned()].into(), ..HostFilter::default() }, 0, 0),
+    ] {
+        let some = ask_capacity(&state, &CapacityWish { filter: filter.clone(), ..wish.clone() }, now()).unwrap();
+        assert_eq!((some.hosts, some.total[0]), (hosts, total), "{filter:?}");
+    }
+}
+
+#[test]
+fn density_is_what_the_refusal_of_a_lease_names() {
+    let mut state = cloud();
+    book(&mut state, lease(6, 100, 200));
+    let ask = |wish: &DensityWish| ask_density(&state, wish, now()).unwrap();
+    let whole = density_wish(8, window(0, 150));
+    let found = ask(&whole);
+    assert_eq!((found.fits.largest_amount, found.fits.tightest), (5, Some(Class::Vcpu)));
+    assert_eq!(found.earliest_start, Some(after(200)));
+    assert_eq!(ask(&DensityWish { seek: false, ..whole.clone() }), Density { earliest_start: None, ..found });
+    let WhatIf::NoRoom(no_room) = what_if(&state, &lease(8, 0, 150), &[], &BTreeMap::new(), now()).unwrap() else {
+        panic!("it fits")
+    };
+    assert_eq!((no_room.largest_amount, no_room.tightest, no_room.next_start), (5, found.fits.tightest, found.earliest_start));
+    assert_eq!(no_room.short_by, 3);
+
+    let free = density_wish(1, window(200, 300));
+    assert_eq!(ask(&free).fits.largest_amount, 11);
+    assert_eq!(ask(&free).earliest_start, Some(after(200)), "at once");
+    for (among, largest) in [(vec![1], 4), (vec![1, 3], 7), (vec![3], 3)] {
+        let among: BTreeSet<HostId> = among.into_iter().map(HostId).collect();
+        let found = ask(&DensityWish { among: Some(among.clone()), instance: instance(5), ..free.clone() });
+        assert_eq!(found.fits.largest_amount, largest, "{among:?}");
+        assert_eq!(found.earliest_start.is_some(), largest >= 5, "{among:?}");
+    }
+    let open = DensityWish { window: WindowWish { start: StartWish::Now, end: Seconds::OPEN_END }, ..free };
+    assert_eq!(ask(&open).fits.largest_amount, 5, "what is to last for ever must fit beside what is booked");
+}
+
+#[test]
+fn what_if_counts_hosts_and_books_nothing() {
+    let state = cloud();
+    let before = state.hash();
+    let mut wish = lease(6, 5000, 6000);
+    let ask = |wish: &LeaseWish| what_if(&state, wish, &[], &BTreeMap::new(), now());
+    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits(vec![HostCount { main: 2, staging: 0 }]));
+    wish.reservations[0].staging = Some(StagingWish { start: None, end: Some(after(600)), park_margin_s: 60 });
+    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits(vec![HostCount { main: 2, staging: 2 }]));
+    wish.reservations[0].resource.instance_mut().amount = 20;
+    assert!(matches!(ask(&wish).unwrap(), WhatIf::NoRoom(_)));
+    wish.name.clear();
+    assert!(matches!(ask(&wish), Err(Rejection::Invalid { field, .. }) if field == "name"));
+    assert_eq!(ask(&lease(1, 100, 100)), Err(Rejection::EndNotAfterStart));
+    assert_eq!(state.hash(), before);
+}
+
+#[test]
+fn senseless_questions_are_refused_with_what_would_be_right() {
+    let state = cloud();
+    let capacity = |change: &dyn Fn(&mut CapacityWish)| {
+        let mut wish = capacity_wish(window(0, 60));
+        change(&mut wish);
+        ask_capacity(&state, &wish, now()).unwrap_err().to_string()
+    };
+    assert_eq!(capacity(&|wish| wish.steps_max = 0), "steps: it is 0; it must be from 1 to 1000");
+    assert_eq!(capacity(&|wish| wish.steps_max = 1001), "steps: it is 1001; it must be from 1 to 1000");
+    assert_eq!(capacity(&|wish| wish.filter.hosts = Some([HostId(1), HostId(9)].into())), "hosts: there is no host 9");
+    let many = |wish: &mut CapacityWish| wish.filter.hosts = Some((1..=1001).map(HostId).collect());
+    assert_eq!(capacity(&many), "hosts: 1001 are named; at most 1000 may be");
+    assert_eq!(capacity(&|wish| wish.filter.zone = Some(String::new())), "zone: it must have 1 to 255 characters");
+    let lower = |wish: &mut CapacityWish| wish.filter.required_traits = ["lower".to_owned()].into();
+    assert!(capacity(&lower).starts_with("required_traits: "));
+
+    let past = StartWish::At(now().floor_to_minute().minus(1));
+    let cases = [
+        (WindowWish { start: past, end: after(60) }, Rejection::StartInPast),
+        (window(60, 60), Rejection::EndNotAfterStart),
+        (WindowWish { start: StartWish::At(now().floor_to_minute()), end: after(0) }, Rejection::EndInPast),
+        (WindowWish { start: StartWish::Now, end: Seconds(Seconds::LAST.0 + 1) }, Rejection::EndBeyondCalendar),
+    ];
+    for (window, rejection) in cases {
+        assert_eq!(ask_capacity(&state, &capacity_wish(window), now()), Err(rejection.clone()));
+        assert_eq!(ask_density(&state, &density_wish(1, window), now()), Err(rejection));
+    }
+    // The current minute has begun, and what is over of it is not looked at.
+    let this_minute = WindowWish { start: StartWish::At(now().floor_to_minute()), end: after(60) };
+    assert_eq!(ask_capacity(&state, &capacity_wish(this_minute), now()).unwrap().pieces[0].start, after(0));
+
+    let density = |change: &dyn Fn(&mut DensityWish)| {
+        let mut wish = density_wish(1, window(0, 60));
+        change(&mut wish);
+        ask_density(&state, &wish, now()).unwrap_err().to_string()
+    };
+    assert_eq!(density(&|wish| wish.instance.vcpus = 0), "vcpus: it must be >= 1");
+    assert_eq!(density(&|wish| wish.instance.amount = 10_001), "amount: it must be <= 10000");
+    assert_eq!(density(&|wish| wish.among = Some([HostId(9)].into())), "hosts: there is no host 9");
+}

@@ -1,0 +1,135 @@
+//! `GET /v1/capacity`, `GET /v1/capacity/density` and `POST /v1/leases/what-if` (1.1).
+//!
+//! A query is read as a body is, with the keys of a reservation: every value is a text, lists are separated by commas.
+
+use std::collections::BTreeSet;
+
+use leasehold_ledger::command::StartWish;
+use leasehold_ledger::model::{Class, HostId, InstanceWish, Interval};
+use leasehold_ledger::plan::{
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NAMED_HOSTS_MAX, STEPS_MAX, Sums, WhatIf, WindowWish,
+};
+use serde_json::{Map, Value, json};
+
+use super::dates::lease_date;
+use super::fields::cut;
+use super::{Fields, create, instance};
+use crate::edge::error::{Offer, Problem};
+use crate::edge::rest::microversion::Microversion;
+
+/// Keys of a query whose values are lists.
+const LISTS: [&str; 3] = ["hosts", "required_traits", "forbidden_traits"];
+/// Keys of every question.
+const WINDOW_KEYS: [&str; 2] = ["start_date", "end_date"];
+/// Keys that say which hosts.
+const FILTER_KEYS: [&str; 6] = ["hosts", "zone", "pool", "required_traits", "forbidden_traits", "resource_properties"];
+
+/// Reads `GET /v1/capacity`.
+pub fn capacity_wish(query: Vec<(String, String)>, version: Microversion) -> Result<CapacityWish, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &FILTER_KEYS, &["steps"]].concat(), &[])?;
+    let window = window(&fields, version)?;
+    let steps_max = fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1);
+    let hosts = hosts(&fields)?;
+    let InstanceWish { zone, pool, required_traits, forbidden_traits, requirements, .. } =
+        instance::read(&fields)?.onto(&instance::nothing())?;
+    let filter = HostFilter { zone, pool, hosts, required_traits, forbidden_traits, requirements };
+    Ok(CapacityWish { filter, window, steps_max })
+}
+
+/// Reads `GET /v1/capacity/density`.
+pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Result<DensityWish, Problem> {
+    let mut object = object(query)?;
+    let seek = object.contains_key("amount");
+    // One is enough to ask how many fit, and a flavor without a disk has none.
+    for (key, unless_given) in [("amount", 1), ("disk_gb", 0)] {
+        object.entry(key).or_insert_with(|| json!(unless_given));
+    }
+    let fields = Fields::of_object(&object);
+    let sizes = ["vcpus", "memory_mb", "disk_gb", "amount", "affinity"];
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &FILTER_KEYS, &sizes].concat(), &[])?;
+    let window = window(&fields, version)?;
+    let among = hosts(&fields)?;
+    Ok(DensityWish { instance: instance::read(&fields)?.into_wish()?, seek, among, window })
+}
+
+/// A query as a JSON object.
+fn object(query: Vec<(String, String)>) -> Result<Map<String, Value>, Problem> {
+    let mut object = Map::new();
+    for (key, text) in query {
+        let value = match LISTS.contains(&key.as_str()) {
+            true => text.split(',').map(|item| json!(item.trim())).collect(),
+            false => Value::String(text),
+        };
+        let shown = cut(&key);
+        if object.insert(key, value).is_some() {
+            return Err(Problem::malformed(format!("{shown} is given twice; it must be given once, lists separated by commas")));
+        }
+    }
+    Ok(object)
+}
+
+/// `start_date` and `end_date`: from now on, without end, unless they say otherwise.
+fn window(fields: &Fields<'_>, version: Microversion) -> Result<WindowWish, Problem> {
+    let start = create::start(fields, version)?.unwrap_or(StartWish::Now);
+    Ok(WindowWish { start, end: create::end(fields, version)? })
+}
+
+/// `hosts`; `None` when missing.
+fn hosts(fields: &Fields<'_>) -> Result<Option<BTreeSet<HostId>>, Problem> {
+    let Some(value) = fields.get("hosts") else { return Ok(None) };
+    let right = format!("must be at most {NAMED_HOSTS_MAX} numbers of hosts separated by commas, as in hosts=1,2");
+    let wrong = || fields.wrong("hosts", value, &right);
+    let items = value.as_array().filter(|items| items.len() <= NAMED_HOSTS_MAX).ok_or_else(wrong)?;
+    let number = |item: &Value| item.as_str()?.parse().ok().map(HostId);
+    items.iter().map(|item| number(item).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+}
+
+/// Amounts by Placement's names of the classes; `SLOT` is how many servers of reservations.
+fn sums(sums: Sums) -> Value {
+    Class::ALL.iter().zip(sums).map(|(class, sum)| (class.name().to_owned(), json!(sum))).collect::<Map<_, _>>().into()
+}
+
+fn dated(window: Interval) -> Map<String, Value> {
+    let dates = [("start_date", window.start), ("end_date", window.end)];
+    dates.into_iter().map(|(key, second)| (key.to_owned(), json!(lease_date(second)))).collect()
+}
+
+/// What hosts have, and what of it is reserved and available.
+pub fn capacity(capacity: &Capacity) -> Value {
+    let ends = capacity.pieces.iter().skip(1).map(|piece| piece.start).chain([capacity.window.end]);
+    let steps = capacity.pieces.iter().zip(ends).map(|(piece, end)| {
+        let mut step = dated(Interval { start: piece.start, end });
+        step.insert("reserved".to_owned(), sums(piece.reserved));
+        step.insert("available".to_owned(), sums(piece.available));
+        Value::Object(step)
+    });
+    let mut shown = dated(capacity.window);
+    shown.insert("hosts".to_owned(), json!(capacity.hosts));
+    shown.insert("open_hosts".to_owned(), json!(capacity.open_hosts));
+    shown.insert("total".to_owned(), sums(capacity.total));
+    shown.insert("used".to_owned(), sums(capacity.firm));
+    shown.insert("steps".to_owned(), steps.collect());
+    Value::Object(shown)
+}
+
+/// How many fit, and from when on so many do.
+pub fn density(density: &Density) -> Value {
+    let mut shown = dated(density.window);
+    shown.insert("largest_amount".to_owned(), json!(density.fits.largest_amount));
+    shown.insert("tightest".to_owned(), json!(density.fits.tightest.map(Class::name)));
+    shown.insert("earliest_start_date".to_owned(), json!(density.earliest_start.map(lease_date)));
+    Value::Object(shown)
+}
+
+/// What a lease would come to; what is missing has the shape that a refusal gives it.
+pub fn what_if(what_if: &WhatIf, ledger_index: u64) -> Value {
+    match what_if {
+        WhatIf::Fits(reservations) => {
+            let count = |one: &HostCount| json!({"hosts": one.main, "staging_hosts": one.staging});
+            json!({"fits": true, "reservations": reservations.iter().map(count).collect::<Vec<_>>(), "offer": null})
+        }
+        WhatIf::NoRoom(no_room) => json!({"fits": false, "reservations": null, "offer": Offer::new(no_room, ledger_index)}),
+    }
+}

@@ -1,0 +1,43 @@
+//! `/v1/capacity` and `POST /v1/leases/what-if` (1.1): what is asked before a lease is.
+
+use axum::extract::{Query, State};
+use http::StatusCode;
+use serde_json::json;
+
+use super::answer::{Answered, Refused, Result};
+use super::gate::{Caller, Json};
+use super::{Rest, body};
+
+/// A query as it was sent: keys may come twice.
+type Pairs = std::result::Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
+
+fn pairs(query: Pairs) -> std::result::Result<Vec<(String, String)>, Refused> {
+    query.map(|Query(pairs)| pairs).map_err(|error| Refused::Framework(StatusCode::BAD_REQUEST, error.body_text()))
+}
+
+/// `GET /v1/capacity`
+pub async fn show(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let wish = body::capacity_wish(pairs(query)?, caller.version)?;
+    let found = rest.operations.capacity(&caller.actor, wish).await?;
+    let capacity = body::capacity(&found.value);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"capacity": capacity})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `GET /v1/capacity/density`
+pub async fn density(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let wish = body::density_wish(pairs(query)?, caller.version)?;
+    let found = rest.operations.density(&caller.actor, wish).await?;
+    let density = body::density(&found.value);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"density": density})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `POST /v1/leases/what-if`: the body is that of `POST /v1/leases`.
+pub async fn what_if(State(rest): State<Rest>, caller: Caller, Json(body): Json) -> Result {
+    caller.since_1_1()?;
+    let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
+    let found = rest.operations.what_if(&caller.actor, wish).await?;
+    let what_if = body::what_if(&found.value, found.ledger_index);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"what_if": what_if})), ledger_index: Some(found.ledger_index) })
+}

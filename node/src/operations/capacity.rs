@@ -1,0 +1,50 @@
+//! What users ask before they ask for a lease: what is free, how many fit, what a create would come to. Answered by the node that
+//! was asked, at a confirmed index, without a log entry and without the plans in flight.
+
+use leasehold_ledger::command::LeaseWish;
+use leasehold_ledger::model::{ReservationId, Timestamp};
+use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf, ask_capacity, ask_density, what_if};
+use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::State;
+
+use super::{Actor, Answer, Consistency, Operations, Result, Rule};
+use crate::seams::long;
+
+impl Operations {
+    /// What hosts have, and what of it is reserved and available over a window. It tells of the whole cloud, so the policy has
+    /// it for those who may list hosts.
+    pub async fn capacity(&self, actor: &Actor, wish: CapacityWish) -> Result<Answer<Capacity>> {
+        actor.authorise(Rule::CapacityGet, None)?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        self.answer(|state, now| ask_capacity(state, &wish, now))
+    }
+
+    /// How many instances of one kind fit into a window: what a refused create would tell.
+    pub async fn density(&self, actor: &Actor, wish: DensityWish) -> Result<Answer<Density>> {
+        actor.authorise(Rule::CapacityDensity, Some(&actor.project_id))?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        self.answer(|state, now| ask_density(state, &wish, now))
+    }
+
+    /// What [`Operations::create_lease`] would come to now; nothing is booked. Servers that it would take over are looked at in
+    /// the cloud.
+    pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
+        actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        // Made for the question alone: they join reservations and what they adopt.
+        let rng = &self.inner.seams.rng;
+        let ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
+        let adoptions = self.adoptions_for(None, &wish, &ids).await?;
+        self.check_free(None, &wish.project_id, &adoptions).await?;
+        self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now))
+    }
+
+    /// Answers from the state as it is, which is as new as the read barrier before.
+    fn answer<T>(&self, answer: impl FnOnce(&State, Timestamp) -> std::result::Result<T, Rejection>) -> Result<Answer<T>> {
+        let now = self.inner.raft.now()?;
+        long(|| {
+            let state = self.inner.raft.state();
+            Ok(Answer { value: answer(&state, now)?, ledger_index: state.ledger_index() })
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! What is free, how many fit, what a lease would come to: asked of any node, over every face, before a create meets it.
+
+use leasehold_client::command::StartWish;
+use leasehold_client::model::{Class, HostId, Interval, Lease, LeaseStatus, PoolKind, Seconds};
+use leasehold_client::{
+    CapacityWish, Client, DensityWish, Error, HostCount, HostFilter, NewLease, RefusalKind, WhatIf, WindowWish,
+};
+use leasehold_tests::caller;
+use leasehold_tests::cloud::http_client;
+use leasehold_tests::settings::{Auth, Timing};
+use serde_json::{Value, json};
+
+use crate::command_line::{self, SIZE};
+use crate::rig::{Rig, from_now, rig, rig_with, wish};
+
+/// Tomorrow, for an hour.
+fn window() -> Interval {
+    Interval { start: from_now(86_400), end: from_now(90_000) }
+}
+
+/// So many servers of 4 vCPUs; a host of the simulated cloud takes four.
+fn large(amount: u32, window: Interval) -> NewLease {
+    let mut lease = wish("large", window.start, window.end);
+    let instance = lease.reservations[0].resource.instance_mut();
+    (instance.vcpus, instance.amount) = (4, amount);
+    lease
+}
+
+fn capacity_wish(window: Interval, filter: HostFilter) -> CapacityWish {
+    let (start, end) = (StartWish::At(window.start.minus(3600)), window.end.plus(3600));
+    CapacityWish { filter, window: WindowWish { start, end }, steps_max: 10 }
+}
+
+fn density_wish(amount: u32, window: Interval) -> DensityWish {
+    let instance = large(amount, window).reservations[0].resource.instance().clone();
+    let window = WindowWish { start: StartWish::At(window.start), end: window.end };
+    DensityWish { instance, seek: true, among: None, window }
+}
+
+/// A client that asks one node alone.
+fn only(rig: &Rig, node: usize, token: &str) -> Client {
+    caller::connect_to(vec![rig.cluster.endpoints()[node].clone()], Some(token)).unwrap()
+}
+
+async fn get(rig: &Rig, node: usize, token: &str, path: &str) -> (u16, Value) {
+    let url = format!("{}/{path}", rig.cluster.nodes()[node].rest_url());
+    let request = http_client().unwrap().get(url).header("X-Auth-Token", token);
+    let answer = request.header("OpenStack-API-Version", "reservation 1.1").send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+fn date(second: Seconds) -> String {
+    let at = chrono::DateTime::from_timestamp(i64::try_from(second.unix_s()).unwrap(), 0).unwrap();
+    at.format("%Y-%m-%dT%H:%M:%S.000000").to_string()
+}
+
+#[tokio::test]
+async fn every_node_tells_what_is_free_as_soon_as_a_lease_is_booked() {
+    let rig = rig_with(3, Auth::Keystone, Timing::default()).await;
+    let token = rig.cloud.tenant("admin").await.unwrap().token().to_owned();
+    let mut made: Vec<Lease> = Vec::new();
+    for round in 0..3u64 {
+        let window = window();
+        made.push(rig.client.create_lease(rig.client.new_key(), large(3, window)).await.unwrap().value);
+        // Two of three nodes learn of it only by asking the leader.
+        for node in 0..3 {
+            let asked = only(&rig, node, &token).capacity(capacity_wish(window, HostFilter::default())).await.unwrap();
+            let capacity = asked.value;
+            assert_eq!((capacity.hosts, capacity.open_hosts, capacity.total[0], capacity.firm[0]), (3, 3, 48, 0));
+            let most = capacity.pieces.iter().map(|piece| piece.reserved[0]).max().unwrap();
+            let least = capacity.pieces.iter().map(|piece| piece.available[0]).min().unwrap();
+            assert_eq!((most, least), (12 * (round + 1), 48 - 12 * (round + 1)), "node {node}: {capacity:?}");
+            assert!(asked.ledger_index >= made.last().unwrap().ledger_index);
+        }
+    }
+    let (last, from) = (made.last().unwrap(), window());
+    let path = format!("capacity?start_date={}&end_date={}&steps=1", date(last.start), date(last.end));
+    for node in 0..3 {
+        let (status, said) = get(&rig, node, &token, &path).await;
+        let capacity = &said["capacity"];
+        assert_eq!((status, &capacity["start_date"]), (200, &json!(date(last.start))), "{said}");
+        assert_eq!(capacity["steps"].as_array().unwrap().len(), 1);
+        assert_eq!((&capacity["steps"][0]["reserved"]["VCPU"], &capacity["total"]["VCPU"]), (&json!(36), &json!(48)), "{said}");
+        let named = HostFilter { hosts: Some([HostId(2)].into()), pool: Some(PoolKind::Dedicated), ..HostFilter::default() };
+        let one = only(&rig, node, &token).capacity(capacity_wish(from, named)).await.unwrap().value;
+        assert_eq!((one.hosts, one.total[0]), (1, 16));
+    }
+    rig.client.delete_lease(rig.client.new_key(), last.id).await.unwrap();
+    let after = rig.client.capacity(capacity_wish(from, HostFilter::default())).await.unwrap().value;
+    assert_eq!(after.pieces.iter().map(|piece| piece.reserved[0]).max(), Some(24), "what is deleted is free at once");
+}
+
+#[tokio::test]
+async fn a_tenant_is_told_what_his_create_then_meets_and_nothing_of_the_whole_cloud() {
+    let rig = rig_with(2, Auth::Keystone, Timing::default()).await;
+    let demo = rig.cloud.tenant("demo").await.unwrap();
+    let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
+    let window = window();
+    let found = client.density(density_wish(9, window)).await.unwrap().value;
+    assert_eq!((found.window, found.fits.largest_amount, found.fits.tightest), (window, 8, Some(Class::Vcpu)));
+    assert_eq!(found.earliest_start, None, "nine never fit on two hosts");
+    let on_one = DensityWish { among: Some([HostId(2)].into()), ..density_wish(1, window) };
+    assert_eq!(client.density(on_one).await.unwrap().value.fits.largest_amount, 4);
+
+    let told = client.what_if(large(6, window)).await.unwrap();
+    assert_eq!(told.value, WhatIf::Fits(vec![HostCount { main: 2, staging: 0 }]));
+    assert_eq!(client.what_if(large(6, window)).await.unwrap(), told, "no entry was made");
+    let made = client.create_lease(client.new_key(), large(6, window)).await.unwrap().value;
+    assert_eq!(made.status, LeaseStatus::Pending);
+
+    let WhatIf::NoRoom(told) = client.what_if(large(3, window)).await.unwrap().value else { panic!("it would fit") };
+    let refused = match client.create_lease(client.new_key(), large(3, window)).await {
+        Err(Error::Refused(refusal)) => refusal.offer.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((told.short_by, told.largest_amount, told.next_start), (1, 2, Some(window.end)));
+    assert_eq!((refused.short_by, refused.largest_amount, refused.next_start()), (1, 2, Some(window.end)));
+    assert_eq!(told.tightest.map(Class::name), refused.tightest.as_deref());
+    assert_eq!(client.density(density_wish(3, window)).await.unwrap().value.earliest_start, Some(window.end));
+
+    let senseless = large(1, Interval { start: window.end, end: window.start });
+    match (client.what_if(senseless.clone()).await, client.create_lease(client.new_key(), senseless).await) {
+        (Err(Error::Refused(asked)), Err(Error::Refused(created))) => assert_eq!(asked, created),
+        other => panic!("{other:?}"),
+    }
+    let kind = |refused: Result<_, Error>| match refused {
+        Err(Error::Refused(refusal)) => refusal.kind,
+        Ok(()) => panic!("it was answered"),
+        Err(other) => panic!("{other}"),
+    };
+    let whole = client.capacity(capacity_wish(window, HostFilter::default())).await.map(|_| ());
+    assert_eq!(kind(whole), RefusalKind::Forbidden);
+    assert_eq!(get(&rig, 0, demo.token(), "capacity").await.0, 403);
+    let nowhere = DensityWish { among: Some([HostId(9)].into()), ..density_wish(1, window) };
+    assert_eq!(kind(client.density(nowhere).await.map(|_| ())), RefusalKind::Invalid);
+}
+
+#[tokio::test]
+async fn the_command_line_draws_capacity_counts_what_fits_and_tries_a_lease() {
+    let rig = rig(2).await;
+    let cluster = &rig.cluster;
+    let made = [&["lease", "create", "noon", "--end", "+2h", "--amount", "20"], &SIZE[..]].concat();
+    command_line::json(cluster, &made).await;
+    let drawn = command_line::says(cluster, &["capacity", "show", "--to", "+6h"]).await;
+    for text in ["2 hosts", "│ VCPU      ┆ 32    ┆ 0    ┆ 20              ┆ 12 ", "available over time", "0 to 32 vCPU", "█", "▃"]
+    {
+        assert!(drawn.contains(text), "{text:?} is not in\n{drawn}");
+    }
+    let told = command_line::json(cluster, &["capacity", "show", "--to", "+6h"]).await;
+    let reserved: Vec<_> = told["steps"].as_array().unwrap().iter().map(|step| step["reserved"]["vcpus"].as_u64()).collect();
+    assert_eq!(reserved, [Some(0), Some(20), Some(0)], "{told}");
+    let one = command_line::json(cluster, &["capacity", "show", "--host", "cmp2", "--steps", "1"]).await;
+    assert_eq!((&one["hosts"], &one["total"]["vcpus"]), (&json!(1), &json!(16)), "{one}");
+
+    let size = ["--vcpus", "1", "--memory-mb", "256", "--from", "+1h", "--to", "+1h"];
+    let density = command_line::json(cluster, &[&["capacity", "density", "--amount", "13"], &size[..]].concat()).await;
+    assert_eq!((&density["largest_amount"], &density["tightest"]), (&json!(12), &json!("VCPU")), "{density}");
+    assert!(density["earliest_start"].as_str() > density["start"].as_str(), "{density}");
+    let says = command_line::says(cluster, &[&["capacity", "density"], &size[..]].concat()).await;
+    assert!(says.starts_with("12 more fit from ") && says.contains("VCPU is the tightest"), "{says}");
+
+    let ask = |amount: &'static str| {
+        [&["lease", "create", "more", "--end", "+1h", "--what-if", "--amount", amount], &SIZE[..]].concat()
+    };
+    assert!(command_line::says(cluster, &ask("12")).await.contains("It fits. Nothing was booked."));
+    let fits = command_line::json(cluster, &ask("12")).await;
+    assert_eq!((&fits["fits"], &fits["no_room"]), (&json!(true), &Value::Null));
+    let short = command_line::leasehold(cluster, &ask("13")).await;
+    let said = String::from_utf8(short.stdout).unwrap();
+    assert_eq!(short.status.code(), Some(1), "{said}");
+    assert!(said.contains("It does not fit: 1 are short") && said.contains("Try: --amount 12   or: --start"), "{said}");
+    assert_eq!(command_line::json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 1, "nothing was booked");
+
+    for (line, wanted, text) in [
+        (&["capacity", "show", "--steps", "0"][..], 2, "1..=1000"),
+        (&["capacity", "show", "--steps", "1001"], 2, "1..=1000"),
+        (&["capacity", "show", "--from", "never"], 2, "--from never"),
+        (&["capacity", "show", "--to", "now"], 2, "--to now"),
+        (&["capacity", "show", "--host", "99"], 1, "there is no host 99"),
+        (&["capacity", "show", "--host", "nowhere"], 1, "no host is called 'nowhere'"),
+        (&["capacity", "show", "--from", "2021-01-01"], 1, "later than current date"),
+        (&["capacity", "density", "--vcpus", "1"], 2, "--memory-mb"),
+    ] {
+        let (code, told) = command_line::fails(cluster, line).await;
+        assert!(code == wanted && told.contains(text), "{line:?}: {code} {told}");
+    }
+}
