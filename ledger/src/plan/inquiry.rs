@@ -84,8 +84,11 @@ pub struct HostCount {
 impl WindowWish {
     /// What of it is still to come.
     ///
-    /// Rejections, in this order: `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`.
+    /// Rejections, in this order: `Invalid` (start), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`.
     fn resolve(self, now: Timestamp) -> Result<Interval, Rejection> {
+        if let StartWish::Earliest { .. } = self.start {
+            return Err(invalid("start", "only the start of a new lease may be left open; name one second".to_owned()));
+        }
         let start = resolve_start(self.start, now)?;
         let window = Interval::new(start, self.end).ok_or(Rejection::EndNotAfterStart)?;
         let window = window.to_come(now.floor_to_second()).ok_or(Rejection::EndInPast)?;

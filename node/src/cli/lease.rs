@@ -81,6 +81,9 @@ pub struct Create {
     /// +2h (after the start), a UTC date, or never
     #[arg(long, value_parser = time::parse)]
     end: When,
+    /// Start as soon as all of it has room, from --start on and not after this: +6h (from now) or a UTC date. The whole lease moves
+    #[arg(long, value_name = "LATEST", value_parser = time::parse)]
+    earliest: Option<When>,
     /// How long before the end the lease announces it (never: not at all)
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = args::parse_before_end)]
     before_end: args::Before,

@@ -147,7 +147,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, before_end, servers, staging, on_end, adopted, what_if: _ } = create;
+    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, what_if: _ } = create;
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
@@ -156,10 +156,19 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
             return Err(Failure::Usage("--start never: a lease starts now, after a while (+1h) or at a date".to_owned()));
         }
     };
-    let began = match start {
-        StartWish::Now => now,
-        StartWish::At(second) => second,
+    let (began, from) = match start {
+        StartWish::At(second) => (second, Some(second)),
+        StartWish::Now | StartWish::Earliest { .. } => (now, None),
     };
+    let latest = match earliest {
+        None => None,
+        Some(When::After(seconds)) => Some(now.plus(seconds)),
+        Some(When::At(second)) => Some(second),
+        Some(When::Now | When::Never) => {
+            return Err(Failure::Usage("--earliest: say until when the lease may wait, as in +6h or a date".to_owned()));
+        }
+    };
+    let start = latest.map_or(start, |latest| StartWish::Earliest { from, latest });
     let end = match end {
         When::After(seconds) => began.plus(seconds),
         When::At(second) => second,

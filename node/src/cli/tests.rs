@@ -72,6 +72,13 @@ fn a_lease_is_what_the_line_says() {
     let instance = reservation.resource.instance();
     assert_eq!((instance.vcpus, instance.memory_mb, instance.amount, instance.affinity), (1, 512, 3, Some(false)));
 
+    let open = create(&format!("{SIZE} --start +30m --end +2h --earliest '2026-11-22 20:00'")).unwrap();
+    let (from, latest) = (Some(second("2026-11-22 12:30")), second("2026-11-22 20:00"));
+    assert_eq!((open.start, open.end), (StartWish::Earliest { from, latest }, second("2026-11-22 14:30")));
+    let open = create(&format!("{SIZE} --end +2h --earliest +6h")).unwrap();
+    assert_eq!(open.start, StartWish::Earliest { from: None, latest: second("2026-11-22 18:00") });
+    assert!(create(&format!("{SIZE} --end +2h --earliest never")).unwrap_err().contains("--earliest: say until when"));
+
     let ids = ["6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11", "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b12"];
     let adopting = create(&format!("{SIZE} --end +2h --server {} --server {}", ids[0], ids[1])).unwrap();
     assert_eq!(adopting.reservations[0].servers, ids.map(|id| id.parse().unwrap()).into());

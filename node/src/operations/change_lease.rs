@@ -71,7 +71,12 @@ impl Operations {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     plan_update(state, overlay, lease_id, &change, now).map(|planned| match planned {
                         Some(planned) => planned,
-                        None => Planned { reservations: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() },
+                        None => Planned {
+                            reservations: Vec::new(),
+                            moved_to: None,
+                            planned_at: state.ledger_index(),
+                            bookings: Vec::new(),
+                        },
                     })
                 };
                 match self.plan(now, search).await {

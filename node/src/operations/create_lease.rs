@@ -101,16 +101,16 @@ impl Operations {
         for _ in 0..PLANS {
             self.check_free(key.as_ref(), &wish.project_id, &adoptions).await?;
             let now = self.inner.raft.now()?;
-            let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
-                (Vec::new(), 0, None)
+            let (plan, moved_to, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+                (Vec::new(), None, 0, None)
             } else {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
                 };
                 match self.plan(now, search).await {
-                    Ok((planned, booked)) => (planned.reservations, planned.planned_at, booked),
+                    Ok((planned, booked)) => (planned.reservations, planned.moved_to, planned.planned_at, booked),
                     // The same key may have been on its way twice: its own first lease is what takes the room.
-                    Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), 0, None),
+                    Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), None, 0, None),
                     Err(refused) => return Err(refused),
                 }
             };
@@ -121,6 +121,7 @@ impl Operations {
                 plan,
                 resource_ids: resource_ids.clone(),
                 planned_at,
+                moved_to,
                 adoptions: adoptions.clone(),
                 caller_makes_groups,
             }));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold_client::command::{EndWish, LeaseChange, StagingWish};
+use leasehold_client::command::{EndWish, LeaseChange, StagingWish, StartWish};
 use leasehold_client::model::{LeaseId, LeaseStatus, OnEnd, Stage};
 use leasehold_client::{Error, RefusalKind};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
@@ -35,6 +35,43 @@ async fn a_lease_is_booked_read_changed_and_deleted_over_grpc() {
     client.delete_lease(client.new_key(), booked.value.id).await.unwrap();
     assert!(caller::found(client, booked.value.id).await.unwrap().is_none());
     assert!(client.list_leases(Default::default()).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn a_lease_whose_start_is_open_begins_when_there_is_room_and_is_made_once() {
+    let rig = rig(1).await;
+    let (start, end) = (from_now(86_400), from_now(90_000));
+    let all_of_it = |name: &str, start: StartWish| {
+        let mut lease = wish(name, from_now(0), end);
+        lease.start = start;
+        lease.reservations[0].resource.instance_mut().amount = 16;
+        lease
+    };
+    rig.client.create_lease(rig.client.new_key(), all_of_it("first", StartWish::At(start))).await.unwrap();
+
+    let open = |latest| all_of_it("open", StartWish::Earliest { from: Some(start), latest });
+    let key = rig.client.new_key();
+    let moved = rig.client.create_lease(key, open(end)).await.unwrap().value;
+    assert_eq!((moved.start, moved.end.0 - moved.start.0), (end, 3_600));
+    assert_eq!(rig.client.create_lease(key, open(end)).await.unwrap().value.id, moved.id);
+    let Err(Error::Refused(none)) = rig.client.create_lease(rig.client.new_key(), open(end)).await else { panic!("no room") };
+    assert_eq!(none.offer.unwrap().next_start(), Some(moved.end));
+    let change = LeaseChange { start: Some(StartWish::Earliest { from: None, latest: end }), ..LeaseChange::default() };
+    let Err(Error::Refused(fixed)) = rig.client.update_lease(rig.client.new_key(), moved.id, change).await else { panic!("moved") };
+    assert!(fixed.message.contains("only a new lease may leave its start open"), "{fixed:?}");
+
+    let body = json!({"name": "rest", "start_date": "2098-01-01 10:00", "latest_start_date": "2098-01-01 20:00",
+        "end_date": "2098-01-01 12:00", "reservations": [{"resource_type": "virtual:instance", "vcpus": 1, "memory_mb": 1024,
+        "disk_gb": 1, "amount": 16}]});
+    let post = || {
+        let request = http_client().unwrap().post(format!("{}/leases", rig.cluster.nodes()[0].rest_url())).json(&body);
+        request.header("OpenStack-API-Version", "reservation 1.1").send()
+    };
+    for (start, end) in [("2098-01-01T10", "2098-01-01T12"), ("2098-01-01T12", "2098-01-01T14")] {
+        let answer: Value = post().await.unwrap().json().await.unwrap();
+        let date = |key: &str| answer["lease"][key].as_str().unwrap_or_default().to_owned();
+        assert!(date("start_date").starts_with(start) && date("end_date").starts_with(end), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -244,7 +244,8 @@ fn host() -> impl Strategy<Value = Host> {
 }
 
 fn start_wish() -> impl Strategy<Value = StartWish> {
-    prop_oneof![Just(StartWish::Now), second().prop_map(StartWish::At)]
+    let earliest = (of(second()), second()).prop_map(|(from, latest)| StartWish::Earliest { from, latest });
+    prop_oneof![Just(StartWish::Now), second().prop_map(StartWish::At), earliest]
 }
 
 fn before_end() -> impl Strategy<Value = BeforeEndWish> {

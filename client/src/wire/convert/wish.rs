@@ -164,15 +164,22 @@ pub(super) fn encode_start(start: StartWish) -> v1::When {
     let when = match start {
         StartWish::Now => v1::when::When::Now(true),
         StartWish::At(second) => v1::when::When::At(unix_s(second)),
+        StartWish::Earliest { from, latest } => {
+            v1::when::When::Earliest(v1::when::Earliest { from: from.map(unix_s), latest: unix_s(latest) })
+        }
     };
     v1::When { when: Some(when) }
 }
 
 pub(super) fn decode_start(field: &str, wire: Option<v1::When>) -> Result<Option<StartWish>> {
-    let expected = "now (true) or a second";
+    let expected = "now (true), a second or earliest";
     match wire.map(|when| when.when) {
         None => Ok(None),
         Some(Some(v1::when::When::Now(true))) => Ok(Some(StartWish::Now)),
+        Some(Some(v1::when::When::Earliest(v1::when::Earliest { from, latest }))) => Ok(Some(StartWish::Earliest {
+            from: from.map(|from| seconds(&format!("{field}.earliest.from"), from)).transpose()?,
+            latest: seconds(&format!("{field}.earliest.latest"), latest)?,
+        })),
         Some(Some(v1::when::When::At(second))) => Ok(Some(StartWish::At(seconds(field, second)?))),
         Some(Some(v1::when::When::Now(false))) => Err(BadValue::new(field, "now: false", expected)),
         Some(Some(v1::when::When::Never(_))) => Err(BadValue::new(field, "never", expected)),
@@ -197,6 +204,7 @@ pub(super) fn decode_end(field: &str, wire: Option<v1::When>) -> Result<Option<E
         Some(Some(v1::when::When::Never(true))) => Ok(Some(EndWish::At(Seconds::OPEN_END))),
         Some(Some(v1::when::When::Now(false))) => Err(BadValue::new(field, "now: false", expected)),
         Some(Some(v1::when::When::Never(false))) => Err(BadValue::new(field, "never: false", expected)),
+        Some(Some(v1::when::When::Earliest(_))) => Err(BadValue::new(field, "earliest", expected)),
         Some(None) => Err(BadValue::missing(field, expected)),
     }
 }

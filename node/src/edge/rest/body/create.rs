@@ -30,7 +30,7 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
-    fields.refuse_others(version, &LEASE_KEYS, &[])?;
+    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date"])?;
     match version {
         Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
         Microversion::V1_1 => fields.require(&["name", "start_date"])?,
@@ -43,6 +43,7 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
     fields.list("events", 1000)?;
 
     let start = start(&fields, version)?.ok_or_else(|| Problem::malformed("Missing parameter start_date"))?;
+    let start = open_start(&fields, version, start)?;
     let end = end(&fields, version)?;
     let name = name(&fields)?.ok_or_else(|| Problem::malformed("Missing parameter name"))?;
     let reservations = reservations.iter().map(|fields| reservation(fields, version)).collect::<Result<Vec<_>, _>>()?;
@@ -88,7 +89,23 @@ pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartW
 }
 
 /// `end_date`; without one there is no end, from 1.1 on.
-pub fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
+pub /// The start that is asked for first, left open as far as `latest_start_date` says.
+fn open_start(fields: &Fields<'_>, version: Microversion, first: StartWish) -> Result<StartWish, Problem> {
+    let latest = match date(fields, "latest_start_date", version)? {
+        None => return Ok(first),
+        Some(Given::At { unix_s, .. }) => second(unix_s, Rejection::StartInPast)?,
+        Some(Given::Now | Given::OpenEnd) => {
+            return Err(Problem::malformed("latest_start_date must be a date, as in 2027-01-31 14:00, not before start_date"));
+        }
+    };
+    let from = match first {
+        StartWish::At(from) => Some(from),
+        StartWish::Now | StartWish::Earliest { .. } => None,
+    };
+    Ok(StartWish::Earliest { from, latest })
+}
+
+fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
     match date(fields, "end_date", version)? {
         None if version >= Microversion::V1_1 => Ok(Seconds::OPEN_END),
         None => Err(Problem::malformed(

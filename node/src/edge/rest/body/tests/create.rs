@@ -43,6 +43,10 @@ fn what_blazar_takes_beside_the_rule_is_taken() {
     }
     assert_eq!(created(&request(json!({"start_date": "now"}), json!({})), V1_0).unwrap().start, StartWish::Now);
     assert_eq!(created(&request(json!({"end_date": "9999-12-31 23:59"}), json!({})), V1_0).unwrap().end, Seconds::OPEN_END);
+    let open = created(&request(json!({"latest_start_date": "2026-12-24 12:00"}), json!({})), V1_1).unwrap();
+    assert!(matches!(open.start, StartWish::Earliest { from: Some(_), latest } if latest == at("2026-12-24 12:00:00")));
+    let open = created(&request(json!({"start_date": "now", "latest_start_date": "2026-12-24 12:00"}), json!({})), V1_1).unwrap();
+    assert_eq!(open.start, StartWish::Earliest { from: None, latest: at("2026-12-24 12:00:00") });
     let warned = created(&request(json!({"before_end_date": "2026-12-22 12:00"}), json!({})), V1_0).unwrap();
     assert_eq!(warned.before_end, BeforeEndWish::At(at("2026-12-22 12:00:00")));
 }
@@ -69,6 +73,7 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
         (request(json!({"name": ""}), none()), 400, "name has 0 characters; it must have 1 to 80"),
         (request(json!({"name": long}), none()), 400, "name has 10000 characters; it must have 1 to 80"),
         (request(json!({"name": "a\u{0}b"}), none()), 400, "name holds control characters; it must hold none"),
+        (request(json!({"latest_start_date": "2026-12-24 12:00"}), none()), 400, "latest_start_date needs microversion 1.1"),
         (request(json!({"start_date": "soon"}), none()), 400, "soon is an invalid date. Required format: %Y-%m-%d %H:%M"),
         (
             request(json!({"start_date": "Bogus-date 13:13"}), none()),
