@@ -57,7 +57,9 @@ async fn a_lease_whose_start_is_open_begins_when_there_is_room_and_is_made_once(
     let Err(Error::Refused(none)) = rig.client.create_lease(rig.client.new_key(), open(end)).await else { panic!("no room") };
     assert_eq!(none.offer.unwrap().next_start(), Some(moved.end));
     let change = LeaseChange { start: Some(StartWish::Earliest { from: None, latest: end }), ..LeaseChange::default() };
-    let Err(Error::Refused(fixed)) = rig.client.update_lease(rig.client.new_key(), moved.id, change).await else { panic!("moved") };
+    let Err(Error::Refused(fixed)) = rig.client.update_lease(rig.client.new_key(), moved.id, change).await else {
+        panic!("moved")
+    };
     assert!(fixed.message.contains("only a new lease may leave its start open"), "{fixed:?}");
 
     let body = json!({"name": "rest", "start_date": "2098-01-01 10:00", "latest_start_date": "2098-01-01 20:00",
