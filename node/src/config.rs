@@ -7,11 +7,14 @@ mod check;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Serialized};
 use figment::value::Value;
 use serde::{Deserialize, Serialize};
+
+use crate::raft::Timing;
 
 /// A text that is never shown.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -178,12 +181,14 @@ pub struct RaftSection {
 
 impl Default for RaftSection {
     fn default() -> Self {
+        let Timing { heartbeat, election_min, election_max, snapshot_entries, keep_entries, .. } = Timing::default();
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).expect("a second or so");
         RaftSection {
-            heartbeat_ms: 100,
-            election_min_ms: 750,
-            election_max_ms: 1200,
-            snapshot_entries: 100_000,
-            keep_entries: 20_000,
+            heartbeat_ms: ms(heartbeat),
+            election_min_ms: ms(election_min),
+            election_max_ms: ms(election_max),
+            snapshot_entries,
+            keep_entries,
         }
     }
 }

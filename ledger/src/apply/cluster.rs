@@ -33,7 +33,7 @@ pub(super) fn hold_actuation_lease(state: &mut State, node_id: NodeId, term: u64
 /// Changes nothing. Rejections: `Invalid` when the payload is too large.
 pub(super) fn probe(payload: &[u8]) -> Result<Reply, Rejection> {
     if payload.len() > PROBE_BYTES_MAX {
-        return Err(invalid("payload", format!("at most {PROBE_BYTES_MAX} bytes")));
+        return Err(invalid("payload", format!("{} bytes are too many; at most {PROBE_BYTES_MAX} are allowed", payload.len())));
     }
     Ok(Reply::Done)
 }

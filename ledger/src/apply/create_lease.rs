@@ -106,20 +106,22 @@ pub(super) fn create_lease(
 
 fn check_ids(state: &State, create: &CreateLease) -> Result<(), Rejection> {
     if state.lease(create.lease_id).is_some() {
-        return Err(invalid("lease_id", "it is in use already".to_owned()));
+        return Err(invalid("lease_id", format!("{} is in use already", create.lease_id)));
     }
     if create.event_ids.len() != EVENT_IDS {
-        return Err(invalid("event_ids", format!("there must be {EVENT_IDS}")));
+        return Err(invalid("event_ids", format!("there are {}; there must be {EVENT_IDS}", create.event_ids.len())));
     }
     if create.resource_ids.len() != create.wish.reservations.len() {
-        return Err(invalid("resource_ids", "there must be one per reservation".to_owned()));
+        let (ids, reservations) = (create.resource_ids.len(), create.wish.reservations.len());
+        let problem = format!("there are {ids} for {reservations} reservations; there must be one per reservation");
+        return Err(invalid("resource_ids", problem));
     }
     let mut ids: Vec<_> = create.plan.iter().map(|planned| planned.reservation_id).collect();
     ids.sort_unstable();
-    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(invalid("reservation_id", "each reservation has its own".to_owned()));
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(invalid("reservation_id", format!("{} is given twice; each reservation has its own", pair[0]))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -43,9 +43,7 @@ pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
     }
     check_traits("required_traits", &wish.required_traits)?;
     check_traits("forbidden_traits", &wish.forbidden_traits)?;
-    if wish.resource_properties.len() > EXPRESSION_BYTES_MAX {
-        return Err(invalid("resource_properties", format!("it must have at most {EXPRESSION_BYTES_MAX} bytes")));
-    }
+    at_most("resource_properties", wish.resource_properties.len(), EXPRESSION_BYTES_MAX, "bytes")?;
     // An expression is JSON, and people write JSON over several lines.
     check_printable("resource_properties", &wish.resource_properties.replace(['\n', '\r', '\t'], " "))?;
     check_terms(&wish.requirements)
@@ -53,15 +51,10 @@ pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
 
 /// Extra capabilities that a host is given.
 pub(crate) fn check_capabilities(properties: &BTreeMap<String, String>) -> Result<(), Rejection> {
-    if properties.len() > CAPABILITIES_MAX {
-        return Err(too_many_capabilities());
-    }
+    at_most("properties", properties.len(), CAPABILITIES_MAX, "properties of a host")?;
     for (key, value) in properties {
         check_text("properties", key, 1, KEY_CHARS_MAX)?;
-        if value.chars().count() > VALUE_CHARS_MAX {
-            return Err(invalid("properties", format!("the value of {key} must have at most {VALUE_CHARS_MAX} characters")));
-        }
-        check_printable("properties", value)?;
+        check_value("properties", key, value)?;
     }
     Ok(())
 }
@@ -73,53 +66,63 @@ pub(crate) fn check_capabilities_together(
     more: &BTreeMap<String, String>,
 ) -> Result<(), Rejection> {
     let new = more.keys().filter(|key| !present.contains_key(*key)).count();
-    if new > 0 && present.len() + new > CAPABILITIES_MAX { Err(too_many_capabilities()) } else { Ok(()) }
+    if new == 0 { Ok(()) } else { at_most("properties", present.len() + new, CAPABILITIES_MAX, "properties of a host") }
 }
 
-fn too_many_capabilities() -> Rejection {
-    invalid("properties", format!("a host has at most {CAPABILITIES_MAX}"))
+fn at_most(field: &str, count: usize, max: usize, what: &str) -> Result<(), Rejection> {
+    if count <= max { Ok(()) } else { Err(invalid(field, format!("{count} {what} are too many; at most {max} are allowed"))) }
 }
 
 fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Rejection> {
-    if !(min..=max).contains(&text.chars().count()) {
-        return Err(invalid(field, format!("it must have {min} to {max} characters")));
+    let count = text.chars().count();
+    if !(min..=max).contains(&count) {
+        return Err(invalid(field, format!("it has {count} characters; it must have {min} to {max} characters")));
     }
     check_printable(field, text)
 }
 
 fn check_printable(field: &str, text: &str) -> Result<(), Rejection> {
-    if text.chars().any(char::is_control) {
-        return Err(invalid(field, "it must hold no control characters".to_owned()));
+    match text.chars().position(char::is_control).zip(text.chars().find(|char| char.is_control())) {
+        Some((before, control)) => {
+            let problem = format!("it must hold no control characters; there is {control:?} after {before} characters");
+            Err(invalid(field, problem))
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn check_value(field: &str, key: &str, value: &str) -> Result<(), Rejection> {
+    at_most(field, value.chars().count(), VALUE_CHARS_MAX, &format!("characters in the value of {key}"))?;
+    check_printable(field, value)
+}
+
+/// As much of a value as an error tells.
+fn shown(value: &str) -> String {
+    const CHARS: usize = 40;
+    let cut: String = value.chars().take(CHARS).collect();
+    if cut.len() < value.len() { format!("{cut:?}...") } else { format!("{cut:?}") }
 }
 
 fn check_traits(field: &str, traits: &BTreeSet<String>) -> Result<(), Rejection> {
-    if traits.len() > TRAITS_MAX {
-        return Err(invalid(field, format!("at most {TRAITS_MAX} traits are allowed")));
-    }
+    at_most(field, traits.len(), TRAITS_MAX, "traits")?;
     let well_formed = |name: &String| {
         (1..=TRAIT_BYTES_MAX).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
-    if traits.iter().all(well_formed) {
-        Ok(())
-    } else {
-        Err(invalid(field, "a trait has 1 to 255 of A-Z, 0-9 and _, as in HW_CPU_X86_AVX2".to_owned()))
+    match traits.iter().find(|name| !well_formed(name)) {
+        Some(name) => {
+            let problem = format!("{} is no trait: it has 1 to 255 of A-Z, 0-9 and _, as in HW_CPU_X86_AVX2", shown(name));
+            Err(invalid(field, problem))
+        }
+        None => Ok(()),
     }
 }
 
 fn check_terms(terms: &[Requirement]) -> Result<(), Rejection> {
-    if terms.len() > TERMS_MAX {
-        return Err(invalid("resource_properties", format!("at most {TERMS_MAX} terms are allowed")));
-    }
+    at_most("resource_properties", terms.len(), TERMS_MAX, "terms")?;
     for term in terms {
         check_text("resource_properties", &term.key, 1, VALUE_CHARS_MAX)?;
-        if term.value.chars().count() > VALUE_CHARS_MAX {
-            let problem = format!("the value of {} must have at most {VALUE_CHARS_MAX} characters", term.key);
-            return Err(invalid("resource_properties", problem));
-        }
-        check_printable("resource_properties", &term.value)?;
+        check_value("resource_properties", &term.key, &term.value)?;
     }
     Ok(())
 }

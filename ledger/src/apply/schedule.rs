@@ -41,7 +41,10 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     }
     check_end(wish.end)?;
     if wish.reservations.len() > RESERVATIONS_MAX {
-        return Err(invalid("reservations", format!("a lease has at most {RESERVATIONS_MAX}")));
+        return Err(invalid(
+            "reservations",
+            format!("{} are too many; a lease has at most {RESERVATIONS_MAX}", wish.reservations.len()),
+        ));
     }
     for reservation in &wish.reservations {
         check_instance(reservation.resource.instance())?;
@@ -97,17 +100,17 @@ pub(crate) fn check_end(end: Seconds) -> Result<(), Rejection> {
 
 pub(crate) fn check_instance(wish: &InstanceWish) -> Result<(), Rejection> {
     let at_least_one = |field: &str, value: u32| {
-        if value >= 1 { Ok(()) } else { Err(invalid(field, "it must be >= 1".to_owned())) }
+        if value >= 1 { Ok(()) } else { Err(invalid(field, format!("it is {value}, and must be >= 1"))) }
     };
     at_least_one("vcpus", wish.vcpus)?;
     at_least_one("memory_mb", wish.memory_mb)?;
     at_least_one("amount", wish.amount)?;
     if wish.amount > AMOUNT_MAX {
-        return Err(invalid("amount", format!("it must be <= {AMOUNT_MAX}")));
+        return Err(invalid("amount", format!("it is {}, and must be <= {AMOUNT_MAX}", wish.amount)));
     }
     // All later arithmetic on slots of this wish stays within u32.
     if wish.need().checked_mul(wish.amount).is_none() {
-        return Err(invalid("amount", "amount times size is larger than any cloud".to_owned()));
+        return Err(invalid("amount", format!("{} times the size is larger than any cloud: ask for less", wish.amount)));
     }
     check_demands(wish)
 }

@@ -130,13 +130,17 @@ fn overview(status: &v1::StatusResponse) -> String {
         Some(leader) => format!("node {leader}, term {}", status.term),
         None => "none: a majority does not answer, or an election is under way".to_owned(),
     };
-    fields(vec![
+    let mut told = vec![
         ("cluster", status.cluster_id.clone().unwrap_or_else(|| "not initialised: leasehold cluster init".to_owned())),
         ("leader", leader),
         ("ledger index", status.ledger_index.to_string()),
         ("clock", status.clock_problem.clone().unwrap_or_else(|| "agreed".to_owned())),
         ("answered by", format!("node {}, build {}", status.node_id, status.build)),
-    ])
+    ];
+    if status.members_changing {
+        told.push(("members", "changing: majorities of the voters before and after it are needed".to_owned()));
+    }
+    fields(told)
 }
 
 fn member_row(status: &v1::StatusResponse, member: &v1::Member, probed: Option<&Probed>) -> Vec<String> {
@@ -167,6 +171,7 @@ fn status_json(status: &v1::StatusResponse) -> Value {
         "cluster_id": status.cluster_id, "node_id": status.node_id, "role": status.role, "term": status.term,
         "leader": status.leader, "committed_index": status.committed_index, "applied_index": status.applied_index,
         "ledger_index": status.ledger_index, "clock_problem": status.clock_problem, "build": status.build,
+        "members_changing": status.members_changing,
         "members": status.members.iter().map(|member| member_json(member, None)).collect::<Vec<_>>(),
     })
 }

@@ -210,7 +210,7 @@ pub async fn keep_hosts(work: Arc<Work>) {
                 continue;
             }
             last.insert(host, wish);
-            work.spawner.spawn("leader-host", settle_host(work.clone(), host));
+            work.spawn("leader-host", settle_host(work.clone(), host));
         }
     }
 }

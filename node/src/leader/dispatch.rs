@@ -14,6 +14,7 @@ use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tracing::Instrument;
 
 use super::actuator;
 use super::work::Work;
@@ -89,7 +90,8 @@ impl Desks {
         of_lease.insert(reservation, wake.clone());
         drop(taken);
         let desk = Desk { lease, reservation, wake, desks: self.clone() };
-        work.spawner.spawn("leader-worker", actuator::tend(work.clone(), desk));
+        let span = tracing::info_span!("reservation", lease_id = %lease, reservation_id = %reservation);
+        work.spawn("leader-worker", actuator::tend(work.clone(), desk).instrument(span));
     }
 
     /// Wakes the workers of a lease: their rows may be gone.

@@ -102,13 +102,13 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         clock::advance_until_taken(&ports.ledger, &ports.clock).await;
         let names = names_once_known(&ports).await;
         tracing::info!(term, "leading: working on the cloud");
-        let work = Arc::new(Work::new(&ports, names, group.clone(), term, config, elected_at));
-        group.spawn("leader-clock", clock::run(ports.ledger, ports.clock));
-        group.spawn("leader-actuator", dispatch::run(work.clone()));
-        group.spawn("leader-hosts", actuator::keep_hosts(work.clone()));
-        group.spawn("leader-foresight", foresight::run(work.clone()));
-        group.spawn("leader-reconciler", reconciler::run(work.clone()));
-        group.spawn("leader-monitor", host_monitor::run(work));
+        let work = Arc::new(Work::new(&ports, names, group, term, config, elected_at));
+        work.spawn("leader-clock", clock::run(ports.ledger, ports.clock));
+        work.spawn("leader-actuator", dispatch::run(work.clone()));
+        work.spawn("leader-hosts", actuator::keep_hosts(work.clone()));
+        work.spawn("leader-foresight", foresight::run(work.clone()));
+        work.spawn("leader-reconciler", reconciler::run(work.clone()));
+        work.spawn("leader-monitor", host_monitor::run(work.clone()));
     });
     LeaderHandle { spawner }
 }

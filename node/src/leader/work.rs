@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use leasehold_ledger::model::Timestamp;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use super::LeaderConfig;
 use super::host_writer::HostWriter;
@@ -28,7 +29,7 @@ pub struct Work {
     /// Spread.
     pub rng: Arc<dyn Rng>,
     /// This term's tasks.
-    pub spawner: Spawner,
+    spawner: Spawner,
     /// Raft's.
     pub term: u64,
     /// Periods.
@@ -69,6 +70,11 @@ impl Work {
         }
     }
 
+    /// Starts a task that ends with the term. What it logs says of which term it is.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawner.spawn(name, task.instrument(tracing::info_span!("leader", term = self.term)));
+    }
+
     /// Another number in this term, for ids of calls.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -78,7 +84,7 @@ impl Work {
     /// Has everything read back again after a while.
     pub fn reconcile_in(&self, wait: std::time::Duration) {
         let (clock, notify) = (self.clock.clone(), self.reconcile.clone());
-        self.spawner.spawn("leader-reconcile-later", async move {
+        self.spawn("leader-reconcile-later", async move {
             clock.sleep(wait).await;
             notify.notify_one();
         });

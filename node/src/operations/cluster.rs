@@ -35,6 +35,8 @@ pub struct ClusterStatus {
     pub open_actuations: u64,
     /// Members.
     pub members: Vec<MemberStatus>,
+    /// A change of the members is between its two steps: majorities of the voters before and after it are needed.
+    pub members_changing: bool,
     /// Why no time is stamped, if so; else `None` (architecture D4).
     pub clock_problem: Option<String>,
     /// Resident memory of the process, bytes.

@@ -85,7 +85,7 @@ pub(super) fn receive_forwarded_calls(operations: &Operations) {
                 Ok(call) => {
                     let request_id = call.request_id.clone().unwrap_or_default();
                     let span = tracing::info_span!("forwarded", request_id, project_id = %call.actor.project_id,
-                        lease_id = Empty, key = Empty);
+                        lease_id = Empty, key = Empty, term = Empty, log_index = Empty);
                     let operations = Operations { inner };
                     request_id::within(request_id, operations.carry_out(call)).instrument(span).await
                 }

@@ -6,6 +6,7 @@ use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Lease, LeaseId, RequestKey};
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::{KeyLookup, State};
+use tracing::Span;
 
 use super::{Answer, OperationError, Operations, Result, Unavailable};
 use crate::raft::{ChangeError, Committed, ProposeError, ReadError};
@@ -46,7 +47,9 @@ impl From<ReadError> for OperationError {
 impl Operations {
     /// Proposes without planning.
     pub(super) async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Committed> {
-        Ok(self.inner.raft.propose(key, command).await?)
+        let committed = self.inner.raft.propose(key, command).await?;
+        Span::current().record("term", committed.term).record("log_index", committed.log_index);
+        Ok(committed)
     }
 
     /// Whether the ledger knows the key already. Then nothing needs planning: `apply` compares the content and gives the

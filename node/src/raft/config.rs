@@ -37,7 +37,7 @@ pub struct Timing {
     /// Between two heartbeats.
     pub heartbeat: Duration,
     /// A follower refuses votes for `election_max` after the leader's last sign of life, and stands for election
-    /// between `election_min` and `election_max` after that: with the defaults 1.5 to 2 s after a leader died.
+    /// between `election_min` and `election_max` after that: with the defaults 2 to 2.4 s after a leader died.
     pub election_min: Duration,
     /// See `election_min`.
     pub election_max: Duration,
@@ -59,14 +59,14 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1000),
+            election_min: Duration::from_millis(750),
+            election_max: Duration::from_millis(1200),
             fence_margin: Duration::from_millis(200),
             clock_tolerance: Duration::from_millis(250),
             propose: Duration::from_secs(10),
             read: Duration::from_secs(5),
-            snapshot_entries: 50_000,
-            keep_entries: 10_000,
+            snapshot_entries: 100_000,
+            keep_entries: 20_000,
         }
     }
 }

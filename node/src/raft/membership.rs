@@ -10,17 +10,18 @@ use leasehold_ledger::model::NodeId;
 use leasehold_ledger::reply::Rejection;
 use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::metrics::RaftMetrics;
 use openraft::raft::Precondition;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::cluster_time::ClusterTime;
 use super::identity::Identity;
-use super::leadership::{Leadership, Watched, metrics};
+use super::leadership::{Leadership, Watched, look, metrics};
 use super::peer::Transport;
 use super::propose::{ProposeError, Proposer, forwarded};
 use super::state_machine::Shared;
-use super::types::{Engine, Member, Membership, StoredMembership, TypeConfig};
+use super::types::{Engine, LogId, Member, Membership, StoredMembership, TypeConfig};
 use crate::seams::{Clock, Rng};
 
 /// Longest wait for a new node to catch up.
@@ -31,6 +32,8 @@ const ELECTION: Duration = Duration::from_secs(10);
 const INTRODUCE: Duration = Duration::from_secs(5);
 /// Between two attempts to tell it.
 const INTRODUCE_AGAIN: Duration = Duration::from_millis(100);
+/// Between two looks at how far it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Longest wait for the leader's work to stop before leadership is handed over.
 const STOP_WORK: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,9 @@ pub enum ChangeError {
     Unknown,
 }
 
+/// What is told to who asks while somebody else's change is carried out.
+const UNDER_WAY: &str = "another change of the members is under way";
+
 /// Stops and awaits the leader's work on the cloud (architecture D6).
 pub type StopWork = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -64,6 +70,9 @@ pub(super) struct Changer {
     pub(super) rng: Arc<dyn Rng>,
     pub(super) itself: Member,
     pub(super) stop_work: Mutex<Option<StopWork>>,
+    /// Held from the first to the last step of a change. The engine carries a change out in two steps and takes another's single
+    /// step in between; then the second of the first fails (found by the simulation).
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 impl Changer {
@@ -115,9 +124,60 @@ impl Changer {
             return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));
         }
         self.introduce(node_id, &member, members.get_node(&node_id).is_some()).await?;
-        let catching_up = self.engine.add_learner(node_id, member.clone(), true);
-        self.clock.timeout(CATCH_UP, catching_up).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?;
+        let learns_from = {
+            let _changing = self.changing()?;
+            let adding = self.engine.add_learner(node_id, member, false);
+            self.clock.timeout(ELECTION, adding).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?.log_id
+        };
+        self.caught_up(node_id, learns_from).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
+    }
+
+    /// Nobody else changes the members while the guard lives.
+    fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+        self.changing.try_lock().map_err(|_| ChangeError::Conflict(UNDER_WAY.into()))
+    }
+
+    /// Waits until a learner has what made it one, and all before.
+    async fn caught_up(&self, node_id: u64, learns_from: LogId) -> Result<(), ChangeError> {
+        let caught_up = async {
+            loop {
+                let now = metrics(&self.engine);
+                let Some(matched) = now.replication else {
+                    return Err(ChangeError::Unavailable(ProposeError::NotLeader { leader: None }));
+                };
+                let knows = *now.membership_config.log_id() >= Some(learns_from);
+                if knows && now.membership_config.get_node(&node_id).is_none() {
+                    return Err(ChangeError::Conflict(format!("node {node_id} was removed meanwhile")));
+                }
+                if knows && matched.get(&node_id).copied().flatten() >= Some(learns_from) {
+                    return Ok(());
+                }
+                self.clock.sleep(LOOK_AGAIN).await;
+            }
+        };
+        self.clock.timeout(CATCH_UP, caught_up).await.unwrap_or(Err(ChangeError::Unknown))
+    }
+
+    /// Makes up for the second step of a change whose leader died between its two. To be called now and then: does nothing
+    /// elsewhere than on the leader, while a change is carried out, and where none was left halfway.
+    ///
+    /// # Errors
+    /// It stays as it was; see [`ChangeError`].
+    pub(super) async fn complete(&self) -> Result<(), ChangeError> {
+        let left = |seen: &RaftMetrics<TypeConfig>| is_half_changed(seen.membership_config.membership());
+        if self.watched.leadership.borrow().term().is_none() || !look(&self.engine, left) || self.changing().is_err() {
+            return Ok(());
+        }
+        let members = metrics(&self.engine).membership_config;
+        tracing::warn!(members = %members.membership(), "a change of the members was left halfway; completing it");
+        let stays =
+            members.membership().get_joint_config().last().is_some_and(|voters| voters.contains(&self.identity.node_id()));
+        if !stays {
+            // As in `remove`: who leads then completes it.
+            return self.transfer(None).await;
+        }
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::new())).await
     }
 
     /// Before anybody else speaks to a new node its disk must be known, or it could lose that and come back unnoticed; and it must
@@ -176,6 +236,7 @@ impl Changer {
     }
 
     async fn change(&self, change: ChangeMembers<u64, Member>) -> Result<(), ChangeError> {
+        let _changing = self.changing()?;
         let based_on = *metrics(&self.engine).membership_config.log_id();
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: based_on };
         let changing = self.engine.change_membership_if(change, false, [unchanged]);
@@ -218,7 +279,7 @@ impl Changer {
                 if now.current_term > term && now.current_leader.is_some() {
                     return Ok(());
                 }
-                self.clock.sleep(Duration::from_millis(5)).await;
+                self.clock.sleep(LOOK_AGAIN).await;
             }
         };
         let handed = self.clock.timeout(ELECTION, handed).await;
@@ -252,9 +313,9 @@ impl Changer {
     }
 }
 
-/// A leader died between the two steps of a change: majorities of the voters before and after it are needed until somebody makes
-/// up for the second step, and a lost node of either may end the cluster (found by the simulation).
-fn is_half_changed(members: &Membership) -> bool {
+/// Between the two steps of a change majorities of the voters before and after it are needed. Where its leader died there it stays
+/// so until somebody makes up for the second step, and a lost node of either may end the cluster (found by the simulation).
+pub(super) fn is_half_changed(members: &Membership) -> bool {
     members.get_joint_config().len() > 1
 }
 
@@ -276,7 +337,7 @@ fn told(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeErr
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::Unavailable(forwarded(forward)),
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ChangeError::Unknown,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
-            ChangeError::Conflict("another change of the members is under way".into())
+            ChangeError::Conflict(UNDER_WAY.into())
         }
         RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => ChangeError::Conflict(error.to_string()),
         RaftError::APIError(ClientWriteError::PreconditionFailed(_)) => {

@@ -175,6 +175,7 @@ impl RaftNode {
             rng,
             itself,
             stop_work: parking_lot::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
         };
         let timing = config.timing;
         let parts = Parts {
@@ -196,6 +197,7 @@ impl RaftNode {
         };
         let handle = RaftHandle { parts: Arc::new(parts) };
         hand_over_if_odd(&handle);
+        complete_changes(&handle);
         Ok(handle)
     }
 }
@@ -262,6 +264,22 @@ fn hand_over_if_odd(handle: &RaftHandle) {
                 if let Err(error) = parts.changer.transfer(None).await {
                     tracing::warn!(%error, "leadership was not handed over");
                 }
+            }
+        }
+    }));
+}
+
+/// A leader completes a change of the members that its predecessor left halfway: until then each lost node may end the cluster.
+fn complete_changes(handle: &RaftHandle) {
+    let (group, clock) = (handle.parts.group.clone(), handle.parts.clock.clone());
+    // Weak, or the task would keep alive what it belongs to.
+    let parts = Arc::downgrade(&handle.parts);
+    drop(group.spawn("members watch", async move {
+        loop {
+            clock.sleep(Duration::from_secs(1)).await;
+            let Some(parts) = parts.upgrade() else { return };
+            if let Err(error) = parts.changer.complete().await {
+                tracing::warn!(%error, "the change of the members is still halfway");
             }
         }
     }));

@@ -3,6 +3,7 @@
 use openraft::ServerState;
 
 use super::leadership::metrics;
+use super::membership::is_half_changed;
 use super::{RaftHandle, codec};
 use crate::operations::{ClusterStatus, MemberStatus};
 use crate::seams::process;
@@ -87,6 +88,7 @@ impl RaftHandle {
             state_hash: format!("{:032x}", state.hash()),
             open_actuations: state.actuations().count() as u64,
             members: members.collect(),
+            members_changing: is_half_changed(seen.membership_config.membership()),
             clock_problem,
             resident_bytes: 0,
             open_files: 0,

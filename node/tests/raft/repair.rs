@@ -85,6 +85,55 @@ async fn a_leader_that_is_to_be_removed_hands_leadership_over_first() {
     cluster.write(next.status().node_id, "without it").await;
 }
 
+/// The change waits for a voter that is down, and who asked for it goes away: nobody is there to take its second step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_left_halfway_is_completed_by_who_leads() {
+    let mut cluster = Cluster::of(3).await;
+    let leader = cluster.leader_id().await;
+    let others: Vec<u64> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    let (down, removed) = (others[0], others[1]);
+    cluster.stop(down).await;
+    let asked = cluster.node(leader);
+    let removing = tokio::spawn(async move { asked.change_cluster(ClusterChange::Remove { node_id: removed }).await });
+    wait("the first step", || cluster.node(leader).status().members_changing.then_some(())).await;
+    removing.abort();
+    assert!(removing.await.unwrap_err().is_cancelled());
+    cluster.start(down).await;
+    wait("the second step", || {
+        let status = cluster.node(down).status();
+        let voters: Vec<u64> = status.members.iter().filter(|member| member.voter).map(|member| member.node_id).collect();
+        (!status.members_changing && !voters.contains(&removed) && voters.len() == 2).then_some(())
+    })
+    .await;
+    cluster.stop(removed).await;
+    cluster.write(cluster.leader_id().await, "without it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_change_the_members_at_once_do_not_get_in_each_other_s_way() {
+    let mut cluster = Cluster::of(1).await;
+    cluster.start(2).await;
+    let add = |cluster: &Cluster| {
+        let (leader, address) = (cluster.node(1), cluster.node(2).member().peer_address.clone());
+        tokio::spawn(async move {
+            leader.change_cluster(ClusterChange::Add { node_id: 2, peer_address: address, grpc_address: None }).await
+        })
+    };
+    let tries: Vec<_> = (0..8).map(|_| add(&cluster)).collect();
+    let mut done = 0;
+    for each in tries {
+        match each.await.unwrap() {
+            Ok(()) => done += 1,
+            Err(error) => assert!(
+                ["another change of the members is under way", "node 2 is a voter already"].contains(&error.to_string().as_str()),
+                "{error}"
+            ),
+        }
+    }
+    assert_eq!(done, 1);
+    cluster.write(2, "with it").await;
+}
+
 /// Entries reach followers before they are synced on the leader. In its old term a leader that lost such a tail would give
 /// other entries the same log ids (docs/decisions/0007).
 #[tokio::test(flavor = "multi_thread")]

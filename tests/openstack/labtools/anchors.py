@@ -29,6 +29,7 @@ STAGING_S = 20
 PARK_S = 15
 START_S = 60        # room for the restart of one nova-compute before it
 MONITOR_S = 30      # default of [leader] monitor_s
+TOLD_S = 60         # a compute host reports its inventory each 10 s or so
 LATE_S = 2
 
 
@@ -67,12 +68,14 @@ class Anchors:
             self.play.pools.pop(host)
         self.play.nova_changed = True
         self.apply_anchors(BUDGET)
+        # A compute host says that it is up before it tells Placement.
+        want = {host: BUDGET if host in (self.anchored, self.quota_host)
+                else None for host in self.t.hosts}
+        found = eventually(
+            lambda: {host: self.o.capacity(host).get(ANCHOR)
+                     for host in self.t.hosts}, want, TOLD_S)
         self.v.check("k", "provider.yaml is in the hosts' inventories, and in "
-                     "no others", {host: self.o.capacity(host).get(ANCHOR)
-                                   for host in self.t.hosts}
-                     == {host: BUDGET if host in (
-                         self.anchored, self.quota_host) else None
-                         for host in self.t.hosts})
+                     "no others", found == want, found)
 
     def apply_anchors(self, total):
         self.t.lab("up", OSLAB_QUOTA_USAGE_FROM_PLACEMENT="1", OSLAB_ANCHORS=

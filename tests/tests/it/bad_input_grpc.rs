@@ -45,8 +45,8 @@ fn creates() -> Vec<(v1::CreateLeaseRequest, &'static str)> {
     let soon = leasehold_tests::wait::wall_ms() + A_MINUTE_MS;
     vec![
         (instance(|one| one.amount = 0), "amount"),
-        (instance(|one| one.amount = 10_001), "amount: it must be <= 10000"),
-        (instance(|one| one.amount = u32::MAX), "amount: it must be <= 10000"),
+        (instance(|one| one.amount = 10_001), "and must be <= 10000"),
+        (instance(|one| one.amount = u32::MAX), "and must be <= 10000"),
         (instance(|one| one.vcpus = 0), "vcpus"),
         (instance(|one| one.memory_mb = 0), "memory_mb"),
         (instance(|one| (one.memory_mb, one.amount) = (u32::MAX, 2)), "larger than any cloud"),
@@ -139,7 +139,7 @@ async fn wrong_changes_and_ids_that_nobody_has_change_nothing() {
     let change = |reservations| v1::UpdateLeaseRequest { reservations, ..update.clone() };
     for (request, text) in [
         (change(vec![resized(0)]), "amount"),
-        (change(vec![resized(10_001)]), "amount: it must be <= 10000"),
+        (change(vec![resized(10_001)]), "and must be <= 10000"),
         (change(vec![v1::ReservationChange { reservation_id: NOBODY.to_owned(), ..resized(2) }]), NOBODY),
         (change(vec![v1::ReservationChange { reservation_id: "nonsense".to_owned(), ..resized(2) }]), "reservation_id"),
         (v1::UpdateLeaseRequest { end: at(80_000), ..update.clone() }, "later than"),

@@ -16,6 +16,7 @@ mod idempotency;
 mod leader_change;
 mod lease_lifecycle;
 mod observed;
+mod openapi;
 mod operator_commands;
 mod quorum;
 mod rig;

@@ -208,5 +208,7 @@ async fn the_leader_logs_a_forwarded_request_under_the_id_that_its_caller_was_to
     })
     .await
     .unwrap();
-    assert!(line.contains(&lease_id) && line.contains("project_id"), "{line}");
+    for part in [lease_id.as_str(), "project_id", "term", "log_index"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
 }

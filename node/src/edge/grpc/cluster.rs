@@ -21,6 +21,7 @@ fn encode(status: ClusterStatus) -> v1::StatusResponse {
         ledger_index: status.ledger_index,
         clock_problem: status.clock_problem,
         build: status.build,
+        members_changing: status.members_changing,
     }
 }
 

@@ -56,7 +56,16 @@ where
         let Observe { operations, seams } = self.around.clone();
         let began = seams.clock.mono();
         let request_id = request_id::of(seams.rng.uuid_v4());
-        let span = tracing::info_span!("grpc", request_id, operation, project_id = Empty, lease_id = Empty, key = Empty);
+        let span = tracing::info_span!(
+            "grpc",
+            request_id,
+            operation,
+            project_id = Empty,
+            lease_id = Empty,
+            key = Empty,
+            term = Empty,
+            log_index = Empty
+        );
         let answered = request_id::within(request_id, self.inner.call(request)).instrument(span);
         Box::pin(async move {
             let mut response = answered.await?;

@@ -47,7 +47,7 @@ struct CloudToken(Option<Secret>);
 pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -> Response {
     let request_id = request_id::of(rest.seams.rng.uuid_v4());
     let span = tracing::info_span!("rest", request_id, global_request_id = Empty, project_id = Empty, lease_id = Empty,
-        key = Empty, method = %request.method(), path = request.uri().path());
+        key = Empty, term = Empty, log_index = Empty, method = %request.method(), path = request.uri().path());
     // The id under which the service that called us has it in its log.
     let global = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     if let Some(global) = global.filter(|global| request_id::is_well_formed(global)) {

@@ -88,8 +88,7 @@ pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartW
     })
 }
 
-/// `end_date`; without one there is no end, from 1.1 on.
-pub /// The start that is asked for first, left open as far as `latest_start_date` says.
+/// The start that is asked for first, left open as far as `latest_start_date` says.
 fn open_start(fields: &Fields<'_>, version: Microversion, first: StartWish) -> Result<StartWish, Problem> {
     let latest = match date(fields, "latest_start_date", version)? {
         None => return Ok(first),
@@ -105,7 +104,8 @@ fn open_start(fields: &Fields<'_>, version: Microversion, first: StartWish) -> R
     Ok(StartWish::Earliest { from, latest })
 }
 
-fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
+/// `end_date`; without one there is no end, from 1.1 on.
+pub fn end(fields: &Fields<'_>, version: Microversion) -> Result<Seconds, Problem> {
     match date(fields, "end_date", version)? {
         None if version >= Microversion::V1_1 => Ok(Seconds::OPEN_END),
         None => Err(Problem::malformed(

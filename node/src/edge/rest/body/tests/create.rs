@@ -73,7 +73,11 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
         (request(json!({"name": ""}), none()), 400, "name has 0 characters; it must have 1 to 80"),
         (request(json!({"name": long}), none()), 400, "name has 10000 characters; it must have 1 to 80"),
         (request(json!({"name": "a\u{0}b"}), none()), 400, "name holds control characters; it must hold none"),
-        (request(json!({"latest_start_date": "2026-12-24 12:00"}), none()), 400, "latest_start_date needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1"),
+        (
+            request(json!({"latest_start_date": "2026-12-24 12:00"}), none()),
+            400,
+            "latest_start_date needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1",
+        ),
         (request(json!({"start_date": "soon"}), none()), 400, "soon is an invalid date. Required format: %Y-%m-%d %H:%M"),
         (
             request(json!({"start_date": "Bogus-date 13:13"}), none()),

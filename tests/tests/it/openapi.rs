@@ -1,0 +1,238 @@
+//! `docs/openapi.json` is true: the server has exactly its paths, and every answer of a session is of the shape that stands there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use leasehold_tests::cloud::http_client;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, rig};
+
+const HEADER: &str = "openstack-api-version";
+
+/// The document, and what a session showed of it.
+struct Document {
+    whole: Value,
+    /// Operation and status, of each answer.
+    seen: BTreeSet<(String, u16)>,
+}
+
+impl Document {
+    fn read() -> Document {
+        let text = include_str!("../../../docs/openapi.json");
+        Document { whole: serde_json::from_str(text).unwrap(), seen: BTreeSet::new() }
+    }
+
+    /// Path template, method and operation.
+    fn operations(&self) -> Vec<(&str, &str, &Value)> {
+        let methods = ["get", "post", "put", "delete", "patch"];
+        let paths = self.whole["paths"].as_object().unwrap();
+        let of = |item: &'_ Value, method: &str| item.get(method).is_some();
+        let each = paths.iter().flat_map(|(path, item)| methods.into_iter().map(move |method| (path.as_str(), method, item)));
+        each.filter(|(_, method, item)| of(item, method)).map(|(path, method, item)| (path, method, &item[method])).collect()
+    }
+
+    /// Follows a reference of the document.
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => self.whole.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => value,
+        }
+    }
+
+    /// What a schema of the document finds wrong with a value.
+    fn problems(&self, schema: &Value, value: &Value) -> Vec<String> {
+        let alone = json!({"allOf": [schema], "components": self.whole["components"]});
+        let validator = jsonschema::options().should_validate_formats(true).build(&alone).unwrap();
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    }
+
+    /// The operation that serves a path; a template's part in braces stands for any.
+    fn operation(&self, method: &Method, path: &str) -> &Value {
+        let fits = |template: &str| {
+            let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+            let (template, path) = (parts(template), parts(path));
+            let same = |(one, other): (&String, &String)| one == other || one.starts_with('{');
+            template.len() == path.len() && template.iter().zip(&path).all(same)
+        };
+        let method = method.as_str().to_lowercase();
+        let mut found: Vec<_> =
+            self.operations().into_iter().filter(|(template, of, _)| *of == method && fits(template)).collect();
+        // `/os-hosts/allocations` before `/os-hosts/{id}`.
+        found.sort_by_key(|(template, _, _)| template.contains('{'));
+        found.first().unwrap_or_else(|| panic!("{method} {path} is not in the document")).2
+    }
+
+    /// Holds an exchange to the document.
+    fn check(&mut self, method: &Method, path: &str, version: &str, sent: Option<&Value>, status: u16, body: &Value) {
+        let operation = self.operation(method, path).clone();
+        let what = format!("{method} {path} under {version}: {status} {body}");
+        let answers = &operation["responses"];
+        let answer = answers.get(status.to_string()).unwrap_or(&answers["default"]);
+        let schema = self.resolve(answer).pointer("/content/application~1json/schema").cloned();
+        match schema {
+            Some(schema) => assert_eq!(self.problems(&schema, body), Vec::<String>::new(), "{what}"),
+            None => assert_eq!(*body, Value::Null, "{what}"),
+        }
+        let taken = (200..300).contains(&status);
+        if taken {
+            assert_eq!(
+                self.shown_since(&answer["content"]["application/json"]["schema"], body, version),
+                Vec::<String>::new(),
+                "{what}"
+            );
+            if let (Some(sent), Some(schema)) = (sent, operation.pointer("/requestBody/content/application~1json/schema")) {
+                assert_eq!(self.problems(schema, sent), Vec::<String>::new(), "taken, so the document must allow it: {sent}");
+            }
+        }
+        self.seen.insert((operation["operationId"].as_str().unwrap().to_owned(), status));
+    }
+
+    /// Keys that came with a later microversion than the one that was asked for, and those of the one asked for that are missing.
+    fn shown_since(&self, schema: &Value, value: &Value, version: &str) -> Vec<String> {
+        let schema = self.resolve(schema);
+        let mut wrong = Vec::new();
+        if let (Some(properties), Some(object)) = (schema["properties"].as_object(), value.as_object()) {
+            for (key, property) in properties {
+                let since = property["x-since"].as_str();
+                let there = object.get(key);
+                if since.is_some_and(|since| there.is_some() != (since <= version)) {
+                    wrong.push(format!("{key} since {since:?}"));
+                }
+                let shown = there.map(|inner| self.shown_since(property, inner, version));
+                wrong.extend(shown.into_iter().flatten());
+            }
+        }
+        for item in value.as_array().into_iter().flatten() {
+            wrong.extend(self.shown_since(&schema["items"], item, version));
+        }
+        wrong
+    }
+}
+
+/// A caller of the first node that holds each exchange to the document.
+struct Session {
+    document: Document,
+    client: reqwest::Client,
+    url: String,
+    version: &'static str,
+}
+
+impl Session {
+    /// `path`: without `/v1`.
+    async fn ask(&mut self, method: Method, path: &str, sent: Option<Value>) -> (u16, Value) {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url));
+        request = request.header(HEADER, format!("reservation {}", self.version));
+        if let Some(body) = &sent {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = answer.bytes().await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let without_query = path.split('?').next().unwrap_or_default();
+        self.document.check(&method, &format!("/v1{without_query}"), self.version, sent.as_ref(), status, &body);
+        (status, body)
+    }
+
+    async fn get(&mut self, path: &str) -> Value {
+        self.ask(Method::GET, path, None).await.1
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        self.ask(method, path, Some(body)).await
+    }
+}
+
+fn instance(more: Value) -> Value {
+    let mut instance = json!({"resource_type": "virtual:instance", "vcpus": 1, "memory_mb": 1024, "disk_gb": 1, "amount": 1,
+        "affinity": null, "resource_properties": ""});
+    instance.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    instance
+}
+
+fn lease(reservation: Value) -> Value {
+    json!({"name": "a", "start_date": "2098-01-01 10:00", "end_date": "2098-01-01 12:00", "reservations": [reservation], "events": []})
+}
+
+async fn a_life(session: &mut Session, host: &str, more: Value) {
+    let (status, made) = session.send(Method::POST, "/leases", lease(instance(more))).await;
+    assert_eq!(status, 201, "{made}");
+    let id = made["lease"]["id"].as_str().unwrap().to_owned();
+    let reservation = made["lease"]["reservations"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(session.get("/leases").await["leases"].as_array().unwrap().len(), 1);
+    assert_eq!(session.get(&format!("/leases/{id}")).await["lease"]["id"], json!(id));
+    let change = json!({"name": "b", "reservations": [{"id": reservation, "amount": 2}]});
+    assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), change).await.0, 200);
+    let (_, listed) = session.ask(Method::GET, &format!("/os-hosts/allocations?lease_id={id}"), None).await;
+    assert_eq!(listed["allocations"][0]["reservations"][0]["lease_id"], json!(id));
+    assert_eq!(session.get(&format!("/os-hosts/{host}/allocation")).await["allocation"]["resource_id"], json!(host));
+    assert_eq!(session.send(Method::POST, "/leases", lease(instance(json!({"amount": 5_000})))).await.0, 409);
+    assert_eq!(session.send(Method::POST, "/leases", json!({"name": 5})).await.0, 400);
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
+    assert_eq!(session.ask(Method::GET, &format!("/leases/{id}"), None).await.0, 404);
+}
+
+#[tokio::test]
+async fn answers_are_as_the_document_says() {
+    let Rig { cluster, cloud: _cloud, client: _client } = rig(1).await;
+    let url = cluster.nodes()[0].rest_url();
+    let mut session = Session { document: Document::read(), client: http_client().unwrap(), url, version: "1.0" };
+    let hosts = session.get("/os-hosts").await;
+    let host = hosts["hosts"][0]["id"].as_str().unwrap().to_owned();
+    let gpu = json!({"gpu": "yes"});
+    assert_eq!(session.send(Method::PUT, &format!("/os-hosts/{host}"), gpu).await.1["host"]["gpu"], json!("yes"));
+    a_life(&mut session, &host, json!({})).await;
+    assert_eq!(session.ask(Method::GET, "/idempotency-keys/x", None).await.0, 404);
+
+    session.version = "1.1";
+    session.get("/os-hosts").await;
+    let staged = json!({"start_date": "2098-01-01 08:00", "end_date": "2098-01-01 09:00", "park_margin": 600});
+    a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
+    let key = "00000000-0000-4000-8000-000000000001";
+    let valid = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    let request = session.client.get(format!("{}/idempotency-keys/{key}", session.url)).header(HEADER, "reservation 1.1");
+    let answer = request.header("idempotency-valid-until", valid.to_rfc3339()).send().await.unwrap();
+    let (status, body) = (answer.status().as_u16(), answer.json().await.unwrap());
+    assert_eq!(status, 200, "{body}");
+    session.document.check(&Method::GET, &format!("/v1/idempotency-keys/{key}"), "1.1", None, status, &body);
+
+    session.get(&format!("/os-hosts/{host}")).await;
+    assert_eq!(session.ask(Method::DELETE, &format!("/os-hosts/{host}"), None).await.0, 204);
+    let (status, again) = session.send(Method::POST, "/os-hosts", json!({"name": "cmp1", "pool": "shared"})).await;
+    assert_eq!((status, &again["host"]["pool"]), (201, &json!("shared")));
+
+    // Nothing of the document was left out but the page of versions, which has no `/v1`.
+    let root = session.url.trim_end_matches("/v1").to_owned();
+    for path in ["/", "/versions"] {
+        let answer = session.client.get(format!("{root}{path}")).send().await.unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.json().await.unwrap());
+        session.document.check(&Method::GET, path, "1.0", None, status, &body);
+    }
+    let mut left: BTreeMap<&str, BTreeSet<u16>> = BTreeMap::new();
+    for (_, _, operation) in session.document.operations() {
+        let id = operation["operationId"].as_str().unwrap();
+        let stated = operation["responses"].as_object().unwrap().keys().filter_map(|status| status.parse().ok());
+        let unseen = stated.filter(|status| *status != 401 && !session.document.seen.contains(&(id.to_owned(), *status)));
+        left.insert(id, unseen.collect());
+    }
+    left.retain(|_, statuses| !statuses.is_empty());
+    assert!(left.is_empty(), "never seen: {left:?}");
+}
+
+/// The server's table of paths names each operation, for the metrics; the document must have those and no other.
+#[test]
+fn the_document_has_the_paths_of_the_server() {
+    let served = include_str!("../../../node/src/edge/rest/routes.rs");
+    let named = served.split("named(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let served: BTreeSet<&str> = named.filter(|name| *name != "not_implemented").collect();
+    let document = Document::read();
+    let all: BTreeSet<&str> =
+        document.operations().iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
+    let under_v1: BTreeSet<&str> = all.iter().copied().filter(|id| !id.starts_with("versions")).collect();
+    assert_eq!(under_v1, served);
+    let router = include_str!("../../../node/src/edge/rest/routes.rs");
+    for (path, _, _) in document.operations() {
+        assert!(router.contains(&format!("\"{path}\"")), "{path}");
+    }
+}
