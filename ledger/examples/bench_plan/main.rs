@@ -12,14 +12,13 @@ mod report;
 mod restart;
 mod world;
 
-use std::alloc::System;
-
 use cap::Cap;
 use clap::Parser;
+use mimalloc::MiMalloc;
 
-/// Counts what is allocated, without a limit.
+/// The allocator of a node. Counts what is allocated, without a limit.
 #[global_allocator]
-static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+static ALLOCATED: Cap<MiMalloc> = Cap::new(MiMalloc, usize::MAX);
 
 fn main() {
     let arguments = arguments::Arguments::parse();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Amounts, HostId, Timestamp};
 
 /// What kind of pool a host belongs to (architecture D8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolKind {
     /// Ordinary servers never land here: everything is held, permanently.

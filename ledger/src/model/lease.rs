@@ -28,7 +28,7 @@ pub enum OnEnd {
 pub const AMOUNT_MAX: u32 = 10_000;
 
 /// What one `virtual:instance` reservation asks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InstanceWish {
     /// Virtual CPUs of each instance, ≥ 1.
     pub vcpus: u32,

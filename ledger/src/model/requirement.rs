@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A comparison operator of a property expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Comparison {
     /// `=` and `==`
     Equal,
@@ -20,7 +20,7 @@ pub enum Comparison {
 }
 
 /// One term, `["<op>", "$<key>", "<value>"]`. Host columns compare as numbers where they are numbers, extra capabilities as text.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requirement {
     /// Host column (`vcpus`, `memory_mb`, `hypervisor_hostname`, …) or name of an extra capability.
     pub key: String,

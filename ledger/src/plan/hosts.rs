@@ -24,11 +24,6 @@ impl<'a> Hosts<'a> {
         Hosts { view, kind: view.state.host_index().kind(wish, view.anchor) }
     }
 
-    /// All of them, by number.
-    pub fn all(&self) -> impl Iterator<Item = Place> + '_ {
-        self.masks().flat_map(move |(number, block, hosts)| self.places(number, block, hosts))
-    }
-
     /// Those of one pool that may have room for `need` over what is to come of an interval; the others are proven to have
     /// none. By number, beginning at one and going round.
     pub fn with_room(
@@ -65,6 +60,18 @@ impl<'a> Hosts<'a> {
         })
     }
 
+    /// All of them, by number, with what is booked there at least, and at most as far as is known, at the worst instant of what
+    /// is still to come of an interval, class by class.
+    pub fn bounded(&self, interval: Interval) -> impl Iterator<Item = (Place, Amounts, Option<Amounts>)> + '_ {
+        self.masks().flat_map(move |(number, block, hosts)| {
+            let window = self.window(number, interval);
+            self.places(number, block, hosts).map(move |place| {
+                let (_, lane) = block_of(place.host);
+                (place, window.at_least(lane), window.at_most(lane))
+            })
+        })
+    }
+
     /// All of them, by number, with so many slots of the wish that fit there over an interval for sure.
     pub fn at_least(&self, interval: Interval, slot: Amounts) -> impl Iterator<Item = (Place, u32)> + '_ {
         self.masks().flat_map(move |(number, block, hosts)| {
@@ -81,11 +88,13 @@ impl<'a> Hosts<'a> {
         blocks.map(|(number, block)| (number, block, self.kind.hosts(number, block))).filter(|(_, _, hosts)| *hosts != 0)
     }
 
+    /// What the index says of what is still to come of an interval.
+    fn window(&self, number: u64, interval: Interval) -> Window {
+        interval.to_come(self.view.now).map_or_else(Window::nothing, |to_come| self.view.state.calendar().window(number, to_come))
+    }
+
     fn possible(&self, number: u64, block: &HostBlock, interval: Interval, need: Amounts) -> u64 {
-        let window = match interval.to_come(self.view.now) {
-            None => Window::nothing(),
-            Some(interval) => self.view.state.calendar().window(number, interval),
-        };
+        let window = self.window(number, interval);
         // What a lease gives up is still in the index, so of its hosts nothing is proven.
         let own = self.view.own.iter().map(|booking| block_of(booking.host)).filter(|(block, _)| *block == number);
         own.fold(window.possible(&block.rooms, need), |possible, (_, lane)| possible | 1 << lane)

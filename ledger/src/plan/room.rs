@@ -71,6 +71,12 @@ impl<'a> View<'a> {
         interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().peak(host, to_come))
     }
 
+    /// Whether what is booked on a host is what counts there: nothing is planned on it or given up.
+    pub fn is_as_booked(&self, host: HostId) -> bool {
+        let of_host = |booking: &Booking| booking.host == host;
+        self.overlay.on(host).is_empty() && !self.planned.iter().any(of_host) && !self.own.iter().any(of_host)
+    }
+
     /// How many slots fit on a host with this room at every instant that is still to come of the interval; exact below `enough`.
     pub fn fit(&self, host: HostId, room: Amounts, interval: Interval, need: Amounts, enough: u32) -> u32 {
         let Some(interval) = interval.to_come(self.now) else { return remaining(room, Amounts::default(), need) };

@@ -16,12 +16,14 @@ use crate::model::{
     ReservationStatus, Stage, Timestamp,
 };
 use crate::mutant;
-use crate::storage::codec::encode;
+use crate::storage::codec::encode_into;
 use crate::storage::disk::RowChange;
 use crate::storage::keys::{self, RowId};
 
 /// Rows of the journal that are kept; older ones go as new ones come.
 pub const JOURNAL_ROWS_MAX: usize = 16_384;
+/// Bytes that most rows take at most.
+const ROW_BYTES: usize = 4096;
 
 /// What the entry being applied has touched.
 #[derive(Clone, Debug, Default)]
@@ -206,7 +208,7 @@ impl State {
 
     pub(crate) fn put_key(&mut self, project: &ProjectId, id: Uuid, row: KeyRow) {
         self.touch_key(project, id);
-        let (key, valid_until) = ((project.clone(), id), row.valid_until);
+        let (key, valid_until) = ((id, project.clone()), row.valid_until);
         match self.keys.insert(key, row, 0) {
             Some(old) => {
                 self.key_expiry.remove(&(old.valid_until, project.clone(), id));
@@ -218,7 +220,7 @@ impl State {
 
     pub(crate) fn remove_key(&mut self, project: &ProjectId, id: Uuid) {
         self.touch_key(project, id);
-        if let Some(old) = self.keys.remove(&(project.clone(), id)) {
+        if let Some(old) = self.keys.remove(&(id, project.clone())) {
             self.key_expiry.remove(&(old.valid_until, project.clone(), id));
             if let Some(count) = self.keys_of.get_mut(project) {
                 *count -= 1;
@@ -230,7 +232,7 @@ impl State {
     }
 
     fn touch_key(&mut self, project: &ProjectId, id: Uuid) {
-        let hash = self.keys.hash(&(project.clone(), id));
+        let hash = self.keys.hash(&(id, project.clone()));
         self.recorder.rows.entry(RowId::Key(project.clone(), id)).or_insert(hash);
     }
 
@@ -245,10 +247,13 @@ impl State {
             effects.push(Effect::NextDue(self.next_due()));
         }
         self.write_journal(&mut recorder);
+        // Where values are encoded, which grow as they are written, to be copied at their length.
+        let mut buffer = Vec::with_capacity(ROW_BYTES);
         let mut delta = Delta { rows: Vec::with_capacity(recorder.rows.len() + 1) };
         for (row, old_hash) in recorder.rows {
             let key = row.to_bytes();
-            let value = self.encode_row(&row);
+            buffer.clear();
+            let value = self.encode_row(&row, &mut buffer).then(|| buffer.clone());
             let new_hash = value.as_ref().map_or(0, |value| row_hash(&key, value));
             self.set_row_hash(&row, new_hash);
             self.hash = self.hash.wrapping_sub(old_hash).wrapping_add(new_hash);
@@ -317,17 +322,18 @@ impl State {
         }
     }
 
-    fn encode_row(&self, row: &RowId) -> Option<Vec<u8>> {
-        fn some<T: Serialize>(value: Option<&T>) -> Option<Vec<u8>> {
-            value.map(encode)
+    /// Writes a row as it is stored; `false` where it is gone.
+    fn encode_row(&self, row: &RowId, into: &mut Vec<u8>) -> bool {
+        fn put<T: Serialize>(value: Option<&T>, into: &mut Vec<u8>) -> bool {
+            value.map(|value| encode_into(value, into)).is_some()
         }
         match row {
-            RowId::Meta => some(Some(&self.meta)),
-            RowId::Lease(id) => some(self.leases.get(id)),
-            RowId::Host(id) => some(self.hosts.get(id)),
-            RowId::Actuation(id) => some(self.actuations.get(id)),
-            RowId::Key(project, id) => some(self.key_row(project, *id)),
-            RowId::Change(index, place) => some(self.changes.get(&(*index, *place))),
+            RowId::Meta => put(Some(&self.meta), into),
+            RowId::Lease(id) => put(self.leases.get(id), into),
+            RowId::Host(id) => put(self.hosts.get(id), into),
+            RowId::Actuation(id) => put(self.actuations.get(id), into),
+            RowId::Key(project, id) => put(self.key_row(project, *id), into),
+            RowId::Change(index, place) => put(self.changes.get(&(*index, *place)), into),
         }
     }
 
@@ -337,10 +343,17 @@ impl State {
         let leases = self.leases.iter().map(|(id, _)| RowId::Lease(*id));
         let hosts = self.hosts.iter().map(|(id, _)| RowId::Host(*id));
         let actuations = self.actuations.iter().map(|(id, _)| RowId::Actuation(*id));
-        let keys = self.keys.iter().map(|((project, id), _)| RowId::Key(project.clone(), *id));
+        let keys = self.keys.iter().map(|((id, project), _)| RowId::Key(project.clone(), *id));
         let changes = self.changes.iter().map(|((index, place), _)| RowId::Change(*index, *place));
         let all = std::iter::once(RowId::Meta).chain(leases).chain(hosts).chain(actuations).chain(keys).chain(changes);
-        all.filter_map(|row| Some((row.to_bytes(), self.encode_row(&row)?))).collect()
+        let mut encoded = Vec::new();
+        for row in all {
+            let mut value = Vec::new();
+            if self.encode_row(&row, &mut value) {
+                encoded.push((row.to_bytes(), value));
+            }
+        }
+        encoded
     }
 
     fn set_row_hash(&mut self, row: &RowId, hash: u128) {
@@ -349,7 +362,7 @@ impl State {
             RowId::Lease(id) => self.leases.row_mut(id).map(|row| &mut row.hash),
             RowId::Host(id) => self.hosts.row_mut(id).map(|row| &mut row.hash),
             RowId::Actuation(id) => self.actuations.row_mut(id).map(|row| &mut row.hash),
-            RowId::Key(project, id) => self.keys.row_mut(&(project.clone(), *id)).map(|row| &mut row.hash),
+            RowId::Key(project, id) => self.keys.row_mut(&(*id, project.clone())).map(|row| &mut row.hash),
             RowId::Change(index, place) => self.changes.row_mut(&(*index, *place)).map(|row| &mut row.hash),
         };
         if let Some(place) = place {

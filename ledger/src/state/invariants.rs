@@ -313,7 +313,7 @@ fn check_rows(state: &State, violations: &mut Vec<Violation>) {
             violated(violations, "rows", format!("row {} was never counted", row.id));
         }
     }
-    for ((project, id), row) in state.keys.iter() {
+    for ((id, project), row) in state.keys.iter() {
         if let super::KeyFate::Pending { lease_id, .. } = &row.value.fate {
             let waits = state.lease(*lease_id).is_some_and(|lease| {
                 let creating = lease.status == LeaseStatus::Creating;
@@ -360,7 +360,7 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     }
     let mut keys_of: BTreeMap<&ProjectId, usize> = BTreeMap::new();
     let mut key_expiry = Vec::with_capacity(state.key_expiry.len());
-    for ((project, id), row) in state.keys.iter() {
+    for ((id, project), row) in state.keys.iter() {
         *keys_of.entry(project).or_default() += 1;
         key_expiry.push((row.value.valid_until, project, *id));
     }

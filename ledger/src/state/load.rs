@@ -75,7 +75,7 @@ impl Loader {
                 let row: KeyRow = decode("idempotency key", value)?;
                 state.key_expiry.insert((row.valid_until, project.clone(), id));
                 *state.keys_of.entry(project.clone()).or_default() += 1;
-                state.keys.insert((project, id), row, hash);
+                state.keys.insert((id, project), row, hash);
                 true
             }
             RowId::Change(index, place) => {

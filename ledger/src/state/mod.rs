@@ -50,7 +50,8 @@ pub struct State {
     leases: Table<LeaseId, Lease>,
     hosts: Table<HostId, Host>,
     actuations: Table<ActuationId, Actuation>,
-    keys: Table<(ProjectId, Uuid), KeyRow>,
+    /// The ids of keys are random and tell nearly all of them apart, so they are compared first.
+    keys: Table<(Uuid, ProjectId), KeyRow>,
     changes: Table<(u64, u32), Change>,
     /// Sum of the hashes of all rows.
     hash: u128,
@@ -237,7 +238,7 @@ impl State {
 
     /// The stored row of a key, expired or not.
     pub fn key_row(&self, project: &ProjectId, id: Uuid) -> Option<&KeyRow> {
-        self.keys.get(&(project.clone(), id))
+        self.keys.get(&(id, project.clone()))
     }
 
     /// How many keys of a project are stored.

@@ -1,28 +1,38 @@
 //! Values that many leases have in common stand in memory once. Derived, never stored or hashed.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::{InstanceWish, Lease, ResourceWish, Text};
 
-/// What leases share, with how many times each value is used.
+/// What leases share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shared {
-    texts: BTreeMap<Text, usize>,
-    wishes: BTreeMap<Arc<InstanceWish>, usize>,
+    texts: Pool<Text>,
+    wishes: Pool<Arc<InstanceWish>>,
+}
+
+/// Values, each with how many times it is used; found by a hash, as comparing them at each node of a tree takes longer than
+/// all else.
+#[derive(Clone, Debug)]
+struct Pool<T> {
+    values: BTreeMap<u64, Vec<(T, usize)>>,
 }
 
 impl Shared {
     /// Makes a lease use what others use already. Its values stay the same. Rare things are left as they are.
     pub fn take(&mut self, lease: &mut Lease) {
-        shared(&mut self.texts, &mut lease.project_id.0);
-        shared(&mut self.texts, &mut lease.user_id.0);
+        self.texts.take(&mut lease.project_id.0);
+        self.texts.take(&mut lease.user_id.0);
         if let Some(key) = &mut lease.key {
-            shared(&mut self.texts, &mut key.project_id.0);
+            self.texts.take(&mut key.project_id.0);
         }
         for reservation in &mut lease.reservations {
             let ResourceWish::Instance(wish) = &mut reservation.wish;
-            shared(&mut self.wishes, wish);
+            self.wishes.take(wish);
             reservation.bindings.shrink_to_fit();
             reservation.releasing.shrink_to_fit();
         }
@@ -33,14 +43,14 @@ impl Shared {
 
     /// A lease that was taken in is given up, as it was then.
     pub fn release(&mut self, lease: &Lease) {
-        unshared(&mut self.texts, &lease.project_id.0);
-        unshared(&mut self.texts, &lease.user_id.0);
+        self.texts.release(&lease.project_id.0);
+        self.texts.release(&lease.user_id.0);
         if let Some(key) = &lease.key {
-            unshared(&mut self.texts, &key.project_id.0);
+            self.texts.release(&key.project_id.0);
         }
         for reservation in &lease.reservations {
             let ResourceWish::Instance(wish) = &reservation.wish;
-            unshared(&mut self.wishes, wish);
+            self.wishes.release(wish);
         }
     }
 
@@ -51,22 +61,47 @@ impl Shared {
     }
 }
 
-fn shared<T: Ord + Clone>(values: &mut BTreeMap<T, usize>, mine: &mut T) {
-    // The kept value itself must be the one that is cloned, so the entry is asked for its key.
-    let mut entry = match values.entry(mine.clone()) {
-        std::collections::btree_map::Entry::Occupied(entry) => entry,
-        std::collections::btree_map::Entry::Vacant(entry) => entry.insert_entry(0),
-    };
-    *entry.get_mut() += 1;
-    *mine = entry.key().clone();
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Pool { values: BTreeMap::new() }
+    }
 }
 
-fn unshared<T: Ord>(values: &mut BTreeMap<T, usize>, value: &T) {
-    let Some(count) = values.get_mut(value) else { panic!("only what was shared is given up") };
-    *count -= 1;
-    if *count == 0 {
-        values.remove(value);
+impl<T: Hash + Eq + Clone> Pool<T> {
+    fn take(&mut self, mine: &mut T) {
+        let alike = self.values.entry(hash(mine)).or_default();
+        match alike.iter_mut().find(|(value, _)| value == mine) {
+            Some((value, count)) => {
+                *count += 1;
+                mine.clone_from(value);
+            }
+            None => alike.push((mine.clone(), 1)),
+        }
     }
+
+    fn release(&mut self, mine: &T) {
+        let hash = hash(mine);
+        let alike = self.values.get_mut(&hash).expect("only what was taken is released");
+        let place = alike.iter().position(|(value, _)| value == mine).expect("only what was taken is released");
+        alike[place].1 -= 1;
+        if alike[place].1 == 0 {
+            alike.swap_remove(place);
+            if alike.is_empty() {
+                self.values.remove(&hash);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.values.values().map(Vec::len).sum()
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = Xxh3::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -33,9 +33,14 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 /// A value of a row. Our types hold nothing that MessagePack cannot say, so this does not fail.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
-    bytes.push(VERSION);
-    rmp_serde::encode::write_named(&mut bytes, value).expect("ledger types are plain data, and a Vec takes every write");
+    encode_into(value, &mut bytes);
     bytes
+}
+
+/// Appends what [`encode`] gives.
+pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    bytes.push(VERSION);
+    rmp_serde::encode::write_named(bytes, value).expect("ledger types are plain data, and a Vec takes every write");
 }
 
 /// The inverse of [`encode`].

@@ -1,5 +1,6 @@
 //! Random sequences of commands: no sequence breaks a promise, every refusal is justified, replicas agree.
 
+mod offers;
 mod promises;
 mod questions;
 mod steps;
@@ -209,6 +210,9 @@ impl Run {
         let mut planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
         if self.on_the_minute() {
             self.judge(&wish, &planned);
+            if let Err(NoPlan::NoRoom(no_room)) = &planned {
+                self.take_offers(&wish, no_room);
+            }
             self.reach(match &planned {
                 Ok(_) => "judged a plan",
                 Err(NoPlan::NoRoom(no_room)) if no_room.staging => "judged a refusal for staging",
@@ -509,6 +513,10 @@ fn random_sequences_reach_everything_that_matters() {
         "judged a refusal with an offer",
         "judged a refusal without an offer",
         "judged a refusal for staging",
+        "took the largest amount",
+        "took the next start",
+        "named VCPU",
+        "named SLOT",
         "judged a refused update",
         "Held of Hold",
         "HoldRefused of Hold",

@@ -80,7 +80,7 @@ fn the_index_finds_the_hosts_of_a_kind_that_the_rule_finds() {
         let avoid = [HostId(u64::from(1 + random.below(300)))];
         let view = View { anchor: random.one_of(&Anchor::ALL), avoid: &avoid, ..View::new(&state, &overlay, now()) };
         let by_rule: Vec<HostId> = state.hosts().filter(|host| view.eligible(host, &wish)).map(|host| host.id).collect();
-        let by_index: Vec<Place> = Hosts::of(&view, &wish).all().collect();
+        let by_index: Vec<Place> = Hosts::of(&view, &wish).bounded(window(&mut random)).map(|(place, _, _)| place).collect();
         assert_eq!(by_index.iter().map(|place| place.host).collect::<Vec<_>>(), by_rule, "{wish:?}");
         for place in by_index {
             let host = state.host(place.host).unwrap();
@@ -139,7 +139,7 @@ fn what_the_index_passes_over_is_full() {
             .flat_map(|pool| hosts.with_room(*pool, interval, wish.need(), HostId(u64::from(random.below(300)))))
             .map(|place| place.host)
             .collect();
-        for place in hosts.all() {
+        for (place, _, _) in hosts.bounded(interval) {
             let fit = view.fit(place.host, place.room, interval, wish.need(), 1);
             if possible.contains(&place.host) {
                 left += u32::from(fit == 0);

@@ -104,6 +104,15 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
     )
 }
 
+/// Of what any host may serve, soon and not for long; about half are staged.
+pub(super) fn plain_create() -> impl Strategy<Value = Create> {
+    let staging = prop_oneof![1 => Just(None), 1 => (0u8..6, 1u8..3, 0u8..2).prop_map(Some)];
+    (create(), staging, 8u8..16, 1u8..8).prop_map(|(create, staging, start, length)| {
+        let terms = Terms { zone: None, required: 0, forbidden: 0 };
+        Create { start, length, affinity: None, staging, key: None, at_least: None, terms, ..create }
+    })
+}
+
 /// A plan that no planner made: often wrong, sometimes right.
 pub(super) fn by_hand() -> impl Strategy<Value = Step> {
     (create(), prop::collection::vec((0u8..6, 0u8..4), 0..3)).prop_map(|(create, plan)| {
