@@ -66,8 +66,13 @@ pub struct Density {
 /// What would become of a new lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhatIf {
-    /// It would be booked; one element a reservation, in the order of the wish.
-    Fits(Vec<HostCount>),
+    /// It would be booked.
+    Fits {
+        /// Where it would begin when its start is left open and the first one has no room.
+        moved_to: Option<Seconds>,
+        /// One element a reservation, in the order of the wish.
+        reservations: Vec<HostCount>,
+    },
     /// It would be refused for lack of room.
     NoRoom(NoRoom),
 }
@@ -139,7 +144,9 @@ pub fn what_if(
     now: Timestamp,
 ) -> Result<WhatIf, Rejection> {
     match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now) {
-        Ok(planned) => Ok(WhatIf::Fits(planned.reservations.iter().map(host_count).collect())),
+        Ok(planned) => {
+            Ok(WhatIf::Fits { moved_to: planned.moved_to, reservations: planned.reservations.iter().map(host_count).collect() })
+        }
         Err(NoPlan::NoRoom(no_room)) => Ok(WhatIf::NoRoom(no_room)),
         Err(NoPlan::Rejected(rejection)) => Err(rejection),
     }

@@ -145,7 +145,7 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
             if asked {
                 let answer = with_progress("the answer", client.what_if(wish)).await?;
                 output.print(what_if_json(&answer.value, answer.ledger_index), || what_if_text(&answer.value))?;
-                let fits = matches!(answer.value, WhatIf::Fits(_));
+                let fits = matches!(answer.value, WhatIf::Fits { .. });
                 return Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let lease = with_progress("the lease to be booked", client.create_lease(key, wish)).await?.value;
@@ -195,10 +195,11 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
 /// What a lease would come to, for programs; what is missing is spelled as in a refusal.
 fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
     match what_if {
-        WhatIf::Fits(reservations) => {
+        WhatIf::Fits { moved_to, reservations } => {
             let count = |one: &HostCount| json!({ "hosts": one.main, "staging_hosts": one.staging });
             let reservations: Vec<Value> = reservations.iter().map(count).collect();
-            json!({ "fits": true, "reservations": reservations, "no_room": null, "ledger_index": ledger_index })
+            let start = moved_to.and_then(time::rfc3339);
+            json!({ "fits": true, "reservations": reservations, "start": start, "no_room": null, "ledger_index": ledger_index })
         }
         WhatIf::NoRoom(no_room) => {
             let missing = json!({
@@ -206,7 +207,7 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
                 "tightest": no_room.tightest.map(Class::name), "largest_amount": no_room.largest_amount,
                 "next_start": no_room.next_start.and_then(time::rfc3339), "staging": no_room.staging,
             });
-            json!({ "fits": false, "reservations": null, "no_room": missing, "ledger_index": ledger_index })
+            json!({ "fits": false, "reservations": null, "start": null, "no_room": missing, "ledger_index": ledger_index })
         }
     }
 }
@@ -214,12 +215,13 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
 /// The same for people.
 pub(super) fn what_if_text(what_if: &WhatIf) -> String {
     match what_if {
-        WhatIf::Fits(reservations) => {
+        WhatIf::Fits { moved_to, reservations } => {
             let on = |one: &HostCount| match (counted(one.main, "host"), one.staging) {
                 (hosts, 0) => format!("\nIt would lie on {hosts}."),
                 (hosts, staging) => format!("\nIt would lie on {hosts}, and on {staging} for staging."),
             };
-            format!("It fits. Nothing was booked.{}", reservations.iter().map(on).collect::<String>())
+            let from = moved_to.map(|start| format!(" from {} (UTC) on", time::utc(start))).unwrap_or_default();
+            format!("It fits{from}. Nothing was booked.{}", reservations.iter().map(on).collect::<String>())
         }
         WhatIf::NoRoom(no_room) => {
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };

@@ -149,7 +149,8 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
         assert_eq!(capacity::density_text(&found, amount), text);
     }
 
-    let fits = WhatIf::Fits(vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }]);
+    let fits =
+        WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }] };
     let told = "It fits. Nothing was booked.\nIt would lie on 2 hosts.\nIt would lie on 1 host, and on 3 for staging.";
     assert_eq!(lease::what_if_text(&fits), told);
     let no_room = NoRoom {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold_client::command::{EndWish, LeaseChange, StagingWish, StartWish};
 use leasehold_client::model::{LeaseId, LeaseStatus, OnEnd, Stage};
-use leasehold_client::{Error, RefusalKind};
+use leasehold_client::{Error, RefusalKind, WhatIf};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -50,6 +50,8 @@ async fn a_lease_whose_start_is_open_begins_when_there_is_room_and_is_made_once(
     rig.client.create_lease(rig.client.new_key(), all_of_it("first", StartWish::At(start))).await.unwrap();
 
     let open = |latest| all_of_it("open", StartWish::Earliest { from: Some(start), latest });
+    let asked = rig.client.what_if(open(end)).await.unwrap().value;
+    assert!(matches!(asked, WhatIf::Fits { moved_to: Some(start), .. } if start == end), "{asked:?}");
     let key = rig.client.new_key();
     let moved = rig.client.create_lease(key, open(end)).await.unwrap().value;
     assert_eq!((moved.start, moved.end.0 - moved.start.0), (end, 3_600));

@@ -189,6 +189,17 @@ async fn answers_are_as_the_document_says() {
     session.get("/os-hosts").await;
     let staged = json!({"start_date": "2098-01-01 08:00", "end_date": "2098-01-01 09:00", "park_margin": 600});
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
+    let mut open = lease(instance(json!({})));
+    open["latest_start_date"] = json!("2098-01-01 20:00");
+    let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;
+    assert_eq!((&told["what_if"]["fits"], &told["what_if"]["start_date"]), (&json!(true), &Value::Null));
+    open["reservations"][0]["amount"] = json!(5_000);
+    assert_eq!(session.send(Method::POST, "/leases/what-if", open).await.1["what_if"]["fits"], json!(false));
+    let window = "start_date=2098-01-01%2010:00&end_date=2098-01-01%2012:00";
+    let shown = session.get(&format!("/capacity?{window}&steps=3")).await;
+    assert_eq!(shown["capacity"]["steps"][0]["reserved"]["SLOT"], json!(0));
+    let shown = session.get(&format!("/capacity/density?{window}&vcpus=1&memory_mb=1024&amount=3")).await;
+    assert_eq!(shown["density"]["earliest_start_date"], json!("2098-01-01T10:00:00.000000"));
     let key = "00000000-0000-4000-8000-000000000001";
     let valid = chrono::Utc::now() + chrono::TimeDelta::hours(1);
     let request = session.client.get(format!("{}/idempotency-keys/{key}", session.url)).header(HEADER, "reservation 1.1");

@@ -201,9 +201,10 @@ impl TryFrom<v1::DensityResponse> for Density {
 /// What a server answers.
 pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfResponse {
     let outcome = match what_if {
-        WhatIf::Fits(reservations) => {
+        WhatIf::Fits { moved_to, reservations } => {
             let count = |HostCount { main, staging }| v1::what_if_response::HostCount { main, staging };
-            Outcome::Fits(Fits { reservations: reservations.into_iter().map(count).collect() })
+            let reservations = reservations.into_iter().map(count).collect();
+            Outcome::Fits(Fits { reservations, moved_to: moved_to.map(unix_s) })
         }
         WhatIf::NoRoom(no_room) => Outcome::NoRoom(v1::what_if_response::NoRoom {
             reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
@@ -224,7 +225,8 @@ impl TryFrom<v1::WhatIfResponse> for WhatIf {
         match wire.outcome {
             Some(Outcome::Fits(fits)) => {
                 let count = |v1::what_if_response::HostCount { main, staging }| HostCount { main, staging };
-                Ok(WhatIf::Fits(fits.reservations.into_iter().map(count).collect()))
+                let moved_to = fits.moved_to.map(|second| seconds("fits.moved_to", second)).transpose()?;
+                Ok(WhatIf::Fits { moved_to, reservations: fits.reservations.into_iter().map(count).collect() })
             }
             Some(Outcome::NoRoom(no_room)) => Ok(WhatIf::NoRoom(NoRoom {
                 reservation: usize::try_from(no_room.reservation).unwrap_or(usize::MAX),

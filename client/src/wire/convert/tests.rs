@@ -362,7 +362,10 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
             staging,
         },
     );
-    prop_oneof![vec(count, 0..3).prop_map(WhatIf::Fits), no_room.prop_map(WhatIf::NoRoom)]
+    prop_oneof![
+        (of(second()), vec(count, 0..3)).prop_map(|(moved_to, reservations)| WhatIf::Fits { moved_to, reservations }),
+        no_room.prop_map(WhatIf::NoRoom)
+    ]
 }
 
 proptest! {

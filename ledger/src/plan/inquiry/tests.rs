@@ -171,9 +171,9 @@ fn what_if_counts_hosts_and_books_nothing() {
     let before = state.hash();
     let mut wish = lease(6, 5000, 6000);
     let ask = |wish: &LeaseWish| what_if(&state, wish, &[], &BTreeMap::new(), now());
-    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits(vec![HostCount { main: 2, staging: 0 }]));
+    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }] });
     wish.reservations[0].staging = Some(StagingWish { start: None, end: Some(after(600)), park_margin_s: 60 });
-    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits(vec![HostCount { main: 2, staging: 2 }]));
+    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 2 }] });
     wish.reservations[0].resource.instance_mut().amount = 20;
     assert!(matches!(ask(&wish).unwrap(), WhatIf::NoRoom(_)));
     wish.name.clear();

@@ -126,10 +126,13 @@ pub fn density(density: &Density) -> Value {
 /// What a lease would come to; what is missing has the shape that a refusal gives it.
 pub fn what_if(what_if: &WhatIf, ledger_index: u64) -> Value {
     match what_if {
-        WhatIf::Fits(reservations) => {
+        WhatIf::Fits { moved_to, reservations } => {
             let count = |one: &HostCount| json!({"hosts": one.main, "staging_hosts": one.staging});
-            json!({"fits": true, "reservations": reservations.iter().map(count).collect::<Vec<_>>(), "offer": null})
+            let reservations: Vec<_> = reservations.iter().map(count).collect();
+            json!({"fits": true, "reservations": reservations, "start_date": moved_to.map(lease_date), "offer": null})
         }
-        WhatIf::NoRoom(no_room) => json!({"fits": false, "reservations": null, "offer": Offer::new(no_room, ledger_index)}),
+        WhatIf::NoRoom(no_room) => {
+            json!({"fits": false, "reservations": null, "start_date": null, "offer": Offer::new(no_room, ledger_index)})
+        }
     }
 }

@@ -134,7 +134,7 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
 
 #[test]
 fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
-    let fits = what_if(&WhatIf::Fits(vec![HostCount { main: 3, staging: 2 }]), 7);
+    let fits = what_if(&WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 3, staging: 2 }] }, 7);
     assert_eq!(fits, json!({"fits": true, "reservations": [{"hosts": 3, "staging_hosts": 2}], "offer": null}));
     let no_room = NoRoom {
         reservation: 0,
