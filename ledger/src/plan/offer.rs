@@ -102,7 +102,7 @@ mod tests {
         let window = Interval { start: Seconds(ORIGIN_S), end: Seconds(ORIGIN_S + DAY_S) };
         let amounts = Amounts { vcpus: 1, memory_mb: 1, disk_gb: 0, slots: 1 };
         let bookings = (1..50).map(|host| (HostId(host), window, amounts)).collect();
-        overlay.add(&state, &crate::plan::Planned { reservations: Vec::new(), planned_at: 0, bookings });
+        overlay.add(&state, &crate::plan::Planned { reservations: Vec::new(), moved_to: None, planned_at: 0, bookings });
         let (mut decided, mut all, mut full) = (0, 0, 0);
         for _ in 0..1000 {
             let wish = wish(&mut random);

@@ -99,6 +99,7 @@ fn book(state: &mut State, wish: LeaseWish) {
         plan: planned.reservations,
         resource_ids: vec![Uuid::from_u128(9)],
         planned_at: planned.planned_at,
+        moved_to: planned.moved_to,
         adoptions: BTreeMap::new(),
         caller_makes_groups: false,
     };

@@ -48,6 +48,7 @@ impl Run {
             plan: planned.reservations,
             resource_ids: vec![number(9)],
             planned_at: planned.planned_at,
+            moved_to: None,
             adoptions: Default::default(),
             caller_makes_groups: false,
         }));
