@@ -134,8 +134,11 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
 
 #[test]
 fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
-    let fits = what_if(&WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 3, staging: 2 }] }, 7);
-    assert_eq!(fits, json!({"fits": true, "reservations": [{"hosts": 3, "staging_hosts": 2}], "offer": null}));
+    for (moved_to, shown) in [(None, json!(null)), (Some(at("2026-12-01 08:00:00")), json!("2026-12-01T08:00:00.000000"))] {
+        let fits = what_if(&WhatIf::Fits { moved_to, reservations: vec![HostCount { main: 3, staging: 2 }] }, 7);
+        let reservations = json!([{"hosts": 3, "staging_hosts": 2}]);
+        assert_eq!(fits, json!({"fits": true, "reservations": reservations, "start_date": shown, "offer": null}));
+    }
     let no_room = NoRoom {
         reservation: 0,
         short_by: 2,
@@ -147,7 +150,7 @@ fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
     let refused = what_if(&WhatIf::NoRoom(no_room), 7);
     assert_eq!(
         refused,
-        json!({"fits": false, "reservations": null, "offer": {
+        json!({"fits": false, "reservations": null, "start_date": null, "offer": {
             "reservation": 0, "short_by": 2, "tightest": "MEMORY_MB", "largest_amount": 1, "next_start": 1_796_112_000,
             "staging": false, "ledger_index": 7,
         }})

@@ -256,7 +256,7 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
     let cases = [
         (
             request(json!({"colour": 1}), json!({})),
-            "colour is unknown; known are before_end_date, end_date, events, name, reservations, start_date",
+            "colour is unknown; known are before_end_date, end_date, events, latest_start_date, name, reservations, start_date",
         ),
         (
             request(json!({}), json!({"on_end": "burn"})),
