@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use leasehold_client::wire::v1;
+use leasehold_client::wire::v1::capacity_service_client::CapacityServiceClient;
 use leasehold_client::wire::v1::cluster_service_client::ClusterServiceClient;
 use leasehold_client::wire::v1::host_service_client::HostServiceClient;
 use leasehold_client::wire::v1::lease_service_client::LeaseServiceClient;
@@ -226,6 +227,11 @@ impl Cluster {
     /// Calls to one node about the cluster, as the admin.
     pub fn cluster_service(&self, index: usize) -> ClusterServiceClient<Connection> {
         ClusterServiceClient::new(self.connection(index))
+    }
+
+    /// Questions to one node about capacity, as the admin.
+    pub fn capacity_service(&self, index: usize) -> CapacityServiceClient<Connection> {
+        CapacityServiceClient::new(self.connection(index))
     }
 
     /// Calls to one node about hosts, as the admin.

@@ -226,7 +226,7 @@ pub(super) fn what_if_text(what_if: &WhatIf) -> String {
         WhatIf::NoRoom(no_room) => {
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };
             let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
-            let text = format!("It does not fit: {} are short {whose}{tightest}. Nothing was booked.", no_room.short_by);
+            let text = format!("It does not fit: short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
             let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging);
             text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }

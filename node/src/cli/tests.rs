@@ -161,7 +161,7 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
         next_start: Some(second("2026-11-22 15:00")),
         staging: false,
     };
-    let told = "It does not fit: 2 are short in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
+    let told = "It does not fit: short by 2 in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
                 Try: --amount 5   or: --start '2026-11-22 15:00:00'";
     assert_eq!(lease::what_if_text(&WhatIf::NoRoom(no_room)), told);
 }

@@ -52,6 +52,10 @@ fn cases() -> Vec<(&'static str, &'static str, String, u16, &'static str)> {
         ("POST", "/leases", reservation("affinity", json!("maybe")), 400, "affinity"),
         ("POST", "/leases", reservation("resource_properties", json!("[\"or\", 1]")), 400, ""),
         ("POST", "/leases", reservation("resource_type", json!("virtual:moon")), 400, "virtual:moon"),
+        // Paths of 1.1 say so, whatever is asked.
+        ("GET", "/capacity?steps=0", String::new(), 404, "reservation 1.1"),
+        ("GET", "/capacity/density", String::new(), 404, "reservation 1.1"),
+        ("POST", "/leases/what-if", lease(|_| {}), 404, "reservation 1.1"),
         ("GET", NO_LEASE, String::new(), 404, "not found"),
         ("GET", "/leases/nonsense", String::new(), 404, "not found"),
         ("PUT", NO_LEASE, json!({"name": "b"}).to_string(), 404, "not found"),

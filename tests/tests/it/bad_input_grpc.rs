@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::lease_service_client::LeaseServiceClient;
 use leasehold_client::wire::v1::resource::Kind;
+use leasehold_client::wire::v1::what_if_response::Outcome;
 use leasehold_client::wire::v1::when::When;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
@@ -122,6 +123,56 @@ async fn wrong_wishes_are_answered_with_a_code_and_a_text_and_change_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let (leases, hosts) = everything(&rig).await;
     assert_eq!((leases.len(), hosts.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn wrong_questions_are_answered_with_a_code_and_a_text() {
+    let rig = rig(1).await;
+    // With the patience of a client: the first create finds the leader.
+    create(&rig, lease(|_| {})).await.unwrap();
+    let before = everything(&rig).await;
+    let (mut leases, mut capacity) = (rig.cluster.lease_service(0), rig.cluster.capacity_service(0));
+    let whole = v1::WhatIfRequest { lease: Some(lease(|_| {})) };
+    assert!(matches!(leases.what_if(whole).await.unwrap().into_inner().outcome, Some(Outcome::Fits(_))));
+    refused(leases.what_if(v1::WhatIfRequest { lease: None }).await, Code::InvalidArgument, "lease is missing");
+    // What is said of idempotency does not matter; all else is refused as a create is.
+    for (request, text) in creates().into_iter().filter(|(one, _)| one.request_id.is_empty() && one.valid_until_ms == 0) {
+        refused(leases.what_if(v1::WhatIfRequest { lease: Some(request) }).await, Code::InvalidArgument, text);
+    }
+
+    let show = v1::ShowCapacityRequest::default();
+    let of = |filter| v1::ShowCapacityRequest { filter: Some(filter), ..show.clone() };
+    let term = || v1::Requirement { key: "vcpus".to_owned(), comparison: 99, value: "1".to_owned() };
+    for (request, text) in [
+        (v1::ShowCapacityRequest { steps_max: 1001, ..show.clone() }, "steps: it is 1001; it must be from 1 to 1000"),
+        (v1::ShowCapacityRequest { start: when(When::Never(true)), ..show.clone() }, "start"),
+        (v1::ShowCapacityRequest { start: when(When::At(1_600_000_000)), ..show.clone() }, "later than current date"),
+        (v1::ShowCapacityRequest { start: at(60), end: at(30), ..show.clone() }, "later than start date"),
+        (v1::ShowCapacityRequest { end: when(When::Now(true)), ..show.clone() }, "end"),
+        (v1::ShowCapacityRequest { end: when(When::At(4_733_683_201)), ..show.clone() }, "calendar"),
+        (of(v1::HostFilter { host_ids: vec![1, 99], ..Default::default() }), "hosts: there is no host 99"),
+        (of(v1::HostFilter { host_ids: (1..=1001).collect(), ..Default::default() }), "hosts: 1001 are named"),
+        (of(v1::HostFilter { pool: 99, ..Default::default() }), "filter.pool"),
+        (of(v1::HostFilter { zone: Some("x".repeat(256)), ..Default::default() }), "zone"),
+        (of(v1::HostFilter { required_traits: vec!["lower".to_owned()], ..Default::default() }), "required_traits"),
+        (of(v1::HostFilter { requirements: vec![term()], ..Default::default() }), "filter.requirements[0].comparison"),
+    ] {
+        refused(capacity.show(request).await, Code::InvalidArgument, text);
+    }
+    let one = v1::Instance { vcpus: 1, memory_mb: 1, ..Default::default() };
+    let density = |instance| v1::DensityRequest { instance: Some(instance), ..Default::default() };
+    for (request, text) in [
+        (v1::DensityRequest::default(), "instance is missing"),
+        (density(v1::Instance { vcpus: 0, ..one.clone() }), "vcpus"),
+        (density(v1::Instance { memory_mb: 0, ..one.clone() }), "memory_mb"),
+        (density(v1::Instance { amount: 10_001, ..one.clone() }), "amount: it must be <= 10000"),
+        (density(v1::Instance { pool: 99, ..one.clone() }), "instance.pool"),
+        (v1::DensityRequest { host_ids: vec![99], ..density(one.clone()) }, "there is no host 99"),
+        (v1::DensityRequest { start: at(60), end: at(60), ..density(one) }, "later than start date"),
+    ] {
+        refused(capacity.density(request).await, Code::InvalidArgument, text);
+    }
+    assert_eq!(everything(&rig).await, before);
 }
 
 #[tokio::test]

@@ -168,7 +168,10 @@ async fn the_command_line_draws_capacity_counts_what_fits_and_tries_a_lease() {
     let short = command_line::leasehold(cluster, &ask("13")).await;
     let said = String::from_utf8(short.stdout).unwrap();
     assert_eq!(short.status.code(), Some(1), "{said}");
-    assert!(said.contains("It does not fit: 1 are short") && said.contains("Try: --amount 12   or: --start"), "{said}");
+    assert!(
+        said.contains("It does not fit: short by 1 in the window") && said.contains("Try: --amount 12   or: --start"),
+        "{said}"
+    );
     assert_eq!(command_line::json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 1, "nothing was booked");
 
     for (line, wanted, text) in [
