@@ -426,7 +426,7 @@ fn a_bad_value_is_named_with_what_would_be_right() {
     assert_eq!(refusal(|r| r.start = at(-5)), format!(r#"start is "-5"; it must be {dates}"#));
     assert_eq!(refusal(|r| r.end = at(i64::MAX)), format!(r#"end is "9223372036854775807"; it must be {dates}"#));
     let never = Some(v1::When { when: Some(v1::when::When::Never(true)) });
-    assert_eq!(refusal(|r| r.start = never), r#"start is "never"; it must be now (true) or a second"#);
+    assert_eq!(refusal(|r| r.start = never), r#"start is "never"; it must be now (true), a second or earliest"#);
     let empty = Some(v1::When { when: None });
     assert_eq!(refusal(|r| r.end = empty), "end is missing; it must be now (true), a second or never (true)");
     assert_eq!(
