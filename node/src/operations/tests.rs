@@ -12,13 +12,13 @@ use leasehold_ledger::model::{
     Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId,
     RequestKey, ReservationId, ResourceWish, Seconds, UserId,
 };
-use leasehold_ledger::plan::{Overlay, plan_adopting};
+use leasehold_ledger::plan::{CapacityWish, DensityWish, HostFilter, Overlay, WindowWish, plan_adopting};
 
 use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::ChangeSubject;
 
-use super::{Actor, Consistency, LeaseFilter, OperationError, Operations};
+use super::{Actor, Consistency, LeaseFilter, OperationError, Operations, Unavailable};
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
@@ -174,6 +174,23 @@ async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
     assert_eq!(read.unwrap().value, Vec::new());
     let not_found = OperationError::Rejected(Rejection::LeaseNotFound(unknown));
     assert_eq!((change.unwrap_err(), delete.unwrap_err()), (not_found.clone(), not_found));
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_not_answered_by_a_node_that_nobody_confirms() {
+    let lone = Lone::start().await;
+    let (operations, admin) = (lone.operations.clone(), actor("admin"));
+    let window = WindowWish { start: StartWish::Now, end: Seconds::OPEN_END };
+    let instance = wish(1).reservations[0].resource.instance().clone();
+    let capacity = operations.capacity(&admin, CapacityWish { filter: HostFilter::default(), window, steps_max: 1 });
+    let density = operations.density(&admin, DensityWish { instance, seek: false, among: None, window });
+    let what_if = operations.what_if(&admin, wish(1));
+    let (capacity, density, what_if) = tokio::join!(capacity, density, what_if);
+    let unconfirmed = OperationError::Unavailable(Unavailable::NoQuorum);
+    assert_eq!(capacity.unwrap_err(), unconfirmed);
+    assert_eq!(density.unwrap_err(), unconfirmed);
+    assert_eq!(what_if.unwrap_err(), unconfirmed);
     lone.end().await;
 }
 

@@ -62,7 +62,7 @@ async fn every_node_tells_what_is_free_as_soon_as_a_lease_is_booked() {
     for round in 0..3u64 {
         let window = window();
         made.push(rig.client.create_lease(rig.client.new_key(), large(3, window)).await.unwrap().value);
-        // Two of three nodes learn of it only by asking the leader.
+        // Two of three nodes may have to wait for it.
         for node in 0..3 {
             let asked = only(&rig, node, &token).capacity(capacity_wish(window, HostFilter::default())).await.unwrap();
             let capacity = asked.value;
