@@ -165,7 +165,7 @@ async fn wrong_questions_are_answered_with_a_code_and_a_text() {
         (v1::DensityRequest::default(), "instance is missing"),
         (density(v1::Instance { vcpus: 0, ..one.clone() }), "vcpus"),
         (density(v1::Instance { memory_mb: 0, ..one.clone() }), "memory_mb"),
-        (density(v1::Instance { amount: 10_001, ..one.clone() }), "amount: it must be <= 10000"),
+        (density(v1::Instance { amount: 10_001, ..one.clone() }), "and must be <= 10000"),
         (density(v1::Instance { pool: 99, ..one.clone() }), "instance.pool"),
         (v1::DensityRequest { host_ids: vec![99], ..density(one.clone()) }, "there is no host 99"),
         (v1::DensityRequest { start: at(60), end: at(60), ..density(one) }, "later than start date"),

@@ -196,7 +196,10 @@ fn senseless_questions_are_refused_with_what_would_be_right() {
     assert_eq!(capacity(&|wish| wish.filter.hosts = Some([HostId(1), HostId(9)].into())), "hosts: there is no host 9");
     let many = |wish: &mut CapacityWish| wish.filter.hosts = Some((1..=1001).map(HostId).collect());
     assert_eq!(capacity(&many), "hosts: 1001 are named; at most 1000 may be");
-    assert_eq!(capacity(&|wish| wish.filter.zone = Some(String::new())), "zone: it has 0 characters; it must have 1 to 255 characters");
+    assert_eq!(
+        capacity(&|wish| wish.filter.zone = Some(String::new())),
+        "zone: it has 0 characters; it must have 1 to 255 characters"
+    );
     let lower = |wish: &mut CapacityWish| wish.filter.required_traits = ["lower".to_owned()].into();
     assert!(capacity(&lower).starts_with("required_traits: "));
 
@@ -220,7 +223,7 @@ fn senseless_questions_are_refused_with_what_would_be_right() {
         change(&mut wish);
         ask_density(&state, &wish, now()).unwrap_err().to_string()
     };
-    assert_eq!(density(&|wish| wish.instance.vcpus = 0), "vcpus: it must be >= 1");
-    assert_eq!(density(&|wish| wish.instance.amount = 10_001), "amount: it must be <= 10000");
+    assert_eq!(density(&|wish| wish.instance.vcpus = 0), "vcpus: it is 0, and must be >= 1");
+    assert_eq!(density(&|wish| wish.instance.amount = 10_001), "amount: it is 10001, and must be <= 10000");
     assert_eq!(density(&|wish| wish.among = Some([HostId(9)].into())), "hosts: there is no host 9");
 }
