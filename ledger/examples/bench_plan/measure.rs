@@ -72,7 +72,7 @@ fn admissions(world: &World, samples: usize) -> Vec<Row> {
     ]
 }
 
-/// What fits, and capacity over time, in windows of different lengths.
+/// Plans, what fits, and capacity over time, in windows of different lengths.
 fn questions(world: &World, samples: usize) -> Vec<Row> {
     let mut random = Random(78);
     let mut rows = Vec::new();
@@ -86,6 +86,16 @@ fn questions(world: &World, samples: usize) -> Vec<Row> {
             ask();
             begin.elapsed().as_nanos() as u64
         };
+        let plans = (0..samples / 4).map(|_| {
+            let (instance, start) = (instance(&mut random, 4), Seconds(World::start(&mut random)));
+            let (project_id, user_id) = world.owner(&mut random);
+            let wish = World::lease_of("question".to_owned(), project_id, user_id, instance, start, days * DAY_S);
+            timed(&mut || {
+                black_box(try_plan(&world.state, &Overlay::default(), &wish, &[], &Default::default(), world.now()).unwrap());
+            })
+        });
+        let plans = Row::times(&format!("plan or refuse 4 instances for {days} days"), plans.collect());
+        rows.push(plans.with(Budget::p99_us(6000.0, "architecture §6: refuse")));
         let fits = (0..samples / 4).map(|_| {
             let (wish, window) = (common_wish(&mut random), window(&mut random));
             timed(&mut || {

@@ -381,7 +381,7 @@ pub(super) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
 }
 
 /// Flavors that the reservations of a lease have or had.
-pub(super) fn flavors(lease: &Lease) -> BTreeSet<ReservationId> {
+fn flavors(lease: &Lease) -> BTreeSet<ReservationId> {
     lease.reservations.iter().map(Reservation::flavor).collect()
 }
 

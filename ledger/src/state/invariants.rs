@@ -2,6 +2,8 @@
 //!
 //! L1 is recomputed from the leases alone, second border by second border, not read from the calendar.
 
+mod capacity;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -10,8 +12,9 @@ use super::change::bound_hosts;
 use super::due::lease_due;
 use crate::model::{
     Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
-    ReservationId, ReservationStatus, Seconds, Stage, Step, Timestamp,
+    ReservationId, ReservationStatus, Stage, Step, Timestamp,
 };
+use capacity::{booked, check_capacity};
 
 /// One thing that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl fmt::Display for Violation {
 /// Everything that does not hold; empty when all is well.
 pub fn check(state: &State) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut found = FromLeases::default();
+    let mut found = FromLeases::of_about(state.leases.len());
     for (_, row) in state.leases.iter() {
         found.add(&row.value, row.hash);
         check_lease(state, &row.value, &mut violations);
@@ -44,7 +47,6 @@ pub fn check(state: &State) -> Vec<Violation> {
 }
 
 /// What the leases say that something else must agree with. There may be a million of them, so they are gone through once.
-#[derive(Default)]
 struct FromLeases<'a> {
     booked: Vec<(HostId, Interval, Amounts)>,
     /// Of each reservation, and whether it is not over.
@@ -57,6 +59,18 @@ struct FromLeases<'a> {
 }
 
 impl<'a> FromLeases<'a> {
+    fn of_about(leases: usize) -> FromLeases<'a> {
+        FromLeases {
+            booked: Vec::with_capacity(leases),
+            flavors: Vec::with_capacity(leases),
+            due: Vec::with_capacity(leases),
+            on_host: Vec::with_capacity(leases),
+            begun_on: Vec::new(),
+            by_project: Vec::with_capacity(leases),
+            hash: 0,
+        }
+    }
+
     fn add(&mut self, lease: &'a Lease, hash: u128) {
         for reservation in &lease.reservations {
             self.flavors.push((reservation.flavor(), lease.id, !lease.is_over(reservation)));
@@ -77,109 +91,6 @@ impl<'a> FromLeases<'a> {
 
 fn violated(violations: &mut Vec<Violation>, rule: &'static str, found: String) {
     violations.push(Violation { rule, found });
-}
-
-/// L1 from the leases alone; the calendar must say the same.
-fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, Amounts)>, violations: &mut Vec<Violation>) {
-    booked.sort_unstable_by_key(|(host, _, _)| *host);
-    let now = state.clock().floor_to_second();
-    for of_host in booked.chunk_by(|one, other| one.0 == other.0) {
-        let host = of_host[0].0;
-        let steps = steps_of(of_host);
-        if !steps.iter().copied().eq(state.calendar().steps(host)) {
-            violated(violations, "calendar", format!("host {host} differs from its leases"));
-        }
-        let Some(row) = state.host(host) else {
-            violated(violations, "bindings", format!("host {host} is gone"));
-            continue;
-        };
-        for (place, (at, used)) in steps.iter().enumerate() {
-            let until = steps.get(place + 1).map_or(Seconds::OPEN_END, |next| next.0);
-            if until > now && !row.overcommitted && !used.fits_in(row.room()) {
-                violated(violations, "L1", format!("host {host} at {at:?}: {used:?} of {:?}", row.room()));
-            }
-        }
-    }
-    for host in state.hosts() {
-        let is_booked = booked.binary_search_by_key(&host.id, |(host, _, _)| *host).is_ok();
-        if !is_booked && state.calendar().steps(host.id).next().is_some() {
-            violated(violations, "calendar", format!("host {} is booked by nobody", host.id));
-        }
-    }
-}
-
-/// Written apart from `bookings.rs` on purpose: by amounts at borders instead of merged spans.
-fn booked(lease: &Lease, reservation: &Reservation, into: &mut Vec<(HostId, Interval, Amounts)>) {
-    let spans = |interval: Interval,
-                 need: Amounts,
-                 staging: Option<Interval>,
-                 bindings: &[Binding]|
-     -> Vec<(HostId, Interval, Amounts)> {
-        bindings
-            .iter()
-            .filter_map(|binding| {
-                let span = if binding.phase == Phase::Main { Some(interval) } else { staging };
-                Some((binding.host, span?, need.checked_mul(binding.slots)?))
-            })
-            .collect()
-    };
-    let end = reservation.booked_end.unwrap_or(lease.end).max(lease.end);
-    let main = Interval { start: lease.start, end };
-    let need = reservation.wish.instance().need();
-    let staging = reservation.staging.map(|staging| staging.booked());
-    let new = spans(main, need, staging, &reservation.bindings);
-    into.extend(spans(main, need, None, &reservation.releasing));
-    let Some(previous) = &reservation.previous else {
-        return into.extend(new);
-    };
-    let old_staging = previous.staging.map(|staging| staging.booked());
-    let old = spans(previous.interval, previous.wish.instance().need(), old_staging, &previous.bindings);
-    let hosts: BTreeSet<HostId> = old.iter().chain(&new).map(|span| span.0).collect();
-    for host in hosts {
-        let of = |set: &[(HostId, Interval, Amounts)]| -> Vec<(Interval, Amounts)> {
-            set.iter().filter(|span| span.0 == host).map(|span| (span.1, span.2)).collect()
-        };
-        let (old, new) = (of(&old), of(&new));
-        let borders: BTreeSet<Seconds> = old.iter().chain(&new).flat_map(|(span, _)| [span.start, span.end]).collect();
-        let borders: Vec<Seconds> = borders.into_iter().collect();
-        for pair in borders.windows(2) {
-            let larger = amount_at(&old, pair[0]).max(amount_at(&new, pair[0]));
-            if larger != Amounts::default() {
-                into.push((host, Interval { start: pair[0], end: pair[1] }, larger));
-            }
-        }
-    }
-}
-
-fn amount_at(spans: &[(Interval, Amounts)], at: Seconds) -> Amounts {
-    let inside = spans.iter().filter(|(span, _)| span.contains(at));
-    inside.fold(Amounts::default(), |sum, (_, amounts)| sum.checked_add(*amounts).unwrap_or(Amounts::from_array([u32::MAX; 4])))
-}
-
-/// The sum of the spans of one host as steps, by a sweep over signed changes.
-fn steps_of(spans: &[(HostId, Interval, Amounts)]) -> Vec<(Seconds, Amounts)> {
-    let mut changes: Vec<(Seconds, [i64; 4])> = Vec::with_capacity(2 * spans.len());
-    for (_, span, amounts) in spans {
-        let more = amounts.to_array().map(i64::from);
-        changes.push((span.start, more));
-        changes.push((span.end, more.map(|amount| -amount)));
-    }
-    changes.sort_unstable_by_key(|(at, _)| *at);
-    let mut level = [0i64; 4];
-    let mut steps: Vec<(Seconds, Amounts)> = Vec::new();
-    for at_once in changes.chunk_by(|one, other| one.0 == other.0) {
-        let before = level;
-        for (_, change) in at_once {
-            for class in 0..4 {
-                level[class] += change[class];
-            }
-        }
-        if level != before {
-            let used = level.map(|amount| u32::try_from(amount).unwrap_or(u32::MAX));
-            steps.push((at_once[0].0, Amounts::from_array(used)));
-        }
-    }
-    steps
 }
 
 fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {

@@ -1,16 +1,16 @@
 //! A state from its rows, in any order.
 //!
-//! Leases are by far the most rows. What is derived from them is gathered as they come, sorted once and built at once: a
+//! Leases are by far the most rows. What is derived from them is gathered when all are there, sorted once and built at once: a
 //! restart with a million leases must be a matter of seconds. `invariants.rs` then holds it against the rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bookings::lease_bookings;
-use super::change::{begun_hosts, bound_hosts, flavors, row_hash};
+use super::change::{begun_hosts, bound_hosts, row_hash};
 use super::due::lease_due;
 use super::table::Row;
-use super::{Booking, Calendar, Change, KeyRow, Meta, State};
-use crate::model::{Actuation, Host, HostId, Lease, LeaseId, ProjectId, ReservationId, Timestamp};
+use super::{Calendar, Change, KeyRow, Meta, State};
+use crate::model::{Actuation, Host, HostId, Lease, LeaseId, ProjectId};
 use crate::mutant;
 use crate::storage::codec::{CodecError, decode};
 use crate::storage::keys::RowId;
@@ -31,12 +31,6 @@ pub enum LoadError {
 pub(crate) struct Loader {
     state: State,
     leases: Vec<(LeaseId, Box<Row<Lease>>)>,
-    bookings: Vec<Booking>,
-    by_project: BTreeMap<ProjectId, Vec<LeaseId>>,
-    by_flavor: Vec<(ReservationId, LeaseId)>,
-    on_host: Vec<(HostId, LeaseId)>,
-    begun_on: Vec<(HostId, LeaseId)>,
-    due: Vec<(Timestamp, LeaseId)>,
 }
 
 impl Loader {
@@ -52,9 +46,10 @@ impl Loader {
                 true
             }
             RowId::Lease(id) => {
-                let lease: Lease = decode("lease", value)?;
-                let fits = lease.id == id;
-                self.lease(lease, hash);
+                let mut row = Box::new(Row { value: decode::<Lease>("lease", value)?, hash });
+                state.shared.take(&mut row.value);
+                let fits = row.value.id == id;
+                self.leases.push((id, row));
                 fits
             }
             RowId::Host(id) => {
@@ -92,29 +87,31 @@ impl Loader {
         Ok(())
     }
 
-    fn lease(&mut self, lease: Lease, hash: u128) {
-        let mut row = Box::new(Row { value: lease, hash });
-        self.state.shared.take(&mut row.value);
-        let (lease, id) = (&row.value, row.value.id);
-        self.bookings.extend(lease_bookings(lease));
-        self.on_host.extend(bound_hosts(lease).into_iter().map(|host| (host, id)));
-        self.begun_on.extend(begun_hosts(lease).into_iter().map(|host| (host, id)));
-        self.by_flavor.extend(flavors(lease).into_iter().map(|flavor| (flavor, id)));
-        self.due.extend(lease_due(lease).map(|at| (at, id)));
-        self.by_project.entry(lease.project_id.clone()).or_default().push(id);
-        self.leases.push((id, row));
-    }
-
     /// After the last row.
     pub fn finish(self) -> State {
-        let mut state = self.state;
-        state.leases.load(self.leases);
-        state.calendar = Calendar::of(self.bookings);
-        state.on_host = index_of(self.on_host);
-        state.begun_on = index_of(self.begun_on);
-        state.by_flavor = self.by_flavor.into_iter().collect();
-        state.due = self.due.into_iter().collect();
-        state.by_project = self.by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();
+        let Loader { mut state, leases } = self;
+        // What grows as it is filled is copied on the way, and there is a lot of it.
+        let some = leases.len();
+        let (mut bookings, mut due) = (Vec::with_capacity(some), Vec::with_capacity(some));
+        let (mut on_host, mut begun_on) = (Vec::with_capacity(some), Vec::new());
+        let mut by_flavor = Vec::with_capacity(some);
+        let mut by_project: BTreeMap<ProjectId, Vec<LeaseId>> = BTreeMap::new();
+        for (id, row) in &leases {
+            let lease = &row.value;
+            bookings.extend(lease_bookings(lease));
+            due.extend(lease_due(lease).map(|at| (at, *id)));
+            on_host.extend(bound_hosts(lease).into_iter().map(|host| (host, *id)));
+            begun_on.extend(begun_hosts(lease).into_iter().map(|host| (host, *id)));
+            by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), *id)));
+            by_project.entry(lease.project_id.clone()).or_default().push(*id);
+        }
+        state.leases.load(leases);
+        state.calendar = Calendar::of(bookings);
+        state.due = due.into_iter().collect();
+        state.on_host = index_of(on_host);
+        state.begun_on = index_of(begun_on);
+        state.by_flavor = by_flavor.into_iter().collect();
+        state.by_project = by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();
         // Planted bug: what is due is forgotten.
         mutant!("M24", { state.due.clear() });
         state
