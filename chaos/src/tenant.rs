@@ -10,11 +10,16 @@ use serde_json::json;
 
 use crate::sim::world::World;
 
-/// Between two attempts.
+/// Between two attempts, at first.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So often he asks at that pace: what opens late opens within seconds. After that, each wait is twice as long as the one before:
+/// most who are refused for longer have a lease that was deleted since.
+const EAGER: u32 = 8;
+/// And at most so many times as long as the first.
+const PATIENT: u32 = 16;
 
 /// Lives with one reservation of a lease, by its place, until its servers are asked for, or its time is over.
-pub async fn live(world: Arc<World>, token: String, lease: Lease, place: usize) {
+pub async fn live(world: Arc<World>, user: &'static str, lease: Lease, place: usize) {
     let Some(reservation) = lease.reservations.get(place) else { return };
     let flavor = reservation.id.to_string();
     let (from, until, many) = match reservation.staging {
@@ -24,20 +29,30 @@ pub async fn live(world: Arc<World>, token: String, lease: Lease, place: usize) 
     // A tenant that comes with the last second cannot hope for anything.
     let (from_ms, until_ms) = (from.unix_s() * 1_000, until.unix_s().saturating_sub(2) * 1_000);
     tokio::time::sleep(Duration::from_millis(from_ms.saturating_sub(world.trace.now_ms()))).await;
+    let mut token = log_in(&world, user);
     let image = image(&world, &token);
-    let mut booted = 0;
+    let (mut booted, mut refused) = (0, 0_u32);
     while booted < many && world.trace.now_ms() < until_ms {
         let body = json!({"server": {
             "name": format!("{}-{place}-{booted}", lease.name), "flavorRef": flavor, "imageRef": image, "networks": "none"}});
         let (status, answer) = world.cloud.tenant(Method::POST, "/compute/v2.1/servers", &token, Some(&body));
         if status == 202 {
-            booted += 1;
+            (booted, refused) = (booted + 1, 0);
             let server = answer["server"]["id"].as_str().unwrap_or_default();
             world.trace.incident(None, "tenant", format!("{} booted {server} with {flavor}", lease.id));
-        } else {
-            tokio::time::sleep(AGAIN).await;
+            continue;
         }
+        // Everybody's tokens end at times, those of tenants too.
+        if status == 401 {
+            token = log_in(&world, user);
+        }
+        refused += 1;
+        tokio::time::sleep(AGAIN * 2_u32.saturating_pow(refused.saturating_sub(EAGER)).min(PATIENT)).await;
     }
+}
+
+fn log_in(world: &World, user: &str) -> String {
+    world.cloud.login(user).map(|(token, _)| token).unwrap_or_default()
 }
 
 fn image(world: &World, token: &str) -> String {

@@ -42,8 +42,8 @@ const KEY_MS: u64 = 12 * 3_600 * 1_000;
 pub struct Project {
     /// Keystone's id.
     pub id: String,
-    /// A token for what its tenants do in the cloud.
-    pub token: String,
+    /// Whose tokens its tenants use in the cloud.
+    pub user: &'static str,
 }
 
 /// All clients together.
@@ -314,7 +314,7 @@ impl Workload {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
                 for place in 0..lease.reservations.len() {
-                    tokio::spawn(tenant::live(self.world.clone(), project.token.clone(), lease.clone(), place));
+                    tokio::spawn(tenant::live(self.world.clone(), project.user, lease.clone(), place));
                 }
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {

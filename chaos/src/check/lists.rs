@@ -21,8 +21,8 @@ impl<'a> Lists<'a> {
         let project = operation.body["request"]["project_id"].as_str()?;
         let Some(shown) = record.listed(operation) else { return Some("what the list showed is not kept".to_owned()) };
         let told: BTreeMap<&str, &Value> = shown.into_iter().filter_map(|lease| Some((lease["id"].as_str()?, lease))).collect();
-        let there = replay.model().raw.iter().filter(|(_, lease)| lease["project_id"] == project);
-        let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (id.as_str(), lease)).collect();
+        let there = replay.rows().iter().filter(|(_, lease)| lease["project_id"] == project);
+        let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (*id, *lease)).collect();
         let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
         let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();
         let known = told.iter().filter_map(|(id, lease)| Some((*id, *lease, *there.get(id)?)));

@@ -306,8 +306,6 @@ fn fits(host: &Host, wish: &Wish, booking: &[&Lease], instants: &BTreeSet<u32>) 
 pub struct Model {
     /// Leases that users see, by id.
     pub leases: BTreeMap<String, Lease>,
-    /// The same, as the product wrote them.
-    pub raw: BTreeMap<String, Value>,
     /// Leases that take capacity unseen.
     pub hidden: BTreeMap<String, Lease>,
     /// Hosts by id.

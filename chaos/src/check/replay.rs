@@ -18,6 +18,8 @@ pub struct Replay<'a> {
     /// What does not read.
     pub unreadable: Vec<String>,
     model: Model,
+    /// The visible leases as the product wrote them: those of the record, for a copy of each would be most of the work.
+    rows: BTreeMap<&'a str, &'a Value>,
     at: u64,
     /// At which index each visible lease changed last.
     changed: BTreeMap<&'a str, u64>,
@@ -50,8 +52,8 @@ impl<'a> Replay<'a> {
             highest = highest.max(*index);
             *index = highest;
         }
-        let (unreadable, model, changed, news, hidden, looks) = Default::default();
-        Replay { changes, audit, reached, unreadable, model, at: 0, changed, news, hidden, looks }
+        let (unreadable, model, rows, changed, news, hidden, looks) = Default::default();
+        Replay { changes, audit, reached, unreadable, model, rows, at: 0, changed, news, hidden, looks }
     }
 
     /// The indices at which something visible changed.
@@ -112,6 +114,11 @@ impl<'a> Replay<'a> {
         &self.model
     }
 
+    /// The visible leases there, as the product wrote them, by id.
+    pub fn rows(&self) -> &BTreeMap<&'a str, &'a Value> {
+        &self.rows
+    }
+
     /// The last index, up to where it was gone to, at which a visible lease changed.
     pub fn changed_at(&self, lease: &str) -> Option<u64> {
         self.changed.get(lease).copied()
@@ -128,12 +135,14 @@ impl<'a> Replay<'a> {
         }
         if let Some(id) = change["lease_removed"].as_str() {
             self.model.leases.remove(id);
-            self.model.raw.remove(id);
+            self.rows.remove(id);
             self.news.insert(id.to_owned());
         } else if let Some(id) = change["host_removed"].as_u64() {
             self.model.hosts.remove(&id);
         } else if let Some(lease) = self.read::<Lease>(at, &change["lease"], change.get("lease").is_some()) {
-            self.model.raw.insert(lease.id.clone(), change["lease"].clone());
+            if let Some(id) = change["lease"]["id"].as_str() {
+                self.rows.insert(id, &change["lease"]);
+            }
             self.news.insert(lease.id.clone());
             self.model.leases.insert(lease.id.clone(), lease);
         } else if let Some(host) = self.read::<Host>(at, &change["host"], change.get("host").is_some()) {

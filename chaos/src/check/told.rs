@@ -19,9 +19,9 @@ pub fn judge(record: &Record) -> Judgement {
     let mut replay = Replay::new(record);
     for look in audit {
         let index = look.ledger_index;
-        let model = replay.go(index);
+        replay.go(index);
         for (id, is) in &look.moved {
-            let told = model.raw.get(id).map_or(Value::Null, standing);
+            let told = replay.rows().get(id.as_str()).map_or(Value::Null, |lease| standing(lease));
             sheet.must(told == *is, || format!("at index {index} lease {id} is {is}, and told of it was {told}"));
         }
     }

@@ -54,19 +54,19 @@ fn gaps(record: &Record, streams: &BTreeMap<u32, (u64, u64)>, told: &BTreeMap<(u
 fn agrees(record: &Record, sheet: &mut Sheet) {
     let mut replay = Replay::new(record);
     let Some(end) = replay.indices().last().copied() else { return sheet.unknown("no subscription was told anything") };
-    let model = replay.go(end);
+    replay.go(end);
     for last in &record.finals {
         let node = last.node;
         let visible = |row: &Value| row["deleted"] != true && row["status"] != "CREATING";
         for (id, row) in last.leases.iter().filter(|(_, row)| visible(row)) {
-            match model.raw.get(id) {
+            match replay.rows().get(id.as_str()) {
                 Some(told) => {
-                    sheet.must(told == row, || format!("the last change of lease {id} told is not what node {node} has"))
+                    sheet.must(*told == row, || format!("the last change of lease {id} told is not what node {node} has"))
                 }
                 None => sheet.violation(format!("lease {id} of node {node} was told to nobody, or as removed")),
             }
         }
-        for id in model.raw.keys().filter(|id| !last.leases.get(*id).is_some_and(visible)) {
+        for id in replay.rows().keys().filter(|id| !last.leases.get(**id).is_some_and(visible)) {
             sheet.violation(format!("lease {id} is gone from node {node}, and nobody was told"));
         }
     }

@@ -112,9 +112,9 @@ fn answers(record: &Record, sheet: &mut Sheet) {
         sheet.look();
         let problem = match (operation.ending, operation.op.as_str()) {
             (Ending::Ok, "create" | "update") if !touched => Some("nothing changed of the lease at this index".to_owned()),
-            (Ending::Ok, "create") => same(model, operation).or_else(|| created(model, operation)),
-            (Ending::Ok, "update") => same(model, operation).or_else(|| updated(operation)),
-            (Ending::Ok, "get") => same(model, operation),
+            (Ending::Ok, "create") => same(&replay, operation).or_else(|| created(model, operation)),
+            (Ending::Ok, "update") => same(&replay, operation).or_else(|| updated(operation)),
+            (Ending::Ok, "get") => same(&replay, operation),
             (Ending::Ok, "delete") => deleted(model, operation),
             (Ending::Ok, "list") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
@@ -131,12 +131,12 @@ fn answers(record: &Record, sheet: &mut Sheet) {
 }
 
 /// The answer is the row.
-fn same(model: &Model, operation: &Operation) -> Option<String> {
+fn same(replay: &Replay<'_>, operation: &Operation) -> Option<String> {
     let reply = &operation.body["reply"];
     let id = reply["id"].as_str().unwrap_or_default();
-    match model.raw.get(id) {
+    match replay.rows().get(id) {
         None => Some(format!("lease {id} is not there")),
-        Some(row) if row == reply => None,
+        Some(row) if *row == reply => None,
         Some(row) => {
             let fields = reply.as_object().into_iter().flatten();
             let other: Vec<&String> =

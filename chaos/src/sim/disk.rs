@@ -169,10 +169,18 @@ impl SimDisks {
         let life = inner.life;
         for (name, platter) in &mut inner.disks {
             let kept = self.part(name, life + (1 << 32), platter.unsynced.len());
-            for batch in platter.unsynced.drain(..).take(kept) {
+            let lost = platter.unsynced.split_off(kept);
+            for batch in platter.unsynced.drain(..) {
                 change(&mut platter.durable, &batch);
             }
-            platter.live = Arc::new(platter.durable.clone());
+            // Only what was lost is other than it was: a copy of all rows is much more work.
+            let live = Arc::make_mut(&mut platter.live);
+            for RowChange { key, .. } in lost.into_iter().flatten() {
+                match platter.durable.get(&key) {
+                    Some(value) => live.insert(key, value.clone()),
+                    None => live.remove(&key),
+                };
+            }
         }
     }
 
@@ -218,6 +226,11 @@ impl SimDisks {
             platter.durable.entry(key.clone()).and_modify(flip);
         }
         Some(format!("{name} row {}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
+    /// Whether every write fails for want of space.
+    pub fn are_full(&self) -> bool {
+        self.inner.lock().trouble.full
     }
 
     /// Sets what is wrong with them.

@@ -115,8 +115,8 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
 
     let mut projects = Vec::new();
     for user in ["demo", "alt_demo"] {
-        let (token, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
-        projects.push(Project { id, token });
+        let (_, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
+        projects.push(Project { id, user });
     }
     let workload = Workload::new(world.clone(), projects);
     let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();

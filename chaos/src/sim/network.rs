@@ -358,15 +358,16 @@ impl Remote {
     where
         T: Send + 'static,
         F: Future<Output = Result<T, CallError>> + Send + 'static,
-        S: Fn(Arc<dyn Peer>) -> F + Send + Sync + 'static,
+        S: FnOnce(Arc<dyn Peer>) -> F + Clone + Send + 'static,
     {
         let this = self.clone();
         let under_way = self.network.wire.spawn("call", async move {
             let (door, twice) = this.reach((what, &detail)).await?;
+            let again = (twice && repeatable).then(|| serve.clone());
             let served = door.group.spawn("serve a peer", serve(door.peer.clone()));
-            if twice && repeatable {
+            if let Some(again) = again {
                 this.network.trace.note("twice", this.from, this.to, this.lane);
-                drop(door.group.spawn("serve a peer again", serve(door.peer.clone())));
+                drop(door.group.spawn("serve a peer again", again(door.peer.clone())));
             }
             let answer = served.await.unwrap_or_else(|_| Err(broken("connection reset")));
             let says = || format!("{what}: {}", answer.as_ref().map_or_else(ToString::to_string, tell));
@@ -428,10 +429,7 @@ impl Peer for Remote {
     }
 
     async fn append(&self, route: Route, request: wire::AppendRequest) -> Result<wire::AppendResponse, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let request = request.clone();
-            async move { peer.append(route, request).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.append(route, request).await };
         self.call("append", String::new(), true, acknowledged, serve).await
     }
 
@@ -492,18 +490,12 @@ impl Peer for Remote {
     }
 
     async fn forward(&self, route: Route, message: wire::ForwardMessage) -> Result<wire::ForwardMessage, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let message = message.clone();
-            async move { peer.forward(route, message).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.forward(route, message).await };
         self.call("forward", String::new(), false, nothing, serve).await
     }
 
     async fn clock(&self, route: Route, request: wire::ClockRequest) -> Result<wire::ClockResponse, CallError> {
-        let serve = move |peer: Arc<dyn Peer>| {
-            let request = request.clone();
-            async move { peer.clock(route, request).await }
-        };
+        let serve = move |peer: Arc<dyn Peer>| async move { peer.clock(route, request).await };
         self.call("clock", String::new(), true, nothing, serve).await
     }
 

@@ -21,6 +21,9 @@ use crate::meter::Meter;
 use crate::plan::{Plan, Target};
 use crate::record::{Audited, FinalState, Probe};
 
+/// A supervisor's pauses grow so often to twice as much.
+const LONGER: u32 = 3;
+
 /// See the module.
 pub struct World {
     /// What will happen.
@@ -98,6 +101,7 @@ impl World {
             return;
         }
         let machine = &self.machines[index];
+        let mut failed = 0;
         while self.may_run(index) && !machine.is_up() {
             if machine.start().await
                 && let Some(life) = machine.life()
@@ -106,7 +110,15 @@ impl World {
                 self.watch(index, life);
                 break;
             }
-            tokio::time::sleep(self.before_restart(index)).await;
+            // On a full disk the next attempt would read the whole state and end as the last one did: each waits twice as long
+            // as the one before, but not beyond the end of what keeps the node from starting.
+            for _ in 0..1 << failed.min(LONGER) {
+                tokio::time::sleep(self.before_restart(index)).await;
+                if !machine.disks.are_full() {
+                    break;
+                }
+            }
+            failed += 1;
         }
         self.rising[index].store(false, Ordering::SeqCst);
     }

@@ -21,6 +21,7 @@ const ROWS: u8 = 1;
 const TRAILER: u8 = 2;
 const SCAN_ROWS: usize = 256;
 const CHECKSUM_BYTES: usize = 8;
+const TRAILER_BYTES: usize = 24;
 
 /// Reads a frozen view chunk by chunk. `next_chunk` gives encoded bytes with a checksum; the last one is the trailer with
 /// row count and total hash; `None` after it.
@@ -55,23 +56,31 @@ impl SnapshotReader {
         if self.finished {
             return Ok(None);
         }
-        let mut chunk = vec![FORMAT, ROWS];
+        let (mut rows, mut bytes) = (Vec::new(), 2);
         while let Some((key, value)) = self.next_row()? {
             let size = 8 + key.len() + value.len();
-            if chunk.len() > 2 && chunk.len() + size > CHUNK_BYTES - CHECKSUM_BYTES {
+            if !rows.is_empty() && bytes + size > CHUNK_BYTES - CHECKSUM_BYTES {
                 self.ahead.push((key, value));
                 break;
             }
-            put_bytes(&mut chunk, &key);
-            put_bytes(&mut chunk, &value);
-            self.rows += 1;
+            bytes += size;
+            rows.push((key, value));
         }
-        if chunk.len() == 2 {
+        // As long as it gets: one that grew row by row would be copied at each doubling.
+        let mut chunk = Vec::with_capacity(bytes + TRAILER_BYTES + CHECKSUM_BYTES);
+        chunk.push(FORMAT);
+        if rows.is_empty() {
             self.finished = true;
-            chunk[1] = TRAILER;
+            chunk.push(TRAILER);
             chunk.extend_from_slice(&self.rows.to_be_bytes());
             chunk.extend_from_slice(&self.total.digest128().to_be_bytes());
         } else {
+            chunk.push(ROWS);
+            for (key, value) in &rows {
+                put_bytes(&mut chunk, key);
+                put_bytes(&mut chunk, value);
+            }
+            self.rows += rows.len() as u64;
             self.total.update(&chunk[2..]);
         }
         let checksum = xxh3_64(&chunk);

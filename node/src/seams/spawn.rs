@@ -149,10 +149,11 @@ impl Spawner {
     {
         let (panicked, gate, alive, place) = (self.panicked.clone(), self.gate.clone(), self.alive.clone(), self.tasks.place());
         let number = place.number;
+        // Put on the heap once: what is large would be copied with the task at each of a dozen calls between here and its end.
+        let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
         let task = self.tracker.spawn(async move {
             // Dropped with the task: at its end, or when it is stopped.
             let (_alive, place) = (alive, place);
-            let mut future = std::pin::pin!(AssertUnwindSafe(future).catch_unwind());
             let step = |context: &mut Context<'_>| {
                 if place.tasks.is_stopped() {
                     return Poll::Ready(None);

@@ -15,14 +15,19 @@ use futures::FutureExt;
 use leasehold_ledger::model::{Actuation, Lease, ProjectId, Reservation, ReservationId, Stage};
 use leasehold_ledger::mutant;
 use leasehold_ledger::state::State;
+use parking_lot::Mutex;
 
 use super::collect;
 use crate::leader::desired;
 use crate::leader::names::{self, FLAVOR_MARK};
 use crate::leader::permits::{Provided, Unfenced};
 use crate::leader::work::Work;
-use crate::openstack::nova::Flavor;
+use crate::openstack::nova::{Flavor, Server};
 use crate::openstack::{CloudError, Errand};
+use crate::seams::Mono;
+
+/// Parked servers of a flavor that nobody wants are looked for again after this: by every second round, with the usual period.
+const PARKED_AGAIN: Duration = Duration::from_secs(110);
 
 /// What the ledger says of a reservation's flavor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +76,33 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     wanted
 }
 
+/// Flavors that nobody wants and that stay, because parked servers of them are left, with when these were seen: a tenant may
+/// leave his there for years, and Nova reads a list of its own for each.
+#[derive(Default)]
+pub struct Parked(Mutex<BTreeMap<ReservationId, Mono>>);
+
+impl Parked {
+    /// Whether they were seen so lately that they need not be looked for again.
+    fn lately(&self, id: ReservationId, now: Mono) -> bool {
+        self.0.lock().get(&id).is_some_and(|seen| now.since(*seen) < PARKED_AGAIN)
+    }
+
+    fn note(&self, id: ReservationId, parked: bool, now: Mono) {
+        let mut seen = self.0.lock();
+        seen.remove(&id);
+        if parked {
+            seen.insert(id, now);
+        }
+    }
+
+    /// Forgets flavors that have gone.
+    fn keep(&self, there: &BTreeMap<ReservationId, Flavor>) {
+        self.0.lock().retain(|id, _| there.contains_key(id));
+    }
+}
+
 /// Flavors of ours that nobody wants go with their classes, missing and unmarked ones are made, access is as the stage wants it.
-pub async fn look(work: &Work) -> Result<(), CloudError> {
+pub async fn look(work: &Work, parked: &Parked) -> Result<(), CloudError> {
     // The cloud first: what appears in the ledger afterwards has a worker of its own.
     let there = work.cloud.nova().flavors().await?;
     let ours: BTreeMap<ReservationId, Flavor> = there
@@ -81,11 +111,13 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
         .filter(|flavor| work.names.owns_flavor(flavor) || (mutant!("M22") && flavor.name.starts_with("reservation:")))
         .filter_map(|flavor| Some((flavor.id.parse().ok()?, flavor)))
         .collect();
+    parked.keep(&ours);
     let wanted = work.ledger.look(wanted);
     let mut runs = Vec::new();
+    let now = work.clock.mono();
     for id in ours.keys() {
-        if wanted.get(id).is_none_or(Wanted::may_go) {
-            runs.push(remove(work, *id).boxed());
+        if wanted.get(id).is_none_or(Wanted::may_go) && !parked.lately(*id, now) {
+            runs.push(remove(work, *id, parked).boxed());
         }
     }
     for (id, wanted) in &wanted {
@@ -103,9 +135,12 @@ fn unwanted_now(work: &Work, id: ReservationId) -> bool {
 }
 
 /// Removes a flavor that nobody wants, unless servers of it are left: those were parked by `on_end: shelve`.
-async fn remove(work: &Work, id: ReservationId) -> Result<(), CloudError> {
+async fn remove(work: &Work, id: ReservationId, parked: &Parked) -> Result<(), CloudError> {
     let flavor_id = id.to_string();
-    if !work.cloud.nova().servers_of_flavor(&flavor_id).await?.is_empty() {
+    let servers = work.cloud.nova().servers_of_flavor(&flavor_id).await?;
+    // What is not parked is on its way, and perhaps gone by the next round.
+    parked.note(id, !servers.is_empty() && servers.iter().all(Server::is_parked), work.clock.mono());
+    if !servers.is_empty() {
         return Ok(());
     }
     let permit = Provided { inner: &work.leader, condition: || unwanted_now(work, id) };

@@ -44,6 +44,7 @@ struct Memory {
     looks: VecDeque<Duration>,
     swept: Option<Mono>,
     traces: traces::Traces,
+    parked: flavors::Parked,
     wakes: servers::Wakes,
     /// A look is owed until it found everything as wanted.
     look_owed: bool,
@@ -57,6 +58,7 @@ pub async fn run(work: Arc<Work>) {
         looks: [Duration::ZERO, SECOND_LOOK].into(),
         swept: None,
         traces: traces::Traces::default(),
+        parked: flavors::Parked::default(),
         wakes: servers::Wakes::default(),
         look_owed: false,
     };
@@ -108,7 +110,7 @@ enum Found {
 /// One full read-back. Every part is tried; the first failure is told.
 async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
-    let mut parts = vec![hosts(work).await, flavors::look(work).await, classes::look(work).await];
+    let mut parts = vec![hosts(work).await, flavors::look(work, &memory.parked).await, classes::look(work).await];
     // The groups of all projects, though the list grows with the cloud: each counts against a tenant's quota.
     parts.extend([groups::look(work).await, groups::make_missing(work).await]);
     if memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {

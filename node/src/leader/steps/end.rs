@@ -19,9 +19,12 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     let class = job.class();
     let hosts = desired::hosts_of(job.reservation);
     // A host that fails must not keep the others' servers: it is told after they were treated.
-    let seen = job.converge_each(&hosts).await?;
-    if seen.views.iter().any(|view| view.read.is_open(&class)) {
-        return Err(Setback::poll());
+    if !memory.closed {
+        let seen = job.converge_each(&hosts).await?;
+        if seen.views.iter().any(|view| view.read.is_open(&class)) {
+            return Err(Setback::poll());
+        }
+        memory.closed = seen.failed.is_none();
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let treated = treat(job, memory, &servers).await;

@@ -84,6 +84,9 @@ pub struct Memory {
     opened: bool,
     /// Tokens were seen open on one host at least.
     any_open: bool,
+    /// All tokens were seen closed. Nobody opens them again while this row is there (a late call names a generation that is
+    /// over), so that a look at the servers needs none at the hosts.
+    closed: bool,
     /// The tenant was seen to have, or not to have, the flavor, as wanted.
     access_done: bool,
     /// State verbs sent to servers; what Nova asked for is kept over rows.
