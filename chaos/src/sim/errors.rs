@@ -20,7 +20,7 @@ const OF_DISKS: &[(&str, &str)] = &[
     ("openraft::raft::raft_inner", "Error: disk: "),
     ("openraft::raft::raft_inner", "failed to receive from RaftCore"),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
-    ("openraft::raft::stream_append", "RaftCore stopped: when Write Apply"),
+    ("openraft::raft::stream_append", "RaftCore stopped: when "),
 ];
 
 /// Error lines that other faults of a plan bring about, by the module that writes them and a part of their text.
