@@ -29,7 +29,7 @@ pub async fn live(world: Arc<World>, user: &'static str, lease: Lease, place: us
     // A tenant that comes with the last second cannot hope for anything.
     let (from_ms, until_ms) = (from.unix_s() * 1_000, until.unix_s().saturating_sub(2) * 1_000);
     tokio::time::sleep(Duration::from_millis(from_ms.saturating_sub(world.trace.now_ms()))).await;
-    let mut token = log_in(&world, user);
+    let mut token = log_in(&world, user).await;
     let image = image(&world, &token);
     let (mut booted, mut refused) = (0, 0_u32);
     while booted < many && world.trace.now_ms() < until_ms {
@@ -44,15 +44,21 @@ pub async fn live(world: Arc<World>, user: &'static str, lease: Lease, place: us
         }
         // Everybody's tokens end at times, those of tenants too.
         if status == 401 {
-            token = log_in(&world, user);
+            token = log_in(&world, user).await;
         }
         refused += 1;
         tokio::time::sleep(AGAIN * 2_u32.saturating_pow(refused.saturating_sub(EAGER)).min(PATIENT)).await;
     }
 }
 
-fn log_in(world: &World, user: &str) -> String {
-    world.cloud.login(user).map(|(token, _)| token).unwrap_or_default()
+/// A token; asked for until there is one.
+async fn log_in(world: &World, user: &str) -> String {
+    loop {
+        if let Some((token, _)) = world.cloud.login(user) {
+            return token;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn image(world: &World, token: &str) -> String {

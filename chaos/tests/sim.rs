@@ -104,3 +104,19 @@ fn a_wrong_command_line_is_told_as_such() {
     assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);
 }
+
+#[test]
+fn tenants_whose_tokens_ended_log_in_again() {
+    let plan = serde_json::json!({
+        "seed": 3, "nodes": 3,
+        "faults": [{"at_ms": 1_000, "fault": {"kind": "expire_tokens"}}],
+        "sim": {"safety_ms": 60_000, "clients": 4},
+    });
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("expired-tokens.json");
+    std::fs::write(&path, plan.to_string()).unwrap();
+    let (code, text) = chaos(&["replay", path.to_str().unwrap()]);
+    // So few operations do not reach the goals.
+    assert!(code == 0 || code == 2, "{text}");
+    let servers = text.split("\"tenant\": ").nth(1).and_then(|rest| rest.split(['}', ',']).next());
+    assert!(servers.is_some_and(|servers| servers.parse::<u32>().unwrap() > 0), "no tenant has booted a server: {text}");
+}
