@@ -11,11 +11,8 @@
 //! let client = Client::builder(["127.0.0.1:1235", "127.0.0.1:2235", "127.0.0.1:3235"]).build()?;
 //!
 //! // Two servers of 2 vCPUs and 4 GiB for an hour, on different hosts, from now on.
-//! let resource = ResourceWish::Instance(InstanceWish {
-//!     vcpus: 2, memory_mb: 4096, disk_gb: 10, amount: 2, affinity: Some(false),
-//!     zone: None, pool: None, required_traits: Default::default(), forbidden_traits: Default::default(),
-//!     requirements: Vec::new(), resource_properties: String::new(),
-//! }.into());
+//! let servers = InstanceWish { affinity: Some(false), ..InstanceWish::anywhere(2, 4096, 10, 2) };
+//! let resource = ResourceWish::Instance(servers.into());
 //! let wish = NewLease {
 //!     name: "night build".into(),
 //!     start: StartWish::Now,

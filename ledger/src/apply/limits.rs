@@ -82,7 +82,7 @@ fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Rej
 }
 
 fn check_printable(field: &str, text: &str) -> Result<(), Rejection> {
-    match text.chars().position(char::is_control).zip(text.chars().find(|char| char.is_control())) {
+    match text.chars().enumerate().find(|(_, char)| char.is_control()) {
         Some((before, control)) => {
             let problem = format!("it must hold no control characters; there is {control:?} after {before} characters");
             Err(invalid(field, problem))

@@ -61,6 +61,24 @@ pub struct InstanceWish {
 }
 
 impl InstanceWish {
+    /// So many instances of a size, on any hosts.
+    #[must_use]
+    pub fn anywhere(vcpus: u32, memory_mb: u32, disk_gb: u32, amount: u32) -> InstanceWish {
+        InstanceWish {
+            vcpus,
+            memory_mb,
+            disk_gb,
+            amount,
+            affinity: None,
+            zone: None,
+            pool: None,
+            required_traits: BTreeSet::new(),
+            forbidden_traits: BTreeSet::new(),
+            requirements: Vec::new(),
+            resource_properties: String::new(),
+        }
+    }
+
     /// What one slot takes of a host.
     pub fn need(&self) -> Amounts {
         Amounts { vcpus: self.vcpus, memory_mb: self.memory_mb, disk_gb: self.disk_gb, slots: 1 }

@@ -245,7 +245,8 @@ fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Boo
 /// The plan for the first later start that the wish leaves open and that has room for all of it.
 ///
 /// From what is short at one start the next one is found: the first at which just that has room. No start is passed over that
-/// has room for all, but where plans in flight or two reservations of the lease want the same room.
+/// has room for all, but where plans in flight or two reservations of the lease want the same room, and where a staged lease comes
+/// further with one kind of anchor than with the other: then only the starts of that kind are tried.
 fn place_later(
     state: &State,
     overlay: &Overlay,

@@ -225,17 +225,12 @@ impl HostFilter {
     /// A wish for hosts of this kind; its sizes do not matter.
     pub(super) fn as_wish(&self) -> InstanceWish {
         InstanceWish {
-            vcpus: 1,
-            memory_mb: 1,
-            disk_gb: 0,
-            amount: 1,
-            affinity: None,
             zone: self.zone.clone(),
             pool: self.pool,
             required_traits: self.required_traits.clone(),
             forbidden_traits: self.forbidden_traits.clone(),
             requirements: self.requirements.clone(),
-            resource_properties: String::new(),
+            ..InstanceWish::anywhere(1, 1, 0, 1)
         }
     }
 }

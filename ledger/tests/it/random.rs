@@ -155,17 +155,10 @@ impl Run {
         let requirement =
             |value: u8| Requirement { key: "vcpus".to_owned(), comparison: Comparison::AtLeast, value: value.to_string() };
         let mut wish = InstanceWish {
-            vcpus: u32::from(create.vcpus),
-            memory_mb: 100,
-            disk_gb: 1,
-            amount: u32::from(create.amount),
             affinity: create.affinity,
-            zone: None,
             pool: create.pool,
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
             requirements: create.at_least.map(requirement).into_iter().collect(),
-            resource_properties: String::new(),
+            ..InstanceWish::anywhere(u32::from(create.vcpus), 100, 1, u32::from(create.amount))
         };
         create.terms.put_on(&mut wish);
         LeaseWish {

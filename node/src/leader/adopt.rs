@@ -198,20 +198,7 @@ mod tests {
     fn a_server_that_is_pinned_to_a_zone_is_adopted_by_a_reservation_in_it_alone() {
         let asked = |zone: Option<&str>| ReservationWish {
             resource: ResourceWish::Instance(
-                InstanceWish {
-                    vcpus: 1,
-                    memory_mb: 1,
-                    disk_gb: 0,
-                    amount: 1,
-                    affinity: None,
-                    zone: zone.map(str::to_owned),
-                    pool: None,
-                    required_traits: BTreeSet::new(),
-                    forbidden_traits: BTreeSet::new(),
-                    requirements: Vec::new(),
-                    resource_properties: String::new(),
-                }
-                .into(),
+                InstanceWish { zone: zone.map(str::to_owned), ..InstanceWish::anywhere(1, 1, 0, 1) }.into(),
             ),
             staging: None,
             on_end: OnEnd::Delete,

@@ -89,19 +89,7 @@ fn host(vcpus: u32) -> RegisterHost {
 
 /// A lease far in the future of so many instances with one vCPU each.
 pub(crate) fn wish(amount: u32) -> LeaseWish {
-    let instance = InstanceWish {
-        vcpus: 1,
-        memory_mb: 64,
-        disk_gb: 0,
-        amount,
-        affinity: None,
-        zone: None,
-        pool: None,
-        required_traits: BTreeSet::new(),
-        forbidden_traits: BTreeSet::new(),
-        requirements: Vec::new(),
-        resource_properties: String::new(),
-    };
+    let instance = InstanceWish::anywhere(1, 64, 0, amount);
     let start = Seconds::from_unix_s(4_102_444_800).unwrap();
     LeaseWish {
         name: "a".to_owned(),

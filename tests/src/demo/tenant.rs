@@ -18,19 +18,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// The wish of a planned lease; `zero_s` is the second of the first booking.
 pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
     let second = |after: u64| Seconds::from_unix_s((zero_s + after) as i64).context("a second of the calendar");
-    let instance = InstanceWish {
-        vcpus: plan.vcpus,
-        memory_mb: plan.memory_mb,
-        disk_gb: 1,
-        amount: plan.amount,
-        affinity: None,
-        zone: None,
-        pool: Some(plan.pool),
-        required_traits: Default::default(),
-        forbidden_traits: Default::default(),
-        requirements: Vec::new(),
-        resource_properties: String::new(),
-    };
+    let instance = InstanceWish { pool: Some(plan.pool), ..InstanceWish::anywhere(plan.vcpus, plan.memory_mb, 1, plan.amount) };
     let staging = plan
         .staged
         .then(|| second(STAGING_END_S).map(|end| StagingWish { start: None, end: Some(end), park_margin_s: PARK_MARGIN_S }))

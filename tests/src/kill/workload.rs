@@ -111,17 +111,13 @@ impl Worker {
         let end = start + 3600 * self.draw.between(1, 4);
         let second = |unix_s: u64| Seconds::from_unix_s(unix_s as i64).context("a second of the calendar");
         let instance = InstanceWish {
-            vcpus: self.draw.between(1, 4) as u32,
-            memory_mb: 1024 * self.draw.between(1, 4) as u32,
-            disk_gb: 1,
-            amount: self.draw.between(1, 3) as u32,
-            affinity: None,
-            zone: None,
             pool: Some(PoolKind::Dedicated),
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
+            ..InstanceWish::anywhere(
+                self.draw.between(1, 4) as u32,
+                1024 * self.draw.between(1, 4) as u32,
+                1,
+                self.draw.between(1, 3) as u32,
+            )
         };
         Ok(NewLease {
             name: name.to_owned(),

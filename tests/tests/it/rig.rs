@@ -61,19 +61,7 @@ pub fn from_now(seconds: u64) -> Seconds {
 
 /// One small instance from `start` to `end`.
 pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
-    let instance = InstanceWish {
-        vcpus: 1,
-        memory_mb: 1024,
-        disk_gb: 1,
-        amount: 1,
-        affinity: None,
-        zone: None,
-        pool: None,
-        required_traits: Default::default(),
-        forbidden_traits: Default::default(),
-        requirements: Vec::new(),
-        resource_properties: String::new(),
-    };
+    let instance = InstanceWish::anywhere(1, 1024, 1, 1);
     NewLease {
         name: name.to_owned(),
         start: StartWish::At(start),

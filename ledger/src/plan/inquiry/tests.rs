@@ -49,19 +49,7 @@ fn cloud() -> State {
 
 /// So many instances of one vCPU.
 fn instance(amount: u32) -> InstanceWish {
-    InstanceWish {
-        vcpus: 1,
-        memory_mb: 512,
-        disk_gb: 1,
-        amount,
-        affinity: None,
-        zone: None,
-        pool: None,
-        required_traits: BTreeSet::new(),
-        forbidden_traits: BTreeSet::new(),
-        requirements: Vec::new(),
-        resource_properties: String::new(),
-    }
+    InstanceWish::anywhere(1, 512, 1, amount)
 }
 
 /// Seconds after now.

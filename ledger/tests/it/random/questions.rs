@@ -32,17 +32,9 @@ impl Run {
 
         let now = self.world.at;
         let wish = InstanceWish {
-            vcpus: 1 + seed % 3,
-            memory_mb: 100,
-            disk_gb: 1,
-            amount: 1 + seed % 9,
             affinity: [None, Some(true), Some(false)][seed as usize % 3],
-            zone: None,
             pool: [None, Some(PoolKind::Dedicated), Some(PoolKind::Shared)][seed as usize / 3 % 3],
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
+            ..InstanceWish::anywhere(1 + seed % 3, 100, 1, 1 + seed % 9)
         };
         let state = &self.world.state;
         let most = |start: u32, end: u32| ANCHORS.map(|anchor| largest(state, &wish, anchor, start, end, None)).into_iter().max();

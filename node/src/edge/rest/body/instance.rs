@@ -90,19 +90,7 @@ impl InstanceFields {
 
 /// What fields are put over where there is nothing yet.
 pub fn nothing() -> InstanceWish {
-    InstanceWish {
-        vcpus: 0,
-        memory_mb: 0,
-        disk_gb: 0,
-        amount: 0,
-        affinity: None,
-        zone: None,
-        pool: None,
-        required_traits: BTreeSet::new(),
-        forbidden_traits: BTreeSet::new(),
-        requirements: Vec::new(),
-        resource_properties: String::new(),
-    }
+    InstanceWish::anywhere(0, 0, 0, 0)
 }
 
 /// true, false, null, or the words that Blazar takes for them.

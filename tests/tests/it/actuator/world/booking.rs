@@ -70,19 +70,7 @@ impl World {
     ) -> LeaseWish {
         let now = self.now();
         let at = |after: u32| now.plus(after);
-        let mut wish = InstanceWish {
-            vcpus: 2,
-            memory_mb: 1024,
-            disk_gb: 5,
-            amount,
-            affinity: None,
-            zone: None,
-            pool: None,
-            required_traits: Default::default(),
-            forbidden_traits: Default::default(),
-            requirements: Vec::new(),
-            resource_properties: String::new(),
-        };
+        let mut wish = InstanceWish::anywhere(2, 1024, 5, amount);
         set(&mut wish);
         let staging = staging.map(|(from, until)| StagingWish { start: Some(at(from)), end: Some(at(until)), park_margin_s: 60 });
         LeaseWish {

@@ -5,19 +5,7 @@ use super::*;
 #[test]
 fn a_request_of_the_command_line_becomes_a_wish() {
     let wish = created(&request(json!({}), json!({"amount": "3", "affinity": "None"})), V1_0).unwrap();
-    let instance = InstanceWish {
-        vcpus: 1,
-        memory_mb: 512,
-        disk_gb: 1,
-        amount: 3,
-        affinity: None,
-        zone: None,
-        pool: None,
-        required_traits: BTreeSet::new(),
-        forbidden_traits: BTreeSet::new(),
-        requirements: vec![],
-        resource_properties: String::new(),
-    };
+    let instance = InstanceWish::anywhere(1, 512, 1, 3);
     assert_eq!(wish.reservations.len(), 1);
     assert_eq!(wish.reservations[0].resource, ResourceWish::Instance(instance.into()));
     assert_eq!((wish.reservations[0].staging, wish.reservations[0].on_end), (None, OnEnd::Delete));
