@@ -19,6 +19,24 @@ async fn running(world: &mut World, on_end: OnEnd) -> (LeaseId, LeaseId, [String
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_parked_while_the_staging_window_cannot_be_closed() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let lease = world.book(1, 400, 700, Some((10, 40)), OnEnd::Delete);
+    let flavor = world.flavor(lease);
+    world.until("the window opens", 20, || judge::count(&world, "flavor.access_added") == 1).await;
+    let server = world.boot_up(lease, "a").await;
+    let down = FaultKind::Error { status: 503, retry_after_s: None };
+    let fault = world.sim.lock().add_fault(Fault::on("PUT", "/resource_providers/*/inventories", down));
+    world.pass(60).await;
+    assert_eq!(world.server_status(&server), "ACTIVE", "whoever boots now would take the place of one that was parked");
+    world.sim.lock().remove_fault(fault);
+    world.until("it is parked", 60, || world.server_status(&server) == "SHELVED_OFFLOADED").await;
+    world.until("the lease is over", 700, || world.is_over(lease)).await;
+    world.pass(2).await;
+    assert!(!world.state()["flavors"].as_object().unwrap().contains_key(&flavor));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rescued_server_that_is_to_be_shelved_is_told_and_deleted_after_a_while() {
     let mut world = World::dedicated(&["cmp1"]).await;
     let (lease, next, servers) = running(&mut world, OnEnd::Shelve).await;
