@@ -39,7 +39,7 @@ pub fn check_servers(wish: &ReservationWish) -> Result<(), Rejection> {
 ///
 /// Rejections, in this order: `PlanStale` (the plan adopts something else, or a flavor that somebody has by now), `Invalid`
 /// (servers). That somebody has a flavor passes, so it is not stored under the key: the leader looks again and says it.
-pub(super) fn check_adoptions<'a>(
+pub(crate) fn check_adoptions<'a>(
     state: &State,
     project: &ProjectId,
     adopting: impl Iterator<Item = (&'a ReservationWish, Option<&'a Adoption>)>,

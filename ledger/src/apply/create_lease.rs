@@ -170,7 +170,9 @@ mod tests {
                10:00 lease A 12:00..14:00 n=3 -> PENDING h1*3
                10:00 lease B 12:00..13:00 n=2 latest=20:00 staging=11:00..11:30 margin=0 -> PENDING 15:00..16:00 staging:h1*2 h1*2
                10:00 events B -> start=15:00:UNDONE end=16:00:UNDONE prepare=14:00:UNDONE open=14:00:UNDONE close=14:30:UNDONE
-               10:00 lease C 12:30..13:00 n=2 latest=20:00 staging=.. margin=0 -> PENDING 14:00..14:30 staging:h1*2 h1*2",
+               10:00 lease C 12:30..13:00 n=2 latest=20:00 staging=.. margin=0 -> PENDING 14:00..14:30 staging:h1*2 h1*2
+               10:00 lease D 12:30..13:00 n=2 latest=20:00 staging=..10:50 margin=0 -> PENDING 14:30..15:00 staging:h1*2 h1*2
+               10:00 events D -> start=14:30:UNDONE end=15:00:UNDONE prepare=10:00:UNDONE open=10:00:UNDONE close=10:50:UNDONE",
         );
     }
 

@@ -89,7 +89,10 @@ pub(crate) fn moved(wish: &LeaseWish, to: Seconds, now: Timestamp) -> Result<Lea
     };
     let mut moved = LeaseWish { start: StartWish::At(to), end: wish.end.plus(by), before_end, ..wish.clone() };
     for staging in moved.reservations.iter_mut().filter_map(|reservation| reservation.staging.as_mut()) {
-        *staging = StagingWish { start: staging.start.map(|at| at.plus(by)), end: staging.end.map(|at| at.plus(by)), ..*staging };
+        // A window that begins now stays where it is.
+        if let Some(start) = staging.start {
+            *staging = StagingWish { start: Some(start.plus(by)), end: staging.end.map(|at| at.plus(by)), ..*staging };
+        }
     }
     Ok(moved)
 }

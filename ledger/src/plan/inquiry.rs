@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
 use super::{NoPlan, NoRoom, Overlay, plan_adopting};
+use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
 use crate::command::{LeaseWish, PlannedReservation, StartWish};
@@ -143,6 +144,7 @@ pub fn what_if(
     adoptions: &BTreeMap<ReservationId, Adoption>,
     now: Timestamp,
 ) -> Result<WhatIf, Rejection> {
+    check_adoptions(state, &wish.project_id, wish.reservations.iter().zip(ids.iter().map(|id| adoptions.get(id))))?;
     match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now) {
         Ok(planned) => {
             Ok(WhatIf::Fits { moved_to: planned.moved_to, reservations: planned.reservations.iter().map(host_count).collect() })

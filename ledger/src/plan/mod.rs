@@ -110,14 +110,8 @@ pub fn plan_adopting(
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, wish, ids, adoptions);
-    let short = match place(state, overlay, wish, &schedule, ids, &anchors, now) {
-        Ok(planned) => return Ok(planned),
-        Err(short) => short,
-    };
-    match place_later(state, overlay, wish, short.clone(), ids, &anchors, now) {
-        Some(planned) => Ok(planned),
-        None => Err(NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now))),
-    }
+    place_or_later(state, overlay, wish, &schedule, ids, &anchors, now)
+        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now)))
 }
 
 /// See [`plan_adopting`], for those who would not tell what fits instead, which takes longer than to find out that nothing
@@ -133,10 +127,21 @@ pub fn try_plan(
     let now = now.max(state.clock());
     let schedule = resolve_create(wish, now)?;
     let anchors = anchors_of(state, wish, ids, adoptions);
-    Ok(match place(state, overlay, wish, &schedule, ids, &anchors, now) {
-        Ok(planned) => Some(planned),
-        Err(short) => place_later(state, overlay, wish, short, ids, &anchors, now),
-    })
+    Ok(place_or_later(state, overlay, wish, &schedule, ids, &anchors, now).ok())
+}
+
+/// At the start that is asked for, or, where that is left open, the first one with room.
+fn place_or_later(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+    now: Timestamp,
+) -> Result<Planned, Short> {
+    place(state, overlay, wish, schedule, ids, anchors, now)
+        .or_else(|short| place_later(state, overlay, wish, short.clone(), ids, anchors, now).ok_or(short))
 }
 
 /// The kinds of anchor that each reservation may have.
@@ -261,7 +266,7 @@ fn place_later(
     let mut at = resolve_create(wish, now).ok()?.interval.start;
     let mut again = false;
     for _ in 0..OFFERS_TRIED {
-        // A staging window without a date of its own stays where it is, wherever the lease goes.
+        // A staging window that begins now stays where it is, wherever the lease goes.
         if short.phase == Phase::Staging && wish.reservations[short.reservation].staging?.start.is_none() {
             return None;
         }
@@ -301,15 +306,17 @@ fn explain(
     let ResourceWish::Instance(instance) = &one.resource;
     let staging = short.phase == Phase::Staging;
     let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
-    let length = (schedule.interval.end != Seconds::OPEN_END).then(|| schedule.interval.end.0 - schedule.interval.start.0);
-    let (mut wanted, mut tried) = (schedule.interval.start, 0);
-    let (mut length, mut last) = (length, None);
-    let lease_length = length;
-    if let (true, Some(staged)) = (staging, schedule.staging[short.reservation]) {
-        let booked = staged.booked();
-        let staged_s = booked.end.0 - booked.start.0;
-        (wanted, length, last) = (booked.start, Some(staged_s), Some(schedule.interval.start.minus(staged_s)));
-    }
+    let Interval { start, end } = schedule.interval;
+    let lease_length = (end != Seconds::OPEN_END).then(|| end.0 - start.0);
+    let (wanted, length, last) = match schedule.staging[short.reservation].filter(|_| staging) {
+        None => (start, lease_length, None),
+        Some(staged) => {
+            let booked = staged.booked();
+            let staged_s = booked.end.0 - booked.start.0;
+            (booked.start, Some(staged_s), Some(start.minus(staged_s)))
+        }
+    };
+    let mut tried = 0;
     // Room for one reservation alone is not room for all of the lease beside the plans in flight: each start is tried.
     let mut judge = |start: Seconds| {
         tried += 1;

@@ -5,20 +5,22 @@ use std::collections::BTreeSet;
 use super::room::View;
 use super::starts::{self, Tried};
 use super::{Overlay, offer};
-use crate::model::{Amounts, Class, HostId, InstanceWish, Interval, PoolKind, Requirement, Seconds, Timestamp, misfit};
+use crate::model::{
+    AMOUNT_MAX, Amounts, Class, HostId, InstanceWish, Interval, PoolKind, Requirement, Seconds, Timestamp, misfit,
+};
 use crate::state::State;
 
 /// What fits into one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WhatFits {
-    /// The most instances that one reservation of this wish could have, whatever amount it asks for.
+    /// The most instances that one reservation of this wish could have, whatever amount it asks for; at most [`AMOUNT_MAX`].
     pub largest_amount: u32,
     /// The class that binds most hosts; `None` when no host is of the kind.
     pub tightest: Option<Class>,
 }
 
 /// How many instances of a wish fit into what is still to come of a window, `among` these hosts where they are given. Its
-/// `amount` counts only with affinity true, where it changes nothing of the answer.
+/// `amount` does not count.
 #[must_use]
 pub fn what_fits(
     state: &State,
@@ -30,7 +32,7 @@ pub fn what_fits(
     let overlay = Overlay::default();
     let mut view = View { among, ..View::new(state, &overlay, now.max(state.clock())) };
     let short = offer::least_shortage(&mut view, &state.anchors(), 0, wish, window, false);
-    WhatFits { largest_amount: short.largest_amount, tightest: short.tightest }
+    WhatFits { largest_amount: short.largest_amount.min(AMOUNT_MAX), tightest: short.tightest }
 }
 
 /// The first second from `from` on, not after `last`, at which all of a wish fits for `length_s` seconds (`None`: without
@@ -154,33 +156,27 @@ impl Level {
 
 /// Cuts a window into pieces: a level that changes at each of `changes`, in order.
 fn pieces(window: Interval, begin: Level, changes: &[(Seconds, Level)], pieces_max: usize) -> Vec<Piece> {
-    let mut steps = 1;
-    let mut last = window.start;
-    for (at, _) in changes {
-        steps += usize::from(*at != last);
-        last = *at;
-    }
+    // All that changes at one instant is one change, or none where it cancels out.
+    let at_once = changes.chunk_by(|one, other| one.0 == other.0).map(|at_once| {
+        let sum = at_once.iter().fold(Level::default(), |sum, (_, change)| sum.plus(*change));
+        (at_once[0].0, sum)
+    });
+    let changes: Vec<(Seconds, Level)> = at_once.filter(|(_, change)| *change != Level::default()).collect();
+    let last = changes.last().map_or(window.start, |(at, _)| *at);
     // As steps every change begins a piece; else pieces begin at equal distances, the first with the window. A window
     // without end is cut where its last change is.
     let end = if window.end == Seconds::OPEN_END { last.0.saturating_add(1) } else { window.end.0 };
     let length = u64::from(end - window.start.0).div_ceil(pieces_max as u64).max(1);
     let piece_of = |at: Seconds| u64::from(at.0 - window.start.0) / length;
-    let as_steps = steps <= pieces_max;
+    let as_steps = changes.len() < pieces_max;
 
     let mut level = begin;
     let mut found: Vec<Piece> = vec![Piece::of(window.start, level)];
-    let mut rest = changes.iter().peekable();
-    while let Some((at, change)) = rest.next() {
-        let (now, before) = (*at, level);
-        level = level.plus(*change);
-        // All that changes at one instant counts as one change.
-        while let Some((_, more)) = rest.next_if(|(next, _)| *next == now) {
-            level = level.plus(*more);
-        }
+    for (now, change) in changes {
+        let before = level;
+        level = level.plus(change);
         if as_steps {
-            if level != before {
-                found.push(Piece::of(now, level));
-            }
+            found.push(Piece::of(now, level));
             continue;
         }
         let last = found.last().map_or(window.start, |piece| piece.start);

@@ -12,8 +12,8 @@ use super::due::lease_due;
 use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
 use crate::effect::Effect;
 use crate::model::{
-    Actuation, ActuationId, Anchor, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, Reservation, ReservationId,
-    ReservationStatus, Stage, Timestamp,
+    Actuation, ActuationId, Host, HostId, Lease, LeaseId, ProjectId, Reservation, ReservationId, ReservationStatus, Stage,
+    Timestamp,
 };
 use crate::mutant;
 use crate::storage::codec::encode_into;
@@ -169,11 +169,9 @@ impl State {
         self.host_index.reindex(old, new);
         if let Some(host) = old {
             self.by_name.remove(&host.description.hypervisor_hostname);
-            remove_member(&mut self.by_pool, &pool_of(host), &host.id);
         }
         if let Some(host) = new {
             self.by_name.insert(host.description.hypervisor_hostname.clone(), host.id);
-            self.by_pool.entry(pool_of(host)).or_default().insert(host.id);
         }
     }
 
@@ -404,10 +402,6 @@ pub(super) fn bound_hosts(lease: &Lease) -> BTreeSet<HostId> {
 pub(super) fn begun_hosts(lease: &Lease) -> BTreeSet<HostId> {
     let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
     if begun { bound_hosts(lease) } else { BTreeSet::new() }
-}
-
-fn pool_of(host: &Host) -> (PoolKind, Anchor) {
-    (host.description.pool, host.description.anchor)
 }
 
 fn remove_member<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, member: &V) {

@@ -19,7 +19,7 @@ const VALUES_MAX: usize = 32;
 pub(crate) type Bits = BTreeMap<u64, u64>;
 
 /// The bits of all hosts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostIndex {
     blocks: BTreeMap<u64, Block>,
     zones: BTreeMap<String, Bits>,
@@ -29,7 +29,7 @@ pub(crate) struct HostIndex {
 }
 
 /// What every search asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     /// C − F of each host; nothing where there is none.
     pub rooms: Box<[Amounts; HOSTS]>,
@@ -92,6 +92,11 @@ impl HostIndex {
         }
     }
 
+    /// Whether there is a host with this kind of anchor.
+    pub fn has(&self, anchor: Anchor) -> bool {
+        self.blocks.values().any(|block| block.with(anchor) != 0)
+    }
+
     /// The blocks that have hosts, in order.
     pub fn blocks(&self) -> impl Iterator<Item = (u64, &Block)> + '_ {
         self.blocks.iter().map(|(number, block)| (*number, block))
@@ -146,10 +151,7 @@ impl<'a> Kind<'a> {
     /// The hosts of a block that are of this kind and accept bookings, but for what is to be asked of each.
     pub fn hosts(&self, number: u64, block: &Block) -> u64 {
         let mut hosts = block.open
-            & match self.anchor {
-                Anchor::Memory => block.by_memory,
-                Anchor::Class => block.by_class,
-            }
+            & block.with(self.anchor)
             & match self.pool {
                 None => u64::MAX,
                 Some(pool) => block.of_pool(pool),
@@ -183,6 +185,14 @@ impl Block {
         set(&mut self.shared, host.is_some_and(|host| host.description.pool == PoolKind::Shared));
         set(&mut self.by_memory, host.is_some_and(|host| host.description.anchor == Anchor::Memory));
         set(&mut self.by_class, host.is_some_and(|host| host.description.anchor == Anchor::Class));
+    }
+
+    /// Its hosts with one kind of anchor.
+    fn with(&self, anchor: Anchor) -> u64 {
+        match anchor {
+            Anchor::Memory => self.by_memory,
+            Anchor::Class => self.by_class,
+        }
     }
 
     /// Its hosts of a pool.

@@ -10,6 +10,7 @@ use std::fmt;
 use super::State;
 use super::change::bound_hosts;
 use super::due::lease_due;
+use super::host_index::HostIndex;
 use crate::model::{
     Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
     ReservationId, ReservationStatus, Stage, Step, Timestamp,
@@ -250,7 +251,7 @@ fn check_journal(state: &State, violations: &mut Vec<Violation>) -> u128 {
     sum
 }
 
-/// Every derived structure equals its recomputation, and the hash is the sum of the rows' hashes.
+/// What is derived of leases, hosts and keys equals its recomputation, and the hash is the sum of the rows' hashes.
 fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<Violation>) {
     found.due.sort_unstable();
     if !found.due.iter().eq(&state.due) {
@@ -268,6 +269,11 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
     if names != state.by_name || names.len() != state.hosts.len() {
         violated(violations, "indexes", "hosts by name differ".to_owned());
+    }
+    let mut host_index = HostIndex::default();
+    state.hosts().for_each(|host| host_index.reindex(None, Some(host)));
+    if host_index != state.host_index {
+        violated(violations, "indexes", "hosts by zone, trait or property differ".to_owned());
     }
     let mut keys_of: BTreeMap<&ProjectId, usize> = BTreeMap::new();
     let mut key_expiry = Vec::with_capacity(state.key_expiry.len());

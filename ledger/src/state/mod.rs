@@ -32,8 +32,8 @@ pub(crate) use load::Loader;
 pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
 
 use crate::model::{
-    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, PoolKind, ProjectId, RequestKey,
-    Reservation, ReservationId, Timestamp,
+    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Reservation,
+    ReservationId, Timestamp,
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
@@ -60,7 +60,6 @@ pub struct State {
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_name: BTreeMap<String, HostId>,
-    by_pool: BTreeMap<(PoolKind, Anchor), BTreeSet<HostId>>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
     begun_on: BTreeMap<HostId, BTreeSet<LeaseId>>,
     open_rows: BTreeMap<LeaseId, BTreeSet<ActuationId>>,
@@ -163,14 +162,8 @@ impl State {
 
     /// Kinds of anchor that hosts have, the one to plan with first in front; never none.
     pub fn anchors(&self) -> Vec<Anchor> {
-        let has_hosts = |anchor: &Anchor| self.by_pool.keys().any(|(_, there)| there == anchor);
-        let there: Vec<Anchor> = Anchor::ALL.into_iter().filter(has_hosts).collect();
+        let there: Vec<Anchor> = Anchor::ALL.into_iter().filter(|anchor| self.host_index.has(*anchor)).collect();
         if there.is_empty() { vec![Anchor::default()] } else { there }
-    }
-
-    /// The numbers of the hosts of one pool with one kind of anchor, in order.
-    pub fn hosts_in(&self, pool: PoolKind, anchor: Anchor) -> Option<&BTreeSet<HostId>> {
-        self.by_pool.get(&(pool, anchor))
     }
 
     /// All open rows, oldest first.

@@ -120,6 +120,7 @@ mod tests {
             assert!(leases.all(|lease| std::ptr::eq(lease.project_id.0.as_str(), first.project_id.0.as_str())));
         }
         assert!(state.leases().eq(reopened.leases()));
+        assert_eq!(state.shared.len(), reopened.shared.len(), "what went with its last lease is forgotten");
 
         let mut shared = Shared::default();
         let mut leases: Vec<Lease> = state.leases().cloned().collect();

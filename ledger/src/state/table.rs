@@ -43,13 +43,10 @@ impl<K: Ord, V> Table<K, V> {
         self.rows.insert(key, Box::new(Row { value, hash })).map(|row| row.value)
     }
 
-    /// Takes many rows in at once, which is faster than one by one, and leaves the nodes of the tree full.
+    /// Fills an empty table at once, which is faster than row by row, and leaves the nodes of the tree full.
     pub fn load(&mut self, rows: Vec<(K, Box<Row<V>>)>) {
-        if self.rows.is_empty() {
-            self.rows = rows.into_iter().collect();
-        } else {
-            self.rows.extend(rows);
-        }
+        assert!(self.rows.is_empty(), "what is there would be lost");
+        self.rows = rows.into_iter().collect();
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {

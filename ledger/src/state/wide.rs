@@ -154,7 +154,12 @@ impl Node {
             let value = match &mut self.parts[place] {
                 Some(part) => {
                     part.refresh(level - 1, at, lane, profile, from, until);
-                    part.most(lane)
+                    let most = part.most(lane);
+                    // Where nothing is booked on any host any more there is nothing to tell apart.
+                    if most == [0; 4] && part.rows.iter().all(|row| row.iter().all(|units| *units == 0)) {
+                        self.parts[place] = None;
+                    }
+                    most
                 }
                 None if profile.is_level(at, next) => units(profile.at_or_never(at)),
                 none => {

@@ -62,6 +62,15 @@ fn create() -> Entry {
     }
 }
 
+/// The same with a start that is left open, and was moved.
+fn moved() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = &mut entry.command else { panic!("it creates") };
+    create.wish.start = StartWish::Earliest { from: Some(Seconds(216_003_600)), latest: Seconds(216_090_000) };
+    create.moved_to = Some(Seconds(216_007_200));
+    entry
+}
+
 fn outcome() -> Entry {
     let reason = Some(Reason { code: ReasonCode::WaitingForEnd, text: "h1".to_owned() });
     let outcome = Outcome::Delayed { reason };
@@ -79,9 +88,11 @@ fn unhex(text: &str) -> Vec<u8> {
 
 #[test]
 fn entries_of_version_1_keep_their_bytes() {
-    for (entry, golden) in
-        [(create(), include_str!("golden/create_lease.hex")), (outcome(), include_str!("golden/record_outcome.hex"))]
-    {
+    for (entry, golden) in [
+        (create(), include_str!("golden/create_lease.hex")),
+        (moved(), include_str!("golden/create_lease_moved.hex")),
+        (outcome(), include_str!("golden/record_outcome.hex")),
+    ] {
         let golden: String = golden.split_whitespace().collect();
         assert_eq!(hex(&encode_entry(&entry)), golden);
         assert_eq!(decode_entry(&unhex(&golden)).unwrap(), entry);

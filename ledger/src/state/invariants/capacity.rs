@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{State, Violation, violated};
 use crate::model::{Amounts, Binding, HostId, Interval, Lease, Phase, Reservation, Seconds};
+use crate::state::block_of;
 
 /// L1 from the leases alone; the calendar must say the same.
 pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, Amounts)>, violations: &mut Vec<Violation>) {
@@ -30,6 +31,12 @@ pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, A
         let is_booked = booked.binary_search_by_key(&host.id, |(host, _, _)| *host).is_ok();
         if !is_booked && state.calendar().steps(host.id).next().is_some() {
             violated(violations, "calendar", format!("host {} is booked by nobody", host.id));
+        }
+        let (block, lane) = block_of(host.id);
+        let (to_come, calendar) = (Interval { start: now, end: Seconds::OPEN_END }, state.calendar());
+        let (known, peak) = (calendar.window(block, to_come), calendar.peak(host.id, to_come));
+        if !known.at_least(lane).fits_in(peak) || known.at_most(lane).is_some_and(|most| !peak.fits_in(most)) {
+            violated(violations, "wide index", format!("host {}: {peak:?} is not within what it says", host.id));
         }
     }
 }
