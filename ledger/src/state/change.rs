@@ -1,5 +1,5 @@
 //! The only ways to write to a [`State`]. Every write is recorded; [`State::finish`] turns what one entry touched into a
-//! [`Delta`] with one final value per row, keeps the hash, and writes the journal.
+//! [`Delta`] with one final value per row, keeps the hash, and writes the journal (`journal.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::bookings::lease_bookings;
 use super::due::lease_due;
-use super::{Change, ChangeSubject, Delta, KeyRow, Meta, State};
+use super::{Delta, KeyRow, Meta, State};
 use crate::effect::Effect;
 use crate::model::{
     Actuation, ActuationId, Host, HostId, Lease, LeaseId, ProjectId, Reservation, ReservationId, ReservationStatus, Stage,
@@ -20,8 +20,6 @@ use crate::storage::codec::encode_into;
 use crate::storage::disk::RowChange;
 use crate::storage::keys::{self, RowId};
 
-/// Rows of the journal that are kept; older ones go as new ones come.
-pub const JOURNAL_ROWS_MAX: usize = 16_384;
 /// Bytes that most rows take at most.
 const ROW_BYTES: usize = 4096;
 
@@ -29,11 +27,11 @@ const ROW_BYTES: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recorder {
     /// Touched rows with the hash they had before, 0 for none.
-    rows: BTreeMap<RowId, u128>,
+    pub(super) rows: BTreeMap<RowId, u128>,
     /// Touched leases: the project, if users saw the lease before.
-    leases: BTreeMap<LeaseId, Option<ProjectId>>,
+    pub(super) leases: BTreeMap<LeaseId, Option<ProjectId>>,
     /// Touched hosts.
-    hosts: BTreeSet<HostId>,
+    pub(super) hosts: BTreeSet<HostId>,
     /// Hosts on which bookings changed.
     booked_hosts: BTreeSet<HostId>,
     opened: Vec<ActuationId>,
@@ -285,41 +283,6 @@ impl State {
         !self.calendar.peak_from(host.id, self.meta.clock.floor_to_second()).fits_in(host.room())
     }
 
-    fn write_journal(&mut self, recorder: &mut Recorder) {
-        let (ledger_index, at) = (self.meta.ledger_index, self.meta.clock);
-        let mut subjects = Vec::new();
-        for (id, seen_by) in &recorder.leases {
-            match (self.leases.get(id).filter(|lease| lease.visible()), seen_by) {
-                (Some(_), _) => {
-                    if let Some(row) = self.leases.row_mut(id) {
-                        row.value.ledger_index = ledger_index;
-                        subjects.push(ChangeSubject::Lease(Box::new(row.value.clone())));
-                    }
-                }
-                (None, Some(project_id)) => {
-                    subjects.push(ChangeSubject::LeaseRemoved { lease_id: *id, project_id: project_id.clone() });
-                }
-                (None, None) => {}
-            }
-        }
-        subjects.extend(recorder.hosts.iter().map(|id| match self.hosts.get(id) {
-            Some(host) => ChangeSubject::Host(Box::new(host.clone())),
-            None => ChangeSubject::HostRemoved(*id),
-        }));
-        for (place, subject) in (0u32..).zip(subjects) {
-            recorder.rows.insert(RowId::Change(ledger_index, place), 0);
-            self.changes.insert((ledger_index, place), Change { ledger_index, at, subject }, 0);
-        }
-        while self.changes.len() > JOURNAL_ROWS_MAX {
-            let Some((index, place)) = self.changes.first().map(|(key, _)| *key) else { break };
-            let hash = self.changes.hash(&(index, place));
-            recorder.rows.entry(RowId::Change(index, place)).or_insert(hash);
-            self.changes.remove(&(index, place));
-            // The meta row is touched by every entry, so this is written with it.
-            self.meta.journal_from = index;
-        }
-    }
-
     /// Writes a row as it is stored; `false` where it is gone.
     fn encode_row(&self, row: &RowId, into: &mut Vec<u8>) -> bool {
         fn put<T: Serialize>(value: Option<&T>, into: &mut Vec<u8>) -> bool {
@@ -331,7 +294,9 @@ impl State {
             RowId::Host(id) => put(self.hosts.get(id), into),
             RowId::Actuation(id) => put(self.actuations.get(id), into),
             RowId::Key(project, id) => put(self.key_row(project, *id), into),
-            RowId::Change(index, place) => put(self.changes.get(&(*index, *place)), into),
+            RowId::Change(index, place) => {
+                self.changes.get(&(*index, *place)).map(|row| into.extend_from_slice(row.bytes())).is_some()
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod delta;
 mod due;
 mod host_index;
 pub mod invariants;
+mod journal;
 mod load;
 mod profile;
 mod rows;
@@ -24,12 +25,12 @@ use uuid::Uuid;
 pub use bookings::{Booking, lease_bookings, reservation_bookings, segments, sum_at, wish_bookings};
 pub use calendar::Calendar;
 pub(crate) use calendar::{block_of, host_at};
-pub use change::JOURNAL_ROWS_MAX;
 pub use delta::Delta;
 pub use due::PREPARE_TIMEOUT_MS;
+pub use journal::JOURNAL_ROWS_MAX;
 pub use load::LoadError;
 pub(crate) use load::Loader;
-pub use rows::{Change, ChangeSubject, KeyFate, KeyLookup, KeyRow, Meta, TooOld};
+pub use rows::{Change, ChangeSubject, JournalError, KeyFate, KeyLookup, KeyRow, Meta};
 
 use crate::model::{
     Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Reservation,
@@ -37,6 +38,7 @@ use crate::model::{
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
+use journal::JournalRow;
 use shared::Shared;
 use table::Table;
 pub(crate) use wide::Window;
@@ -52,7 +54,7 @@ pub struct State {
     actuations: Table<ActuationId, Actuation>,
     /// The ids of keys are random and tell nearly all of them apart, so they are compared first.
     keys: Table<(Uuid, ProjectId), KeyRow>,
-    changes: Table<(u64, u32), Change>,
+    changes: Table<(u64, u32), JournalRow>,
     /// Sum of the hashes of all rows.
     hash: u128,
 
@@ -242,45 +244,5 @@ impl State {
     /// Stored keys whose validity has passed at `now`, the oldest first.
     pub fn expired_keys(&self, now: Timestamp) -> impl Iterator<Item = (&ProjectId, Uuid)> + '_ {
         self.key_expiry.iter().take_while(move |(at, _, _)| *at <= now).map(|(_, project, id)| (project, *id))
-    }
-
-    /// The lease as the first entry from `index` on left it that changed it into something `wanted`; `None` when there is none,
-    /// or the journal does not reach back to it.
-    pub fn lease_as_left(&self, id: LeaseId, index: u64, wanted: impl Fn(&Lease) -> bool) -> Option<&Lease> {
-        let changes = self.changes.range((index, 0)..).map(|(_, change)| &change.subject);
-        changes
-            .filter_map(|subject| match subject {
-                ChangeSubject::Lease(lease) if lease.id == id && wanted(lease) => Some(lease.as_ref()),
-                ChangeSubject::Lease(_)
-                | ChangeSubject::LeaseRemoved { .. }
-                | ChangeSubject::Host(_)
-                | ChangeSubject::HostRemoved(_) => None,
-            })
-            .next()
-    }
-
-    /// Changes with an index above `after`, oldest first, at most `limit`. The changes of one index stay together, so there
-    /// may be more than `limit` when the first index alone has more: watching on from the last index misses nothing.
-    pub fn changes_after(&self, after: u64, limit: usize) -> Result<Vec<Change>, TooOld> {
-        if after < self.meta.journal_from {
-            return Err(TooOld { oldest: self.meta.journal_from });
-        }
-        let mut found: Vec<Change> = Vec::new();
-        let from = (after.saturating_add(1), 0);
-        for ((index, _), change) in self.changes.range(from..) {
-            if found.len() >= limit && found.last().is_some_and(|last| last.ledger_index != *index) {
-                break;
-            }
-            found.push(change.clone());
-        }
-        // Cut back to whole indexes, unless the first one alone is longer than the limit.
-        if found.len() > limit {
-            let last = found.last().map_or(0, |change| change.ledger_index);
-            let keep = found.partition_point(|change| change.ledger_index < last);
-            if keep > 0 {
-                found.truncate(keep);
-            }
-        }
-        Ok(found)
     }
 }

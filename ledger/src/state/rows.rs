@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::model::{ActuationLease, Host, HostId, Lease, LeaseId, ProjectId, Timestamp};
 use crate::reply::{Rejection, Reply};
+use crate::storage::codec::CodecError;
 
 /// The one row of counters and clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,12 +118,18 @@ pub enum ChangeSubject {
     HostRemoved(HostId),
 }
 
-/// The journal does not reach back that far: read the state, then watch from its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("changes are kept from index {oldest} on; read the leases again and watch from the index of that answer")]
-pub struct TooOld {
-    /// First index that can still be watched from.
-    pub oldest: u64,
+/// Why changes cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The journal does not reach back that far: read the state, then watch from its index.
+    #[error("changes are kept from index {oldest} on; read the leases again and watch from the index of that answer")]
+    TooOld {
+        /// First index that can still be watched from.
+        oldest: u64,
+    },
+    /// A row is what was written, by its hash, and still does not decode: a bug.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
 }
 
 /// 16 bytes, big-endian: MessagePack has no integer of 128 bits.

@@ -45,11 +45,17 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
 
 /// The inverse of [`encode`].
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+    let body = check_version(what, bytes)?;
+    rmp_serde::from_slice(body).map_err(|error| CodecError { what, problem: error.to_string(), newer: false })
+}
+
+/// Whether this build reads the version of a value; what comes behind it.
+pub(crate) fn check_version<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], CodecError> {
     let (version, body) =
         bytes.split_first().ok_or_else(|| CodecError { what, problem: "the value is empty".to_owned(), newer: false })?;
     if *version == 0 || *version > VERSION {
         let problem = format!("version {version} is not known to this build, which reads up to {VERSION}");
         return Err(CodecError { what, problem, newer: *version > VERSION });
     }
-    rmp_serde::from_slice(body).map_err(|error| CodecError { what, problem: error.to_string(), newer: false })
+    Ok(body)
 }

@@ -125,14 +125,21 @@ impl Operations {
                 if state.ledger_index() < booked_at {
                     return None;
                 }
-                let left = state.lease_as_left(lease_id, booked_at, |lease| lease.status != LeaseStatus::Updating);
-                match left.or_else(|| state.lease(lease_id).filter(|lease| !lease.deleted)) {
+                let left = match state.lease_as_left(lease_id, booked_at, |lease| lease.status != LeaseStatus::Updating) {
+                    Ok(left) => left,
+                    Err(error) => return Some(Err(error)),
+                };
+                match left.or_else(|| state.lease(lease_id).filter(|lease| !lease.deleted).cloned()) {
                     Some(lease) if lease.status == LeaseStatus::Updating => None,
-                    Some(lease) => Some(Some((Box::new(lease.clone()), took(known(state, key.as_ref()), lease.reason.as_ref())))),
-                    None => Some(None),
+                    Some(lease) => {
+                        let took = took(known(state, key.as_ref()), lease.reason.as_ref());
+                        Some(Ok(Some((Box::new(lease), took))))
+                    }
+                    None => Some(Ok(None)),
                 }
             })
-            .await?;
+            .await?
+            .transpose()?;
         match settled {
             Some(Some((lease, true))) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
             Some(Some((lease, false))) => Err(match lease.reason {

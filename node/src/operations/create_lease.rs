@@ -282,17 +282,19 @@ impl Operations {
                     return None;
                 }
                 // The journal shows only what is visible.
-                if let Some(lease) = state.lease_as_left(lease_id, booked_at, |_| true) {
-                    return Some(Settled::Visible(Box::new(lease.clone())));
+                let now = state.lease(lease_id);
+                if now.is_some_and(|lease| !lease.visible() && !lease.deleted) {
+                    return None;
                 }
-                match state.lease(lease_id) {
-                    None => Some(Settled::Gone),
-                    Some(lease) if lease.visible() => Some(Settled::Visible(Box::new(lease.clone()))),
-                    Some(lease) if lease.deleted => Some(Settled::Gone),
-                    Some(_) => None,
-                }
+                Some(state.lease_as_left(lease_id, booked_at, |_| true).map(|left| {
+                    match left.or_else(|| now.filter(|lease| lease.visible()).cloned()) {
+                        Some(lease) => Settled::Visible(Box::new(lease)),
+                        None => Settled::Gone,
+                    }
+                }))
             })
-            .await?;
+            .await?
+            .transpose()?;
         match settled {
             Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
             Some(Settled::Gone) => Err(match self.withdrawn(lease_id) {

@@ -2,6 +2,7 @@
 
 use leasehold_ledger::plan::NoRoom;
 use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::storage::codec::CodecError;
 use serde::{Deserialize, Serialize};
 
 /// The policy table says no.
@@ -95,6 +96,12 @@ pub enum Unavailable {
 impl From<Denied> for OperationError {
     fn from(denied: Denied) -> Self {
         OperationError::Forbidden { rule: denied.rule.to_owned() }
+    }
+}
+
+impl From<CodecError> for OperationError {
+    fn from(error: CodecError) -> Self {
+        OperationError::Internal(error.to_string())
     }
 }
 

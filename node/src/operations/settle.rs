@@ -87,8 +87,8 @@ impl Operations {
     /// that changed nothing, and a key from long ago, are answered with the lease as it is now.
     pub(super) fn lease_left_at(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
         let state = self.inner.raft.state();
-        if let Some(lease) = state.lease_as_left(lease_id, index, |_| true).filter(|lease| lease.ledger_index == index) {
-            return Ok(Answer { value: lease.clone(), ledger_index: index });
+        if let Some(lease) = state.lease_as_left(lease_id, index, |_| true)?.filter(|lease| lease.ledger_index == index) {
+            return Ok(Answer { value: lease, ledger_index: index });
         }
         match state.lease(lease_id).filter(|lease| lease.visible()) {
             Some(lease) => Ok(Answer { value: lease.clone(), ledger_index: index.max(lease.ledger_index) }),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use leasehold_ledger::model::ProjectId;
-use leasehold_ledger::state::{Change, ChangeSubject};
+use leasehold_ledger::state::{Change, ChangeSubject, JournalError};
 
 use super::{Actor, OperationError, Operations, Result, Rule, Unavailable};
 
@@ -28,7 +28,7 @@ impl Operations {
     pub async fn watch(&self, actor: &Actor, after: u64) -> Result<BoxStream<'static, Result<Change>>> {
         let project = (!actor.is_admin()).then(|| actor.project_id.clone());
         actor.authorise(Rule::LeasesGet, project.as_ref())?;
-        self.inner.raft.state().changes_after(after, 1).map_err(too_old)?;
+        self.inner.raft.state().changes_after(after, 1).map_err(unread)?;
         let follower = Follower { operations: self.clone(), project, after, ready: VecDeque::new(), ended: false };
         Ok(stream::unfold(follower, |mut follower| async move {
             if follower.ended {
@@ -50,7 +50,7 @@ impl Follower {
             }
             let mut applied = self.operations.inner.raft.applied();
             applied.borrow_and_update();
-            let batch = self.operations.inner.raft.state().changes_after(self.after, BATCH).map_err(too_old)?;
+            let batch = self.operations.inner.raft.state().changes_after(self.after, BATCH).map_err(unread)?;
             if batch.is_empty() {
                 applied.changed().await.map_err(|_| OperationError::Unavailable(Unavailable::Stopping))?;
                 continue;
@@ -73,6 +73,9 @@ fn may_see(project: Option<&ProjectId>, subject: &ChangeSubject) -> bool {
     }
 }
 
-fn too_old(error: leasehold_ledger::state::TooOld) -> OperationError {
-    OperationError::TooOld { oldest: error.oldest }
+fn unread(error: JournalError) -> OperationError {
+    match error {
+        JournalError::TooOld { oldest } => OperationError::TooOld { oldest },
+        JournalError::Codec(error) => error.into(),
+    }
 }
