@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use leasehold_chaos::child::child;
 use leasehold_chaos::coverage::goals;
 use leasehold_chaos::cpu;
 use leasehold_chaos::diagram::View;
@@ -280,7 +281,6 @@ fn many(
     common: &Common,
 ) -> Result<u8> {
     ensure!(jobs > 0, "--jobs must be at least 1");
-    let program = std::env::current_exe()?;
     let first = seeds.start;
     let mut progress = Progress::new(time.is_none().then(|| seeds.end - first), time);
     let (send, ended) = channel::<(u64, std::io::Result<Output>)>();
@@ -289,7 +289,7 @@ fn many(
     loop {
         while running < jobs && progress.has_time() {
             let Some(seed) = seeds.next() else { break };
-            let mut command = Command::new(&program);
+            let mut command = child()?;
             command.args(["run", "sim", "--summary", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
             command.args(["--profile", &profile.to_string()]);
             if let Some(folder) = &common.report {
@@ -298,7 +298,6 @@ fn many(
             if let Some(planted) = common.planted {
                 command.args(["--planted", name(planted)]);
             }
-            command.stdin(Stdio::null());
             let send = send.clone();
             // Nobody listens any more if this process is ending.
             std::thread::spawn(move || drop(send.send((seed, command.output()))));

@@ -8,6 +8,7 @@
 #![recursion_limit = "256"]
 
 pub mod check;
+pub mod child;
 pub mod coverage;
 pub mod cpu;
 pub mod diagram;

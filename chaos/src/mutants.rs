@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use crate::child::child;
 use crate::plan::Profile;
 use crate::report::{Report, Verdict};
 
@@ -216,14 +217,14 @@ fn hunt(mutant: &Mutant, search: &Search, control: &mut Control) -> Result<Row> 
 /// One process with one seed.
 fn run(mutant: Option<&str>, profile: Profile, seed: u64, seconds: u64) -> Result<Run> {
     let folder = std::env::temp_dir().join(format!("leasehold-mutants-{}", std::process::id()));
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = child()?;
     command.args(["run", "sim", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
     command.args(["--profile", &profile.to_string(), "--report"]).arg(&folder).env_remove(VARIABLE);
     if let Some(id) = mutant {
         command.env(VARIABLE, id);
     }
     let began = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let code = loop {
         if let Some(status) = child.try_wait()? {
             break status.code();

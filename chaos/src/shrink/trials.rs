@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::{Judge, Size};
+use crate::child::child;
 use crate::history;
 use crate::plan::Plan;
 use crate::report::Report;
@@ -33,7 +34,6 @@ pub struct Trials {
     settings: Settings,
     /// Which checker has to fail.
     check: String,
-    program: PathBuf,
     folder: PathBuf,
     began: Instant,
     /// Longest trial by the clock on the wall: a plan may make a bug run for ever.
@@ -61,7 +61,6 @@ impl Trials {
         let mut trials = Trials {
             settings,
             check: String::new(),
-            program: std::env::current_exe()?,
             folder: std::env::temp_dir().join(format!("leasehold-shrink-{}", std::process::id())),
             began: Instant::now(),
             patience: Duration::from_secs(600),
@@ -117,9 +116,9 @@ impl Trials {
         fs::create_dir_all(&folder)?;
         let file = folder.join("plan.json");
         fs::write(&file, serde_json::to_vec(plan)?)?;
-        let mut command = Command::new(&self.program);
+        let mut command = child()?;
         command.arg("replay").arg(&file).arg("--report").arg(report).args(&self.settings.arguments);
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Trial { child: quiet.spawn()?, began: Instant::now(), report: report.to_owned() })
     }
 

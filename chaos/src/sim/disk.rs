@@ -8,6 +8,7 @@
 //! it was written reads as it is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,13 @@ use tokio::time::Instant;
 use super::rng::{at, spread, stream};
 use super::trace::Trace;
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Bytes that what is live, what is durable and what is under way have in common.
+type Bytes = Arc<[u8]>;
+type Rows = BTreeMap<Bytes, Bytes>;
 /// Keys of rows whose checksum is wrong.
-type Rotten = BTreeSet<Vec<u8>>;
+type Rotten = BTreeSet<Bytes>;
+/// Rows by key; `None`: it is removed.
+type Batch = Vec<(Bytes, Option<Bytes>)>;
 
 /// How a node's disks misbehave.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +84,7 @@ struct Platter {
     /// As of the last sync; rows of its own, so that a write after a sync need not copy everything.
     durable: Rows,
     /// What took effect since, in order.
-    unsynced: Vec<Vec<RowChange>>,
+    unsynced: Vec<Batch>,
     queue: VecDeque<Job>,
     last_due: Option<Instant>,
     number: u64,
@@ -87,7 +92,7 @@ struct Platter {
 
 struct Job {
     due: Instant,
-    batch: Vec<RowChange>,
+    batch: Batch,
     sync: bool,
 }
 
@@ -101,11 +106,11 @@ impl Platter {
         }
     }
 
-    fn execute(&mut self, batch: Vec<RowChange>, sync: bool) {
-        if batch.iter().any(|change| self.rotten.contains(&change.key)) {
+    fn execute(&mut self, batch: Batch, sync: bool) {
+        if !self.rotten.is_empty() && batch.iter().any(|(key, _)| self.rotten.contains(key)) {
             let rotten = Arc::make_mut(&mut self.rotten);
-            for change in &batch {
-                rotten.remove(&change.key);
+            for (key, _) in &batch {
+                rotten.remove(key);
             }
         }
         change(Arc::make_mut(&mut self.live), &batch);
@@ -118,11 +123,11 @@ impl Platter {
     }
 }
 
-fn change(rows: &mut Rows, batch: &[RowChange]) {
-    for change in batch {
-        match &change.value {
-            Some(value) => rows.insert(change.key.clone(), value.clone()),
-            None => rows.remove(&change.key),
+fn change(rows: &mut Rows, batch: &[(Bytes, Option<Bytes>)]) {
+    for (key, value) in batch {
+        match value {
+            Some(value) => rows.insert(key.clone(), value.clone()),
+            None => rows.remove(key),
         };
     }
 }
@@ -175,7 +180,7 @@ impl SimDisks {
             }
             // Only what was lost is other than it was: a copy of all rows is much more work.
             let live = Arc::make_mut(&mut platter.live);
-            for RowChange { key, .. } in lost.into_iter().flatten() {
+            for (key, _) in lost.into_iter().flatten() {
                 match platter.durable.get(&key) {
                     Some(value) => live.insert(key, value.clone()),
                     None => live.remove(&key),
@@ -205,22 +210,24 @@ impl SimDisks {
     pub fn rot(&self, part: Part, pick: u64, seen: bool) -> Option<String> {
         let mut inner = self.inner.lock();
         let (name, platter) = inner.disks.iter_mut().rfind(|(name, platter)| part.has(name) && !platter.live.is_empty())?;
-        let under_hash = |key: &&Vec<u8>| match part {
+        let under_hash = |key: &&Bytes| match part {
             Part::Log => key.first() == Some(&1),
             Part::State => key.len() > 1,
         };
         // The copy of the members is read only when the state is damaged, too; until then its damage is none.
-        let matters = |key: &&Vec<u8>| key.as_slice() != b"\0members" && (seen || under_hash(key));
-        let keys: Vec<&Vec<u8>> = platter.live.keys().filter(matters).collect();
+        let matters = |key: &&Bytes| key.as_ref() != b"\0members" && (seen || under_hash(key));
+        let keys: Vec<&Bytes> = platter.live.keys().filter(matters).collect();
         let key = (*keys.get(pick as usize % keys.len().max(1))?).clone();
         if seen {
             Arc::make_mut(&mut platter.rotten).insert(key.clone());
         } else {
-            let flip = |value: &mut Vec<u8>| {
-                let at = if part == Part::Log { 0 } else { 1 + (pick >> 32) as usize % (value.len().max(2) - 1) };
-                if let Some(byte) = value.get_mut(at) {
+            let flip = |value: &mut Bytes| {
+                let mut bytes = value.to_vec();
+                let at = if part == Part::Log { 0 } else { 1 + (pick >> 32) as usize % (bytes.len().max(2) - 1) };
+                if let Some(byte) = bytes.get_mut(at) {
                     *byte ^= 0x80;
                 }
+                *value = bytes.into();
             };
             Arc::make_mut(&mut platter.live).entry(key.clone()).and_modify(flip);
             platter.durable.entry(key.clone()).and_modify(flip);
@@ -325,6 +332,7 @@ impl Disk for SimDisk {
         let due = platter.last_due.map_or(now, |last| last.max(now)) + takes;
         platter.last_due = Some(due);
         if !broken {
+            let batch = batch.into_iter().map(|RowChange { key, value }| (key.into(), value.map(Bytes::from))).collect();
             platter.queue.push_back(Job { due, batch, sync: sync && !self.lies });
         }
         drop(inner);
@@ -346,7 +354,7 @@ impl Disk for SimDisk {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
         self.with("get", |platter| match platter.rotten.contains(key) {
             true => Err(rotten("get")),
-            false => Ok(platter.live.get(key).cloned()),
+            false => Ok(platter.live.get(key).map(|value| value.to_vec())),
         })?
     }
 
@@ -364,10 +372,10 @@ struct Frozen(Result<(Arc<Rows>, Arc<Rotten>), DiskError>);
 impl FrozenView for Frozen {
     fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<Row>, DiskError> {
         let (rows, bad) = self.0.as_ref().map_err(Clone::clone)?;
-        let found: Vec<Row> = rows.range(from.to_vec()..).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect();
-        if !bad.is_empty() && found.iter().any(|(key, _)| bad.contains(key)) {
+        let found = rows.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).take(limit);
+        if !bad.is_empty() && found.clone().any(|(key, _)| bad.contains(key)) {
             return Err(rotten("scan"));
         }
-        Ok(found)
+        Ok(found.map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
     }
 }

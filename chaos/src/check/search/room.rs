@@ -103,6 +103,12 @@ impl<'a> Rooms<'a> {
         });
         let mut leases = Vec::new();
         for (number, versions) in &self.leases {
+            // Most were not yet there, or gone.
+            let began = versions.first().is_some_and(|(index, _)| *index <= high);
+            let ended = versions.last().is_some_and(|(index, lease)| lease.is_none() && *index <= low);
+            if !began || ended {
+                continue;
+            }
             let had: Vec<&Lease> = during(versions, low, high).into_iter().flatten().collect();
             let had = had.into_iter().filter(|lease| meets(lease, whole)).collect();
             leases.extend(different(had).into_iter().map(|lease| (*number, lease)));
