@@ -133,7 +133,8 @@ async fn join(world: &Arc<World>, abandon: bool) -> Option<usize> {
 /// The leader is killed as soon as the node learns and does not vote.
 async fn leader_dies(world: &Arc<World>, index: usize) {
     loop {
-        let learns = world.leader().filter(|(_, life)| voter(&life.raft.status(), world.machines[index].id) == Some(false));
+        let learns =
+            world.leader().filter(|(_, life)| voter(&life.raft.status_of_raft(), world.machines[index].id) == Some(false));
         if let Some((leader, _)) = learns {
             world.trace.incident(Some(world.machines[index].id), "members", "learns, and nobody will say that it is to vote");
             world.machines[leader].crash(Death::Kill).await;

@@ -140,7 +140,7 @@ pub async fn live(world: &Arc<World>) {
 fn centre(world: &World, core: &[usize], leader: usize) -> Option<usize> {
     let lives = core.iter().filter_map(|index| Some((*index, world.machines[*index].life()?)));
     let followers = lives.filter(|(index, _)| *index != leader);
-    followers.max_by_key(|(index, life)| (life.raft.status().last_log_index, *index)).map(|(index, _)| index)
+    followers.max_by_key(|(index, life)| (life.raft.status_of_raft().last_log_index, *index)).map(|(index, _)| index)
 }
 
 #[cfg(test)]

@@ -274,7 +274,7 @@ fn told(machine: &node::Machine) -> String {
     match machine.life() {
         None => format!("node {} is down", machine.id),
         Some(life) => {
-            let status = life.raft.status();
+            let status = life.raft.status_of_raft();
             let (term, index, clock) = (status.term, status.ledger_index, status.clock_problem);
             format!("node {}: {} in term {term} at {index}, clock {clock:?}", machine.id, status.role)
         }

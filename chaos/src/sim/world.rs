@@ -257,7 +257,7 @@ impl World {
     fn views(&self) -> Vec<(Option<u64>, Vec<usize>, Vec<usize>)> {
         let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
         let lives = self.machines.iter().filter_map(|machine| machine.life());
-        let statuses = lives.map(|life| life.raft.status()).filter(|status| !status.members.is_empty());
+        let statuses = lives.map(|life| life.raft.status_of_raft()).filter(|status| !status.members.is_empty());
         statuses
             .map(|status| {
                 let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
@@ -271,7 +271,7 @@ impl World {
     pub fn cluster(&self) -> (Vec<usize>, Vec<usize>) {
         let leading = self.leader().map(|(index, _)| self.machines[index].id);
         let of_leader = leading.and_then(|_| {
-            let status = self.leader()?.1.raft.status();
+            let status = self.leader()?.1.raft.status_of_raft();
             let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
             let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
             Some((voters, status.members.iter().map(|member| at(member.node_id)).collect()))
