@@ -263,6 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_counted_beside_the_other_reservations_of_the_lease() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..14:00 n=3 reservations=2 -> no room short=2 largest=1 tightest=VCPU next=-
+               10:00 lease B 12:00..14:00 n=2 reservations=2 -> PENDING h1*2 h1*2
+               10:00 lease C 13:00..14:00 n=2 reservations=2 -> no room short=2 largest=0 tightest=VCPU next=14:00",
+        );
+    }
+
+    #[test]
     fn staging_is_booked_capacity_before_the_start() {
         check("10:00 hosts h1 vcpus=4
                10:00 lease A 12:00..14:00 n=2 staging=.. -> PENDING staging:h1*2 h1*2

@@ -165,6 +165,8 @@ struct Short {
     phase: Phase,
     interval: Interval,
     anchors: Vec<Anchor>,
+    /// What the reservations before it would take.
+    before: Vec<Booking>,
 }
 
 impl Short {
@@ -204,7 +206,8 @@ fn place(
             bindings.extend(place_phase(view, place, instance, Phase::Main, schedule.interval, &[])?);
             Ok(bindings)
         };
-        let bindings = view.with_one_anchor(&anchors[place], plan, Short::merge)?;
+        let planned = view.with_one_anchor(&anchors[place], plan, Short::merge);
+        let bindings = planned.map_err(|short| Short { before: std::mem::take(&mut view.planned), ..short })?;
         let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
         reservations.push(PlannedReservation { reservation_id, bindings });
     }
@@ -229,6 +232,7 @@ fn place_phase(
         phase,
         interval,
         anchors: vec![view.anchor],
+        before: Vec::new(),
     })?;
     book(view, wish, interval, &hosts);
     Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
@@ -301,11 +305,13 @@ fn explain(
     anchors: &[Vec<Anchor>],
     now: Timestamp,
 ) -> NoRoom {
-    let mut view = View::new(state, overlay, now);
     let one = &wish.reservations[short.reservation];
     let ResourceWish::Instance(instance) = &one.resource;
     let staging = short.phase == Phase::Staging;
+    let mut view = View { planned: short.before, ..View::new(state, overlay, now) };
     let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
+    // What comes before it moves with it.
+    view.planned.clear();
     let Interval { start, end } = schedule.interval;
     let lease_length = (end != Seconds::OPEN_END).then(|| end.0 - start.0);
     let (wanted, length, last) = match schedule.staging[short.reservation].filter(|_| staging) {
