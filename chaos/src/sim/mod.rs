@@ -49,6 +49,8 @@ use world::{World, admin};
 pub const HEALED: &str = "everything is healed";
 /// With everything healed there must be one state within this.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
+/// And for so long it is looked at, at least.
+const LOOKED_AT: Duration = Duration::from_secs(5);
 /// So many leaders follow each other at rest in a run that is weighed.
 const ELECTIONS: usize = 100;
 /// Work that is owed must be done so long after the last lease's end.
@@ -158,7 +160,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     if promised {
         drain(&world).await;
         // V2 looks at the nodes from then on, however soon the last lease ended.
-        tokio::time::sleep_until(healed + HEAL_LIMIT).await;
+        tokio::time::sleep_until(healed + HEAL_LIMIT + LOOKED_AT).await;
         if world.plan.sim.weigh {
             nemesis::members::hand_over(&world, ELECTIONS).await;
         }
