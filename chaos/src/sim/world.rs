@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leasehold_ledger::state::{State, invariants};
-use leasehold_node::operations::Actor;
+use leasehold_node::operations::{Actor, MemberStatus};
 use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
 
@@ -253,64 +253,60 @@ impl World {
         self.roster.all(Standing::Member).len() + self.roster.all(Standing::Lost).len()
     }
 
-    /// Voters and all members as each running node knows them, as indices.
-    fn views(&self) -> Vec<(Option<u64>, Vec<usize>, Vec<usize>)> {
-        let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
+    /// The members as each running node knows them.
+    fn views(&self) -> Vec<View> {
         let lives = self.machines.iter().filter_map(|machine| machine.life());
-        let statuses = lives.map(|life| life.raft.status()).filter(|status| !status.members.is_empty());
-        statuses
-            .map(|status| {
-                let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
-                let members = status.members.iter().map(|member| at(member.node_id)).collect();
-                (status.last_log_index, voters, members)
-            })
-            .collect()
+        lives.map(|life| View::of(&life)).filter(|view| !view.members.is_empty()).collect()
     }
 
-    /// Voters and all members of the cluster, as the leader has them, or else whoever has the longest log.
+    /// Voters and all members of the cluster, as the leader has them, or else whoever has the longest log. While nobody runs
+    /// the voters are those that were seen last: a learner does not vote because nobody is there to ask, and a voter that
+    /// lost what it kept is one until it is removed (found by the simulation).
     pub fn cluster(&self) -> (Vec<usize>, Vec<usize>) {
-        let leading = self.leader().map(|(index, _)| self.machines[index].id);
-        let of_leader = leading.and_then(|_| {
-            let status = self.leader()?.1.raft.status();
-            let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
-            let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
-            Some((voters, status.members.iter().map(|member| at(member.node_id)).collect()))
-        });
-        let longest = || self.views().into_iter().max_by_key(|(last, ..)| *last).map(|(_, voters, members)| (voters, members));
-        let members = || self.roster.all(Standing::Member);
-        of_leader.or_else(longest).unwrap_or_else(|| (members(), members()))
+        let of_leader = self.leader().map(|(_, life)| View::of(&life));
+        let longest = || self.views().into_iter().max_by_key(|view| view.last);
+        let seen = of_leader.or_else(longest).map(|view| (view.voters, view.members));
+        seen.unwrap_or_else(|| (self.roster.voters(), self.roster.all(Standing::Member)))
+    }
+
+    /// The voters, if they can be no others: all had the same when everybody was last seen, and nobody who runs has others
+    /// since. A node that was long in learning is made a voter after the operator gave it up.
+    pub fn voters(&self) -> Option<Vec<usize>> {
+        let voters = self.roster.voters();
+        let same = self.views().iter().all(|view| view.voters == voters && !view.changing);
+        (self.roster.is_settled() && same).then_some(voters)
     }
 
     /// Which machines may be left to carry the cluster on by themselves, and how many of them it takes: the voters that have
     /// all they ever promised. Where the members changed and not everybody is known to have them, it takes all.
     pub fn electorate(&self) -> (Vec<usize>, usize) {
-        if !self.roster.is_settled() {
+        let Some(voters) = self.voters() else {
             let all: Vec<usize> = (0..self.machines.len()).filter(|index| self.roster.is_intact(*index)).collect();
             let many = all.len();
             return (all, many);
-        }
-        let (voters, _) = self.cluster();
+        };
         let quorum = voters.len() / 2 + 1;
         (voters.into_iter().filter(|index| self.roster.is_intact(*index)).collect(), quorum)
     }
 
     /// Whether a machine may lose what it keeps, so that all that is promised stays promised.
     pub fn may_lose(&self, index: usize) -> bool {
-        self.roster.may_lose(index, &self.cluster().0)
+        self.voters().is_some_and(|voters| self.roster.may_lose(index, &voters))
     }
 
-    /// Sees whether everybody has the same members by now.
+    /// Sees whether everybody has the same members by now, and nothing that is still open can bring others back.
     fn settle(&self) {
-        if self.roster.is_settled() || self.roster.operator.try_lock().is_err() {
+        if self.roster.operator.try_lock().is_err() {
             return;
         }
         let views = self.views();
-        let up = self.roster.all(Standing::Member).into_iter().all(|index| self.machines[index].life().is_some());
-        let same = views.windows(2).all(|pair| (&pair[0].1, &pair[0].2) == (&pair[1].1, &pair[1].2));
-        let known =
-            views.first().is_some_and(|(_, _, members)| members.iter().all(|index| self.machines[*index].life().is_some()));
-        if up && same && known {
-            self.roster.settle();
+        let Some(first) = views.first() else { return };
+        let up = |index: &usize| self.machines[*index].life().is_some();
+        let all_up = self.roster.all(Standing::Member).iter().all(up) && first.members.iter().all(up);
+        let same = views.iter().all(|view| (&view.voters, &view.members) == (&first.voters, &first.members));
+        let committed = views.iter().map(|view| view.committed).max() >= views.iter().map(|view| view.last).max();
+        if all_up && same && committed && !views.iter().any(|view| view.changing) {
+            self.roster.settle(first.voters.clone());
         }
     }
 
@@ -434,6 +430,31 @@ impl World {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         false
+    }
+}
+
+/// The members as one node knows them, as indices.
+struct View {
+    voters: Vec<usize>,
+    members: Vec<usize>,
+    /// Between the two steps of a change.
+    changing: bool,
+    /// The last log index, and what is committed as far as it knows.
+    last: Option<u64>,
+    committed: Option<u64>,
+}
+
+impl View {
+    fn of(life: &Life) -> View {
+        let status = life.raft.status_of_raft();
+        let at = |member: &MemberStatus| usize::try_from(member.node_id - 1).unwrap_or(usize::MAX);
+        View {
+            voters: status.members.iter().filter(|member| member.voter).map(at).collect(),
+            members: status.members.iter().map(at).collect(),
+            changing: status.members_changing,
+            last: status.last_log_index,
+            committed: status.committed_index,
+        }
     }
 }
 
