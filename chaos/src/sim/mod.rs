@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cloud;
 pub mod core_phase;
 pub mod disk;
+mod electorate;
 pub mod errors;
 pub mod foreign;
 pub mod gate;

@@ -31,13 +31,15 @@ struct Inner {
     rebuilding: BTreeSet<usize>,
     /// A change was begun, and not everybody was seen to have it since.
     unsettled: bool,
+    /// The voters when everybody was last seen to have the same.
+    voters: Vec<usize>,
 }
 
 impl Roster {
     /// The first `members` machines are the cluster's.
     pub fn new(members: usize, machines: usize) -> Roster {
         let standing = (0..machines).map(|index| if index < members { Standing::Member } else { Standing::Spare }).collect();
-        let inner = Inner { standing, rebuilding: BTreeSet::new(), unsettled: false };
+        let inner = Inner { standing, rebuilding: BTreeSet::new(), unsettled: false, voters: (0..members).collect() };
         Roster { inner: Mutex::new(inner), operator: tokio::sync::Mutex::default() }
     }
 
@@ -85,9 +87,16 @@ impl Roster {
         self.inner.lock().unsettled = true;
     }
 
-    /// Everybody was seen to have the same members, with no change under way.
-    pub fn settle(&self) {
-        self.inner.lock().unsettled = false;
+    /// Everybody was seen to have the same members, these voters among them, with no change under way.
+    pub fn settle(&self, voters: Vec<usize>) {
+        let mut inner = self.inner.lock();
+        inner.unsettled = false;
+        inner.voters = voters;
+    }
+
+    /// The voters when everybody was last seen to have the same.
+    pub fn voters(&self) -> Vec<usize> {
+        self.inner.lock().voters.clone()
     }
 
     /// Whether all are known to have the same members.
@@ -111,6 +120,9 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Fault, Plan, Planned};
+    use crate::sim::Options;
+    use crate::sim::world::World;
 
     #[test]
     fn a_majority_of_the_voters_keeps_everything() {
@@ -130,7 +142,7 @@ mod tests {
         roster.runs(2);
         roster.unsettle();
         assert!(!roster.may_lose(0, &[0, 2, 3]));
-        roster.settle();
+        roster.settle(vec![0, 2, 3]);
         assert!(roster.may_lose(0, &[0, 2, 3]));
     }
 
@@ -139,5 +151,20 @@ mod tests {
         let roster = Roster::new(2, 2);
         assert!(!roster.may_lose(0, &[0]) && !roster.may_lose(0, &[0, 1]));
         assert_eq!(roster.take_spare(), None);
+    }
+
+    #[test]
+    fn while_nobody_runs_a_learner_does_not_vote_and_a_lost_voter_still_does() {
+        let faults = vec![Planned { at_ms: 0, fault: Fault::Join { abandon: true } }];
+        let of = |nodes| World::new(Plan { nodes, faults: faults.clone(), ..Plan::simulated(1, 1) }, Options::default());
+        // Power went on all three. With one of two voters nothing is left that could lead (seed 1013).
+        let two = of(2);
+        assert_eq!(two.roster.take_spare(), Some(2));
+        assert!(!two.may_lose(0) && !two.may_lose(1));
+        let five = of(5);
+        assert!(five.may_lose(2));
+        five.roster.lost(4);
+        five.roster.lost(3);
+        assert!(!five.may_lose(2));
     }
 }

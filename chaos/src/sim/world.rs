@@ -240,94 +240,9 @@ impl World {
         }
     }
 
-    /// The `n`th machine of the cluster, counted round.
-    pub fn member(&self, n: usize) -> usize {
-        let mut members = self.roster.all(Standing::Member);
-        members.extend(self.roster.all(Standing::Lost));
-        members.sort_unstable();
-        members.get(n % members.len().max(1)).copied().unwrap_or(0)
-    }
-
-    /// How many machines the cluster has, lost ones included.
-    pub fn size(&self) -> usize {
-        self.roster.all(Standing::Member).len() + self.roster.all(Standing::Lost).len()
-    }
-
-    /// Voters and all members as each running node knows them, as indices.
-    fn views(&self) -> Vec<(Option<u64>, Vec<usize>, Vec<usize>)> {
-        let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
-        let lives = self.machines.iter().filter_map(|machine| machine.life());
-        let statuses = lives.map(|life| life.raft.status_of_raft()).filter(|status| !status.members.is_empty());
-        statuses
-            .map(|status| {
-                let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
-                let members = status.members.iter().map(|member| at(member.node_id)).collect();
-                (status.last_log_index, voters, members)
-            })
-            .collect()
-    }
-
-    /// Voters and all members of the cluster, as the leader has them, or else whoever has the longest log.
-    pub fn cluster(&self) -> (Vec<usize>, Vec<usize>) {
-        let leading = self.leader().map(|(index, _)| self.machines[index].id);
-        let of_leader = leading.and_then(|_| {
-            let status = self.leader()?.1.raft.status_of_raft();
-            let at = |node: u64| usize::try_from(node - 1).unwrap_or(usize::MAX);
-            let voters = status.members.iter().filter(|member| member.voter).map(|member| at(member.node_id)).collect();
-            Some((voters, status.members.iter().map(|member| at(member.node_id)).collect()))
-        });
-        let longest = || self.views().into_iter().max_by_key(|(last, ..)| *last).map(|(_, voters, members)| (voters, members));
-        let members = || self.roster.all(Standing::Member);
-        of_leader.or_else(longest).unwrap_or_else(|| (members(), members()))
-    }
-
-    /// Which machines may be left to carry the cluster on by themselves, and how many of them it takes: the voters that have
-    /// all they ever promised. Where the members changed and not everybody is known to have them, it takes all.
-    pub fn electorate(&self) -> (Vec<usize>, usize) {
-        if !self.roster.is_settled() {
-            let all: Vec<usize> = (0..self.machines.len()).filter(|index| self.roster.is_intact(*index)).collect();
-            let many = all.len();
-            return (all, many);
-        }
-        let (voters, _) = self.cluster();
-        let quorum = voters.len() / 2 + 1;
-        (voters.into_iter().filter(|index| self.roster.is_intact(*index)).collect(), quorum)
-    }
-
-    /// Whether a machine may lose what it keeps, so that all that is promised stays promised.
-    pub fn may_lose(&self, index: usize) -> bool {
-        self.roster.may_lose(index, &self.cluster().0)
-    }
-
-    /// Sees whether everybody has the same members by now.
-    fn settle(&self) {
-        if self.roster.is_settled() || self.roster.operator.try_lock().is_err() {
-            return;
-        }
-        let views = self.views();
-        let up = self.roster.all(Standing::Member).into_iter().all(|index| self.machines[index].life().is_some());
-        let same = views.windows(2).all(|pair| (&pair[0].1, &pair[0].2) == (&pair[1].1, &pair[1].2));
-        let known =
-            views.first().is_some_and(|(_, _, members)| members.iter().all(|index| self.machines[*index].life().is_some()));
-        if up && same && known {
-            self.roster.settle();
-        }
-    }
-
     /// Whether every step of a clock is one of all clocks, which no comparing finds: planted.
     pub fn clocks_err_alike(&self) -> bool {
         self.options.planted == Some(Planted::WrongMajority)
-    }
-
-    /// Whether a node's clock may be made wrong: the promise holds while those of a majority are right (architecture D4).
-    pub fn may_be_wrong(&self, node: u64) -> bool {
-        if self.clocks_err_alike() {
-            return true;
-        }
-        let (voters, _) = self.cluster();
-        let others = voters.iter().filter_map(|index| self.machines.get(*index)).filter(|machine| machine.id != node);
-        let wrong = others.filter(|machine| !machine.wall.is_right()).count();
-        2 * (wrong + 1) < voters.len()
     }
 
     /// Takes a look at everybody once a second.
