@@ -29,7 +29,7 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
         ("POST", ["v3", "auth", "tokens"]) => {
             let (name, token) = tokens::issue(world, body)?;
             let catalog = request.query != "nocatalog";
-            Ok(Reply::new(201, world.keystone.token_body(&token, catalog)).with("X-Subject-Token", name))
+            Ok(Reply::rendered(201, &world.keystone.token_body(&token, catalog)).with("X-Subject-Token", name))
         }
         ("GET" | "HEAD", ["v3", "auth", "tokens"]) => {
             let caller = caller(world, request)?;
@@ -39,7 +39,7 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
                 return Err(denied("identity:validate_token"));
             }
             let query = Query::parse(&request.query);
-            ok(world.keystone.token_body(token, !query.has("nocatalog"))).map(|reply| reply.with("X-Subject-Token", subject))
+            Ok(Reply::rendered(200, &world.keystone.token_body(token, !query.has("nocatalog"))).with("X-Subject-Token", subject))
         }
         ("DELETE", ["v3", "auth", "tokens"]) => {
             caller(world, request)?;
