@@ -156,7 +156,7 @@ fn placement(world: &World) -> Value {
         .iter()
         .map(|(id, provider)| {
             let inventories: BTreeMap<&String, Value> =
-                provider.inventories.iter().map(|(class, inventory)| (class, inventory.to_json())).collect();
+                provider.inventories.iter().map(|(class, inventory)| (class, json!(inventory))).collect();
             (
                 id,
                 json!({

@@ -50,6 +50,7 @@ pub(crate) fn add(world: &mut World, spec: &HostSpec) {
         traits,
         aggregates: BTreeSet::new(),
         used: Resources::new(),
+        consumers: BTreeSet::new(),
         updated_ms: world.now,
     };
     world.placement.providers.insert(node_id.clone(), provider);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::{CONCURRENT, UNDEFINED, found};
@@ -137,7 +138,7 @@ pub(crate) fn store(world: &mut World, uuid: &str, wanted: BTreeMap<String, Inve
         if old.get(class) == Some(inventory) {
             continue;
         }
-        let mut facts = inventory.to_json();
+        let mut facts = json!(inventory);
         facts["provider"] = json!(name);
         facts["class"] = json!(class);
         facts["generation"] = json!(generation);
@@ -202,10 +203,8 @@ fn in_use(class: &str, uuid: &str) -> String {
 }
 
 fn all(provider: &Provider) -> Reply {
-    let inventories: BTreeMap<&String, Value> =
-        provider.inventories.iter().map(|(class, inventory)| (class, inventory.to_json())).collect();
-    let body = json!({"resource_provider_generation": provider.generation, "inventories": inventories});
-    let reply = Reply::new(200, body).with("Cache-Control", "no-cache");
+    let body = All { inventories: &provider.inventories, resource_provider_generation: provider.generation };
+    let reply = Reply::rendered(200, &body).with("Cache-Control", "no-cache");
     if provider.inventories.is_empty() {
         return reply;
     }
@@ -213,7 +212,14 @@ fn all(provider: &Provider) -> Reply {
 }
 
 fn one(status: u16, provider: &Provider, inventory: &Inventory) -> Reply {
-    let mut body = inventory.to_json();
+    let mut body = json!(inventory);
     body["resource_provider_generation"] = json!(provider.generation);
     Reply::new(status, body).with("Last-Modified", time::http_date(provider.updated_ms)).with("Cache-Control", "no-cache")
+}
+
+/// All inventories of a provider, as they are shown.
+#[derive(Serialize)]
+struct All<'a> {
+    inventories: &'a BTreeMap<String, Inventory>,
+    resource_provider_generation: u64,
 }
