@@ -113,7 +113,7 @@ pub struct Answer {
     /// The status code.
     pub status: u16,
     /// The headers in the order they are sent.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
 }

@@ -61,7 +61,7 @@ impl Reply {
     pub(crate) fn finish(self) -> Answer {
         Answer {
             status: self.status,
-            headers: self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: self.headers,
             body: self.text.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| bytes_of(&body))),
         }
     }

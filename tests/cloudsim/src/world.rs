@@ -118,7 +118,7 @@ pub(crate) struct Call<'a> {
     pub(crate) path: Vec<&'a str>,
     pub(crate) query: Query,
     /// The body as JSON; null when there is none.
-    pub(crate) body: Value,
+    pub(crate) body: &'a Value,
     pub(crate) version: Version,
     pub(crate) who: Who,
 }

@@ -12,7 +12,7 @@ use crate::world::{Call, Version, World};
 const LATEST: Version = (2, 104);
 
 /// Serves one call; `path` is what follows `/compute`.
-pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Option<Value>, request_id: &str) -> Reply {
+pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Option<&Value>, request_id: &str) -> Reply {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if segments.is_empty() {
         let old = json!({
@@ -25,7 +25,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Opt
     reply.with("x-openstack-request-id", request_id).with("x-compute-request-id", request_id)
 }
 
-fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Option<Value>) -> Reply {
+fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Option<&Value>) -> Reply {
     let (Some(&"v2.1"), rest) = (segments.first(), &segments[1..]) else {
         return unknown_path();
     };
@@ -62,7 +62,7 @@ fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Opti
                 method: request.method.as_str(),
                 path: rest.to_vec(),
                 query: Query::parse(&request.query),
-                body: body.unwrap_or(Value::Null),
+                body: body.unwrap_or(&Value::Null),
                 version,
                 who,
             };

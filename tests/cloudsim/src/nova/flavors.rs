@@ -266,7 +266,7 @@ fn extra_specs(world: &mut World, call: &Call, id: &str) -> Api {
             ok(json!({"extra_specs": given}))
         }
         ("PUT", Some(key)) => {
-            let given = specs(call, &call.body)?;
+            let given = specs(call, call.body)?;
             if !given.contains_key(&key) {
                 return Err(error(400, "Request body and URI mismatch"));
             }

@@ -170,7 +170,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
         ("PUT", ["os-services", id]) => {
             admin(call, "os_compute_api:os-services:update")?;
             let name = by_service_id(world, id)?;
-            set_service(world, &name, &call.body)?;
+            set_service(world, &name, call.body)?;
             let host = &world.nova.hosts[&name];
             ok(json!({"service": service(world, call, host)}))
         }

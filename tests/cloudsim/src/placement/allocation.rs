@@ -19,7 +19,7 @@ pub(crate) fn of_consumer(world: &mut World, call: &Call, consumer: &str) -> Api
             if uuid::Uuid::parse_str(consumer).is_err() {
                 return Err(error(400, format!("Malformed consumer_uuid: {consumer}"), UNDEFINED));
             }
-            let claim = parse(call, consumer, &call.body)?;
+            let claim = parse(call, consumer, call.body)?;
             replace(world, call, &[claim])
         }
         "DELETE" => {

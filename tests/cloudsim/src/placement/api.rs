@@ -62,7 +62,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
                     method: request.method.as_str(),
                     path: segments,
                     query: Query::parse(&request.query),
-                    body: body.clone(),
+                    body,
                     version,
                     who,
                 };

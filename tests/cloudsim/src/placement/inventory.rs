@@ -44,7 +44,7 @@ pub(crate) fn handle(world: &mut World, call: &Call, uuid: &str, class: Option<&
 
 fn set_all(world: &mut World, call: &Call, uuid: &str) -> Api {
     let provider = found(world, uuid)?;
-    check_generation(provider, &call.body, "resource provider generation conflict")?;
+    check_generation(provider, call.body, "resource provider generation conflict")?;
     let given = call.body["inventories"].as_object().ok_or_else(|| malformed("'inventories' is a required property"))?;
     let mut wanted = BTreeMap::new();
     for (class, fields) in given {
@@ -65,13 +65,13 @@ fn set_all(world: &mut World, call: &Call, uuid: &str) -> Api {
 
 fn set_one(world: &mut World, call: &Call, uuid: &str, class: &str) -> Api {
     let provider = found(world, uuid)?;
-    check_generation(provider, &call.body, "resource provider generation conflict")?;
+    check_generation(provider, call.body, "resource provider generation conflict")?;
     if !provider.inventories.contains_key(class) {
         let detail =
             format!("No inventory record with resource class for resource provider {uuid}: No inventory of class {class} found.");
         return Err(error(400, detail, UNDEFINED));
     }
-    let inventory = parse(class, uuid, &call.body)?;
+    let inventory = parse(class, uuid, call.body)?;
     let mut wanted = provider.inventories.clone();
     wanted.insert(class.to_owned(), inventory.clone());
     store(world, uuid, wanted);
@@ -84,7 +84,7 @@ fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
         call.body["resource_class"].as_str().ok_or_else(|| malformed("'resource_class' is a required property"))?.to_owned();
     check_generation(
         provider,
-        &call.body,
+        call.body,
         "Update conflict: Another thread concurrently updated the data. Please retry your update",
     )?;
     if !world.placement.classes.contains(&class) {
@@ -94,7 +94,7 @@ fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
     if provider.inventories.contains_key(&class) {
         return Err(error(409, "Update conflict: (duplicate entry)", CONCURRENT));
     }
-    let inventory = parse(&class, uuid, &call.body)?;
+    let inventory = parse(&class, uuid, call.body)?;
     let mut wanted = provider.inventories.clone();
     wanted.insert(class.clone(), inventory.clone());
     store(world, uuid, wanted);
