@@ -31,7 +31,12 @@ impl Reply {
 
     /// A long answer that nobody changes on its way.
     pub(crate) fn rendered(status: u16, body: &impl Serialize) -> Self {
-        Self { body: None, text: Some(bytes_of(body)), ..Self::new(status, Value::Null) }
+        Self::written(status, bytes_of(body))
+    }
+
+    /// An answer that is JSON already.
+    pub(crate) fn written(status: u16, text: Bytes) -> Self {
+        Self { body: None, text: Some(text), ..Self::new(status, Value::Null) }
     }
 
     /// An answer without body. Nova and Keystone still name JSON as its type, Placement and Glance do not.
@@ -68,7 +73,7 @@ impl Reply {
 }
 
 /// JSON as it is sent. Not by `to_string`, which goes through a formatter piece by piece.
-fn bytes_of(body: &impl Serialize) -> Bytes {
+pub(crate) fn bytes_of(body: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(body).expect("an answer is plain data, and a Vec takes every write"))
 }
 
