@@ -1,6 +1,7 @@
 //! The cloud as one state machine: a call in, an answer out, and work that becomes due as time goes on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use crate::config::CloudConfig;
 use crate::faults::{Fault, FaultKind, Faults, Switch};
 use crate::keystone::Who;
-use crate::message::{Answer, Request, Response};
+use crate::message::{Answer, REQUEST_ID, Request, Response, TOKEN};
 use crate::nova::work::{self, Work};
 use crate::record::{Cause, Kind, Log, Record};
 use crate::reply::{self, Reply};
@@ -146,7 +147,7 @@ impl Cloud {
             }
         }
         for token in self.world.keystone.tokens.values_mut().filter(|token| token.who.user_id == id) {
-            token.who.roles.retain(|one| one != role);
+            Arc::make_mut(&mut token.who).roles.retain(|one| one != role);
         }
         self.world.change("role.revoked", &id, None, format!("{user} is no longer {role}"), json!({}));
         self.note_event("sim", &Cause::default());
@@ -195,7 +196,7 @@ impl Cloud {
             FaultKind::Error { status, retry_after_s } => {
                 let mut reply = refusal(service_of(&request.path), *status, "The fault was set.");
                 if let Some(seconds) = retry_after_s {
-                    reply = reply.with("Retry-After", seconds.to_string());
+                    reply = reply.with("retry-after", seconds.to_string());
                 }
                 at_once(self.refuse(request, reply, fault, true))
             }
@@ -292,13 +293,13 @@ impl Cloud {
     /// Who calls, with an id for the call, which has line `n` of the record.
     fn cause(&mut self, request: &Request, n: u64) -> Cause {
         let request_id = format!("req-{}", self.world.rng.uuid());
-        let token = request.get("X-Auth-Token").and_then(|token| self.world.keystone.tokens.get(token));
-        let valid = token.filter(|token| self.world.now < token.expires_ms).map(|token| &token.who);
+        let token = request.get(&TOKEN).and_then(|token| self.world.keystone.tokens.get(token));
+        let valid = token.filter(|token| self.world.now < token.expires_ms).map(|token| &*token.who);
         Cause {
             n,
             caller: caller_of(request),
             user: token.map(|token| token.who.user_name.clone()).unwrap_or_default(),
-            global_request_id: request.get("X-Openstack-Request-Id").unwrap_or_default().to_owned(),
+            global_request_id: request.get(&REQUEST_ID).unwrap_or_default().to_owned(),
             request_id,
             admin: valid.is_some_and(Who::is_admin),
             user_id: valid.map(|who| who.user_id.clone()).unwrap_or_default(),

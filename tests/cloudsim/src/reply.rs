@@ -25,7 +25,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Self {
-        let headers = vec![("Content-Type", "application/json".to_owned())];
+        let headers = vec![("content-type", "application/json".to_owned())];
         Self { status, headers, body: Some(body), text: None, plain: false, unnamed: false }
     }
 
@@ -83,7 +83,7 @@ pub(crate) fn ok(body: Value) -> Api {
 
 /// Nova's empty answers name JSON as their type.
 pub(crate) fn nova_empty(status: u16) -> Api {
-    Ok(Reply::empty(status).with("Content-Type", "application/json"))
+    Ok(Reply::empty(status).with("content-type", "application/json"))
 }
 
 /// An error of Nova: `{"itemNotFound": {"code": 404, "message": …}}`.
@@ -102,7 +102,7 @@ pub(crate) fn nova(status: u16, message: impl Into<String>) -> Reply {
         _ => "computeFault",
     };
     Reply::new(status, json!({ name: {"code": status, "message": message.into()} }))
-        .with("Content-Type", "application/json; charset=UTF-8")
+        .with("content-type", "application/json; charset=UTF-8")
 }
 
 /// An error of Keystone: `{"error": {"code": 404, "message": …, "title": "Not Found"}}`.

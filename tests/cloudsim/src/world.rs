@@ -4,6 +4,7 @@
 //! its own state in its own module.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -120,7 +121,7 @@ pub(crate) struct Call<'a> {
     /// The body as JSON; null when there is none.
     pub(crate) body: &'a Value,
     pub(crate) version: Version,
-    pub(crate) who: Who,
+    pub(crate) who: Arc<Who>,
 }
 
 impl Call<'_> {

@@ -56,7 +56,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
                         Either you supplied the wrong credentials (e.g., bad password), or your browser does not \
                         understand how to supply the credentials required.";
             let mut reply = error(401, text).unnamed();
-            reply.headers.extend(refused.headers.into_iter().filter(|(name, _)| *name == "WWW-Authenticate"));
+            reply.headers.extend(refused.headers.into_iter().filter(|(name, _)| *name == "www-authenticate"));
             return reply;
         }
     };
@@ -83,7 +83,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
             let facts = json!({"name": image.name, "owner": image.owner});
             world.glance.images.remove(*id);
             world.change("image.deleted", id, None, "image is gone".to_owned(), facts);
-            Ok(Reply::empty(204).with("Content-Type", "text/html; charset=UTF-8"))
+            Ok(Reply::empty(204).with("content-type", "text/html; charset=UTF-8"))
         }
         ("PUT", ["images", id, "file"]) => {
             let image = found(world, who, id)?;
@@ -100,7 +100,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
                 image.updated_ms = now;
             }
             world.change("image.active", id, None, "image is uploaded".to_owned(), json!({}));
-            Ok(Reply::empty(204).with("Content-Type", "text/html; charset=UTF-8"))
+            Ok(Reply::empty(204).with("content-type", "text/html; charset=UTF-8"))
         }
         (_, ["images", id, "members", ..]) => members(world, request, who, id, path.get(3).copied(), body),
         ("GET", ["schemas", name]) => ok(json!({"name": name, "properties": {}, "additionalProperties": {"type": "string"}})),
@@ -189,7 +189,7 @@ fn create(world: &mut World, who: &Who, body: &Value) -> Api {
     let (reply, name) = (Reply::rendered(201, &image.view()), image.name.clone());
     world.change("image.queued", &id, None, "image is made".to_owned(), json!({"name": name, "owner": who.project_id}));
     let location = format!("{}/image/v2/images/{id}", world.base_url());
-    Ok(reply.with("Location", location))
+    Ok(reply.with("location", location))
 }
 
 /// Sets or removes one attribute or property.

@@ -6,6 +6,7 @@ mod api;
 mod tokens;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub(crate) struct Project {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
-    pub(crate) who: Who,
+    pub(crate) who: Arc<Who>,
     pub(crate) methods: Vec<String>,
     pub(crate) issued_ms: u64,
     pub(crate) expires_ms: u64,

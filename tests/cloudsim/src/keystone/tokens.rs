@@ -1,10 +1,12 @@
 //! Making and reading tokens.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Keystone, Service, Token, Who};
-use crate::message::Request;
+use crate::message::{Request, TOKEN};
 use crate::reply::{Reply, keystone as error};
 use crate::rng::Rng;
 use crate::time;
@@ -140,7 +142,7 @@ pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), 
     let rng: &mut Rng = &mut world.rng;
     let name = format!("gAAAAA{}{}", rng.hex_id(), rng.hex_id());
     let token = Token {
-        who,
+        who: Arc::new(who),
         methods,
         // Keystone's tokens carry whole seconds.
         issued_ms: now / 1000 * 1000,
@@ -211,13 +213,13 @@ fn by_token(keystone: &Keystone, identity: &Value, now: u64) -> Result<Who, Repl
 }
 
 /// The token of a call to any service but Keystone itself; 401 in the words of the middleware.
-pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Who, Reply> {
+pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Arc<Who>, Reply> {
     request
-        .get("X-Auth-Token")
+        .get(&TOKEN)
         .and_then(|token| world.keystone.valid(token, world.now))
         .filter(|token| !token.who.project_id.is_empty())
         .map(|token| token.who.clone())
         .ok_or_else(|| {
-            error(401, UNAUTHORIZED).with("WWW-Authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
+            error(401, UNAUTHORIZED).with("www-authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
         })
 }

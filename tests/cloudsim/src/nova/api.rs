@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{actions, aggregates, flavors, groups, hosts, hypervisors, quota, servers};
-use crate::message::Request;
+use crate::message::{API_VERSION, Request};
 use crate::query::Query;
 use crate::reply::{Api, Reply, nova as error, ok};
 use crate::world::{Call, Version, World};
@@ -90,14 +90,14 @@ fn tagged(reply: Reply, version: &str) -> Reply {
         return reply;
     }
     reply
-        .with("OpenStack-API-Version", format!("compute {version}"))
-        .with("X-OpenStack-Nova-API-Version", version)
-        .with("Vary", "X-OpenStack-Nova-API-Version")
+        .with("openstack-api-version", format!("compute {version}"))
+        .with("x-openstack-nova-api-version", version)
+        .with("vary", "X-OpenStack-Nova-API-Version")
 }
 
 fn asked_version(request: &Request) -> String {
     request
-        .get("OpenStack-API-Version")
+        .get(&API_VERSION)
         .and_then(|value| value.split(',').find_map(|part| part.trim().strip_prefix("compute ")))
         .or_else(|| request.get("X-OpenStack-Nova-API-Version"))
         .unwrap_or("2.1")

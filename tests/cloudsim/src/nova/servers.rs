@@ -310,8 +310,8 @@ fn tags(world: &mut World, call: &Call, id: &str) -> Api {
         ("PUT", Some(tag)) => {
             let made = server.tags.insert(tag.clone());
             let location = format!("{base}/compute/v2.1/servers/{id}/tags/{tag}");
-            let reply = Reply::empty(if made { 201 } else { 204 }).with("Content-Type", "text/html; charset=UTF-8");
-            Ok(if made { reply.with("Location", location) } else { reply })
+            let reply = Reply::empty(if made { 201 } else { 204 }).with("content-type", "text/html; charset=UTF-8");
+            Ok(if made { reply.with("location", location) } else { reply })
         }
         ("DELETE", None) => {
             server.tags.clear();

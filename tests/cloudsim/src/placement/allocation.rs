@@ -255,5 +255,5 @@ fn malformed(why: &str) -> Reply {
 }
 
 fn dated(reply: Reply, ms: u64) -> Reply {
-    reply.with("Last-Modified", time::http_date(ms)).with("Cache-Control", "no-cache")
+    reply.with("last-modified", time::http_date(ms)).with("cache-control", "no-cache")
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Provider, Resources, Wish, allocation, candidates, inventory};
-use crate::message::Request;
+use crate::message::{API_VERSION, Request};
 use crate::query::Query;
 use crate::reply::{Api, Reply, ok, placement as error};
 use crate::time;
@@ -22,7 +22,7 @@ const LATEST: Version = (1, 39);
 /// Serves one call; `path` is what follows `/placement`.
 pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Value, request_id: &str) -> Reply {
     let asked = request
-        .get("OpenStack-API-Version")
+        .get(&API_VERSION)
         .and_then(|value| value.split(',').find_map(|part| part.trim().strip_prefix("placement ")))
         .unwrap_or("1.0")
         .trim();
@@ -276,7 +276,7 @@ fn create(world: &mut World, call: &Call) -> Api {
     world.placement.providers.insert(uuid.clone(), provider);
     world.change("provider.created", &uuid, host.as_deref(), format!("provider {name}"), json!({"name": name, "root": root}));
     let location = format!("{}/placement/resource_providers/{uuid}", world.base_url());
-    Ok(dated(reply, world.now).with("Location", location))
+    Ok(dated(reply, world.now).with("location", location))
 }
 
 fn update(world: &mut World, call: &Call, uuid: &str) -> Api {
@@ -410,7 +410,7 @@ fn classes(world: &mut World, call: &Call) -> Api {
             }
             world.change("class.created", &name, None, format!("resource class {name}"), json!({}));
             let location = format!("{}/placement/resource_classes/{name}", world.base_url());
-            Ok(Reply::empty(201).with("Location", location))
+            Ok(Reply::empty(201).with("location", location))
         }
         ("PUT", Some(name)) => {
             valid(name)?;
@@ -419,7 +419,7 @@ fn classes(world: &mut World, call: &Call) -> Api {
                 world.change("class.created", name, None, format!("resource class {name}"), json!({}));
             }
             let location = format!("{}/placement/resource_classes/{name}", world.base_url());
-            Ok(Reply::empty(if made { 201 } else { 204 }).with("Location", location))
+            Ok(Reply::empty(if made { 201 } else { 204 }).with("location", location))
         }
         ("DELETE", Some(name)) if world.placement.classes.contains(name) => {
             if !name.starts_with("CUSTOM_") {
@@ -465,7 +465,7 @@ fn traits(world: &mut World, call: &Call) -> Api {
             }
             let made = world.placement.traits.insert(name.to_owned());
             let location = format!("{}/placement/traits/{name}", world.base_url());
-            Ok(dated(Reply::empty(if made { 201 } else { 204 }), world.now).with("Location", location))
+            Ok(dated(Reply::empty(if made { 201 } else { 204 }), world.now).with("location", location))
         }
         ("DELETE", Some(name)) if world.placement.traits.contains(name) => {
             if world.placement.providers.values().any(|provider| provider.traits.contains(name)) {
@@ -498,5 +498,5 @@ fn parse_wish(query: &Query) -> Result<Wish, Reply> {
 }
 
 fn dated(reply: Reply, ms: u64) -> Reply {
-    reply.with("Last-Modified", time::http_date(ms)).with("Cache-Control", "no-cache")
+    reply.with("last-modified", time::http_date(ms)).with("cache-control", "no-cache")
 }

@@ -99,7 +99,7 @@ fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
     wanted.insert(class.clone(), inventory.clone());
     store(world, uuid, wanted);
     let location = format!("{}/placement/resource_providers/{uuid}/inventories/{class}", world.base_url());
-    Ok(one(201, found(world, uuid)?, &inventory).with("Location", location))
+    Ok(one(201, found(world, uuid)?, &inventory).with("location", location))
 }
 
 fn delete_one(world: &mut World, uuid: &str, class: &str) -> Api {
@@ -204,17 +204,17 @@ fn in_use(class: &str, uuid: &str) -> String {
 
 fn all(provider: &Provider) -> Reply {
     let body = All { inventories: &provider.inventories, resource_provider_generation: provider.generation };
-    let reply = Reply::rendered(200, &body).with("Cache-Control", "no-cache");
+    let reply = Reply::rendered(200, &body).with("cache-control", "no-cache");
     if provider.inventories.is_empty() {
         return reply;
     }
-    reply.with("Last-Modified", time::http_date(provider.updated_ms))
+    reply.with("last-modified", time::http_date(provider.updated_ms))
 }
 
 fn one(status: u16, provider: &Provider, inventory: &Inventory) -> Reply {
     let mut body = json!(inventory);
     body["resource_provider_generation"] = json!(provider.generation);
-    Reply::new(status, body).with("Last-Modified", time::http_date(provider.updated_ms)).with("Cache-Control", "no-cache")
+    Reply::new(status, body).with("last-modified", time::http_date(provider.updated_ms)).with("cache-control", "no-cache")
 }
 
 /// All inventories of a provider, as they are shown.
