@@ -54,7 +54,7 @@ pub async fn live(world: Arc<World>, user: &'static str, lease: Lease, place: us
 /// A token; asked for until there is one.
 async fn log_in(world: &World, user: &str) -> String {
     loop {
-        if let Some((token, _)) = world.cloud.login(user) {
+        if let Some(token) = world.cloud.token(user) {
             return token;
         }
         tokio::time::sleep(AGAIN).await;

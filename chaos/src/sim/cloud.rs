@@ -93,6 +93,17 @@ impl SimCloud {
 
     /// A token and the project it is for.
     pub fn login(&self, user: &str) -> Option<(String, String)> {
+        let (token, answer) = self.log_in(user)?;
+        let project = answer.json()["token"]["project"]["id"].as_str()?.to_owned();
+        Some((token, project))
+    }
+
+    /// A token.
+    pub fn token(&self, user: &str) -> Option<String> {
+        self.log_in(user).map(|(token, _)| token)
+    }
+
+    fn log_in(&self, user: &str) -> Option<(String, Answer)> {
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {
                 "user": {"name": user, "domain": {"name": "Default"}, "password": PASSWORD}}},
@@ -101,8 +112,7 @@ impl SimCloud {
         let request = Request::new(Method::POST, "/identity/v3/auth/tokens").json(&body).caller("tenant");
         let answer = self.handle(request).answer()?;
         let token = answer.header("x-subject-token")?.to_owned();
-        let project = answer.json()["token"]["project"]["id"].as_str()?.to_owned();
-        Some((token, project))
+        Some((token, answer))
     }
 }
 
@@ -171,10 +181,9 @@ async fn exchange(cloud: &SimCloud, network: &Network, node: u64, request: HttpR
 fn response(answer: Answer) -> Result<HttpResponse, HttpError> {
     let bad = |_| HttpError::Other("the answer is no HTTP".into());
     let status = StatusCode::from_u16(answer.status).map_err(|_| HttpError::Other("no status".into()))?;
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(answer.headers.len());
     for (name, value) in answer.headers {
-        let name = HeaderName::try_from(name).map_err(|_| HttpError::Other("no header".into()))?;
-        headers.append(name, HeaderValue::try_from(value).map_err(bad)?);
+        headers.append(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(bad)?);
     }
     Ok(HttpResponse { status, headers, body: answer.body })
 }

@@ -22,7 +22,7 @@ const CLASS: &str = "/placement/resource_classes/CUSTOM_RESERVATION_1D7A9C52_000
 /// # Errors
 /// When the cloud does not take it.
 pub fn put(cloud: &SimCloud) -> Result<()> {
-    let (token, _) = cloud.login("admin").context("a token of the operator")?;
+    let token = cloud.token("admin").context("a token of the operator")?;
     for (id, mark) in FLAVORS {
         let body = json!({"flavor": {"id": id, "name": format!("reservation:{id}"), "vcpus": 1, "ram": 64, "disk": 1}});
         let (status, answer) = cloud.tenant(Method::POST, "/compute/v2.1/flavors", &token, Some(&body));
@@ -44,7 +44,7 @@ pub fn put(cloud: &SimCloud) -> Result<()> {
 /// # Errors
 /// When the cloud does not answer.
 pub fn judge(cloud: &SimCloud, trace: &Trace) -> Result<()> {
-    let (token, _) = cloud.login("admin").context("a token of the operator")?;
+    let token = cloud.token("admin").context("a token of the operator")?;
     for (id, _) in FLAVORS {
         let (status, _) = cloud.tenant(Method::GET, &format!("/compute/v2.1/flavors/{id}"), &token, None);
         if status != 200 {

@@ -26,6 +26,9 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 64;
 /// Longest text of an error that is kept.
 const TEXT_CHARS_MAX: usize = 300;
 
+/// Most headers of a call.
+const HEADERS_MAX: usize = 6;
+
 /// Namespace of the ids our calls carry.
 const CALLS: Uuid = Uuid::from_u128(0x6c65_6173_6568_6f6c_642d_6361_6c6c_7301);
 
@@ -175,23 +178,22 @@ impl Call {
 
 /// A successful answer.
 pub(super) struct Answer {
-    service: &'static str,
-    call: String,
+    call: Call,
     body: Bytes,
-    date: Option<String>,
+    date: Option<HeaderValue>,
 }
 
 impl Answer {
     /// The service's clock as it answered: Unix milliseconds, of whole seconds; `None` when it told none.
     pub(super) fn date_ms(&self) -> Option<u64> {
-        let date = chrono::DateTime::parse_from_rfc2822(self.date.as_deref()?).ok()?;
+        let date = chrono::DateTime::parse_from_rfc2822(self.date.as_ref()?.to_str().ok()?).ok()?;
         u64::try_from(date.timestamp_millis()).ok()
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CloudError> {
         serde_json::from_slice(&self.body).map_err(|error| CloudError::Decode {
-            service: self.service,
-            call: self.call.clone(),
+            service: self.call.service.name(),
+            call: self.call.name(),
             text: error.to_string(),
         })
     }
@@ -306,8 +308,8 @@ impl Session {
         };
         let status = response.status.as_u16();
         if status < 300 {
-            let date = response.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
-            return Ok(Answer { service, call: call.name(), body: response.body, date });
+            let date = response.headers.get("date").cloned();
+            return Ok(Answer { call, body: response.body, date });
         }
         let (code, text) = told(&response.body);
         if status == 401 {
@@ -342,7 +344,7 @@ impl Session {
     ) -> Result<HttpResponse, CloudError> {
         let service = call.service.name();
         let base = self.tokens.endpoint(call.service).await.map_err(|error| keystone_failed(&error))?;
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
         headers.insert("user-agent", self.agent.clone());
         let mut set = |name: HeaderName, value: &str| {
             HeaderValue::try_from(value)
@@ -360,7 +362,7 @@ impl Session {
         let mut body = Bytes::new();
         if let Some(value) = &call.body {
             set(HeaderName::from_static("content-type"), call.content_type)?;
-            body = Bytes::from(value.to_string());
+            body = Bytes::from(serde_json::to_vec(value).expect("a value is JSON, and a Vec takes every write"));
         }
         let request = HttpRequest {
             method: call.method.clone(),

@@ -1,13 +1,15 @@
 //! The cloud as one state machine: a call in, an answer out, and work that becomes due as time goes on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::config::CloudConfig;
 use crate::faults::{Fault, FaultKind, Faults, Switch};
-use crate::message::{Answer, Request, Response};
+use crate::keystone::Who;
+use crate::message::{Answer, REQUEST_ID, Request, Response, TOKEN};
 use crate::nova::work::{self, Work};
 use crate::record::{Cause, Kind, Log, Record};
 use crate::reply::{self, Reply};
@@ -145,7 +147,7 @@ impl Cloud {
             }
         }
         for token in self.world.keystone.tokens.values_mut().filter(|token| token.who.user_id == id) {
-            token.who.roles.retain(|one| one != role);
+            Arc::make_mut(&mut token.who).roles.retain(|one| one != role);
         }
         self.world.change("role.revoked", &id, None, format!("{user} is no longer {role}"), json!({}));
         self.note_event("sim", &Cause::default());
@@ -194,7 +196,7 @@ impl Cloud {
             FaultKind::Error { status, retry_after_s } => {
                 let mut reply = refusal(service_of(&request.path), *status, "The fault was set.");
                 if let Some(seconds) = retry_after_s {
-                    reply = reply.with("Retry-After", seconds.to_string());
+                    reply = reply.with("retry-after", seconds.to_string());
                 }
                 at_once(self.refuse(request, reply, fault, true))
             }
@@ -247,16 +249,17 @@ impl Cloud {
 
     /// Lets the service have the call and puts it in the record. `answered_after` is none when the caller gets no answer.
     fn serve(&mut self, request: &Request, fault: Option<String>, answered_after: Option<u64>, doomed: bool) -> Answer {
-        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let (mut line, request_id) = self.line(request, body.clone(), fault);
-        let n = self.log.next();
-        let answer = self.execute(request, body, n, &request_id, doomed, &line);
-        line.applied_at = Some(self.world.now);
-        line.answered = answered_after.map(|after| self.world.now + after);
-        line.status = answer.status;
-        line.changes = std::mem::take(&mut self.world.changes);
+        let body = body_of(request);
+        let cause = self.cause(request, self.log.next());
+        let answer = self.execute(request, body.as_ref(), cause, doomed);
+        let changes = std::mem::take(&mut self.world.changes);
         let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-        if !reads || self.world.config.record_reads || line.fault.is_some() {
+        if !reads || self.world.config.record_reads || fault.is_some() {
+            let mut line = line(self.world.now, request, body, fault, &self.world.cause);
+            line.applied_at = Some(self.world.now);
+            line.answered = answered_after.map(|after| self.world.now + after);
+            line.status = answer.status;
+            line.changes = changes;
             self.log.push(line);
         }
         answer
@@ -264,18 +267,20 @@ impl Cloud {
 
     /// Puts a call in the record that the service never sees, or not yet.
     fn refuse(&mut self, request: &Request, reply: Reply, fault: Option<String>, answered: bool) -> Answer {
-        let (mut line, request_id) = self.line(request, serde_json::from_slice(&request.body).ok(), fault);
+        let cause = self.cause(request, 0);
+        let mut line = line(self.world.now, request, body_of(request), fault, &cause);
         line.status = reply.status;
         line.answered = answered.then_some(self.world.now);
         self.log.push(line);
-        reply.with("x-openstack-request-id", request_id).finish()
+        reply.with("x-openstack-request-id", cause.request_id).finish()
     }
 
     /// A call that was held back takes effect.
     fn serve_late(&mut self, request: &Request, of: u64) {
-        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let (mut line, request_id) = self.line(request, body.clone(), None);
-        let answer = self.execute(request, body, of, &request_id, false, &line);
+        let body = body_of(request);
+        let cause = self.cause(request, of);
+        let answer = self.execute(request, body.as_ref(), cause, false);
+        let mut line = line(self.world.now, request, body, None, &self.world.cause);
         line.kind = Kind::Late;
         line.of = Some(of);
         line.received_at = None;
@@ -285,69 +290,37 @@ impl Cloud {
         self.log.push(line);
     }
 
-    fn line(&mut self, request: &Request, body: Option<Value>, fault: Option<String>) -> (Record, String) {
+    /// Who calls, with an id for the call, which has line `n` of the record.
+    fn cause(&mut self, request: &Request, n: u64) -> Cause {
         let request_id = format!("req-{}", self.world.rng.uuid());
-        let service = service_of(&request.path);
-        let user = request.get("X-Auth-Token").and_then(|token| self.world.keystone.tokens.get(token));
-        let path = &request.path[service.len().min(request.path.len() - 1) + 1..];
-        let secret = service == "identity";
-        let line = Record {
-            n: 0,
-            at_ms: self.world.now,
-            kind: Kind::Request,
-            of: None,
-            received_at: Some(self.world.now),
-            applied_at: None,
-            answered: None,
-            service: service.to_owned(),
-            method: request.method.as_str().to_owned(),
-            path: if request.query.is_empty() { path.to_owned() } else { format!("{path}?{}", request.query) },
-            status: 0,
+        let token = request.get(&TOKEN).and_then(|token| self.world.keystone.tokens.get(token));
+        let valid = token.filter(|token| self.world.now < token.expires_ms).map(|token| &*token.who);
+        Cause {
+            n,
             caller: caller_of(request),
-            user: user.map(|token| token.who.user_name.clone()).unwrap_or_default(),
-            global_request_id: request.get("X-Openstack-Request-Id").unwrap_or_default().to_owned(),
-            request_id: request_id.clone(),
-            body: body.filter(|_| !secret).unwrap_or(Value::Null),
-            fault,
-            changes: Vec::new(),
-        };
-        (line, request_id)
+            user: token.map(|token| token.who.user_name.clone()).unwrap_or_default(),
+            global_request_id: request.get(&REQUEST_ID).unwrap_or_default().to_owned(),
+            request_id,
+            admin: valid.is_some_and(Who::is_admin),
+            user_id: valid.map(|who| who.user_id.clone()).unwrap_or_default(),
+            project_id: valid.map(|who| who.project_id.clone()).unwrap_or_default(),
+        }
     }
 
-    fn execute(
-        &mut self,
-        request: &Request,
-        body: Option<Value>,
-        n: u64,
-        request_id: &str,
-        doomed: bool,
-        line: &Record,
-    ) -> Answer {
+    fn execute(&mut self, request: &Request, body: Option<&Value>, cause: Cause, doomed: bool) -> Answer {
         let world = &mut self.world;
-        let who = request
-            .get("X-Auth-Token")
-            .and_then(|token| world.keystone.valid(token, world.now))
-            .map(|token| token.who.clone())
-            .unwrap_or_default();
-        world.cause = Cause {
-            n,
-            caller: line.caller.clone(),
-            user: line.user.clone(),
-            global_request_id: line.global_request_id.clone(),
-            request_id: request_id.to_owned(),
-            admin: who.is_admin(),
-            user_id: who.user_id,
-            project_id: who.project_id,
-        };
+        let request_id = cause.request_id.clone();
+        world.cause = cause;
         world.doomed = doomed;
-        let given = || body.clone().unwrap_or(Value::Null);
-        let below = |prefix: &str| request.path[prefix.len()..].to_owned();
-        let reply = match service_of(&request.path) {
-            "identity" => keystone::handle(world, request, &below("/identity"), &given()),
-            "compute" => nova::handle(world, request, &below("/compute"), body, request_id),
-            "placement" => placement::handle(world, request, &below("/placement"), &given(), request_id),
-            "image" => glance::handle(world, request, &below("/image"), &given()),
-            "network" => neutron::handle(world, request, &below("/network")),
+        let given = body.unwrap_or(&Value::Null);
+        let service = service_of(&request.path);
+        let below = if service.is_empty() { "" } else { &request.path[1 + service.len()..] };
+        let reply = match service {
+            "identity" => keystone::handle(world, request, below, given),
+            "compute" => nova::handle(world, request, below, body, &request_id),
+            "placement" => placement::handle(world, request, below, given, &request_id),
+            "image" => glance::handle(world, request, below, given),
+            "network" => neutron::handle(world, request, below),
             _ => reply::keystone(404, "There is no such service."),
         };
         world.doomed = false;
@@ -357,6 +330,39 @@ impl Cloud {
             answer.body = Bytes::new();
         }
         answer
+    }
+}
+
+/// The body as JSON, if it is some.
+fn body_of(request: &Request) -> Option<Value> {
+    // Most calls have none, and to say so with an error takes its time.
+    if request.body.is_empty() { None } else { serde_json::from_slice(&request.body).ok() }
+}
+
+/// A call as it is received.
+fn line(now: u64, request: &Request, body: Option<Value>, fault: Option<String>, cause: &Cause) -> Record {
+    let service = service_of(&request.path);
+    let path = &request.path[service.len().min(request.path.len() - 1) + 1..];
+    let secret = service == "identity";
+    Record {
+        n: 0,
+        at_ms: now,
+        kind: Kind::Request,
+        of: None,
+        received_at: Some(now),
+        applied_at: None,
+        answered: None,
+        service: service.to_owned(),
+        method: request.method.as_str().to_owned(),
+        path: if request.query.is_empty() { path.to_owned() } else { format!("{path}?{}", request.query) },
+        status: 0,
+        caller: cause.caller.clone(),
+        user: cause.user.clone(),
+        global_request_id: cause.global_request_id.clone(),
+        request_id: cause.request_id.clone(),
+        body: body.filter(|_| !secret).unwrap_or(Value::Null),
+        fault,
+        changes: Vec::new(),
     }
 }
 

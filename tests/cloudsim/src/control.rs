@@ -75,7 +75,7 @@ fn record(cloud: &Cloud, query: &Query) -> Answer {
     let from = query.get("from").and_then(|from| from.parse::<usize>().ok()).unwrap_or(1).max(1);
     let lines = cloud.record().get(from - 1..).unwrap_or_default();
     let text: String = lines.iter().filter_map(|line| serde_json::to_string(line).ok()).map(|line| line + "\n").collect();
-    Answer { status: 200, headers: vec![("Content-Type".to_owned(), "application/x-ndjson".to_owned())], body: Bytes::from(text) }
+    Answer { status: 200, headers: vec![("content-type", "application/x-ndjson".to_owned())], body: Bytes::from(text) }
 }
 
 /// The whole state.
@@ -156,7 +156,7 @@ fn placement(world: &World) -> Value {
         .iter()
         .map(|(id, provider)| {
             let inventories: BTreeMap<&String, Value> =
-                provider.inventories.iter().map(|(class, inventory)| (class, inventory.to_json())).collect();
+                provider.inventories.iter().map(|(class, inventory)| (class, json!(inventory))).collect();
             (
                 id,
                 json!({

@@ -1,8 +1,16 @@
 //! Requests and responses as the cloud sees them, the same for both transports.
 
 use bytes::Bytes;
+use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
+
+/// The caller's token.
+pub(crate) static TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+/// The microversions that a call is made in.
+pub(crate) static API_VERSION: HeaderName = HeaderName::from_static("openstack-api-version");
+/// The caller's own id of the call.
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
 
 /// One call to the cloud.
 #[derive(Debug, Clone)]
@@ -65,7 +73,7 @@ impl Request {
     }
 
     /// The value of a header, if it is there and readable.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
@@ -112,8 +120,8 @@ impl Response {
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The headers in the order they are sent.
-    pub headers: Vec<(String, String)>,
+    /// The headers in the order they are sent; their names in lower case.
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
 }

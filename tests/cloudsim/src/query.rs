@@ -45,6 +45,9 @@ impl Query {
 /// Percent-decodes `text`; `+` is a space. What is no valid escape stays as it is.
 pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') && !bytes.contains(&b'+') {
+        return text.to_owned();
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {

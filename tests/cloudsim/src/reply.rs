@@ -25,13 +25,18 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: Value) -> Self {
-        let headers = vec![("Content-Type", "application/json".to_owned())];
+        let headers = vec![("content-type", "application/json".to_owned())];
         Self { status, headers, body: Some(body), text: None, plain: false, unnamed: false }
     }
 
     /// A long answer that nobody changes on its way.
     pub(crate) fn rendered(status: u16, body: &impl Serialize) -> Self {
-        Self { body: None, text: Some(bytes_of(body)), ..Self::new(status, Value::Null) }
+        Self::written(status, bytes_of(body))
+    }
+
+    /// An answer that is JSON already.
+    pub(crate) fn written(status: u16, text: Bytes) -> Self {
+        Self { body: None, text: Some(text), ..Self::new(status, Value::Null) }
     }
 
     /// An answer without body. Nova and Keystone still name JSON as its type, Placement and Glance do not.
@@ -61,14 +66,14 @@ impl Reply {
     pub(crate) fn finish(self) -> Answer {
         Answer {
             status: self.status,
-            headers: self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: self.headers,
             body: self.text.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| bytes_of(&body))),
         }
     }
 }
 
 /// JSON as it is sent. Not by `to_string`, which goes through a formatter piece by piece.
-fn bytes_of(body: &impl Serialize) -> Bytes {
+pub(crate) fn bytes_of(body: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(body).expect("an answer is plain data, and a Vec takes every write"))
 }
 
@@ -78,7 +83,7 @@ pub(crate) fn ok(body: Value) -> Api {
 
 /// Nova's empty answers name JSON as their type.
 pub(crate) fn nova_empty(status: u16) -> Api {
-    Ok(Reply::empty(status).with("Content-Type", "application/json"))
+    Ok(Reply::empty(status).with("content-type", "application/json"))
 }
 
 /// An error of Nova: `{"itemNotFound": {"code": 404, "message": …}}`.
@@ -97,7 +102,7 @@ pub(crate) fn nova(status: u16, message: impl Into<String>) -> Reply {
         _ => "computeFault",
     };
     Reply::new(status, json!({ name: {"code": status, "message": message.into()} }))
-        .with("Content-Type", "application/json; charset=UTF-8")
+        .with("content-type", "application/json; charset=UTF-8")
 }
 
 /// An error of Keystone: `{"error": {"code": 404, "message": …, "title": "Not Found"}}`.

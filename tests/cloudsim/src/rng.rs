@@ -56,11 +56,11 @@ pub(crate) fn digest(text: &str, digits: usize) -> String {
     for byte in text.bytes() {
         word = (word ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    let mut hex = String::new();
+    let mut hex = String::with_capacity(digits);
     while hex.len() < digits {
         word = mix(word.wrapping_add(1));
-        hex.push_str(&format!("{word:016x}"));
+        let left = (digits - hex.len()).min(16);
+        hex.extend((0..left).map(|at| char::from(b"0123456789abcdef"[(word >> (60 - 4 * at) & 15) as usize])));
     }
-    hex.truncate(digits);
     hex
 }

@@ -20,17 +20,17 @@ fn civil(ms: u64) -> (i64, u64, u64, u64, u64, u64, u64) {
 
 /// `2026-11-22T12:07:49Z`
 pub(crate) fn seconds_z(ms: u64) -> String {
-    format!("{}Z", plain(ms))
+    plain(ms) + "Z"
 }
 
 /// `2026-11-22T12:07:46.000000Z`, as in Keystone's tokens (whole seconds).
 pub(crate) fn keystone(ms: u64) -> String {
-    format!("{}.000000Z", plain(ms))
+    plain(ms) + ".000000Z"
 }
 
 /// `2026-11-22T12:07:49.000000`, as Nova's database columns (whole seconds).
 pub(crate) fn column(ms: u64) -> String {
-    format!("{}.000000", plain(ms))
+    plain(ms) + ".000000"
 }
 
 /// `2026-11-22T12:08:04.875000`
@@ -43,12 +43,41 @@ pub(crate) fn http_date(ms: u64) -> String {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (year, month, day, hour, minute, second, weekday) = civil(ms);
-    format!("{}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", DAYS[weekday as usize], MONTHS[month as usize - 1],)
+    let mut text = String::with_capacity("Sun, 22 Nov 2026 12:07:48 GMT".len());
+    text.push_str(DAYS[weekday as usize]);
+    text.push_str(", ");
+    two_digits(&mut text, day);
+    text.push(' ');
+    text.push_str(MONTHS[month as usize - 1]);
+    text.push(' ');
+    two_digits(&mut text, year as u64 / 100);
+    two_digits(&mut text, year as u64 % 100);
+    for (before, part) in [(' ', hour), (':', minute), (':', second)] {
+        text.push(before);
+        two_digits(&mut text, part);
+    }
+    text + " GMT"
 }
 
 fn plain(ms: u64) -> String {
     let (year, month, day, hour, minute, second, _) = civil(ms);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    let mut text = String::with_capacity("2026-11-22T12:07:46.000000Z".len());
+    for part in [year as u64 / 100, year as u64 % 100, month, day, hour, minute, second] {
+        match text.len() {
+            4 | 7 => text.push('-'),
+            10 => text.push('T'),
+            13 | 16 => text.push(':'),
+            _ => {}
+        }
+        two_digits(&mut text, part);
+    }
+    text
+}
+
+/// Not by a formatter, which takes its time: every answer holds several instants.
+fn two_digits(text: &mut String, number: u64) {
+    text.push(char::from(b'0' + (number / 10 % 10) as u8));
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 #[cfg(test)]

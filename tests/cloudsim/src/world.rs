@@ -4,6 +4,7 @@
 //! its own state in its own module.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -118,9 +119,9 @@ pub(crate) struct Call<'a> {
     pub(crate) path: Vec<&'a str>,
     pub(crate) query: Query,
     /// The body as JSON; null when there is none.
-    pub(crate) body: Value,
+    pub(crate) body: &'a Value,
     pub(crate) version: Version,
-    pub(crate) who: Who,
+    pub(crate) who: Arc<Who>,
 }
 
 impl Call<'_> {

@@ -1,8 +1,9 @@
 //! Glance's HTTP interface.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Image, blank};
+use super::{Image, Shown, blank};
 use crate::keystone::Who;
 use crate::message::Request;
 use crate::query::Query;
@@ -55,7 +56,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
                         Either you supplied the wrong credentials (e.g., bad password), or your browser does not \
                         understand how to supply the credentials required.";
             let mut reply = error(401, text).unnamed();
-            reply.headers.extend(refused.headers.into_iter().filter(|(name, _)| *name == "WWW-Authenticate"));
+            reply.headers.extend(refused.headers.into_iter().filter(|(name, _)| *name == "www-authenticate"));
             return reply;
         }
     };
@@ -69,7 +70,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
     match (request.method.as_str(), path) {
         ("GET", ["images"]) => list(world, request, who),
         ("POST", ["images"]) => create(world, who, body),
-        ("GET", ["images", id]) => ok(found(world, who, id)?.view()),
+        ("GET", ["images", id]) => Ok(Reply::rendered(200, &found(world, who, id)?.view())),
         ("PATCH", ["images", id]) => patch(world, request, who, id, body),
         ("DELETE", ["images", id]) => {
             let image = found(world, who, id).map_err(|_| error(404, format!("Failed to find image {id} to delete")))?;
@@ -82,7 +83,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
             let facts = json!({"name": image.name, "owner": image.owner});
             world.glance.images.remove(*id);
             world.change("image.deleted", id, None, "image is gone".to_owned(), facts);
-            Ok(Reply::empty(204).with("Content-Type", "text/html; charset=UTF-8"))
+            Ok(Reply::empty(204).with("content-type", "text/html; charset=UTF-8"))
         }
         ("PUT", ["images", id, "file"]) => {
             let image = found(world, who, id)?;
@@ -99,7 +100,7 @@ fn route(world: &mut World, request: &Request, who: &Who, path: &[&str], body: &
                 image.updated_ms = now;
             }
             world.change("image.active", id, None, "image is uploaded".to_owned(), json!({}));
-            Ok(Reply::empty(204).with("Content-Type", "text/html; charset=UTF-8"))
+            Ok(Reply::empty(204).with("content-type", "text/html; charset=UTF-8"))
         }
         (_, ["images", id, "members", ..]) => members(world, request, who, id, path.get(3).copied(), body),
         ("GET", ["schemas", name]) => ok(json!({"name": name, "properties": {}, "additionalProperties": {"type": "string"}})),
@@ -127,6 +128,8 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
     };
     // Looked up once: there are many images.
     let [name, owner, status, visibility, id] = ["name", "owner", "status", "visibility", "id"].map(|asked| query.get(asked));
+    // What is no attribute is a property.
+    let properties: Vec<(&str, &str)> = query.pairs().filter(|(key, _)| !ATTRIBUTES.contains(key)).collect();
     let mut images: Vec<&Image> = world
         .glance
         .images
@@ -137,11 +140,7 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
         .filter(|image| status.is_none_or(|status| image.status == status))
         .filter(|image| visibility.is_none_or(|one| one == "all" || image.visibility == one))
         .filter(|image| id.is_none_or(|ids| ids.trim_start_matches("in:").split(',').any(|id| id == image.id)))
-        // What is no attribute is a property.
-        .filter(|image| {
-            let mut asked = query.pairs().filter(|(key, _)| !ATTRIBUTES.contains(key));
-            asked.all(|(key, value)| image.properties.get(key).map(String::as_str) == Some(value))
-        })
+        .filter(|image| properties.iter().all(|(key, value)| image.properties.get(*key).map(String::as_str) == Some(*value)))
         .filter(|image| query.all("tag").all(|tag| image.tags.contains(tag)))
         .collect();
     images.sort_by_key(|image| std::cmp::Reverse(image.row));
@@ -152,21 +151,27 @@ fn list(world: &World, request: &Request, who: &Who) -> Api {
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(25usize);
     let more = images.len() > limit;
     images.truncate(limit);
-    let mut body = json!({
-        "images": images.iter().map(|image| image.view()).collect::<Vec<_>>(),
-        "first": if request.query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{}", request.query) },
-        "schema": "/v2/schemas/images",
-    });
-    if let (true, Some(last)) = (more, images.last()) {
+    let next = images.last().filter(|_| more).map(|last| {
         let rest: String = request
             .query
             .split('&')
             .filter(|part| !part.is_empty() && !part.starts_with("marker="))
             .map(|part| format!("{part}&"))
             .collect();
-        body["next"] = json!(format!("/v2/images?{rest}marker={}", last.id));
-    }
-    ok(body)
+        format!("/v2/images?{rest}marker={}", last.id)
+    });
+    let first = if request.query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{}", request.query) };
+    let images = images.into_iter().map(Image::view).collect();
+    Ok(Reply::rendered(200, &List { first, images, next, schema: "/v2/schemas/images" }))
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    first: String,
+    images: Vec<Shown<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    schema: &'static str,
 }
 
 fn create(world: &mut World, who: &Who, body: &Value) -> Api {
@@ -181,10 +186,10 @@ fn create(world: &mut World, who: &Who, body: &Value) -> Api {
         }
     }
     let image = &world.glance.images[&id];
-    let (view, name) = (image.view(), image.name.clone());
+    let (reply, name) = (Reply::rendered(201, &image.view()), image.name.clone());
     world.change("image.queued", &id, None, "image is made".to_owned(), json!({"name": name, "owner": who.project_id}));
     let location = format!("{}/image/v2/images/{id}", world.base_url());
-    Ok(Reply::new(201, view).with("Location", location))
+    Ok(reply.with("location", location))
 }
 
 /// Sets or removes one attribute or property.
@@ -247,10 +252,10 @@ fn patch(world: &mut World, request: &Request, who: &Who, id: &str, body: &Value
         }
     }
     changed.updated_ms = world.now;
-    let (view, facts) = (changed.view(), json!({"name": changed.name, "owner": changed.owner}));
+    let (reply, facts) = (Reply::rendered(200, &changed.view()), json!({"name": changed.name, "owner": changed.owner}));
     world.glance.images.insert(id.to_owned(), changed);
     world.change("image.changed", id, None, format!("image is changed: {body}"), facts);
-    ok(view)
+    Ok(reply)
 }
 
 fn members(world: &mut World, request: &Request, who: &Who, id: &str, member: Option<&str>, body: &Value) -> Api {

@@ -2,8 +2,11 @@
 
 mod api;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter::Peekable;
 
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use crate::keystone::Who;
@@ -50,40 +53,74 @@ impl Image {
         who.is_admin() || self.owner == who.project_id
     }
 
-    fn view(&self) -> Value {
-        let mut body = json!(self.properties);
-        let at = format!("/v2/images/{}", self.id);
-        let hash = self.size.map(|_| digest(&self.id, 128));
-        for (name, value) in [
-            ("name", json!(self.name)),
-            ("disk_format", json!(self.disk_format)),
-            ("container_format", json!(self.container_format)),
-            ("visibility", json!(self.visibility)),
-            ("size", json!(self.size)),
-            ("virtual_size", json!(self.size)),
-            ("status", json!(self.status)),
-            ("checksum", json!(self.size.map(|_| digest(&self.id, 32)))),
-            ("protected", json!(self.protected)),
-            ("min_ram", json!(self.min_ram)),
-            ("min_disk", json!(self.min_disk)),
-            ("owner", json!(self.owner)),
-            ("os_hidden", json!(false)),
-            ("os_hash_algo", json!(hash.as_ref().map(|_| "sha512"))),
-            ("os_hash_value", json!(hash)),
-            ("id", json!(self.id)),
-            ("created_at", json!(time::seconds_z(self.created_ms))),
-            ("updated_at", json!(time::seconds_z(self.updated_ms))),
-            ("tags", json!(self.tags)),
-            ("self", json!(at)),
-            ("file", json!(format!("{at}/file"))),
-            ("schema", json!("/v2/schemas/image")),
-        ] {
-            body[name] = value;
+    /// As it is shown: its properties among its attributes.
+    fn view(&self) -> Shown<'_> {
+        Shown(self)
+    }
+}
+
+/// An image, to be written.
+struct Shown<'a>(&'a Image);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let image = self.0;
+        let at = format!("/v2/images/{}", image.id);
+        let sized = image.size.is_some();
+        let mut body = serializer.serialize_map(None)?;
+        let mut entries = Entries { body: &mut body, properties: image.properties.iter().peekable() };
+        entries.write("checksum", &sized.then(|| digest(&image.id, 32)))?;
+        entries.write("container_format", &image.container_format)?;
+        entries.write("created_at", &time::seconds_z(image.created_ms))?;
+        entries.write("disk_format", &image.disk_format)?;
+        entries.write("file", &format_args!("{at}/file"))?;
+        entries.write("id", &image.id)?;
+        entries.write("min_disk", &image.min_disk)?;
+        entries.write("min_ram", &image.min_ram)?;
+        entries.write("name", &image.name)?;
+        entries.write("os_hash_algo", &sized.then_some("sha512"))?;
+        entries.write("os_hash_value", &sized.then(|| digest(&image.id, 128)))?;
+        entries.write("os_hidden", &false)?;
+        entries.write("owner", &image.owner)?;
+        entries.write("protected", &image.protected)?;
+        entries.write("schema", "/v2/schemas/image")?;
+        entries.write("self", &at)?;
+        entries.write("size", &image.size)?;
+        entries.write("status", image.status)?;
+        if image.status == "active" {
+            entries.write("stores", "files")?;
         }
-        if self.status == "active" {
-            body["stores"] = json!("files");
+        entries.write("tags", &image.tags)?;
+        entries.write("updated_at", &time::seconds_z(image.updated_ms))?;
+        entries.write("virtual_size", &image.size)?;
+        entries.write("visibility", &image.visibility)?;
+        entries.rest()?;
+        body.end()
+    }
+}
+
+/// Writes attributes that come in the order of the alphabet, and properties where they stand between them.
+struct Entries<'a, M: SerializeMap> {
+    body: &'a mut M,
+    properties: Peekable<btree_map::Iter<'a, String, String>>,
+}
+
+impl<M: SerializeMap> Entries<'_, M> {
+    fn write(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), M::Error> {
+        while let Some((key, property)) = self.properties.next_if(|(key, _)| key.as_str() <= name) {
+            // An attribute hides a property of its name.
+            if key != name {
+                self.body.serialize_entry(key, property)?;
+            }
         }
-        body
+        self.body.serialize_entry(name, value)
+    }
+
+    fn rest(self) -> Result<(), M::Error> {
+        for (key, property) in self.properties {
+            self.body.serialize_entry(key, property)?;
+        }
+        Ok(())
     }
 }
 

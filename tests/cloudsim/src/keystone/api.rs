@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{AppCredential, Token, User, tokens};
-use crate::message::Request;
+use crate::message::{Request, TOKEN};
 use crate::query::Query;
 use crate::reply::{Api, Reply, keystone as error, ok};
 use crate::world::World;
@@ -12,9 +12,9 @@ use crate::world::World;
 pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Value) -> Reply {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let method = request.method.as_str();
-    let reply = route(world, request, method, &segments, body).unwrap_or_else(|reply| reply).with("Vary", "X-Auth-Token");
+    let reply = route(world, request, method, &segments, body).unwrap_or_else(|reply| reply).with("vary", "X-Auth-Token");
     if reply.status == 401 {
-        return reply.with("WWW-Authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()));
+        return reply.with("www-authenticate", format!("Keystone uri=\"{}/identity/v3\"", world.base_url()));
     }
     reply
 }
@@ -23,13 +23,13 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
     match (method, segments) {
         ("GET" | "HEAD", []) => {
             let location = format!("{}/identity/v3/", world.base_url());
-            Ok(Reply::new(300, json!({"versions": {"values": [version(world)]}})).with("Location", location))
+            Ok(Reply::new(300, json!({"versions": {"values": [version(world)]}})).with("location", location))
         }
         ("GET" | "HEAD", ["v3"]) => ok(json!({"version": version(world)})),
         ("POST", ["v3", "auth", "tokens"]) => {
             let (name, token) = tokens::issue(world, body)?;
             let catalog = request.query != "nocatalog";
-            Ok(Reply::new(201, world.keystone.token_body(&token, catalog)).with("X-Subject-Token", name))
+            Ok(Reply::rendered(201, &world.keystone.token_body(&token, catalog)).with("x-subject-token", name))
         }
         ("GET" | "HEAD", ["v3", "auth", "tokens"]) => {
             let caller = caller(world, request)?;
@@ -39,7 +39,7 @@ fn route(world: &mut World, request: &Request, method: &str, segments: &[&str], 
                 return Err(denied("identity:validate_token"));
             }
             let query = Query::parse(&request.query);
-            ok(world.keystone.token_body(token, !query.has("nocatalog"))).map(|reply| reply.with("X-Subject-Token", subject))
+            Ok(Reply::rendered(200, &world.keystone.token_body(token, !query.has("nocatalog"))).with("x-subject-token", subject))
         }
         ("DELETE", ["v3", "auth", "tokens"]) => {
             caller(world, request)?;
@@ -168,7 +168,7 @@ fn directory(world: &mut World, request: &Request, method: &str, segments: &[&st
 /// The token in `X-Auth-Token`; 401 when it is missing, unknown or expired.
 fn caller(world: &World, request: &Request) -> Result<Token, Reply> {
     request
-        .get("X-Auth-Token")
+        .get(&TOKEN)
         .and_then(|token| world.keystone.valid(token, world.now))
         .cloned()
         .ok_or_else(|| error(401, "The request you have made requires authentication."))

@@ -6,8 +6,9 @@ mod api;
 mod tokens;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::config::CloudConfig;
 use crate::rng::{Rng, digest};
@@ -50,7 +51,7 @@ pub(crate) struct Project {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
-    pub(crate) who: Who,
+    pub(crate) who: Arc<Who>,
     pub(crate) methods: Vec<String>,
     pub(crate) issued_ms: u64,
     pub(crate) expires_ms: u64,
@@ -78,7 +79,27 @@ pub(crate) struct Keystone {
     pub(crate) roles: BTreeMap<String, String>,
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) credentials: BTreeMap<String, AppCredential>,
-    services: Vec<(String, String, String)>,
+    /// The catalog.
+    services: Vec<Service>,
+}
+
+/// A service as the catalog shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Service {
+    endpoints: [Endpoint; 3],
+    id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Endpoint {
+    id: String,
+    interface: &'static str,
+    region: &'static str,
+    region_id: &'static str,
+    url: String,
 }
 
 /// The roles of the lab, in the order in which each implies those before it.
@@ -144,29 +165,19 @@ impl Keystone {
 
     /// Adds a service to the catalog, or changes where it is.
     pub(crate) fn set_endpoint(&mut self, kind: &str, name: &str, url: &str) {
-        self.services.retain(|(known, _, _)| known != kind);
-        self.services.push((kind.to_owned(), name.to_owned(), url.to_owned()));
+        self.services.retain(|known| known.kind != kind);
+        let endpoints = ["public", "internal", "admin"].map(|interface| Endpoint {
+            id: digest(&format!("{kind}:{interface}"), 32),
+            interface,
+            region: "RegionOne",
+            region_id: "RegionOne",
+            url: url.to_owned(),
+        });
+        self.services.push(Service { endpoints, id: digest(kind, 32), name: name.to_owned(), kind: kind.to_owned() });
     }
 
-    pub(crate) fn catalog(&self) -> Value {
-        self.services
-            .iter()
-            .map(|(kind, name, url)| {
-                let endpoints: Vec<Value> = ["public", "internal", "admin"]
-                    .iter()
-                    .map(|interface| {
-                        json!({
-                            "id": digest(&format!("{kind}:{interface}"), 32),
-                            "interface": interface,
-                            "region_id": "RegionOne",
-                            "url": url,
-                            "region": "RegionOne",
-                        })
-                    })
-                    .collect();
-                json!({"endpoints": endpoints, "id": digest(kind, 32), "type": kind, "name": name})
-            })
-            .collect()
+    pub(crate) fn catalog(&self) -> &[Service] {
+        &self.services
     }
 
     /// Ends the validity of every token at `now`.

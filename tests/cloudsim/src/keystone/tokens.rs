@@ -1,9 +1,12 @@
 //! Making and reading tokens.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::{Keystone, Token, Who};
-use crate::message::Request;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Keystone, Service, Token, Who};
+use crate::message::{Request, TOKEN};
 use crate::reply::{Reply, keystone as error};
 use crate::rng::Rng;
 use crate::time;
@@ -18,39 +21,85 @@ impl Keystone {
     }
 
     /// The body of a token as Keystone shows it.
-    pub(crate) fn token_body(&self, token: &Token, with_catalog: bool) -> Value {
-        let mut body = json!({
-            "methods": token.methods,
-            "user": {
-                "domain": {"id": "default", "name": "Default"},
-                "id": token.who.user_id,
-                "name": token.who.user_name,
-                "password_expires_at": null,
-            },
-            "audit_ids": [token.audit_id],
-            "expires_at": time::keystone(token.expires_ms),
-            "issued_at": time::keystone(token.issued_ms),
+    pub(crate) fn token_body<'a>(&'a self, token: &'a Token, with_catalog: bool) -> Body<'a> {
+        let who = &token.who;
+        let of_project = !who.project_id.is_empty();
+        let role = |name: &'a String| Named { id: self.roles.get(name).map(String::as_str), name };
+        let credential = token.credential.as_ref().map(|id| Credential {
+            id,
+            name: self.credentials.get(id).map(|credential| credential.name.as_str()),
+            restricted: true,
         });
-        if !token.who.project_id.is_empty() {
-            let roles: Vec<Value> =
-                token.who.roles.iter().map(|name| json!({"id": self.roles.get(name), "name": name})).collect();
-            body["project"] = json!({
-                "domain": {"id": "default", "name": "Default"},
-                "id": token.who.project_id,
-                "name": token.who.project_name,
-            });
-            body["is_domain"] = json!(false);
-            body["roles"] = json!(roles);
-            if with_catalog {
-                body["catalog"] = self.catalog();
-            }
-        }
-        if let Some(id) = &token.credential {
-            let name = self.credentials.get(id).map(|credential| credential.name.as_str());
-            body["application_credential"] = json!({"id": id, "name": name, "restricted": true});
-        }
-        json!({"token": body})
+        let shown = Shown {
+            application_credential: credential,
+            audit_ids: [&token.audit_id],
+            catalog: (of_project && with_catalog).then(|| self.catalog()),
+            expires_at: time::keystone(token.expires_ms),
+            is_domain: of_project.then_some(false),
+            issued_at: time::keystone(token.issued_ms),
+            methods: &token.methods,
+            project: of_project.then_some(Project { domain: DOMAIN, id: &who.project_id, name: &who.project_name }),
+            roles: of_project.then(|| who.roles.iter().map(role).collect()),
+            user: User { domain: DOMAIN, id: &who.user_id, name: &who.user_name, password_expires_at: None },
+        };
+        Body { token: shown }
     }
+}
+
+const DOMAIN: Named = Named { id: Some("default"), name: "Default" };
+
+/// A token as it is shown.
+#[derive(Serialize)]
+pub(crate) struct Body<'a> {
+    token: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_credential: Option<Credential<'a>>,
+    audit_ids: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<&'a [Service]>,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_domain: Option<bool>,
+    issued_at: String,
+    methods: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<Project<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<Vec<Named<'a>>>,
+    user: User<'a>,
+}
+
+#[derive(Serialize)]
+struct Credential<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    restricted: bool,
+}
+
+#[derive(Serialize)]
+struct Project<'a> {
+    domain: Named<'static>,
+    id: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    domain: Named<'static>,
+    id: &'a str,
+    name: &'a str,
+    /// Never.
+    password_expires_at: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    id: Option<&'a str>,
+    name: &'a str,
 }
 
 /// `POST /v3/auth/tokens`: checks who asks and makes the token. Answers its name and itself.
@@ -93,7 +142,7 @@ pub(crate) fn issue(world: &mut World, body: &Value) -> Result<(String, Token), 
     let rng: &mut Rng = &mut world.rng;
     let name = format!("gAAAAA{}{}", rng.hex_id(), rng.hex_id());
     let token = Token {
-        who,
+        who: Arc::new(who),
         methods,
         // Keystone's tokens carry whole seconds.
         issued_ms: now / 1000 * 1000,
@@ -164,13 +213,13 @@ fn by_token(keystone: &Keystone, identity: &Value, now: u64) -> Result<Who, Repl
 }
 
 /// The token of a call to any service but Keystone itself; 401 in the words of the middleware.
-pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Who, Reply> {
+pub(crate) fn authenticate(world: &World, request: &Request) -> Result<Arc<Who>, Reply> {
     request
-        .get("X-Auth-Token")
+        .get(&TOKEN)
         .and_then(|token| world.keystone.valid(token, world.now))
         .filter(|token| !token.who.project_id.is_empty())
         .map(|token| token.who.clone())
         .ok_or_else(|| {
-            error(401, UNAUTHORIZED).with("WWW-Authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
+            error(401, UNAUTHORIZED).with("www-authenticate", format!("Keystone uri=\"{}/identity\"", world.base_url()))
         })
 }

@@ -211,7 +211,7 @@ fn create_image(world: &mut World, call: &Call, id: &str, given: &Value) -> Api 
         return Ok(Reply::new(202, json!({"image_id": image})));
     }
     let location = format!("{}/image/v2/images/{image}", world.base_url());
-    nova_empty(202).map(|reply| reply.with("Location", location))
+    nova_empty(202).map(|reply| reply.with("location", location))
 }
 
 fn migrate(world: &mut World, call: &Call, id: &str, live: bool, host: Option<&str>) -> Api {

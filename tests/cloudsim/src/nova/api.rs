@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{actions, aggregates, flavors, groups, hosts, hypervisors, quota, servers};
-use crate::message::Request;
+use crate::message::{API_VERSION, Request};
 use crate::query::Query;
 use crate::reply::{Api, Reply, nova as error, ok};
 use crate::world::{Call, Version, World};
@@ -12,7 +12,7 @@ use crate::world::{Call, Version, World};
 const LATEST: Version = (2, 104);
 
 /// Serves one call; `path` is what follows `/compute`.
-pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Option<Value>, request_id: &str) -> Reply {
+pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Option<&Value>, request_id: &str) -> Reply {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if segments.is_empty() {
         let old = json!({
@@ -25,7 +25,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: Opt
     reply.with("x-openstack-request-id", request_id).with("x-compute-request-id", request_id)
 }
 
-fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Option<Value>) -> Reply {
+fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Option<&Value>) -> Reply {
     let (Some(&"v2.1"), rest) = (segments.first(), &segments[1..]) else {
         return unknown_path();
     };
@@ -62,7 +62,7 @@ fn versioned(world: &mut World, request: &Request, segments: &[&str], body: Opti
                 method: request.method.as_str(),
                 path: rest.to_vec(),
                 query: Query::parse(&request.query),
-                body: body.unwrap_or(Value::Null),
+                body: body.unwrap_or(&Value::Null),
                 version,
                 who,
             };
@@ -90,14 +90,14 @@ fn tagged(reply: Reply, version: &str) -> Reply {
         return reply;
     }
     reply
-        .with("OpenStack-API-Version", format!("compute {version}"))
-        .with("X-OpenStack-Nova-API-Version", version)
-        .with("Vary", "X-OpenStack-Nova-API-Version")
+        .with("openstack-api-version", format!("compute {version}"))
+        .with("x-openstack-nova-api-version", version)
+        .with("vary", "X-OpenStack-Nova-API-Version")
 }
 
 fn asked_version(request: &Request) -> String {
     request
-        .get("OpenStack-API-Version")
+        .get(&API_VERSION)
         .and_then(|value| value.split(',').find_map(|part| part.trim().strip_prefix("compute ")))
         .or_else(|| request.get("X-OpenStack-Nova-API-Version"))
         .unwrap_or("2.1")

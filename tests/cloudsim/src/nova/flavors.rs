@@ -1,7 +1,9 @@
 //! Flavors, their extra specs, and who may use the private ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -9,7 +11,31 @@ use super::Flavor;
 use super::api::{admin, links};
 use crate::keystone::Who;
 use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
-use crate::world::{Call, World};
+use crate::world::{Call, Version, World};
+
+/// All flavors, and all of them as they were last listed: there may be hundreds, and they are asked for more often than they
+/// change.
+#[derive(Debug, Default)]
+pub(crate) struct Flavors {
+    by_id: BTreeMap<String, Flavor>,
+    listed: Option<(Version, Bytes)>,
+}
+
+impl Deref for Flavors {
+    type Target = BTreeMap<String, Flavor>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.by_id
+    }
+}
+
+impl Flavors {
+    /// To change one.
+    fn change(&mut self) -> &mut BTreeMap<String, Flavor> {
+        self.listed = None;
+        &mut self.by_id
+    }
+}
 
 /// `/flavors…`
 pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
@@ -24,14 +50,14 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
         ("PUT", ["flavors", id]) => {
             admin(call, "os_compute_api:os-flavor-manage:update")?;
             let description = call.body["flavor"]["description"].as_str().map(str::to_owned);
-            let flavor = world.nova.flavors.get_mut(*id).ok_or_else(|| missing(id))?;
+            let flavor = world.nova.flavors.change().get_mut(*id).ok_or_else(|| missing(id))?;
             flavor.description = description;
             let flavor = flavor.clone();
             ok(json!({"flavor": view(world, call, &flavor)}))
         }
         ("DELETE", ["flavors", id]) => {
             admin(call, "os_compute_api:os-flavor-manage:delete")?;
-            let flavor = world.nova.flavors.remove(*id).ok_or_else(|| missing(id))?;
+            let flavor = world.nova.flavors.change().remove(*id).ok_or_else(|| missing(id))?;
             world.change("flavor.deleted", id, None, format!("flavor {} is gone", flavor.name), json!({"name": flavor.name}));
             nova_empty(202)
         }
@@ -58,7 +84,7 @@ fn missing(id: &str) -> Reply {
     error(404, format!("Flavor {id} could not be found."))
 }
 
-fn list(world: &World, call: &Call, detail: bool) -> Api {
+fn list(world: &mut World, call: &Call, detail: bool) -> Api {
     let public = match call.query.get("is_public") {
         Some("None" | "none") if call.who.is_admin() => None,
         Some("false" | "False" | "0") if call.who.is_admin() => Some(false),
@@ -69,8 +95,10 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
         Some(true) => flavor.public || flavor.access.contains(&call.who.project_id),
         Some(false) => !flavor.public,
     });
+    if detail && public.is_none() {
+        return Ok(Reply::written(200, all(world, call)));
+    }
     if detail {
-        // There may be hundreds, and they are asked for again and again.
         return Ok(Reply::rendered(200, &Detailed { flavors: flavors.map(|flavor| shown(world, call, flavor)).collect() }));
     }
     let flavors: Vec<Value> = flavors
@@ -83,6 +111,17 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
         })
         .collect();
     ok(json!({"flavors": flavors}))
+}
+
+/// The list of all flavors.
+fn all(world: &mut World, call: &Call) -> Bytes {
+    if let Some((_, list)) = world.nova.flavors.listed.as_ref().filter(|(version, _)| *version == call.version) {
+        return list.clone();
+    }
+    let flavors = world.nova.flavors.values().map(|flavor| shown(world, call, flavor)).collect();
+    let list = crate::reply::bytes_of(&Detailed { flavors });
+    world.nova.flavors.listed = Some((call.version, list.clone()));
+    list
 }
 
 fn create(world: &mut World, call: &Call) -> Api {
@@ -136,7 +175,7 @@ fn create(world: &mut World, call: &Call) -> Api {
     let facts =
         json!({"name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram, "disk": flavor.disk, "public": flavor.public});
     world.change("flavor.created", &id, None, format!("flavor {}", flavor.name), facts);
-    world.nova.flavors.insert(id, flavor);
+    world.nova.flavors.change().insert(id, flavor);
     ok(body)
 }
 
@@ -222,7 +261,7 @@ fn access_action(world: &mut World, call: &Call, id: &str) -> Api {
     if !world.keystone.projects.contains_key(&tenant) {
         return Err(error(400, format!("Project ID {tenant} is not a valid project.")));
     }
-    let flavor = world.nova.flavors.get_mut(id).ok_or_else(|| missing(id))?;
+    let flavor = world.nova.flavors.change().get_mut(id).ok_or_else(|| missing(id))?;
     if add {
         if flavor.public {
             return Err(error(409, "Can not add access to a public flavor."));
@@ -266,7 +305,7 @@ fn extra_specs(world: &mut World, call: &Call, id: &str) -> Api {
             ok(json!({"extra_specs": given}))
         }
         ("PUT", Some(key)) => {
-            let given = specs(call, &call.body)?;
+            let given = specs(call, call.body)?;
             if !given.contains_key(&key) {
                 return Err(error(400, "Request body and URI mismatch"));
             }
@@ -274,7 +313,7 @@ fn extra_specs(world: &mut World, call: &Call, id: &str) -> Api {
             ok(json!(given))
         }
         ("DELETE", Some(key)) => {
-            let known = world.nova.flavors.get_mut(id).ok_or_else(|| missing(id))?;
+            let known = world.nova.flavors.change().get_mut(id).ok_or_else(|| missing(id))?;
             known.extra_specs.remove(&key).ok_or_else(|| absent(&key))?;
             nova_empty(200)
         }
@@ -283,7 +322,7 @@ fn extra_specs(world: &mut World, call: &Call, id: &str) -> Api {
 }
 
 fn set_specs(world: &mut World, id: &str, given: &BTreeMap<String, String>) {
-    if let Some(flavor) = world.nova.flavors.get_mut(id) {
+    if let Some(flavor) = world.nova.flavors.change().get_mut(id) {
         flavor.extra_specs.extend(given.clone());
         let name = flavor.name.clone();
         world.change("flavor.extra_specs_set", id, None, format!("extra specs of flavor {name}"), json!(given));

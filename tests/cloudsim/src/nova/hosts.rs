@@ -50,6 +50,7 @@ pub(crate) fn add(world: &mut World, spec: &HostSpec) {
         traits,
         aggregates: BTreeSet::new(),
         used: Resources::new(),
+        consumers: BTreeSet::new(),
         updated_ms: world.now,
     };
     world.placement.providers.insert(node_id.clone(), provider);
@@ -169,7 +170,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
         ("PUT", ["os-services", id]) => {
             admin(call, "os_compute_api:os-services:update")?;
             let name = by_service_id(world, id)?;
-            set_service(world, &name, &call.body)?;
+            set_service(world, &name, call.body)?;
             let host = &world.nova.hosts[&name];
             ok(json!({"service": service(world, call, host)}))
         }

@@ -213,7 +213,7 @@ pub(crate) struct Migration {
 #[derive(Debug, Default)]
 pub(crate) struct Nova {
     pub(crate) servers: BTreeMap<String, Server>,
-    pub(crate) flavors: BTreeMap<String, Flavor>,
+    pub(crate) flavors: flavors::Flavors,
     pub(crate) hosts: BTreeMap<String, Host>,
     pub(crate) aggregates: BTreeMap<u64, Aggregate>,
     pub(crate) groups: BTreeMap<String, Group>,

@@ -20,7 +20,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
         ("POST", ["servers"]) => create(world, call),
         ("GET", ["servers", id]) => {
             let server = found(world, &call.who, id)?;
-            ok(json!({"server": view::server(world, call, server, true)}))
+            Ok(Reply::rendered(200, &view::One { server: view::server(world, call, server, true) }))
         }
         ("PUT", ["servers", id]) => {
             found(world, &call.who, id)?;
@@ -35,7 +35,8 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
                 }
                 server.updated_ms = now;
             }
-            ok(json!({"server": view::server(world, call, found(world, &call.who, id)?, true)}))
+            let server = found(world, &call.who, id)?;
+            Ok(Reply::rendered(200, &view::One { server: view::server(world, call, server, true) }))
         }
         ("DELETE", ["servers", id]) => delete(world, call, id),
         (_, ["servers", id, "tags", ..]) => tags(world, call, id),
@@ -266,26 +267,22 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(1000usize).min(1000);
     let more = servers.len() > limit;
     servers.truncate(limit);
-    let bodies: Vec<Value> = servers
-        .iter()
-        .map(|server| {
-            if detail {
-                view::server(world, call, server, false)
-            } else {
-                json!({"id": server.id, "name": server.name, "links": links(world, "servers", &server.id)})
-            }
-        })
-        .collect();
-    let mut body = json!({"servers": bodies});
-    if let (true, Some(last)) = (more && limit > 0, servers.last()) {
+    let next = servers.last().filter(|_| more && limit > 0).map(|last| {
         let path = if detail { "servers/detail" } else { "servers" };
         let rest: Vec<&str> =
             call.request.query.split('&').filter(|part| !part.is_empty() && !part.starts_with("marker=")).collect();
         let rest = rest.iter().map(|part| format!("{part}&")).collect::<String>();
         let href = format!("{}/compute/v2.1/{path}?{rest}marker={}", world.base_url(), last.id);
-        body["servers_links"] = json!([{"rel": "next", "href": href}]);
-    }
-    ok(body)
+        [view::Link { href, rel: "next" }]
+    });
+    let servers = servers.into_iter();
+    Ok(if detail {
+        let servers = servers.map(|server| view::server(world, call, server, false)).collect();
+        Reply::rendered(200, &view::List::<view::Shown> { servers, servers_links: next })
+    } else {
+        let servers = servers.map(|server| view::brief(world, server)).collect();
+        Reply::rendered(200, &view::List::<view::Brief> { servers, servers_links: next })
+    })
 }
 
 /// Nova takes `name` as a regular expression; anchors are the part of it that clients use.
@@ -313,8 +310,8 @@ fn tags(world: &mut World, call: &Call, id: &str) -> Api {
         ("PUT", Some(tag)) => {
             let made = server.tags.insert(tag.clone());
             let location = format!("{base}/compute/v2.1/servers/{id}/tags/{tag}");
-            let reply = Reply::empty(if made { 201 } else { 204 }).with("Content-Type", "text/html; charset=UTF-8");
-            Ok(if made { reply.with("Location", location) } else { reply })
+            let reply = Reply::empty(if made { 201 } else { 204 }).with("content-type", "text/html; charset=UTF-8");
+            Ok(if made { reply.with("location", location) } else { reply })
         }
         ("DELETE", None) => {
             server.tags.clear();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::{CONCURRENT, UNDEFINED, found};
@@ -18,7 +19,7 @@ pub(crate) fn of_consumer(world: &mut World, call: &Call, consumer: &str) -> Api
             if uuid::Uuid::parse_str(consumer).is_err() {
                 return Err(error(400, format!("Malformed consumer_uuid: {consumer}"), UNDEFINED));
             }
-            let claim = parse(call, consumer, &call.body)?;
+            let claim = parse(call, consumer, call.body)?;
             replace(world, call, &[claim])
         }
         "DELETE" => {
@@ -47,17 +48,29 @@ pub(crate) fn of_many(world: &mut World, call: &Call) -> Api {
 /// `GET /resource_providers/{uuid}/allocations`
 pub(crate) fn of_provider(world: &World, uuid: &str) -> Api {
     let provider = found(world, uuid)?;
-    let allocations: BTreeMap<&String, Value> = world
-        .placement
-        .consumers
-        .iter()
-        .filter_map(|(id, consumer)| {
-            let resources = consumer.allocations.get(uuid)?;
-            Some((id, json!({"resources": resources, "consumer_generation": consumer.generation})))
-        })
-        .collect();
-    ok(json!({"allocations": allocations, "resource_provider_generation": provider.generation}))
-        .map(|reply| dated(reply, provider.updated_ms))
+    let has = |id| {
+        let consumer = world.placement.consumers.get(id)?;
+        let resources = consumer.allocations.get(uuid)?;
+        Some((id, OfProvider { consumer_generation: consumer.generation, resources }))
+    };
+    let body = AllOfProvider {
+        allocations: provider.consumers.iter().filter_map(has).collect(),
+        resource_provider_generation: provider.generation,
+    };
+    Ok(dated(Reply::rendered(200, &body), provider.updated_ms))
+}
+
+/// Who has what of a provider, as it is shown.
+#[derive(Serialize)]
+struct AllOfProvider<'a> {
+    allocations: BTreeMap<&'a String, OfProvider<'a>>,
+    resource_provider_generation: u64,
+}
+
+#[derive(Serialize)]
+struct OfProvider<'a> {
+    consumer_generation: u64,
+    resources: &'a Resources,
 }
 
 /// `GET /usages?project_id=…`
@@ -242,5 +255,5 @@ fn malformed(why: &str) -> Reply {
 }
 
 fn dated(reply: Reply, ms: u64) -> Reply {
-    reply.with("Last-Modified", time::http_date(ms)).with("Cache-Control", "no-cache")
+    reply.with("last-modified", time::http_date(ms)).with("cache-control", "no-cache")
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Provider, Resources, Wish, allocation, candidates, inventory};
-use crate::message::Request;
+use crate::message::{API_VERSION, Request};
 use crate::query::Query;
 use crate::reply::{Api, Reply, ok, placement as error};
 use crate::time;
@@ -21,7 +22,7 @@ const LATEST: Version = (1, 39);
 /// Serves one call; `path` is what follows `/placement`.
 pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Value, request_id: &str) -> Reply {
     let asked = request
-        .get("OpenStack-API-Version")
+        .get(&API_VERSION)
         .and_then(|value| value.split(',').find_map(|part| part.trim().strip_prefix("placement ")))
         .unwrap_or("1.0")
         .trim();
@@ -61,7 +62,7 @@ pub(crate) fn handle(world: &mut World, request: &Request, path: &str, body: &Va
                     method: request.method.as_str(),
                     path: segments,
                     query: Query::parse(&request.query),
-                    body: body.clone(),
+                    body,
                     version,
                     who,
                 };
@@ -122,7 +123,7 @@ fn route(world: &mut World, call: &Call) -> Api {
         ("POST", ["resource_providers"]) => create(world, call),
         ("GET", ["resource_providers", uuid]) => {
             let provider = found(world, uuid)?;
-            Ok(dated(Reply::new(200, view(provider)), provider.updated_ms))
+            Ok(dated(Reply::rendered(200, &view(provider)), provider.updated_ms))
         }
         ("PUT", ["resource_providers", uuid]) => update(world, call, uuid),
         ("DELETE", ["resource_providers", uuid]) => delete(world, uuid),
@@ -162,16 +163,40 @@ pub(crate) fn found<'a>(world: &'a World, uuid: &str) -> Result<&'a Provider, Re
         .ok_or_else(|| error(404, format!("No resource provider with uuid {uuid} found"), UNDEFINED).plain())
 }
 
-fn view(provider: &Provider) -> Value {
+/// A provider as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    generation: u64,
+    links: [Link; 6],
+    name: &'a str,
+    parent_provider_uuid: Option<&'a str>,
+    root_provider_uuid: &'a str,
+    uuid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Link {
+    href: String,
+    rel: &'static str,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    resource_providers: Vec<Shown<'a>>,
+}
+
+fn view(provider: &Provider) -> Shown<'_> {
     let at = format!("/resource_providers/{}", provider.uuid);
-    let mut links = vec![json!({"rel": "self", "href": at})];
-    for rel in ["inventories", "usages", "aggregates", "traits", "allocations"] {
-        links.push(json!({"rel": rel, "href": format!("{at}/{rel}")}));
+    let links = ["self", "inventories", "usages", "aggregates", "traits", "allocations"]
+        .map(|rel| Link { href: if rel == "self" { at.clone() } else { format!("{at}/{rel}") }, rel });
+    Shown {
+        generation: provider.generation,
+        links,
+        name: &provider.name,
+        parent_provider_uuid: provider.parent.as_deref(),
+        root_provider_uuid: &provider.root,
+        uuid: &provider.uuid,
     }
-    json!({
-        "uuid": provider.uuid, "name": provider.name, "generation": provider.generation, "links": links,
-        "parent_provider_uuid": provider.parent, "root_provider_uuid": provider.root,
-    })
 }
 
 fn list(world: &World, call: &Call) -> Api {
@@ -179,20 +204,21 @@ fn list(world: &World, call: &Call) -> Api {
     let tree = call.query.get("in_tree").map(|uuid| world.placement.providers.get(uuid).map(|one| one.root.clone()));
     let members: Vec<Vec<&str>> =
         call.query.all("member_of").map(|value| value.strip_prefix("in:").unwrap_or(value).split(',').collect()).collect();
+    let (name, uuid) = (call.query.get("name"), call.query.get("uuid"));
     let providers: Vec<&Provider> = world
         .placement
         .providers
         .values()
-        .filter(|provider| call.query.get("name").is_none_or(|name| provider.name == name))
-        .filter(|provider| call.query.get("uuid").is_none_or(|uuid| provider.uuid == uuid))
+        .filter(|provider| name.is_none_or(|name| provider.name == name))
+        .filter(|provider| uuid.is_none_or(|uuid| provider.uuid == uuid))
         .filter(|provider| tree.as_ref().is_none_or(|root| root.as_deref() == Some(provider.root.as_str())))
         .filter(|provider| members.iter().all(|any| any.iter().any(|one| provider.aggregates.contains(*one))))
         .filter(|provider| wish.resources.iter().all(|(class, amount)| provider.has_room(class, *amount)))
         .filter(|provider| wish.required.is_subset(&provider.traits) && wish.forbidden.is_disjoint(&provider.traits))
         .collect();
     let modified = providers.iter().map(|provider| provider.updated_ms).max().unwrap_or(world.now);
-    let views: Vec<Value> = providers.into_iter().map(view).collect();
-    Ok(dated(Reply::new(200, json!({"resource_providers": views})), modified))
+    let list = List { resource_providers: providers.into_iter().map(view).collect() };
+    Ok(dated(Reply::rendered(200, &list), modified))
 }
 
 fn create(world: &mut World, call: &Call) -> Api {
@@ -242,15 +268,15 @@ fn create(world: &mut World, call: &Call) -> Api {
         traits: BTreeSet::new(),
         aggregates: BTreeSet::new(),
         used: Resources::new(),
+        consumers: BTreeSet::new(),
         updated_ms: world.now,
     };
     let host = world.placement.providers.get(&root).map(|root| root.name.clone());
-    let body = view(&provider);
+    let reply = if call.at_least(1, 20) { Reply::rendered(200, &view(&provider)) } else { Reply::empty(201) };
     world.placement.providers.insert(uuid.clone(), provider);
     world.change("provider.created", &uuid, host.as_deref(), format!("provider {name}"), json!({"name": name, "root": root}));
     let location = format!("{}/placement/resource_providers/{uuid}", world.base_url());
-    let reply = if call.at_least(1, 20) { Reply::new(200, body) } else { Reply::empty(201) };
-    Ok(dated(reply, world.now).with("Location", location))
+    Ok(dated(reply, world.now).with("location", location))
 }
 
 fn update(world: &mut World, call: &Call, uuid: &str) -> Api {
@@ -265,7 +291,7 @@ fn update(world: &mut World, call: &Call, uuid: &str) -> Api {
         provider.name = name;
         provider.updated_ms = now;
     }
-    ok(view(found(world, uuid)?))
+    Ok(Reply::rendered(200, &view(found(world, uuid)?)))
 }
 
 fn delete(world: &mut World, uuid: &str) -> Api {
@@ -384,7 +410,7 @@ fn classes(world: &mut World, call: &Call) -> Api {
             }
             world.change("class.created", &name, None, format!("resource class {name}"), json!({}));
             let location = format!("{}/placement/resource_classes/{name}", world.base_url());
-            Ok(Reply::empty(201).with("Location", location))
+            Ok(Reply::empty(201).with("location", location))
         }
         ("PUT", Some(name)) => {
             valid(name)?;
@@ -393,7 +419,7 @@ fn classes(world: &mut World, call: &Call) -> Api {
                 world.change("class.created", name, None, format!("resource class {name}"), json!({}));
             }
             let location = format!("{}/placement/resource_classes/{name}", world.base_url());
-            Ok(Reply::empty(if made { 201 } else { 204 }).with("Location", location))
+            Ok(Reply::empty(if made { 201 } else { 204 }).with("location", location))
         }
         ("DELETE", Some(name)) if world.placement.classes.contains(name) => {
             if !name.starts_with("CUSTOM_") {
@@ -439,7 +465,7 @@ fn traits(world: &mut World, call: &Call) -> Api {
             }
             let made = world.placement.traits.insert(name.to_owned());
             let location = format!("{}/placement/traits/{name}", world.base_url());
-            Ok(dated(Reply::empty(if made { 201 } else { 204 }), world.now).with("Location", location))
+            Ok(dated(Reply::empty(if made { 201 } else { 204 }), world.now).with("location", location))
         }
         ("DELETE", Some(name)) if world.placement.traits.contains(name) => {
             if world.placement.providers.values().any(|provider| provider.traits.contains(name)) {
@@ -472,5 +498,5 @@ fn parse_wish(query: &Query) -> Result<Wish, Reply> {
 }
 
 fn dated(reply: Reply, ms: u64) -> Reply {
-    reply.with("Last-Modified", time::http_date(ms)).with("Cache-Control", "no-cache")
+    reply.with("last-modified", time::http_date(ms)).with("cache-control", "no-cache")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::{CONCURRENT, UNDEFINED, found};
@@ -43,7 +44,7 @@ pub(crate) fn handle(world: &mut World, call: &Call, uuid: &str, class: Option<&
 
 fn set_all(world: &mut World, call: &Call, uuid: &str) -> Api {
     let provider = found(world, uuid)?;
-    check_generation(provider, &call.body, "resource provider generation conflict")?;
+    check_generation(provider, call.body, "resource provider generation conflict")?;
     let given = call.body["inventories"].as_object().ok_or_else(|| malformed("'inventories' is a required property"))?;
     let mut wanted = BTreeMap::new();
     for (class, fields) in given {
@@ -64,13 +65,13 @@ fn set_all(world: &mut World, call: &Call, uuid: &str) -> Api {
 
 fn set_one(world: &mut World, call: &Call, uuid: &str, class: &str) -> Api {
     let provider = found(world, uuid)?;
-    check_generation(provider, &call.body, "resource provider generation conflict")?;
+    check_generation(provider, call.body, "resource provider generation conflict")?;
     if !provider.inventories.contains_key(class) {
         let detail =
             format!("No inventory record with resource class for resource provider {uuid}: No inventory of class {class} found.");
         return Err(error(400, detail, UNDEFINED));
     }
-    let inventory = parse(class, uuid, &call.body)?;
+    let inventory = parse(class, uuid, call.body)?;
     let mut wanted = provider.inventories.clone();
     wanted.insert(class.to_owned(), inventory.clone());
     store(world, uuid, wanted);
@@ -83,7 +84,7 @@ fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
         call.body["resource_class"].as_str().ok_or_else(|| malformed("'resource_class' is a required property"))?.to_owned();
     check_generation(
         provider,
-        &call.body,
+        call.body,
         "Update conflict: Another thread concurrently updated the data. Please retry your update",
     )?;
     if !world.placement.classes.contains(&class) {
@@ -93,12 +94,12 @@ fn add_one(world: &mut World, call: &Call, uuid: &str) -> Api {
     if provider.inventories.contains_key(&class) {
         return Err(error(409, "Update conflict: (duplicate entry)", CONCURRENT));
     }
-    let inventory = parse(&class, uuid, &call.body)?;
+    let inventory = parse(&class, uuid, call.body)?;
     let mut wanted = provider.inventories.clone();
     wanted.insert(class.clone(), inventory.clone());
     store(world, uuid, wanted);
     let location = format!("{}/placement/resource_providers/{uuid}/inventories/{class}", world.base_url());
-    Ok(one(201, found(world, uuid)?, &inventory).with("Location", location))
+    Ok(one(201, found(world, uuid)?, &inventory).with("location", location))
 }
 
 fn delete_one(world: &mut World, uuid: &str, class: &str) -> Api {
@@ -137,7 +138,7 @@ pub(crate) fn store(world: &mut World, uuid: &str, wanted: BTreeMap<String, Inve
         if old.get(class) == Some(inventory) {
             continue;
         }
-        let mut facts = inventory.to_json();
+        let mut facts = json!(inventory);
         facts["provider"] = json!(name);
         facts["class"] = json!(class);
         facts["generation"] = json!(generation);
@@ -202,18 +203,23 @@ fn in_use(class: &str, uuid: &str) -> String {
 }
 
 fn all(provider: &Provider) -> Reply {
-    let inventories: BTreeMap<&String, Value> =
-        provider.inventories.iter().map(|(class, inventory)| (class, inventory.to_json())).collect();
-    let body = json!({"resource_provider_generation": provider.generation, "inventories": inventories});
-    let reply = Reply::new(200, body).with("Cache-Control", "no-cache");
+    let body = All { inventories: &provider.inventories, resource_provider_generation: provider.generation };
+    let reply = Reply::rendered(200, &body).with("cache-control", "no-cache");
     if provider.inventories.is_empty() {
         return reply;
     }
-    reply.with("Last-Modified", time::http_date(provider.updated_ms))
+    reply.with("last-modified", time::http_date(provider.updated_ms))
 }
 
 fn one(status: u16, provider: &Provider, inventory: &Inventory) -> Reply {
-    let mut body = inventory.to_json();
+    let mut body = json!(inventory);
     body["resource_provider_generation"] = json!(provider.generation);
-    Reply::new(status, body).with("Last-Modified", time::http_date(provider.updated_ms)).with("Cache-Control", "no-cache")
+    Reply::new(status, body).with("last-modified", time::http_date(provider.updated_ms)).with("cache-control", "no-cache")
+}
+
+/// All inventories of a provider, as they are shown.
+#[derive(Serialize)]
+struct All<'a> {
+    inventories: &'a BTreeMap<String, Inventory>,
+    resource_provider_generation: u64,
 }

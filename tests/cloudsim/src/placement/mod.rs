@@ -9,7 +9,7 @@ mod inventory;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 pub(crate) use allocation::{note_removed, note_set as note_claim};
 pub(crate) use api::handle;
@@ -22,15 +22,15 @@ pub(crate) type Resources = BTreeMap<String, u64>;
 /// Which resources of which providers, by provider UUID.
 pub(crate) type Allocations = BTreeMap<String, Resources>;
 
-/// What a provider has of one class.
-#[derive(Debug, Clone, PartialEq)]
+/// What a provider has of one class, as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Inventory {
-    pub(crate) total: u64,
-    pub(crate) reserved: u64,
-    pub(crate) min_unit: u64,
-    pub(crate) max_unit: u64,
-    pub(crate) step_size: u64,
     pub(crate) allocation_ratio: f64,
+    pub(crate) max_unit: u64,
+    pub(crate) min_unit: u64,
+    pub(crate) reserved: u64,
+    pub(crate) step_size: u64,
+    pub(crate) total: u64,
 }
 
 impl Inventory {
@@ -42,13 +42,6 @@ impl Inventory {
     /// What may be allocated in all; Placement compares with the product before rounding.
     pub(crate) fn capacity(&self) -> f64 {
         self.total.saturating_sub(self.reserved) as f64 * self.allocation_ratio
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        json!({
-            "total": self.total, "reserved": self.reserved, "min_unit": self.min_unit, "max_unit": self.max_unit,
-            "step_size": self.step_size, "allocation_ratio": self.allocation_ratio,
-        })
     }
 }
 
@@ -65,6 +58,8 @@ pub(crate) struct Provider {
     pub(crate) aggregates: BTreeSet<String>,
     /// What consumers have of it, kept in step with their allocations.
     pub(crate) used: Resources,
+    /// Who has them.
+    pub(crate) consumers: BTreeSet<String>,
     pub(crate) updated_ms: u64,
 }
 
@@ -240,6 +235,7 @@ impl Placement {
                 provider.used.insert(class.clone(), left);
             }
             provider.used.retain(|_, amount| *amount > 0);
+            provider.consumers.remove(consumer);
         }
         had
     }
@@ -252,6 +248,7 @@ impl Placement {
             for (class, amount) in resources {
                 *provider.used.entry(class.clone()).or_insert(0) += amount;
             }
+            provider.consumers.insert(consumer.to_owned());
         }
     }
 

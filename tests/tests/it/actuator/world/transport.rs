@@ -44,7 +44,7 @@ impl Http for SimHttp {
                     tokio::time::sleep(Duration::from_millis(after_ms)).await;
                     let mut headers = HeaderMap::new();
                     for (name, value) in &answer.headers {
-                        headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
+                        headers.insert(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(value).unwrap());
                     }
                     Ok(HttpResponse { status: StatusCode::from_u16(answer.status).unwrap(), headers, body: answer.body })
                 }
