@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::message::Answer;
 
+/// Most answers are shorter.
+const ROOM: usize = 1024;
+
 /// The result of a handler: both sides are answers, `Err` only ends the handler early.
 pub(crate) type Api = Result<Reply, Reply>;
 
@@ -31,7 +34,7 @@ impl Reply {
 
     /// A long answer that nobody changes on its way.
     pub(crate) fn rendered(status: u16, body: &impl Serialize) -> Self {
-        Self::written(status, bytes_of(body))
+        Self::written(status, bytes_of(body, ROOM))
     }
 
     /// An answer that is JSON already.
@@ -67,14 +70,17 @@ impl Reply {
         Answer {
             status: self.status,
             headers: self.headers,
-            body: self.text.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| bytes_of(&body))),
+            body: self.text.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| bytes_of(&body, ROOM))),
         }
     }
 }
 
-/// JSON as it is sent. Not by `to_string`, which goes through a formatter piece by piece.
-pub(crate) fn bytes_of(body: &impl Serialize) -> Bytes {
-    Bytes::from(serde_json::to_vec(body).expect("an answer is plain data, and a Vec takes every write"))
+/// JSON as it is sent, of about `room` bytes: a text that outgrows its memory is copied, and memory that is new to the process
+/// is dear. Not by `to_string`, which goes through a formatter piece by piece.
+pub(crate) fn bytes_of(body: &impl Serialize, room: usize) -> Bytes {
+    let mut text = Vec::with_capacity(room);
+    serde_json::to_writer(&mut text, body).expect("an answer is plain data, and a Vec takes every write");
+    Bytes::from(text)
 }
 
 pub(crate) fn ok(body: Value) -> Api {

@@ -118,8 +118,9 @@ fn all(world: &mut World, call: &Call) -> Bytes {
     if let Some((_, list)) = world.nova.flavors.listed.as_ref().filter(|(version, _)| *version == call.version) {
         return list.clone();
     }
-    let flavors = world.nova.flavors.values().map(|flavor| shown(world, call, flavor)).collect();
-    let list = crate::reply::bytes_of(&Detailed { flavors });
+    let flavors: Vec<Shown> = world.nova.flavors.values().map(|flavor| shown(world, call, flavor)).collect();
+    let room = flavors.len() * 1024;
+    let list = crate::reply::bytes_of(&Detailed { flavors }, room);
     world.nova.flavors.listed = Some((call.version, list.clone()));
     list
 }
