@@ -11,7 +11,7 @@
 //! A lane is `┃` while its node leads, `│` while it runs otherwise, `╎` while it is held still, and empty while it is down. What
 //! repeats and tells little (heartbeats, looks at clocks, syncs, reads of the cloud) is counted and not drawn, but with `all`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::network::{CLIENTS, CLOUD};
 
@@ -52,6 +52,8 @@ pub struct Diagram {
     view: View,
     nodes: u64,
     lanes: BTreeMap<u64, Lane>,
+    /// Nodes that joined later; they have no lane.
+    joined: BTreeSet<u64>,
     folded: BTreeMap<String, u64>,
     shown_ns: u64,
     headed: bool,
@@ -63,13 +65,15 @@ impl Diagram {
     pub fn new(view: View, nodes: u32) -> Diagram {
         let nodes = u64::from(nodes);
         let lanes = (1..=nodes).map(|node| (node, Lane::Down)).chain([(CLIENTS, Lane::Runs), (CLOUD, Lane::Runs)]);
-        Diagram { view, nodes, lanes: lanes.collect(), folded: BTreeMap::new(), shown_ns: view.from_ns, headed: false }
+        let (lanes, shown_ns) = (lanes.collect(), view.from_ns);
+        Diagram { view, nodes, lanes, joined: BTreeSet::new(), folded: BTreeMap::new(), shown_ns, headed: false }
     }
 
     /// A mark of the trace: a message from one place to another, or something on one node. `detail`: what it says.
     pub fn mark(&mut self, at_ns: u64, what: &str, from: u64, to: u64, detail: &str) -> Vec<String> {
         let own = OWN.contains(&what);
-        let message = !own && from != to && self.lanes.contains_key(&from) && self.lanes.contains_key(&to);
+        let known = |place| self.lanes.contains_key(&place) || self.joined.contains(&place);
+        let message = !own && from != to && known(from) && known(to);
         // Operations, incidents and findings are told with their text.
         if what == "operation" || !(own || message) {
             return Vec::new();
@@ -85,7 +89,14 @@ impl Diagram {
             *self.folded.entry(folded(what).to_owned()).or_default() += 1;
             return Vec::new();
         }
-        let row = if message { self.arrow(label(what), from, to, detail) } else { self.dot(from, '•', what) };
+        let row = match message {
+            false if self.joined.contains(&from) => self.plain(&format!("{}: {what}", named(from))),
+            false => self.dot(from, '•', what),
+            true if self.joined.contains(&from) || self.joined.contains(&to) => {
+                self.plain(&format!("{} to {}: {} {detail}", named(from), named(to), label(what)))
+            }
+            true => self.arrow(label(what), from, to, detail),
+        };
         self.lines(at_ns, row)
     }
 
@@ -117,8 +128,10 @@ impl Diagram {
                 }
                 _ => None,
             };
-            if let (Some(lane), Some(known)) = (lane, self.lanes.get_mut(&node)) {
-                *known = lane;
+            match (lane, self.lanes.get_mut(&node)) {
+                (Some(lane), Some(known)) => *known = lane,
+                (Some(Lane::Runs), None) => drop(self.joined.insert(node)),
+                _ => {}
             }
         }
         self.lines(at_ns, row)
@@ -231,6 +244,15 @@ impl Diagram {
     }
 }
 
+/// A place in words.
+fn named(place: u64) -> String {
+    match place {
+        CLIENTS => "clients".to_owned(),
+        CLOUD => "cloud".to_owned(),
+        node => format!("node {node}"),
+    }
+}
+
 /// Whether a message tells little: what the leader says again and again, and reads of the cloud.
 fn dull(what: &str, detail: &str) -> bool {
     // What was lost names the message that was.
@@ -321,5 +343,9 @@ mod tests {
         assert!(diagram.mark(21, "vote", 1, 2, "").is_empty());
         // A node that joined later has no lane, and is told of all the same.
         assert!(diagram.incident(12, Some(9), "leads", "term 4").concat().contains("node 9 leads term 4"));
+        assert!(diagram.mark(13, "vote", 9, 1, "term 5").is_empty(), "nobody of that name has started");
+        drop(diagram.incident(13, Some(9), "start", "life 1"));
+        assert!(diagram.mark(14, "vote", 9, 1, "term 5").concat().ends_with("node 9 to node 1: vote term 5"));
+        assert!(diagram.mark(15, "answer", CLOUD, 9, "http: 200").concat().ends_with("cloud to node 9: http answer 200"));
     }
 }

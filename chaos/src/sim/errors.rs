@@ -19,6 +19,7 @@ const OF_DISKS: &[(&str, &str)] = &[
     ("openraft::core::raft_core", "Error: disk: "),
     ("openraft::raft::raft_inner", "Error: disk: "),
     ("openraft::raft::raft_inner", "failed to receive from RaftCore"),
+    ("openraft::core::heartbeat::worker", "failed to send HeartbeatProgress"),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
     ("openraft::raft::stream_append", "RaftCore stopped: when "),
 ];

@@ -11,7 +11,7 @@ pub struct ClusterStatus {
     pub node_id: u64,
     /// Raft term.
     pub term: u64,
-    /// Who it voted for or follows in this term.
+    /// Who it voted for or follows in this term; `None` also while that vote waits for the disk.
     pub vote: Option<u64>,
     /// Whether that is whom the term elected, as known here: then it is followed, whoever was voted for.
     pub vote_committed: bool,

@@ -4,6 +4,7 @@ use openraft::ServerState;
 
 use super::leadership::metrics;
 use super::membership::is_half_changed;
+use super::types::Vote;
 use super::{RaftHandle, codec};
 use crate::operations::{ClusterStatus, MemberStatus};
 use crate::seams::process;
@@ -67,7 +68,7 @@ impl RaftHandle {
             ServerState::Learner => "learner",
             ServerState::Shutdown => "shutdown",
         };
-        let vote = codec::vote_to_wire(&seen.vote);
+        let (vote, vote_committed) = synced_vote(seen.current_term, &seen.vote);
         // Asked before the state is locked: it looks at the state itself, and a second reader behind a waiting writer would
         // wait for ever (found by the kill run: the node stopped answering).
         let clock_problem = self.parts.time.problem().map(|problem| problem.to_string());
@@ -76,8 +77,8 @@ impl RaftHandle {
             cluster_id: state.cluster_id().or_else(|| self.parts.identity.cluster_id()),
             node_id: seen.id,
             term: seen.current_term,
-            vote: (vote.term > 0).then_some(vote.voted_for),
-            vote_committed: vote.committed,
+            vote,
+            vote_committed,
             role: role.into(),
             leader: seen.current_leader,
             last_log_index: seen.last_log_index,
@@ -94,5 +95,26 @@ impl RaftHandle {
             open_files: 0,
             build: env!("CARGO_PKG_VERSION").into(),
         }
+    }
+}
+
+/// Whom a node voted for or follows in its term, and whether that is whom the term elected. The engine tells the term as it is in
+/// memory and the vote as it was synced last: while a vote waits for the disk, that is one of an earlier term, and none of this.
+fn synced_vote(term: u64, synced: &Vote) -> (Option<u64>, bool) {
+    let vote = codec::vote_to_wire(synced);
+    let of_term = vote.term > 0 && vote.term == term;
+    (of_term.then_some(vote.voted_for), of_term && vote.committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vote_that_waits_for_the_disk_is_none_yet_and_not_the_one_before() {
+        assert_eq!(synced_vote(73, &Vote::new_committed(73, 19)), (Some(19), true));
+        assert_eq!(synced_vote(74, &Vote::new_committed(73, 19)), (None, false));
+        assert_eq!(synced_vote(74, &Vote::new(74, 17)), (Some(17), false));
+        assert_eq!(synced_vote(0, &Vote::new(0, 17)), (None, false), "before the first term");
     }
 }
