@@ -1,7 +1,8 @@
 //! The next write that brings a host's providers from what was read to what is wanted, without ever breaking P1:
 //! what open or still used tokens back never exceeds the hold (scheduling-design §5, architecture D27). Pure.
 //!
-//! Order: close and drop first, open what the hold already covers, then move the hold, then open the rest.
+//! Order: close and drop first, open what the hold already covers, then move the hold, then open the rest. What has ended and
+//! is still used counts beside what opens: the hold is raised above what is booked for it, where Placement has that.
 
 use std::collections::BTreeMap;
 
@@ -108,13 +109,39 @@ pub fn next_write(names: &Names, wish: &HostWish, read: &HostRead, hold_refused:
         let generation = read.inventories.generation;
         return Some(Write::Inventories(Inventories { generation, inventories }));
     }
-    let wanted = Amounts { slots: 0, ..wish.hold.max(read.backed(wish)) };
     let held = read.held();
-    let grows = !wanted.fits_in(held);
-    if wanted == held || (grows && hold_refused) {
-        return None;
+    let least = Amounts { slots: 0, ..wish.hold.max(read.backed(wish)) };
+    // What is booked comes first: it must not be refused for the sake of more.
+    let wanted = match (least.fits_in(held), hold_refused) {
+        (false, true) => return None,
+        (false, false) | (true, true) => least,
+        (true, false) => Amounts { slots: 0, ..least.max(once_open(wish, read)) },
+    };
+    (wanted != held).then(|| Write::Hold(shards_of(names, read.root, &read.shards, wanted, wish.max_unit)))
+}
+
+/// What all tokens back once everything is open that waits for nothing but the hold; nothing, where it waits for more.
+fn once_open(wish: &HostWish, read: &HostRead) -> Amounts {
+    if waits_for_strangers(wish, read) {
+        return Amounts::default();
     }
-    Some(Write::Hold(shards_of(names, read.root, &read.shards, wanted, wish.max_unit)))
+    let opened = |(class, inventory)| match wish.tokens.get(&class) {
+        Some(token) if token.gate == Gate::Open => (class, open(u64::from(token.total))),
+        Some(_) | None => (class, inventory),
+    };
+    let next = next_inventories(wish, read).into_iter().map(opened).collect();
+    backed_by(wish, read, &next).filter(|backed| backed.slots <= wish.anchors).unwrap_or_default()
+}
+
+/// What is used and known to the ledger counts in P1, so that a start waits for it only where room is short
+/// (docs/decisions/0006). What a stranger's token backs nobody can say: that is waited for.
+fn waits_for_strangers(wish: &HostWish, read: &HostRead) -> bool {
+    read.lingering(wish).any(|class| !wish.tokens.contains_key(class))
+}
+
+/// What these inventories would back; `None` when it is more than can be counted.
+fn backed_by(wish: &HostWish, read: &HostRead, inventories: &BTreeMap<String, Inventory>) -> Option<Amounts> {
+    inventories.iter().try_fold(Amounts::default(), |sum, (class, one)| sum.checked_add(read.backing(wish, class, one)))
 }
 
 /// The inventories that may be written now.
@@ -138,14 +165,11 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
         }
     }
     let held = Amounts { slots: wish.anchors, ..read.held() };
-    let backed = |next: &BTreeMap<String, Inventory>| {
-        next.iter().try_fold(Amounts::default(), |sum, (class, inventory)| sum.checked_add(read.backing(wish, class, inventory)))
-    };
     // Planted bug: tokens open whatever is held.
-    let fits = |next: &BTreeMap<String, Inventory>| mutant!("M19") || backed(next).is_some_and(|backed| backed.fits_in(held));
-    // What is used and known to the ledger counts in P1, so that a start waits for it only where room is short
-    // (docs/decisions/0006). What a stranger's token backs nobody can say: that is waited for.
-    let wait_for_end = read.lingering(wish).any(|class| !wish.tokens.contains_key(class));
+    let fits = |next: &BTreeMap<String, Inventory>| {
+        mutant!("M19") || backed_by(wish, read, next).is_some_and(|backed| backed.fits_in(held))
+    };
+    let wait_for_end = waits_for_strangers(wish, read);
     for (class, token) in wish.tokens.iter().filter(|(_, token)| token.gate == Gate::Open) {
         let before = next.insert(class.clone(), open(u64::from(token.total)));
         let is_open = read.is_open(class);

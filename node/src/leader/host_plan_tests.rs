@@ -72,8 +72,17 @@ fn carry(read: &mut HostRead, wish: &HostWish, write: Write) {
 
 /// Writes until nothing is left to do.
 fn settle(read: &mut HostRead, wish: &HostWish) -> Vec<&'static str> {
+    settle_with(read, wish, false)
+}
+
+/// The same on a host that is full: Placement lets the hold sink only.
+fn settle_full(read: &mut HostRead, wish: &HostWish) -> Vec<&'static str> {
+    settle_with(read, wish, true)
+}
+
+fn settle_with(read: &mut HostRead, wish: &HostWish, full: bool) -> Vec<&'static str> {
     let mut order = Vec::new();
-    while let Some(write) = next_write(&ours(), wish, read, false) {
+    while let Some(write) = next_write(&ours(), wish, read, full) {
         order.push(if matches!(write, Write::Hold(_)) { "hold" } else { "tokens" });
         carry(read, wish, write);
         assert!(order.len() < 8, "it never settles: {order:?}");
@@ -102,19 +111,50 @@ fn tokens_open_only_after_the_hold_covers_them_and_the_hold_sinks_only_after_the
 }
 
 #[test]
-fn a_start_waits_until_what_ended_on_the_host_is_unused() {
+fn a_start_on_a_full_host_waits_until_what_ended_there_is_unused() {
     let mut read = nothing();
     settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
     read.usage.insert(class(1), 2);
     let both = wish(2, &[(1, 2, Gate::Ended), (2, 2, Gate::Open)]);
-    settle(&mut read, &both);
+    settle_full(&mut read, &both);
     assert!(!read.is_open(&class(2)));
     assert_eq!(read.lingering(&both).collect::<Vec<_>>(), [class(1)]);
     read.usage.insert(class(1), 1);
-    assert_eq!(settle(&mut read, &both), Vec::<&str>::new());
+    assert_eq!(settle_full(&mut read, &both), Vec::<&str>::new());
     read.usage.clear();
-    assert_eq!(settle(&mut read, &both), ["tokens"], "the ended class goes and the next opens in one write");
+    assert_eq!(settle_full(&mut read, &both), ["tokens"], "the ended class goes and the next opens in one write");
     assert!(read.is_open(&class(2)) && !read.inventories.inventories.contains_key(&class(1)));
+}
+
+#[test]
+fn where_a_host_has_room_a_start_beside_what_ended_there_raises_the_hold_until_that_is_gone() {
+    let mut read = nothing();
+    settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
+    read.usage.insert(class(1), 1);
+    let both = wish(2, &[(1, 2, Gate::Ended), (2, 2, Gate::Open)]);
+    assert_eq!(settle(&mut read, &both), ["tokens", "hold", "tokens"]);
+    assert!(read.is_open(&class(2)) && !read.is_open(&class(1)));
+    assert_eq!(read.held(), slots(3), "what is booked, and what is still used");
+    read.usage.clear();
+    assert_eq!(settle(&mut read, &both), ["tokens", "hold"]);
+    assert_eq!(read.held(), slots(2));
+}
+
+#[test]
+fn what_is_booked_is_held_first_whatever_else_would_be_held_too() {
+    let mut read = nothing();
+    settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
+    read.usage.insert(class(1), 2);
+    // Another slot was booked, too: the first write asks for no more than that.
+    let more = wish(3, &[(1, 2, Gate::Ended), (2, 2, Gate::Open)]);
+    let tokens = next_write(&ours(), &more, &read, false).unwrap();
+    carry(&mut read, &more, tokens);
+    let first = next_write(&ours(), &more, &read, false).unwrap();
+    carry(&mut read, &more, first);
+    assert_eq!(read.held(), slots(3));
+    assert!(read.holds(&more));
+    assert_eq!(next_write(&ours(), &more, &read, true), None, "the rest was refused");
+    assert_eq!(settle(&mut read, &more), ["hold", "tokens"]);
 }
 
 #[test]

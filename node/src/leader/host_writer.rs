@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold_ledger::model::HostId;
@@ -22,8 +23,8 @@ use crate::seams::Mono;
 
 /// How long before something is due on a host it is read.
 pub const AHEAD: Duration = Duration::from_secs(2);
-/// How old what was read ahead may be when it is written upon. The generation refutes it if tokens were touched since; a
-/// hold that an operator removed meanwhile shows in the reading after the write.
+/// How old what was read ahead may be when it is written upon. The generation refutes it if tokens were touched since; what was
+/// read before we moved the hold is not used; a hold that an operator removed meanwhile shows in the reading after the write.
 const AHEAD_FRESH: Duration = Duration::from_secs(4);
 /// Reads and writes of one run. Each concurrent boot on the host can cost one.
 const ROUNDS_MAX: usize = 24;
@@ -69,11 +70,30 @@ struct Lane {
     asked: Mutex<u64>,
     ended: Mutex<Option<(u64, RunResult)>>,
     running: tokio::sync::Mutex<()>,
-    /// Read before it was asked for, and when.
-    ahead: Mutex<Option<(Mono, HostRead)>>,
+    /// Read before it was asked for.
+    ahead: Mutex<Option<Ahead>>,
+    /// Writes of the hold, counted as they are sent and as they have ended: what was read at another count may show the hold
+    /// before one.
+    moved: AtomicU64,
     /// After runs that failed.
     pause: Mutex<Pause>,
     refused: RefusedHold,
+}
+
+/// A host as it was read for a run to come.
+struct Ahead {
+    at: Mono,
+    /// [`Lane::moved`] before the reading.
+    moved: u64,
+    read: HostRead,
+}
+
+impl Lane {
+    /// Whether a reading still shows the hold as we left it. The generation tells nothing of that: the hold is another
+    /// provider's, and of a consumer that a write of tokens does not name.
+    fn is_current(&self, ahead: &Ahead) -> bool {
+        ahead.moved == self.moved.load(Ordering::Relaxed)
+    }
 }
 
 /// All hosts' queues.
@@ -106,8 +126,9 @@ impl HostWriter {
         }
         // Everyone who asked up to here is served by this run: it looks at the state after this.
         let covers = *lane.asked.lock();
-        let ahead = lane.ahead.lock().take().filter(|(at, _)| work.clock.mono().since(*at) < AHEAD_FRESH);
-        let result = run(work, host, &lane.refused, ahead.map(|(_, read)| read)).await;
+        let ahead = lane.ahead.lock().take();
+        let ahead = ahead.filter(|ahead| work.clock.mono().since(ahead.at) < AHEAD_FRESH && lane.is_current(ahead));
+        let result = run(work, host, &lane, ahead.map(|ahead| ahead.read)).await;
         match &result {
             Ok(_) => *lane.pause.lock() = Pause::default(),
             // Not the cloud's failure.
@@ -121,14 +142,14 @@ impl HostWriter {
     /// Reads a host for the next run, unless that was done lately.
     pub async fn read_ahead(&self, work: &Work, host: HostId) {
         let lane = self.lane(host);
-        let lately = |(at, _): &(Mono, HostRead)| work.clock.mono().since(*at) < AHEAD;
+        let lately = |ahead: &Ahead| work.clock.mono().since(ahead.at) < AHEAD && lane.is_current(ahead);
         if lane.ahead.lock().as_ref().is_some_and(lately) {
             return;
         }
-        let at = work.clock.mono();
+        let (at, moved) = (work.clock.mono(), lane.moved.load(Ordering::Relaxed));
         // Nobody waits for it: not among the calls of those that somebody waits for.
         match read(work, &work.cloud, host).await {
-            Ok(read) => *lane.ahead.lock() = Some((at, read)),
+            Ok(read) => *lane.ahead.lock() = Some(Ahead { at, moved, read }),
             // Whoever needs it reads again, and has a row to tell it on.
             Err(error) => tracing::debug!(%host, %error, "a host could not be read ahead"),
         }
@@ -150,7 +171,8 @@ enum Known {
 }
 
 /// One run.
-async fn run(work: &Work, host: HostId, refused: &RefusedHold, ahead: Option<HostRead>) -> RunResult {
+async fn run(work: &Work, host: HostId, lane: &Lane, ahead: Option<HostRead>) -> RunResult {
+    let refused = &lane.refused;
     let gone = || CloudError::from(Withheld::Superseded);
     let mut hold_refused = None;
     let mut raced: Option<Write> = None;
@@ -175,7 +197,11 @@ async fn run(work: &Work, host: HostId, refused: &RefusedHold, ahead: Option<Hos
             known = if proven { Known::Written(read) } else { Known::Nothing };
             continue;
         }
-        match send(work, host, &read, &write).await {
+        let moves_hold = u64::from(matches!(write, Write::Hold(_)));
+        lane.moved.fetch_add(moves_hold, Ordering::Relaxed);
+        let sent = send(work, host, &read, &write).await;
+        lane.moved.fetch_add(moves_hold, Ordering::Relaxed);
+        match sent {
             // The generation was the one that was read, so the tokens' use is still what was read with it. Not so the
             // hold, which is on another provider: after a write upon an old reading it is looked at.
             Ok(Some(inventories)) if proven => known = Known::Written(HostRead { inventories, ..read }),

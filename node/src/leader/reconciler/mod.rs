@@ -147,7 +147,7 @@ async fn host(work: &Work, host: HostId) -> Result<(), CloudError> {
         }
         run => run?,
     };
-    if let Some(refused) = &view.hold_refused {
+    if let Some(refused) = view.hold_refused.as_ref().filter(|_| !view.read.holds(&view.wish)) {
         tracing::warn!(%host, refused, "the hold cannot be raised to what is booked");
     }
     for (class, used) in &view.read.usage {
