@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(20);
 /// How long a removed node goes on before it is switched off.
 const LINGERS: Duration = Duration::from_secs(3);
+/// Whoever does not run so long after everything was healed is not waited for.
+const STARTING: Duration = Duration::from_secs(5);
 
 /// A new node joins. With `abandon` the leader dies when the node learns, and nobody repeats what was asked.
 pub async fn join_one(world: &Arc<World>, abandon: bool) {
@@ -73,6 +75,7 @@ pub async fn replace_lost(world: &Arc<World>) {
     for index in world.roster.all(Standing::Lost) {
         exchange(world, index, world.machines[index].id.is_multiple_of(2)).await;
     }
+    members_known(world).await;
     // A removal that was begun and given up.
     for index in world.cluster().1.into_iter().filter(|index| world.roster.standing(*index) == Standing::Gone) {
         remove(world, index).await;
@@ -81,6 +84,16 @@ pub async fn replace_lost(world: &Arc<World>) {
     let members = world.cluster().1;
     for index in world.roster.all(Standing::Member).into_iter().filter(|index| !members.contains(index)) {
         switch_off(world, index).await;
+    }
+}
+
+/// Until somebody can say who is in the cluster: whoever leads, or else all who were not removed, once they run. Just after the
+/// last of them was killed nobody could, and a node that never came in was taken for a member (seed 1110).
+async fn members_known(world: &Arc<World>) {
+    let all_run = || world.roster.all(Standing::Member).into_iter().all(|index| world.machines[index].life().is_some());
+    let give_up = Instant::now() + STARTING;
+    while world.leader().is_none() && !all_run() && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -217,4 +230,29 @@ async fn change(world: &Arc<World>, node: u64, change: ClusterChange, done: impl
     }
     world.trace.incident(Some(node), "members", format!("{what}: given up"));
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nemesis::heal;
+    use crate::plan::{Fault, Plan, Planned};
+    use crate::sim::Options;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_came_in_is_switched_off_though_the_only_member_was_just_killed() {
+        let faults = vec![Planned { at_ms: 0, fault: Fault::Join { abandon: false } }];
+        let world = World::new(Plan { nodes: 1, faults, ..Plan::simulated(1, 1) }, Options::default());
+        world.bring_up(0).await;
+        assert!(world.initialise().await);
+        // The operator was stopped before he asked anybody who could add it.
+        assert_eq!(world.roster.take_spare(), Some(1));
+        world.bring_up(1).await;
+        world.machines[0].crash(Death::Kill).await;
+
+        heal(&world);
+        replace_lost(&world).await;
+        assert_eq!([0, 1].map(|index| world.roster.standing(index)), [Standing::Member, Standing::Gone]);
+        assert_eq!([0, 1].map(|index| world.machines[index].is_up()), [true, false]);
+    }
 }

@@ -19,6 +19,9 @@ const OF_DISKS: &[(&str, &str)] = &[
     ("openraft::core::raft_core", "Error: disk: "),
     ("openraft::raft::raft_inner", "Error: disk: "),
     ("openraft::raft::raft_inner", "failed to receive from RaftCore"),
+    // The state's disk failed what a peer had asked for (to freeze the state), while the core itself waits for the log's disk,
+    // which hangs: it hears later than within a second that it must end. The peer is told that this node stopped.
+    ("openraft::raft::raft_inner", "response dropped without a reply while RaftCore is running"),
     ("openraft::core::heartbeat::worker", "failed to send HeartbeatProgress"),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
     ("openraft::raft::stream_append", "RaftCore stopped: when "),
@@ -90,6 +93,8 @@ mod tests {
 
     use super::*;
 
+    const DROPPED: &str = "response dropped without a reply while RaftCore is running";
+
     #[tokio::test(start_paused = true)]
     async fn an_error_line_of_a_node_is_a_finding_and_nothing_else_is() {
         let trace = Arc::new(Trace::new(None, 3));
@@ -100,11 +105,14 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {
             tracing::error!(target: "leasehold_node::raft::fatal", reason = "the disk is full", "this node must end");
             tracing::error!(target: "openraft::storage::callback", "io_completed: IOFlushed error: disk: write: no space");
+            // What node 9 of seed 1113 said: its state's disk was full while its log's disk hung.
+            tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());
             points::stepping(3);
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: error: Error: disk: write: no space");
+            tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
             tracing::error!(target: "leasehold_node::seams::spawn", task = "clock", "a task panicked");
             tracing::error!(target: "openraft::core", "this node must end");
         });
@@ -115,6 +123,7 @@ mod tests {
             texts,
             [
                 "node 3: an error line of openraft::raft::raft_inner: recv_msg: error: Error: disk: write: no space",
+                &format!("node 3: an error line of openraft::raft::raft_inner: recv_msg: {DROPPED}"),
                 "node 3: an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
                 "node 3: an error line of openraft::core: this node must end",
             ]
