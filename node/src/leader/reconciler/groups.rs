@@ -32,7 +32,12 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
 }
 
 fn is_orphan(state: &State, lease: LeaseId, id: ReservationId, group: &ServerGroup) -> bool {
-    let Some(reservation) = state.lease(lease).and_then(|lease| lease.reservation(id)) else { return true };
+    let Some(lease) = state.lease(lease) else { return true };
+    let Some(reservation) = lease.reservation(id) else { return true };
+    if is_over(lease, reservation) {
+        // The ledger takes none any more, so that one which was never recorded is nobody's. The recorded one goes with the end.
+        return reservation.server_group_id != Some(group.id);
+    }
     // An update that is refused returns to the group of before.
     let before = reservation.previous.as_ref().and_then(|previous| previous.server_group_id);
     match reservation.server_group_id {
@@ -82,9 +87,12 @@ fn still_missing(state: &State, lease: LeaseId, id: ReservationId) -> Option<(Le
 
 /// Whether a reservation should have a group and nobody is about to make it: its promise was given without.
 fn is_missing(state: &State, lease: &Lease, reservation: &Reservation) -> bool {
-    let over = lease.deleted || reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended;
     let promised = lease.status != LeaseStatus::Creating;
     let held = || state.open_row(lease.id, reservation.id).is_none_or(|row| row.step != Step::Hold);
     let wanted = reservation.server_group_id.is_none() && reservation.wish.instance().affinity.is_some();
-    !over && wanted && promised && held()
+    !is_over(lease, reservation) && wanted && promised && held()
+}
+
+fn is_over(lease: &Lease, reservation: &Reservation) -> bool {
+    lease.deleted || reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended
 }

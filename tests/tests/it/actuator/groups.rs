@@ -199,6 +199,24 @@ async fn groups_that_nobody_takes_go_from_any_project_and_those_of_others_stay()
     assert_eq!(groups(&world).len(), 3);
 }
 
+// Its maker died before it told, and the leader saw no groups for as long as the lease lived.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_never_recorded_goes_when_its_lease_is_over() {
+    let mut world = world().await;
+    let lease = world.ask(&ask(20, 60));
+    let own = make(&world, lease);
+    let blind = FaultKind::Error { status: 503, retry_after_s: None };
+    world.sim.lock().add_fault(Fault::on("GET", "/os-server-groups", blind));
+    world.until("it is promised", 10, || is_pending(&world, lease)).await;
+    world.until("it is active", 30, || world.is_active(lease)).await;
+    world.until("it is over", 60, || world.is_over(lease)).await;
+    assert_eq!(group(&world, lease).0, None);
+    assert_eq!(groups(&world), [(own, json!(world.tenant_project))]);
+    world.sim.lock().clear_faults();
+    world.until("it goes", 130, || groups(&world).is_empty()).await;
+    judge::clean_at_rest(&world, 2, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_affinity_has_another_group_and_more_servers_keep_theirs() {
     let mut world = world().await;
