@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_journal_is_held_against_its_keys_and_its_hashes_are_in_the_sum() {
-        let row = || JournalRow::stored(&[1]).unwrap();
+        let row = || JournalRow::stored(&[1]).expect("its version is known");
         assert_eq!(broken(|state| state.changes.insert((5, 0), row(), 0)), ["journal"], "of the future");
         let dropped = |state: &mut State| {
             state.meta.journal_from = 1;

@@ -171,6 +171,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::plan::crowd::{Random, crowded};
     use crate::storage::codec::VERSION;
