@@ -22,6 +22,9 @@ const OF_DISKS: &[(&str, &str)] = &[
     // The state's disk failed what a peer had asked for (to freeze the state), while the core itself waits for the log's disk,
     // which hangs: it hears later than within a second that it must end. The peer is told that this node stopped.
     ("openraft::raft::raft_inner", "response dropped without a reply while RaftCore is running"),
+    // The same, when the core next wants something of the worker that ended.
+    ("openraft::core::raft_core", "when Write StateMachine: cannot send to sm::Worker"),
+    ("openraft::raft::raft_inner", "when Write StateMachine: cannot send to sm::Worker"),
     ("openraft::core::heartbeat::worker", "failed to send HeartbeatProgress"),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
     ("openraft::raft::stream_append", "RaftCore stopped: when "),
@@ -93,6 +96,7 @@ mod tests {
 
     use super::*;
 
+    const GONE: &str = "when Write StateMachine: cannot send to sm::Worker";
     const DROPPED: &str = "response dropped without a reply while RaftCore is running";
 
     #[tokio::test(start_paused = true)]
@@ -107,12 +111,14 @@ mod tests {
             tracing::error!(target: "openraft::storage::callback", "io_completed: IOFlushed error: disk: write: no space");
             // What node 9 of seed 1113 said: its state's disk was full while its log's disk hung.
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
+            tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: {GONE}");
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());
             points::stepping(3);
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: error: Error: disk: write: no space");
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
+            tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: {GONE}");
             tracing::error!(target: "leasehold_node::seams::spawn", task = "clock", "a task panicked");
             tracing::error!(target: "openraft::core", "this node must end");
         });
@@ -124,6 +130,7 @@ mod tests {
             [
                 "node 3: an error line of openraft::raft::raft_inner: recv_msg: error: Error: disk: write: no space",
                 &format!("node 3: an error line of openraft::raft::raft_inner: recv_msg: {DROPPED}"),
+                &format!("node 3: an error line of openraft::core::raft_core: RaftCore::main error: {GONE}"),
                 "node 3: an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
                 "node 3: an error line of openraft::core: this node must end",
             ]
