@@ -27,7 +27,7 @@ pub(super) fn set_bindings(
     reservation: &mut Reservation,
     bindings: &[Binding],
 ) -> Result<(), Rejection> {
-    if reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended {
+    if reservation.has_ended() {
         return if bindings == old.bindings { Ok(()) } else { Err(stale("what has ended is not bound anew")) };
     }
     let wish = reservation.wish.instance();

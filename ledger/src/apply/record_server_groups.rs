@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::command::FoundGroup;
-use crate::model::{LeaseId, Reservation, ReservationId, ReservationStatus, Stage};
+use crate::model::{LeaseId, Reservation, ReservationId};
 use crate::reply::Reply;
 use crate::state::State;
 
@@ -33,8 +33,7 @@ pub(super) fn record_server_groups(state: &mut State, lease_id: LeaseId, groups:
 
 /// An update may have changed the affinity since the group was made.
 fn wants(reservation: &Reservation, found: &FoundGroup) -> bool {
-    let over = reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended;
-    !over && reservation.wish.instance().affinity == Some(found.affinity)
+    !reservation.has_ended() && reservation.wish.instance().affinity == Some(found.affinity)
 }
 
 /// Whether the reservation has the group now.

@@ -243,6 +243,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Whether its end has begun, or it was deleted: it is not changed any more, and no server group is taken for it.
+    pub fn has_ended(&self) -> bool {
+        self.status == ReservationStatus::Deleted || self.stage == Stage::Ended
+    }
+
     /// Whose flavor and class its servers have: its own, or those of the reservation whose servers it adopts. At any time
     /// at most one reservation that is not over has a flavor, so all servers of the flavor are this one's.
     pub fn flavor(&self) -> ReservationId {

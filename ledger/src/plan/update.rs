@@ -7,9 +7,7 @@ use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
 use crate::command::{LeaseChange, PlannedReservation};
-use crate::model::{
-    Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, ReservationStatus, Seconds, Stage, Timestamp,
-};
+use crate::model::{Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, Seconds, Stage, Timestamp};
 use crate::reply::Rejection;
 use crate::state::{State, lease_bookings};
 
@@ -122,7 +120,7 @@ fn replan_with(
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
-    if reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended {
+    if reservation.has_ended() {
         return Ok(old.bindings.clone());
     }
     let wish = reservation.wish.instance();

@@ -2,7 +2,7 @@
 //! are made. Whose a group is stands in its name: other clusters with the same service project have theirs beside ours.
 
 use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reservation, ReservationId, ReservationStatus, Stage, Step};
+use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reservation, ReservationId, Step};
 use leasehold_ledger::state::State;
 
 use crate::leader::permits::Provided;
@@ -34,8 +34,8 @@ pub async fn look(work: &Work) -> Result<(), CloudError> {
 fn is_orphan(state: &State, lease: LeaseId, id: ReservationId, group: &ServerGroup) -> bool {
     let Some(lease) = state.lease(lease) else { return true };
     let Some(reservation) = lease.reservation(id) else { return true };
-    if is_over(lease, reservation) {
-        // The ledger takes none any more, so that one which was never recorded is nobody's. The recorded one goes with the end.
+    if takes_none(lease, reservation) {
+        // One that was never recorded is nobody's. The recorded one goes with the end.
         return reservation.server_group_id != Some(group.id);
     }
     // An update that is refused returns to the group of before.
@@ -90,9 +90,10 @@ fn is_missing(state: &State, lease: &Lease, reservation: &Reservation) -> bool {
     let promised = lease.status != LeaseStatus::Creating;
     let held = || state.open_row(lease.id, reservation.id).is_none_or(|row| row.step != Step::Hold);
     let wanted = reservation.server_group_id.is_none() && reservation.wish.instance().affinity.is_some();
-    !is_over(lease, reservation) && wanted && promised && held()
+    !takes_none(lease, reservation) && wanted && promised && held()
 }
 
-fn is_over(lease: &Lease, reservation: &Reservation) -> bool {
-    lease.deleted || reservation.status == ReservationStatus::Deleted || reservation.stage == Stage::Ended
+/// Whether the ledger takes no group for it any more.
+fn takes_none(lease: &Lease, reservation: &Reservation) -> bool {
+    lease.deleted || reservation.has_ended()
 }
