@@ -35,8 +35,14 @@ impl JournalRow {
         &self.0
     }
 
-    fn change(&self) -> Result<Change, CodecError> {
-        decode(WHAT, &self.0)
+    /// The change that stands under an index.
+    fn change(&self, index: u64) -> Result<Change, CodecError> {
+        let change: Change = decode(WHAT, &self.0)?;
+        if change.ledger_index == index {
+            return Ok(change);
+        }
+        let problem = format!("it stands under index {index} and is of index {}", change.ledger_index);
+        Err(CodecError { what: WHAT, problem, newer: false })
     }
 
     /// The lease it shows, and no more of it.
@@ -131,9 +137,9 @@ impl State {
         if let Some(lease) = self.lease(id).filter(|lease| lease.visible() && lease.ledger_index <= index) {
             return Ok((lease.ledger_index == index && wanted(lease)).then(|| lease.clone()));
         }
-        for (_, row) in self.changes.range((index, 0)..) {
+        for ((at, _), row) in self.changes.range((index, 0)..) {
             if row.lease_id()? == Some(id)
-                && let ChangeSubject::Lease(lease) = row.change()?.subject
+                && let ChangeSubject::Lease(lease) = row.change(*at)?.subject
                 && wanted(&lease)
             {
                 return Ok(Some(*lease));
@@ -165,7 +171,7 @@ impl State {
             of_index.push((*index, row));
         }
         found.append(&mut of_index);
-        Ok(found.into_iter().map(|(_, row)| row.change()).collect::<Result<_, _>>()?)
+        Ok(found.into_iter().map(|(index, row)| row.change(index)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -180,8 +186,8 @@ mod tests {
     fn a_row_is_stored_as_its_change_would_be() {
         let state = crowded(5, 40, &mut Random(3));
         let mut seen = 0;
-        for (_, row) in state.changes.iter() {
-            let change = row.value.change().unwrap();
+        for ((index, _), row) in state.changes.iter() {
+            let change = row.value.change(*index).unwrap();
             assert_eq!(encode(&change), row.value.bytes());
             let shown = match &change.subject {
                 ChangeSubject::Lease(lease) => Some(lease.id),
@@ -195,8 +201,9 @@ mod tests {
         for row in
             [JournalRow::written(7, Timestamp(3), removed), JournalRow::written(7, Timestamp(3), Subject::HostRemoved(HostId(1)))]
         {
-            assert_eq!(encode(&row.change().unwrap()), row.bytes());
+            assert_eq!(encode(&row.change(7).unwrap()), row.bytes());
             assert_eq!(row.lease_id().unwrap(), None);
+            assert!(row.change(8).unwrap_err().problem.contains("index 7"), "it is held against its key");
         }
     }
 
