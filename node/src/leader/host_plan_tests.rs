@@ -141,6 +141,18 @@ fn where_a_host_has_room_a_start_beside_what_ended_there_raises_the_hold_until_t
 }
 
 #[test]
+fn the_hold_is_not_raised_for_a_start_that_waits_for_more_than_the_hold() {
+    let mut read = nothing();
+    settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
+    read.usage.insert(class(1), 2);
+    let few = HostWish { anchors: 3, ..wish(2, &[(1, 2, Gate::Ended), (2, 2, Gate::Open)]) };
+    settle(&mut read, &few);
+    assert_eq!(read.held(), slots(2), "four servers would need four anchors");
+    settle(&mut read, &wish(2, &[(2, 2, Gate::Open)]));
+    assert_eq!(read.held(), slots(2), "what a stranger's token backs is not known");
+}
+
+#[test]
 fn what_is_booked_is_held_first_whatever_else_would_be_held_too() {
     let mut read = nothing();
     settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
