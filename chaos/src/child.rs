@@ -3,8 +3,8 @@
 use std::io;
 use std::process::{Command, Stdio};
 
-/// This program with nothing to read. Memory that a run gives up it takes again at once, so none goes back to the machine: taking it from there
-/// costs a process more than anything else it does with it.
+/// This program with nothing to read. What a run frees it takes again at once, so none of it goes back to the machine: memory
+/// that is new to the process is dear (docs/chaos.md).
 ///
 /// # Errors
 /// When the system does not tell which program this is.
