@@ -137,6 +137,9 @@ pub enum Profile {
     /// Everything, as drawn.
     #[default]
     Swarm,
+    /// Every kind of fault as drawn, one about every half minute, on three nodes with heartbeats 250 ms apart that are asked for one
+    /// operation a second: what the speed of the simulation is told for.
+    Standard,
     /// Power goes, often.
     Power,
     /// Partitions, pauses, kills: leaders change.
@@ -161,7 +164,7 @@ impl Profile {
     /// Kinds of faults, as the function `fault` numbers them.
     fn kinds(self) -> Option<&'static [u64]> {
         match self {
-            Profile::Swarm => None,
+            Profile::Swarm | Profile::Standard => None,
             Profile::Power => Some(&[1, 1, 3, 14]),
             Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
             Profile::Snapshots => Some(&[0, 1, 3, 3]),
@@ -210,8 +213,13 @@ impl Plan {
         // Some seeds have no faults at all: what fails there is no matter of faults.
         let calm = draw.below(10) == 0;
         let mut on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
-        let (quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
+        let (mut quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
         let (mut nodes, mut calm) = (nodes, calm);
+        if profile == Profile::Standard {
+            (nodes, calm, quickest, slowest) = (3, false, 10_000, 50_000);
+            (sim.clients, sim.gap_ms) = (4, 4_000);
+            (sim.heartbeat_ms, sim.election_min_ms, sim.election_max_ms) = (250, 1_000, 2_000);
+        }
         if let Some(kinds) = profile.kinds() {
             (on, calm, slowest) = (kinds.to_vec(), false, 5_000);
             nodes = nodes.max(3);
