@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 
-use openraft::StorageError;
+use futures::{FutureExt, stream};
+use leasehold_ledger::command::{Command, Entry};
+use leasehold_ledger::model::Timestamp;
+use leasehold_ledger::storage::codec::encode_entry;
 use openraft::entry::RaftEntry;
-use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::leader_id_std::CommittedLeaderId;
+use openraft::{EntryPayload, StorageError};
 use tempfile::TempDir;
 
 use super::fatal::Fatal;
@@ -15,7 +19,7 @@ use super::log_store::{LogStore, OpenError};
 use super::runtime::scoped;
 use super::snapshot::Generations;
 use super::state_machine::StateMachine;
-use super::types::{LogEntry, LogId, TypeConfig};
+use super::types::{Batch, LogEntry, LogId, Membership, TypeConfig};
 use crate::seams::clock::SystemClock;
 use crate::seams::rng::SystemRng;
 use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
@@ -83,5 +87,24 @@ async fn only_what_a_fetched_state_contradicts_gives_way_to_it() {
     log.purge(id(1, 1)).await.unwrap();
     log.make_way(id(3, 2)).await.unwrap();
     assert_eq!(last(&mut log).await, Some(id(1, 1)));
+    drop(folder);
+}
+
+/// Seeds 3028 and 3103: beside a change of the members, what the state showed had been told to nobody for as long as the log's disk
+/// took.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_state_shows_was_told_before_anything_is_waited_for() {
+    let (folder, _log, mut machine) = Fresh.build().await.unwrap();
+    let probe = Entry { key: None, proposed_at: Timestamp(1), command: Command::AdvanceClock };
+    let batch = Batch { commands: vec![encode_entry(&probe).into()] };
+    let change = Membership::new_with_defaults(vec![[1].into()], []);
+    let payloads = [EntryPayload::Membership(change.clone()), EntryPayload::Normal(batch), EntryPayload::Membership(change)];
+    let entries = (0..).zip(payloads).map(|(index, payload)| Ok((LogEntry { log_id: id(1, index), payload }, None)));
+    let shared = machine.shared();
+    let mut applying = Box::pin(machine.apply(stream::iter(entries)));
+    let waits = applying.as_mut().now_or_never().is_none();
+    let (shown, told) = (shared.state.read().ledger_index(), *shared.ledger_index.borrow());
+    assert!(waits && shown == 1 && told == 1, "waits {waits}, shows {shown}, told {told}");
+    applying.await.unwrap();
     drop(folder);
 }

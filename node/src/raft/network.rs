@@ -3,13 +3,15 @@
 //! Every failure is reported as "unreachable", which makes the engine wait a little before it tries again; anything
 //! else makes it try at once, and a dead peer would cost a core (raft-notes §5.12).
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use leasehold_ledger::storage::disk::DiskError;
 use leasehold_ledger::storage::snapshot::SnapshotReader;
 use openraft::OptionalSend;
@@ -19,6 +21,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use tokio::sync::oneshot;
 
 use super::codec::{self, wire};
 use super::identity::Identity;
@@ -95,6 +98,32 @@ fn while_leading<S: Stream + Unpin>(mut requests: S, leads: impl Fn() -> bool) -
     stream::poll_fn(move |context| if leads() { requests.poll_next_unpin(context) } else { Poll::Ready(None) })
 }
 
+/// The requests of a call, for as long as its caller holds on to the call.
+///
+/// A transport reads the requests of a call on for as long as the peer keeps the call open: HTTP/2 resets a stream that was given
+/// up only once nobody holds its sending side either. All streams of requests to one follower share a lock and the place in the
+/// log: one that was given up would go on taking what its successor should send, and nobody would hear the answers, so that a
+/// leader whose follower was once slow to open a stream committed nothing any more and kept on leading.
+struct Lent<S> {
+    /// Dropped as soon as nobody waits for the answers: what it waits in holds the lock.
+    requests: Option<S>,
+    held: oneshot::Receiver<Infallible>,
+}
+
+impl<S: Stream + Unpin> Stream for Lent<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        if self.held.poll_unpin(context).is_ready() {
+            self.requests = None;
+        }
+        match &mut self.requests {
+            Some(requests) => requests.poll_next_unpin(context),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
 fn malformed(error: codec::Error) -> Unreachable<TypeConfig> {
     Unreachable::new(&error)
 }
@@ -134,9 +163,13 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         Box::pin(async move {
             // openraft waits its back-off inside `input`. Connecting before the first request is asked for would dial a
             // dead peer in a busy loop (20,000 attempts a second, seen).
-            std::pin::Pin::new(&mut requests).peek().await;
+            Pin::new(&mut requests).peek().await;
+            let (holds, held) = oneshot::channel();
+            let requests = Lent { requests: Some(requests), held };
             let answers = self.within(option.soft_ttl(), self.peer.stream_append(route, requests.boxed())).await?;
-            let answers = answers.map(|answer| {
+            let answers = answers.map(move |answer| {
+                // Whoever has the answers holds on to the call.
+                let _ = &holds;
                 let answer = answer.map_err(|error| Unreachable::new(&error))?;
                 Ok(appended(&answer).map_err(malformed)?.0)
             });
@@ -237,6 +270,23 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn the_requests_of_a_call_that_was_given_up_are_let_go() {
+        let shared = Arc::new(());
+        let (holds, held) = oneshot::channel();
+        let lock = shared.clone();
+        let input = stream::poll_fn(move |_| {
+            let _ = &lock;
+            Poll::<Option<u32>>::Pending
+        });
+        let mut requests = Lent { requests: Some(stream::iter([1]).chain(input)), held };
+        assert_eq!(requests.next().now_or_never(), Some(Some(1)));
+        assert_eq!(requests.next().now_or_never(), None, "it waits for the next");
+        drop(holds);
+        assert_eq!(requests.next().now_or_never(), Some(None));
+        assert_eq!(Arc::strong_count(&shared), 1, "what was asked for requests is gone, though the transport has the stream");
+    }
 
     #[test]
     fn who_does_not_lead_any_more_is_not_asked_for_another_request() {

@@ -251,16 +251,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(chunk) = chunks.next().await {
             crate::fault_point!("raft.apply.before");
             let begun = self.clock.mono();
-            let (mut deltas, mut effects, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut deltas, mut effects, mut replies, mut members) = (Vec::new(), Vec::new(), Vec::new(), None);
+            // Nothing is awaited before all is told: who reads the state would see what nobody has been told of.
             for item in chunk {
                 let (entry, responder) = item?;
                 let answers = match entry.payload {
                     EntryPayload::Blank => Answers::default(),
                     EntryPayload::Normal(batch) => self.apply_batch(&batch, &mut deltas, &mut effects)?,
                     EntryPayload::Membership(membership) => {
-                        // A copy beside the log: with the state damaged it tells whom to ask for another.
-                        let copy = codec::stored(&codec::membership_to_wire(&membership));
-                        self.log.set_value(MEMBERS, copy).await?;
+                        members = Some(codec::stored(&codec::membership_to_wire(&membership)));
                         self.applied.last_membership = StoredMembership::new(Some(entry.log_id), membership);
                         Answers::default()
                     }
@@ -268,8 +267,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 self.applied.last_log_id = Some(entry.log_id);
                 replies.extend(responder.map(|responder| (responder, answers)));
             }
-            // Queued here, awaited below: the answer needs the entry in the log, which it is, and not these rows.
-            let written = self.store.commit(deltas, &self.position(), false);
+            // The answer needs the entry in the log, which it is, and not these rows.
             self.tell_progress();
             for (responder, answers) in replies {
                 responder.send(answers);
@@ -278,8 +276,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 // Effects are hints; a node with nobody listening does not lead.
                 drop(self.shared.effects.send(effects.into()));
             }
+            if let Some(copy) = members {
+                // A copy beside the log: with the state damaged it tells whom to ask for another. Never older than the state.
+                self.log.set_value(MEMBERS, copy).await?;
+            }
             // Memory is ahead of the disk now; if that stays so, the node ends.
-            written.await.map_err(io::Error::other)?;
+            self.store.commit(deltas, &self.position(), false).await.map_err(io::Error::other)?;
             metrics::applied_batch(self.clock.mono().since(begun).as_secs_f64());
             crate::fault_point!("raft.apply.after");
         }
