@@ -9,6 +9,7 @@
 mod cluster_time;
 mod codec;
 mod config;
+mod dial;
 mod fatal;
 mod grpc;
 mod identity;
@@ -46,6 +47,7 @@ use tokio::sync::{broadcast, watch};
 pub use cluster_time::ClockProblem;
 pub use codec::wire;
 pub use config::{RaftConfig, Timing};
+pub use dial::{Bytes, Dial};
 pub use fatal::Fatal;
 pub use grpc::{GrpcTransport, TlsFiles};
 pub use leadership::{Fence, Leadership};

@@ -20,7 +20,6 @@ use leasehold_client::wire::v1::cluster_service_server::ClusterServiceServer;
 use leasehold_client::wire::v1::host_service_server::HostServiceServer;
 use leasehold_client::wire::v1::lease_service_server::LeaseServiceServer;
 use leasehold_client::wire::v1::watch_service_server::WatchServiceServer;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -28,7 +27,7 @@ use tonic::{Request, Status};
 
 use super::auth::Authenticator;
 use crate::config::{ApiSection, Secret};
-use crate::listen::accept;
+use crate::listen::accept::{self, Listener};
 use crate::listen::tls::ServerTls;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
 use crate::seams::{Clock, Rng, Seams};
@@ -96,7 +95,7 @@ pub struct Callers {
 /// # Errors
 /// When the listener cannot be served any more.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     tls: Option<ServerTls>,
     operations: Operations,
     callers: Callers,
