@@ -12,7 +12,7 @@ use leasehold_node::openstack::keystone::{KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
 use leasehold_node::operations::Operations;
 use leasehold_node::raft::{Member, RaftConfig, RaftHandle, RaftNode, Serve, Timing};
-use leasehold_node::seams::{Seams, Spawner};
+use leasehold_node::seams::{Process, Seams, Spawner};
 use parking_lot::Mutex;
 
 use super::clock::{SimClock, WallError};
@@ -189,6 +189,7 @@ async fn start(
         rng: Arc::new(SimRng::new(site.seed, id, life)),
         spawner: group.clone(),
         http: Arc::new(SimHttp::new(site.cloud.clone(), site.network.clone(), id, life)),
+        process: Arc::new(NoProcess),
     };
     let options = KeystoneOptions::from_config(&section()).map_err(|error| error.to_string())?;
     let timeout = options.timeout;
@@ -226,6 +227,19 @@ async fn start(
     let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, ..LeaderSection::default() };
     lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
     Ok((raft, operations))
+}
+
+/// All nodes share one process, and what that takes is another in each run.
+struct NoProcess;
+
+impl Process for NoProcess {
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+
+    fn open_files(&self) -> u64 {
+        0
+    }
 }
 
 fn section() -> CloudSection {

@@ -6,16 +6,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use leasehold_client::Bytes;
 use tonic::transport::{Channel, Endpoint};
 
 use super::peer::Lane;
 use crate::seams::Spawner;
-
-/// The bytes of a connection.
-pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Bytes for T {}
 
 /// Makes connections to peers.
 pub trait Dial: Send + Sync + 'static {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tower::util::MapResponseLayer;
 
 use super::codec::wire;
 use super::codec::wire::peer_service_client::PeerServiceClient;
@@ -22,6 +23,7 @@ use super::codec::wire::peer_service_server::{PeerService, PeerServiceServer};
 use super::dial::{self, Dial};
 use super::peer::{CallError, Lane, Peer, PeerStream, Route, Transport};
 use crate::listen::accept::{self, Listener};
+use crate::listen::date;
 use crate::seams::{Seams, Spawner};
 
 /// Longest message. Requests for entries stay below (`log_store` reads at most 4 MiB and one entry).
@@ -191,7 +193,7 @@ fn server() -> Server {
     Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE))
 }
 
-fn serve_on(listener: impl Listener, mut server: Server, peer: Arc<dyn Peer>, seams: &Seams) {
+fn serve_on(listener: impl Listener, server: Server, peer: Arc<dyn Peer>, seams: &Seams) {
     // TLS is the server's here; that nothing is decrypted yet does not keep a silent connection from being let go. The task
     // that accepts ends with the node's others.
     let incoming = accept::connections(listener, None, CONNECTIONS_MAX, seams, CancellationToken::new());
@@ -200,6 +202,11 @@ fn serve_on(listener: impl Listener, mut server: Server, peer: Arc<dyn Peer>, se
     let ending = Ending(serving.clone());
     let service =
         PeerServiceServer::new(serving).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let clock = seams.clock.clone();
+    let mut server = server.layer(MapResponseLayer::new(move |mut response: http::Response<tonic::body::Body>| {
+        date::stamp(response.headers_mut(), &*clock);
+        response
+    }));
     let stopping = seams.spawner.clone();
     drop(seams.spawner.spawn("peer server", async move {
         let _ending = ending;

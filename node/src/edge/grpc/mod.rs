@@ -6,6 +6,7 @@
 mod capacity;
 mod cluster;
 mod host;
+mod in_group;
 mod lease;
 mod observe;
 mod status;
@@ -117,6 +118,7 @@ pub async fn serve(
         .initial_connection_window_size(1 << 20)
         .initial_stream_window_size(1 << 20)
         .max_concurrent_streams(1024)
+        .layer(in_group::InGroup(seams.spawner.clone()))
         .layer(observe)
         .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(CapacityServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
