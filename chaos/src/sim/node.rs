@@ -319,17 +319,25 @@ mod tests {
     use super::*;
     use crate::plan::Plan;
     use crate::sim::Options;
-    use crate::sim::world::World;
+    use crate::sim::world::{World, admin};
 
     #[tokio::test(start_paused = true)]
     async fn nobody_listens_where_a_node_did_not_start() {
         let mut plan = Plan { nodes: 1, faults: Vec::new(), ..Plan::simulated(1, 1) };
-        plan.sim.wire = true;
+        (plan.sim.wire, plan.sim.snapshot_entries, plan.sim.keep_entries) = (true, 2, 0);
         let world = World::new(plan, Options::default());
         let (machine, tcp) = (&world.machines[0], world.tcp.clone().unwrap());
         world.bring_up(0).await;
         assert!(world.initialise().await);
         assert!(tcp.connect(2, (1, wire::PEER), 11, None).await.is_ok());
+        // Enough for a snapshot, so that the next life begins with one, which a full disk refuses.
+        let life = machine.life().unwrap();
+        for _ in 0..10 {
+            let operations = life.operations.clone();
+            let probed = life.group.spawn("probe", async move { operations.probe(&admin(), vec![0; 16]).await.is_ok() });
+            assert!(probed.await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
         machine.crash(Death::Kill).await;
         machine.disks.trouble(|trouble| trouble.full = true);
         assert!(!machine.start().await);
