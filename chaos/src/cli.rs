@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use leasehold_chaos::child::child;
-use leasehold_chaos::coverage::goals;
+use leasehold_chaos::coverage::{Coverage, goals};
 use leasehold_chaos::cpu;
 use leasehold_chaos::diagram::View;
 use leasehold_chaos::mutants::{self, Search};
@@ -96,6 +96,9 @@ enum Tier {
         /// Which faults there are.
         #[arg(long, value_enum, default_value_t)]
         profile: Profile,
+        /// How nodes and clients speak to each other; as drawn by the seed, unless given.
+        #[arg(long, value_enum)]
+        level: Option<Level>,
         /// Processes side by side.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
@@ -127,6 +130,44 @@ struct Common {
     /// Prints figures for the process that started this one.
     #[arg(long, hide = true)]
     summary: bool,
+}
+
+/// How nodes and clients speak to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Level {
+    /// Their messages are carried.
+    Message,
+    /// By the product's HTTP, over simulated TCP.
+    Wire,
+}
+
+/// What a seed is made into.
+#[derive(Clone, Copy)]
+struct Shape {
+    seconds: u64,
+    profile: Profile,
+    level: Option<Level>,
+}
+
+impl Shape {
+    fn plan(self, seed: u64) -> Plan {
+        let mut plan = Plan::shaped(seed, self.seconds, self.profile);
+        if let Some(level) = self.level {
+            plan.sim.wire = level == Level::Wire;
+        }
+        plan
+    }
+
+    /// As the command line has it.
+    fn arguments(self) -> Vec<String> {
+        let mut arguments =
+            vec!["--seconds".to_owned(), self.seconds.to_string(), "--profile".to_owned(), self.profile.to_string()];
+        if let Some(level) = self.level {
+            let name = if level == Level::Wire { "wire" } else { "message" };
+            arguments.extend(["--level".to_owned(), name.to_owned()]);
+        }
+        arguments
+    }
 }
 
 impl Common {
@@ -175,18 +216,19 @@ impl Arguments {
     /// Does it; gives the exit code.
     pub fn carry_out(self) -> Result<u8> {
         match self.what {
-            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, profile, common, .. } } => {
-                let again = (profile != Profile::Swarm)
-                    .then(|| format!("leasehold-chaos run sim --seed {seed} --seconds {seconds} --profile {profile}"));
-                one(Plan::shaped(seed, seconds, profile), again, &common)
+            What::Run { tier: Tier::Sim { seed: Some(seed), seconds, profile, level, common, .. } } => {
+                let shape = Shape { seconds, profile, level };
+                let again = (profile != Profile::Swarm || level.is_some())
+                    .then(|| format!("leasehold-chaos run sim --seed {seed} {}", shape.arguments().join(" ")));
+                one(shape.plan(seed), again, &common)
             }
-            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, profile, jobs, common, .. } } => {
-                many(seeds, None, (seconds, profile), jobs, &common)
+            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, profile, level, jobs, common, .. } } => {
+                many(seeds, None, Shape { seconds, profile, level }, jobs, &common)
             }
-            What::Run { tier: Tier::Sim { for_: Some(time), seconds, profile, jobs, common, .. } } => {
+            What::Run { tier: Tier::Sim { for_: Some(time), seconds, profile, level, jobs, common, .. } } => {
                 // Fresh seeds: another time is other seeds.
                 let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-                many(first..u64::MAX, Some(time), (seconds, profile), jobs, &common)
+                many(first..u64::MAX, Some(time), Shape { seconds, profile, level }, jobs, &common)
             }
             What::Run { tier: Tier::Sim { .. } } => bail!("one of --seed, --seeds and --for is needed"),
             What::Mutants { only, seconds, seeds, cpu, report } => {
@@ -270,16 +312,18 @@ fn told(report: &Report) {
     let board: Vec<String> =
         report.board.judgements.iter().map(|one| format!("{} {:?} ({})", one.check, one.verdict, one.looked_at)).collect();
     println!("checked: {}", board.join(", "));
+    doors(&report.coverage);
+}
+
+/// How many operations came through which edge, if any did.
+fn doors(coverage: &Coverage) {
+    if !coverage.doors.is_empty() {
+        println!("asked through {:?}", coverage.by_door());
+    }
 }
 
 /// One process a seed.
-fn many(
-    seeds: Range<u64>,
-    time: Option<Duration>,
-    (seconds, profile): (u64, Profile),
-    jobs: usize,
-    common: &Common,
-) -> Result<u8> {
+fn many(seeds: Range<u64>, time: Option<Duration>, shape: Shape, jobs: usize, common: &Common) -> Result<u8> {
     ensure!(jobs > 0, "--jobs must be at least 1");
     let first = seeds.start;
     let mut progress = Progress::new(time.is_none().then(|| seeds.end - first), time);
@@ -290,8 +334,7 @@ fn many(
         while running < jobs && progress.has_time() {
             let Some(seed) = seeds.next() else { break };
             let mut command = child()?;
-            command.args(["run", "sim", "--summary", "--seed", &seed.to_string(), "--seconds", &seconds.to_string()]);
-            command.args(["--profile", &profile.to_string()]);
+            command.args(["run", "sim", "--summary", "--seed", &seed.to_string()]).args(shape.arguments());
             if let Some(folder) = &common.report {
                 command.arg("--report").arg(folder.join(seed.to_string()));
             }
@@ -328,7 +371,7 @@ fn many(
     codes.sort_unstable();
     if let Some(folder) = &common.report {
         let planted = common.planted.map_or_else(String::new, |planted| format!(" --planted {}", name(planted)));
-        let head = format!("leasehold-chaos run sim --seed N --seconds {seconds} --profile {profile}{planted}");
+        let head = format!("leasehold-chaos run sim --seed N {}{planted}", shape.arguments().join(" "));
         picture::keep_index(folder, &codes, &head)?;
     }
     let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
@@ -346,13 +389,14 @@ fn many(
     let missed = goals::missed(sum);
     print!("{}", goals::told(&missed));
     println!("{} operations, {} changes of the leader", sum.asked, sum.leader_changes);
+    doors(sum);
     if let Some(folder) = &common.report {
         std::fs::create_dir_all(folder)?;
         let kept = serde_json::json!({"seeds": codes.len(), "reached": sum, "missed": missed});
         std::fs::write(folder.join("coverage.json"), serde_json::to_vec_pretty(&kept)?)?;
     }
     // A profile leaves out on purpose what others have.
-    let enough = codes.len() as u64 >= goals::SEEDS && profile == Profile::Swarm;
+    let enough = codes.len() as u64 >= goals::SEEDS && shape.profile == Profile::Swarm;
     let short = enough && missed.values().any(|(missing, _)| !missing.is_empty());
     Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty() && !short) {
         (false, ..) => 3,

@@ -23,6 +23,9 @@ pub struct Coverage {
     pub phases: BTreeMap<String, u64>,
     /// Points at which a node ended.
     pub points: BTreeMap<String, u64>,
+    /// How it was asked, at the wire level: operation, result, door.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doors: BTreeMap<String, u64>,
     /// Operations in all.
     pub asked: u64,
     /// Terms in which somebody led, less the first.
@@ -62,6 +65,9 @@ impl Coverage {
             let role = role(&looks, asked, operation.invoke_ns);
             for kind in during(&spans, operation.invoke_ns, operation.return_ns) {
                 *coverage.operations.entry(format!("{} {result} {kind} {role}", operation.op)).or_default() += 1;
+            }
+            if let Some(door) = operation.body["attempts"][0]["door"].as_str() {
+                *coverage.doors.entry(format!("{} {result} {door}", operation.op)).or_default() += 1;
             }
             if operation.op == "create" && operation.ending == Ending::Ok {
                 coverage.lease(record, &spans, &operation.body["reply"], operation.return_ns);
@@ -103,10 +109,23 @@ impl Coverage {
         }
     }
 
+    /// Operations by the door they came through, at the wire level.
+    pub fn by_door(&self) -> BTreeMap<&str, u64> {
+        let mut sum = BTreeMap::new();
+        for (name, many) in &self.doors {
+            *sum.entry(name.rsplit(' ').next().unwrap_or_default()).or_default() += many;
+        }
+        sum
+    }
+
     /// Adds another run.
     pub fn add(&mut self, other: &Coverage) {
-        let maps =
-            [(&mut self.operations, &other.operations), (&mut self.phases, &other.phases), (&mut self.points, &other.points)];
+        let maps = [
+            (&mut self.operations, &other.operations),
+            (&mut self.phases, &other.phases),
+            (&mut self.points, &other.points),
+            (&mut self.doors, &other.doors),
+        ];
         for (mine, theirs) in maps {
             theirs.iter().for_each(|(name, many)| *mine.entry(name.clone()).or_default() += many);
         }
@@ -197,6 +216,16 @@ mod tests {
         let text = serde_json::to_string(&record.plan.faults[0].fault).expect("a fault encodes");
         record.incidents.push(incident(None, 0, "skipped", &text));
         assert!(Coverage::of(&record).phases.is_empty());
+    }
+
+    #[test]
+    fn how_it_was_asked_counts_at_the_wire_level() {
+        assert!(Coverage::of(&record(0)).doors.is_empty());
+        let mut record = record(0);
+        record.history[0].body["attempts"][0]["door"] = json!("rest");
+        let coverage = Coverage::of(&record);
+        assert_eq!(coverage.doors, BTreeMap::from([("create ok rest".to_owned(), 1)]));
+        assert_eq!(coverage.by_door(), BTreeMap::from([("rest", 1)]));
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct Sim {
     pub stragglers_permille: u64,
     /// Whether some staging windows open a while after they were booked; else all open at once.
     pub late_staging: bool,
+    /// Whether nodes and clients speak to each other by the product's HTTP, over simulated TCP; else their messages are carried.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wire: bool,
 }
 
 impl Default for Sim {
@@ -88,6 +91,7 @@ impl Default for Sim {
             meter_ms: 0,
             stragglers_permille: 5,
             late_staging: false,
+            wire: false,
         }
     }
 }
@@ -127,6 +131,8 @@ impl Plan {
     }
 }
 
+/// Of so many seeds one is run at the wire level.
+const WIRE_ONE_IN: usize = 10;
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
@@ -208,6 +214,7 @@ impl Plan {
             keep_entries: [0, 10, 100][draw.below(3)],
             weigh: profile == Profile::Links || Draw::new(seed, 12).below(8) == 0,
             late_staging: Draw::new(seed, 15).below(2) == 0,
+            wire: Draw::new(seed, 16).below(WIRE_ONE_IN) == 0,
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
@@ -389,6 +396,8 @@ mod tests {
         }
         assert_eq!(kinds.len(), 26, "{kinds:?}");
         assert!(plans.iter().any(|plan| plan.faults.is_empty()));
+        let by_wire = plans.iter().filter(|plan| plan.sim.wire).count();
+        assert!((10..=30).contains(&by_wire), "{by_wire} of 200 at the wire level");
     }
 
     #[test]

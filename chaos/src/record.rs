@@ -9,7 +9,8 @@
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `delete` and `get` `{"lease_id"}`, `list` `{}`.
 //!   `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
 //!   The actor's project is `request.project_id`; `body.number` is the client's own count of its operations (`Sim.operations`).
-//!   Of what the ledger rejected, `rejection` is it.
+//!   Of what the ledger rejected, `rejection` is it. At the wire level an attempt also has its `door` (`rest`, `grpc`, `library`),
+//!   and a lease is told as far as that door tells it.
 //! - `repeat` asks for an operation that ended once more, with its old key, and `look_up` asks what that key holds: `body.of` is
 //!   its number, `body.reply` and `body.resolved` (also `"pending"`) as below. A repeat has the first one's `request`.
 //! - An operation whose ending was unclear is looked up by its key once everything is healed:
@@ -44,6 +45,8 @@ pub struct Record {
     pub history: Vec<Operation>,
     /// What subscriptions delivered, in the order of delivery.
     pub watches: Vec<Watched>,
+    /// What the client library's watch told one project, at the wire level.
+    pub followed: Vec<Followed>,
     /// What was asked of the cloud and what changed in it.
     pub cloud: Vec<CloudLine>,
     /// Nodes over time.
@@ -98,6 +101,23 @@ pub enum Refusal {
     Unavailable,
     /// Nobody knows.
     Unknown,
+}
+
+/// One change as a watch of the client library gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Followed {
+    /// When.
+    pub at_ns: u64,
+    /// A number of its own for each watch.
+    pub watch: u32,
+    /// Where it began.
+    pub after: u64,
+    /// Whose leases.
+    pub project_id: String,
+    /// `None`: the journal did not reach back so far.
+    pub index: Option<u64>,
+    /// `{"lease": …}` as far as it is told, or `{"lease_removed": id}`.
+    pub change: Value,
 }
 
 /// One change as a subscription delivered it.
@@ -197,6 +217,9 @@ pub struct Call {
     pub life: u32,
     /// The caller's own id of the call.
     pub global_request_id: String,
+    /// Sent in the name of a client by the node that serves him, whoever leads: with his token, under his request's id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_client: bool,
     /// How it ended for its node; `None`: nobody waited for that any more.
     #[serde(default)]
     pub ended: Option<CallEnd>,
@@ -293,6 +316,8 @@ pub struct Finding {
 const LINES: [&str; 6] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl", "audit.jsonl", "calls.jsonl"];
 /// A part of its own: older records have none.
 const METERED: &str = "metered.jsonl";
+/// Another one.
+const FOLLOWED: &str = "followed.jsonl";
 
 /// Lines of digest and lease; older records have none.
 const ROWS: &str = "rows.jsonl";
@@ -340,6 +365,7 @@ impl Record {
         write_lines(&calls, &self.calls)?;
         write_lines(&folder.join(ROWS), &self.rows.iter().collect::<Vec<_>>())?;
         write_lines(&folder.join(METERED), &self.metered)?;
+        write_lines(&folder.join(FOLLOWED), &self.followed)?;
         let rest = Rest {
             plan: self.plan.clone(),
             epoch_ms: self.epoch_ms,
@@ -368,6 +394,7 @@ impl Record {
             trace_hash: rest.trace_hash,
             history: history::read(BufReader::new(fs::File::open(operations)?))?,
             watches: read_lines(&watches)?,
+            followed: if folder.join(FOLLOWED).exists() { read_lines(&folder.join(FOLLOWED))? } else { Vec::new() },
             cloud: read_lines(&cloud)?,
             probes: read_lines(&probes)?,
             audit: read_lines(&audit)?,

@@ -23,6 +23,7 @@ use crate::rows::Rows;
 use crate::sim::network::CLIENTS;
 use crate::sim::rng::stream;
 use crate::sim::trace::EPOCH_MS;
+use crate::sim::wire::clients::{Asked, Clients, Door};
 use crate::sim::world::{World, actor, json as as_json};
 use crate::tenant;
 
@@ -44,11 +45,15 @@ pub struct Project {
     pub id: String,
     /// Whose tokens its tenants use in the cloud.
     pub user: &'static str,
+    /// His id, as leases are said to be his.
+    pub user_id: String,
 }
 
 /// All clients together.
 pub struct Workload {
     world: Arc<World>,
+    /// At the wire level.
+    pub wire: Option<Arc<Clients>>,
     projects: Vec<Project>,
     over: AtomicBool,
     numbers: Mutex<u64>,
@@ -92,12 +97,29 @@ struct Ended {
     ending: Ending,
 }
 
+/// What a client asks for.
 #[derive(Clone, Debug)]
-enum Wanted {
+pub enum Wanted {
+    /// A lease.
     Create(Box<LeaseWish>),
-    Update { lease_id: LeaseId, change: LeaseChange },
-    Delete { lease_id: LeaseId },
-    Get { lease_id: LeaseId },
+    /// Another one of what was booked.
+    Update {
+        /// Which.
+        lease_id: LeaseId,
+        /// How.
+        change: LeaseChange,
+    },
+    /// No lease any more.
+    Delete {
+        /// Which.
+        lease_id: LeaseId,
+    },
+    /// A lease as it is.
+    Get {
+        /// Which.
+        lease_id: LeaseId,
+    },
+    /// All of the project.
     List,
 }
 
@@ -123,7 +145,10 @@ impl Workload {
     /// For these projects.
     pub fn new(world: Arc<World>, projects: Vec<Project>) -> Arc<Workload> {
         let (numbers, history, known, rows, ended) = Default::default();
-        Arc::new(Workload { world, projects, over: AtomicBool::new(false), numbers, history, known, rows, ended })
+        let users = projects.iter().map(|project| (project.id.clone(), project.user));
+        let wire = world.tcp.clone().map(|tcp| Clients::new(tcp, &world.cloud, world.trace.clone(), world.plan.seed, users));
+        let wire = wire.map(Arc::new);
+        Arc::new(Workload { world, wire, projects, over: AtomicBool::new(false), numbers, history, known, rows, ended })
     }
 
     /// No client begins anything new.
@@ -198,7 +223,7 @@ impl Workload {
         let draw = &mut Draw::new(self.world.plan.seed, turn.stream("attempts"));
         let n = self.number();
         let trace = &self.world.trace;
-        let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
+        let who = actor(&project.user_id, &project.id, "member");
         let writes = !matches!(wanted, Wanted::Get { .. } | Wanted::List);
         let valid_until = Timestamp(trace.now_ms() + KEY_MS);
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
@@ -206,7 +231,7 @@ impl Workload {
         let invoke_ns = trace.now_ns();
         let (op, request) = request(&wanted, &who, valid_until);
         trace.remark(CLIENTS, || format!("client {} asks #{n}: {op} {}", turn.client, asked(op, &request, EPOCH_MS)));
-        let Tried { attempts, node, ending, said } = self.attempts(&who, key.as_ref(), &wanted, draw).await;
+        let Tried { attempts, node, ending, said } = self.attempts(turn, &who, key.as_ref(), &wanted, draw).await;
         self.told(turn, "operation", n, ending, &said);
         if ending == Ending::Ok {
             self.learn(turn, project, &wanted, said.lease.as_ref());
@@ -240,7 +265,7 @@ impl Workload {
     async fn again(&self, turn: Turn, project: &Project, ended: Ended, draw: &mut Draw) {
         let n = self.number();
         let trace = &self.world.trace;
-        let who = actor(&format!("user-of-{}", project.id), &project.id, "member");
+        let who = actor(&project.user_id, &project.id, "member");
         let Ended { n: of, wanted, key, ending, .. } = ended;
         let (_, request) = request(&wanted, &who, key.valid_until);
         let id = key.id.to_string();
@@ -248,7 +273,7 @@ impl Workload {
         let number = turn.number;
         trace.remark(CLIENTS, || format!("client {} asks #{n}: again for #{of}", turn.client));
         let (op, ending, index, body) = if ending == Ending::Ok && draw.below(2) == 0 {
-            let Tried { attempts, ending, said, .. } = self.attempts(&who, Some(&key), &wanted, draw).await;
+            let Tried { attempts, ending, said, .. } = self.attempts(turn, &who, Some(&key), &wanted, draw).await;
             self.told(turn, "repeat", n, ending, &said);
             let body = json!({
                 "of": of, "request": request, "reply": said.reply, "attempts": attempts, "number": number,
@@ -278,20 +303,29 @@ impl Workload {
     }
 
     /// Attempts under one key, on any node, until there is a clear answer or it is given up.
-    async fn attempts(&self, who: &Actor, key: Option<&RequestKey>, wanted: &Wanted, draw: &mut Draw) -> Tried {
+    async fn attempts(&self, turn: Turn, who: &Actor, key: Option<&RequestKey>, wanted: &Wanted, draw: &mut Draw) -> Tried {
         let trace = &self.world.trace;
         let (mut attempts, mut unsure) = (Vec::new(), false);
+        let of_turn = || Draw::new(self.world.plan.seed, turn.stream("door")).next_u64();
+        let door = Door::drawn(key.map_or_else(of_turn, number_of));
         loop {
             let node = self.world.member(draw.below(self.world.size()));
             let (attempt, began) = (attempts.len(), trace.now_ns());
             // Planted bug: each attempt has a key of its own, as if the client made it anew.
             let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
             let sent = if mutant!("M06") { key.cloned().map(own) } else { key.cloned() };
-            let said = self.attempt(node, who, sent, wanted).await;
-            attempts.push(json!({
+            let said = match &self.wire {
+                Some(wire) => self.attempt_by_wire(wire, (turn, door), node, who, sent, wanted).await,
+                None => self.attempt(node, who, sent, wanted).await,
+            };
+            let mut attempt = json!({
                 "node": self.world.machines[node].id, "invoke_ns": began, "return_ns": trace.now_ns(),
                 "answer": said.refusal,
-            }));
+            });
+            if self.wire.is_some() {
+                attempt["door"] = json!(door.name());
+            }
+            attempts.push(attempt);
             let again = matches!(said.refusal, Some(Refusal::Unknown | Refusal::Unavailable));
             unsure |= said.refusal == Some(Refusal::Unknown);
             if !again || attempts.len() == ATTEMPTS {
@@ -331,10 +365,28 @@ impl Workload {
     async fn attempt(&self, node: usize, who: &Actor, key: Option<RequestKey>, wanted: &Wanted) -> Said {
         let (who, wanted, rows) = (who.clone(), wanted.clone(), self.rows.clone());
         let serve = move |operations: Operations| async move { carry_out(&operations, &who, key, wanted, &rows).await };
-        self.ask(node, serve).await.map_or_else(
-            |refusal| Said { reply: json!({"kind": refusal}), index: None, lease: None, refusal: Some(refusal) },
-            |answer| self.said(answer),
-        )
+        self.ask(node, serve).await.map_or_else(nothing, |answer| self.said(answer))
+    }
+
+    /// One attempt through an edge. `node` is asked first.
+    async fn attempt_by_wire(
+        &self,
+        wire: &Clients,
+        (turn, door): (Turn, Door),
+        node: usize,
+        who: &Actor,
+        key: Option<RequestKey>,
+        wanted: &Wanted,
+    ) -> Said {
+        let asked = Asked { door, client: turn.client, nodes: self.world.nodes_from(node), project: &who.project_id.0, key };
+        let asking = wire.carry_out(&asked, wanted.clone(), &self.rows);
+        let answer = match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Ok((reply, index, lease))) => return Said { reply, index: Some(index), lease, refusal: None },
+            Ok(Err(refused)) => refused,
+            Err(_) => return nothing(Refusal::Unknown),
+        };
+        let reply = json!({"error": answer.text, "kind": answer.refusal, "rejection": answer.rejection});
+        Said { reply, index: answer.index, lease: None, refusal: Some(answer.refusal) }
     }
 
     fn said(&self, answer: Result<(Value, u64, Option<Lease>), OperationError>) -> Said {
@@ -387,6 +439,11 @@ impl Workload {
 
     /// What a key holds, as the record has it.
     async fn look_up(&self, node: usize, who: &Actor, key: RequestKey) -> Option<Value> {
+        if let Some(wire) = &self.wire {
+            let (door, nodes) = (Door::drawn(number_of(&key)), self.world.nodes_from(node));
+            let asked = Asked { door, client: u32::MAX, nodes, project: &who.project_id.0, key: Some(key) };
+            return tokio::time::timeout(PATIENCE, wire.look_up(&asked)).await.ok().flatten();
+        }
         let who = who.clone();
         let look = move |operations: Operations| async move { operations.look_up_key(&who, key).await };
         match self.ask(node, look).await {
@@ -423,6 +480,16 @@ impl Workload {
         }
         self.history.lock().append(&mut history);
     }
+}
+
+/// No answer came.
+fn nothing(refusal: Refusal) -> Said {
+    Said { reply: json!({"kind": refusal}), index: None, lease: None, refusal: Some(refusal) }
+}
+
+/// A number that hangs on a key alone.
+fn number_of(key: &RequestKey) -> u64 {
+    key.id.as_u64_pair().1 >> 8
 }
 
 async fn carry_out(

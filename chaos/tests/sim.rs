@@ -29,6 +29,19 @@ fn one_seed_is_one_run_in_two_processes_and_another_seed_is_another() {
 }
 
 #[test]
+fn a_wire_run_passes_and_replays_to_the_same_hash() {
+    let run = |level: &str| chaos(&["run", "sim", "--seed", "5", "--seconds", "90", "--level", level]);
+    let ((code, first), (_, second)) = (run("wire"), run("wire"));
+    assert_eq!(code, 0, "{first}");
+    assert_eq!(hash(&first), hash(&second));
+    // Through both edges, and it is another run than one of messages.
+    let doors = first.lines().find_map(|line| line.strip_prefix("asked through ")).unwrap_or_else(|| panic!("{first}"));
+    assert!(["grpc", "library", "rest"].iter().all(|door| doors.contains(door)), "{doors}");
+    let (_, carried) = run("message");
+    assert!(hash(&carried) != hash(&first) && !carried.contains("asked through"), "{carried}");
+}
+
+#[test]
 fn plans_that_once_failed_pass() {
     let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("regressions");
     let mut seen = 0;

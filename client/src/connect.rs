@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::client::Client;
+use crate::connector::Connector;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::retry::{Caller, Patience};
@@ -29,6 +30,7 @@ pub struct Builder {
     tls: Option<TlsOptions>,
     tokens: Arc<dyn TokenSource>,
     system: Arc<dyn System>,
+    connector: Option<Arc<dyn Connector>>,
     patience: Patience,
     key_validity: Duration,
     only_named: bool,
@@ -41,6 +43,7 @@ impl Builder {
             tls: None,
             tokens: Arc::new(NoToken),
             system: Arc::new(RealSystem),
+            connector: None,
             patience: Patience { overall: Duration::from_secs(60), attempt: Duration::from_secs(15) },
             key_validity: Duration::from_secs(600),
             only_named: false,
@@ -90,6 +93,12 @@ impl Builder {
         self
     }
 
+    /// Another way to the members than TCP, for simulations. TLS is not spoken over it.
+    pub fn connector(mut self, connector: impl Connector) -> Builder {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
     /// The client. Connects when first used.
     ///
     /// Errors: [`Error::Setup`] for addresses or certificates that cannot be used.
@@ -104,7 +113,7 @@ impl Builder {
                 None => tls,
             }
         });
-        let endpoints = Endpoints::new(&self.addresses, tls, self.only_named)?;
+        let endpoints = Endpoints::new(&self.addresses, tls, self.only_named)?.over(self.connector);
         let caller = Caller { endpoints, tokens: self.tokens, system: self.system };
         let validity_ms = u64::try_from(self.key_validity.as_millis()).unwrap_or(u64::MAX);
         Ok(Client::new(caller, self.patience, validity_ms))

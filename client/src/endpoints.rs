@@ -4,11 +4,12 @@
 //! points, unless that address has just failed.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
+use crate::connector::{self, Connector};
 use crate::error::Error;
 use crate::system::Deadline;
 
@@ -23,6 +24,8 @@ pub(crate) struct Endpoints {
     tls: Option<ClientTlsConfig>,
     /// No member is added that a hint names.
     only_named: bool,
+    /// Makes connections in place of TCP.
+    connector: Option<Arc<dyn Connector>>,
     inner: Mutex<Inner>,
 }
 
@@ -51,7 +54,14 @@ impl Endpoints {
         if members.is_empty() {
             return Err(Error::Setup("no endpoint given: name at least one member, as 127.0.0.1:1235".to_owned()));
         }
-        Ok(Endpoints { tls, only_named, inner: Mutex::new(Inner { members, current: 0, suspected: BTreeMap::new() }) })
+        let inner = Mutex::new(Inner { members, current: 0, suspected: BTreeMap::new() });
+        Ok(Endpoints { tls, only_named, connector: None, inner })
+    }
+
+    /// The same over connections that `connector` makes, if there is one.
+    pub(crate) fn over(mut self, connector: Option<Arc<dyn Connector>>) -> Endpoints {
+        self.connector = connector;
+        self
     }
 
     /// The member to ask now.
@@ -59,7 +69,11 @@ impl Endpoints {
         let mut inner = self.lock();
         let current = inner.current;
         let member = &mut inner.members[current];
-        let channel = member.channel.get_or_insert_with(|| member.endpoint.connect_lazy()).clone();
+        let connect = || match &self.connector {
+            Some(connector) => connector::channel(&member.endpoint, connector),
+            None => member.endpoint.connect_lazy(),
+        };
+        let channel = member.channel.get_or_insert_with(connect).clone();
         (member.address.clone(), channel)
     }
 

@@ -40,6 +40,7 @@ mod answer;
 mod client;
 mod cluster;
 mod connect;
+mod connector;
 mod endpoints;
 mod error;
 mod retry;
@@ -51,6 +52,7 @@ pub mod wire;
 pub use answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter, ReservedInterval};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
+pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, Refusal, RefusalKind};
 pub use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Sheet;
+use super::shown::agree;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -88,7 +89,7 @@ fn repeated(first: &Operation, again: &Operation, record: &Record) -> Option<Str
             if was["id"] != is["id"] {
                 return Some(format!("it was answered with lease {}, and again with {}", was["id"], is["id"]));
             }
-            (index == answered && was != is).then(|| format!("index {index} was answered otherwise than before"))
+            (index == answered && !agree(record, was, is)).then(|| format!("index {index} was answered otherwise than before"))
         }
         Ending::Fail => {
             let gone = is_not_found(again) && was_deleted(first, again, record);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::replay::Replay;
+use super::shown::is_shown;
 use crate::history::Operation;
 use crate::record::Record;
 
@@ -26,17 +27,20 @@ impl<'a> Lists<'a> {
         let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
         let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();
         let known = told.iter().filter_map(|(id, lease)| Some((*id, *lease, *there.get(id)?)));
-        let other: Vec<_> =
-            known.filter(|(id, lease, row)| !self.is_right(id, lease, row, replay.changed_at(id))).map(|(id, ..)| id).collect();
+        let other: Vec<_> = known
+            .filter(|(id, lease, row)| !self.is_right(record, (id, lease, row), replay.changed_at(id)))
+            .map(|(id, ..)| id)
+            .collect();
         let alike = missing.is_empty() && extra.is_empty() && other.is_empty();
         (!alike).then(|| format!("the list lacks {missing:?}, has {extra:?} too many, and others of {other:?}"))
     }
 
-    fn is_right(&mut self, id: &'a str, told: &'a Value, row: &Value, changed_at: Option<u64>) -> bool {
+    fn is_right(&mut self, record: &Record, shown: (&'a str, &'a Value, &Value), changed_at: Option<u64>) -> bool {
+        let (id, told, row) = shown;
         if self.right.get(id).is_some_and(|(at, known)| Some(*at) == changed_at && std::ptr::eq(*known, told)) {
             return true;
         }
-        let right = told == row;
+        let right = is_shown(record, told, row);
         if let (true, Some(at)) = (right, changed_at) {
             self.right.insert(id, (at, told));
         }

@@ -13,6 +13,7 @@ mod crowded;
 pub mod double_booking;
 pub mod early;
 pub mod fencing;
+pub mod followed;
 pub mod gentle;
 pub mod hashes;
 pub mod kept;
@@ -30,6 +31,7 @@ pub mod outcome;
 pub mod replay;
 pub mod rows;
 pub mod search;
+mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod told;
@@ -128,6 +130,7 @@ pub fn judge(record: &Record) -> Board {
         witness::judge,
         search::judge,
         watch::judge,
+        followed::judge,
         double_booking::judge,
         kept::judge,
         hashes::judge,

@@ -80,6 +80,7 @@ impl Made {
             trace_hash: String::new(),
             history,
             watches: self.watches,
+            followed: Vec::new(),
             cloud: self.cloud,
             probes: self.probes,
             audit: self.audit,
@@ -164,7 +165,7 @@ pub fn compute(n: u64, method: &str, path: &str, body: Value) -> CloudLine {
 
 /// The call of a line as it left its node.
 pub fn sent(n: u64, node: u64, at_ns: u64) -> Call {
-    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}"), ended: None, unsure_since_ns: None }
+    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}"), for_client: false, ended: None, unsure_since_ns: None }
 }
 
 /// Something that happened.

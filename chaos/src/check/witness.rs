@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::lists::Lists;
 use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar, plan_problem};
 use super::replay::Replay;
+use super::shown::is_shown;
 use super::{Judgement, Sheet, keys};
 use crate::history::{Ending, Operation};
 use crate::record::Record;
@@ -112,9 +113,9 @@ fn answers(record: &Record, sheet: &mut Sheet) {
         sheet.look();
         let problem = match (operation.ending, operation.op.as_str()) {
             (Ending::Ok, "create" | "update") if !touched => Some("nothing changed of the lease at this index".to_owned()),
-            (Ending::Ok, "create") => same(&replay, operation).or_else(|| created(model, operation)),
-            (Ending::Ok, "update") => same(&replay, operation).or_else(|| updated(operation)),
-            (Ending::Ok, "get") => same(&replay, operation),
+            (Ending::Ok, "create") => same(record, &replay, operation).or_else(|| created(model, operation)),
+            (Ending::Ok, "update") => same(record, &replay, operation).or_else(|| updated(operation)),
+            (Ending::Ok, "get") => same(record, &replay, operation),
             (Ending::Ok, "delete") => deleted(model, operation),
             (Ending::Ok, "list") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
@@ -131,16 +132,16 @@ fn answers(record: &Record, sheet: &mut Sheet) {
 }
 
 /// The answer is the row.
-fn same(replay: &Replay<'_>, operation: &Operation) -> Option<String> {
+fn same(record: &Record, replay: &Replay<'_>, operation: &Operation) -> Option<String> {
     let reply = &operation.body["reply"];
     let id = reply["id"].as_str().unwrap_or_default();
     match replay.rows().get(id) {
         None => Some(format!("lease {id} is not there")),
-        Some(row) if *row == reply => None,
+        Some(row) if is_shown(record, reply, row) => None,
         Some(row) => {
             let fields = reply.as_object().into_iter().flatten();
-            let other: Vec<&String> =
-                fields.filter(|(name, value)| row.get(*name) != Some(value)).map(|(name, _)| name).collect();
+            let other = fields.filter(|(name, value)| !row.get(*name).is_some_and(|row| is_shown(record, value, row)));
+            let other: Vec<&String> = other.map(|(name, _)| name).collect();
             Some(format!("lease {id} was answered with other {other:?} than it has"))
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_node::operations::{ClusterChange, ClusterStatus};
+use leasehold_node::raft::Member;
 use tokio::time::Instant;
 
 use super::up;
@@ -165,7 +166,8 @@ fn voter(status: &ClusterStatus, node: u64) -> Option<bool> {
 
 async fn add(world: &Arc<World>, index: usize) -> bool {
     let node = world.machines[index].id;
-    let add = ClusterChange::Add { node_id: node, peer_address: node.to_string(), grpc_address: Some(format!("node-{node}")) };
+    let Member { peer_address, grpc_address, .. } = world.machines[index].member();
+    let add = ClusterChange::Add { node_id: node, peer_address, grpc_address: Some(grpc_address) };
     let done = change(world, node, add, |status| voter(status, node) == Some(true)).await;
     if !done && world.cluster().1.iter().all(|member| *member != index) {
         // Its id was given away once, and may be known to some: it is not tried again.

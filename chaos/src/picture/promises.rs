@@ -7,6 +7,7 @@ pub fn promise(check: &str) -> &'static str {
         "witness" => "every answer fits one order of all operations, and that order agrees with real time",
         "search" => "there is an order of all operations that explains every answer",
         "watch" => "subscriptions tell every change, once and in order",
+        "follow" => "the client library's watch gives every change once, whatever node serves it",
         "L1" => "no host is booked for more than it has, at any instant",
         "S1" => "what was acknowledged is kept through every fault",
         "S2" => "beyond what can be survived, a node refuses to serve and invents nothing",

@@ -2,12 +2,13 @@
 //! last one for the same object was looked up in between.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
 use leasehold_node::seams::{HttpError, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::cloud::BASE_URL;
 use super::trace::Trace;
@@ -20,6 +21,8 @@ type Caller = (u64, u32);
 pub struct Calls {
     trace: Arc<Trace>,
     inner: Mutex<Inner>,
+    /// Looks at a node that is about to change something.
+    look: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -53,7 +56,13 @@ enum What {
 impl Calls {
     /// None so far.
     pub fn new(trace: Arc<Trace>) -> Arc<Calls> {
-        Arc::new(Calls { trace, inner: Mutex::default() })
+        Arc::new(Calls { trace, inner: Mutex::default(), look: OnceLock::new() })
+    }
+
+    /// From now on nodes are looked at before their changing calls leave them.
+    pub fn look_with(&self, look: impl Fn(u64) + Send + Sync + 'static) {
+        let first = self.look.set(Box::new(look)).is_ok();
+        assert!(first, "the calls of one run are looked at by one");
     }
 
     /// Those that changed something, or were to, as they left their nodes.
@@ -68,12 +77,20 @@ impl Calls {
         let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok());
         let what = match id {
             Some(id) if request.method != Method::GET => {
+                if let Some(look) = self.look.get() {
+                    look(node);
+                }
                 let object = object(&path).map(str::to_owned);
                 let mut inner = self.inner.lock();
                 let known = object.as_ref().and_then(|object| inner.unsure.get(&(caller, object.clone())));
                 let unsure_since_ns = known.copied();
                 let global_request_id = id.to_owned();
-                inner.calls.push(Call { at_ns: left_ns, node, life, global_request_id, ended: None, unsure_since_ns });
+                // Ids of requests are drawn, those of the leader's calls follow from what they are for.
+                let drawn = id.strip_prefix("req-").and_then(|id| Uuid::parse_str(id).ok());
+                // Nothing but server groups is made in a client's name.
+                let for_client = drawn.is_some_and(|id| id.get_version_num() == 4) && path.contains("/os-server-groups");
+                let ended = None;
+                inner.calls.push(Call { at_ns: left_ns, node, life, global_request_id, for_client, ended, unsure_since_ns });
                 What::Change { place: inner.calls.len() - 1, object }
             }
             _ if request.method == Method::GET => What::Read { path },

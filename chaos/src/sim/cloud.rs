@@ -91,11 +91,11 @@ impl SimCloud {
         }
     }
 
-    /// A token and the project it is for.
+    /// The ids of a user and of the project that his tokens are for.
     pub fn login(&self, user: &str) -> Option<(String, String)> {
-        let (token, answer) = self.log_in(user)?;
-        let project = answer.json()["token"]["project"]["id"].as_str()?.to_owned();
-        Some((token, project))
+        let token = self.log_in(user)?.1.json();
+        let id = |of: &str| token["token"][of]["id"].as_str().map(str::to_owned);
+        Some((id("user")?, id("project")?))
     }
 
     /// A token.

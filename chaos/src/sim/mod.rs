@@ -25,6 +25,7 @@ pub mod rng;
 pub mod roster;
 pub mod trace;
 pub mod watch;
+pub mod wire;
 pub mod world;
 
 use std::sync::Arc;
@@ -118,10 +119,15 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
 
     let mut projects = Vec::new();
     for user in ["demo", "alt_demo"] {
-        let (_, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
-        projects.push(Project { id, user });
+        let (user_id, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
+        // Who calls operations is whoever he says he is.
+        let user_id = if world.tcp.is_some() { user_id } else { format!("user-of-{id}") };
+        projects.push(Project { id, user, user_id });
     }
+    let followed = projects.first().map(|project| project.id.clone());
     let workload = Workload::new(world.clone(), projects);
+    let wire = workload.wire.clone().zip(followed);
+    let follower = wire.map(|(clients, project)| wire::follow::Follower::start(&world, clients, project));
     let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
     let watches = watch::Watches::start(&world);
     tokio::spawn(world.clone().probe());
@@ -170,6 +176,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let finals = world.finals();
     watches.stop().await;
+    let followed = follower.map_or_else(Vec::new, wire::follow::Follower::stop);
     let history = workload.history();
     let rows = workload.rows.take();
     let cloud = world.cloud.with(|cloud| cloud.take_record());
@@ -185,6 +192,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         trace_hash,
         history,
         watches: watches.lines(),
+        followed,
         cloud,
         probes: world.probes(),
         audit: world.audit(),

@@ -175,8 +175,13 @@ impl Network {
         (number, takes, twice)
     }
 
+    /// How long a piece of a connection takes that is sent now.
+    pub fn takes(&self, from: u64, to: u64, lane: u64) -> Duration {
+        self.fate(from, to, lane).1
+    }
+
     /// Waits while a link is cut; false if the connection broke over it.
-    async fn whole(&self, from: u64, to: u64, longest: Duration) -> bool {
+    pub async fn whole(&self, from: u64, to: u64, longest: Duration) -> bool {
         if !self.is_cut(from, to) {
             return true;
         }
@@ -207,6 +212,11 @@ impl Network {
         }
         self.trace.tell(what, from, to, number, detail);
         Some(twice)
+    }
+
+    /// A message that makes a connection. False: it did not arrive.
+    pub async fn deliver(&self, what: &str, from: u64, to: u64, lane: u64, longest: Duration) -> bool {
+        self.carry_one((what, ""), from, to, lane, longest).await.is_some()
     }
 
     /// For whoever is no peer: clients and the cloud. False: the message did not arrive.

@@ -11,8 +11,9 @@ use leasehold_node::lead;
 use leasehold_node::openstack::keystone::{KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
 use leasehold_node::operations::Operations;
-use leasehold_node::raft::{Member, RaftConfig, RaftHandle, RaftNode, Serve, Timing};
-use leasehold_node::seams::{Seams, Spawner};
+use leasehold_node::raft::peer::Transport;
+use leasehold_node::raft::{GrpcTransport, Member, RaftConfig, RaftHandle, RaftNode, Serve, Timing};
+use leasehold_node::seams::{Process, Seams, Spawner};
 use parking_lot::Mutex;
 
 use super::clock::{SimClock, WallError};
@@ -22,6 +23,8 @@ use super::gate::PauseGate;
 use super::network::{Network, SimTransport};
 use super::rng::SimRng;
 use super::trace::Trace;
+use super::wire::peers::{Grouped, SimDial};
+use super::wire::{self, Tcp, edges};
 
 /// How a life ended, or is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +43,22 @@ pub struct Site {
     pub trace: Arc<Trace>,
     /// Between the machines.
     pub network: Arc<Network>,
+    /// Connections over it, at the wire level.
+    pub tcp: Option<Arc<Tcp>>,
     /// The cloud they serve.
     pub cloud: Arc<SimCloud>,
     /// Durations of Raft.
     pub timing: Timing,
+}
+
+impl Site {
+    /// How a node is announced: by its number, or where it listens.
+    pub fn member(&self, id: u64) -> Member {
+        if self.tcp.is_some() {
+            return wire::member(id);
+        }
+        Member { peer_address: id.to_string(), grpc_address: format!("node-{id}"), rest_address: String::new() }
+    }
 }
 
 /// See the module.
@@ -110,24 +125,42 @@ impl Machine {
         };
         self.site.trace.incident(Some(self.id), "start", format!("life {life}"));
         self.disks.power_on();
-        let starting = start(self.id, life, self.site.clone(), self.disks.clone(), self.wall.clone(), group.clone());
+        self.site.tcp.iter().for_each(|tcp| tcp.up(self.id));
+        let starting = start(self.own(), life, self.site.clone(), group.clone());
         let started = group.spawn("start", starting).await;
-        let mut inner = self.inner.lock();
-        if inner.life != life || inner.group.is_none() {
-            return false;
-        }
-        match started {
-            Ok(Ok((raft, operations))) => {
-                inner.running = Some(Life { life, raft, operations, group });
-                true
+        let failed = {
+            let mut inner = self.inner.lock();
+            if inner.life != life || inner.group.is_none() {
+                return false;
             }
-            Ok(Err(error)) => {
-                self.site.trace.incident(Some(self.id), "ended", format!("does not start: {error}"));
-                inner.group = None;
-                false
+            match started {
+                Ok(Ok((raft, operations))) => {
+                    inner.running = Some(Life { life, raft, operations, group: group.clone() });
+                    return true;
+                }
+                Ok(Err(error)) => {
+                    inner.group = None;
+                    error
+                }
+                Err(_) => return false,
             }
-            Err(_) => false,
+        };
+        self.site.trace.incident(Some(self.id), "ended", format!("does not start: {failed}"));
+        // Peers may have connected to it already: their connections end with the process.
+        if let Some(tcp) = &self.site.tcp {
+            tcp.down(self.id, Death::Kill);
+            group.shutdown().await;
         }
+        false
+    }
+
+    fn own(&self) -> Own {
+        Own { id: self.id, disks: self.disks.clone(), wall: self.wall.clone(), gate: self.gate.clone() }
+    }
+
+    /// How it is announced.
+    pub fn member(&self) -> Member {
+        self.site.member(self.id)
     }
 
     /// Ends the process in the middle of whatever it does.
@@ -140,6 +173,7 @@ impl Machine {
         let Some(group) = group else { return };
         self.site.trace.incident(Some(self.id), "crash", format!("{death:?}"));
         self.site.network.close(self.id);
+        self.site.tcp.iter().for_each(|tcp| tcp.down(self.id, death));
         match death {
             Death::Kill => self.disks.kill(),
             Death::Power => self.disks.power_cut(),
@@ -175,20 +209,23 @@ impl Machine {
     }
 }
 
-/// What `Node::start` of the product does, without listeners: clients call the operations.
-async fn start(
+/// What a life takes over of its machine.
+struct Own {
     id: u64,
-    life: u32,
-    site: Arc<Site>,
     disks: Arc<SimDisks>,
     wall: Arc<WallError>,
-    group: Spawner,
-) -> Result<(RaftHandle, Operations), String> {
+    gate: Arc<PauseGate>,
+}
+
+/// What `Node::start` of the product does. Without listeners, but for the wire level: clients call the operations.
+async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(RaftHandle, Operations), String> {
+    let Own { id, disks, wall, gate } = own;
     let seams = Seams {
         clock: Arc::new(SimClock::new(site.trace.clone(), wall)),
         rng: Arc::new(SimRng::new(site.seed, id, life)),
         spawner: group.clone(),
         http: Arc::new(SimHttp::new(site.cloud.clone(), site.network.clone(), id, life)),
+        process: Arc::new(NoProcess),
     };
     let options = KeystoneOptions::from_config(&section()).map_err(|error| error.to_string())?;
     let timeout = options.timeout;
@@ -201,18 +238,11 @@ async fn start(
         cluster_id: None,
         data_dir: PathBuf::new(),
         listen: ([127, 0, 0, 1], 0).into(),
-        member: member(id),
+        member: site.member(id),
         tls: None,
         timing: site.timing.clone(),
     };
-    let transport = Arc::new(SimTransport::new(site.network.clone(), id, group.clone()));
-    let network = site.network.clone();
-    let serve: Serve = Box::new(move |peer, group| {
-        Box::pin(async move {
-            network.open(id, peer, group);
-            Ok(None)
-        })
-    });
+    let (transport, serve) = to_peers(id, &site, gate.clone(), &group, &seams);
     let raft = RaftNode::start_on(config, &seams, disks, transport, serve).await.map_err(|error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
@@ -225,7 +255,48 @@ async fn start(
     let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), seams.clone());
     let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, ..LeaderSection::default() };
     lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
+    if let Some(tcp) = &site.tcp {
+        edges::serve(id, tcp, &gate, &operations, &section(), &seams)?;
+    }
     Ok((raft, operations))
+}
+
+/// All nodes share one process, and what that takes is another in each run.
+struct NoProcess;
+
+impl Process for NoProcess {
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+
+    fn open_files(&self) -> u64 {
+        0
+    }
+}
+
+/// How a node reaches its peers, and they it.
+fn to_peers(id: u64, site: &Arc<Site>, gate: Arc<PauseGate>, group: &Spawner, seams: &Seams) -> (Arc<dyn Transport>, Serve) {
+    let Some(tcp) = site.tcp.clone() else {
+        let network = site.network.clone();
+        let serve: Serve = Box::new(move |peer, group| {
+            Box::pin(async move {
+                network.open(id, peer, group);
+                Ok(None)
+            })
+        });
+        return (Arc::new(SimTransport::new(site.network.clone(), id, group.clone())), serve);
+    };
+    let dial = Arc::new(SimDial::new(tcp.clone(), id, gate.clone()));
+    let seams = seams.clone();
+    let serve: Serve = Box::new(move |peer, group| {
+        Box::pin(async move {
+            let inside = Seams { spawner: group.clone(), ..seams };
+            let listener = tcp.listen(id, wire::PEER).behind(gate);
+            GrpcTransport::serve_accepted(listener, Arc::new(Grouped::new(peer, group)), &inside);
+            Ok(None)
+        })
+    });
+    (Arc::new(GrpcTransport::over(dial, group.clone())), serve)
 }
 
 fn section() -> CloudSection {
@@ -239,10 +310,41 @@ fn section() -> CloudSection {
     }
 }
 
-/// How a node is announced: by its number.
-pub fn member(id: u64) -> Member {
-    Member { peer_address: id.to_string(), grpc_address: format!("node-{id}"), rest_address: String::new() }
-}
-
 /// How long a supervisor waits before it starts a node again that ended by itself.
 pub const SUPERVISOR: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::Plan;
+    use crate::sim::Options;
+    use crate::sim::world::{World, admin};
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_listens_where_a_node_did_not_start() {
+        let mut plan = Plan { nodes: 1, faults: Vec::new(), ..Plan::simulated(1, 1) };
+        (plan.sim.wire, plan.sim.snapshot_entries, plan.sim.keep_entries) = (true, 2, 0);
+        let world = World::new(plan, Options::default());
+        let (machine, tcp) = (&world.machines[0], world.tcp.clone().unwrap());
+        world.bring_up(0).await;
+        assert!(world.initialise().await);
+        assert!(tcp.connect(2, (1, wire::PEER), 11, None).await.is_ok());
+        // Enough for a snapshot, so that the next life begins with one, which a full disk refuses.
+        let life = machine.life().unwrap();
+        for _ in 0..10 {
+            let operations = life.operations.clone();
+            let probed = life.group.spawn("probe", async move { operations.probe(&admin(), vec![0; 16]).await.is_ok() });
+            assert!(probed.await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        machine.crash(Death::Kill).await;
+        machine.disks.trouble(|trouble| trouble.full = true);
+        assert!(!machine.start().await);
+        // It listened already when its disk was found full: peers may have come in.
+        let ended = world.trace.kept().0.pop().unwrap().text;
+        assert!(ended.contains("the engine does not start"), "{ended}");
+        let refused = tcp.connect(2, (1, wire::PEER), 11, None).await.err().unwrap();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use super::cloud::SimCloud;
 use super::moves::Moves;
 use super::network::Network;
-use super::node::{Death, Life, Machine, SUPERVISOR, Site, member};
+use super::node::{Death, Life, Machine, SUPERVISOR, Site};
 use super::roster::{Roster, Standing};
 use super::trace::Trace;
+use super::wire::Tcp;
 use super::{Options, Planted};
 use crate::meter::Meter;
 use crate::plan::{Plan, Target};
@@ -32,6 +33,8 @@ pub struct World {
     pub trace: Arc<Trace>,
     /// Between everybody.
     pub network: Arc<Network>,
+    /// Connections over it, at the wire level.
+    pub tcp: Option<Arc<Tcp>>,
     /// The cloud.
     pub cloud: Arc<SimCloud>,
     /// The nodes, by index; machines that may yet join, too. Node ids are indices plus one.
@@ -68,7 +71,15 @@ impl World {
             keep_entries: plan.sim.keep_entries,
             ..Timing::default()
         };
-        let site = Arc::new(Site { seed, trace: trace.clone(), network: network.clone(), cloud: cloud.clone(), timing });
+        let tcp = plan.sim.wire.then(|| Tcp::new(network.clone(), trace.clone()));
+        let site = Arc::new(Site {
+            seed,
+            trace: trace.clone(),
+            network: network.clone(),
+            tcp: tcp.clone(),
+            cloud: cloud.clone(),
+            timing,
+        });
         let lies = options.planted == Some(Planted::LyingSync);
         let many = u64::from(plan.nodes) + plan.spares();
         let machines: Vec<_> = (1..=many).map(|id| Arc::new(Machine::new(id, site.clone(), lies))).collect();
@@ -77,10 +88,11 @@ impl World {
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes, audit, moves) = Default::default();
-        Arc::new(World {
+        let world = Arc::new(World {
             plan,
             trace,
             network,
+            tcp,
             cloud,
             machines,
             roster,
@@ -92,7 +104,15 @@ impl World {
             hashes,
             audit,
             moves,
-        })
+        });
+        // Weak, or the world would hold itself.
+        let looking = Arc::downgrade(&world);
+        world.cloud.calls.look_with(move |node| {
+            if let Some(world) = looking.upgrade() {
+                world.acts(node);
+            }
+        });
+        world
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
@@ -192,8 +212,21 @@ impl World {
 
     /// H1: equal index, equal hash, whoever and whenever.
     fn compare(&self, node: u64, state: &State) {
+        self.trace.note("state", node, state.ledger_index(), state.hash() as u64);
+        self.seen(node, state);
+    }
+
+    /// A node is about to change something in the cloud: what it acts upon may be applied, and not told yet, while the entries
+    /// after it are.
+    fn acts(&self, node: u64) {
+        let machine = self.machines.iter().find(|machine| machine.id == node);
+        if let Some(life) = machine.and_then(|machine| machine.life()) {
+            self.seen(node, &life.raft.state());
+        }
+    }
+
+    fn seen(&self, node: u64, state: &State) {
         let (index, hash) = (state.ledger_index(), state.hash());
-        self.trace.note("state", node, index, hash as u64);
         let mut hashes = self.hashes.lock();
         if !hashes.contains_key(&index) {
             self.audit.lock().push(Audited {
@@ -238,6 +271,14 @@ impl World {
                 all.get(index as usize % all.len().max(1)).copied().unwrap_or(0)
             }
         }
+    }
+
+    /// The cluster's nodes, from this one on.
+    pub fn nodes_from(&self, node: usize) -> Vec<u64> {
+        let members: Vec<usize> = (0..self.size()).map(|number| self.member(number)).collect();
+        let first = members.iter().position(|member| *member == node).unwrap_or(0);
+        let round = members.iter().cycle().skip(first).take(members.len());
+        round.map(|member| self.machines[*member].id).collect()
     }
 
     /// Whether every step of a clock is one of all clocks, which no comparing finds: planted.
@@ -329,7 +370,7 @@ impl World {
     /// Makes the cluster of its first machines, which are up.
     pub async fn initialise(&self) -> bool {
         let first = &self.machines[..self.plan.nodes as usize];
-        let voters = || first.iter().map(|machine| (leasehold_ledger::model::NodeId(machine.id), member(machine.id)));
+        let voters = || first.iter().map(|machine| (leasehold_ledger::model::NodeId(machine.id), machine.member()));
         for _ in 0..50 {
             // Whoever leads carries it on; before that the first makes it.
             let life = match self.leader() {

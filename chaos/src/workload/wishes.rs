@@ -88,7 +88,7 @@ impl Workload {
         LeaseWish {
             name: format!("lease-{}", draw.below(1_000_000)),
             project_id: ProjectId(project.id.clone().into()),
-            user_id: UserId(format!("user-of-{}", project.id).into()),
+            user_id: UserId(project.user_id.clone().into()),
             start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },

@@ -12,6 +12,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
@@ -28,8 +29,8 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve<S>(
-    mut connections: ReceiverStream<io::Result<Connection>>,
+pub async fn serve<S, I>(
+    mut connections: ReceiverStream<io::Result<Connection<I>>>,
     service: S,
     seams: &Seams,
     stop: &CancellationToken,
@@ -37,6 +38,7 @@ pub async fn serve<S>(
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     while let Some(connection) = connections.next().await {
         let (service, spawner, stop) = (service.clone(), seams.spawner.clone(), stop.clone());
@@ -45,10 +47,11 @@ where
     Ok(())
 }
 
-async fn serve_connection<S>(connection: Connection, service: S, spawner: Spawner, stop: CancellationToken)
+async fn serve_connection<S, I>(connection: Connection<I>, service: S, spawner: Spawner, stop: CancellationToken)
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut http = Builder::new(OnSpawner(spawner));
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADER_BYTES_MAX);

@@ -29,16 +29,40 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Connections that shook hands and wait to be served.
 const READY_MAX: usize = 64;
 
+/// Where connections come from: the system, or a simulation.
+pub trait Listener: Send + Sync + 'static {
+    /// A connection's bytes.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        loop {
+            let (stream, _) = TcpListener::accept(self).await?;
+            // With Nagle's algorithm every small answer, a heartbeat's or a read's, waits 40 ms for the other side's
+            // delayed acknowledgement.
+            match stream.set_nodelay(true) {
+                Ok(()) => return Ok(stream),
+                Err(error) => tracing::debug!(%error, "a connection broke before it was served"),
+            }
+        }
+    }
+}
+
 /// A client's connection. Counts against the limit until it is dropped.
-pub struct Connection {
-    io: Io,
+pub struct Connection<S> {
+    io: Io<S>,
     /// Until the protocol is known.
     unknown: Option<Unknown>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Connection {
-    fn new(io: Io, due: BoxFuture<'static, ()>, permit: OwnedSemaphorePermit) -> Connection {
+impl<S> Connection<S> {
+    fn new(io: Io<S>, due: BoxFuture<'static, ()>, permit: OwnedSemaphorePermit) -> Connection<S> {
         Connection { io, unknown: Some(Unknown { due, preface: PREFACE }), _permit: permit }
     }
 }
@@ -59,19 +83,19 @@ impl Unknown {
     }
 }
 
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+enum Io<S> {
+    Plain(S),
+    Tls(Box<TlsStream<S>>),
 }
 
 /// The connections of a listener, until `stop`. At most `connections_max` exist at a time; the next wait in the listener.
-pub fn connections(
-    listener: TcpListener,
+pub fn connections<L: Listener>(
+    listener: L,
     tls: Option<ServerTls>,
     connections_max: usize,
     seams: &Seams,
     stop: CancellationToken,
-) -> ReceiverStream<io::Result<Connection>> {
+) -> ReceiverStream<io::Result<Connection<L::Io>>> {
     let (ready, accepted) = mpsc::channel(READY_MAX);
     let permits = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
     let seams = seams.clone();
@@ -97,25 +121,17 @@ pub fn connections(
 }
 
 /// The next connection; `None` once stopped.
-async fn next(
-    listener: &TcpListener,
+async fn next<L: Listener>(
+    listener: &L,
     permits: &Arc<Semaphore>,
     seams: &Seams,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(L::Io, OwnedSemaphorePermit)> {
     let accepted = async {
         let permit = permits.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    // With Nagle's algorithm every small answer, a heartbeat's or a read's, waits 40 ms for the other side's
-                    // delayed acknowledgement.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "a connection broke before it was served");
-                        continue;
-                    }
-                    return Some((stream, permit));
-                }
+                Ok(stream) => return Some((stream, permit)),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
                     seams.clock.sleep(ACCEPT_PAUSE).await;
@@ -130,7 +146,7 @@ async fn next(
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = match &mut self.io {
@@ -148,7 +164,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write(context, bytes),
@@ -189,7 +205,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl tonic::transport::server::Connected for Connection {
+impl<S> tonic::transport::server::Connected for Connection<S> {
     type ConnectInfo = ();
     fn connect_info(&self) {}
 }
@@ -201,10 +217,10 @@ mod tests {
 
     use super::*;
 
-    async fn connected(due: BoxFuture<'static, ()>) -> (Connection, TcpStream) {
+    async fn connected(due: BoxFuture<'static, ()>) -> (Connection<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, _) = TcpListener::accept(&listener).await.unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         (Connection::new(Io::Plain(stream), due, permit), client)
     }

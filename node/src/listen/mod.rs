@@ -2,4 +2,5 @@
 //! service for peers.
 
 pub mod accept;
+pub mod date;
 pub mod tls;

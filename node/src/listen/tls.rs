@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -87,7 +87,7 @@ impl ServerTls {
     /// Shakes hands.
     ///
     /// Errors: the client's mistake or its end, or `TimedOut` after ten seconds.
-    pub async fn accept(&self, stream: TcpStream, clock: &dyn Clock) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, clock: &dyn Clock) -> io::Result<TlsStream<S>> {
         let acceptor = TlsAcceptor::from(self.shared.current(clock.mono()));
         let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long");
         clock.timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await.map_err(timed_out)?
@@ -149,6 +149,8 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[test]

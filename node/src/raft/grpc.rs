@@ -15,13 +15,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tower::util::MapResponseLayer;
 
 use super::codec::wire;
 use super::codec::wire::peer_service_client::PeerServiceClient;
 use super::codec::wire::peer_service_server::{PeerService, PeerServiceServer};
+use super::dial::{self, Dial};
 use super::peer::{CallError, Lane, Peer, PeerStream, Route, Transport};
-use crate::listen::accept;
-use crate::seams::Seams;
+use crate::listen::accept::{self, Listener};
+use crate::listen::date;
+use crate::seams::{Seams, Spawner};
 
 /// Longest message. Requests for entries stay below (`log_store` reads at most 4 MiB and one entry).
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -102,9 +105,18 @@ impl Tls {
     }
 }
 
+/// How connections to peers are made.
+enum Way {
+    /// By the system's TCP.
+    Tcp,
+    /// By somebody else, and served by tasks of this group.
+    Dialled(Arc<dyn Dial>, Spawner),
+}
+
 /// Calls peers over gRPC. One connection for each address and purpose.
 pub struct GrpcTransport {
     tls: Option<Tls>,
+    way: Way,
     channels: Mutex<BTreeMap<(String, Lane), Arc<dyn Peer>>>,
 }
 
@@ -114,7 +126,12 @@ impl GrpcTransport {
     /// # Errors
     /// When they cannot be read.
     pub fn new(files: Option<&TlsFiles>) -> Result<Self, Error> {
-        Ok(Self { tls: files.map(Tls::read).transpose()?, channels: Mutex::default() })
+        Ok(Self { tls: files.map(Tls::read).transpose()?, way: Way::Tcp, channels: Mutex::default() })
+    }
+
+    /// Without TLS, over connections that `dial` makes; tasks of `group` keep them.
+    pub fn over(dial: Arc<dyn Dial>, group: Spawner) -> Self {
+        Self { tls: None, way: Way::Dialled(dial, group), channels: Mutex::default() }
     }
 
     /// Listens on `address` and serves `peer` until the node's tasks stop. Returns the address bound, for port 0.
@@ -122,7 +139,7 @@ impl GrpcTransport {
     /// # Errors
     /// When the address is taken, the TLS files are no good, or there are none and the address is not on loopback.
     pub async fn serve(&self, address: SocketAddr, peer: Arc<dyn Peer>, seams: &Seams) -> Result<SocketAddr, Error> {
-        let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
+        let mut server = server();
         match &self.tls {
             Some(tls) => {
                 let config =
@@ -137,28 +154,16 @@ impl GrpcTransport {
         let listening = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let bound = listener.local_addr().map_err(listening)?;
-        // TLS is the server's here; that nothing is decrypted yet does not keep a silent connection from being let go. The task
-        // that accepts ends with the node's others.
-        let incoming = accept::connections(listener, None, CONNECTIONS_MAX, seams, CancellationToken::new());
-        // Connections outlive the server a little; what they serve does not.
-        let serving = Serving(Arc::new(RwLock::new(Some(peer))));
-        let ending = Ending(serving.clone());
-        let service = PeerServiceServer::new(serving)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let stopping = seams.spawner.clone();
-        drop(seams.spawner.spawn("peer server", async move {
-            let _ending = ending;
-            let stopped = async move { stopping.stopping().await };
-            let served = server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "peers are not served any more");
-            }
-        }));
+        serve_on(listener, server, peer, seams);
         Ok(bound)
     }
 
-    fn connect(&self, address: &str) -> Result<Channel, String> {
+    /// Serves `peer` on what a simulation's listener accepts, until the node's tasks stop.
+    pub fn serve_accepted(listener: impl Listener, peer: Arc<dyn Peer>, seams: &Seams) {
+        serve_on(listener, server(), peer, seams);
+    }
+
+    fn connect(&self, address: &str, lane: Lane) -> Result<Channel, String> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
         let mut endpoint = endpoint
@@ -169,6 +174,9 @@ impl GrpcTransport {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20);
+        if let Way::Dialled(dial, group) = &self.way {
+            return Ok(dial::channel(endpoint, dial.clone(), address, lane, group));
+        }
         match &self.tls {
             Some(tls) => {
                 let config = ClientTlsConfig::new().ca_certificate(tls.ca.clone()).identity(tls.identity.clone());
@@ -181,6 +189,35 @@ impl GrpcTransport {
     }
 }
 
+fn server() -> Server {
+    Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE))
+}
+
+fn serve_on(listener: impl Listener, server: Server, peer: Arc<dyn Peer>, seams: &Seams) {
+    // TLS is the server's here; that nothing is decrypted yet does not keep a silent connection from being let go. The task
+    // that accepts ends with the node's others.
+    let incoming = accept::connections(listener, None, CONNECTIONS_MAX, seams, CancellationToken::new());
+    // Connections outlive the server a little; what they serve does not.
+    let serving = Serving(Arc::new(RwLock::new(Some(peer))));
+    let ending = Ending(serving.clone());
+    let service =
+        PeerServiceServer::new(serving).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let clock = seams.clock.clone();
+    let mut server = server.layer(MapResponseLayer::new(move |mut response: http::Response<tonic::body::Body>| {
+        date::stamp(response.headers_mut(), &*clock);
+        response
+    }));
+    let stopping = seams.spawner.clone();
+    drop(seams.spawner.spawn("peer server", async move {
+        let _ending = ending;
+        let stopped = async move { stopping.stopping().await };
+        let served = server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "peers are not served any more");
+        }
+    }));
+}
+
 /// Whether `host:port` is this machine for sure.
 fn is_loopback(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) || address.starts_with("localhost:")
@@ -190,7 +227,7 @@ impl Transport for GrpcTransport {
     fn peer(&self, address: &str, lane: Lane) -> Arc<dyn Peer> {
         let mut channels = self.channels.lock();
         let made = channels.entry((address.to_owned(), lane)).or_insert_with(|| {
-            let client = self.connect(address).map(|channel| {
+            let client = self.connect(address, lane).map(|channel| {
                 PeerServiceClient::new(channel)
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX)

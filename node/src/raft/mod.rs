@@ -9,6 +9,7 @@
 mod cluster_time;
 mod codec;
 mod config;
+mod dial;
 mod fatal;
 mod grpc;
 mod identity;
@@ -46,6 +47,7 @@ use tokio::sync::{broadcast, watch};
 pub use cluster_time::ClockProblem;
 pub use codec::wire;
 pub use config::{RaftConfig, Timing};
+pub use dial::Dial;
 pub use fatal::Fatal;
 pub use grpc::{GrpcTransport, TlsFiles};
 pub use leadership::{Fence, Leadership};
@@ -58,7 +60,7 @@ pub use status::Held;
 pub use types::Member;
 
 use crate::operations::ClusterChange;
-use crate::seams::{Clock, Spawner};
+use crate::seams::{Clock, Process, Spawner};
 
 /// An operation did not reach another node, or its answer did not come back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +93,7 @@ struct Parts {
     watched: Arc<leadership::Watched>,
     changer: membership::Changer,
     clock: Arc<dyn Clock>,
+    process: Arc<dyn Process>,
     group: Spawner,
     fatal: Fatal,
     timing: Timing,

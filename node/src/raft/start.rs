@@ -191,6 +191,7 @@ impl RaftNode {
             watched,
             changer,
             clock,
+            process: seams.process.clone(),
             group,
             fatal,
             timing,

@@ -7,7 +7,6 @@ use super::membership::is_half_changed;
 use super::types::Vote;
 use super::{RaftHandle, codec};
 use crate::operations::{ClusterStatus, MemberStatus};
-use crate::seams::process;
 
 /// What this node holds and what comes and goes with what happens to it; each has an end, and at rest each is small (B1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +44,8 @@ impl RaftHandle {
     /// For `leasehold cluster status` and `StateProbe` (chaos-design §2). Asks nobody.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        ClusterStatus { resident_bytes: process::resident_bytes(), open_files: process::open_files(), ..self.status_of_raft() }
+        let process = &self.parts.process;
+        ClusterStatus { resident_bytes: process.resident_bytes(), open_files: process.open_files(), ..self.status_of_raft() }
     }
 
     /// The same without what the operating system would have to be asked for: that is 0.

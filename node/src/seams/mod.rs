@@ -1,10 +1,10 @@
-//! The only doors to the system: time, randomness, tasks, HTTP and disk.
+//! The only doors to the system: time, randomness, tasks, HTTP, disk, and what the process takes.
 //!
 //! Everything else in the node takes these by value or reference and never asks the operating system itself, so that a
 //! simulation can put its own in their place and a crash can drop one node whole (architecture D12). `clippy.toml`
 //! refuses the direct calls elsewhere. Nothing here knows what a lease, a command or a Raft message is.
 //!
-//! Read on: [`clock`], [`rng`], [`spawn`], [`http`], [`disk`].
+//! Read on: [`clock`], [`rng`], [`spawn`], [`http`], [`disk`], [`process`].
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod clock;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Elapsed, Mono};
 pub use disk::{DiskUse, Disks, RocksDisks};
 pub use http::{Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
+pub use process::Process;
 pub use rng::Rng;
 pub use spawn::{Gate, Spawner, Stopped, Task, long};
 
@@ -34,6 +35,8 @@ pub struct Seams {
     pub spawner: Spawner,
     /// Calls to the cloud.
     pub http: Arc<dyn Http>,
+    /// What the node's process takes.
+    pub process: Arc<dyn Process>,
 }
 
 impl Seams {
@@ -47,6 +50,7 @@ impl Seams {
             rng: Arc::new(rng::SystemRng),
             spawner: Spawner::new(),
             http: Arc::new(http::SystemHttp::new(options)?),
+            process: Arc::new(process::SystemProcess),
         })
     }
 }

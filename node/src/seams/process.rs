@@ -2,12 +2,28 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Resident memory, bytes; 0 where the system does not tell.
-#[must_use]
-pub fn resident_bytes() -> u64 {
-    // Fields are in pages; Linux on the machines we support has pages of 4 KiB.
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
+/// What a node's process takes.
+pub trait Process: Send + Sync + 'static {
+    /// Resident memory, bytes; 0 where the system does not tell.
+    fn resident_bytes(&self) -> u64;
+    /// Open file descriptors; 0 where the system does not tell.
+    fn open_files(&self) -> u64;
+}
+
+/// This process.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemProcess;
+
+impl Process for SystemProcess {
+    fn resident_bytes(&self) -> u64 {
+        // Fields are in pages; Linux on the machines we support has pages of 4 KiB.
+        let pages = std::fs::read_to_string("/proc/self/statm").ok();
+        pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
+    }
+
+    fn open_files(&self) -> u64 {
+        std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64)
+    }
 }
 
 /// Lets this process open as many files as the system allows it at most: the soft limit, which often is 1024, becomes the
@@ -22,12 +38,6 @@ pub fn raise_open_files_max() -> Option<u64> {
             limit.current
         }
     }
-}
-
-/// Open file descriptors; 0 where the system does not tell.
-#[must_use]
-pub fn open_files() -> u64 {
-    std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64)
 }
 
 #[cfg(test)]

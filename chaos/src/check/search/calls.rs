@@ -176,10 +176,13 @@ impl<'a> History<'a> {
             ("delete", Ending::Ok | Ending::Info) => vec![of.map(Op::Delete)],
             ("get", Ending::Ok) => vec![seen()],
             ("list", Ending::Ok) => {
-                // A row that is not kept is the witness's to tell.
+                // A row that is not kept is the witness's to tell. One that does not say what its lease is says nothing of the
+                // others: only a whole list tells who is not there.
                 let rows = self.record.listed(operation).into_iter().flatten();
-                let told = rows.filter_map(|row| self.shown(row)).filter(|(number, _)| here(*number));
-                vec![request["project_id"].as_str().map(|project| Op::List(List::new(project.into(), told.collect())))]
+                let told: Option<Vec<_>> = rows.map(|row| self.shown(row)).collect();
+                let told = told.map(|told| told.into_iter().filter(|(number, _)| here(*number)).collect());
+                let project = request["project_id"].as_str();
+                vec![project.zip(told).map(|(project, told)| Op::List(List::new(project.into(), told)))]
             }
             (_, Ending::Fail) if is_not_found(operation) => vec![of.map(Op::Absent)],
             _ => Vec::new(),

@@ -35,6 +35,10 @@ impl View {
     pub fn of(lease: &Value) -> Option<View> {
         let ones = lease["reservations"].as_array()?;
         let waits = lease["status"] == "UPDATING";
+        // The edges do not tell what it would return to.
+        if waits && ones.iter().any(|one| one.get("previous").is_none()) {
+            return None;
+        }
         let before = |one: &Value, field: &str| {
             let old = &one["previous"][field];
             if waits && !old.is_null() { old.to_string() } else { one[field].to_string() }

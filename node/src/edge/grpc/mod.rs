@@ -6,6 +6,7 @@
 mod capacity;
 mod cluster;
 mod host;
+mod in_group;
 mod lease;
 mod observe;
 mod status;
@@ -20,7 +21,6 @@ use leasehold_client::wire::v1::cluster_service_server::ClusterServiceServer;
 use leasehold_client::wire::v1::host_service_server::HostServiceServer;
 use leasehold_client::wire::v1::lease_service_server::LeaseServiceServer;
 use leasehold_client::wire::v1::watch_service_server::WatchServiceServer;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -28,7 +28,7 @@ use tonic::{Request, Status};
 
 use super::auth::Authenticator;
 use crate::config::{ApiSection, Secret};
-use crate::listen::accept;
+use crate::listen::accept::{self, Listener};
 use crate::listen::tls::ServerTls;
 use crate::operations::{Actor, OperationError, Operations, Unavailable};
 use crate::seams::{Clock, Rng, Seams};
@@ -96,7 +96,7 @@ pub struct Callers {
 /// # Errors
 /// When the listener cannot be served any more.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     tls: Option<ServerTls>,
     operations: Operations,
     callers: Callers,
@@ -118,6 +118,7 @@ pub async fn serve(
         .initial_connection_window_size(1 << 20)
         .initial_stream_window_size(1 << 20)
         .max_concurrent_streams(1024)
+        .layer(in_group::InGroup(seams.spawner.clone()))
         .layer(observe)
         .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(CapacityServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))

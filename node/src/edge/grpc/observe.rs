@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use crate::listen::date;
 use crate::operations::Operations;
 use crate::seams::Seams;
 use crate::telemetry::{metrics, request_id};
@@ -71,6 +72,7 @@ where
             let mut response = answered.await?;
             let ending = ending(response.headers().get("grpc-status"));
             metrics::request("grpc", operation, ending, seams.clock.mono().since(began).as_secs_f64());
+            date::stamp(response.headers_mut(), &*seams.clock);
             // An address that is no header value is a member's mistake in its configuration, and the hint only saves a hop.
             if let Some(leader) = operations.leader_elsewhere().and_then(|leader| HeaderValue::from_str(&leader).ok()) {
                 response.headers_mut().insert(metadata::LEADER, leader);

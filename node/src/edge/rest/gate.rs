@@ -20,6 +20,7 @@ use super::microversion::{self, Microversion};
 use crate::config::Secret;
 use crate::edge::auth::AuthError;
 use crate::edge::error::Problem;
+use crate::listen::date;
 use crate::operations::{Actor, OperationError, Rule, Unavailable};
 use crate::telemetry::{metrics, request_id};
 
@@ -88,6 +89,7 @@ pub async fn enter(State(rest): State<Rest>, mut request: Request, next: Next) -
     let seconds = rest.seams.clock.mono().since(began).as_secs_f64();
     metrics::request("rest", operation, ending, seconds);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), seconds, "answered"));
+    date::stamp(response.headers_mut(), &*rest.seams.clock);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

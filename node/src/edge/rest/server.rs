@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ::http::Request;
 use axum::body::Body;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::util::MapRequest;
@@ -14,7 +13,7 @@ use super::{Rest, routes};
 use crate::config::ApiSection;
 use crate::edge::auth::Authenticator;
 use crate::edge::http;
-use crate::listen::accept;
+use crate::listen::accept::{self, Listener};
 use crate::listen::tls::ServerTls;
 use crate::operations::Operations;
 use crate::seams::Seams;
@@ -24,7 +23,7 @@ use crate::seams::Seams;
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     tls: Option<ServerTls>,
     operations: Operations,
     authenticator: Arc<dyn Authenticator>,

@@ -1,0 +1,252 @@
+//! What the edges say, in the words of the record: a lease with the fields that were told and no others, a refusal by its code.
+
+use chrono::{DateTime, NaiveDateTime};
+use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Seconds};
+use serde_json::{Map, Value, json};
+
+use super::super::world::json as as_json;
+
+/// What gRPC does not tell of a lease.
+const UNTOLD: [&str; 4] = ["deleted", "key", "update_key", "before_update"];
+/// And of a reservation.
+const UNTOLD_OF_RESERVATIONS: [&str; 4] = ["previous", "booked_end", "releasing", "group_awaited"];
+
+/// A lease as gRPC told it.
+pub fn of_grpc(lease: &Lease) -> Value {
+    let mut told = as_json(lease);
+    let drop = |value: &mut Value, names: &[&str]| {
+        if let Some(object) = value.as_object_mut() {
+            names.iter().for_each(|name| drop(object.remove(*name)));
+        }
+    };
+    drop(&mut told, &UNTOLD);
+    for one in told["reservations"].as_array_mut().into_iter().flatten() {
+        drop(one, &UNTOLD_OF_RESERVATIONS);
+        drop(&mut one["adoption"], &["opened"]);
+    }
+    told
+}
+
+/// A lease as REST told it, from microversion 1.1 on; and as a client may go on with it, where what was not told is nothing.
+///
+/// # Errors
+/// What is not as it should be.
+pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
+    let mut told = Map::new();
+    for name in ["id", "name", "user_id", "project_id", "status", "degraded"] {
+        told.insert(name.to_owned(), shown[name].clone());
+    }
+    for (name, date) in [("start", "start_date"), ("end", "end_date")] {
+        told.insert(name.to_owned(), second(&shown[date])?);
+    }
+    told.insert("reason".to_owned(), shown["status_reason"].clone());
+    let reservations = list(shown, "reservations")?.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
+    let events = list(shown, "events")?.iter().map(|event| {
+        let time = second(&event["time"])?;
+        Ok::<_, String>(json!({"id": event["id"], "kind": event["event_type"], "time": time, "status": event["status"]}))
+    });
+    told.insert("reservations".to_owned(), reservations.into());
+    told.insert("events".to_owned(), events.collect::<Result<Vec<_>, _>>()?.into());
+    let told = Value::Object(told);
+    let mut whole = told.clone();
+    (whole["revision"], whole["created_at"]) = (json!(0), json!(0));
+    for one in whole["events"].as_array_mut().into_iter().flatten() {
+        one["created_at"] = json!(0);
+    }
+    for one in whole["reservations"].as_array_mut().into_iter().flatten() {
+        (one["bindings"], one["created_at"]) = (json!([]), json!(0));
+    }
+    let lease = serde_json::from_value(whole).map_err(|error| format!("{error} in {shown}"))?;
+    Ok((told, lease))
+}
+
+fn list<'v>(of: &'v Value, name: &str) -> Result<&'v Vec<Value>, String> {
+    of[name].as_array().ok_or_else(|| format!("{name} is no list in {of}"))
+}
+
+fn reservation(shown: &Value) -> Result<Value, String> {
+    let fields = [
+        "id",
+        "resource_id",
+        "status",
+        "missing_resources",
+        "resources_changed",
+        "server_group_id",
+        "server_group_problem",
+        "on_end",
+        "stage",
+    ];
+    let mut told: Map<String, Value> = fields.iter().map(|name| ((*name).to_owned(), shown[*name].clone())).collect();
+    let fields = [
+        "vcpus",
+        "memory_mb",
+        "disk_gb",
+        "amount",
+        "affinity",
+        "resource_properties",
+        "zone",
+        "pool",
+        "required_traits",
+        "forbidden_traits",
+    ];
+    let mut instance: Map<String, Value> = fields.iter().map(|name| ((*name).to_owned(), shown[*name].clone())).collect();
+    if shown["resource_properties"] == "" {
+        instance.insert("requirements".to_owned(), json!([]));
+    }
+    told.insert("wish".to_owned(), json!({ "instance": instance }));
+    let staging = &shown["staging"];
+    let staging = match staging {
+        Value::Null => Value::Null,
+        window => json!({
+            "window": {"start": second(&window["start_date"])?, "end": second(&window["end_date"])?},
+            "park_margin_s": window["park_margin"],
+        }),
+    };
+    told.insert("staging".to_owned(), staging);
+    Ok(Value::Object(told))
+}
+
+/// A date of an answer as a second of the calendar.
+fn second(date: &Value) -> Result<Value, String> {
+    let text = date.as_str().ok_or_else(|| format!("{date} is no date"))?;
+    if text.starts_with("9999-") {
+        return Ok(as_json(&Seconds::OPEN_END));
+    }
+    let read = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map_err(|error| format!("{text}: {error}"))?;
+    let since = u64::try_from(read.and_utc().timestamp()).ok().and_then(|unix_s| unix_s.checked_sub(LEDGER_EPOCH_UNIX_S));
+    since.map(Value::from).ok_or_else(|| format!("{text} lies before the calendar"))
+}
+
+/// A date of a request.
+fn date(at: Seconds) -> Value {
+    let unix_s = i64::try_from(at.unix_s()).unwrap_or(i64::MAX);
+    let date = DateTime::from_timestamp(unix_s, 0).expect("clients ask for times of this century");
+    json!(date.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// The body of `POST /v1/leases`.
+pub fn create(wish: &LeaseWish) -> Value {
+    let start = match wish.start {
+        StartWish::Now => json!("now"),
+        StartWish::At(at) | StartWish::Earliest { latest: at, .. } => date(at),
+    };
+    let mut body = json!({
+        "name": wish.name,
+        "start_date": start,
+        "end_date": date(wish.end),
+        "reservations": wish.reservations.iter().map(reservation_wish).collect::<Vec<_>>(),
+    });
+    match wish.before_end {
+        BeforeEndWish::Never => {}
+        BeforeEndWish::SecondsBefore(seconds) => body["before_end_date"] = date(Seconds(wish.end.0.saturating_sub(seconds))),
+        BeforeEndWish::At(at) => body["before_end_date"] = date(at),
+    }
+    body
+}
+
+/// The body of `PUT /v1/leases/{id}`.
+pub fn update(change: &LeaseChange) -> Value {
+    let mut body = Map::new();
+    if let Some(name) = &change.name {
+        body.insert("name".to_owned(), json!(name));
+    }
+    if let Some(start) = change.start {
+        let start = match start {
+            StartWish::Now => json!("now"),
+            StartWish::At(at) | StartWish::Earliest { latest: at, .. } => date(at),
+        };
+        body.insert("start_date".to_owned(), start);
+    }
+    if let Some(end) = change.end {
+        let end = match end {
+            EndWish::Now => json!("now"),
+            EndWish::At(at) => date(at),
+        };
+        body.insert("end_date".to_owned(), end);
+    }
+    let reservations: Vec<Value> = change
+        .reservations
+        .iter()
+        .map(|one| {
+            let mut asked = instance(one.resource.instance());
+            asked["id"] = json!(one.reservation_id);
+            if let Some(end) = one.on_end {
+                asked["on_end"] = on_end(end);
+            }
+            asked
+        })
+        .collect();
+    if !reservations.is_empty() {
+        body.insert("reservations".to_owned(), reservations.into());
+    }
+    Value::Object(body)
+}
+
+fn reservation_wish(wish: &ReservationWish) -> Value {
+    let mut asked = instance(wish.resource.instance());
+    asked["resource_type"] = json!("virtual:instance");
+    asked["on_end"] = on_end(wish.on_end);
+    if let Some(StagingWish { start, end, park_margin_s }) = wish.staging {
+        asked["staging"] = json!({"start_date": start.map(date), "end_date": end.map(date), "park_margin": park_margin_s});
+    }
+    asked
+}
+
+fn on_end(end: OnEnd) -> Value {
+    json!(match end {
+        OnEnd::Delete => "delete",
+        OnEnd::Shelve => "shelve",
+        OnEnd::Snapshot => "snapshot",
+    })
+}
+
+fn instance(wish: &InstanceWish) -> Value {
+    let pool = wish.pool.map(|pool| match pool {
+        PoolKind::Dedicated => "dedicated",
+        PoolKind::Shared => "shared",
+    });
+    json!({
+        "vcpus": wish.vcpus,
+        "memory_mb": wish.memory_mb,
+        "disk_gb": wish.disk_gb,
+        "amount": wish.amount,
+        "affinity": wish.affinity,
+        "zone": wish.zone,
+        "pool": pool,
+        "required_traits": wish.required_traits,
+        "forbidden_traits": wish.forbidden_traits,
+        "resource_properties": wish.resource_properties,
+    })
+}
+
+/// What the ledger rejected, as far as checks must know.
+pub fn rejection(code: &str, text: &str) -> Value {
+    if code == "lease_not_found" {
+        let id = text.split('\'').nth(3).unwrap_or_default();
+        return json!({ "lease_not_found": id });
+    }
+    json!(code)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_not_there_is_named() {
+        let text = "Object with {'lease_id': '0f-1'} not found";
+        assert_eq!(rejection("lease_not_found", text), json!({"lease_not_found": "0f-1"}));
+        assert_eq!(rejection("start_in_past", "no"), json!("start_in_past"));
+    }
+
+    #[test]
+    fn dates_are_told_as_they_are_asked_for() {
+        let at = Seconds(190_000_001);
+        let asked = date(at).as_str().unwrap().replace('Z', ".000000");
+        assert_eq!(second(&json!(asked)), Ok(as_json(&at)));
+        assert_eq!(second(&json!("9999-12-31T23:59:59.000000")), Ok(as_json(&Seconds::OPEN_END)));
+        assert!(second(&json!("yesterday")).is_err());
+    }
+}
