@@ -2,6 +2,7 @@
 
 pub mod disks;
 pub mod members;
+mod others;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,10 +172,10 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             pause(for_ms).await;
             machine.disks.trouble(|trouble| trouble.slow = 1);
         }
-        Fault::Cloud { how, body, permille, for_ms } => {
+        Fault::Cloud { how, body, service, permille, for_ms } => {
             told(None, "cloud");
             // Tenants are spared: what they do is not under test.
-            let when = Match { caller: "node-".to_owned(), body, ..Match::default() };
+            let when = Match { caller: "node-".to_owned(), body, service, ..Match::default() };
             let probability = f64::from(permille) / 1_000.0;
             let rule = CloudRule { when, kind: kind(how), skip: 0, count: None, probability };
             let rule = world.cloud.with(|cloud| cloud.add_fault(rule));
@@ -192,6 +193,12 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             told(None, "cloud");
             world.cloud.with(leasehold_cloudsim::Cloud::expire_tokens);
         }
+        Fault::Meddle { how, pick } => others::meddle(world, how, pick),
+        Fault::Storm { every_ms, for_ms } => {
+            told(None, "cloud");
+            others::storm(world, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await;
+        }
+        Fault::Audit { pick } => others::audit(world, pick),
         Fault::Join { abandon } => members::join_one(world, abandon).await,
         Fault::Promote => members::promote(world).await,
         Fault::Leave { target } => members::leave(world, world.target(target)).await,
@@ -312,5 +319,6 @@ fn kind(how: CloudFault) -> FaultKind {
         CloudFault::Duplicate => FaultKind::Duplicate,
         CloudFault::Garbage => FaultKind::Garbage,
         CloudFault::AsyncFailure => FaultKind::AsyncFailure,
+        CloudFault::Partial => FaultKind::Partial,
     }
 }

@@ -5,13 +5,14 @@
 pub mod cluster;
 mod draw;
 mod fault;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 pub use draw::Draw;
-pub use fault::{CloudFault, Damage, Fault, Target, Way};
+pub use fault::{CloudFault, Damage, Fault, Meddling, Target, Way};
 
 /// A fault at its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +157,8 @@ pub enum Profile {
     Busy,
     /// The cloud misbehaves.
     Cloud,
+    /// Everything, as drawn, and what others do in the cloud.
+    Others,
     /// Clocks are wrong.
     Clocks,
     /// Nodes join and leave.
@@ -170,7 +173,7 @@ impl Profile {
     /// Kinds of faults, as the function `fault` numbers them.
     fn kinds(self) -> Option<&'static [u64]> {
         match self {
-            Profile::Swarm | Profile::Standard => None,
+            Profile::Swarm | Profile::Standard | Profile::Others => None,
             Profile::Power => Some(&[1, 1, 3, 14]),
             Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
             Profile::Snapshots => Some(&[0, 1, 3, 3]),
@@ -268,6 +271,7 @@ impl Plan {
             faults = cluster::load(seed, sim.safety_ms);
         } else if !calm {
             faults.extend(cluster::drawn(seed, nodes, sim.safety_ms, profile));
+            faults.extend(others::drawn(seed, sim.safety_ms, profile));
             faults.sort_by_key(|planned| planned.at_ms);
         }
         Plan { seed, nodes, faults, sim }
@@ -320,7 +324,13 @@ fn fault(kind: u64, draw: &mut Draw, nodes: u32, hosts: u32) -> Fault {
         _ => {
             let bodies = ["", "", "", "unshelve", "shelve", "allocations", "createImage"];
             let body = bodies[draw.below(bodies.len())].to_owned();
-            Fault::Cloud { how: cloud_fault(draw), body, permille: [50, 300, 1_000][draw.below(3)], for_ms }
+            Fault::Cloud {
+                how: cloud_fault(draw),
+                body,
+                service: String::new(),
+                permille: [50, 300, 1_000][draw.below(3)],
+                for_ms,
+            }
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct Project {
     pub user_id: String,
 }
 
+/// Of all projects.
+pub const USERS: [&str; 2] = ["demo", "alt_demo"];
+
 /// All clients together.
 pub struct Workload {
     world: Arc<World>,

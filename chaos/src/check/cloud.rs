@@ -205,7 +205,8 @@ impl Cloud {
             what if what.starts_with("server.") => {
                 if what == "server.deleted" {
                     self.servers.remove(&id);
-                } else {
+                } else if facts["flavor_id"].is_string() {
+                    // What only locks a server says nothing of it.
                     let text = |name: &str| facts[name].as_str().unwrap_or_default().to_owned();
                     self.servers.insert(id, (text("flavor_id"), text("status")));
                 }

@@ -47,6 +47,8 @@ struct Server<'a> {
     seen: Vec<Seen<'a>>,
     /// When an image of it, other than that of a shelve, was whole, Unix milliseconds.
     imaged: Vec<u64>,
+    /// When its tenant had it deleted, Unix milliseconds: then nothing of it is to be kept.
+    given_up: Option<u64>,
 }
 
 impl<'a> Server<'a> {
@@ -85,7 +87,7 @@ impl<'a> Server<'a> {
                 None => self.status(to).is_none_or(|status| status == "SHELVED_OFFLOADED"),
                 Some(left) => {
                     let imaged = self.imaged.iter().any(|at_ms| *at_ms <= left);
-                    imaged || self.was_broken((from, left)) || left - from >= GIVEN_UP_MS
+                    imaged || self.given_up == Some(left) || self.was_broken((from, left)) || left - from >= GIVEN_UP_MS
                 }
             }),
         }
@@ -121,6 +123,9 @@ fn servers(lines: &[CloudLine]) -> BTreeMap<&str, Server<'_>> {
                     server.flavor = text("flavor_id");
                 }
                 server.seen.push((line.at_ms, &change.what, status));
+                if change.what == "server.deleting" && !line.caller.starts_with("node-") {
+                    server.given_up.get_or_insert(line.at_ms);
+                }
             } else if change.what == "image.active" && !text("name").ends_with("-shelved") {
                 servers.entry(text("server_id")).or_default().imaged.push(line.at_ms);
             }
@@ -284,6 +289,12 @@ mod tests {
             "not Imaged",
         );
         fires(judge, end("snapshot", &[RUNS]), "not Imaged");
+        // Unless its tenant had it deleted.
+        let gone = || end("snapshot", &[RUNS, (15, "server.deleting", "ACTIVE"), deleted]);
+        fires(judge, gone(), "not Imaged");
+        let mut given_up = gone();
+        given_up.cloud.iter_mut().for_each(|line| line.caller = "tenant".to_owned());
+        passes(given_up);
         passes(end("snapshot", &[RUNS, (14, "server.error", "ERROR"), (15, "server.deleting", "ERROR"), deleted]));
     }
 

@@ -32,7 +32,7 @@ const KINDS: u64 = 10;
 
 fn kinds(profile: Profile) -> Option<&'static [u64]> {
     match profile {
-        Profile::Swarm | Profile::Standard => None,
+        Profile::Swarm | Profile::Standard | Profile::Others => None,
         Profile::Power => Some(&[6, 7, 8, 8, 9, 9]),
         Profile::Snapshots => Some(&[0, 3, 7, 9]),
         Profile::Members => Some(&[0, 1, 2, 3, 3, 4, 5]),
@@ -52,7 +52,7 @@ pub(super) fn drawn(seed: u64, nodes: u32, safety_ms: u64, profile: Profile) -> 
     let (quickest, slowest) = (times * draw.between(4_000, 15_000), times * draw.between(15_000, 45_000));
     let mut faults = Vec::new();
     // Some clusters have a learner from the beginning.
-    if draw.below(4) == 0 && matches!(profile, Profile::Members | Profile::Swarm | Profile::Standard) {
+    if draw.below(4) == 0 && matches!(profile, Profile::Members | Profile::Swarm | Profile::Standard | Profile::Others) {
         faults.push(Planned { at_ms: 500, fault: Fault::Join { abandon: true } });
     }
     let mut at_ms = draw.between(quickest, slowest);

@@ -117,6 +117,9 @@ pub enum Fault {
         how: CloudFault,
         /// Only calls with this in their body; empty: all.
         body: String,
+        /// Only calls to this service, as `identity`; empty: to all.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        service: String,
         /// Struck calls, of a thousand.
         permille: u32,
         /// Milliseconds.
@@ -133,6 +136,25 @@ pub enum Fault {
     ExpireTokens,
     /// Leadership is handed over.
     Transfer,
+    /// A tenant does with one of his servers what he likes.
+    Meddle {
+        /// What.
+        how: Meddling,
+        /// Chooses tenant and server.
+        pick: u64,
+    },
+    /// Somebody else writes to Placement's providers of all hosts, again and again: what nodes read is old when they write.
+    Storm {
+        /// Milliseconds between two rounds.
+        every_ms: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// An operator has Placement's audit remove allocations that belong to no server: our holds.
+    Audit {
+        /// Chooses the hosts.
+        pick: u64,
+    },
     /// A new node joins: it learns, and votes once it has caught up.
     Join {
         /// The leader is killed as soon as the node learns: it stays a learner until somebody adds it again.
@@ -249,11 +271,13 @@ impl Fault {
             | Fault::DiskSlow { for_ms, .. }
             | Fault::Cloud { for_ms, .. }
             | Fault::HostDown { for_ms, .. }
+            | Fault::Storm { for_ms, .. }
             | Fault::Burst { for_ms, .. } => *for_ms,
             // How long it is waited for at most.
             Fault::CrashAt { for_ms, down_ms, .. } => for_ms + down_ms,
             Fault::Wipe { down_ms, replace_ms, .. } | Fault::LogDamage { down_ms, replace_ms, .. } => down_ms + replace_ms,
             Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
+            Fault::Meddle { .. } | Fault::Audit { .. } => 10_000,
             Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,
             Fault::SyncError { .. } | Fault::ExpireTokens | Fault::Transfer => 1_000,
         }
@@ -329,6 +353,24 @@ pub enum CloudFault {
     Garbage,
     /// Accepted, and then it fails.
     AsyncFailure,
+    /// A cell is down: lists of servers lack those it has.
+    Partial,
+}
+
+/// What a tenant does with a server of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meddling {
+    /// It goes.
+    Delete,
+    /// It is stopped.
+    Stop,
+    /// It is shelved.
+    Shelve,
+    /// It is to be woken, whether or not there is room.
+    Unshelve,
+    /// It is locked, and stays so.
+    Lock,
 }
 
 /// Whom a fault hits.

@@ -43,7 +43,7 @@ use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::Plan;
 use crate::record::Record;
-use crate::workload::{Project, Workload};
+use crate::workload::{Project, USERS, Workload};
 use errors::Errors;
 use world::{World, admin};
 
@@ -118,7 +118,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     set_up(&world).await?;
 
     let mut projects = Vec::new();
-    for user in ["demo", "alt_demo"] {
+    for user in USERS {
         let (user_id, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
         // Who calls operations is whoever he says he is.
         let user_id = if world.tcp.is_some() { user_id } else { format!("user-of-{id}") };

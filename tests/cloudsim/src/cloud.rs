@@ -243,6 +243,15 @@ impl Cloud {
                 answer.body = Bytes::from_static(b"<html>{\"not\": json");
                 at_once(answer)
             }
+            FaultKind::Partial => {
+                let mut answer = self.serve(request, fault, Some(0), false);
+                let mut body = answer.json();
+                if let Some(servers) = body["servers"].as_array_mut() {
+                    servers.retain(|server| is_up(server["id"].as_str().unwrap_or_default()));
+                    answer.body = body.to_string().into();
+                }
+                at_once(answer)
+            }
             FaultKind::AsyncFailure => at_once(self.serve(request, fault, Some(0), true)),
         }
     }
@@ -331,6 +340,11 @@ impl Cloud {
         }
         answer
     }
+}
+
+/// Whether a server is in the cell that answers when the other one is down.
+fn is_up(server: &str) -> bool {
+    server.bytes().last().is_some_and(|byte| byte % 2 == 0)
 }
 
 /// The body as JSON, if it is some.

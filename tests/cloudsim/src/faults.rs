@@ -114,6 +114,8 @@ pub enum FaultKind {
     Duplicate,
     /// The call takes effect, the body of the answer is no JSON.
     Garbage,
+    /// A cell is down: every other server is missing from lists of servers, as Nova leaves out those of a cell that does not answer.
+    Partial,
     /// The call is accepted, but its asynchronous part fails: a boot ends in ERROR, an unshelve goes back to
     /// SHELVED_OFFLOADED, both for want of a host; the image of a shelve or of a createImage cannot be stored.
     AsyncFailure,

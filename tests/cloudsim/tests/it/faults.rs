@@ -145,6 +145,22 @@ fn garbage_is_no_json() {
 }
 
 #[test]
+fn while_a_cell_is_down_lists_lack_its_servers_and_nothing_says_so() {
+    let mut lab = Lab::new();
+    let flavor = lab.flavor("f", 1, 512, &json!({}));
+    let all: Vec<String> = (0..12).map(|_| lab.boot(&flavor)).collect();
+    lab.cloud.add_fault(Fault::on("GET", "/servers", FaultKind::Partial).times(1));
+    let mut listed = || {
+        let (status, body) = lab.admin("GET", "/compute/v2.1/servers?all_tenants=1", Value::Null);
+        assert_eq!(status, 200);
+        body["servers"].as_array().unwrap().len()
+    };
+    let some = listed();
+    assert!(0 < some && some < all.len(), "{some}");
+    assert_eq!(listed(), all.len());
+}
+
+#[test]
 fn what_was_accepted_may_fail_afterwards() {
     let (mut lab, server) = running();
     assert_eq!(shelve(&mut lab, &server).status(), Some(202));
