@@ -96,7 +96,7 @@ mod tests {
         let step = Fault::ClockStep { target: Target::Leader, step_ms: -7, for_ms: 1 };
         assert_eq!(weaker(&step), [Fault::ClockStep { target: Target::Leader, step_ms: -3, for_ms: 1 }]);
         let how = CloudFault::Error { status: 503, retry_after_s: Some(4) };
-        let fault = Fault::Cloud { how, body: String::new(), permille: 1_000, for_ms: 10 };
+        let fault = Fault::Cloud { how, body: String::new(), service: String::new(), permille: 1_000, for_ms: 10 };
         let forms = weaker(&fault);
         assert_eq!(forms.len(), 3);
         assert!(forms.iter().all(|form| matches!(form, Fault::Cloud { how: CloudFault::Error { status: 503, .. }, .. })));
