@@ -24,7 +24,7 @@ use crate::seams::Mono;
 /// How long before something is due on a host it is read.
 pub const AHEAD: Duration = Duration::from_secs(2);
 /// How old what was read ahead may be when it is written upon. The generation refutes it if tokens were touched since; what was
-/// read before we moved the hold is not used; a hold that an operator removed meanwhile shows in the reading after the write.
+/// read before we wrote to the host is not used; a hold that an operator removed meanwhile shows in the reading after the write.
 const AHEAD_FRESH: Duration = Duration::from_secs(4);
 /// Reads and writes of one run. Each concurrent boot on the host can cost one.
 const ROUNDS_MAX: usize = 24;
@@ -72,8 +72,7 @@ struct Lane {
     running: tokio::sync::Mutex<()>,
     /// Read before it was asked for.
     ahead: Mutex<Option<Ahead>>,
-    /// Writes of the hold, counted as they are sent and as they have ended: what was read at another count may show the hold
-    /// before one.
+    /// Writes, counted as they are sent and as they have ended: what was read at another count may show the host before one.
     moved: AtomicU64,
     /// After runs that failed.
     pause: Mutex<Pause>,
@@ -89,8 +88,9 @@ struct Ahead {
 }
 
 impl Lane {
-    /// Whether a reading still shows the hold as we left it. The generation tells nothing of that: the hold is another
-    /// provider's, and of a consumer that a write of tokens does not name.
+    /// Whether a reading still shows the host as we left it. The generation tells only of tokens that are written upon it: the hold
+    /// is another provider's, and of a consumer that a write of tokens does not name; nor does a write of the hold name the tokens, so
+    /// that it would be lowered below what was opened since (seed 1146).
     fn is_current(&self, ahead: &Ahead) -> bool {
         ahead.moved == self.moved.load(Ordering::Relaxed)
     }
@@ -197,10 +197,9 @@ async fn run(work: &Work, host: HostId, lane: &Lane, ahead: Option<HostRead>) ->
             known = if proven { Known::Written(read) } else { Known::Nothing };
             continue;
         }
-        let moves_hold = u64::from(matches!(write, Write::Hold(_)));
-        lane.moved.fetch_add(moves_hold, Ordering::Relaxed);
+        lane.moved.fetch_add(1, Ordering::Relaxed);
         let sent = send(work, host, &read, &write).await;
-        lane.moved.fetch_add(moves_hold, Ordering::Relaxed);
+        lane.moved.fetch_add(1, Ordering::Relaxed);
         match sent {
             // The generation was the one that was read, so the tokens' use is still what was read with it. Not so the
             // hold, which is on another provider: after a write upon an old reading it is looked at.
