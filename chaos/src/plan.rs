@@ -245,15 +245,11 @@ impl Plan {
         if profile == Profile::Busy {
             (sim.hosts, sim.clients, sim.gap_ms) = (3, 10, 500);
         }
-        let mut faults = Vec::new();
-        let mut at_ms = draw.between(quickest, slowest);
-        let mut counter = 0;
-        while !calm && !on.is_empty() && at_ms < sim.safety_ms {
-            counter += 1;
-            // A stream of its own for each event: one more draw in one does not move the next.
-            let mut one = Draw::new(seed, 1_000 + counter);
-            let kind = on[one.below(on.len())];
-            let mut fault = fault(kind, &mut one, nodes, sim.hosts);
+        if calm {
+            on.clear();
+        }
+        let mut faults = in_turn(&mut draw, (seed, 1_000), (quickest, slowest), sim.safety_ms, &on, |kind, one| {
+            let mut fault = fault(kind, one, nodes, sim.hosts);
             // Half of what the cloud does wrong strikes the calls that wake parked servers.
             if profile == Profile::Cloud
                 && let Fault::Cloud { how, body, permille, .. } = &mut fault
@@ -263,9 +259,8 @@ impl Plan {
                 *how = [CloudFault::AsyncFailure, CloudFault::Conflict, failing][one.below(3)].clone();
                 (*body, *permille) = ("unshelve".to_owned(), 1_000);
             }
-            faults.push(Planned { at_ms, fault });
-            at_ms += draw.between(quickest, slowest);
-        }
+            fault
+        });
         if profile == Profile::Load {
             (sim.meter_ms, sim.stragglers_permille) = (40, 0);
             faults = cluster::load(seed, sim.safety_ms);
@@ -276,6 +271,27 @@ impl Plan {
         }
         Plan { seed, nodes, faults, sim }
     }
+}
+
+/// Faults one after the other, of kinds among `on`, with pauses within `pauses` (milliseconds). Each is drawn from a stream of its own,
+/// its number beyond that of `streams`: one more draw in one does not move the next.
+fn in_turn(
+    draw: &mut Draw,
+    (seed, streams): (u64, u64),
+    (quickest, slowest): (u64, u64),
+    until_ms: u64,
+    on: &[u64],
+    mut fault: impl FnMut(u64, &mut Draw) -> Fault,
+) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    let mut at_ms = draw.between(quickest, slowest);
+    while !on.is_empty() && at_ms < until_ms {
+        let mut one = Draw::new(seed, streams + faults.len() as u64 + 1);
+        let kind = on[one.below(on.len())];
+        faults.push(Planned { at_ms, fault: fault(kind, &mut one) });
+        at_ms += draw.between(quickest, slowest);
+    }
+    faults
 }
 
 fn target(draw: &mut Draw, nodes: u32) -> Target {

@@ -3,7 +3,7 @@
 //!
 //! It has its own streams and its own times, so that the other faults of a seed are what they are without it.
 
-use super::{Damage, Draw, Fault, Planned, Profile, Target, target};
+use super::{Damage, Draw, Fault, Planned, Profile, Target, in_turn, target};
 
 /// Every point of the product at which a node can be made to end.
 pub const POINTS: [&str; 14] = [
@@ -49,22 +49,13 @@ pub(super) fn drawn(seed: u64, nodes: u32, safety_ms: u64, profile: Profile) -> 
         None => (0..KINDS).filter(|_| draw.below(3) == 0).collect(),
     };
     let times = if profile == Profile::Standard { 3 } else { 1 };
-    let (quickest, slowest) = (times * draw.between(4_000, 15_000), times * draw.between(15_000, 45_000));
-    let mut faults = Vec::new();
+    let pauses = (times * draw.between(4_000, 15_000), times * draw.between(15_000, 45_000));
     // Some clusters have a learner from the beginning.
-    if draw.below(4) == 0 && matches!(profile, Profile::Members | Profile::Swarm | Profile::Standard | Profile::Others) {
-        faults.push(Planned { at_ms: 500, fault: Fault::Join { abandon: true } });
-    }
-    let mut at_ms = draw.between(quickest, slowest);
-    let mut counter = 0;
-    while !on.is_empty() && at_ms < safety_ms {
-        counter += 1;
-        let mut one = Draw::new(seed, 500_000 + counter);
-        let kind = on[one.below(on.len())];
-        faults.push(Planned { at_ms, fault: fault(kind, &mut one, nodes, profile) });
-        at_ms += draw.between(quickest, slowest);
-    }
-    faults
+    let learner =
+        draw.below(4) == 0 && matches!(profile, Profile::Members | Profile::Swarm | Profile::Standard | Profile::Others);
+    let first = learner.then_some(Planned { at_ms: 500, fault: Fault::Join { abandon: true } });
+    let rest = in_turn(&mut draw, (seed, 500_000), pauses, safety_ms, &on, |kind, one| fault(kind, one, nodes, profile));
+    first.into_iter().chain(rest).collect()
 }
 
 /// One follower after the other is slow, paused or full, with quiet in between; in the end there is too much to do.

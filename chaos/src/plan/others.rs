@@ -2,7 +2,7 @@
 //!
 //! It has its own streams and its own times, so that the other faults of a seed are what they are without it.
 
-use super::{CloudFault, Draw, Fault, Meddling, Planned, Profile};
+use super::{CloudFault, Draw, Fault, Meddling, Planned, Profile, in_turn};
 
 /// Kinds that a run may have; each seed switches some of them on.
 const KINDS: u64 = 5;
@@ -14,18 +14,8 @@ pub(super) fn drawn(seed: u64, safety_ms: u64, profile: Profile) -> Vec<Planned>
     }
     let mut draw = Draw::new(seed, 17);
     let on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
-    let (quickest, slowest) = (draw.between(5_000, 20_000), draw.between(30_000, 120_000));
-    let mut faults = Vec::new();
-    let mut at_ms = draw.between(quickest, slowest);
-    let mut counter = 0;
-    while !on.is_empty() && at_ms < safety_ms {
-        counter += 1;
-        let mut one = Draw::new(seed, 700_000 + counter);
-        let kind = on[one.below(on.len())];
-        faults.push(Planned { at_ms, fault: fault(kind, &mut one) });
-        at_ms += draw.between(quickest, slowest);
-    }
-    faults
+    let pauses = (draw.between(5_000, 20_000), draw.between(30_000, 120_000));
+    in_turn(&mut draw, (seed, 700_000), pauses, safety_ms, &on, fault)
 }
 
 fn fault(kind: u64, draw: &mut Draw) -> Fault {
