@@ -98,7 +98,7 @@ async fn what_the_state_shows_was_told_before_anything_is_waited_for() {
     let probe = Entry { key: None, proposed_at: Timestamp(1), command: Command::AdvanceClock };
     let batch = Batch { commands: vec![encode_entry(&probe).into()] };
     let change = Membership::new_with_defaults(vec![[1].into()], []);
-    let payloads = [EntryPayload::Membership(change.clone()), EntryPayload::Normal(batch), EntryPayload::Membership(change)];
+    let payloads = [EntryPayload::Normal(batch), EntryPayload::Membership(change)];
     let entries = (0..).zip(payloads).map(|(index, payload)| Ok((LogEntry { log_id: id(1, index), payload }, None)));
     let shared = machine.shared();
     let mut applying = Box::pin(machine.apply(stream::iter(entries)));
