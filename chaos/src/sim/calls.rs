@@ -2,7 +2,7 @@
 //! last one for the same object was looked up in between.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::Method;
 use leasehold_node::seams::{HttpError, HttpRequest, HttpResponse};
@@ -21,8 +21,6 @@ type Caller = (u64, u32);
 pub struct Calls {
     trace: Arc<Trace>,
     inner: Mutex<Inner>,
-    /// Looks at a node that is about to change something.
-    look: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -56,13 +54,7 @@ enum What {
 impl Calls {
     /// None so far.
     pub fn new(trace: Arc<Trace>) -> Arc<Calls> {
-        Arc::new(Calls { trace, inner: Mutex::default(), look: OnceLock::new() })
-    }
-
-    /// From now on nodes are looked at before their changing calls leave them.
-    pub fn look_with(&self, look: impl Fn(u64) + Send + Sync + 'static) {
-        let first = self.look.set(Box::new(look)).is_ok();
-        assert!(first, "the calls of one run are looked at by one");
+        Arc::new(Calls { trace, inner: Mutex::default() })
     }
 
     /// Those that changed something, or were to, as they left their nodes.
@@ -77,9 +69,6 @@ impl Calls {
         let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok());
         let what = match id {
             Some(id) if request.method != Method::GET => {
-                if let Some(look) = self.look.get() {
-                    look(node);
-                }
                 let object = object(&path).map(str::to_owned);
                 let mut inner = self.inner.lock();
                 let known = object.as_ref().and_then(|object| inner.unsure.get(&(caller, object.clone())));

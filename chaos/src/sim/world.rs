@@ -88,7 +88,7 @@ impl World {
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let (probes, hashes, audit, moves) = Default::default();
-        let world = Arc::new(World {
+        Arc::new(World {
             plan,
             trace,
             network,
@@ -104,15 +104,7 @@ impl World {
             hashes,
             audit,
             moves,
-        });
-        // Weak, or the world would hold itself.
-        let looking = Arc::downgrade(&world);
-        world.cloud.calls.look_with(move |node| {
-            if let Some(world) = looking.upgrade() {
-                world.acts(node);
-            }
-        });
-        world
+        })
     }
 
     /// Starts a machine, and again when it ends by itself, unless it is held.
@@ -212,21 +204,8 @@ impl World {
 
     /// H1: equal index, equal hash, whoever and whenever.
     fn compare(&self, node: u64, state: &State) {
-        self.trace.note("state", node, state.ledger_index(), state.hash() as u64);
-        self.seen(node, state);
-    }
-
-    /// A node is about to change something in the cloud: what it acts upon may be applied, and not told yet, while the entries
-    /// after it are.
-    fn acts(&self, node: u64) {
-        let machine = self.machines.iter().find(|machine| machine.id == node);
-        if let Some(life) = machine.and_then(|machine| machine.life()) {
-            self.seen(node, &life.raft.state());
-        }
-    }
-
-    fn seen(&self, node: u64, state: &State) {
         let (index, hash) = (state.ledger_index(), state.hash());
+        self.trace.note("state", node, index, hash as u64);
         let mut hashes = self.hashes.lock();
         if !hashes.contains_key(&index) {
             self.audit.lock().push(Audited {
