@@ -59,7 +59,7 @@ chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B
 
 gate: prerequisites ## simulated clusters for an hour each, then planted bugs; release build; SEEDS=A..B
 	@$(ENV); cargo build --locked --release -p leasehold-chaos
-	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1004..1204) --seconds 3600 --jobs 2 --level message
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2 --level message
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
 
 mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12

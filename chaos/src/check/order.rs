@@ -7,21 +7,27 @@ use super::cloud::{Cloud, reservation_of};
 use super::{Judgement, Sheet};
 use crate::record::Record;
 
+/// A node reads each host again within this, also when calls of it hang for a while, milliseconds.
+const READ_AGAIN_MS: u64 = 90_000;
+
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let mut cloud = Cloud::default();
     let mut size: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     let mut wrong: BTreeSet<String> = BTreeSet::new();
-    // Holds that somebody else removed and no node has written since, and their hosts: who does that takes the promise away with
-    // them. A node that read the host before may write one of its holds and take the others for unchanged.
-    let mut robbed: BTreeMap<String, String> = BTreeMap::new();
+    // Holds that somebody else removed and no node has written since, their hosts, and when: who does that takes the promise away
+    // with them. A node that read the host before may write one of its holds and take the others for unchanged, or open tokens
+    // for which the removed one was enough.
+    let mut robbed: BTreeMap<String, (String, u64)> = BTreeMap::new();
+    let mut short: BTreeSet<String> = BTreeSet::new();
     for line in &record.cloud {
+        robbed.retain(|_, (host, at_ms)| short.contains(host) || line.at_ms < *at_ms + READ_AGAIN_MS);
         for change in &line.changes {
             let (held, by_node) = (cloud.holds.get(&change.id).cloned(), line.caller.starts_with("node-"));
             cloud.follow(line, change);
             match (held, cloud.holds.get(&change.id)) {
-                (Some((host, _)), None) if !by_node => drop(robbed.insert(change.id.clone(), host)),
+                (Some((host, _)), None) if !by_node => drop(robbed.insert(change.id.clone(), (host, line.at_ms))),
                 (_, Some(_)) => drop(robbed.remove(&change.id)),
                 _ => {}
             }
@@ -33,17 +39,18 @@ pub fn judge(record: &Record) -> Judgement {
             continue;
         }
         let over = over(&cloud, &size);
-        robbed.retain(|_, host| over.contains_key(host));
+        let robbed: BTreeSet<&String> = robbed.values().map(|(host, _)| host).collect();
         for (host, (backing, held)) in &over {
             sheet.look();
             // One breach is told once, when it begins.
-            if !wrong.contains(host) && !robbed.values().any(|robbed| robbed == host) {
+            if !wrong.contains(host) && !robbed.contains(host) {
                 sheet.violation(format!("line {}: on {host} tokens may take {backing:?}, held are {held:?}", line.n));
             }
         }
         sheet.look();
         // What is still wrong once a node has written again is told then.
-        wrong = over.into_keys().filter(|host| !robbed.values().any(|robbed| robbed == host)).collect();
+        short = over.keys().cloned().collect();
+        wrong = over.into_keys().filter(|host| !robbed.contains(host)).collect();
     }
     sheet.close("A7")
 }
@@ -136,6 +143,18 @@ mod tests {
         };
         assert_eq!(verdict([robbed(), vec![beside.clone(), hold(6, 4)]].concat()), Verdict::Pass);
         assert_eq!(verdict([robbed(), vec![beside, hold(6, 2)]].concat()), Verdict::Violation);
+    }
+
+    #[test]
+    fn tokens_are_opened_upon_what_was_read_before_a_hold_was_removed_but_not_much_later() {
+        let removed = CloudLine { caller: "tenant".to_owned(), ..line(3, 3, "allocation.removed", "hold", Value::Null) };
+        let opened =
+            |at, more: Vec<CloudLine>| verdict([vec![flavor(), hold(2, 4), removed.clone(), tokens(at, 2, 0)], more].concat());
+        assert_eq!(opened(4, vec![hold(5, 4)]), Verdict::Pass);
+        assert_eq!(opened(4, vec![hold(5, 2)]), Verdict::Violation);
+        let later = 3 + READ_AGAIN_MS;
+        assert_eq!(opened(later - 1, vec![]), Verdict::Pass);
+        assert_eq!(opened(later, vec![]), Verdict::Violation);
     }
 
     #[test]
