@@ -8,6 +8,7 @@ use leasehold_node::operations::OperationError;
 use parking_lot::Mutex;
 
 use crate::record::{Answered, Metered};
+use crate::sim::tasks;
 use crate::sim::world::{World, admin};
 
 /// Longest wait for one answer.
@@ -36,14 +37,14 @@ impl Meter {
 pub async fn run(world: Arc<World>) {
     let every = Duration::from_millis(world.plan.sim.meter_ms);
     while !every.is_zero() && !world.meter.over.load(Ordering::SeqCst) {
-        tokio::spawn(write(world.clone(), false));
+        tasks::spawn(write(world.clone(), false));
         tokio::time::sleep(every).await;
     }
 }
 
 /// Asks for many writes at once, and waits until each has its answer.
 pub async fn burst(world: &Arc<World>, many: u32) {
-    let asked: Vec<_> = (0..many).map(|_| tokio::spawn(write(world.clone(), true))).collect();
+    let asked: Vec<_> = (0..many).map(|_| tasks::spawn(write(world.clone(), true))).collect();
     for one in asked {
         // The run may end first; a panic of the harness must not be lost.
         if let Err(error) = one.await

@@ -16,6 +16,7 @@ use crate::plan::{CloudFault, Fault, Planned, Way};
 use crate::sim::network::{CLOUD, Weather};
 use crate::sim::node::{Death, Machine};
 use crate::sim::points;
+use crate::sim::tasks;
 use crate::sim::world::{World, admin};
 
 /// The faults under way.
@@ -28,7 +29,7 @@ impl Nemesis {
     pub fn start(world: &Arc<World>) -> Nemesis {
         let each = world.plan.faults.iter().cloned().enumerate().map(|(number, planned)| {
             let world = world.clone();
-            tokio::spawn(async move {
+            tasks::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(planned.at_ms)).await;
                 strike(&world, number as u64, planned).await;
             })
@@ -82,6 +83,11 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
     let text = serde_json::to_string(&planned.fault).unwrap_or_default();
     let id = |index: usize| world.machines[index].id;
     let told = |node: Option<u64>, what: &str| world.trace.incident(node, what, text.clone());
+    let skipped_unless = |done: bool| {
+        if !done {
+            told(None, "skipped")
+        }
+    };
     match planned.fault {
         Fault::Kill { target, down_ms } => down(world, world.target(target), Death::Kill, down_ms).await,
         Fault::PowerCut { target, down_ms } => down(world, world.target(target), Death::Power, down_ms).await,
@@ -193,16 +199,18 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             told(None, "cloud");
             world.cloud.with(leasehold_cloudsim::Cloud::expire_tokens);
         }
-        Fault::Meddle { how, pick } => others::meddle(world, how, pick),
+        Fault::Meddle { how, pick } => skipped_unless(others::meddle(world, how, pick)),
         Fault::Storm { every_ms, for_ms } => {
             told(None, "cloud");
             others::storm(world, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await;
         }
         Fault::Audit { pick } => others::audit(world, pick),
-        Fault::Join { abandon } => members::join_one(world, abandon).await,
-        Fault::Promote => members::promote(world).await,
-        Fault::Leave { target } => members::leave(world, world.target(target)).await,
-        Fault::Replace { target, join_first } => members::replace(world, world.target(target), join_first).await,
+        Fault::Join { abandon } => skipped_unless(members::join_one(world, abandon).await),
+        Fault::Promote => skipped_unless(members::promote(world).await),
+        Fault::Leave { target } => skipped_unless(members::leave(world, world.target(target)).await),
+        Fault::Replace { target, join_first } => {
+            skipped_unless(members::replace(world, world.target(target), join_first).await);
+        }
         Fault::Wipe { target, down_ms, replace_ms } => {
             if disks::wipe(world, target, down_ms).await.is_none() {
                 return world.trace.incident(None, "skipped", text);
@@ -268,7 +276,7 @@ async fn down(world: &Arc<World>, index: usize, death: Death, down_ms: u64) {
 /// In a task of its own: the end of the faults must not leave a node half started.
 fn up(world: &Arc<World>, index: usize) {
     let world = world.clone();
-    tokio::spawn(async move { world.bring_up(index).await });
+    tasks::spawn(async move { world.bring_up(index).await });
 }
 
 /// The power of several goes in the same instant.

@@ -387,7 +387,9 @@ fn shape(draw: &mut Draw, nodes: u32) -> Vec<(u32, u32)> {
             _ => from < half && to >= half,
         }
     };
-    pairs.filter(cut).collect()
+    let links: Vec<_> = pairs.clone().filter(cut).collect();
+    // A ring of three cuts nothing, and what cuts nothing is no fault.
+    if links.is_empty() { pairs.filter(|(from, to)| (place(*from) < half) != (place(*to) < half)).collect() } else { links }
 }
 
 #[cfg(test)]

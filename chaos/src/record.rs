@@ -337,6 +337,17 @@ struct Rest {
 }
 
 impl Record {
+    /// When a phase began whose text begins so, milliseconds since 1970.
+    pub fn phase_ms(&self, text: &str) -> Option<u64> {
+        let phase = self.incidents.iter().find(|incident| incident.what == "phase" && incident.text.starts_with(text));
+        phase.map(|phase| self.epoch_ms + phase.at_ns / 1_000_000)
+    }
+
+    /// When everything was healed, milliseconds since 1970; `None`: it never was.
+    pub fn healed_ms(&self) -> Option<u64> {
+        self.phase_ms(crate::sim::HEALED)
+    }
+
     /// The leases that a list showed; older records have them in the reply itself. `None`: it is no list, or a row is missing.
     pub fn listed<'a>(&'a self, operation: &'a Operation) -> Option<Vec<&'a Value>> {
         let row = |shown: &'a Value| match shown {

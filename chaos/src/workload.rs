@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leasehold_ledger::command::{LeaseChange, LeaseWish};
+use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{Lease, LeaseId, ProjectId, RequestKey, Timestamp};
 use leasehold_ledger::mutant;
-use leasehold_node::operations::{Actor, Consistency, KeyState, LeaseFilter, OperationError, Operations, Unavailable};
+use leasehold_node::operations::{Actor, Consistency, KeyState, OperationError, Operations, Unavailable};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use crate::record::Refusal;
 use crate::rows::Rows;
 use crate::sim::network::CLIENTS;
 use crate::sim::rng::stream;
+use crate::sim::tasks;
 use crate::sim::trace::EPOCH_MS;
 use crate::sim::wire::clients::{Asked, Clients, Door};
 use crate::sim::world::{World, actor, json as as_json};
@@ -31,6 +33,8 @@ use crate::tenant;
 const ATTEMPTS: usize = 5;
 /// Longer than the product's longest answer: a delete waits for the cloud, and forwarding has its limit.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Who calls when everything is well is answered within this, deletes included.
+const ANSWER: Duration = Duration::from_secs(20);
 /// Of so many operations one asks again for an earlier one.
 const AGAIN_ONE_IN: usize = 10;
 /// So many operations are remembered for that.
@@ -190,6 +194,33 @@ impl Workload {
         }
     }
 
+    /// Everything is healed: each member answers what a client wants of it, in time. V2 means clients, not entries without meaning.
+    pub async fn call_on_all(self: &Arc<Self>) {
+        let project = self.projects[0].clone();
+        let client = self.world.plan.sim.clients;
+        let mut number = 0;
+        for node in self.world.cluster().1 {
+            let mut ask = async |wanted: Wanted| {
+                let turn = Turn { client, number };
+                number += 1;
+                let what = request(&wanted, &actor(&project.user_id, &project.id, "member"), Timestamp(0)).0;
+                let asked = tokio::time::timeout(ANSWER, self.perform(turn, &project, wanted, Some(node))).await;
+                let (refusal, lease) = asked.unwrap_or((Some(Refusal::Unknown), None));
+                if matches!(refusal, Some(Refusal::Unknown | Refusal::Unavailable | Refusal::Forbidden)) {
+                    let id = self.world.machines[node].id;
+                    let text =
+                        format!("after the healing node {id} answers a {what} of a client with {refusal:?} within {ANSWER:?}");
+                    self.world.trace.finding("V2", text);
+                }
+                lease
+            };
+            if let Some(lease) = ask(Wanted::Create(Box::new(self.modest(&project)))).await {
+                ask(Wanted::Get { lease_id: lease.id }).await;
+                ask(Wanted::Delete { lease_id: lease.id }).await;
+            }
+        }
+    }
+
     /// One operation.
     async fn operate(self: &Arc<Self>, turn: Turn, project: &Project, draw: &mut Draw) {
         let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(turn, project) } else { None };
@@ -200,7 +231,7 @@ impl Workload {
         let border = turn.client % 3 == 2 && draw.below(2) == 0;
         let border = if border { self.at_its_border(turn, draw, project).await } else { None };
         let wanted = border.unwrap_or_else(|| self.choose(turn, draw, project));
-        self.perform(turn, project, wanted).await;
+        self.perform(turn, project, wanted, None).await;
     }
 
     /// Of several the one that draws the highest for a turn: one more or less changes the choice only where it would be chosen.
@@ -222,7 +253,14 @@ impl Workload {
         *numbers - 1
     }
 
-    async fn perform(self: &Arc<Self>, turn: Turn, project: &Project, wanted: Wanted) {
+    /// Has it done, `at` one node or at any. What it was refused for at last, and the lease.
+    async fn perform(
+        self: &Arc<Self>,
+        turn: Turn,
+        project: &Project,
+        wanted: Wanted,
+        at: Option<usize>,
+    ) -> (Option<Refusal>, Option<Lease>) {
         let draw = &mut Draw::new(self.world.plan.seed, turn.stream("attempts"));
         let n = self.number();
         let trace = &self.world.trace;
@@ -234,7 +272,8 @@ impl Workload {
         let invoke_ns = trace.now_ns();
         let (op, request) = request(&wanted, &who, valid_until);
         trace.remark(CLIENTS, || format!("client {} asks #{n}: {op} {}", turn.client, asked(op, &request, EPOCH_MS)));
-        let Tried { attempts, node, ending, said } = self.attempts(turn, &who, key.as_ref(), &wanted, draw).await;
+        let Tried { attempts, node, ending, said } = self.attempts(turn, &who, key.as_ref(), &wanted, at, draw).await;
+        let what = (said.refusal, said.lease.clone());
         self.told(turn, "operation", n, ending, &said);
         if ending == Ending::Ok {
             self.learn(turn, project, &wanted, said.lease.as_ref());
@@ -261,6 +300,7 @@ impl Workload {
                 ended.pop_front();
             }
         }
+        what
     }
 
     /// Asks again for what ended before: the same request with the old key, or what the key holds. What failed is only looked up: asked
@@ -276,7 +316,7 @@ impl Workload {
         let number = turn.number;
         trace.remark(CLIENTS, || format!("client {} asks #{n}: again for #{of}", turn.client));
         let (op, ending, index, body) = if ending == Ending::Ok && draw.below(2) == 0 {
-            let Tried { attempts, ending, said, .. } = self.attempts(turn, &who, Some(&key), &wanted, draw).await;
+            let Tried { attempts, ending, said, .. } = self.attempts(turn, &who, Some(&key), &wanted, None, draw).await;
             self.told(turn, "repeat", n, ending, &said);
             let body = json!({
                 "of": of, "request": request, "reply": said.reply, "attempts": attempts, "number": number,
@@ -305,14 +345,23 @@ impl Workload {
         });
     }
 
-    /// Attempts under one key, on any node, until there is a clear answer or it is given up.
-    async fn attempts(&self, turn: Turn, who: &Actor, key: Option<&RequestKey>, wanted: &Wanted, draw: &mut Draw) -> Tried {
+    /// Attempts under one key, `at` one node or at any, until there is a clear answer or it is given up.
+    async fn attempts(
+        &self,
+        turn: Turn,
+        who: &Actor,
+        key: Option<&RequestKey>,
+        wanted: &Wanted,
+        at: Option<usize>,
+        draw: &mut Draw,
+    ) -> Tried {
         let trace = &self.world.trace;
         let (mut attempts, mut unsure) = (Vec::new(), false);
         let of_turn = || Draw::new(self.world.plan.seed, turn.stream("door")).next_u64();
         let door = Door::drawn(key.map_or_else(of_turn, number_of));
         loop {
-            let node = self.world.member(draw.below(self.world.size()));
+            let drawn = self.world.member(draw.below(self.world.size()));
+            let node = at.unwrap_or(drawn);
             let (attempt, began) = (attempts.len(), trace.now_ns());
             // Planted bug: each attempt has a key of its own, as if the client made it anew.
             let own = |key: RequestKey| RequestKey { id: Uuid::from_u128(key.id.as_u128() ^ attempt as u128), ..key };
@@ -351,7 +400,7 @@ impl Workload {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
                 for place in 0..lease.reservations.len() {
-                    tokio::spawn(tenant::live(self.world.clone(), project.user, lease.clone(), place));
+                    tasks::spawn(tenant::live(self.world.clone(), project.user, lease.clone(), place));
                 }
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {

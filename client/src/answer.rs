@@ -1,6 +1,6 @@
 //! What operations answer, beside the nouns of the ledger.
 
-use leasehold_ledger::model::{HostId, LeaseId, ProjectId, ReservationId, Seconds, Timestamp};
+use leasehold_ledger::model::{HostId, LeaseId, ReservationId, Seconds, Timestamp};
 use uuid::Uuid;
 
 use crate::wire::convert::{self, BadValue};
@@ -66,17 +66,6 @@ impl TryFrom<v1::LookUpKeyResponse> for Answer<KeyState> {
         };
         Ok(Answer { value, ledger_index: wire.ledger_index })
     }
-}
-
-/// Which leases a listing gives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeaseFilter {
-    /// Admins: only this project.
-    pub project_id: Option<ProjectId>,
-    /// For paging: only ids above this one.
-    pub after: Option<LeaseId>,
-    /// At most so many; `None`: all.
-    pub limit: Option<u32>,
 }
 
 /// One host's reservations.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::LeaseChange;
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, ReservationId};
+use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Utilisation, UtilisationWish};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
 use uuid::Uuid;
 
-use crate::answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter};
+use crate::answer::{Answer, HostAllocation, Key, KeyState};
 use crate::connect::Builder;
 use crate::error::Error;
 use crate::retry::{Caller, Patience, Repeat};
@@ -111,18 +112,19 @@ impl Client {
         lease(wire.lease, wire.ledger_index)
     }
 
-    /// Leases by id: the project's, or of all projects for an admin.
+    /// Leases of a filter: the project's, or of all projects for an admin.
     pub async fn list_leases(&self, filter: LeaseFilter) -> Result<Answer<Vec<Lease>>, Error> {
-        let request = v1::ListLeasesRequest {
-            project_id: filter.project_id.map(|project| project.0.into()),
-            after: filter.after.map(|id| id.to_string()),
-            limit: filter.limit.unwrap_or(0),
-            stale: false,
-        };
         let send = send!(LeaseServiceClient, list_leases);
-        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListLeasesRequest::from(filter), send).await?;
         let leases = wire.leases.into_iter().map(Lease::try_from).collect::<convert::Result<_>>()?;
         Ok(Answer { value: leases, ledger_index: wire.ledger_index })
+    }
+
+    /// What the leases of a filter reserve over time, also in the past.
+    pub async fn utilisation(&self, wish: UtilisationWish) -> Result<Answer<Utilisation>, Error> {
+        let send = send!(LeaseServiceClient, utilisation);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::UtilisationRequest::from(wish), send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
     }
 
     /// Changes a lease, all or nothing.
@@ -186,11 +188,10 @@ impl Client {
         host(wire.host, wire.ledger_index)
     }
 
-    /// All hosts by number.
-    pub async fn list_hosts(&self) -> Result<Answer<Vec<Host>>, Error> {
-        let request = v1::ListHostsRequest { stale: false };
+    /// Hosts of a listing.
+    pub async fn list_hosts(&self, listing: HostListing) -> Result<Answer<Vec<Host>>, Error> {
         let send = send!(HostServiceClient, list_hosts);
-        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListHostsRequest::from(listing), send).await?;
         let hosts = wire.hosts.into_iter().map(Host::try_from).collect::<convert::Result<_>>()?;
         Ok(Answer { value: hosts, ledger_index: wire.ledger_index })
     }
@@ -216,14 +217,12 @@ impl Client {
     }
 
     /// Every host with its reservations; unfiltered only those of leases that end now or later.
-    pub async fn host_allocations(
-        &self,
-        lease_id: Option<LeaseId>,
-        reservation_id: Option<ReservationId>,
-    ) -> Result<Answer<Vec<HostAllocation>>, Error> {
+    pub async fn host_allocations(&self, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>, Error> {
         let request = v1::ListAllocationsRequest {
-            lease_id: lease_id.map(|id| id.to_string()),
-            reservation_id: reservation_id.map(|id| id.to_string()),
+            lease_id: filter.lease_id.map(|id| id.to_string()),
+            reservation_id: filter.reservation_id.map(|id| id.to_string()),
+            after: filter.after.map(|id| id.0),
+            limit: filter.limit.unwrap_or(0),
         };
         let send = send!(HostServiceClient, list_allocations);
         let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;

@@ -49,11 +49,15 @@ mod token;
 mod watch;
 pub mod wire;
 
-pub use answer::{Answer, HostAllocation, Key, KeyState, LeaseFilter, ReservedInterval};
+pub use answer::{Answer, HostAllocation, Key, KeyState, ReservedInterval};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, Refusal, RefusalKind};
+pub use leasehold_ledger::listing::{
+    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
+    UtilisationWish,
+};
 pub use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
 };

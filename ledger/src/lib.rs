@@ -13,6 +13,7 @@
 pub mod apply;
 pub mod command;
 pub mod effect;
+pub mod listing;
 pub mod model;
 pub mod mutants;
 pub mod plan;

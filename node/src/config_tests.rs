@@ -149,6 +149,9 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("raft.keep_entries", |config| config.raft.keep_entries = u64::MAX),
         ("raft.election_min_ms", |config| config.raft.heartbeat_ms = u64::MAX),
         ("raft.election_max_ms", |config| config.raft.election_max_ms = u64::MAX),
+        ("raft.election_max_ms", |config| {
+            (config.raft.heartbeat_ms, config.raft.election_min_ms, config.raft.election_max_ms) = (20, 60, 259);
+        }),
         ("api.requests_max", |config| config.api.requests_max = 0),
         ("api.connections_max", |config| config.api.connections_max = 0),
         ("leader.parallel", |config| config.leader.parallel = 0),

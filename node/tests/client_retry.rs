@@ -92,6 +92,9 @@ impl LeaseService for Member {
     async fn list_leases(&self, _: Request<v1::ListLeasesRequest>) -> Result<Response<v1::ListLeasesResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn utilisation(&self, _: Request<v1::UtilisationRequest>) -> Result<Response<v1::UtilisationResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
     async fn update_lease(&self, _: Request<v1::UpdateLeaseRequest>) -> Result<Response<v1::UpdateLeaseResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }

@@ -7,24 +7,29 @@ use crate::record::Record;
 
 /// Rows are opened by a leader, and there is one so soon after the healing (V2), milliseconds.
 const OPEN_MS: u64 = 30_000;
+/// The same while nothing has been done to the cluster.
+const OPEN_CALM_MS: u64 = 2_000;
 /// 30 s (chaos-design §7), and what the simulated cloud itself takes for the slowest step: parking, an image, a deletion.
 const LIMIT_MS: u64 = 60_000;
 
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
-    let healed = record.incidents.iter().find(|incident| incident.what == "phase" && incident.text == "everything is healed");
-    let Some(healed) = healed else {
+    let Some(healed_ms) = record.healed_ms() else {
         sheet.unknown("the run was never healed");
         return sheet.close("A2");
     };
+    // Until something is done to a cluster nothing excuses it.
+    let calm_until_ms = if record.plan.faults.is_empty() { record.phase_ms("the core is").unwrap_or(healed_ms) } else { 0 };
     let unix_ms = |at_ns: u64| record.epoch_ms + at_ns / 1_000_000;
     let over_ms = record.incidents.last().map_or(0, |last| unix_ms(last.at_ns));
     for row in rows(record) {
-        opened(&row, unix_ms(healed.at_ns), &mut sheet);
+        let is_calm = row.ms("due") + LIMIT_MS <= calm_until_ms;
+        let healed_ms = if is_calm { 0 } else { healed_ms };
+        opened(&row, healed_ms, if is_calm { OPEN_CALM_MS } else { OPEN_MS }, &mut sheet);
         // The first index without it.
         let at_ms = row.gone.map_or(over_ms, |gone| unix_ms(gone.at_ns));
-        let mut from = row.ms("due").max(row.ms("opened_at")).max(unix_ms(healed.at_ns));
+        let mut from = row.ms("due").max(row.ms("opened_at")).max(healed_ms);
         if row.step() == "adjust" && at_ms > from + LIMIT_MS {
             from = from.max(crowded::free_since(record, &row, at_ms).unwrap_or(at_ms));
         }
@@ -34,12 +39,12 @@ pub fn judge(record: &Record) -> Judgement {
 }
 
 /// The steps of a lease's own times: others are due when they are opened, or were due before the lease was asked for.
-fn opened(row: &Row<'_>, healed_ms: u64, sheet: &mut Sheet) {
+fn opened(row: &Row<'_>, healed_ms: u64, limit_ms: u64, sheet: &mut Sheet) {
     if !matches!(row.step(), "staging_open" | "staging_close" | "start" | "end") {
         return;
     }
     let (from, at_ms) = (row.ms("due").max(healed_ms), row.ms("opened_at"));
-    sheet.must(at_ms <= from + OPEN_MS, || {
+    sheet.must(at_ms <= from + limit_ms, || {
         format!("row {} ({} of lease {}) was opened {} ms after it was due", row.id, row.step(), row.lease(), at_ms - from)
     });
 }
@@ -94,6 +99,27 @@ mod tests {
         assert_eq!(opened(0, 131), Verdict::Violation);
         assert_eq!(opened(110, 140), Verdict::Pass);
         assert_eq!(opened(110, 141), Verdict::Violation);
+    }
+
+    #[test]
+    fn while_nothing_is_done_to_the_cluster_nothing_excuses_it() {
+        let late = |faults: bool, opened_s: u64| {
+            let phase = |at_s: u64, text| incident(None, at_s * 1_000_000_000, "phase", text);
+            let mut made = Made {
+                incidents: vec![phase(500, "the core is [1, 2], whole"), phase(600, "everything is healed")],
+                ..Made::default()
+            };
+            made.audit_at(2, opened_s * 1_000_000_000, &[]);
+            made.row(1, "r-a", "start", 100);
+            made.audit[0].actuations[0]["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
+            made.audit_at(3, (opened_s + 1) * 1_000_000_000, &[]);
+            let mut record = made.record();
+            record.plan.faults = if faults { crate::plan::Plan::kills(1, 3, 60_000).faults } else { Vec::new() };
+            judge(&record).verdict
+        };
+        assert_eq!(late(false, 102), Verdict::Pass);
+        assert_eq!(late(false, 103), Verdict::Violation);
+        assert_eq!(late(true, 400), Verdict::Pass);
     }
 
     /// A row that takes one slot of two off at second 100, and is gone at second 200. Of its two servers one is gone at a

@@ -7,7 +7,7 @@ use super::cloud::{Cloud, reservation_of};
 use super::{Judgement, Sheet};
 use crate::record::Record;
 
-/// A node reads each host again within this, also when calls of it hang for a while, milliseconds.
+/// A node reads each host again within this, once the cloud lets it, milliseconds.
 const READ_AGAIN_MS: u64 = 90_000;
 
 /// See the module.
@@ -16,18 +16,19 @@ pub fn judge(record: &Record) -> Judgement {
     let mut cloud = Cloud::default();
     let mut size: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     let mut wrong: BTreeSet<String> = BTreeSet::new();
-    // Holds that somebody else removed and no node has written since, their hosts, and when: who does that takes the promise away
-    // with them. A node that read the host before may write one of its holds and take the others for unchanged, or open tokens
-    // for which the removed one was enough.
-    let mut robbed: BTreeMap<String, (String, u64)> = BTreeMap::new();
-    let mut short: BTreeSet<String> = BTreeSet::new();
+    // Holds that somebody else removed and no node has written since, their hosts and amounts, and until when they still count as
+    // held: who removes one takes the promise away with it, and a node that read the host before takes it for unchanged.
+    let mut robbed: BTreeMap<String, ((String, [u64; 3]), u64)> = BTreeMap::new();
+    let healed_ms = record.healed_ms().unwrap_or(0);
     for line in &record.cloud {
-        robbed.retain(|_, (host, at_ms)| short.contains(host) || line.at_ms < *at_ms + READ_AGAIN_MS);
+        robbed.retain(|_, (_, until_ms)| line.at_ms < *until_ms);
         for change in &line.changes {
             let (held, by_node) = (cloud.holds.get(&change.id).cloned(), line.caller.starts_with("node-"));
             cloud.follow(line, change);
             match (held, cloud.holds.get(&change.id)) {
-                (Some((host, _)), None) if !by_node => drop(robbed.insert(change.id.clone(), (host, line.at_ms))),
+                (Some(hold), None) if !by_node => {
+                    robbed.insert(change.id.clone(), (hold, line.at_ms.max(healed_ms) + READ_AGAIN_MS));
+                }
                 (_, Some(_)) => drop(robbed.remove(&change.id)),
                 _ => {}
             }
@@ -38,25 +39,26 @@ pub fn judge(record: &Record) -> Judgement {
         if !line.changes.iter().any(|change| change.what.starts_with("inventory.") || change.what.starts_with("allocation.")) {
             continue;
         }
-        let over = over(&cloud, &size);
-        let robbed: BTreeSet<&String> = robbed.values().map(|(host, _)| host).collect();
+        let over = over(&cloud, &size, robbed.values().map(|(hold, _)| hold));
         for (host, (backing, held)) in &over {
             sheet.look();
             // One breach is told once, when it begins.
-            if !wrong.contains(host) && !robbed.contains(host) {
+            if !wrong.contains(host) {
                 sheet.violation(format!("line {}: on {host} tokens may take {backing:?}, held are {held:?}", line.n));
             }
         }
         sheet.look();
-        // What is still wrong once a node has written again is told then.
-        short = over.keys().cloned().collect();
-        wrong = over.into_keys().filter(|host| !robbed.contains(host)).collect();
+        wrong = over.into_keys().collect();
     }
     sheet.close("A7")
 }
 
-/// Hosts whose tokens may take more than is held: what they may take, and what is held.
-fn over(cloud: &Cloud, size: &BTreeMap<String, [u64; 3]>) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
+/// Hosts whose tokens may take more than is held, what counts as held beside it included: what they may take, and what is held.
+fn over<'a>(
+    cloud: &'a Cloud,
+    size: &BTreeMap<String, [u64; 3]>,
+    beside: impl Iterator<Item = &'a (String, [u64; 3])>,
+) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
     let mut used: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (host, class) in cloud.users.values() {
         *used.entry((host, class)).or_default() += 1;
@@ -71,7 +73,7 @@ fn over(cloud: &Cloud, size: &BTreeMap<String, [u64; 3]>) -> BTreeMap<String, ([
         (0..3).for_each(|place| sum[place] += active * amounts[place]);
     }
     let mut held: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
-    for (host, amounts) in cloud.holds.values() {
+    for (host, amounts) in cloud.holds.values().chain(beside) {
         let sum = held.entry(host).or_default();
         (0..3).for_each(|place| sum[place] += amounts[place]);
     }

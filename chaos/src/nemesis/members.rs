@@ -24,33 +24,37 @@ const LINGERS: Duration = Duration::from_secs(3);
 /// Whoever does not run so long after everything was healed is not waited for.
 const STARTING: Duration = Duration::from_secs(5);
 
-/// A new node joins. With `abandon` the leader dies when the node learns, and nobody repeats what was asked.
-pub async fn join_one(world: &Arc<World>, abandon: bool) {
+/// A new node joins. With `abandon` the leader dies when the node learns, and nobody repeats what was asked. False: nobody does,
+/// because the cluster is large enough, or all machines were used.
+pub async fn join_one(world: &Arc<World>, abandon: bool) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     if world.size() >= world.plan.nodes as usize + 2 {
-        return world.trace.incident(None, "skipped", "nobody joins: the cluster is large enough");
+        return false;
     }
-    join(world, abandon).await;
+    join(world, abandon).await.is_some()
 }
 
-/// Learners are asked to vote.
-pub async fn promote(world: &Arc<World>) {
+/// Learners are asked to vote. False: there is none.
+pub async fn promote(world: &Arc<World>) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     let (voters, members) = world.cluster();
-    for index in members.into_iter().filter(|index| !voters.contains(index)) {
+    let learners: Vec<usize> = members.into_iter().filter(|index| !voters.contains(index)).collect();
+    for index in &learners {
         world.roster.unsettle();
-        add(world, index).await;
+        add(world, *index).await;
     }
+    !learners.is_empty()
 }
 
-/// A voter is removed, if enough stay that have everything.
-pub async fn leave(world: &Arc<World>, index: usize) {
+/// A voter is removed. False: too few would stay that have everything.
+pub async fn leave(world: &Arc<World>, index: usize) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     let least = (world.plan.nodes as usize).saturating_sub(1).max(1);
     if world.cluster().0.len() <= least || !can_go(world, index) {
-        return world.trace.incident(Some(world.machines[index].id), "skipped", "nobody leaves: too few would stay");
+        return false;
     }
     remove(world, index).await;
+    true
 }
 
 /// Whether those that have everything are a majority of who stays without this voter: an operator does not take the second
@@ -61,13 +65,14 @@ fn can_go(world: &World, index: usize) -> bool {
     voters.contains(&index) && 2 * intact > voters.len() - 1
 }
 
-/// A node makes place for a new one.
-pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) {
+/// A node makes place for a new one. False: too few would stay.
+pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     if !can_go(world, index) || (!join_first && world.cluster().0.len() == 1) {
-        return world.trace.incident(Some(world.machines[index].id), "skipped", "nobody is replaced: too few would stay");
+        return false;
     }
     exchange(world, index, join_first).await;
+    true
 }
 
 /// Every node that lost what it kept is replaced, and what was removed for good stays away.

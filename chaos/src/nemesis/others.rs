@@ -14,15 +14,15 @@ use crate::workload::USERS;
 /// The operator.
 const OPERATOR: &str = "admin";
 
-/// A tenant does something with a server of his, if he has one.
-pub fn meddle(world: &World, how: Meddling, pick: u64) {
+/// A tenant does something with a server of his. False: he has none.
+pub fn meddle(world: &World, how: Meddling, pick: u64) -> bool {
     let user = USERS[usize::try_from(pick % USERS.len() as u64).unwrap_or(0)];
-    let Some(token) = world.cloud.token(user) else { return };
+    let Some(token) = world.cloud.token(user) else { return false };
     let (_, listed) = world.cloud.tenant(Method::GET, "/compute/v2.1/servers", &token, None);
     let servers = listed["servers"].as_array().map_or(&[] as &[Value], Vec::as_slice);
     let chosen =
         usize::try_from(pick >> 8).unwrap_or(0).checked_rem(servers.len()).and_then(|place| servers[place]["id"].as_str());
-    let Some(server) = chosen else { return world.trace.incident(None, "skipped", "nobody has a server to meddle with") };
+    let Some(server) = chosen else { return false };
     let path = format!("/compute/v2.1/servers/{server}");
     let act = |verb: &str| world.cloud.tenant(Method::POST, &format!("{path}/action"), &token, Some(&json!({ verb: null })));
     let (status, _) = match how {
@@ -33,6 +33,7 @@ pub fn meddle(world: &World, how: Meddling, pick: u64) {
         Meddling::Lock => act("lock"),
     };
     world.trace.incident(None, "tenant", format!("{user} asks for {how:?} of {server}: {status}"));
+    true
 }
 
 /// Writes what is there already to the providers of all hosts, round after round.

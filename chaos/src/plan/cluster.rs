@@ -6,7 +6,7 @@
 use super::{Damage, Draw, Fault, Planned, Profile, Target, in_turn, target};
 
 /// Every point of the product at which a node can be made to end.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 18] = [
     "raft.apply.before",
     "raft.apply.after",
     "raft.snapshot.before_build",
@@ -21,6 +21,10 @@ pub const POINTS: [&str; 14] = [
     "raft.vote.after_save",
     "raft.leadership.gained",
     "raft.leadership.lost",
+    "leader.call.before",
+    "leader.call.after",
+    "leader.outcome.before",
+    "leader.outcome.after",
 ];
 
 /// Between a snapshot and what follows it: power that goes there tests whether it was synced.
@@ -98,7 +102,7 @@ fn fault(kind: u64, draw: &mut Draw, nodes: u32, profile: Profile) -> Fault {
             let points: &[&str] = if profile == Profile::Power { &SNAPSHOT } else { &POINTS };
             let point = points[draw.below(points.len())];
             // What happens with every entry happens often; the rest once in a while.
-            let often = point.starts_with("raft.apply") || point.ends_with("append");
+            let often = ["raft.apply", "raft.log", "leader"].iter().any(|of| point.starts_with(of)) && !point.ends_with("purge");
             Fault::CrashAt {
                 // Who leads is not elected.
                 target: Target::Node(u32::try_from(draw.between(0, u64::from(nodes))).unwrap_or(0)),

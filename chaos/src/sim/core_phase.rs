@@ -9,6 +9,7 @@ use super::world::World;
 use super::{commits, network, told};
 use crate::nemesis;
 use crate::plan::Draw;
+use crate::sim::tasks;
 
 /// Longer is not waited; what is allowed is the checker's to say (`check/liveness.rs`).
 const GIVE_UP: Duration = Duration::from_secs(90);
@@ -112,7 +113,7 @@ pub async fn live(world: &Arc<World>) {
         nemesis::heal_machine(world, *index);
         if !world.machines[*index].is_up() {
             let (world, index) = (world.clone(), *index);
-            tokio::spawn(async move { world.bring_up(index).await });
+            tasks::spawn(async move { world.bring_up(index).await });
         }
     }
     let began = world.trace.now_ns();

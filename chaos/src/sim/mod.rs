@@ -23,6 +23,7 @@ pub mod node;
 pub mod points;
 pub mod rng;
 pub mod roster;
+pub mod tasks;
 pub mod trace;
 pub mod watch;
 pub mod wire;
@@ -110,10 +111,11 @@ fn simulate(plan: Plan, options: Options) -> Result<(Record, Runtime)> {
 }
 
 async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
+    tasks::begin();
     let world = World::new(plan, options);
     errors.tell(&world.trace);
     let cloud = world.cloud.clone();
-    tokio::spawn(async move { cloud.run().await });
+    tasks::spawn(async move { cloud.run().await });
     foreign::put(&world.cloud)?;
     set_up(&world).await?;
 
@@ -128,10 +130,10 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let workload = Workload::new(world.clone(), projects);
     let wire = workload.wire.clone().zip(followed);
     let follower = wire.map(|(clients, project)| wire::follow::Follower::start(&world, clients, project));
-    let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tokio::spawn(workload.clone().client(client))).collect();
+    let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tasks::spawn(workload.clone().client(client))).collect();
     let watches = watch::Watches::start(&world);
-    tokio::spawn(world.clone().probe());
-    tokio::spawn(crate::meter::run(world.clone()));
+    tasks::spawn(world.clone().probe());
+    tasks::spawn(crate::meter::run(world.clone()));
 
     // 1. Safety: everything on.
     world.trace.incident(None, "phase", "faults");
@@ -154,6 +156,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         nemesis::members::replace_lost(&world).await;
         world.trace.incident(None, "phase", HEALED);
         agree(&world).await;
+        workload.call_on_all().await;
     } else {
         // What is healed is not what it takes: the cluster must go on refusing (S2).
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -182,6 +185,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let cloud = world.cloud.with(|cloud| cloud.take_record());
     foreign::judge(&world.cloud, &world.trace)?;
 
+    tasks::judge()?;
     let (trace_hash, events) = world.trace.digest();
     world.trace.incident(None, "phase", format!("over after {events} events"));
     let (incidents, findings) = world.trace.kept();

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::world::{World, admin, json as as_json};
 use crate::plan::Draw;
 use crate::record::Watched;
+use crate::sim::tasks;
 
 /// The subscriber and what it was told.
 pub struct Watches {
@@ -24,7 +25,7 @@ impl Watches {
     /// Follows from the beginning.
     pub fn start(world: &Arc<World>) -> Watches {
         let lines = Arc::default();
-        let task = tokio::spawn(follow(world.clone(), Arc::clone(&lines)));
+        let task = tasks::spawn(follow(world.clone(), Arc::clone(&lines)));
         Watches { lines, task }
     }
 

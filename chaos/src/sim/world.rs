@@ -21,6 +21,7 @@ use super::{Options, Planted};
 use crate::meter::Meter;
 use crate::plan::{Plan, Target};
 use crate::record::{Audited, FinalState, Probe};
+use crate::sim::tasks;
 
 /// A supervisor's pauses grow so often to twice as much.
 const LONGER: u32 = 3;
@@ -159,7 +160,7 @@ impl World {
     /// Follows one life: its end, its state, its leadership.
     fn watch(self: &Arc<Self>, index: usize, life: Life) {
         let (world, group, raft) = (self.clone(), life.group.clone(), life.raft.clone());
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             let reason = tokio::select! {
                 biased;
                 () = group.stopping() => return,
@@ -177,7 +178,7 @@ impl World {
         let (world, id) = (self.clone(), self.machines[index].id);
         let mut applied = life.raft.applied();
         let (group, raft) = (life.group.clone(), life.raft.clone());
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             loop {
                 world.compare(id, &raft.state());
                 tokio::select! {
@@ -188,7 +189,7 @@ impl World {
             }
         });
         let (world, group, mut leadership) = (self.clone(), life.group.clone(), life.raft.leadership());
-        tokio::spawn(async move {
+        tasks::spawn(async move {
             loop {
                 if let Leadership::Leading { term, .. } = *leadership.borrow_and_update() {
                     world.trace.incident(Some(id), "leads", format!("term {term}"));

@@ -96,6 +96,26 @@ impl Workload {
         }
     }
 
+    /// One small server, in an hour.
+    pub(super) fn modest(&self, project: &Project) -> LeaseWish {
+        let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
+        let start = self.now_s() + 3_600;
+        LeaseWish {
+            name: "after-all".to_owned(),
+            project_id: ProjectId(project.id.clone().into()),
+            user_id: UserId(project.user_id.clone().into()),
+            start: StartWish::At(second(start)),
+            end: second(start + 60),
+            before_end: BeforeEndWish::Never,
+            reservations: vec![ReservationWish {
+                resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, 1, 1).into()),
+                staging: None,
+                on_end: OnEnd::Delete,
+                servers: BTreeSet::new(),
+            }],
+        }
+    }
+
     fn change(&self, draw: &mut Draw, lease: &Lease) -> LeaseChange {
         let mut change = LeaseChange::default();
         match draw.below(6) {

@@ -19,6 +19,19 @@ pub enum LeaseStatus {
 }
 
 impl LeaseStatus {
+    /// All of them.
+    pub const ALL: [LeaseStatus; 9] = [
+        LeaseStatus::Creating,
+        LeaseStatus::Pending,
+        LeaseStatus::Starting,
+        LeaseStatus::Active,
+        LeaseStatus::Updating,
+        LeaseStatus::Terminating,
+        LeaseStatus::Terminated,
+        LeaseStatus::Deleting,
+        LeaseStatus::Error,
+    ];
+
     /// Blazar's spelling.
     pub fn as_str(self) -> &'static str {
         match self {

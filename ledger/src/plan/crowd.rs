@@ -29,7 +29,7 @@ impl Random {
         from[self.below(from.len() as u32) as usize]
     }
 
-    fn uuid(&mut self) -> Uuid {
+    pub fn uuid(&mut self) -> Uuid {
         Uuid::from_u128((0..4).fold(0, |sum, _| sum << 32 | u128::from(self.below(u32::MAX))))
     }
 }

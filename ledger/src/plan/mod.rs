@@ -36,6 +36,7 @@ pub use inquiry::{
     what_if,
 };
 pub use overlay::Overlay;
+pub(crate) use question::levels;
 pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
 pub use update::{plan_rebind, plan_update};
 

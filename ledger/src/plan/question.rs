@@ -136,6 +136,25 @@ pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max
     capacity
 }
 
+/// The most of what `spans` take together, in at most `pieces_max` (≥ 1) pieces of a window, as [`capacity`] cuts it.
+pub(crate) fn levels(window: Interval, spans: &[(Interval, Sums)], pieces_max: usize) -> Vec<(Seconds, Sums)> {
+    let level = |amounts: Sums| Level { reserved: amounts.map(|one| i64::try_from(one).unwrap_or(i64::MAX)), ..Level::default() };
+    let (mut begin, mut changes) = (Level::default(), Vec::new());
+    for (span, amounts) in spans.iter().filter(|(span, _)| span.overlaps(window)) {
+        let level = level(*amounts);
+        if span.start <= window.start {
+            begin = begin.plus(level);
+        } else {
+            changes.push((span.start, level));
+        }
+        if span.end < window.end {
+            changes.push((span.end, Level::default().minus(level)));
+        }
+    }
+    changes.sort_unstable_by_key(|(at, _)| *at);
+    pieces(window, begin, &changes, pieces_max.max(1)).into_iter().map(|piece| (piece.start, piece.reserved)).collect()
+}
+
 /// What is reserved and available at one instant, or by how much that changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Level {
@@ -219,7 +238,7 @@ impl Piece {
 
 impl HostFilter {
     /// A wish for hosts of this kind; its sizes do not matter.
-    pub(super) fn as_wish(&self) -> InstanceWish {
+    pub(crate) fn as_wish(&self) -> InstanceWish {
         InstanceWish {
             zone: self.zone.clone(),
             pool: self.pool,

@@ -19,6 +19,7 @@ mod table;
 mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 use uuid::Uuid;
 
@@ -120,6 +121,21 @@ impl State {
     /// The leases of one project, by id.
     pub fn leases_of(&self, project: &ProjectId) -> impl Iterator<Item = &Lease> + '_ {
         self.by_project.get(project).into_iter().flatten().filter_map(|id| self.leases.get(id))
+    }
+
+    /// Leases of one project, or of all, with ids in a range, by id.
+    pub(crate) fn leases_in<'a>(
+        &'a self,
+        project: Option<&ProjectId>,
+        range: impl RangeBounds<LeaseId>,
+    ) -> Box<dyn DoubleEndedIterator<Item = &'a Lease> + 'a> {
+        match project {
+            None => Box::new(self.leases.range(range).map(|(_, lease)| lease)),
+            Some(project) => {
+                let theirs = self.by_project.get(project).map(|ids| ids.range(range));
+                Box::new(theirs.into_iter().flatten().filter_map(|id| self.leases.get(id)))
+            }
+        }
     }
 
     /// The reservations of all projects that have or had this flavor, with their leases, by lease. At most one is not over

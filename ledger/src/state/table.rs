@@ -65,7 +65,7 @@ impl<K: Ord, V> Table<K, V> {
         self.rows.first_key_value().map(|(key, row)| (key, &row.value))
     }
 
-    pub fn range(&self, range: impl std::ops::RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> + '_ {
+    pub fn range(&self, range: impl std::ops::RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> + '_ {
         self.rows.range(range).map(|(key, row)| (key, &row.value))
     }
 

@@ -16,7 +16,7 @@ use super::wait::with_progress;
 use super::{Failure, Session};
 
 #[path = "capacity_picture.rs"]
-mod picture;
+pub(super) mod picture;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -100,7 +100,7 @@ pub(super) async fn run(command: CapacityCommand, session: &Session) -> Result<(
     let window = window_of(&command, session.key_and_now().1)?;
     match command {
         CapacityCommand::Show(Show { steps, hosts, place, .. }) => {
-            let filter = filter(place, named(session, &hosts).await?);
+            let filter = HostFilter { hosts: named(session, &hosts).await?, ..place.into() };
             let wish = CapacityWish { filter, window, steps_max: steps };
             let answer = with_progress("the answer", client.capacity(wish)).await?;
             let capacity = &answer.value;
@@ -124,18 +124,6 @@ async fn named(session: &Session, hosts: &[String]) -> Result<Option<BTreeSet<Ho
         ids.insert(find(session, host).await?);
     }
     Ok((!ids.is_empty()).then_some(ids))
-}
-
-fn filter(place: Where, hosts: Option<BTreeSet<HostId>>) -> HostFilter {
-    let Where { zone, required_traits, forbidden_traits, terms, pool } = place;
-    HostFilter {
-        zone,
-        pool: pool.map(Into::into),
-        hosts,
-        required_traits: required_traits.into_iter().collect(),
-        forbidden_traits: forbidden_traits.into_iter().collect(),
-        requirements: terms,
-    }
 }
 
 /// The window that is asked about, as a command given at `now` means it.

@@ -1,7 +1,7 @@
 //! Capacity as a table and a picture for people, and as JSON for programs.
 
 use leasehold_client::{Capacity, Sums};
-use leasehold_ledger::model::{Class, Seconds};
+use leasehold_ledger::model::{Class, Interval, Seconds};
 use serde_json::{Value, json};
 
 use crate::cli::output::{counted, table};
@@ -14,7 +14,7 @@ const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 /// Classes that are drawn, and their units. How many servers hosts may carry seldom matters; the table has it.
 const DRAWN: [(Class, &str); 3] = [(Class::Vcpu, "vCPU"), (Class::MemoryMb, "MiB"), (Class::DiskGb, "GiB")];
 
-fn sums(sums: Sums) -> Value {
+pub fn sums(sums: Sums) -> Value {
     let [vcpus, memory_mb, disk_gb, slots] = sums;
     json!({ "vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb, "slots": slots })
 }
@@ -55,7 +55,9 @@ pub fn text(capacity: &Capacity) -> String {
     let head = ["class", "total", "used", "reserved (most)", "available (least)"];
     text += &format!("\n{}", table(&head, rows.collect(), ""));
     if capacity.pieces.len() > 1 {
-        text += &format!("\n{}", picture(capacity));
+        let steps: Vec<_> = capacity.pieces.iter().map(|piece| (piece.start, piece.available)).collect();
+        let drawn = draw("available over time", capacity.window, &steps, capacity.total, Shown::Least);
+        text += &format!("\n{drawn}");
     }
     text
 }
@@ -64,23 +66,32 @@ fn least(capacity: &Capacity, class: usize) -> u64 {
     capacity.pieces.iter().map(|piece| piece.available[class]).min().unwrap_or_default()
 }
 
-/// What is available over time: a line a class, its scale, and dates.
-fn picture(capacity: &Capacity) -> String {
-    let first = capacity.window.start;
+/// What a column shows of what it covers.
+#[derive(Clone, Copy)]
+pub enum Shown {
+    /// The least at one instant.
+    Least,
+    /// The most.
+    Most,
+}
+
+/// Steps over time: a line a class, its scale, and dates.
+pub fn draw(title: &str, window: Interval, steps: &[(Seconds, Sums)], scales: Sums, shown: Shown) -> String {
+    let first = window.start;
     // A window without end is drawn up to a little after its last step.
-    let last = match capacity.window.end {
+    let last = match window.end {
         Seconds::OPEN_END => {
-            let begun = capacity.pieces.last().map_or(first, |piece| piece.start);
+            let begun = steps.last().map_or(first, |(start, _)| *start);
             begun.plus(((begun.0 - first.0) / 10).max(1))
         }
         end => end,
     };
-    let mut lines = vec!["available over time".to_owned()];
+    let mut lines = vec![title.to_owned()];
     for (place, (class, unit)) in DRAWN.iter().enumerate() {
-        let total = capacity.total[place];
+        let total = scales[place];
         let column = |number: u32| {
             let (from, to) = (edge(first, last, number), edge(first, last, number + 1).max(edge(first, last, number).plus(1)));
-            level(least_within(capacity, place, from, to), total)
+            level(within(steps, place, from, to, shown), total)
         };
         let columns: String = (0..COLUMNS).map(column).collect();
         lines.push(format!("{:>9} │{columns}│ 0 to {total} {unit}", class.name()));
@@ -97,12 +108,16 @@ fn edge(first: Seconds, last: Seconds, column: u32) -> Seconds {
     first.plus(u32::try_from(span * u64::from(column) / u64::from(COLUMNS)).unwrap_or(u32::MAX))
 }
 
-/// The least that is available at one instant of a column.
-fn least_within(capacity: &Capacity, class: usize, from: Seconds, to: Seconds) -> u64 {
-    let begun = capacity.pieces.iter().filter(|piece| piece.start < to);
-    let ends = capacity.pieces.iter().skip(1).map(|piece| piece.start).chain([Seconds::OPEN_END]);
-    let there = begun.zip(ends).filter(|(_, end)| *end > from);
-    there.map(|(piece, _)| piece.available[class]).min().unwrap_or_default()
+/// What there is at one instant of a column.
+fn within(steps: &[(Seconds, Sums)], class: usize, from: Seconds, to: Seconds, shown: Shown) -> u64 {
+    let begun = steps.iter().filter(|(start, _)| *start < to);
+    let ends = steps.iter().skip(1).map(|(start, _)| *start).chain([Seconds::OPEN_END]);
+    let there = begun.zip(ends).filter(|(_, end)| *end > from).map(|((_, sums), _)| sums[class]);
+    match shown {
+        Shown::Least => there.min(),
+        Shown::Most => there.max(),
+    }
+    .unwrap_or_default()
 }
 
 /// Anything at all is to be seen, and only all there is fills the line.
@@ -115,7 +130,6 @@ fn level(available: u64, total: u64) -> char {
 #[cfg(test)]
 mod tests {
     use leasehold_client::Piece;
-    use leasehold_ledger::model::Interval;
 
     use super::*;
 

@@ -149,7 +149,7 @@ struct Rows {
 impl doctor::Rows for Rows {
     async fn read(&self) -> Result<Ledger, String> {
         let read = async {
-            let hosts = self.client.list_hosts().await?.value;
+            let hosts = self.client.list_hosts(Default::default()).await?.value;
             Ok((hosts, self.client.list_leases(LeaseFilter::default()).await?.value))
         };
         let (hosts, leases) = read.await.map_err(|error: Error| error.to_string())?;

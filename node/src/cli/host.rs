@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use clap::{Subcommand, ValueEnum};
-use leasehold_client::{HostChange, NewHost};
+use leasehold_client::{AllocationFilter, HostChange, NewHost};
 use leasehold_ledger::model::{HostId, LeaseId, PoolKind};
 use serde_json::json;
 
+use super::listing::{Hosts, more};
 use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
 use super::wait::with_progress;
 use super::{Failure, Session};
@@ -37,8 +38,8 @@ pub enum HostCommand {
         /// Number or hypervisor hostname
         host: String,
     },
-    /// List hosts
-    List,
+    /// List hosts, filtered, sorted, page by page
+    List(Box<Hosts>),
     /// Change extra capabilities, or whether new reservations may use it
     Set {
         /// Number or hypervisor hostname
@@ -101,9 +102,12 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
             let host = client.get_host(find(session, &host).await?).await?.value;
             output.print(host_json(&host), || host_details(&host))?;
         }
-        HostCommand::List => {
-            let hosts = with_progress("the list", client.list_hosts()).await?.value;
-            output.print(hosts.iter().map(host_json).collect(), || host_table(&hosts))?;
+        HostCommand::List(asked) => {
+            let listing = asked.listing();
+            let limit = listing.limit;
+            let hosts = with_progress("the list", client.list_hosts(listing)).await?.value;
+            let more = || more(limit, hosts.len(), hosts.last().map(|host| host.id.to_string()));
+            output.print(hosts.iter().map(host_json).collect(), || host_table(&hosts) + &more())?;
         }
         HostCommand::Set { host, properties, reservable } => {
             if properties.is_empty() && reservable.is_none() {
@@ -122,7 +126,8 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
             output.print(removed, || format!("Host {id} is removed."))?;
         }
         HostCommand::Allocations { lease } => {
-            let allocations = with_progress("the list", client.host_allocations(lease, None)).await?.value;
+            let filter = AllocationFilter { lease_id: lease, ..AllocationFilter::default() };
+            let allocations = with_progress("the list", client.host_allocations(filter)).await?.value;
             output.print(allocations_json(&allocations), || allocations_table(&allocations))?;
         }
     }
@@ -134,7 +139,7 @@ pub(super) async fn find(session: &Session, host: &str) -> Result<HostId, Failur
     if let Ok(number) = host.parse() {
         return Ok(HostId(number));
     }
-    let hosts = session.client.list_hosts().await?.value;
+    let hosts = session.client.list_hosts(Default::default()).await?.value;
     let found = hosts.iter().find(|known| known.description.hypervisor_hostname == host);
     found.map(|known| known.id).ok_or_else(|| Failure::Name(format!("no host is called '{host}'; see: leasehold host list")))
 }

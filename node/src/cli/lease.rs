@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, RefusalKind, WhatIf};
-use leasehold_ledger::model::{Class, Lease, LeaseId, ProjectId};
+use leasehold_ledger::model::{Class, Lease, LeaseId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::listing;
 use super::output::{counted, host_json, lease_details, lease_json, lease_table};
 use super::time::{self, When};
 use super::wait::with_progress;
@@ -44,12 +45,12 @@ pub enum LeaseCommand {
         /// UUID or name
         lease: String,
     },
-    /// List the project's leases (an admin sees those of all projects)
-    List {
-        /// Only of this project (admins)
-        #[arg(long, value_name = "ID")]
-        project: Option<String>,
-    },
+    /// List the project's leases (an admin sees those of all projects), filtered, sorted, page by page
+    #[command(after_help = listing::EXAMPLES)]
+    List(Box<listing::Leases>),
+    /// Show what such leases reserve over time, also in the past
+    #[command(after_help = listing::HOW_TO_READ)]
+    Utilisation(Box<listing::Used>),
     /// Change a lease; all of it or nothing
     Update(Box<Update>),
     /// End a lease and forget it; answers when its capacity is free
@@ -155,10 +156,18 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
             let lease = find(session, &lease).await?;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
-        LeaseCommand::List { project } => {
-            let filter = LeaseFilter { project_id: project.map(|id| ProjectId(id.into())), ..LeaseFilter::default() };
+        LeaseCommand::List(asked) => {
+            let filter = asked.filter(session.key_and_now().1)?;
+            let limit = filter.limit;
             let leases = with_progress("the list", client.list_leases(filter)).await?.value;
-            output.print(leases.iter().map(lease_json).collect(), || lease_table(&leases))?;
+            let more = || listing::more(limit, leases.len(), leases.last().map(|lease| lease.id.to_string()));
+            output.print(leases.iter().map(lease_json).collect(), || lease_table(&leases) + &more())?;
+        }
+        LeaseCommand::Utilisation(asked) => {
+            let wish = asked.wish(session.key_and_now().1)?;
+            let answer = with_progress("the answer", client.utilisation(wish)).await?;
+            let used = &answer.value;
+            output.print(listing::utilisation_json(used, answer.ledger_index), || listing::utilisation_text(used))?;
         }
         LeaseCommand::Update(update) => {
             let (key, now) = session.key_and_now();

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
-use leasehold_client::NewLease;
 use leasehold_client::wire::convert::DEFAULT_PARK_MARGIN_S;
+use leasehold_client::{HostFilter, NewLease};
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
@@ -62,6 +62,20 @@ pub struct Where {
     /// Only hosts of this pool
     #[arg(long, value_enum)]
     pub pool: Option<Pool>,
+}
+
+impl From<Where> for HostFilter {
+    fn from(place: Where) -> HostFilter {
+        let Where { zone, required_traits, forbidden_traits, terms, pool } = place;
+        HostFilter {
+            zone,
+            pool: pool.map(Into::into),
+            hosts: None,
+            required_traits: required_traits.into_iter().collect(),
+            forbidden_traits: forbidden_traits.into_iter().collect(),
+            requirements: terms,
+        }
+    }
 }
 
 /// How servers lie to each other.

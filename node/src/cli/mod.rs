@@ -10,6 +10,7 @@ mod doctor;
 mod host;
 mod keystone;
 mod lease;
+mod listing;
 mod output;
 mod time;
 mod wait;

@@ -1,6 +1,7 @@
 //! What a configuration may be: each value named with what would be right.
 
 use super::{AuthMode, CACHE_S_MAX, Config, Error};
+use crate::raft::Timing;
 
 /// Longest election timeout, ms.
 const ELECTION_MS_MAX: u64 = 60_000;
@@ -30,6 +31,15 @@ impl Config {
         }
         if raft.election_min_ms >= raft.election_max_ms {
             return wrong("raft.election_max_ms", &raft.election_max_ms, "must be above raft.election_min_ms");
+        }
+        // Else the leader would hardly ever be certain to be the only one, and never touch the cloud.
+        let margin_ms = u64::try_from(Timing::default().fence_margin.as_millis()).unwrap_or(u64::MAX);
+        if raft.election_max_ms < margin_ms.saturating_add(raft.heartbeat_ms.saturating_mul(3)) {
+            return wrong(
+                "raft.election_max_ms",
+                &raft.election_max_ms,
+                "must be at least 200 ms and three heartbeats (raft.heartbeat_ms)",
+            );
         }
         if !(1..=ENTRIES_MAX).contains(&raft.snapshot_entries) {
             return wrong("raft.snapshot_entries", &raft.snapshot_entries, "must be from 1 to 100000000");

@@ -140,7 +140,10 @@ async fn record(work: &Arc<Work>, row: &Actuation, lease: &Lease, outcome: Outco
 
 async fn propose_outcome(work: &Work, row: &Actuation, outcome: Outcome) -> Result<Reply, Rejection> {
     let command = Command::RecordOutcome { actuation_id: row.id, revision: row.revision, outcome };
-    propose_until_seen(&work.ledger, &work.clock, command).await
+    crate::fault_point!("leader.outcome.before");
+    let recorded = propose_until_seen(&work.ledger, &work.clock, command).await;
+    crate::fault_point!("leader.outcome.after");
+    recorded
 }
 
 /// Shows on the lease why it waits: at once when the kind of the reason changes, every half minute when only its text does.

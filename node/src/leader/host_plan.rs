@@ -1,7 +1,8 @@
 //! The next write that brings a host's providers from what was read to what is wanted, without ever breaking P1:
 //! what open or still used tokens back never exceeds the hold (scheduling-design §5, architecture D27). Pure.
 //!
-//! Order: close and drop first, open what the hold already covers, then move the hold, then open the rest. What has ended and
+//! A write names the generations that were read, of tokens or of holds, never both: only what is settled of the one lets the other
+//! sink. Order: close and drop first, open what the hold already covers, then move the hold, then open the rest. What has ended and
 //! is still used counts beside what opens: the hold is raised above what is booked for it, where Placement has that.
 
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ pub struct HostRead {
     pub usage: BTreeMap<String, u64>,
     /// Hold consumers, from the first to the last that is there or wanted.
     pub shards: Vec<Shard>,
+    /// No earlier write of tokens may be under way still. One whose answer never came, or a dead leader's, would open tokens upon
+    /// what was read here until the next write of tokens makes it too late.
+    pub settled: bool,
 }
 
 /// One write.
@@ -117,6 +121,10 @@ pub fn next_write(names: &Names, wish: &HostWish, read: &HostRead, hold_refused:
         (false, false) | (true, true) => least,
         (true, false) => Amounts { slots: 0, ..least.max(once_open(wish, read)) },
     };
+    // What is under way may open what a lower hold does not cover: what is there is written again first.
+    if !read.settled && !held.fits_in(wanted) {
+        return Some(Write::Inventories(read.inventories.clone()));
+    }
     (wanted != held).then(|| Write::Hold(shards_of(names, read.root, &read.shards, wanted, wish.max_unit)))
 }
 

@@ -39,6 +39,7 @@ fn nothing() -> HostRead {
         inventories: Inventories { generation: 0, inventories: BTreeMap::new() },
         usage: BTreeMap::new(),
         shards: Vec::new(),
+        settled: true,
     }
 }
 
@@ -108,6 +109,28 @@ fn tokens_open_only_after_the_hold_covers_them_and_the_hold_sinks_only_after_the
     assert_eq!(settle(&mut read, &ending), ["tokens", "hold"]);
     assert_eq!(read.held(), Amounts::default());
     assert!(read.inventories.inventories.is_empty());
+}
+
+#[test]
+fn tokens_are_written_again_before_the_hold_sinks_while_an_older_write_may_be_under_way() {
+    let mut read = nothing();
+    settle(&mut read, &wish(2, &[(1, 2, Gate::Open)]));
+    // A third is opened; nobody knows whether that was carried out. Then it is not wanted any more.
+    let more = wish(3, &[(1, 3, Gate::Open)]);
+    let hold = next_write(&ours(), &more, &read, false).unwrap();
+    carry(&mut read, &more, hold);
+    let Some(Write::Inventories(late)) = next_write(&ours(), &more, &read, false) else { panic!("it opens the third") };
+    let less = wish(2, &[(1, 2, Gate::Open)]);
+    read.settled = false;
+    let again = next_write(&ours(), &less, &read, false).unwrap();
+    assert_eq!(again, Write::Inventories(read.inventories.clone()));
+    carry(&mut read, &less, again);
+    read.settled = true;
+    assert!(late.generation < read.inventories.generation, "it is too late now");
+    assert_eq!(settle(&mut read, &less), ["hold"]);
+    // A hold that grows waits for nothing.
+    read.settled = false;
+    assert!(matches!(next_write(&ours(), &more, &read, false), Some(Write::Hold(_))));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use leasehold_ledger::model::HostId;
@@ -74,6 +74,8 @@ struct Lane {
     ahead: Mutex<Option<Ahead>>,
     /// Writes, counted as they are sent and as they have ended: what was read at another count may show the host before one.
     moved: AtomicU64,
+    /// See [`HostRead::settled`].
+    settled: AtomicBool,
     /// After runs that failed.
     pause: Mutex<Pause>,
     refused: RefusedHold,
@@ -93,6 +95,41 @@ impl Lane {
     /// that it would be lowered below what was opened since (seed 1146).
     fn is_current(&self, ahead: &Ahead) -> bool {
         ahead.moved == self.moved.load(Ordering::Relaxed)
+    }
+
+    /// A write is sent from here on.
+    fn sending(&self, write: &Write) -> Sending<'_> {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+        let tokens = matches!(write, Write::Inventories(_));
+        let was_settled = if tokens { self.settled.swap(false, Ordering::Relaxed) } else { false };
+        Sending { lane: self, tokens, was_settled }
+    }
+}
+
+/// A write that is under way, until it is dropped: it may also be given up.
+struct Sending<'a> {
+    lane: &'a Lane,
+    tokens: bool,
+    was_settled: bool,
+}
+
+impl Sending<'_> {
+    /// With an answer it is known whether it was carried out; without one it may still be.
+    fn has_answered<T>(self, sent: &Result<T, CloudError>) {
+        let settled = match sent {
+            Ok(_) => true,
+            Err(error) if error.is_ambiguous() => false,
+            Err(_) => self.was_settled,
+        };
+        if self.tokens {
+            self.lane.settled.store(settled, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.lane.moved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -179,11 +216,12 @@ async fn run(work: &Work, host: HostId, lane: &Lane, ahead: Option<HostRead>) ->
     let mut known = ahead.map_or(Known::Nothing, Known::Ahead);
     for _ in 0..ROUNDS_MAX {
         let wish = work.ledger.look(|state| desired::host_wish(state, host)).ok_or_else(gone)?;
-        let (read, proven) = match std::mem::replace(&mut known, Known::Nothing) {
+        let (mut read, proven) = match std::mem::replace(&mut known, Known::Nothing) {
             Known::Ahead(read) => (read, false),
             Known::Written(read) => (read, true),
             Known::Nothing => (read(work, &work.cloud.urgent(), host).await?, true),
         };
+        read.settled = lane.settled.load(Ordering::Relaxed);
         let Some(write) = host_plan::next_write(&work.names, &wish, &read, hold_refused.is_some()) else {
             if proven {
                 return Ok(Arc::new(HostView { wish, read, hold_refused }));
@@ -197,9 +235,9 @@ async fn run(work: &Work, host: HostId, lane: &Lane, ahead: Option<HostRead>) ->
             known = if proven { Known::Written(read) } else { Known::Nothing };
             continue;
         }
-        lane.moved.fetch_add(1, Ordering::Relaxed);
+        let sending = lane.sending(&write);
         let sent = send(work, host, &read, &write).await;
-        lane.moved.fetch_add(1, Ordering::Relaxed);
+        sending.has_answered(&sent);
         match sent {
             // The generation was the one that was read, so the tokens' use is still what was read with it. Not so the
             // hold, which is on another provider: after a write upon an old reading it is looked at.
@@ -315,7 +353,7 @@ pub async fn read_root(cloud: &Cloud, names: &Names, host: HostId, root: Uuid) -
     // A boot between the reads shows as two generations. The older one makes the write fail if it matters.
     let generation = inventories.generation.min(tokens.generation);
     let inventories = Inventories { generation, ..inventories };
-    Ok(HostRead { root, inventories, usage: usage(&tokens), shards: host_plan::shards_read(names, root, &holds) })
+    Ok(HostRead { root, inventories, usage: usage(&tokens), shards: host_plan::shards_read(names, root, &holds), settled: true })
 }
 
 /// Tokens in use by class.

@@ -376,8 +376,13 @@ impl Session {
         // Nothing may wait between this check and the first poll of the sending (architecture D6).
         if let Some(permit) = permit {
             permit.check()?;
+            crate::fault_point!("leader.call.before");
         }
-        self.http.send(request).await.map_err(|error| CloudError::transport(service, &error))
+        let answer = self.http.send(request).await.map_err(|error| CloudError::transport(service, &error));
+        if permit.is_some() {
+            crate::fault_point!("leader.call.after");
+        }
+        answer
     }
 }
 

@@ -16,14 +16,14 @@ impl Operations {
     pub async fn capacity(&self, actor: &Actor, wish: CapacityWish) -> Result<Answer<Capacity>> {
         actor.authorise(Rule::CapacityGet, None)?;
         self.read_barrier(Consistency::Linearizable).await?;
-        self.answer(|state, now| ask_capacity(state, &wish, now))
+        self.answer(|state, now| ask_capacity(state, &wish, now)).await
     }
 
     /// How many instances of one kind fit into a window: what a refused create would tell.
     pub async fn density(&self, actor: &Actor, wish: DensityWish) -> Result<Answer<Density>> {
         actor.authorise(Rule::CapacityDensity, Some(&actor.project_id))?;
         self.read_barrier(Consistency::Linearizable).await?;
-        self.answer(|state, now| ask_density(state, &wish, now))
+        self.answer(|state, now| ask_density(state, &wish, now)).await
     }
 
     /// What [`Operations::create_lease`] would come to now; nothing is booked. Servers that it would take over are looked at in
@@ -36,11 +36,13 @@ impl Operations {
         let ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
         let adoptions = self.adoptions_for(None, &wish, &ids).await?;
         self.check_free(None, &wish.project_id, &adoptions).await?;
-        self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now))
+        self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now)).await
     }
 
-    /// Answers from the state as it is, which is as new as the read barrier before.
-    fn answer<T>(&self, answer: impl FnOnce(&State, Timestamp) -> std::result::Result<T, Rejection>) -> Result<Answer<T>> {
+    /// Answers from the state as it is, which is as new as the read barrier before. One question at a time: each may take a while,
+    /// and nothing is applied meanwhile.
+    async fn answer<T>(&self, answer: impl FnOnce(&State, Timestamp) -> std::result::Result<T, Rejection>) -> Result<Answer<T>> {
+        let _asking = self.inner.asking.lock().await;
         let now = self.inner.raft.now()?;
         long(|| {
             let state = self.inner.raft.state();

@@ -120,15 +120,18 @@ impl Operations {
     /// Waits until the cloud has accepted or refused the hold of a change booked at `booked_at`, or had too long. The answer is
     /// what ended the waiting (index j of architecture D24), whatever came after.
     async fn settled(&self, lease_id: LeaseId, key: Option<RequestKey>, booked_at: u64) -> Result<Answer<Lease>> {
+        // Asked after every entry, and entries are read once.
+        let mut unread = booked_at;
         let settled = self
             .wait_for(PREPARING, |state| {
                 if state.ledger_index() < booked_at {
                     return None;
                 }
-                let left = match state.lease_as_left(lease_id, booked_at, |lease| lease.status != LeaseStatus::Updating) {
+                let left = match state.lease_as_left(lease_id, unread, |lease| lease.status != LeaseStatus::Updating) {
                     Ok(left) => left,
                     Err(error) => return Some(Err(error)),
                 };
+                unread = state.ledger_index() + 1;
                 match left.or_else(|| state.lease(lease_id).filter(|lease| !lease.deleted).cloned()) {
                     Some(lease) if lease.status == LeaseStatus::Updating => None,
                     Some(lease) => {

@@ -39,6 +39,7 @@ pub struct ReservedInterval {
 }
 
 use leasehold_ledger::command::Command;
+use leasehold_ledger::listing::{self, AllocationFilter, HostListing};
 use leasehold_ledger::model::{Host, Interval, Phase, RequestKey};
 use leasehold_ledger::reply::{Rejection, Reply};
 use uuid::Uuid;
@@ -108,11 +109,12 @@ impl Operations {
     }
 
     /// All hosts by number.
-    pub async fn list_hosts(&self, actor: &Actor, consistency: Consistency) -> Result<Answer<Vec<Host>>> {
+    pub async fn list_hosts(&self, actor: &Actor, listing: HostListing, consistency: Consistency) -> Result<Answer<Vec<Host>>> {
         actor.authorise(Rule::OshostsGet, None)?;
         self.read_barrier(consistency).await?;
         let state = self.inner.raft.state();
-        Ok(Answer { value: state.hosts().cloned().collect(), ledger_index: state.ledger_index() })
+        let value = listing::hosts(&state, &listing)?.into_iter().cloned().collect();
+        Ok(Answer { value, ledger_index: state.ledger_index() })
     }
 
     /// Adds or replaces extra capabilities; sets whether new reservations may use the host.
@@ -180,12 +182,8 @@ impl Operations {
     }
 
     /// Every host with its reservations. Unfiltered: only leases ending now or later (blazar-api §9).
-    pub async fn host_allocations(
-        &self,
-        actor: &Actor,
-        lease_id: Option<LeaseId>,
-        reservation_id: Option<ReservationId>,
-    ) -> Result<Answer<Vec<HostAllocation>>> {
+    pub async fn host_allocations(&self, actor: &Actor, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>> {
+        let AllocationFilter { lease_id, reservation_id, after, limit } = filter;
         actor.authorise(Rule::OshostsGetAllocations, None)?;
         self.read_barrier(Consistency::Linearizable).await?;
         let state = self.inner.raft.state();
@@ -193,7 +191,8 @@ impl Operations {
         let now = state.clock().floor_to_second();
         let filtered = lease_id.is_some() || reservation_id.is_some();
         let mut value = Vec::new();
-        for host in state.hosts() {
+        let behind = state.hosts().filter(|host| after.is_none_or(|after| host.id > after));
+        for host in behind.take(limit.map_or(usize::MAX, |limit| limit as usize)) {
             let mut reservations = Vec::new();
             for lease in state.leases_on(host.id).filter(|lease| lease.visible()) {
                 if lease_id.is_some_and(|wanted| wanted != lease.id) || (!filtered && lease.end < now) {

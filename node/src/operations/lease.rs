@@ -1,18 +1,8 @@
 //! Leases: create, get, list, update, delete, and what is known of an idempotency key.
 
-use leasehold_ledger::model::{LeaseId, ProjectId};
+use leasehold_ledger::listing::{self, LeaseFilter, Utilisation, UtilisationWish};
+use leasehold_ledger::model::LeaseId;
 use serde::{Deserialize, Serialize};
-
-/// Which leases a listing gives. An admin sees all projects, others their own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseFilter {
-    /// Only this project (admin), or `None`: all the actor may see.
-    pub project_id: Option<ProjectId>,
-    /// For paging: leases with an id above this one.
-    pub after: Option<LeaseId>,
-    /// At most so many; `None`: all.
-    pub limit: Option<usize>,
-}
 
 /// What is known of a key (architecture D18).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,26 +50,30 @@ impl Operations {
         Ok(Answer { value: lease.clone(), ledger_index: state.ledger_index() })
     }
 
-    /// Visible leases by id: of all projects for an admin, else of the actor's own.
-    pub async fn list_leases(&self, actor: &Actor, filter: LeaseFilter, consistency: Consistency) -> Result<Answer<Vec<Lease>>> {
-        let project = match filter.project_id {
-            Some(project) => Some(project),
-            None if actor.is_admin() => None,
-            None => Some(actor.project_id.clone()),
-        };
-        actor.authorise(Rule::LeasesGet, project.as_ref())?;
+    /// Visible leases of a filter: of all projects for an admin, else of the actor's own.
+    pub async fn list_leases(
+        &self,
+        actor: &Actor,
+        mut filter: LeaseFilter,
+        consistency: Consistency,
+    ) -> Result<Answer<Vec<Lease>>> {
+        confine(actor, &mut filter)?;
         self.read_barrier(consistency).await?;
-        let wanted = |lease: &&Lease| lease.visible() && filter.after.is_none_or(|after| lease.id > after);
-        let limit = filter.limit.unwrap_or(usize::MAX);
-        let (value, ledger_index) = long(|| {
+        long(|| {
             let state = self.inner.raft.state();
-            let value = match &project {
-                Some(project) => state.leases_of(project).filter(wanted).take(limit).cloned().collect(),
-                None => state.leases().filter(wanted).take(limit).cloned().collect(),
-            };
-            (value, state.ledger_index())
-        });
-        Ok(Answer { value, ledger_index })
+            let value = listing::leases(&state, &filter)?.into_iter().cloned().collect();
+            Ok(Answer { value, ledger_index: state.ledger_index() })
+        })
+    }
+
+    /// What such leases reserve over time.
+    pub async fn utilisation(&self, actor: &Actor, mut wish: UtilisationWish) -> Result<Answer<Utilisation>> {
+        confine(actor, &mut wish.filter)?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        long(|| {
+            let state = self.inner.raft.state();
+            Ok(Answer { value: listing::utilisation(&state, &wish)?, ledger_index: state.ledger_index() })
+        })
     }
 
     /// What is known of a key; when nothing is, states in the log that it never will apply.
@@ -133,6 +127,14 @@ impl Operations {
         actor.authorise(Rule::ClusterGet, None)?;
         Ok(Answer { value: (), ledger_index: self.confirmed_index().await? })
     }
+}
+
+/// An admin sees all projects, others their own.
+fn confine(actor: &Actor, filter: &mut LeaseFilter) -> Result<()> {
+    if filter.project_id.is_none() && !actor.is_admin() {
+        filter.project_id = Some(actor.project_id.clone());
+    }
+    Ok(actor.authorise(Rule::LeasesGet, filter.project_id.as_ref())?)
 }
 
 /// What the state knows of a key.

@@ -24,7 +24,7 @@ pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
 pub use error::{Denied, OperationError, Unavailable};
 pub use host::{HostAllocation, HostRequest, ReservedInterval};
-pub use lease::{KeyState, LeaseFilter};
+pub use lease::KeyState;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,12 +74,15 @@ struct Inner {
     node_id: NodeId,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Arc<Mutex<Overlay>>,
+    /// Held while a question about capacity is answered.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
     pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
-        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay: Arc::default() }) };
+        let (overlay, asking) = Default::default();
+        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay, asking }) };
         route::receive_forwarded_calls(&operations);
         operations
     }

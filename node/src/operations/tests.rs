@@ -8,6 +8,7 @@ use std::time::Duration;
 use leasehold_ledger::command::{
     BeforeEndWish, Command, CreateLease, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
 };
+use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{
     Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId,
     RequestKey, ReservationId, ResourceWish, Seconds, UserId,
@@ -18,7 +19,7 @@ use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::ChangeSubject;
 
-use super::{Actor, Consistency, LeaseFilter, OperationError, Operations, Unavailable};
+use super::{Actor, Consistency, OperationError, Operations, Unavailable};
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 

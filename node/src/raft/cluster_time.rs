@@ -1,7 +1,7 @@
 //! A time that most nodes agree on (architecture D4). Without agreement nothing that reads the time is stamped: the
 //! ledger's clock cannot go back, so one leader with a wrong clock would end leases for good.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +32,6 @@ const ANSWER: Duration = Duration::from_millis(500);
 const ANSWERED_LATELY: Duration = Duration::from_secs(3);
 /// What a peer's clock showed is of no use after this.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
-/// Looks at one peer that are kept.
-const SAMPLES_MAX: usize = 16;
 /// A clock gains or loses less than one part of this many against another: far more than a machine's does, but a virtual one that
 /// is catching up comes near.
 const DRIFT: i64 = 20;
@@ -76,8 +74,7 @@ struct Sample {
 
 #[derive(Default)]
 struct Seen {
-    /// By peer, the newest first, so long as [`SAMPLE_AGE_MAX`] and at least one.
-    samples: BTreeMap<u64, VecDeque<Sample>>,
+    samples: BTreeMap<u64, Sample>,
     voters: Vec<u64>,
     /// What a right clock showed at a point of this process: when it, or a peer's, last stamped or learned of a stamp.
     stamped: Option<(u64, Mono)>,
@@ -205,7 +202,7 @@ impl ClusterTime {
         // It looked at its clock between our sending and our receiving.
         let sample = Sample { low: theirs - ours - round_trip, high: theirs - ours + 1, at: now, ahead: ahead(wall, sent) };
         let mut seen = self.seen.lock();
-        remember(seen.samples.entry(id).or_default(), sample);
+        seen.samples.insert(id, sample);
         if (seen.stamped.is_none() || leads) && answer.expected_ms > 0 {
             seen.stamped = Some((answer.expected_ms, now));
         }
@@ -215,9 +212,8 @@ impl ClusterTime {
     /// Nodes that answered lately, this one included.
     pub(super) fn answering(&self) -> BTreeSet<u64> {
         let (seen, mono) = (self.seen.lock(), self.clock.mono());
-        let newest = seen.samples.iter().filter_map(|(id, samples)| Some((*id, samples.front()?.at)));
-        let lately = newest.filter(|(_, at)| mono.since(*at) <= ANSWERED_LATELY);
-        lately.map(|(id, _)| id).chain([self.node_id]).collect()
+        let lately = seen.samples.iter().filter(|(_, sample)| mono.since(sample.at) <= ANSWERED_LATELY);
+        lately.map(|(id, _)| *id).chain([self.node_id]).collect()
     }
 
     /// A stamp was applied here.
@@ -278,48 +274,29 @@ fn check(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono, 
     if wall > limit { Err(ClockProblem::Jumped { ahead_ms: wall - (limit - JUMP_MS) }) } else { Ok(()) }
 }
 
-/// A new look at a peer, and the older ones that may still say something beside it.
-fn remember(samples: &mut VecDeque<Sample>, sample: Sample) {
-    samples.push_front(sample);
-    samples.truncate(SAMPLES_MAX);
-    samples.retain(|older| sample.at.since(older.at) <= SAMPLE_AGE_MAX);
-}
-
 /// Voters whose clocks meet this node's, itself included: they may be within the tolerance of each other, and surely are within
 /// twice of it. Slow messages alone would leave room for as much again (found by the simulation, seed 1003).
 fn agreeing(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono) -> usize {
     let tolerance = signed(tolerance);
     let may = |(low, high): (i64, i64)| low <= tolerance && high >= -tolerance;
     let surely = |(low, high): (i64, i64)| low >= -2 * tolerance && high <= 2 * tolerance;
+    let meets = |sample: &&(i64, i64)| may(**sample) && surely(**sample);
     let itself = usize::from(seen.voters.contains(&node_id));
-    itself + fresh(seen, node_id, wall, mono).iter().filter(|sample| may(**sample) && surely(**sample)).count()
+    itself + fresh(seen, node_id, wall, mono).iter().filter(meets).count()
 }
 
-/// Where the clocks of the other voters are beside this node's, of those that were looked at lately.
+/// Intervals of the other voters that are new enough, moved by what this node's clock was set since, and widened for their age.
 fn fresh(seen: &Seen, node_id: u64, wall: u64, mono: Mono) -> Vec<(i64, i64)> {
     let others = seen.voters.iter().filter(|id| **id != node_id);
-    others.filter_map(|id| together(seen.samples.get(id)?, wall, mono)).collect()
-}
-
-/// What several looks at one clock say together, each moved by what this node's clock was set since, and widened for its age.
-/// What does not fit the newer looks was seen before the other clock was set, and so was everything before it.
-fn together(samples: &VecDeque<Sample>, wall: u64, mono: Mono) -> Option<(i64, i64)> {
-    let fresh = samples.iter().take_while(|sample| mono.since(sample.at) <= SAMPLE_AGE_MAX);
-    let intervals = fresh.map(|sample| {
-        let widened = signed(mono.since(sample.at)) / DRIFT + 1;
-        let set = ahead(wall, mono) - sample.ahead;
-        (sample.low - set - widened, sample.high - set + widened)
-    });
-    let mut all: Option<(i64, i64)> = None;
-    for (low, high) in intervals {
-        let (newer_low, newer_high) = all.unwrap_or((low, high));
-        let (low, high) = (low.max(newer_low), high.min(newer_high));
-        if low > high {
-            break;
-        }
-        all = Some((low, high));
-    }
-    all
+    let samples = others.filter_map(|id| seen.samples.get(id));
+    let fresh = samples.filter(|sample| mono.since(sample.at) <= SAMPLE_AGE_MAX);
+    fresh
+        .map(|sample| {
+            let widened = signed(mono.since(sample.at)) / DRIFT + 1;
+            let set = ahead(wall, mono) - sample.ahead;
+            (sample.low - set - widened, sample.high - set + widened)
+        })
+        .collect()
 }
 
 /// What the wall clock is ahead of the monotonic one, ms.
@@ -357,7 +334,7 @@ mod tests {
     fn seen(voters: &[u64], offsets: &[(u64, i64)]) -> Seen {
         let sample = |offset| Sample { low: offset - 2, high: offset + 2, at: at(0), ahead: to_signed(NOW) };
         Seen {
-            samples: offsets.iter().map(|(id, offset)| (*id, VecDeque::from([sample(*offset)]))).collect(),
+            samples: offsets.iter().map(|(id, offset)| (*id, sample(*offset))).collect(),
             voters: voters.to_vec(),
             stamped: Some((NOW, at(0))),
             learned: NOW,
@@ -408,48 +385,21 @@ mod tests {
         assert_eq!(checked(&seen(&[1, 2, 3], &[(2, 2_000), (3, 2_000)]), NOW + 2_500, 500, NOW), Ok(()));
     }
 
-    /// A look at a clock that is off by this, with messages that took this long there and back, ms.
-    fn look(offset: i64, there: i64, back: i64, at_ms: u64) -> Sample {
-        Sample { low: offset - back, high: offset + there + 1, at: at(at_ms), ahead: to_signed(NOW) }
-    }
-
     #[test]
     fn a_clock_that_slow_messages_let_seem_right_does_not_meet_and_a_right_one_does() {
-        // Both peers are 450 ms behind, or this clock is ahead: one look over slow messages may not tell, but is not sure either.
-        let slow = |offset| Seen {
-            samples: [2, 3].map(|id| (id, VecDeque::from([look(offset, 250, 240, 0)]))).into(),
-            ..seen(&[1, 2, 3], &[])
+        // Messages take so long there and back, and this clock may be off by 450 ms: with the tolerance alone it would meet.
+        let slow = |offset: i64, there: i64, back: i64| {
+            let sample = Sample { low: offset - back, high: offset + there + 1, at: at(0), ahead: to_signed(NOW) };
+            Seen { samples: [2, 3].map(|id| (id, sample)).into(), ..seen(&[1, 2, 3], &[]) }
         };
-        assert!(checked(&slow(-450), NOW, 0, NOW).is_err());
-        assert!(checked(&slow(450), NOW, 0, NOW).is_err());
-        assert_eq!(checked(&slow(0), NOW, 0, NOW), Ok(()));
-        // What was seen long ago is less and less sure.
-        assert_eq!(checked(&slow(0), NOW + 4_000, 4_000, NOW), Ok(()));
-        assert!(checked(&slow(0), NOW + 6_000, 6_000, NOW).is_err());
-    }
-
-    #[test]
-    fn several_looks_at_one_clock_say_more_than_the_last() {
-        let mut samples = VecDeque::new();
-        remember(&mut samples, look(100, 10, 400, 0));
-        remember(&mut samples, look(100, 400, 10, 1_000));
-        // 100 ms away after a second and another, of which each may have added a twentieth.
-        assert_eq!(together(&samples, NOW + 1_000, at(1_000)), Some((89, 162)));
-        // The other clock was set: what was seen before says nothing.
-        remember(&mut samples, look(-900, 400, 10, 2_000));
-        assert_eq!(together(&samples, NOW + 2_000, at(2_000)), Some((-911, -498)));
-        remember(&mut samples, look(-900, 10, 400, 3_000));
-        assert_eq!(together(&samples, NOW + 3_000, at(3_000)), Some((-961, -888)));
-        // This one was set as far: nothing is forgotten.
-        assert_eq!(together(&samples, NOW + 2_100, at(3_000)), Some((-61, 12)));
-        assert_eq!(together(&samples, NOW + 13_001, at(13_001)), None);
-        // Few are kept, and none that is old.
-        for second in 4..100 {
-            remember(&mut samples, look(0, 10, 10, second * 100 + 3_000));
+        assert!(checked(&slow(-450, 250, 240), NOW, 0, NOW).is_err());
+        assert!(checked(&slow(450, 250, 240), NOW, 0, NOW).is_err());
+        for (there, back) in [(250, 240), (10, 480), (480, 10)] {
+            assert_eq!(checked(&slow(0, there, back), NOW, 0, NOW), Ok(()));
         }
-        assert_eq!(samples.len(), SAMPLES_MAX);
-        remember(&mut samples, look(0, 10, 10, 60_000));
-        assert_eq!(samples.len(), 1);
+        // What was seen long ago is less and less sure.
+        assert_eq!(checked(&slow(0, 250, 240), NOW + 4_000, 4_000, NOW), Ok(()));
+        assert!(checked(&slow(0, 250, 240), NOW + 6_000, 6_000, NOW).is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct RaftConfig {
     pub timing: Timing,
 }
 
-/// Durations and sizes. The defaults are for tests of one process; a node has those of its configuration (`[raft]`).
+/// Durations and sizes. The defaults are those of a node's configuration (`[raft]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between two heartbeats.

@@ -3,13 +3,18 @@
 //! A node leads, for the rest of the node, from when it has applied an entry of its own term: only then its rows are
 //! those of its predecessors. [`Fence`] is what a call on the cloud is checked against (architecture D6).
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::{Stream, StreamExt, stream};
 use leasehold_ledger::model::NodeId;
 use leasehold_ledger::mutant;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{OptionalSend, OptionalSync};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -66,36 +71,82 @@ impl Watched {
         let leadership = Arc::new(watch::Sender::new(Leadership::Following { leader: None }));
         let handing_over = Arc::new(Mutex::new(None));
         let (told, handing) = (leadership.clone(), handing_over.clone());
-        let (mut seen, mut server, mut applied) = (engine.metrics(), engine.server_metrics(), engine.watch_apply_progress());
+        let (seen, server, applied) = (engine.metrics(), engine.server_metrics(), engine.watch_apply_progress());
         drop(spawner.spawn("leadership", async move {
-            loop {
-                tell(&told, &seen.borrow_and_update(), *handing.lock(), &*clock);
-                // The engine tells all its metrics with each of its ticks, twenty times a second. What matters here changes with
-                // these two, which are told just before the rest of the same change.
+            let signs = stream::unfold((server, applied), |(mut server, mut applied)| async move {
                 let changed = tokio::select! {
                     biased;
                     changed = server.changed() => changed,
                     changed = applied.changed() => changed,
                 };
-                if changed.is_err() || seen.changed().await.is_err() {
-                    told.send_replace(Leadership::Following { leader: None });
-                    return;
-                }
-            }
+                changed.is_ok().then_some(((), (server, applied)))
+            });
+            follow(seen, signs, |seen| tell(&told, seen, *handing.lock(), &*clock)).await;
+            told.send_replace(Leadership::Following { leader: None });
         }));
         Self { leadership, handing_over }
     }
 
-    /// From now on this node does not lead for the rest of the node, whatever the engine says of this term.
-    pub(super) fn begin_hand_over(&self, term: u64) {
+    /// From now on this node does not lead for the rest of the node, whatever the engine says of this term: until it is over, or
+    /// what is returned is dropped without having gone through, because who asked for it has gone away.
+    pub(super) fn begin_hand_over<'a>(&'a self, term: u64, engine: &'a Engine, clock: &'a dyn Clock) -> HandOver<'a> {
         *self.handing_over.lock() = Some(term);
         self.leadership.send_replace(Leadership::Following { leader: None });
+        HandOver { watched: self, engine, clock, goes_through: AtomicBool::new(false) }
     }
 
-    /// The hand-over failed: whatever the engine says counts again.
-    pub(super) fn end_hand_over(&self, engine: &Engine, clock: &dyn Clock) {
+    /// Whatever the engine says counts again.
+    fn end_hand_over(&self, engine: &Engine, clock: &dyn Clock) {
         *self.handing_over.lock() = None;
         tell(&self.leadership, &metrics(engine), None, clock);
+    }
+}
+
+/// A hand-over under way.
+pub(super) struct HandOver<'a> {
+    watched: &'a Watched,
+    engine: &'a Engine,
+    clock: &'a dyn Clock,
+    goes_through: AtomicBool,
+}
+
+impl HandOver<'_> {
+    /// The engine is told now: the others may elect another leader any moment, so this node does not lead in this term any more,
+    /// also when nobody waits for it.
+    pub(super) fn goes_through(&self) {
+        self.goes_through.store(true, Ordering::Relaxed);
+    }
+
+    /// It was done, or has failed.
+    pub(super) fn is_over(self) {
+        self.watched.end_hand_over(self.engine, self.clock);
+    }
+}
+
+impl Drop for HandOver<'_> {
+    fn drop(&mut self) {
+        if !self.goes_through.load(Ordering::Relaxed) {
+            self.watched.end_hand_over(self.engine, self.clock);
+        }
+    }
+}
+
+/// Looks at all metrics whenever what matters here changes, until the engine ends. The engine tells all its metrics with each of
+/// its ticks, twenty times a second; who leads changes with the server's and with what is applied, which are told just before the
+/// rest of the same change. So what is there on waking may be of before it, and what comes next is not.
+async fn follow<T: OptionalSend + OptionalSync>(
+    mut seen: WatchReceiverOf<TypeConfig, T>,
+    signs: impl Stream<Item = ()>,
+    mut look: impl FnMut(&T),
+) {
+    let mut signs = pin!(signs);
+    look(&seen.borrow_and_update());
+    while signs.next().await.is_some() {
+        look(&seen.borrow_and_update());
+        if seen.changed().await.is_err() {
+            return;
+        }
+        look(&seen.borrow_and_update());
     }
 }
 
@@ -215,6 +266,37 @@ mod tests {
             assert_eq!(told.borrow().term(), leads.then_some(3), "{voters:?}");
             assert_eq!(certain(&seen, 3, LEASE), leads, "{voters:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_after_the_sign_of_it_is_seen_whatever_else_was_told_before() {
+        use openraft::async_runtime::watch::{Watch, WatchSender};
+        use tokio_stream::wrappers::ReceiverStream;
+        type Engines = <super::super::runtime::Runtime as openraft_rt::AsyncRuntime>::Watch;
+        let (all, seen) = Engines::channel(0);
+        let (sign, signs) = tokio::sync::mpsc::channel(1);
+        let looked = Arc::new(Mutex::new(Vec::new()));
+        let into = looked.clone();
+        let following = tokio::spawn(follow(seen, ReceiverStream::new(signs), move |seen: &u32| into.lock().push(*seen)));
+        let settle = || async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await
+            }
+        };
+        settle().await;
+        // A tick that nobody waits for; then the sign of a change, and the change only once the sign has been taken.
+        all.send(1).unwrap();
+        sign.send(()).await.unwrap();
+        settle().await;
+        all.send(2).unwrap();
+        settle().await;
+        assert_eq!(looked.lock().last(), Some(&2));
+        sign.send(()).await.unwrap();
+        all.send(3).unwrap();
+        settle().await;
+        assert_eq!(looked.lock().last(), Some(&3));
+        drop((all, sign));
+        following.await.unwrap();
     }
 
     #[test]

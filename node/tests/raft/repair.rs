@@ -1,8 +1,10 @@
 //! Nodes that missed or lost something get it back.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use leasehold_node::operations::ClusterChange;
+use tokio::sync::Notify;
 
 use crate::cluster::{Cluster, PATIENCE, wait};
 
@@ -107,6 +109,31 @@ async fn a_change_that_was_left_halfway_is_completed_by_who_leads() {
     .await;
     cluster.stop(removed).await;
     cluster.write(cluster.leader_id().await, "without it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_hand_over_nobody_waits_for_any_more_leads_on() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.node(cluster.leader_id().await);
+    let (begun, stopping) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, work) = (begun.clone(), stopping.clone());
+    leader.on_hand_over(Arc::new(move || {
+        let (tell, work) = (tell.clone(), work.clone());
+        Box::pin(async move {
+            tell.notify_one();
+            work.notified().await;
+        })
+    }));
+    let asked = leader.clone();
+    let handing = tokio::spawn(async move { asked.change_cluster(ClusterChange::Transfer { to: None }).await });
+    begun.notified().await;
+    assert_eq!(leader.leadership().borrow().term(), None);
+    handing.abort();
+    assert!(handing.await.unwrap_err().is_cancelled());
+    wait("leadership", || leader.leadership().borrow().term()).await;
+    // And it can be handed over again.
+    stopping.notify_one();
+    leader.change_cluster(ClusterChange::Transfer { to: None }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,7 +168,7 @@ async fn final_checks(
 ) -> Result<Vec<String>> {
     cluster.wait_healthy(Duration::from_secs(60)).await?;
     let leases: Vec<Lease> = admin.list_leases(Default::default()).await?.value;
-    let hosts = admin.list_hosts().await?.value;
+    let hosts = admin.list_hosts(Default::default()).await?.value;
     let all: Knowledge = known.iter().flat_map(|(_, its)| its.clone()).collect();
     let mut wrong = check::against_clients(&all, &leases);
     wrong.extend(check::double_booked(&hosts, &leases, &cloud.capacities().await?));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_client::model::{HostId, Lease, LeaseStatus, Phase};
-use leasehold_client::{Client, Error, HostAllocation, RefusalKind, ReservedInterval};
+use leasehold_client::{AllocationFilter, Client, Error, HostAllocation, RefusalKind, ReservedInterval};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
 use leasehold_tests::settings::{Auth, Timing};
@@ -64,7 +64,7 @@ async fn get(rig: &Rig, node: usize, token: &str, path: &str) -> (u16, Value) {
 }
 
 async fn allocations(client: &Client) -> Vec<HostAllocation> {
-    client.host_allocations(None, None).await.unwrap().value
+    client.host_allocations(AllocationFilter::default()).await.unwrap().value
 }
 
 #[tokio::test]
@@ -80,11 +80,24 @@ async fn every_host_is_listed_with_what_is_reserved_there_and_filters_narrow_it(
     let all = of(&[&large, &small]);
     assert_eq!(all.iter().map(|one| one.reservations.len()).sum::<usize>(), 3, "two hosts of the large one, one of the small");
     assert_eq!(allocations(client).await, all);
-    let only = |lease: &Lease| client.host_allocations(Some(lease.id), None);
+    let only =
+        |lease: &Lease| client.host_allocations(AllocationFilter { lease_id: Some(lease.id), ..AllocationFilter::default() });
     assert_eq!(only(&large).await.unwrap().value, of(&[&large]));
-    let by_reservation = client.host_allocations(None, Some(small.reservations[0].id)).await.unwrap().value;
+    let by_reservation = client
+        .host_allocations(AllocationFilter { reservation_id: Some(small.reservations[0].id), ..AllocationFilter::default() })
+        .await
+        .unwrap()
+        .value;
     assert_eq!(by_reservation, of(&[&small]));
-    let both = client.host_allocations(Some(large.id), Some(small.reservations[0].id)).await.unwrap().value;
+    let both = client
+        .host_allocations(AllocationFilter {
+            lease_id: Some(large.id),
+            reservation_id: Some(small.reservations[0].id),
+            ..AllocationFilter::default()
+        })
+        .await
+        .unwrap()
+        .value;
     assert_eq!(both, of(&[]));
 
     let wire = |allocations: &[HostAllocation]| json!({"allocations": allocations.iter().map(shown).collect::<Vec<_>>()});
@@ -128,7 +141,7 @@ async fn tenants_do_not_see_what_others_reserved() {
     let (rig, _) = three_hosts().await;
     let tenant = rig.cloud.tenant("demo").await.unwrap();
     let client = caller::connect(&rig.cluster, Some(tenant.token())).unwrap();
-    match client.host_allocations(None, None).await {
+    match client.host_allocations(AllocationFilter::default()).await {
         Err(Error::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::Forbidden),
         other => panic!("{other:?}"),
     }
@@ -150,5 +163,13 @@ async fn a_lease_that_is_over_is_on_no_host() {
     .await
     .unwrap();
     assert_eq!(allocations(client).await, of(&[]));
-    assert_eq!(client.host_allocations(Some(brief.id), None).await.unwrap().value, of(&[]), "nor where it is asked for");
+    assert_eq!(
+        client
+            .host_allocations(AllocationFilter { lease_id: Some(brief.id), ..AllocationFilter::default() })
+            .await
+            .unwrap()
+            .value,
+        of(&[]),
+        "nor where it is asked for"
+    );
 }

@@ -71,7 +71,7 @@ fn cases() -> Vec<(&'static str, &'static str, String, u16, &'static str)> {
 /// What the ledger holds, to see that nothing was changed.
 async fn everything(rig: &Rig) -> (usize, usize) {
     let leases = rig.client.list_leases(Default::default()).await.unwrap().value;
-    (leases.len(), rig.client.list_hosts().await.unwrap().value.len())
+    (leases.len(), rig.client.list_hosts(Default::default()).await.unwrap().value.len())
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold_client::command::{EndWish, LeaseChange, StagingWish, StartWish};
-use leasehold_client::model::{LeaseId, LeaseStatus, OnEnd, Stage};
-use leasehold_client::{Error, RefusalKind, WhatIf};
+use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, OnEnd, Stage};
+use leasehold_client::{Error, LeaseFilter, LeaseOrder, RefusalKind, Scope, UtilisationWish, WhatIf};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -13,6 +13,7 @@ use leasehold_tests::wait::wait_for;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::command_line;
 use crate::rig::{PATIENCE, from_now, rig, rig_with, tomorrow, wish};
 
 #[tokio::test]
@@ -35,6 +36,53 @@ async fn a_lease_is_booked_read_changed_and_deleted_over_grpc() {
     client.delete_lease(client.new_key(), booked.value.id).await.unwrap();
     assert!(caller::found(client, booked.value.id).await.unwrap().is_none());
     assert!(client.list_leases(Default::default()).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn leases_are_listed_by_what_they_are_page_by_page_over_every_face() {
+    let rig = rig(1).await;
+    let client = &rig.client;
+    for (place, name) in ["c", "a", "b"].into_iter().enumerate() {
+        let start = from_now(86_400 * (1 + u64::try_from(place).unwrap()));
+        client.create_lease(client.new_key(), wish(name, start, start.plus(3_600))).await.unwrap();
+    }
+    let names = |leases: &[Lease]| leases.iter().map(|lease| lease.name.clone()).collect::<String>();
+    let list = async |filter: LeaseFilter| client.list_leases(filter).await.unwrap().value;
+    let by_name = LeaseFilter { order: LeaseOrder::Name, limit: Some(2), ..LeaseFilter::default() };
+    let first = list(by_name.clone()).await;
+    assert_eq!(names(&first), "ab");
+    assert_eq!(names(&list(LeaseFilter { after: Some(first[1].id), ..by_name.clone() }).await), "c");
+    let gone = LeaseFilter { after: Some(LeaseId(Default::default())), ..by_name };
+    let Err(Error::Refused(refused)) = client.list_leases(gone).await else { panic!("no such marker") };
+    assert!(refused.message.contains("marker: 00000000"), "{refused:?}");
+    let second_day = Interval { start: from_now(86_400 * 2 - 60), end: from_now(86_400 * 2 + 60) };
+    let then = LeaseFilter { window: Some((second_day, Scope::Overlapping)), ..LeaseFilter::default() };
+    assert_eq!(names(&list(then.clone()).await), "a");
+
+    let window = Interval { start: from_now(0), end: from_now(86_400 * 7) };
+    let all = UtilisationWish { filter: LeaseFilter::default(), window, steps_max: 100 };
+    let used = client.utilisation(all).await.unwrap().value;
+    let most: Vec<u64> = used.steps.iter().map(|step| step.reserved[3]).collect();
+    assert_eq!((used.leases, most), (3, vec![0, 1, 0, 1, 0, 1, 0]));
+
+    let rest = async |path: &str| -> Value {
+        let url = format!("{}{path}", rig.cluster.nodes()[0].rest_url());
+        let request = http_client().unwrap().get(url).header("openstack-api-version", "reservation 1.1");
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let paged = rest(&format!("/leases?sort_key=name&sort_dir=desc&limit=1&marker={}", first[1].id)).await;
+    assert_eq!((paged["leases"].as_array().unwrap().len(), &paged["leases"][0]["name"]), (1, &json!("a")));
+    let none = rest("/leases?status=ERROR,ACTIVE").await;
+    assert_eq!(none["leases"], json!([]));
+    let hosts = rest("/os-hosts?reservable=true&limit=1&marker=0").await;
+    assert_eq!(hosts["hosts"][0]["id"], json!("1"));
+    assert_eq!(rest("/os-hosts?reservable=false").await["hosts"], json!([]));
+    assert_eq!(rest("/os-hosts/allocations?marker=1").await["allocations"], json!([]));
+
+    let said = command_line::says(&rig.cluster, &["lease", "list", "--sort", "name", "--limit", "2"]).await;
+    assert!(said.contains("There may be more: --after"), "{said}");
+    let said = command_line::says(&rig.cluster, &["lease", "utilisation", "--to", "+7d"]).await;
+    assert!(said.contains("3 leases") && said.contains("reserved over time"), "{said}");
 }
 
 #[tokio::test]

@@ -200,6 +200,10 @@ async fn answers_are_as_the_document_says() {
     assert_eq!(shown["capacity"]["steps"][0]["reserved"]["SLOT"], json!(0));
     let shown = session.get(&format!("/capacity/density?{window}&vcpus=1&memory_mb=1024&amount=3")).await;
     assert_eq!(shown["density"]["earliest_start_date"], json!("2098-01-01T10:00:00.000000"));
+    let shown = session.get(&format!("/leases/utilisation?{window}&steps=3&status=PENDING")).await;
+    assert_eq!(shown["utilisation"]["leases"], json!(0));
+    assert_eq!(session.get("/leases?status=PENDING&sort_key=name&limit=5").await["leases"], json!([]));
+    assert_eq!(session.get("/os-hosts?sort_key=hypervisor_hostname&limit=1").await["hosts"].as_array().unwrap().len(), 1);
     let key = "00000000-0000-4000-8000-000000000001";
     let valid = chrono::Utc::now() + chrono::TimeDelta::hours(1);
     let request = session.client.get(format!("{}/idempotency-keys/{key}", session.url)).header(HEADER, "reservation 1.1");

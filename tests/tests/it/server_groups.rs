@@ -205,6 +205,7 @@ async fn without_keystone_s_tokens_the_group_is_the_service_user_s() {
     let rig = rig(1).await;
     let made = rig.client.create_lease(rig.client.new_key(), together("noauth")).await.unwrap().value;
     let group = made.reservations[0].server_group_id.unwrap().to_string();
+    assert!(made.reservations[0].server_group_problem.is_some(), "Nova refuses it as the tenant's hint");
     let service = rig.cloud.tenant_in("leasehold", "service").await.unwrap();
     assert_eq!(groups(&rig).await, [(group, service.project_id().to_owned())]);
 }

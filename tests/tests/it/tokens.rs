@@ -28,7 +28,7 @@ async fn a_foreign_project_changes_nothing_and_watches_nothing() {
     assert_eq!(kind(foreign.get_lease(made.id).await), RefusalKind::Forbidden);
     assert_eq!(kind(foreign.update_lease(foreign.new_key(), made.id, change).await), RefusalKind::Forbidden);
     assert_eq!(kind(foreign.delete_lease(foreign.new_key(), made.id).await), RefusalKind::Forbidden);
-    assert_eq!(kind(foreign.list_hosts().await), RefusalKind::Forbidden);
+    assert_eq!(kind(foreign.list_hosts(Default::default()).await), RefusalKind::Forbidden);
     let theirs = LeaseFilter { project_id: Some(made.project_id.clone()), ..LeaseFilter::default() };
     assert_eq!(kind(foreign.list_leases(theirs).await), RefusalKind::Forbidden);
 
@@ -62,10 +62,10 @@ async fn an_expired_token_is_refused_at_both_edges() {
 #[tokio::test]
 async fn a_host_is_deleted_though_the_cloud_does_not_follow() {
     let rig = crate::rig::rig(1).await;
-    let host = rig.client.list_hosts().await.unwrap().value[0].id;
+    let host = rig.client.list_hosts(Default::default()).await.unwrap().value[0].id;
     rig.cloud.set_fault(&json!({"service": "placement", "method": "DELETE", "kind": "error", "status": 503})).await.unwrap();
     rig.client.delete_host(rig.client.new_key(), host).await.unwrap();
     let providers = rig.cloud.state().await.unwrap()["placement"]["providers"].as_object().unwrap().len();
     assert!(providers > 1, "the cloud kept what was to be deleted");
-    assert!(rig.client.list_hosts().await.unwrap().value.is_empty());
+    assert!(rig.client.list_hosts(Default::default()).await.unwrap().value.is_empty());
 }

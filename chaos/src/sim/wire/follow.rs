@@ -15,6 +15,7 @@ use super::shapes;
 use crate::plan::Draw;
 use crate::record::Followed;
 use crate::sim::rng::stream;
+use crate::sim::tasks;
 use crate::sim::world::World;
 
 /// Number of this client among all.
@@ -32,7 +33,7 @@ impl Follower {
     /// Follows a project from the beginning.
     pub fn start(world: &Arc<World>, clients: Arc<Clients>, project: String) -> Follower {
         let lines = Arc::default();
-        let task = tokio::spawn(follow(world.clone(), clients, project, Arc::clone(&lines)));
+        let task = tasks::spawn(follow(world.clone(), clients, project, Arc::clone(&lines)));
         Follower { lines, task }
     }
 

@@ -20,6 +20,7 @@ use super::tokens::Tokens;
 use super::{REST, Tcp, address, shapes};
 use crate::record::Refusal;
 use crate::rows::Rows;
+use crate::sim::tasks;
 use crate::workload::Wanted;
 
 /// Lane of connections of REST clients.
@@ -121,11 +122,11 @@ impl Rest {
         let answer = if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             let made = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(io).await;
             let (mut sender, connection) = made.map_err(gone)?;
-            drop(tokio::spawn(connection));
+            drop(tasks::spawn(connection));
             sender.send_request(self.request(node, token, key, call, true)).await.map_err(gone)?
         } else {
             let (mut sender, connection) = http1::handshake(io).await.map_err(gone)?;
-            drop(tokio::spawn(connection));
+            drop(tasks::spawn(connection));
             sender.send_request(self.request(node, token, key, call, false)).await.map_err(gone)?
         };
         self.read(answer).await

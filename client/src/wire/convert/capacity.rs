@@ -26,18 +26,25 @@ fn decode_window(start: Option<v1::When>, end: Option<v1::When>) -> Result<Windo
     Ok(WindowWish { start, end })
 }
 
-fn decode_answered(start: i64, end_s: Option<i64>) -> Result<Interval> {
+pub(super) fn decode_answered(start: i64, end_s: Option<i64>) -> Result<Interval> {
     let (start, until) = (seconds("start", start)?, end("end", end_s)?);
     Interval::new(start, until).ok_or_else(|| BadValue::new("end", &format!("{end_s:?}"), "later than start"))
 }
 
-/// No host named means all.
+/// No host named means all, and 0 alone none: no host has that number.
 fn decode_hosts(host_ids: &[u64]) -> Option<BTreeSet<HostId>> {
-    (!host_ids.is_empty()).then(|| host_ids.iter().copied().map(HostId).collect())
+    match host_ids {
+        [] => None,
+        [0] => Some(BTreeSet::new()),
+        named => Some(named.iter().copied().map(HostId).collect()),
+    }
 }
 
 fn encode_hosts(hosts: Option<BTreeSet<HostId>>) -> Vec<u64> {
-    hosts.into_iter().flatten().map(|id| id.0).collect()
+    match hosts {
+        Some(none) if none.is_empty() => vec![0],
+        hosts => hosts.into_iter().flatten().map(|id| id.0).collect(),
+    }
 }
 
 impl From<HostFilter> for v1::HostFilter {
@@ -92,11 +99,11 @@ impl TryFrom<v1::ShowCapacityRequest> for CapacityWish {
     }
 }
 
-fn encode_sums([vcpus, memory_mb, disk_gb, slots]: Sums) -> Option<v1::Sums> {
+pub(super) fn encode_sums([vcpus, memory_mb, disk_gb, slots]: Sums) -> Option<v1::Sums> {
     Some(v1::Sums { vcpus, memory_mb, disk_gb, slots })
 }
 
-fn decode_sums(field: &str, wire: Option<v1::Sums>) -> Result<Sums> {
+pub(super) fn decode_sums(field: &str, wire: Option<v1::Sums>) -> Result<Sums> {
     let v1::Sums { vcpus, memory_mb, disk_gb, slots } =
         wire.ok_or_else(|| BadValue::missing(field, "in every answer about capacity"))?;
     Ok([vcpus, memory_mb, disk_gb, slots])

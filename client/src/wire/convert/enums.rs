@@ -1,5 +1,6 @@
 //! Enumerations, one line per value. 0 is "unspecified" on the wire and nothing in the model.
 
+use leasehold_ledger::listing::{HostOrder, LeaseOrder, Scope};
 use leasehold_ledger::model::{
     Anchor, Class, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus, Stage,
 };
@@ -80,4 +81,16 @@ enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Sn
 enumeration!(Anchor, "1 (memory) or 2 (class)", Memory, Class);
 enumeration!(Class, "a Class of leasehold.v1 (is the server newer?)", Vcpu, MemoryMb, DiskGb, Slot);
 enumeration!(PoolKind, "1 (dedicated) or 2 (shared)", Dedicated, Shared);
+enumeration!(Scope, "1 (overlapping), 2 (inclusive) or 3 (exclusive)", Overlapping, Inclusive, Exclusive);
+enumeration!(
+    LeaseOrder,
+    "1 (id), 2 (name), 3 (status), 4 (start), 5 (end) or 6 (created_at)",
+    Id,
+    Name,
+    Status,
+    Start,
+    End,
+    CreatedAt
+);
+enumeration!(HostOrder, "1 (number), 2 (name) or 3 (zone)", Id, Name, Zone);
 enumeration!(Comparison, "1 (==), 2 (!=), 3 (>=), 4 (<=), 5 (>) or 6 (<)", Equal, NotEqual, AtLeast, AtMost, Above, Below);

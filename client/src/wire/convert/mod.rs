@@ -6,6 +6,7 @@ mod change;
 mod enums;
 mod host;
 mod lease;
+mod listing;
 mod wish;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 
 pub use capacity::{capacity_response, density_response, what_if_response};
 pub use host::{HostChange, NewHost};
+pub use listing::utilisation_response;
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};
 

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
+use leasehold_ledger::listing::{
+    Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
+};
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
@@ -469,6 +472,62 @@ fn a_bad_question_about_capacity_is_named_with_what_would_be_right() {
     let told = DensityWish::try_from(v1::DensityRequest::default()).unwrap_err().to_string();
     assert_eq!(told, "instance is missing; it must be the kind of instance that is counted");
     assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits or no_room"));
+}
+
+#[test]
+fn a_listing_is_on_the_wire_what_it_was() {
+    let id = Uuid::from_u128(7);
+    let window = Interval { start: Seconds(10), end: Seconds::OPEN_END };
+    let filter = LeaseFilter {
+        project_id: Some(ProjectId("p".into())),
+        statuses: LeaseStatus::ALL.into(),
+        name: Some("a".into()),
+        zone: Some("north".into()),
+        window: Some((window, Scope::Inclusive)),
+        with_any: [Element::Host(HostId(3)), Element::Id(id)].into(),
+        with_all: [Element::Id(id)].into(),
+        without: [Element::Host(HostId(4))].into(),
+        order: LeaseOrder::End,
+        descending: true,
+        after: Some(LeaseId(id)),
+        limit: Some(5),
+    };
+    assert_eq!(LeaseFilter::try_from(v1::ListLeasesRequest::from(filter.clone())).unwrap(), filter);
+    for none in [v1::ListLeasesRequest::default(), LeaseFilter::default().into()] {
+        assert_eq!(LeaseFilter::try_from(none).unwrap(), LeaseFilter::default());
+    }
+    let wish = UtilisationWish { filter, window: Interval { start: Seconds(1), end: Seconds(2) }, steps_max: 9 };
+    assert_eq!(UtilisationWish::try_from(v1::UtilisationRequest::from(wish.clone())).unwrap(), wish);
+    let steps = vec![UtilisationStep { start: Seconds(1), reserved: [1, 2, 3, 4] }];
+    let answer = Utilisation { window: wish.window, leases: 2, steps };
+    assert_eq!(Utilisation::try_from(utilisation_response(answer.clone(), 1)).unwrap(), answer);
+    let listing = HostListing {
+        filter: HostFilter { zone: Some("north".into()), ..HostFilter::default() },
+        reservable: Some(true),
+        order: HostOrder::Zone,
+        descending: true,
+        after: Some(HostId(2)),
+        limit: Some(1),
+    };
+    assert_eq!(HostListing::try_from(v1::ListHostsRequest::from(listing.clone())).unwrap(), listing);
+    assert_eq!(HostListing::try_from(v1::ListHostsRequest::default()).unwrap(), HostListing::default());
+    // Whose own filter has left no host is not to be told of all.
+    let none = HostFilter { hosts: Some(std::collections::BTreeSet::new()), ..HostFilter::default() };
+    assert_eq!(HostFilter::try_from(v1::HostFilter::from(none.clone())).unwrap(), none);
+
+    let bad = |change: &dyn Fn(&mut v1::ListLeasesRequest)| {
+        let mut request = v1::ListLeasesRequest::default();
+        change(&mut request);
+        LeaseFilter::try_from(request).unwrap_err().to_string()
+    };
+    assert!(bad(&|request| request.order = 99).starts_with(r#"order is "99"; it must be 1 (id)"#));
+    assert!(bad(&|request| request.statuses = vec![0]).starts_with("statuses"));
+    let elements = v1::list_leases_request::Elements { ids: vec!["x".into()], ..Default::default() };
+    assert!(
+        bad(&|request| request.with_all = Some(elements.clone())).starts_with(r#"with_all.ids[0] is "x"; it must be a UUID"#)
+    );
+    let window = v1::list_leases_request::TimeWindow { start: 1_800_000_000, end: Some(1_800_000_000), scope: 0 };
+    assert!(bad(&|request| request.window = Some(window)).contains("window.end"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use leasehold_client::wire::convert::{self, NewHost};
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::host_service_server::HostService;
+use leasehold_ledger::listing::AllocationFilter;
 use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
 use tonic::{Request, Response, Status};
 
@@ -45,7 +46,9 @@ impl HostService for Edge {
 
     async fn list_hosts(&self, request: Request<v1::ListHostsRequest>) -> Result<Response<v1::ListHostsResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let answer = self.operations.list_hosts(&actor, consistency(message.stale)).await.map_err(of)?;
+        let consistency = consistency(message.stale);
+        let listing = message.try_into().map_err(malformed)?;
+        let answer = self.operations.list_hosts(&actor, listing, consistency).await.map_err(of)?;
         let hosts = answer.value.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListHostsResponse { hosts, ledger_index: answer.ledger_index }))
     }
@@ -73,7 +76,9 @@ impl HostService for Edge {
         let id = |field, text: Option<String>| text.map(|text| convert::uuid(field, &text)).transpose().map_err(malformed);
         let lease_id = id("lease_id", message.lease_id)?.map(LeaseId);
         let reservation_id = id("reservation_id", message.reservation_id)?.map(ReservationId);
-        let answer = self.operations.host_allocations(&actor, lease_id, reservation_id).await.map_err(of)?;
+        let (after, limit) = (message.after.map(HostId), (message.limit > 0).then_some(message.limit));
+        let filter = AllocationFilter { lease_id, reservation_id, after, limit };
+        let answer = self.operations.host_allocations(&actor, filter).await.map_err(of)?;
         let allocations = answer.value.into_iter().map(encode).collect();
         Ok(Response::new(v1::ListAllocationsResponse { allocations, ledger_index: answer.ledger_index }))
     }

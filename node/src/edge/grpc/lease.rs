@@ -5,12 +5,13 @@ use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::lease_service_server::LeaseService;
 use leasehold_client::wire::v1::look_up_key_response::{Applied, Pending, State};
 use leasehold_ledger::command::LeaseChange;
+use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{LeaseId, ProjectId, RequestKey};
 use tonic::{Request, Response, Status};
 
 use super::status::{malformed, of};
 use super::{Admitted, Edge};
-use crate::operations::{Consistency, KeyState, LeaseFilter};
+use crate::operations::{Consistency, KeyState};
 
 /// What a field `stale` asks for.
 pub(super) fn consistency(stale: bool) -> Consistency {
@@ -51,14 +52,17 @@ impl LeaseService for Edge {
 
     async fn list_leases(&self, request: Request<v1::ListLeasesRequest>) -> Result<Response<v1::ListLeasesResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let filter = LeaseFilter {
-            project_id: message.project_id.map(|id| ProjectId(id.into())),
-            after: message.after.map(|id| convert::uuid("after", &id).map(LeaseId)).transpose().map_err(malformed)?,
-            limit: (message.limit > 0).then(|| usize::try_from(message.limit).unwrap_or(usize::MAX)),
-        };
-        let answer = self.operations.list_leases(&actor, filter, consistency(message.stale)).await.map_err(of)?;
+        let consistency = consistency(message.stale);
+        let filter = LeaseFilter::try_from(message).map_err(malformed)?;
+        let answer = self.operations.list_leases(&actor, filter, consistency).await.map_err(of)?;
         let leases = answer.value.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListLeasesResponse { leases, ledger_index: answer.ledger_index }))
+    }
+
+    async fn utilisation(&self, request: Request<v1::UtilisationRequest>) -> Result<Response<v1::UtilisationResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let answer = self.operations.utilisation(&actor, message.try_into().map_err(malformed)?).await.map_err(of)?;
+        Ok(Response::new(convert::utilisation_response(answer.value, answer.ledger_index)))
     }
 
     async fn update_lease(&self, request: Request<v1::UpdateLeaseRequest>) -> Result<Response<v1::UpdateLeaseResponse>, Status> {

@@ -89,6 +89,7 @@ fn operation(path: &str) -> &'static str {
         "WhatIf" => "what_if",
         "GetLease" => "get_lease",
         "ListLeases" => "list_leases",
+        "Utilisation" => "utilisation",
         "UpdateLease" => "update_lease",
         "DeleteLease" => "delete_lease",
         "LookUpKey" => "look_up_key",

@@ -1,19 +1,12 @@
 //! `/v1/capacity` and `POST /v1/leases/what-if` (1.1): what is asked before a lease is.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde_json::json;
 
-use super::answer::{Answered, Refused, Result};
-use super::gate::{Caller, Json};
+use super::answer::{Answered, Result};
+use super::gate::{Caller, Json, Pairs, pairs};
 use super::{Rest, body};
-
-/// A query as it was sent: keys may come twice.
-type Pairs = std::result::Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
-
-fn pairs(query: Pairs) -> std::result::Result<Vec<(String, String)>, Refused> {
-    query.map(|Query(pairs)| pairs).map_err(|error| Refused::Framework(StatusCode::BAD_REQUEST, error.body_text()))
-}
 
 /// `GET /v1/capacity`
 pub async fn show(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -158,6 +159,14 @@ impl FromRequestParts<Rest> for Caller {
         let CloudToken(token) = parts.extensions.get::<CloudToken>().cloned().ok_or_else(missing)?;
         Ok(Caller { actor, token, version })
     }
+}
+
+/// A query as it was sent: keys may come twice.
+pub type Pairs = std::result::Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// Its keys and values.
+pub fn pairs(query: Pairs) -> std::result::Result<Vec<(String, String)>, Refused> {
+    query.map(|Query(pairs)| pairs).map_err(|error| Refused::Framework(StatusCode::BAD_REQUEST, error.body_text()))
 }
 
 /// The one variable segment of a path.

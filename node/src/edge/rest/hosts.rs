@@ -1,24 +1,20 @@
 //! `/v1/os-hosts` (blazar-api §9, without properties).
 
-use std::collections::BTreeMap;
-
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
+use leasehold_ledger::model::HostId;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::answer::{self, Answered, Refused, Result};
-use super::gate::{Caller, Json, Segment};
+use super::gate::{Caller, Json, Pairs, Segment, pairs};
+use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::Consistency;
 
-/// Query of the allocation listings.
-type Filters = Query<BTreeMap<String, String>>;
-
 /// `GET /v1/os-hosts`
-pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
-    let found = rest.operations.list_hosts(&caller.actor, Consistency::Linearizable).await?;
+pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    let listing = body::host_listing(pairs(query)?, caller.version)?;
+    let found = rest.operations.list_hosts(&caller.actor, listing, Consistency::Linearizable).await?;
     let hosts: Vec<_> = found.value.iter().map(|host| body::host(host, caller.version)).collect();
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"hosts": hosts})), ledger_index: Some(found.ledger_index) })
 }
@@ -70,13 +66,9 @@ pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segme
 }
 
 /// `GET /v1/os-hosts/allocations`
-pub async fn allocations(
-    State(rest): State<Rest>,
-    caller: Caller,
-    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
-) -> Result {
-    let (lease_id, reservation_id) = filter(filters)?;
-    let found = rest.operations.host_allocations(&caller.actor, lease_id, reservation_id).await?;
+pub async fn allocations(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    let filter = body::allocation_filter(pairs(query)?, caller.version)?;
+    let found = rest.operations.host_allocations(&caller.actor, filter).await?;
     let allocations: Vec<_> = found.value.iter().map(body::allocation).collect();
     Ok(Answered {
         status: StatusCode::OK,
@@ -86,30 +78,17 @@ pub async fn allocations(
 }
 
 /// `GET /v1/os-hosts/{id}/allocation`
-pub async fn allocation(
-    State(rest): State<Rest>,
-    caller: Caller,
-    Segment(id): Segment,
-    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
-) -> Result {
-    let (lease_id, reservation_id) = filter(filters)?;
+pub async fn allocation(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, query: Pairs) -> Result {
+    // Of one host there are no pages.
+    let filter = body::allocation_filter(pairs(query)?, Microversion::V1_0)?;
     let host_id = host_id(&id)?;
-    let found = rest.operations.host_allocations(&caller.actor, lease_id, reservation_id).await?;
+    let found = rest.operations.host_allocations(&caller.actor, filter).await?;
     let one = found.value.iter().find(|allocation| allocation.host_id == host_id).ok_or_else(|| no_host(&id))?;
     Ok(Answered {
         status: StatusCode::OK,
         body: Some(json!({"allocation": body::allocation(one)})),
         ledger_index: Some(found.ledger_index),
     })
-}
-
-/// `lease_id` and `reservation_id`; what is no UUID names nothing, and so does the nil UUID. Other keys are ignored.
-fn filter(
-    filters: std::result::Result<Filters, axum::extract::rejection::QueryRejection>,
-) -> std::result::Result<(Option<LeaseId>, Option<ReservationId>), Refused> {
-    let Query(filters) = filters.map_err(|error| Refused::Framework(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let id = |key: &str| filters.get(key).map(|text| Uuid::parse_str(text).unwrap_or(Uuid::nil()));
-    Ok((id("lease_id").map(LeaseId), id("reservation_id").map(ReservationId)))
 }
 
 /// What is no number names no host.

@@ -7,16 +7,30 @@ use leasehold_ledger::reply::Rejection;
 use serde_json::json;
 
 use super::answer::{self, Answered, Refused, Result};
-use super::gate::{Caller, Json, Segment};
+use super::gate::{Caller, Json, Pairs, Segment, pairs};
 use super::{Rest, body, idempotency};
-use crate::operations::{Consistency, LeaseFilter, OperationError};
+use crate::operations::{Consistency, OperationError};
 use crate::seams::long;
 
 /// `GET /v1/leases`
-pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
-    let found = rest.operations.list_leases(&caller.actor, LeaseFilter::default(), Consistency::Linearizable).await?;
+pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    let filter = body::lease_filter(pairs(query)?, caller.version)?;
+    let found = rest.operations.list_leases(&caller.actor, filter, Consistency::Linearizable).await?;
     let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"leases": leases})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `GET /v1/leases/utilisation` (1.1)
+pub async fn utilisation(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let wish = body::utilisation_wish(pairs(query)?, caller.version)?;
+    let found = rest.operations.utilisation(&caller.actor, wish).await?;
+    let utilisation = body::utilisation(&found.value);
+    Ok(Answered {
+        status: StatusCode::OK,
+        body: Some(json!({"utilisation": utilisation})),
+        ledger_index: Some(found.ledger_index),
+    })
 }
 
 /// `POST /v1/leases`

@@ -37,6 +37,7 @@ pub fn router(rest: Rest) -> Router {
                 .route_layer(named("lease_list"))
                 .merge(post(leases::create).route_layer(may!(Rule::LeasesPost)).route_layer(named("lease_create"))),
         )
+        .route("/v1/leases/utilisation", get(leases::utilisation).route_layer(named("lease_utilisation")))
         .route(
             "/v1/leases/what-if",
             post(capacity::what_if).route_layer(may!(Rule::LeasesWhatIf)).route_layer(named("lease_what_if")),

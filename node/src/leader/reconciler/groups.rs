@@ -1,10 +1,12 @@
 //! Server groups of ours, in our project and in those of tenants: those that no reservation wants go, those that are missing
 //! are made. Whose a group is stands in its name: other clusters with the same service project have theirs beside ours.
 
+use futures::FutureExt;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, Reservation, ReservationId, Step};
 use leasehold_ledger::state::State;
 
+use super::collect;
 use crate::leader::permits::Provided;
 use crate::leader::server_groups;
 use crate::leader::work::Work;
@@ -13,22 +15,20 @@ use crate::openstack::{CloudError, Errand};
 
 /// Removes those that nothing wants.
 pub async fn look(work: &Work) -> Result<(), CloudError> {
-    for group in work.cloud.nova().server_groups().await? {
-        let Some((lease, id)) = work.names.reservation_of_group(&group.name) else { continue };
-        let orphan = || work.ledger.look(|state| is_orphan(state, lease, id, &group));
-        if !orphan() {
-            continue;
-        }
-        let permit = Provided { inner: &work.leader, condition: orphan };
-        let errand = Errand::new(format!("group/{}/{}", group.id, work.number()), work.term, &permit);
-        tracing::info!(
-            group = group.name,
-            project = group.project_id,
-            "removing a server group of ours that no reservation wants"
-        );
-        work.cloud.nova().delete_server_group(&errand, group.id).await?;
+    let groups = work.cloud.nova().server_groups().await?;
+    collect(groups.iter().map(|group| remove_orphan(work, group).boxed()).collect()).await
+}
+
+async fn remove_orphan(work: &Work, group: &ServerGroup) -> Result<(), CloudError> {
+    let Some((lease, id)) = work.names.reservation_of_group(&group.name) else { return Ok(()) };
+    let orphan = || work.ledger.look(|state| is_orphan(state, lease, id, group));
+    if !orphan() {
+        return Ok(());
     }
-    Ok(())
+    let permit = Provided { inner: &work.leader, condition: orphan };
+    let errand = Errand::new(format!("group/{}/{}", group.id, work.number()), work.term, &permit);
+    tracing::info!(group = group.name, project = group.project_id, "removing a server group of ours that no reservation wants");
+    work.cloud.nova().delete_server_group(&errand, group.id).await
 }
 
 fn is_orphan(state: &State, lease: LeaseId, id: ReservationId, group: &ServerGroup) -> bool {
@@ -59,22 +59,24 @@ pub async fn make_missing(work: &Work) -> Result<(), CloudError> {
     if missing.is_empty() {
         return Ok(());
     }
+    let there = work.cloud.nova().server_groups().await?;
+    collect(missing.into_iter().map(|(lease, id)| make(work, &there, lease, id).boxed()).collect()).await
+}
+
+async fn make(work: &Work, there: &[ServerGroup], lease: LeaseId, id: ReservationId) -> Result<(), CloudError> {
+    let wanted = || work.ledger.look(|state| still_missing(state, lease, id));
+    let Some((lease, reservation)) = wanted() else { return Ok(()) };
+    let permit = Provided { inner: &work.leader, condition: || wanted().is_some() };
+    let errand = Errand::new(format!("group/{id}/{}", work.number()), work.term, &permit);
     let nova = work.cloud.nova();
-    let there = nova.server_groups().await?;
-    for (lease, id) in missing {
-        let wanted = || work.ledger.look(|state| still_missing(state, lease, id));
-        let Some((lease, reservation)) = wanted() else { continue };
-        let permit = Provided { inner: &work.leader, condition: || wanted().is_some() };
-        let errand = Errand::new(format!("group/{id}/{}", work.number()), work.term, &permit);
-        let found = server_groups::find_or_make(&nova, &there, &errand, &work.names, (&lease, &reservation)).await?;
-        let Some(found) = found else { continue };
-        let command = Command::RecordServerGroups { lease_id: lease.id, groups: [(id, found)].into() };
-        match work.ledger.propose(command).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(rejection)) => tracing::warn!(lease = %lease.id, %rejection, "the ledger refused a server group"),
-            // It is found again.
-            Err(error) => tracing::warn!(lease = %lease.id, %error, "the ledger was not told of a server group"),
-        }
+    let found = server_groups::find_or_make(&nova, there, &errand, &work.names, (&lease, &reservation)).await?;
+    let Some(found) = found else { return Ok(()) };
+    let command = Command::RecordServerGroups { lease_id: lease.id, groups: [(id, found)].into() };
+    match work.ledger.propose(command).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(rejection)) => tracing::warn!(lease = %lease.id, %rejection, "the ledger refused a server group"),
+        // It is found again.
+        Err(error) => tracing::warn!(lease = %lease.id, %error, "the ledger was not told of a server group"),
     }
     Ok(())
 }

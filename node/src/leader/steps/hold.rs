@@ -33,6 +33,10 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         hosts.dedup();
         hosts.into_iter().filter(is_shared).collect()
     });
+    // While the group is waited for, the hold is looked at once: with every look the hosts would be read again.
+    if memory.held {
+        return Ok(Outcome::Held { server_group_id: server_group(job).await? });
+    }
     let views = job.converge(&shared).await?;
     let refused: Vec<_> = views.iter().filter(|view| !view.read.holds(&view.wish)).collect();
     if let Some(first) = refused.first() {
@@ -40,6 +44,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         let hosts: Vec<HostId> = refused.iter().map(|view| view.wish.host).collect();
         return move_away(job, memory, &hosts, text).await;
     }
+    memory.held = true;
     let server_group_id = server_group(job).await?;
     Ok(Outcome::Held { server_group_id })
 }
@@ -102,7 +107,8 @@ async fn server_group(job: &Job<'_>) -> Result<Option<Uuid>, Setback> {
         Ok(Ok(None)) => return Ok(None),
         Ok(Ok(Some(found))) => {
             let id = found.server_group_id;
-            if reservation.group_awaited || reservation.server_group_problem.is_some() {
+            // Also what is told of it has to go, or to come.
+            if reservation.group_awaited || reservation.server_group_problem.is_some() || found.problem.is_some() {
                 job.record_group(found).await?;
             }
             return Ok(id);

@@ -80,6 +80,8 @@ impl Setback {
 #[derive(Debug, Default)]
 pub struct Memory {
     row: Option<(ActuationId, u32)>,
+    /// The hold was seen on all hosts. It is booked from then on, and sinks for nothing but the lease's end.
+    held: bool,
     /// All tokens were seen open.
     opened: bool,
     /// Tokens were seen open on one host at least.

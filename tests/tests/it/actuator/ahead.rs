@@ -126,6 +126,28 @@ async fn a_token_that_we_opened_since_the_reading_is_closed_before_the_hold_is_l
     judge::hold_covers_tokens(&world);
 }
 
+/// A lease grows and shrinks again at once. The write that opened the second token was given up, and is carried out later: by then the
+/// hold must not have been lowered upon a reading that did not show it.
+#[tokio::test(start_paused = true)]
+async fn a_write_of_tokens_that_was_given_up_is_made_too_late_before_the_hold_is_lowered() {
+    let mut world = World::new(&["cmp1"]);
+    world.onboard("cmp1", PoolKind::Shared).await;
+    world.lead();
+    let lease = world.ask(&Ask::new(1, 20, 900));
+    world.until("it is active", 25, || world.is_active(lease)).await;
+    let tokens = world.tokens_path("cmp1");
+    let begun_ms = world.clock.wall_ms();
+    let given_up = Fault::on("PUT", &format!("{tokens}/inventories"), FaultKind::Late { after_ms: 6_000, status: None });
+    world.sim.lock().add_fault(given_up.times(1));
+    world.resize(lease, &Ask::new(2, 20, 900)).unwrap();
+    world.until("it is sent", 2, || !calls_from(&world, "cmp1", begun_ms).iter().all(|(method, _)| method == "GET")).await;
+    world.resize(lease, &Ask::new(1, 20, 900)).unwrap();
+    world.pass(10).await;
+    judge::hold_covers_tokens(&world);
+    let puts = calls_from(&world, "cmp1", begun_ms).into_iter().filter(|(method, _)| method == "PUT").count();
+    assert!(puts >= 2, "{puts} writes of tokens");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_host_that_does_not_answer_keeps_no_other_from_being_read_ahead() {
     let mut world = World::dedicated(&["cmp1", "cmp2"]).await;

@@ -175,6 +175,34 @@ async fn a_nova_that_makes_no_groups_takes_no_promise_back_and_is_made_up_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_who_makes_the_group_because_nobody_else_was_to_says_why_it_is_no_hint() {
+    let mut world = world().await;
+    world.callers = false;
+    let lease = world.ask(&ask(20, 60));
+    world.until("it is promised", 3, || is_pending(&world, lease)).await;
+    let (id, problem) = group(&world, lease);
+    assert!(id.is_some() && problem.as_deref().is_some_and(|text| text.contains("without a token")), "{id:?} {problem:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_cannot_be_removed_keeps_no_other_from_going() {
+    let mut world = world().await;
+    let names = Names::new(world.cluster_id);
+    let orphan = |number: u128| {
+        let lease = LeaseId(uuid::Uuid::from_u128(number));
+        let name = names.server_group(lease, names.reservation(uuid::Uuid::from_u128(number + 1)));
+        let body = json!({"server_group": {"name": name, "policy": "affinity"}});
+        world.tenant(Method::POST, "/os-server-groups", Some(body)).1["server_group"]["id"].as_str().unwrap().to_owned()
+    };
+    let made: Vec<String> = [0xa10, 0xa20, 0xa30].map(orphan).into();
+    let stays = &made[0];
+    let refused = FaultKind::Error { status: 403, retry_after_s: None };
+    world.sim.lock().add_fault(Fault::on("DELETE", &format!("/os-server-groups/{stays}"), refused));
+    let left = |world: &World| groups(world).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    world.until("the others are gone", 130, || left(&world) == [stays.clone()]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn groups_that_nobody_takes_go_from_any_project_and_those_of_others_stay() {
     let mut world = world().await;
     let lease = world.ask(&ask(20, 2_000));

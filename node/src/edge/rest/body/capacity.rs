@@ -1,41 +1,28 @@
 //! `GET /v1/capacity`, `GET /v1/capacity/density` and `POST /v1/leases/what-if` (1.1).
 //!
-//! A query is read as a body is, with the keys of a reservation: every value is a text, lists are separated by commas.
-
-use std::collections::BTreeSet;
+//! A query has the keys of a reservation.
 
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{Class, HostId, InstanceWish, Interval};
-use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NAMED_HOSTS_MAX, STEPS_MAX, Sums, WhatIf, WindowWish,
-};
+use leasehold_ledger::model::{Class, Interval};
+use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostCount, STEPS_MAX, Sums, WhatIf, WindowWish};
 use serde_json::{Map, Value, json};
 
 use super::dates::lease_date;
-use super::fields::cut;
+use super::query::{HOST_KEYS, host_filter, hosts, object};
 use super::{Fields, create, instance};
 use crate::edge::error::{Offer, Problem};
 use crate::edge::rest::microversion::Microversion;
 
-/// Keys of a query whose values are lists.
-const LISTS: [&str; 3] = ["hosts", "required_traits", "forbidden_traits"];
 /// Keys of every question.
 const WINDOW_KEYS: [&str; 2] = ["start_date", "end_date"];
-/// Keys that say which hosts.
-const FILTER_KEYS: [&str; 6] = ["hosts", "zone", "pool", "required_traits", "forbidden_traits", "resource_properties"];
-
 /// Reads `GET /v1/capacity`.
 pub fn capacity_wish(query: Vec<(String, String)>, version: Microversion) -> Result<CapacityWish, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &[&WINDOW_KEYS[..], &FILTER_KEYS, &["steps"]].concat(), &[])?;
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, &["steps"]].concat(), &[])?;
     let window = window(&fields, version)?;
     let steps_max = fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1);
-    let hosts = hosts(&fields)?;
-    let InstanceWish { zone, pool, required_traits, forbidden_traits, requirements, .. } =
-        instance::read(&fields)?.onto(&instance::nothing())?;
-    let filter = HostFilter { zone, pool, hosts, required_traits, forbidden_traits, requirements };
-    Ok(CapacityWish { filter, window, steps_max })
+    Ok(CapacityWish { filter: host_filter(&fields)?, window, steps_max })
 }
 
 /// Reads `GET /v1/capacity/density`.
@@ -48,26 +35,10 @@ pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Resu
     }
     let fields = Fields::of_object(&object);
     let sizes = ["vcpus", "memory_mb", "disk_gb", "amount", "affinity"];
-    fields.refuse_others(version, &[&WINDOW_KEYS[..], &FILTER_KEYS, &sizes].concat(), &[])?;
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, &sizes].concat(), &[])?;
     let window = window(&fields, version)?;
     let among = hosts(&fields)?;
     Ok(DensityWish { instance: instance::read(&fields)?.into_wish()?, seek, among, window })
-}
-
-/// A query as a JSON object.
-fn object(query: Vec<(String, String)>) -> Result<Map<String, Value>, Problem> {
-    let mut object = Map::new();
-    for (key, text) in query {
-        let value = match LISTS.contains(&key.as_str()) {
-            true => text.split(',').map(|item| json!(item.trim())).collect(),
-            false => Value::String(text),
-        };
-        let shown = cut(&key);
-        if object.insert(key, value).is_some() {
-            return Err(Problem::malformed(format!("{shown} is given twice; it must be given once, lists separated by commas")));
-        }
-    }
-    Ok(object)
 }
 
 /// `start_date` and `end_date`: from now on, without end, unless they say otherwise.
@@ -76,22 +47,12 @@ fn window(fields: &Fields<'_>, version: Microversion) -> Result<WindowWish, Prob
     Ok(WindowWish { start, end: create::end(fields, version)? })
 }
 
-/// `hosts`; `None` when missing.
-fn hosts(fields: &Fields<'_>) -> Result<Option<BTreeSet<HostId>>, Problem> {
-    let Some(value) = fields.get("hosts") else { return Ok(None) };
-    let right = format!("must be at most {NAMED_HOSTS_MAX} numbers of hosts separated by commas, as in hosts=1,2");
-    let wrong = || fields.wrong("hosts", value, &right);
-    let items = value.as_array().filter(|items| items.len() <= NAMED_HOSTS_MAX).ok_or_else(wrong)?;
-    let number = |item: &Value| item.as_str()?.parse().ok().map(HostId);
-    items.iter().map(|item| number(item).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
-}
-
 /// Amounts by Placement's names of the classes; `SLOT` is how many servers of reservations.
-fn sums(sums: Sums) -> Value {
+pub(super) fn sums(sums: Sums) -> Value {
     Class::ALL.iter().zip(sums).map(|(class, sum)| (class.name().to_owned(), json!(sum))).collect::<Map<_, _>>().into()
 }
 
-fn dated(window: Interval) -> Map<String, Value> {
+pub(super) fn dated(window: Interval) -> Map<String, Value> {
     let dates = [("start_date", window.start), ("end_date", window.end)];
     dates.into_iter().map(|(key, second)| (key.to_owned(), json!(lease_date(second)))).collect()
 }

@@ -88,6 +88,15 @@ pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartW
     })
 }
 
+/// A second under a key that must be there and name one.
+pub fn some_second(fields: &Fields<'_>, key: &str, version: Microversion) -> Result<Seconds, Problem> {
+    let wrong = || Problem::malformed(format!("{key} must be a date from 2020 on, as in 2027-01-31 14:00"));
+    match date(fields, key, version)? {
+        Some(Given::At { unix_s, .. }) => Seconds::from_unix_s(unix_s).ok_or_else(wrong),
+        Some(Given::Now | Given::OpenEnd) | None => Err(wrong()),
+    }
+}
+
 /// The start that is asked for first, left open as far as `latest_start_date` says.
 fn open_start(fields: &Fields<'_>, version: Microversion, first: StartWish) -> Result<StartWish, Problem> {
     let latest = match date(fields, "latest_start_date", version)? {

@@ -18,6 +18,7 @@ use crate::operations::{Actor, HostAllocation, HostRequest, KeyState, ReservedIn
 mod capacity;
 mod create;
 mod hosts;
+mod listing;
 mod show;
 mod update;
 

@@ -7,7 +7,7 @@ use leasehold_ledger::plan::{
 
 use super::*;
 
-fn query(text: &str) -> Vec<(String, String)> {
+pub(super) fn query(text: &str) -> Vec<(String, String)> {
     let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).unwrap();
     text.split('&').filter(|pair| !pair.is_empty()).map(pair).collect()
 }

@@ -1,0 +1,183 @@
+//! The queries of listings (1.1; 1.0 has none, as Blazar), and what listed leases reserve.
+
+use std::collections::BTreeSet;
+
+use leasehold_ledger::listing::{
+    AllocationFilter, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationWish,
+};
+use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds};
+use leasehold_ledger::plan::STEPS_MAX;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::capacity::{dated, sums};
+use super::query::{HOST_KEYS, host_filter, items, object};
+use super::{Fields, create};
+use crate::edge::error::Problem;
+use crate::edge::rest::microversion::Microversion;
+
+/// Keys that say which leases.
+const LEASE_KEYS: [&str; 10] =
+    ["project_id", "status", "name", "zone", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
+/// Keys that say in which order, and which page.
+const PAGE_KEYS: [&str; 4] = ["sort_key", "sort_dir", "marker", "limit"];
+/// Elements of a page at most.
+const LIMIT_MAX: u32 = 10_000;
+const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
+    ("id", LeaseOrder::Id),
+    ("name", LeaseOrder::Name),
+    ("status", LeaseOrder::Status),
+    ("start_date", LeaseOrder::Start),
+    ("end_date", LeaseOrder::End),
+    ("created_at", LeaseOrder::CreatedAt),
+];
+const HOST_ORDERS: [(&str, HostOrder); 3] =
+    [("id", HostOrder::Id), ("hypervisor_hostname", HostOrder::Name), ("availability_zone", HostOrder::Zone)];
+const SCOPES: [(&str, Scope); 3] =
+    [("overlapping", Scope::Overlapping), ("inclusive", Scope::Inclusive), ("exclusive", Scope::Exclusive)];
+
+/// Reads `GET /v1/leases`.
+pub fn lease_filter(query: Vec<(String, String)>, version: Microversion) -> Result<LeaseFilter, Problem> {
+    if version < Microversion::V1_1 {
+        return Ok(LeaseFilter::default());
+    }
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&LEASE_KEYS[..], &PAGE_KEYS].concat(), &[])?;
+    let window = window(&fields, version)?;
+    let scope = fields.word("scope", &SCOPES)?;
+    if scope.is_some() && window.is_none() {
+        return Err(Problem::malformed(
+            "scope says how leases lie to a window, and there is none: give start_date or end_date, too",
+        ));
+    }
+    let (descending, limit) = page(&fields)?;
+    Ok(LeaseFilter {
+        window: window.map(|window| (window, scope.unwrap_or_default())),
+        order: fields.word("sort_key", &LEASE_ORDERS)?.unwrap_or_default(),
+        descending,
+        after: marker(&fields, "the id of the last lease of the page before", |text| text.parse().ok().map(LeaseId))?,
+        limit,
+        ..which(&fields)?
+    })
+}
+
+/// Reads `GET /v1/leases/utilisation`: the keys of a listing, of which the dates are the window that is looked at.
+pub fn utilisation_wish(query: Vec<(String, String)>, version: Microversion) -> Result<UtilisationWish, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    let keys: Vec<&str> = LEASE_KEYS.into_iter().filter(|key| *key != "scope").chain(["steps"]).collect();
+    fields.refuse_others(version, &keys, &[])?;
+    fields.require(&["start_date", "end_date"])?;
+    let window = window(&fields, version)?.ok_or_else(|| Problem::malformed("Missing parameter start_date, end_date"))?;
+    Ok(UtilisationWish { filter: which(&fields)?, window, steps_max: fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1) })
+}
+
+/// Reads `GET /v1/os-hosts`.
+pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Result<HostListing, Problem> {
+    if version < Microversion::V1_1 {
+        return Ok(HostListing::default());
+    }
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&HOST_KEYS[..], &PAGE_KEYS, &["reservable"]].concat(), &[])?;
+    let (descending, limit) = page(&fields)?;
+    Ok(HostListing {
+        filter: host_filter(&fields)?,
+        reservable: fields.word("reservable", &[("true", true), ("false", false)])?,
+        order: fields.word("sort_key", &HOST_ORDERS)?.unwrap_or_default(),
+        descending,
+        after: marker(&fields, "the number of the last host of the page before", host_id)?,
+        limit,
+    })
+}
+
+/// Reads the query of the allocation listings: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are
+/// ignored, as in Blazar.
+pub fn allocation_filter(query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    let id = |key: &str| fields.get(key).map(|text| text.as_str().and_then(|text| text.parse().ok()).unwrap_or(Uuid::nil()));
+    let mut filter = AllocationFilter {
+        lease_id: id("lease_id").map(LeaseId),
+        reservation_id: id("reservation_id").map(ReservationId),
+        ..AllocationFilter::default()
+    };
+    if version >= Microversion::V1_1 {
+        filter.limit = fields.whole("limit", 1, LIMIT_MAX)?;
+        filter.after = marker(&fields, "the number of the last host of the page before", host_id)?;
+    }
+    Ok(filter)
+}
+
+/// Which leases, whenever they are.
+fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
+    let known: Vec<&str> = LeaseStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let right = format!("must be statuses separated by commas, of {}", known.join(", "));
+    let status = |text: &str| LeaseStatus::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text));
+    Ok(LeaseFilter {
+        project_id: fields.text("project_id")?.map(|id| ProjectId(id.into())),
+        statuses: items(fields, "status", LeaseStatus::ALL.len(), &right, status)?.unwrap_or_default(),
+        name: fields.text("name")?.map(str::to_owned),
+        zone: fields.text("zone")?.map(str::to_owned),
+        with_any: elements(fields, "with_any")?,
+        with_all: elements(fields, "with_all")?,
+        without: elements(fields, "without")?,
+        ..LeaseFilter::default()
+    })
+}
+
+fn elements(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<Element>, Problem> {
+    let right = format!(
+        "must be at most {ELEMENTS_MAX} numbers of hosts and UUIDs (of reservations, flavors, server groups, adopted servers), separated by commas"
+    );
+    let element = |text: &str| host_id(text).map(Element::Host).or_else(|| text.parse().ok().map(Element::Id));
+    Ok(items(fields, key, ELEMENTS_MAX, &right, element)?.unwrap_or_default())
+}
+
+fn host_id(text: &str) -> Option<HostId> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok().map(HostId)).flatten()
+}
+
+/// `start_date` and `end_date`; one of them alone is open at the other side, and without both there is no window.
+fn window(fields: &Fields<'_>, version: Microversion) -> Result<Option<Interval>, Problem> {
+    if !fields.has("start_date") && !fields.has("end_date") {
+        return Ok(None);
+    }
+    let start = match fields.has("start_date") {
+        true => create::some_second(fields, "start_date", version)?,
+        false => Seconds(0),
+    };
+    let end = match fields.has("end_date") {
+        true => create::some_second(fields, "end_date", version)?,
+        false => Seconds::OPEN_END,
+    };
+    let wrong = || Problem::malformed("end_date must be later than start_date");
+    Interval::new(start, end).ok_or_else(wrong).map(Some)
+}
+
+/// Whether it is the other way round, and how many.
+fn page(fields: &Fields<'_>) -> Result<(bool, Option<u32>), Problem> {
+    let descending = fields.word("sort_dir", &[("asc", false), ("desc", true)])?.unwrap_or_default();
+    Ok((descending, fields.whole("limit", 1, LIMIT_MAX)?))
+}
+
+fn marker<T>(fields: &Fields<'_>, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+    let Some(value) = fields.get("marker") else { return Ok(None) };
+    let read = value.as_str().and_then(read);
+    read.ok_or_else(|| fields.wrong("marker", value, &format!("must be {what}"))).map(Some)
+}
+
+/// What listed leases reserve over time.
+pub fn utilisation(utilisation: &Utilisation) -> Value {
+    let ends = utilisation.steps.iter().skip(1).map(|step| step.start).chain([utilisation.window.end]);
+    let steps = utilisation.steps.iter().zip(ends).map(|(step, end)| {
+        let mut shown: Map<String, Value> = dated(Interval { start: step.start, end });
+        shown.insert("reserved".to_owned(), sums(step.reserved));
+        Value::Object(shown)
+    });
+    let mut shown = dated(utilisation.window);
+    shown.insert("leases".to_owned(), json!(utilisation.leases));
+    shown.insert("steps".to_owned(), steps.collect());
+    Value::Object(shown)
+}

@@ -1,0 +1,130 @@
+//! Queries of listings.
+
+use leasehold_ledger::listing::{
+    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
+    UtilisationWish,
+};
+use leasehold_ledger::model::Interval;
+use leasehold_ledger::plan::HostFilter;
+
+use super::capacity::query;
+use super::*;
+
+const ID: &str = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
+
+fn list(text: &str) -> Result<LeaseFilter, Problem> {
+    lease_filter(query(text), V1_1)
+}
+
+#[test]
+fn a_listing_is_all_leases_until_its_query_says_otherwise() {
+    assert_eq!(list("").unwrap(), LeaseFilter::default());
+    // Blazar has no queries, and ignores what is sent.
+    assert_eq!(lease_filter(query("status=none&limit=x"), V1_0).unwrap(), LeaseFilter::default());
+    let filter = list(&format!(
+        "project_id=p2&status=active,PENDING&name=a b&zone=north&start_date=2026-12-01 08:00&end_date=2026-12-02T08:00:05Z\
+         &scope=exclusive&with_any=1,{ID}&with_all=2&without={ID}&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
+    ));
+    let id = ID.parse().unwrap();
+    let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:05") };
+    assert_eq!(
+        filter.unwrap(),
+        LeaseFilter {
+            project_id: Some(ProjectId("p2".into())),
+            statuses: [LeaseStatus::Active, LeaseStatus::Pending].into(),
+            name: Some("a b".into()),
+            zone: Some("north".into()),
+            window: Some((window, Scope::Exclusive)),
+            with_any: [Element::Host(HostId(1)), Element::Id(id)].into(),
+            with_all: [Element::Host(HostId(2))].into(),
+            without: [Element::Id(id)].into(),
+            order: LeaseOrder::Start,
+            descending: true,
+            after: Some(LeaseId(id)),
+            limit: Some(20),
+        }
+    );
+    let open = |text: &str| list(text).unwrap().window.unwrap();
+    let day = at("2026-12-01 00:00:00");
+    assert_eq!(open("start_date=2026-12-01 00:00"), (Interval { start: day, end: Seconds::OPEN_END }, Scope::Overlapping));
+    assert_eq!(open("end_date=2026-12-01 00:00").0, Interval { start: Seconds(0), end: day });
+}
+
+#[test]
+fn a_wrong_query_of_a_listing_is_named_with_what_would_be_right() {
+    for (text, told) in [
+        ("state=ACTIVE", "state is unknown; known are"),
+        ("status=ACTIVE,GONE", r#"status is ["ACTIVE","GONE"]; it must be statuses separated by commas, of CREATING, PENDING"#),
+        ("status=ACTIVE&status=PENDING", "status is given twice"),
+        ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts and UUIDs"#),
+        ("limit=0", "limit must be >= 1"),
+        ("limit=10001", "it must be a whole number from 1 to 10000"),
+        ("sort_key=colour", "it must be one of id, name, status, start_date, end_date, created_at"),
+        ("sort_dir=up", "it must be one of asc, desc"),
+        ("marker=7", r#"marker is "7"; it must be the id of the last lease of the page before"#),
+        ("scope=inclusive", "scope says how leases lie to a window, and there is none"),
+        ("start_date=now", "start_date must be a date from 2020 on"),
+        ("end_date=1999-01-01 00:00", "end_date must be a date from 2020 on"),
+        ("start_date=2026-12-02 00:00&end_date=2026-12-02 00:00", "end_date must be later than start_date"),
+    ] {
+        let problem = list(text).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+}
+
+#[test]
+fn utilisation_needs_a_window_and_takes_the_keys_of_a_listing() {
+    let wish = utilisation_wish(query("start_date=2026-12-01 08:00&end_date=2026-12-02 08:00&steps=24&name=a"), V1_1).unwrap();
+    let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:00") };
+    let filter = LeaseFilter { name: Some("a".into()), ..LeaseFilter::default() };
+    assert_eq!(wish, UtilisationWish { filter, window, steps_max: 24 });
+    for (text, told) in [
+        ("", "Missing parameter start_date, end_date"),
+        ("start_date=2026-12-01 08:00", "Missing parameter end_date"),
+        ("start_date=2026-12-01 08:00&end_date=2026-12-02 08:00&limit=1", "limit is unknown"),
+        ("start_date=2026-12-01 08:00&end_date=2026-12-02 08:00&steps=1001", "from 1 to 1000"),
+    ] {
+        let problem = utilisation_wish(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+    let steps = vec![
+        UtilisationStep { start: window.start, reserved: [1, 512, 0, 1] },
+        UtilisationStep { start: at("2026-12-01 09:00:00"), reserved: [0; 4] },
+    ];
+    let shown = utilisation(&Utilisation { window, leases: 3, steps });
+    assert_eq!(shown["leases"], json!(3));
+    assert_eq!(shown["steps"][0]["end_date"], json!("2026-12-01T09:00:00.000000"));
+    assert_eq!(shown["steps"][0]["reserved"], json!({"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 0, "SLOT": 1}));
+    assert_eq!(shown["steps"][1]["end_date"], shown["end_date"]);
+}
+
+#[test]
+fn hosts_and_their_allocations_have_pages_too() {
+    let listing = host_listing(
+        query("zone=north&reservable=false&sort_key=hypervisor_hostname&sort_dir=desc&marker=4&limit=5&hosts=1,2,4"),
+        V1_1,
+    );
+    let filter =
+        HostFilter { zone: Some("north".into()), hosts: Some([HostId(1), HostId(2), HostId(4)].into()), ..HostFilter::default() };
+    assert_eq!(
+        listing.unwrap(),
+        HostListing {
+            filter,
+            reservable: Some(false),
+            order: HostOrder::Name,
+            descending: true,
+            after: Some(HostId(4)),
+            limit: Some(5)
+        }
+    );
+    assert_eq!(host_listing(query("limit=0"), V1_0).unwrap(), HostListing::default());
+    assert!(host_listing(query("marker=h4"), V1_1).unwrap_err().message.contains("the number of the last host"));
+    assert!(host_listing(query("reservable=maybe"), V1_1).unwrap_err().message.contains("true, false"));
+
+    let of = |text: &str, version| allocation_filter(query(text), version).unwrap();
+    let lease = AllocationFilter { lease_id: Some(LeaseId(ID.parse().unwrap())), ..AllocationFilter::default() };
+    assert_eq!(of(&format!("lease_id={ID}&limit=3&colour=red"), V1_0), lease);
+    let page = AllocationFilter { after: Some(HostId(2)), limit: Some(3), ..lease };
+    assert_eq!(of(&format!("lease_id={ID}&limit=3&marker=2"), V1_1), page);
+    assert_eq!(of("reservation_id=x", V1_1).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
+}
