@@ -111,6 +111,7 @@ impl Changer {
 
     /// Adds a node: as learner, and as voter once it has caught up.
     pub(super) async fn add(&self, node_id: u64, member: Member) -> Result<(), ChangeError> {
+        self.leads()?;
         let seen = metrics(&self.engine);
         let members = seen.membership_config.membership();
         if members.voter_ids().any(|id| id == node_id) {
@@ -131,6 +132,12 @@ impl Changer {
         };
         self.caught_up(node_id, learns_from).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
+    }
+
+    /// Only who leads, and has all that was committed before, knows who is a member: one that was just started may know of nobody.
+    fn leads(&self) -> Result<(), ChangeError> {
+        let leads = self.watched.leadership.borrow().term().is_some();
+        leads.then_some(()).ok_or(ChangeError::Unavailable(ProposeError::NotLeader { leader: None }))
     }
 
     /// Nobody else changes the members while the guard lives.
@@ -216,6 +223,7 @@ impl Changer {
 
     /// Removes a node. Its id must never be used again.
     pub(super) async fn remove(&self, node_id: u64) -> Result<(), ChangeError> {
+        self.leads()?;
         let seen = metrics(&self.engine);
         if seen.membership_config.get_node(&node_id).is_none() {
             return Err(already(&seen, format!("node {node_id} is no member")));
@@ -315,7 +323,7 @@ impl Changer {
 }
 
 /// What is asked for is so already: told only of what is committed. The rest may be lost with this leader, and an operator who took a
-/// node for removed would switch off a voter (found by the simulation, seeds 712 and others).
+/// node for removed would switch off a voter.
 fn already(seen: &RaftMetrics<TypeConfig>, text: String) -> ChangeError {
     let committed = *seen.membership_config.log_id() <= seen.last_applied;
     ChangeError::Conflict(if committed { text } else { UNDER_WAY.to_owned() })

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use leasehold_node::operations::ClusterChange;
+use leasehold_node::raft::{ChangeError, ProposeError};
 use tokio::sync::Notify;
 
 use crate::cluster::{Cluster, PATIENCE, wait};
@@ -134,6 +135,22 @@ async fn a_leader_whose_hand_over_nobody_waits_for_any_more_leads_on() {
     // And it can be handed over again.
     stopping.notify_one();
     leader.change_cluster(ClusterChange::Transfer { to: None }).await.unwrap();
+}
+
+/// Who does not lead may not know its members, or know more than is committed: it says neither that a node is no member nor that it
+/// votes already.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_leads_says_who_is_a_member() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader_id().await;
+    let (follower, address) = (cluster.node(cluster.follower_id().await), cluster.node(leader).member().peer_address.clone());
+    let there = ClusterChange::Add { node_id: leader, peer_address: address, grpc_address: None };
+    for change in [ClusterChange::Remove { node_id: 99 }, there] {
+        let refused = follower.change_cluster(change.clone()).await.unwrap_err();
+        assert!(matches!(refused, ChangeError::Unavailable(ProposeError::NotLeader { .. })), "{refused:?}");
+        let told = cluster.node(leader).change_cluster(change).await.unwrap_err();
+        assert!(matches!(told, ChangeError::Conflict(_)), "{told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
