@@ -77,6 +77,8 @@ pub struct LeaseFilter {
     pub after: Option<LeaseId>,
     /// At most so many; `None`: all.
     pub limit: Option<u32>,
+    /// Offers that were not claimed, instead of leases: a list of leases has none of them.
+    pub offers: bool,
 }
 
 /// One host's reservations.

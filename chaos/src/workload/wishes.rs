@@ -92,6 +92,7 @@ impl Workload {
             start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
+            offer: None,
             reservations,
         }
     }

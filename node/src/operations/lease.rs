@@ -12,6 +12,9 @@ pub struct LeaseFilter {
     pub after: Option<LeaseId>,
     /// At most so many; `None`: all.
     pub limit: Option<usize>,
+    /// Offers that were not claimed, instead of leases: a list of leases has none of them (architecture D9).
+    #[serde(default)]
+    pub offers: bool,
 }
 
 /// What is known of a key (architecture D18).
@@ -69,7 +72,10 @@ impl Operations {
         };
         actor.authorise(Rule::LeasesGet, project.as_ref())?;
         self.read_barrier(consistency).await?;
-        let wanted = |lease: &&Lease| lease.visible() && filter.after.is_none_or(|after| lease.id > after);
+        let wanted = |lease: &&Lease| {
+            let of_kind = lease.unclaimed_until().is_some() == filter.offers;
+            lease.visible() && of_kind && filter.after.is_none_or(|after| lease.id > after)
+        };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let (value, ledger_index) = long(|| {
             let state = self.inner.raft.state();
@@ -153,9 +159,10 @@ fn known_key(state: &State, key: &RequestKey) -> Option<KeyState> {
 
 fn lease_of(reply: &Reply) -> Option<LeaseId> {
     match reply {
-        Reply::LeaseCreated { lease_id, .. } | Reply::LeaseUpdated { lease_id, .. } | Reply::LeaseDeleted { lease_id, .. } => {
-            Some(*lease_id)
-        }
+        Reply::LeaseCreated { lease_id, .. }
+        | Reply::LeaseUpdated { lease_id, .. }
+        | Reply::OfferClaimed { lease_id }
+        | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
         Reply::Done
         | Reply::HostRegistered { .. }
         | Reply::ClockAdvanced { .. }

@@ -55,6 +55,7 @@ impl LeaseService for Edge {
             project_id: message.project_id.map(|id| ProjectId(id.into())),
             after: message.after.map(|id| convert::uuid("after", &id).map(LeaseId)).transpose().map_err(malformed)?,
             limit: (message.limit > 0).then(|| usize::try_from(message.limit).unwrap_or(usize::MAX)),
+            offers: message.offers,
         };
         let answer = self.operations.list_leases(&actor, filter, consistency(message.stale)).await.map_err(of)?;
         let leases = answer.value.into_iter().map(Into::into).collect();
@@ -69,6 +70,14 @@ impl LeaseService for Edge {
         let change = LeaseChange::try_from(message).map_err(malformed)?;
         let answer = self.operations.update_lease_with(&actor, token.as_ref(), key, id, change).await.map_err(of)?;
         Ok(Response::new(v1::UpdateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn claim_offer(&self, request: Request<v1::ClaimOfferRequest>) -> Result<Response<v1::ClaimOfferResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = lease_id(&message.lease_id)?;
+        let answer = self.operations.claim_offer(&actor, key, id).await.map_err(of)?;
+        Ok(Response::new(v1::ClaimOfferResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
     async fn delete_lease(&self, request: Request<v1::DeleteLeaseRequest>) -> Result<Response<v1::DeleteLeaseResponse>, Status> {

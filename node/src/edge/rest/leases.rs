@@ -8,15 +8,35 @@ use serde_json::json;
 
 use super::answer::{self, Answered, Refused, Result};
 use super::gate::{Caller, Json, Segment};
+use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::{Consistency, LeaseFilter, OperationError};
 use crate::seams::long;
 
-/// `GET /v1/leases`
+/// `GET /v1/leases`: offers that were not claimed are not among them (architecture D9).
 pub async fn list(State(rest): State<Rest>, caller: Caller) -> Result {
-    let found = rest.operations.list_leases(&caller.actor, LeaseFilter::default(), Consistency::Linearizable).await?;
+    listing(&rest, &caller, "leases", LeaseFilter::default()).await
+}
+
+/// `GET /v1/offers` (1.1): offers that were not claimed.
+pub async fn offers(State(rest): State<Rest>, caller: Caller) -> Result {
+    caller.since_1_1()?;
+    listing(&rest, &caller, "offers", LeaseFilter { offers: true, ..LeaseFilter::default() }).await
+}
+
+async fn listing(rest: &Rest, caller: &Caller, key: &str, filter: LeaseFilter) -> Result {
+    let found = rest.operations.list_leases(&caller.actor, filter, Consistency::Linearizable).await?;
     let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"leases": leases})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({key: leases})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `POST /v1/leases/{id}/claim` (1.1): makes an offer a lease like any other.
+pub async fn claim(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    caller.since_1_1()?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let claimed = rest.operations.claim_offer(&caller.actor, key, lease_id(&id)?).await?;
+    let lease = body::lease(&claimed.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(claimed.ledger_index) })
 }
 
 /// `POST /v1/leases`
@@ -30,7 +50,12 @@ pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap
 
 /// `GET /v1/leases/{id}`
 pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
-    let found = rest.operations.get_lease(&caller.actor, lease_id(&id)?, Consistency::Linearizable).await?;
+    let id = lease_id(&id)?;
+    let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
+    // What Blazar's version lists nowhere it does not show either.
+    if found.value.unclaimed_until().is_some() && caller.version < Microversion::V1_1 {
+        return Err(OperationError::from(Rejection::LeaseNotFound(id)).into());
+    }
     let lease = body::lease(&found.value, caller.version);
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(found.ledger_index) })
 }
