@@ -4,6 +4,7 @@
 use super::delete_lease::delete_lease;
 use super::withdraw_lease::withdraw;
 use crate::model::{LeaseId, LeaseStatus, Offer, Reason, ReasonCode, Timestamp};
+use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
@@ -18,7 +19,7 @@ pub(super) fn claim_offer(state: &mut State, now: Timestamp, id: LeaseId) -> Res
     if offer.claimed_at.is_some() {
         return Ok(Reply::OfferClaimed { lease_id: id });
     }
-    if offer.expires_at.timestamp() <= now {
+    if offer.expires_at.timestamp() <= now && !mutant!("N04") {
         return Err(Rejection::OfferExpired(id));
     }
     lease.offer = Some(Box::new(Offer { claimed_at: Some(now), ..offer }));

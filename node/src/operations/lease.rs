@@ -42,6 +42,7 @@ pub enum KeyState {
 
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{Lease, RequestKey};
+use leasehold_ledger::mutant;
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{KeyLookup, State};
 
@@ -73,7 +74,7 @@ impl Operations {
         actor.authorise(Rule::LeasesGet, project.as_ref())?;
         self.read_barrier(consistency).await?;
         let wanted = |lease: &&Lease| {
-            let of_kind = lease.unclaimed_until().is_some() == filter.offers;
+            let of_kind = mutant!("N05") || lease.unclaimed_until().is_some() == filter.offers;
             lease.visible() && of_kind && filter.after.is_none_or(|after| lease.id > after)
         };
         let limit = filter.limit.unwrap_or(usize::MAX);
