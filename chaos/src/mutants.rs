@@ -36,7 +36,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 30] = [
+pub const MUTANTS: [Mutant; 32] = [
     mutant("M01", "append without sync", &["S1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -68,6 +68,8 @@ pub const MUTANTS: [Mutant; 30] = [
     mutant("N01", "staging not booked", &["witness", "L1"], Profile::Busy),
     mutant("N02", "plan verified without zone and traits", &["witness"], Profile::Busy),
     mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
+    mutant("N04", "an offer that is over is claimed", &["O1"], Profile::Busy),
+    mutant("N05", "lists of leases have unclaimed offers", &["witness", "search"], Profile::Busy),
 ];
 
 /// The bug of this id.

@@ -1,5 +1,6 @@
 //! Clients: they book, change, delete and read, collide on purpose, try again with the same key, and write down what they saw.
 
+mod offers;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -23,7 +24,6 @@ use crate::record::Refusal;
 use crate::rows::Rows;
 use crate::sim::network::CLIENTS;
 use crate::sim::rng::stream;
-use crate::sim::tasks;
 use crate::sim::trace::EPOCH_MS;
 use crate::sim::wire::clients::{Asked, Clients, Door};
 use crate::sim::world::{World, actor, json as as_json};
@@ -85,12 +85,15 @@ struct Known {
 struct Turn {
     client: u32,
     number: u32,
+    /// What becomes of an offer is a second operation of the turn that asked for it, with streams of its own.
+    is_second: bool,
 }
 
 impl Turn {
     /// A stream for one purpose.
     fn stream(self, purpose: &str) -> u64 {
-        stream(purpose, &[u64::from(self.client), u64::from(self.number)])
+        let numbers = [u64::from(self.client), u64::from(self.number)];
+        if self.is_second { stream(&format!("{purpose} of an offer"), &numbers) } else { stream(purpose, &numbers) }
     }
 }
 
@@ -116,6 +119,11 @@ pub enum Wanted {
         /// How.
         change: LeaseChange,
     },
+    /// A lease of an offer.
+    Claim {
+        /// Which.
+        lease_id: LeaseId,
+    },
     /// No lease any more.
     Delete {
         /// Which.
@@ -126,8 +134,11 @@ pub enum Wanted {
         /// Which.
         lease_id: LeaseId,
     },
-    /// All of the project.
-    List,
+    /// All leases of the project, or all of its offers that nobody has claimed.
+    List {
+        /// The offers.
+        offers: bool,
+    },
 }
 
 /// What all attempts of an operation gave.
@@ -178,7 +189,7 @@ impl Workload {
         let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&client).is_some_and(|own| own.contains(&number)));
         let mut due = tokio::time::Instant::now();
         for number in 0.. {
-            let turn = Turn { client, number };
+            let turn = Turn { client, number, is_second: false };
             let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
             due += Duration::from_millis(draw.between(gap_ms / 10, gap_ms * 2).max(1));
             if due < tokio::time::Instant::now() {
@@ -201,7 +212,7 @@ impl Workload {
         let mut number = 0;
         for node in self.world.cluster().1 {
             let mut ask = async |wanted: Wanted| {
-                let turn = Turn { client, number };
+                let turn = Turn { client, number, is_second: false };
                 number += 1;
                 let what = request(&wanted, &actor(&project.user_id, &project.id, "member"), Timestamp(0)).0;
                 let asked = tokio::time::timeout(ANSWER, self.perform(turn, &project, wanted, Some(node))).await;
@@ -223,6 +234,11 @@ impl Workload {
 
     /// One operation.
     async fn operate(self: &Arc<Self>, turn: Turn, project: &Project, draw: &mut Draw) {
+        let mut offer = Draw::new(self.world.plan.seed, turn.stream("offer"));
+        if offer.below(offers::ONE_IN) == 0 {
+            self.offer(turn, &mut offer, project).await;
+            return;
+        }
         let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(turn, project) } else { None };
         if let Some(ended) = again {
             self.again(turn, project, ended, draw).await;
@@ -265,7 +281,7 @@ impl Workload {
         let n = self.number();
         let trace = &self.world.trace;
         let who = actor(&project.user_id, &project.id, "member");
-        let writes = !matches!(wanted, Wanted::Get { .. } | Wanted::List);
+        let writes = !matches!(wanted, Wanted::Get { .. } | Wanted::List { .. });
         let valid_until = Timestamp(trace.now_ms() + KEY_MS);
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
         let key = writes.then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
@@ -399,9 +415,16 @@ impl Workload {
         match (wanted, lease) {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
-                for place in 0..lease.reservations.len() {
-                    tasks::spawn(tenant::live(self.world.clone(), project.user, lease.clone(), place));
+                // With an offer there is nothing to be done in the cloud.
+                if lease.unclaimed_until().is_none() {
+                    self.live(project, lease);
                 }
+            }
+            (Wanted::Claim { .. }, Some(lease)) => {
+                if let Some(held) = known.iter_mut().find(|held| held.lease.id == lease.id) {
+                    held.lease = lease.clone();
+                }
+                self.live(project, lease);
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {
                 if let Some(held) = known.iter_mut().find(|held| held.lease.id == lease.id) {
@@ -410,6 +433,13 @@ impl Workload {
             }
             (Wanted::Delete { lease_id }, _) => known.retain(|held| held.lease.id != *lease_id),
             _ => {}
+        }
+    }
+
+    /// The tenant of a lease goes to work.
+    fn live(&self, project: &Project, lease: &Lease) {
+        for place in 0..lease.reservations.len() {
+            crate::sim::tasks::spawn(tenant::live(self.world.clone(), project.user, lease.clone(), place));
         }
     }
 
@@ -556,10 +586,12 @@ async fn carry_out(
     Ok(match wanted {
         Wanted::Create(wish) => lease(operations.create_lease(who, key, *wish).await?),
         Wanted::Update { lease_id, change } => lease(operations.update_lease(who, key, lease_id, change).await?),
+        Wanted::Claim { lease_id } => lease(operations.claim_offer(who, key, lease_id).await?),
         Wanted::Delete { lease_id } => (Value::Null, operations.delete_lease(who, key, lease_id).await?.ledger_index, None),
         Wanted::Get { lease_id } => lease(operations.get_lease(who, lease_id, Consistency::Linearizable).await?),
-        Wanted::List => {
-            let answer = operations.list_leases(who, LeaseFilter::default(), Consistency::Linearizable).await?;
+        Wanted::List { offers } => {
+            let filter = LeaseFilter { offers, ..LeaseFilter::default() };
+            let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
             (rows.name(&answer.value), answer.ledger_index, None)
         }
     })
@@ -569,9 +601,10 @@ fn request(wanted: &Wanted, who: &Actor, valid_until: Timestamp) -> (&'static st
     let (op, mut request) = match wanted {
         Wanted::Create(wish) => ("create", json!({"wish": as_json(wish)})),
         Wanted::Update { lease_id, change } => ("update", json!({"lease_id": lease_id, "change": as_json(change)})),
+        Wanted::Claim { lease_id } => ("claim", json!({"lease_id": lease_id})),
         Wanted::Delete { lease_id } => ("delete", json!({"lease_id": lease_id})),
         Wanted::Get { lease_id } => ("get", json!({"lease_id": lease_id})),
-        Wanted::List => ("list", json!({})),
+        Wanted::List { offers } => (if *offers { "offers" } else { "list" }, json!({})),
     };
     request["project_id"] = json!(who.project_id);
     request["valid_until_ms"] = json!(valid_until);

@@ -137,7 +137,18 @@ impl Client {
         lease(wire.lease, wire.ledger_index)
     }
 
-    /// Deletes a lease in any status; answers when its capacity is free, or after 60 s.
+    /// Makes an offer a lease like any other; harmless when repeated.
+    ///
+    /// Errors: [`Error::Refused`] when it has expired, was dropped, or never was an offer.
+    pub async fn claim_offer(&self, key: Key, lease_id: LeaseId) -> Result<Answer<Lease>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::ClaimOfferRequest { request_id, valid_until_ms, lease_id: lease_id.to_string() };
+        let send = send!(LeaseServiceClient, claim_offer);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        lease(wire.lease, wire.ledger_index)
+    }
+
+    /// Deletes a lease in any status, an offer too; answers when its capacity is free, or after 60 s.
     pub async fn delete_lease(&self, key: Key, lease_id: LeaseId) -> Result<Answer<()>, Error> {
         let (request_id, valid_until_ms) = on_wire(key);
         let request = v1::DeleteLeaseRequest { request_id, valid_until_ms, lease_id: lease_id.to_string() };

@@ -35,6 +35,11 @@ pub enum Command {
     CreateLease(Box<CreateLease>),
     /// Changes a lease, all or nothing.
     UpdateLease(Box<UpdateLease>),
+    /// Makes an offer a lease like any other.
+    ClaimOffer {
+        /// Which.
+        lease_id: LeaseId,
+    },
     /// Deletes a lease in any status (architecture D19).
     DeleteLease {
         /// Which.
@@ -157,6 +162,19 @@ pub struct LeaseWish {
     pub before_end: BeforeEndWish,
     /// Possibly none.
     pub reservations: Vec<ReservationWish>,
+    /// `None`: a lease at once. Not written then, so that keys of older releases keep their content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferWish>,
+}
+
+/// How long an offer is to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferWish {
+    /// Until this second.
+    Until(Seconds),
+    /// So many seconds from the entry's time on, which counts in whole seconds.
+    For(u32),
 }
 
 /// When a lease is to start.

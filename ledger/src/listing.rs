@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::apply::schedule::invalid;
 use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, misfit};
+use crate::mutant;
 use crate::plan::{HostFilter, STEPS_MAX, Sums};
 use crate::reply::Rejection;
 use crate::state::State;
@@ -34,6 +35,8 @@ pub struct LeaseFilter {
     pub name: Option<String>,
     /// With a reservation that asks for this availability zone or is bound to a host of it.
     pub zone: Option<String>,
+    /// Offers that were not claimed, instead of leases: a list of leases has none of them (architecture D9).
+    pub offers: bool,
     /// At this time.
     pub window: Option<(Interval, Scope)>,
     /// With at least one of these; empty: no matter.
@@ -169,7 +172,10 @@ impl LeaseFilter {
     }
 
     fn takes(&self, state: &State, lease: &Lease) -> bool {
+        // Planted bug: lists of leases have the offers, too.
+        let of_kind = mutant!("N05") || lease.unclaimed_until().is_some() == self.offers;
         self.is_theirs(lease)
+            && of_kind
             && (self.statuses.is_empty() || self.statuses.contains(&lease.status))
             && self.name.as_ref().is_none_or(|name| lease.name == *name)
             && self.window.is_none_or(|(window, scope)| scope.takes(window, lease.interval()))

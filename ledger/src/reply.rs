@@ -24,6 +24,11 @@ pub enum Reply {
         /// Settled already.
         prepared: bool,
     },
+    /// The offer is a lease like any other, now or since it was claimed before.
+    OfferClaimed {
+        /// Which.
+        lease_id: LeaseId,
+    },
     /// The delete was accepted. `freed`: its capacity is free already (architecture D19).
     LeaseDeleted {
         /// Which.
@@ -116,6 +121,15 @@ pub enum Rejection {
         /// What it is.
         status: LeaseStatus,
     },
+    /// A lease that never was an offer.
+    #[error("lease {0} is no offer: there is nothing to claim")]
+    NotAnOffer(LeaseId),
+    /// An offer whose time is over; the clock is about to drop it.
+    #[error("offer {0} has expired and its capacity is given back: ask for a new one")]
+    OfferExpired(LeaseId),
+    /// An offer takes no changes.
+    #[error("lease {0} is an offer that was not claimed: claim it, then change it; or drop it and ask for another")]
+    OfferUnclaimed(LeaseId),
     /// A change that the reservation's stage does not allow any more.
     #[error("{field} cannot be updated: {problem}")]
     CannotUpdate {

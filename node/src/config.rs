@@ -273,12 +273,17 @@ impl Default for LeaderSection {
     }
 }
 
+/// How long an offer may stand where nobody says, seconds: a week.
+pub const OFFER_VALID_S_MAX: u32 = 7 * 24 * 3600;
+
 /// `[api]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiSection {
     /// Minutes before the end of `before_end_lease` where none is asked for; 0: no such event (Blazar's option).
     pub minutes_before_end_lease: u32,
+    /// How long an offer may stand, seconds.
+    pub offer_valid_s_max: u32,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -287,7 +292,12 @@ pub struct ApiSection {
 
 impl Default for ApiSection {
     fn default() -> Self {
-        ApiSection { minutes_before_end_lease: 60, requests_max: 4096, connections_max: 8192 }
+        ApiSection {
+            minutes_before_end_lease: 60,
+            offer_valid_s_max: OFFER_VALID_S_MAX,
+            requests_max: 4096,
+            connections_max: 8192,
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl Node {
 
         let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
         let node_id = NodeId(config.node.id);
-        let operations = Operations::new(raft.clone(), cloud.clone(), node_id, seams.clone());
+        let operations = Operations::new(raft.clone(), cloud.clone(), node_id, config.api.offer_valid_s_max, seams.clone());
         let stop = CancellationToken::new();
         lead::follow(&raft, cloud, &config.leader, node_id, &seams);
 

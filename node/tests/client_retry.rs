@@ -98,6 +98,9 @@ impl LeaseService for Member {
     async fn update_lease(&self, _: Request<v1::UpdateLeaseRequest>) -> Result<Response<v1::UpdateLeaseResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn claim_offer(&self, _: Request<v1::ClaimOfferRequest>) -> Result<Response<v1::ClaimOfferResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
     async fn delete_lease(&self, _: Request<v1::DeleteLeaseRequest>) -> Result<Response<v1::DeleteLeaseResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
@@ -169,6 +172,7 @@ fn wish() -> NewLease {
         start: StartWish::Now,
         end: Seconds::OPEN_END,
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: Vec::new(),
     }
 }

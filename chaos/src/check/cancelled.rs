@@ -142,6 +142,9 @@ impl<'a> Known<'a> {
     /// Why a call does not go by a version of its lease.
     fn against(&self, lease: Option<&Lease>, reservation: &str, slots: Option<(u64, u64)>, at_ns: u64) -> Option<String> {
         let Some(lease) = lease else { return Some("the lease is deleted".to_owned()) };
+        if lease.is_offer() {
+            return Some("it is an offer that nobody has claimed".to_owned());
+        }
         let one = lease.reservations.iter().find(|one| one.id == reservation)?;
         let opening = one.staging.map_or(lease.start, |staging| staging.window.start.min(lease.start));
         let opening_ms = (u64::from(opening) + CALENDAR_UNIX_S) * 1_000;
@@ -229,6 +232,17 @@ mod tests {
         fires(judge, made(moved(), 99, 6, "flavor.access_added", json!({})), "it is to open 100000 ms later");
         passes(made(moved(), 99, 4, "flavor.access_added", json!({})));
         passes(made(moved(), 99, 100 * S, "flavor.access_added", json!({})));
+    }
+
+    #[test]
+    fn an_offer_is_not_opened_until_it_is_claimed() {
+        let offer = |claimed_at: Option<u64>| {
+            let mut one = lease("a", 0, 200, &[(1, 3)]);
+            one["offer"] = json!({"expires_at": 0, "claimed_at": claimed_at});
+            Some(one)
+        };
+        fires(judge, made(offer(None), 99, 6, "flavor.access_added", json!({})), "an offer that nobody has claimed");
+        passes(made(offer(Some(1)), 99, 6, "flavor.access_added", json!({})));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! S1: what was acknowledged is still there in the end, on every node, whatever failed in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judgement, Sheet};
 use crate::history::Ending;
@@ -22,6 +22,8 @@ pub fn judge(record: &Record) -> Judgement {
     // What a lease is to be in the end: the operation that made it, and the last index that says whether it is there.
     let mut fate: BTreeMap<&str, (u64, u64, bool)> = BTreeMap::new();
     let mut unclear: Vec<&str> = Vec::new();
+    // What was offered goes by itself unless it was claimed.
+    let (mut offered, mut claimed): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
     for operation in &record.history {
         let applied = &operation.body["resolved"]["applied"];
         let request = operation.body["request"]["lease_id"].as_str();
@@ -30,6 +32,10 @@ pub fn judge(record: &Record) -> Judgement {
             ("create", Ending::Ok) => (operation.body["reply"]["id"].as_str(), operation.index),
             ("create", Ending::Info) if applied["rejection"].is_null() => {
                 (applied["lease_id"].as_str(), applied["ledger_index"].as_u64())
+            }
+            ("claim", Ending::Ok) => {
+                claimed.extend(request);
+                (request, operation.index)
             }
             ("update" | "delete", Ending::Ok) => (request, operation.index),
             ("delete", Ending::Info) => {
@@ -41,6 +47,9 @@ pub fn judge(record: &Record) -> Judgement {
             _ => continue,
         };
         let (Some(lease), Some(index)) = (lease, index) else { continue };
+        if operation.body["request"]["wish"]["offer"].is_object() {
+            offered.insert(lease);
+        }
         let told = (index, operation.n, operation.op != "delete");
         let known = fate.entry(lease).or_insert(told);
         *known = (*known).max(told);
@@ -52,7 +61,8 @@ pub fn judge(record: &Record) -> Judgement {
             sheet.must(last.ledger_index >= index, || {
                 format!("operation {n} was acknowledged at index {index}, node {node} ends at {}", last.ledger_index)
             });
-            if there && !unclear.contains(&lease) {
+            let may_go = unclear.contains(&lease) || (offered.contains(lease) && !claimed.contains(lease));
+            if there && !may_go {
                 sheet.must(row.is_some(), || {
                     format!("operation {n}: lease {lease} was acknowledged at index {index}, node {node} has it not")
                 });
@@ -111,6 +121,19 @@ mod tests {
         let never = json!({"request": {"lease_id": "a"}, "resolved": "never"});
         one.history.push(operation("delete", Ending::Info, None, never));
         assert_eq!(judge(&one.record()).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn an_offer_may_go_by_itself_unless_it_was_claimed() {
+        let offered = || {
+            let mut one = made(&[], 4);
+            one.history[0].body["request"]["wish"]["offer"] = json!({"until": 1});
+            one
+        };
+        assert_eq!(judge(&offered().record()).verdict, Verdict::Pass);
+        let mut one = offered();
+        one.history.push(operation("claim", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
+        super::super::testing::fires(judge, one, "has it not");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Sheet;
+use super::model::calendar;
 use super::shown::agree;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
@@ -58,7 +59,9 @@ fn held(first: &Operation, found: &Value) -> Option<String> {
         (Ending::Fail, _) if found == "never" => None,
         (Ending::Fail, Some(text)) if first.body["reply"]["error"] == text => None,
         // Changed, and deleted by somebody else before the answer: for this caller it is gone.
-        (Ending::Fail, None) if first.op == "update" && applied.is_object() && is_not_found(first) => None,
+        (Ending::Fail, None) if matches!(first.op.as_str(), "update" | "claim") && applied.is_object() && is_not_found(first) => {
+            None
+        }
         (Ending::Fail, _) => Some(format!("it failed with {}, its key holds {found}", first.body["reply"])),
         (Ending::Ok, None) if applied.is_object() => {
             // An answer that was made late tells what the lease had become, with that index.
@@ -92,7 +95,7 @@ fn repeated(first: &Operation, again: &Operation, record: &Record) -> Option<Str
             (index == answered && !agree(record, was, is)).then(|| format!("index {index} was answered otherwise than before"))
         }
         Ending::Fail => {
-            let gone = is_not_found(again) && was_deleted(first, again, record);
+            let gone = is_not_found(again) && (was_deleted(first, again, record) || has_expired(first, again, record));
             let unclear = matches!(reply["kind"].as_str(), Some("unavailable" | "unknown"));
             (!gone && !unclear).then(|| format!("it was answered, and again refused: {reply}"))
         }
@@ -116,6 +119,15 @@ fn was_deleted(first: &Operation, again: &Operation, record: &Record) -> bool {
     record.history.iter().any(|other| {
         other.op == "delete" && other.invoke_ns <= again.return_ns && other.ending != Ending::Fail && lease_of(other) == lease
     })
+}
+
+/// Whether an operation made an offer that nobody claimed, and that was over by the time that it was asked for again.
+fn has_expired(first: &Operation, again: &Operation, record: &Record) -> bool {
+    let until = first.body["request"]["wish"]["offer"]["until"].as_u64();
+    let returned = calendar(record.epoch_ms + again.return_ns / 1_000_000 + record.clock_tolerance_ms);
+    let lease = lease_of(first);
+    let claimed = || record.history.iter().any(|one| one.op == "claim" && one.ending == Ending::Ok && lease_of(one) == lease);
+    until.is_some_and(|until| until <= u64::from(returned)) && !claimed()
 }
 
 /// One key, at most one lease; a key that will never apply has none, and neither has what failed.
@@ -181,6 +193,25 @@ mod tests {
 
     fn verdict(made: Made) -> Verdict {
         judge(&made.record()).verdict
+    }
+
+    #[test]
+    fn an_offer_that_is_over_may_be_gone_when_it_is_asked_for_again() {
+        let offered = |until: u64| {
+            let mut made = good();
+            made.history[0].body["request"]["wish"]["offer"] = json!({"until": until});
+            for row in [&mut made.watches[1].change["lease"], &mut made.history[0].body["reply"]] {
+                row["offer"] = json!({"expires_at": until});
+            }
+            let gone = json!({"kind": "rejected", "rejection": {"lease_not_found": "a"}});
+            made.history.push(again(Ending::Fail, None, gone));
+            made
+        };
+        assert_eq!(verdict(offered(0)), Verdict::Pass);
+        assert_eq!(verdict(offered(50)), Verdict::Violation);
+        let mut claimed = offered(0);
+        claimed.history.push(operation("claim", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
+        assert_eq!(verdict(claimed), Verdict::Violation);
     }
 
     #[test]

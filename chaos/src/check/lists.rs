@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::model::Lease;
 use super::replay::Replay;
 use super::shown::is_shown;
 use crate::history::Operation;
@@ -23,6 +24,9 @@ impl<'a> Lists<'a> {
         let Some(shown) = record.listed(operation) else { return Some("what the list showed is not kept".to_owned()) };
         let told: BTreeMap<&str, &Value> = shown.into_iter().filter_map(|lease| Some((lease["id"].as_str()?, lease))).collect();
         let there = replay.rows().iter().filter(|(_, lease)| lease["project_id"] == project);
+        // What is offered and not claimed is in a list of its own.
+        let offers = operation.op == "offers";
+        let there = there.filter(|(id, _)| replay.model().leases.get(**id).is_some_and(Lease::is_offer) == offers);
         let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (*id, *lease)).collect();
         let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
         let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();
@@ -92,6 +96,14 @@ mod tests {
             made.history.push(operation("list", Ending::Ok, Some(2), json!({"request": {"project_id": "p"}, "reply": reply})));
             made
         };
+        let offered = |op: &str, claimed_at: Option<u64>| {
+            let mut made = listed(json!([]));
+            op.clone_into(&mut made.history[0].op);
+            made.watches[0].change["lease"]["offer"] = json!({"expires_at": 100, "claimed_at": claimed_at});
+            judge(&made.record()).verdict
+        };
+        assert_eq!((offered("list", None), offered("offers", None)), (Verdict::Pass, Verdict::Violation));
+        assert_eq!((offered("list", Some(1)), offered("offers", Some(1))), (Verdict::Violation, Verdict::Pass));
         fires(judge, listed(json!([])), "lacks [\"a\"]");
         fires(judge, listed(json!([lease("a", 100, 200, &[]), lease("b", 100, 200, &[])])), "has [\"b\"] too many");
     }

@@ -25,6 +25,7 @@ pub mod load;
 pub mod lost;
 pub mod model;
 pub mod monotonic;
+pub mod offers;
 pub mod once;
 pub mod order;
 pub mod outcome;
@@ -35,6 +36,7 @@ mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod told;
+pub mod wanted;
 pub mod watch;
 pub mod witness;
 
@@ -133,6 +135,7 @@ pub fn judge(record: &Record) -> Board {
         followed::judge,
         double_booking::judge,
         kept::judge,
+        offers::judge,
         hashes::judge,
         monotonic::judge,
         early::judge,

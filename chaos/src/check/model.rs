@@ -41,6 +41,16 @@ pub struct Lease {
     pub created_at: u64,
     #[serde(default)]
     pub updated_at: Option<u64>,
+    #[serde(default)]
+    pub offer: Option<Offer>,
+}
+
+/// What makes a lease an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Offer {
+    pub expires_at: u32,
+    #[serde(default)]
+    pub claimed_at: Option<u64>,
 }
 
 /// An idempotency key.
@@ -238,6 +248,11 @@ fn bound(bindings: &[Binding], wish: &Wish, main: Span, staging: Option<Staging>
 }
 
 impl Lease {
+    /// Whether it is an offer that nobody has claimed: it takes its room, and nothing is done for it.
+    pub fn is_offer(&self) -> bool {
+        self.offer.is_some_and(|offer| offer.claimed_at.is_none())
+    }
+
     /// Whether its users see it.
     pub fn visible(&self) -> bool {
         !self.deleted && self.status != "CREATING"

@@ -21,6 +21,8 @@ fn is_part(told: &Value, row: &Value) -> bool {
         // A field without a value may be left out.
         (Value::Null, Value::Null) => true,
         (Value::Object(told), Value::Object(row)) => told.iter().all(|(name, value)| match row.get(name) {
+            // In whole seconds, at one of the edges.
+            Some(row) if name == "claimed_at" => same_second(value, row),
             // What a lease consists of is told as a whole.
             Some(row) if name == "reservations" => len(value) == len(row) && is_part(value, row),
             Some(row) => is_part(value, row),
@@ -45,6 +47,10 @@ fn meet(one: &Value, other: &Value) -> bool {
         }),
         (one, other) => one == other,
     }
+}
+
+fn same_second(told: &Value, row: &Value) -> bool {
+    told == row || told.as_u64().is_some_and(|ms| row.as_u64().is_some_and(|row| ms == row / 1_000 * 1_000))
 }
 
 fn len(list: &Value) -> Option<usize> {
@@ -85,6 +91,15 @@ mod tests {
             *other.pointer_mut(place).expect("the place is there") = value;
             assert!(!is_shown(&wire(), &other, &row), "{place}");
         }
+    }
+
+    #[test]
+    fn an_instant_of_a_claim_may_be_told_in_whole_seconds() {
+        let offer = |ms: Option<u64>| json!({"offer": {"expires_at": 9, "claimed_at": ms}});
+        let row = offer(Some(5_432));
+        assert!(is_shown(&wire(), &row, &row) && is_shown(&wire(), &offer(Some(5_000)), &row));
+        assert!(!is_shown(&wire(), &offer(Some(4_000)), &row) && !is_shown(&wire(), &offer(Some(5_431)), &row));
+        assert!(!is_shown(&wire(), &offer(None), &row));
     }
 
     #[test]

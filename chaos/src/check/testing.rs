@@ -44,8 +44,11 @@ impl Made {
     pub fn create(&mut self, index: u64, lease: &Value) {
         self.watch(index, json!({"lease": lease}));
         let one = &lease["reservations"][0];
-        let wish = json!({"name": lease["name"], "project_id": lease["project_id"], "start": {"at": lease["start"]},
+        let mut wish = json!({"name": lease["name"], "project_id": lease["project_id"], "start": {"at": lease["start"]},
             "end": lease["end"], "reservations": [{"resource": one["wish"], "on_end": one["on_end"], "staging": null}]});
+        if lease["offer"].is_object() {
+            wish["offer"] = json!({"until": lease["offer"]["expires_at"]});
+        }
         let mut made = operation("create", Ending::Ok, Some(index), json!({"request": {"wish": wish}, "reply": lease}));
         made.key = lease["key"]["id"].as_str().map(str::to_owned);
         made.return_ns = (self.history.len() as u64) * 10 + 5;

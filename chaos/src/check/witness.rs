@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::lists::Lists;
-use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar, plan_problem};
+use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar};
 use super::replay::Replay;
 use super::shown::is_shown;
-use super::{Judgement, Sheet, keys};
+use super::{Judgement, Sheet, keys, wanted};
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -27,7 +27,7 @@ pub fn judge(record: &Record) -> Judgement {
 
 /// Whether it changes the ledger.
 fn writes(operation: &Operation) -> bool {
-    matches!(operation.op.as_str(), "create" | "update" | "delete")
+    matches!(operation.op.as_str(), "create" | "update" | "claim" | "delete")
 }
 
 /// The index at which an operation took place, and whether it changed something there. What is asked again under an old key took
@@ -112,12 +112,15 @@ fn answers(record: &Record, sheet: &mut Sheet) {
         let model = replay.model();
         sheet.look();
         let problem = match (operation.ending, operation.op.as_str()) {
-            (Ending::Ok, "create" | "update") if !touched => Some("nothing changed of the lease at this index".to_owned()),
-            (Ending::Ok, "create") => same(record, &replay, operation).or_else(|| created(model, operation)),
-            (Ending::Ok, "update") => same(record, &replay, operation).or_else(|| updated(operation)),
+            (Ending::Ok, "create" | "update" | "claim") if !touched => {
+                Some("nothing changed of the lease at this index".to_owned())
+            }
+            (Ending::Ok, "create") => same(record, &replay, operation).or_else(|| wanted::created(model, operation)),
+            (Ending::Ok, "update") => same(record, &replay, operation).or_else(|| wanted::updated(operation)),
+            (Ending::Ok, "claim") => same(record, &replay, operation).or_else(|| wanted::claimed(operation)),
             (Ending::Ok, "get") => same(record, &replay, operation),
-            (Ending::Ok, "delete") => deleted(model, operation),
-            (Ending::Ok, "list") => lists.problem(&replay, record, operation),
+            (Ending::Ok, "delete") => wanted::deleted(model, operation),
+            (Ending::Ok, "list" | "offers") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
             (Ending::Fail, "update") => refused_update(model, clock, record, operation),
             _ => None,
@@ -145,61 +148,6 @@ fn same(record: &Record, replay: &Replay<'_>, operation: &Operation) -> Option<S
             Some(format!("lease {id} was answered with other {other:?} than it has"))
         }
     }
-}
-
-/// What was made is what was asked for, on hosts that may serve it.
-fn created(model: &Model, operation: &Operation) -> Option<String> {
-    let wish = &operation.body["request"]["wish"];
-    let reply = &operation.body["reply"];
-    for field in ["name", "project_id", "user_id", "end"] {
-        if wish[field] != reply[field] {
-            return Some(format!("{field} {} was asked for, {} was made", wish[field], reply[field]));
-        }
-    }
-    if wish["start"]["at"].is_u64() && wish["start"]["at"] != reply["start"] {
-        return Some(format!("start {} was asked for, {} was made", wish["start"]["at"], reply["start"]));
-    }
-    let (asked, made) = (wish["reservations"].as_array()?, reply["reservations"].as_array()?);
-    if asked.len() != made.len() {
-        return Some("another number of reservations".to_owned());
-    }
-    for (asked, made) in asked.iter().zip(made) {
-        if asked["resource"] != made["wish"] || asked["on_end"] != made["on_end"] {
-            return Some("another reservation was made than asked for".to_owned());
-        }
-        if asked["staging"].is_object() != made["staging"].is_object() {
-            return Some("staging was asked for or made, not both".to_owned());
-        }
-    }
-    let lease = model.leases.get(reply["id"].as_str()?)?;
-    lease.reservations.iter().find_map(|one| plan_problem(one, &model.hosts))
-}
-
-/// What was changed is what was asked for.
-fn updated(operation: &Operation) -> Option<String> {
-    let change = &operation.body["request"]["change"];
-    let reply = &operation.body["reply"];
-    if operation.body["request"]["lease_id"] != reply["id"] {
-        return Some("another lease was changed".to_owned());
-    }
-    if change["name"].is_string() && change["name"] != reply["name"] {
-        return Some(format!("name {} was asked for, {} was made", change["name"], reply["name"]));
-    }
-    for field in ["start", "end"] {
-        if change[field]["at"].is_u64() && change[field]["at"] != reply[field] {
-            return Some(format!("{field} {} was asked for, {} was made", change[field]["at"], reply[field]));
-        }
-    }
-    let made = reply["reservations"].as_array()?;
-    change["reservations"].as_array()?.iter().find_map(|asked| {
-        let one = made.iter().find(|one| one["id"] == asked["reservation_id"])?;
-        (one["wish"] != asked["resource"]).then(|| format!("reservation {} is not as asked for", one["id"]))
-    })
-}
-
-fn deleted(model: &Model, operation: &Operation) -> Option<String> {
-    let id = operation.body["request"]["lease_id"].as_str()?;
-    model.leases.contains_key(id).then(|| format!("lease {id} is there after its deletion"))
 }
 
 /// The seconds at which a refusal may have been decided.
@@ -324,6 +272,34 @@ mod tests {
         let mut made = good();
         made.history[1].body["reply"]["name"] = json!("other");
         fires(judge, made, "other [\"name\"]");
+    }
+
+    #[test]
+    fn a_claim_passes_and_one_that_claims_nothing_or_what_was_no_offer_fires() {
+        let claimed = || {
+            let mut made = Made::default();
+            made.watch(1, json!({"host": host(1, 4)}));
+            let mut a = lease("a", 100, 200, &[(1, 3)]);
+            a["offer"] = json!({"expires_at": 100});
+            made.create(2, &a);
+            a["offer"]["claimed_at"] = json!(1);
+            made.watch(3, json!({"lease": a}));
+            made.history.push(operation("claim", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}, "reply": a})));
+            made
+        };
+        assert_eq!(judge(&claimed().record()).verdict, Verdict::Pass);
+        let mut made = claimed();
+        made.history[1].body["reply"]["offer"] = json!({"expires_at": 100});
+        fires(judge, made, "other [\"offer\"]");
+        let mut made = claimed();
+        for told in [&mut made.history[1].body["reply"], &mut made.watches[2].change["lease"]] {
+            told["offer"] = json!({"expires_at": 100});
+        }
+        fires(judge, made, "was to be claimed");
+        // Nobody asked for an offer.
+        let mut made = claimed();
+        made.history[0].body["request"]["wish"]["offer"] = json!(null);
+        fires(judge, made, "was asked for");
     }
 
     #[test]

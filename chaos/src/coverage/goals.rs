@@ -16,9 +16,9 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 pub const SEEDS: u64 = 200;
 
 /// Operations of clients.
-const OPERATIONS: [&str; 5] = ["create", "update", "delete", "get", "list"];
+const OPERATIONS: [&str; 7] = ["create", "update", "claim", "delete", "get", "list", "offers"];
 /// Those that leave it open how they ended, when the answer is lost.
-const WRITES: [&str; 3] = ["create", "update", "delete"];
+const WRITES: [&str; 4] = ["create", "update", "claim", "delete"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.

@@ -297,8 +297,9 @@ pub(crate) fn asked(op: &str, request: &Value, epoch_ms: u64) -> String {
             let wish = &request["wish"];
             let amount = wish["reservations"][0]["resource"]["instance"]["amount"].as_u64().unwrap_or(0);
             let staged = if wish["reservations"][0]["staging"].is_object() { ", staged" } else { "" };
+            let offered = if wish["offer"].is_object() { ", an offer" } else { "" };
             let name = wish["name"].as_str().unwrap_or_default();
-            format!("{name}, {amount} from {} to {}{staged}", at(&wish["start"]["at"]), at(&wish["end"]))
+            format!("{name}, {amount} from {} to {}{staged}{offered}", at(&wish["start"]["at"]), at(&wish["end"]))
         }
         "update" => {
             let change = request["change"].as_object();

@@ -10,6 +10,7 @@ pub fn promise(check: &str) -> &'static str {
         "follow" => "the client library's watch gives every change once, whatever node serves it",
         "L1" => "no host is booked for more than it has, at any instant",
         "S1" => "what was acknowledged is kept through every fault",
+        "O1" => "an offer stands until it is claimed, deleted or over, and no longer",
         "S2" => "beyond what can be survived, a node refuses to serve and invents nothing",
         "H1" => "nodes at the same index have the same state",
         "M1" => "terms, votes, committed and applied indices and ledger time never go back",

@@ -226,7 +226,7 @@
 
   /** Whether the indices of two operations tell another order than their times, or one index stands for two changes. */
   function outOfOrder(first, second) {
-    const writes = (one) => ["create", "update", "delete"].includes(one.op) && one.ending === 0;
+    const writes = (one) => ["create", "update", "claim", "delete"].includes(one.op) && one.ending === 0;
     if (first.index === null || second.index === null) return false;
     if (first.index === second.index && writes(first) && writes(second)) return true;
     return first.until <= second.from && (first.index > second.index || (first.index === second.index && writes(second)));

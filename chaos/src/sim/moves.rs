@@ -117,6 +117,7 @@ mod tests {
             start: StartWish::At(at(start_s)),
             end: at(end_s),
             before_end: BeforeEndWish::Never,
+            offer: None,
             reservations: Vec::new(),
         };
         let (plan, resource_ids, adoptions) = Default::default();

@@ -20,7 +20,7 @@ const BORDER_MS: u64 = 2_000;
 const TWO_ONE_IN: usize = 6;
 
 impl Workload {
-    fn now_s(&self) -> u64 {
+    pub(super) fn now_s(&self) -> u64 {
         self.world.trace.now_ms() / 1_000
     }
 
@@ -36,7 +36,7 @@ impl Workload {
             (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
             (5..=7, Some(lease)) => Wanted::Get { lease_id: lease.id },
             // What an operation is hangs on its number alone: it does not book instead because there is no lease yet.
-            (0..=9, _) => Wanted::List,
+            (0..=9, _) => Wanted::List { offers: false },
             _ => Wanted::Create(Box::new(self.wish(draw, project))),
         }
     }
@@ -73,7 +73,7 @@ impl Workload {
     }
 
     /// Times lie on a grid of ten seconds, so that ends meet starts; amounts are large enough to collide.
-    fn wish(&self, draw: &mut Draw, project: &Project) -> LeaseWish {
+    pub(super) fn wish(&self, draw: &mut Draw, project: &Project) -> LeaseWish {
         let grid = self.now_s() / 10 * 10;
         let start = grid + 10 * draw.between(1, 8);
         let end = start + 10 * draw.between(1, 10);
@@ -92,6 +92,7 @@ impl Workload {
             start: if draw.below(8) == 0 && !staged { StartWish::Now } else { StartWish::At(second(start)) },
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
+            offer: None,
             reservations,
         }
     }
@@ -107,6 +108,7 @@ impl Workload {
             start: StartWish::At(second(start)),
             end: second(start + 60),
             before_end: BeforeEndWish::Never,
+            offer: None,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, 1, 1).into()),
                 staging: None,

@@ -201,6 +201,7 @@ impl World {
             start: StartWish::At(start),
             end: start.plus(length),
             before_end: BeforeEndWish::SecondsBefore(3600),
+            offer: None,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
                 staging: None,

@@ -1,5 +1,6 @@
 //! Due events become actuation rows, in Blazar's order: all before_end, then all ends, then the rest.
 
+use super::claim_offer::{is_unclaimed, withdraw_expired};
 use super::progress::{
     begin_event, end_event, end_stage, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end,
     settle_start, unstarted_reason,
@@ -21,12 +22,16 @@ const KEYS_PER_ENTRY: usize = 1_000;
 /// Moves the clock on. It was raised before; here is what that brings about.
 pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     let rows_before = state.meta().last_actuation;
+    // Before all else: what they held is free for what is due now.
+    withdraw_expired(state, now, LEASES_PER_ENTRY);
     let waiting: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| waits_for_hold(state, *id)).collect();
     for id in waiting {
         give_up_hold(state, now, id);
     }
-    // What returned to what it was may be due itself.
-    let due: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| !waits_for_hold(state, *id)).collect();
+    // What returned to what it was may be due itself. An offer is never moved on: one that is due here came after as many
+    // others, and the next entry drops it.
+    let is_to_move = |id: &LeaseId| !waits_for_hold(state, *id) && !is_unclaimed(state, *id);
+    let due: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(is_to_move).collect();
 
     // Rows are numbered in order of opening: the ends of one instant come before its starts, so that a host that changes
     // hands is closed before it is opened (architecture D27).

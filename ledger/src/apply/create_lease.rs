@@ -5,7 +5,9 @@ use super::progress::open_row;
 use super::schedule::{invalid, moved, new_events, resolve_create};
 use super::verify::{check_anchors, check_hosts, check_room, check_shape, needs_hold, stale};
 use crate::command::CreateLease;
-use crate::model::{Lease, LeaseStatus, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp};
+use crate::model::{
+    Lease, LeaseStatus, Offer, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp,
+};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, lease_bookings};
 
@@ -28,6 +30,9 @@ pub(super) fn create_lease(
     let moved = create.moved_to.map(|to| moved(&create.wish, to, now)).transpose()?;
     let wish = moved.as_ref().unwrap_or(&create.wish);
     let schedule = resolve_create(wish, now)?;
+    if moved.is_none() && schedule.starts_within_offer() {
+        return Err(stale("the offer would stand for longer than until the planned start"));
+    }
     if create.plan.len() != wish.reservations.len() {
         return Err(stale("the plan has another number of reservations"));
     }
@@ -84,6 +89,7 @@ pub(super) fn create_lease(
         key: key.cloned(),
         update_key: None,
         before_update: None,
+        offer: schedule.offer.map(|expires_at| Box::new(Offer { expires_at, claimed_at: None })),
         created_at: now,
         updated_at: None,
         ledger_index: 0,

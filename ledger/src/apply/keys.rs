@@ -112,6 +112,7 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
     match command {
         Command::CreateLease(create) => of("create_lease", key, &create.wish),
         Command::UpdateLease(update) => of("update_lease", key, (update.lease_id, &update.change)),
+        Command::ClaimOffer { lease_id } => of("claim_offer", key, lease_id),
         Command::DeleteLease { lease_id } => of("delete_lease", key, lease_id),
         Command::WithdrawLease { lease_id, .. } => of("withdraw_lease", key, lease_id),
         Command::Rebind { lease_id, .. } => of("rebind", key, lease_id),

@@ -5,6 +5,7 @@
 
 pub(crate) mod adoption;
 mod advance_clock;
+mod claim_offer;
 mod cluster;
 mod create_lease;
 mod delete_lease;
@@ -68,6 +69,7 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
         Command::InitCluster { cluster_id } => cluster::init_cluster(state, *cluster_id),
         Command::CreateLease(create) => create_lease::create_lease(state, now, create, entry.key.as_ref()),
         Command::UpdateLease(update) => update_lease::update_lease(state, now, update, entry.key.as_ref()),
+        Command::ClaimOffer { lease_id } => claim_offer::claim_offer(state, now, *lease_id),
         Command::DeleteLease { lease_id } => delete_lease::delete_lease(state, now, *lease_id),
         Command::WithdrawLease { lease_id, reason } => withdraw_lease::withdraw_lease(state, now, *lease_id, reason),
         Command::Rebind { lease_id, moves } => rebind::rebind(state, now, *lease_id, moves),

@@ -3,7 +3,7 @@
 use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
 use super::verify::stale;
-use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
+use crate::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{
     AMOUNT_MAX, Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging,
     Timestamp,
@@ -26,12 +26,21 @@ pub(crate) struct Schedule {
     pub before_end: Option<Seconds>,
     /// One per reservation, in order.
     pub staging: Vec<Option<Staging>>,
+    /// When the offer expires, of what is one.
+    pub offer: Option<Seconds>,
+}
+
+impl Schedule {
+    /// Whether it starts while the offer stands: only a start that is left open can, and then it must move.
+    pub fn starts_within_offer(&self) -> bool {
+        self.offer.is_some_and(|expires_at| self.interval.start < expires_at)
+    }
 }
 
 /// Checks everything of a wish that needs no host, and fixes its times.
 ///
 /// Rejections, in this order: `Invalid` (name), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`, `Invalid`
-/// (reservations), `StagingOutside`, `BeforeEndOutside`. Source: blazar-api §6.1.
+/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer). Source: blazar-api §6.1.
 pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedule, Rejection> {
     check_name(&wish.name)?;
     let start = resolve_start(wish.start, now)?;
@@ -52,7 +61,43 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     }
     let staging = resolve_staging(&wish.reservations, start, now)?;
     let before_end = resolve_before_end(wish.before_end, interval)?;
-    Ok(Schedule { interval, before_end, staging })
+    let offer = wish.offer.map(|offer| resolve_offer(offer, wish.start, start, now)).transpose()?;
+    Ok(Schedule { interval, before_end, staging, offer })
+}
+
+pub(crate) fn offer_end(offer: OfferWish, now: Timestamp) -> Seconds {
+    match offer {
+        OfferWish::Until(at) => at,
+        OfferWish::For(seconds) => now.floor_to_second().plus(seconds),
+    }
+}
+
+/// When an offer expires: after now, and by the latest start that is asked for. `start` is the first one.
+fn resolve_offer(offer: OfferWish, wish: StartWish, start: Seconds, now: Timestamp) -> Result<Seconds, Rejection> {
+    let expires_at = offer_end(offer, now);
+    let field = match offer {
+        OfferWish::Until(_) => "offer.expires_at",
+        OfferWish::For(_) => "offer.valid_s",
+    };
+    if expires_at.timestamp() <= now {
+        let problem = match offer {
+            OfferWish::Until(at) => {
+                format!("it is {} s before now; an offer must stand for a while", now.floor_to_second().0.saturating_sub(at.0))
+            }
+            OfferWish::For(seconds) => format!("it is {seconds}, and must be >= 1"),
+        };
+        return Err(invalid(field, problem));
+    }
+    let (latest, which) = match wish {
+        StartWish::Earliest { latest, .. } => (latest, "the latest start"),
+        StartWish::Now | StartWish::At(_) => (start, "the start"),
+    };
+    if expires_at > latest {
+        let late_s = expires_at.0 - latest.0;
+        let problem = format!("the offer would stand until {late_s} s after {which}; it must expire by then at the latest");
+        return Err(invalid(field, problem));
+    }
+    Ok(expires_at)
 }
 
 /// A start within the current minute is not past: Blazar's dates are minutes.
@@ -75,12 +120,16 @@ pub(crate) fn resolve_start(wish: StartWish, now: Timestamp) -> Result<Seconds, 
 
 /// The same lease as a whole, begun at `to`: what has a date of its own in it moves as far.
 ///
-/// Rejections: those of [`resolve_start`]; `PlanStale` when the wish does not leave its start open that far.
+/// Rejections: those of [`resolve_start`]; `PlanStale` when the wish does not leave its start open that far, or its offer stands
+/// for longer.
 pub(crate) fn moved(wish: &LeaseWish, to: Seconds, now: Timestamp) -> Result<LeaseWish, Rejection> {
     let first = resolve_start(wish.start, now)?;
     let open = matches!(wish.start, StartWish::Earliest { latest, .. } if first <= to && to <= latest);
     if !open {
         return Err(stale("the planned start is none that the wish allows"));
+    }
+    if wish.offer.is_some_and(|offer| to < offer_end(offer, now)) {
+        return Err(stale("the planned start lies before the end of the offer"));
     }
     let by = to.0 - first.0;
     let before_end = match wish.before_end {

@@ -135,6 +135,7 @@ impl World {
             "update" => self.update(words[1], &words[2..]),
             "rebind" => self.rebind(words[1], &words[2..]),
             "delete" => self.delete(words[1], &words[2..]),
+            "claim" => self.claim(words[1], &words[2..]),
             "withdraw" => {
                 let lease_id = self.leases[words[1]];
                 self.tell(None, Command::WithdrawLease { lease_id, reason: reason("refused") })
@@ -162,6 +163,7 @@ impl World {
                 .tell(None, Command::HoldActuationLease { node_id: NodeId(3), term: 7 })
                 .map(|_| format!("{:?}", self.state.actuation_lease().map(|lease| (lease.node_id.0, lease.term)))),
             "status" => Ok(self.status_text(words[1])),
+            "offer" => Ok(self.offer_text(words[1])),
             "reason" => Ok(self.lease(words[1]).and_then(|lease| lease.reason.clone()).map_or("none".to_owned(), |one| one.text)),
             "show" => Ok(self.lease(words[1]).map_or("gone".to_owned(), |lease| {
                 format!("{} {}..{}{}", lease.name, clock_text(lease.start), clock_text(lease.end), self.bindings_text(lease))

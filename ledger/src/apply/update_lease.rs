@@ -53,10 +53,13 @@ pub(crate) struct Resolved {
 
 /// Checks everything of a change that needs no host.
 ///
-/// Rejections, in this order: `WrongStatus`, `Invalid` (name), `ReservationNotFound`, `AlreadyEnded`, `AlreadyStarted`,
+/// Rejections, in this order: `OfferUnclaimed`, `WrongStatus`, `Invalid` (name), `ReservationNotFound`, `AlreadyEnded`, `AlreadyStarted`,
 /// `StartInPast`, `EndInPast`, `EndBeyondCalendar`, `StagingOutside`, `Invalid` and `CannotUpdate` (reservations),
 /// `BeforeEndOutside`.
 pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestamp) -> Result<Resolved, Rejection> {
+    if before.unclaimed_until().is_some() {
+        return Err(Rejection::OfferUnclaimed(before.id));
+    }
     match before.status {
         LeaseStatus::Pending | LeaseStatus::Active | LeaseStatus::Terminated | LeaseStatus::Error => {}
         status => return Err(Rejection::WrongStatus { status }),

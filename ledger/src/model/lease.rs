@@ -334,6 +334,16 @@ pub struct Event {
     pub updated_at: Option<Timestamp>,
 }
 
+/// What makes a lease an offer: its capacity is booked and held, and nothing else is done for it until it is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// From this second on it cannot be claimed, and the clock drops it; at the latest the lease's start.
+    pub expires_at: Seconds,
+    /// When it was claimed: from then on the lease is one like any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_at: Option<Timestamp>,
+}
+
 /// What a tenant reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -376,6 +386,9 @@ pub struct Lease {
     /// While an update waits for its hold.
     #[serde(default)]
     pub before_update: Option<Box<BeforeUpdate>>,
+    /// It was asked for as an offer. Not written where it was not, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Box<Offer>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.
@@ -390,6 +403,11 @@ impl Lease {
     /// Whether users may see it: prepared and not deleted (architecture D19, D24).
     pub fn visible(&self) -> bool {
         !self.deleted && self.status != LeaseStatus::Creating
+    }
+
+    /// When it expires, of an offer that was not claimed; `None` of any other lease.
+    pub fn unclaimed_until(&self) -> Option<Seconds> {
+        self.offer.as_ref().filter(|offer| offer.claimed_at.is_none()).map(|offer| offer.expires_at)
     }
 
     /// `[start, end)`.

@@ -17,8 +17,8 @@ pub use eligibility::{ColumnValue, Misfit, column_values, meets, misfit, value_m
 pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
 pub use lease::{
-    AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, OnEnd, Phase, Previous, Reservation,
-    ResourceWish, Stage, Staging,
+    AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
+    Reservation, ResourceWish, Stage, Staging,
 };
 pub use requirement::{Comparison, Requirement};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};

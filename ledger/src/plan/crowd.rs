@@ -182,6 +182,7 @@ pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) ->
         start: StartWish::At(start),
         end: if random.below(50) == 0 { Seconds::OPEN_END } else { start.plus(length) },
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: vec![reservation],
     }
 }

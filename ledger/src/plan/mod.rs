@@ -17,12 +17,13 @@ mod search;
 mod starts;
 mod update;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::apply::schedule::{Schedule, moved, resolve_create};
-use crate::command::{BeforeEndWish, LeaseWish, PlannedReservation, StagingWish, StartWish};
+use crate::command::{BeforeEndWish, LeaseWish, OfferWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
     Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds,
     Staging, Timestamp,
@@ -83,8 +84,9 @@ pub struct NoRoom {
     pub staging: bool,
 }
 
-/// A staging window that begins at the entry's time begins later than the plan thinks: it is planned this much longer.
-const STAGING_SLACK_S: u32 = 5;
+/// What begins at the entry's time begins later than the plan thinks: a staging window is planned this much longer, and a start
+/// that is left open comes this much after the end of an offer.
+const ENTRY_SLACK_S: u32 = 5;
 /// Later starts that are tried with the whole lease before a refusal names none.
 const OFFERS_TRIED: usize = 16;
 
@@ -109,10 +111,11 @@ pub fn plan_adopting(
     now: Timestamp,
 ) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
-    let schedule = resolve_create(wish, now).map_err(NoPlan::Rejected)?;
-    let anchors = anchors_of(state, wish, ids, adoptions);
-    place_or_later(state, overlay, wish, &schedule, ids, &anchors, now)
-        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, wish, &schedule, short, &anchors, now)))
+    let Startable { wish, schedule, moved_to } = startable(wish, now).map_err(NoPlan::Rejected)?;
+    let anchors = anchors_of(state, &wish, ids, adoptions);
+    place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now)
+        .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
+        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, &wish, &schedule, short, &anchors, now)))
 }
 
 /// See [`plan_adopting`], for those who would not tell what fits instead, which takes longer than to find out that nothing
@@ -126,9 +129,31 @@ pub fn try_plan(
     now: Timestamp,
 ) -> Result<Option<Planned>, Rejection> {
     let now = now.max(state.clock());
+    let Startable { wish, schedule, moved_to } = startable(wish, now)?;
+    let anchors = anchors_of(state, &wish, ids, adoptions);
+    let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now).ok();
+    Ok(planned.map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned }))
+}
+
+/// A wish as it can begin at the earliest.
+struct Startable<'a> {
+    wish: Cow<'a, LeaseWish>,
+    schedule: Schedule,
+    /// That is not where it is asked for first: a start that is left open is none within the offer.
+    moved_to: Option<Seconds>,
+}
+
+fn startable(wish: &LeaseWish, now: Timestamp) -> Result<Startable<'_>, Rejection> {
     let schedule = resolve_create(wish, now)?;
-    let anchors = anchors_of(state, wish, ids, adoptions);
-    Ok(place_or_later(state, overlay, wish, &schedule, ids, &anchors, now).ok())
+    let (StartWish::Earliest { latest, .. }, Some(expires_at), true) =
+        (wish.start, schedule.offer, schedule.starts_within_offer())
+    else {
+        return Ok(Startable { wish: Cow::Borrowed(wish), schedule, moved_to: None });
+    };
+    let slack = if matches!(wish.offer, Some(OfferWish::For(_))) { ENTRY_SLACK_S } else { 0 };
+    let first = expires_at.plus(slack).min(latest);
+    let later = LeaseWish { start: StartWish::Earliest { from: Some(first), latest }, ..moved(wish, first, now)? };
+    Ok(Startable { schedule: resolve_create(&later, now)?, wish: Cow::Owned(later), moved_to: Some(first) })
 }
 
 /// At the start that is asked for, or, where that is left open, the first one with room.
@@ -217,7 +242,7 @@ fn place(
 
 fn staging_interval(staging: Staging, from_now: bool, start: Seconds) -> Interval {
     let booked = staging.booked();
-    if from_now { Interval { end: booked.end.plus(STAGING_SLACK_S).min(start), ..booked } } else { booked }
+    if from_now { Interval { end: booked.end.plus(ENTRY_SLACK_S).min(start), ..booked } } else { booked }
 }
 
 fn place_phase(

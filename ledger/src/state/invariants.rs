@@ -117,6 +117,19 @@ fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
     for reservation in &lease.reservations {
         check_reservation(state, lease, reservation, violations);
     }
+    check_offer(lease, violations);
+}
+
+/// An offer that was not claimed is booked and no more, and is over before its lease begins.
+fn check_offer(lease: &Lease, violations: &mut Vec<Violation>) {
+    let Some(expires_at) = lease.unclaimed_until() else { return };
+    if expires_at > lease.start {
+        violated(violations, "offer", format!("lease {}: it would stand for longer than until its start", lease.id));
+    }
+    let booked = lease.reservations.iter().all(|one| one.stage == Stage::Booked);
+    if !booked || lease.events.iter().any(|event| event.status != EventStatus::Undone) {
+        violated(violations, "offer", format!("lease {}: something was done for it that was not claimed", lease.id));
+    }
 }
 
 /// Blazar's table of legal combinations (blazar-api §12). An ended lease whose start or end failed stays ERROR, with

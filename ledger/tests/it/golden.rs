@@ -2,7 +2,8 @@
 //! When one of these tests fails, the change breaks every running cluster: add fields with defaults instead.
 
 use leasehold_ledger::command::{
-    BeforeEndWish, Command, CreateLease, Entry, LeaseWish, Outcome, PlannedReservation, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, Command, CreateLease, Entry, LeaseWish, OfferWish, Outcome, PlannedReservation, ReservationWish, StagingWish,
+    StartWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::storage::codec::{decode_entry, encode_entry};
@@ -33,6 +34,7 @@ fn create() -> Entry {
             start: StartWish::At(Seconds(216_003_600)),
             end: Seconds::OPEN_END,
             before_end: BeforeEndWish::SecondsBefore(3600),
+            offer: None,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
                 staging: Some(StagingWish { start: None, end: Some(Seconds(216_001_000)), park_margin_s: 600 }),
@@ -71,6 +73,18 @@ fn moved() -> Entry {
     entry
 }
 
+/// The same as an offer.
+fn offer() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = &mut entry.command else { panic!("it creates") };
+    create.wish.offer = Some(OfferWish::Until(Seconds(216_001_800)));
+    entry
+}
+
+fn claim() -> Entry {
+    Entry { key: None, proposed_at: Timestamp(5), command: Command::ClaimOffer { lease_id: LeaseId(Uuid::from_u128(2)) } }
+}
+
 fn outcome() -> Entry {
     let reason = Some(Reason { code: ReasonCode::WaitingForEnd, text: "h1".to_owned() });
     let outcome = Outcome::Delayed { reason };
@@ -91,6 +105,8 @@ fn entries_of_version_1_keep_their_bytes() {
     for (entry, golden) in [
         (create(), include_str!("golden/create_lease.hex")),
         (moved(), include_str!("golden/create_lease_moved.hex")),
+        (offer(), include_str!("golden/create_lease_offer.hex")),
+        (claim(), include_str!("golden/claim_offer.hex")),
         (outcome(), include_str!("golden/record_outcome.hex")),
     ] {
         let golden: String = golden.split_whitespace().collect();

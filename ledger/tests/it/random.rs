@@ -107,6 +107,11 @@ impl Run {
                     self.next_promises.remove(&id);
                 }
             }
+            Step::Claim { lease } => {
+                if let Some(id) = self.pick(*lease) {
+                    self.claim(id);
+                }
+            }
             Step::Withdraw { lease } => {
                 if let Some(lease_id) = self.pick(*lease) {
                     let reason = Reason { code: ReasonCode::CloudRefused, text: "no".to_owned() };
@@ -124,7 +129,15 @@ impl Run {
             Step::Clock { minutes, seconds } => {
                 let ms = (u64::from(*minutes) * 60 + u64::from(*seconds)) * 1000;
                 self.world.at = self.world.at.plus_ms(ms);
+                let offers = self.unclaimed();
                 self.world.send(None, Command::AdvanceClock).unwrap();
+                for (id, expires_at) in offers {
+                    let left = self.world.state.lease(id).is_some();
+                    assert!(!left || expires_at.timestamp() > self.world.at, "offer {id} stands after {expires_at:?}");
+                    if expires_at.timestamp() <= self.world.at {
+                        self.reach("offer expired");
+                    }
+                }
                 let due = self.world.state.next_due();
                 assert!(due.is_none_or(|due| due > self.world.at), "what is due is done in one entry in a small world");
             }
@@ -168,6 +181,11 @@ impl Run {
             start: StartWish::At(Seconds(start)),
             end: Seconds(start + u32::from(create.length) * 60),
             before_end: BeforeEndWish::SecondsBefore(120),
+            // One that expires before it starts, after now.
+            offer: create.offer.filter(|_| create.start > 0).map(|after| {
+                let minutes = 1 + after % create.start;
+                OfferWish::Until(Seconds(self.minute(minutes)))
+            }),
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(wish.into()),
                 staging,
@@ -349,6 +367,29 @@ impl Run {
         };
     }
 
+    fn unclaimed(&self) -> Vec<(LeaseId, Seconds)> {
+        self.world.state.leases().filter_map(|lease| Some((lease.id, lease.unclaimed_until()?))).collect()
+    }
+
+    /// What is claimed keeps what it has; whether it can be is a matter of time alone.
+    fn claim(&mut self, id: LeaseId) {
+        let Some(before) = self.world.state.lease(id).cloned() else { return };
+        let claimed = self.world.send(None, Command::ClaimOffer { lease_id: id });
+        let after = self.world.state.lease(id).unwrap();
+        assert_eq!((&after.reservations, after.status), (&before.reservations, before.status));
+        match (claimed, before.offer.as_deref()) {
+            (Ok(Reply::OfferClaimed { .. }), Some(offer)) => {
+                assert_eq!(after.unclaimed_until(), None);
+                assert!(offer.claimed_at.is_some() || offer.expires_at.timestamp() > self.world.at);
+                self.reach(if offer.claimed_at.is_some() { "claimed again" } else { "claimed" });
+            }
+            (Err(Rejection::OfferExpired(_)), Some(offer)) => assert!(offer.expires_at.timestamp() <= self.world.at),
+            (Err(Rejection::LeaseNotFound(_)), _) => assert!(!before.visible()),
+            (Err(Rejection::NotAnOffer(_)), None) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn rebind(&mut self, id: LeaseId, avoid: u8) {
         let avoid = [HostId(u64::from(avoid))];
         let Some(before) = self.world.state.lease(id).cloned() else { return };
@@ -495,6 +536,9 @@ fn random_sequences_reach_everything_that_matters() {
         "created on the class of anchors",
         "deleted",
         "withdrawn",
+        "claimed",
+        "claimed again",
+        "offer expired",
         "group taken",
         "group refused",
         "rebound",

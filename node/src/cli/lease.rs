@@ -108,7 +108,7 @@ pub struct Create {
     adopted: Vec<Uuid>,
     /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
     #[arg(long)]
-    what_if: bool,
+    pub(super) what_if: bool,
 }
 
 /// `lease update`
@@ -296,7 +296,8 @@ fn change_line(change: &Change) -> (Value, String) {
     let (what, value, text) = match &change.subject {
         ChangeSubject::Lease(lease) => {
             let reason = lease.reason.as_ref().map(|reason| format!(" ({})", reason.text)).unwrap_or_default();
-            ("lease", lease_json(lease), format!("lease {} {} {}{reason}", lease.id, lease.status.as_str(), lease.name))
+            let what = if lease.unclaimed_until().is_some() { "offer" } else { "lease" };
+            ("lease", lease_json(lease), format!("{what} {} {} {}{reason}", lease.id, lease.status.as_str(), lease.name))
         }
         ChangeSubject::LeaseRemoved { lease_id, .. } => {
             ("lease_removed", json!(lease_id.to_string()), format!("lease {lease_id} removed"))
@@ -319,7 +320,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    fn id(&self) -> LeaseId {
+    pub(super) fn id(&self) -> LeaseId {
         match self {
             Found::Lease(lease) => lease.id,
             Found::Id(id) => *id,
@@ -328,7 +329,7 @@ impl Found {
 }
 
 /// Whom a name means in a repeated command, which may itself have removed or renamed the lease: the key knows.
-async fn repeated(session: &Session, found: Result<Lease, Failure>) -> Result<Found, Failure> {
+pub(super) async fn repeated(session: &Session, found: Result<Lease, Failure>) -> Result<Found, Failure> {
     let (error, key) = match (found, session.globals.key) {
         (Ok(lease), _) => return Ok(Found::Lease(Box::new(lease))),
         (Err(error @ Failure::Name(_)), Some(key)) => (error, key),
@@ -361,7 +362,9 @@ async fn find(session: &Session, lease: &str) -> Result<Lease, Failure> {
     let mut found = session.client.list_leases(LeaseFilter::default()).await?.value;
     found.retain(|known| known.name == lease);
     match found.len() {
-        0 => Err(Failure::Name(format!("no lease is called '{lease}'; see: leasehold lease list"))),
+        0 => Err(Failure::Name(format!(
+            "no lease is called '{lease}'; see: leasehold lease list (offers that were not claimed: leasehold offer list)"
+        ))),
         1 => Ok(found.swap_remove(0)),
         _ => {
             let ids: Vec<String> = found.iter().map(|lease| lease.id.to_string()).collect();

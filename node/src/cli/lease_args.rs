@@ -196,7 +196,7 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
     }
     let resource = ResourceWish::Instance(servers.kind.instance(servers.amount).into());
     let reservation = ReservationWish { resource, staging, on_end: on_end.into(), servers: named };
-    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation] })
+    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation], offer: None })
 }
 
 fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {

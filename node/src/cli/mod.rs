@@ -11,6 +11,7 @@ mod host;
 mod keystone;
 mod lease;
 mod listing;
+mod offer;
 mod output;
 mod time;
 mod wait;
@@ -83,6 +84,9 @@ pub enum ClientCommand {
     /// Reserve servers for a time, see and change reservations
     #[command(subcommand, after_help = lease::EXAMPLES)]
     Lease(lease::LeaseCommand),
+    /// Hold servers for a time before you decide: claim them, drop them, or let them go
+    #[command(subcommand, after_help = offer::EXAMPLES)]
+    Offer(offer::OfferCommand),
     /// What is free, when, and how many fit
     #[command(subcommand, after_help = capacity::EXAMPLES)]
     Capacity(capacity::CapacityCommand),
@@ -120,6 +124,7 @@ pub async fn run(command: ClientCommand, globals: Globals) -> ExitCode {
         let session = || Session::new(&globals);
         match command {
             ClientCommand::Lease(command) => return lease::run(command, &session()?).await,
+            ClientCommand::Offer(command) => offer::run(command, &session()?).await?,
             ClientCommand::Capacity(command) => capacity::run(command, &session()?).await?,
             ClientCommand::Host(command) => host::run(command, &session()?).await?,
             ClientCommand::Cluster(command) => cluster::run(command, &session()?).await?,

@@ -123,6 +123,9 @@ pub(super) fn lease_json(lease: &Lease) -> Value {
             "id": event.id.to_string(), "kind": spelled(event.kind), "time": rfc3339(event.time), "status": event.status.as_str(),
         })).collect::<Vec<_>>(),
         "created_at": rfc3339_ms(lease.created_at), "updated_at": lease.updated_at.and_then(rfc3339_ms),
+        "offer": lease.offer.as_ref().map(|offer| json!({
+            "expires_at": rfc3339(offer.expires_at), "claimed_at": offer.claimed_at.and_then(rfc3339_ms),
+        })),
         "ledger_index": lease.ledger_index,
     })
 }
@@ -133,6 +136,15 @@ pub(super) fn lease_table(leases: &[Lease]) -> String {
         vec![lease.id.to_string(), lease.name.clone(), utc(lease.start), utc(lease.end), lease.status.as_str().to_owned()]
     });
     table(&["id", "name", "start (UTC)", "end (UTC)", "status"], rows.collect(), "No leases.")
+}
+
+/// Offers in a table.
+pub(super) fn offer_table(offers: &[Lease]) -> String {
+    let rows = offers.iter().map(|lease| {
+        let until = lease.unclaimed_until().map(utc).unwrap_or_default();
+        vec![lease.id.to_string(), lease.name.clone(), utc(lease.start), utc(lease.end), until]
+    });
+    table(&["id", "name", "start (UTC)", "end (UTC)", "stands until (UTC)"], rows.collect(), "No offers.")
 }
 
 /// What a reservation is, in a line.
@@ -155,6 +167,7 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         ("start (UTC)", utc(lease.start)),
         ("end (UTC)", utc(lease.end)),
         ("status", lease.status.as_str().to_owned()),
+        ("offer until (UTC)", lease.unclaimed_until().map(utc).unwrap_or_default()),
         ("reason", lease.reason.as_ref().map(|reason| reason.text.clone()).unwrap_or_default()),
         ("degraded", if lease.degraded { "yes" } else { "" }.to_owned()),
     ];

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use clap::{CommandFactory, Parser};
-use leasehold_client::command::{BeforeEndWish, StagingWish, StartWish};
+use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish};
 use leasehold_client::{
     Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Refusal, Scope, Utilisation, UtilisationStep, WhatFits,
     WhatIf,
@@ -144,6 +144,26 @@ fn utilisation_is_drawn_beside_its_most() {
     assert!(told.contains(&drawn), "{told}");
     let figure = listing::utilisation_text(&Utilisation { window, leases: 1, steps: vec![step(0, 3)] });
     assert!(figure.contains("1 lease\n") && !figure.contains("over time"), "{figure}");
+}
+
+#[test]
+fn an_offer_is_a_lease_that_stands_until_a_time() {
+    let offer = |text: &str| {
+        let parsed = line(&format!("offer create x {SIZE} --start +2h --end +1h {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Offer(offer::OfferCommand::Create(create)) = parsed.command else { panic!("{text}") };
+        offer::wish_of(*create, second("2026-11-22 12:00")).map_err(|error| error.to_string())
+    };
+    let wish = offer("--valid +30m").unwrap();
+    assert_eq!(wish.offer, Some(OfferWish::Until(second("2026-11-22 12:30"))));
+    assert_eq!((wish.start, wish.end), (StartWish::At(second("2026-11-22 14:00")), second("2026-11-22 15:00")));
+    assert_eq!(offer("--valid '2026-11-22 13:00'").unwrap().offer, Some(OfferWish::Until(second("2026-11-22 13:00"))));
+    assert!(offer("").unwrap_err().contains("--valid"));
+    let at_once = line(&format!("offer create x {SIZE} --valid +30m --end +1h")).unwrap();
+    let ClientCommand::Offer(offer::OfferCommand::Create(create_now)) = at_once.command else { panic!("it is an offer") };
+    assert!(offer::wish_of(*create_now, second("2026-11-22 12:00")).unwrap_err().to_string().contains("cannot start now"));
+    assert!(offer("--valid never").unwrap_err().contains("how long the offer is to stand"));
+    assert!(offer("--valid +30m --what-if").unwrap_err().contains("lease create --what-if"));
+    assert_eq!(create(&format!("{SIZE} --end +2h")).unwrap().offer, None);
 }
 
 #[test]

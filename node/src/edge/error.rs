@@ -158,6 +158,10 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::LeaseNotFound(_) => not_found("lease_not_found"),
         Rejection::ReservationNotFound(_) => malformed("reservation_not_found"),
         Rejection::WrongStatus { .. } => conflict("wrong_status"),
+        Rejection::NotAnOffer(_) => conflict("not_an_offer"),
+        // It is as good as gone: the clock drops it.
+        Rejection::OfferExpired(_) => not_found("offer_expired"),
+        Rejection::OfferUnclaimed(_) => conflict("offer_unclaimed"),
         Rejection::CannotUpdate { .. } => conflict("cannot_update"),
         Rejection::HostNotFound(_) => not_found("host_not_found"),
         Rejection::HostExists(_) => row(Code::AlreadyExists, StatusCode::CONFLICT, Retry::No, "host_exists"),

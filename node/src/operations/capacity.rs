@@ -36,6 +36,7 @@ impl Operations {
         let ids: Vec<_> = wish.reservations.iter().map(|_| ReservationId(rng.uuid_v4())).collect();
         let adoptions = self.adoptions_for(None, &wish, &ids).await?;
         self.check_free(None, &wish.project_id, &adoptions).await?;
+        self.check_offer(wish.offer, self.inner.raft.now()?)?;
         self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now)).await
     }
 

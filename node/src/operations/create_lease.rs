@@ -104,6 +104,7 @@ impl Operations {
             let (plan, moved_to, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), None, 0, None)
             } else {
+                self.check_offer(wish.offer, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
                 };

@@ -155,9 +155,10 @@ fn known_key(state: &State, key: &RequestKey) -> Option<KeyState> {
 
 fn lease_of(reply: &Reply) -> Option<LeaseId> {
     match reply {
-        Reply::LeaseCreated { lease_id, .. } | Reply::LeaseUpdated { lease_id, .. } | Reply::LeaseDeleted { lease_id, .. } => {
-            Some(*lease_id)
-        }
+        Reply::LeaseCreated { lease_id, .. }
+        | Reply::LeaseUpdated { lease_id, .. }
+        | Reply::OfferClaimed { lease_id }
+        | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
         Reply::Done
         | Reply::HostRegistered { .. }
         | Reply::ClockAdvanced { .. }

@@ -6,6 +6,7 @@
 mod actor;
 mod capacity;
 mod change_lease;
+mod claim_offer;
 mod cluster;
 mod create_lease;
 mod delete_lease;
@@ -72,6 +73,8 @@ struct Inner {
     /// `None` where no cloud is configured: hosts cannot be onboarded then.
     cloud: Option<Cloud>,
     node_id: NodeId,
+    /// How long an offer may stand, seconds.
+    offer_valid_s_max: u32,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Arc<Mutex<Overlay>>,
     /// Held while a question about capacity is answered.
@@ -79,10 +82,12 @@ struct Inner {
 }
 
 impl Operations {
-    /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
-    pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, seams: Seams) -> Operations {
+    /// Over a started Raft node. Registers itself as the receiver of forwarded calls. `offer_valid_s_max`: how long an offer
+    /// may stand, seconds.
+    pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, offer_valid_s_max: u32, seams: Seams) -> Operations {
         let (overlay, asking) = Default::default();
-        let operations = Operations { inner: Arc::new(Inner { raft, seams, cloud, node_id, overlay, asking }) };
+        let inner = Inner { raft, seams, cloud, node_id, offer_valid_s_max, overlay, asking };
+        let operations = Operations { inner: Arc::new(inner) };
         route::receive_forwarded_calls(&operations);
         operations
     }

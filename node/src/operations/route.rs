@@ -39,6 +39,7 @@ pub(super) enum Request {
     CreateLease { wish: LeaseWish, caller_makes_groups: bool },
     UpdateLease { lease_id: LeaseId, change: LeaseChange, caller_makes_groups: bool },
     RecordServerGroups { lease_id: LeaseId, groups: BTreeMap<ReservationId, FoundGroup> },
+    ClaimOffer { lease_id: LeaseId },
     DeleteLease { lease_id: LeaseId },
     LookUpKey,
     RegisterHost(HostRequest),
@@ -159,7 +160,9 @@ impl Operations {
         if let Some(key) = &key {
             Span::current().record("key", display(key.id));
         }
-        if let Request::UpdateLease { lease_id, .. } | Request::DeleteLease { lease_id } = &request {
+        if let Request::UpdateLease { lease_id, .. } | Request::ClaimOffer { lease_id } | Request::DeleteLease { lease_id } =
+            &request
+        {
             Span::current().record("lease_id", display(lease_id));
         }
         match request {
@@ -170,6 +173,7 @@ impl Operations {
             Request::RecordServerGroups { lease_id, groups } => {
                 self.record_groups_here(lease_id, groups).await.map(Given::Groups)
             }
+            Request::ClaimOffer { lease_id } => self.claim_here(&actor, key, lease_id).await.map(Given::Lease),
             Request::DeleteLease { lease_id } => self.delete_here(&actor, key, lease_id).await.map(Given::Done),
             Request::LookUpKey => self.look_up_here(key).await.map(Given::Key),
             Request::RegisterHost(request) => self.register_here(key, request).await.map(Given::Host),

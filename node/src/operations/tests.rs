@@ -20,6 +20,7 @@ use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::ChangeSubject;
 
 use super::{Actor, Consistency, OperationError, Operations, Unavailable};
+use crate::config::OFFER_VALID_S_MAX;
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
@@ -44,7 +45,7 @@ impl Lone {
             timing: Timing::default(),
         };
         let raft = RaftNode::start(config, &seams).await.unwrap();
-        Lone { operations: Operations::new(raft, None, NodeId(1), seams), _folder: folder }
+        Lone { operations: Operations::new(raft, None, NodeId(1), OFFER_VALID_S_MAX, seams), _folder: folder }
     }
 
     /// Leads, and has one host with this many vCPUs.
@@ -99,6 +100,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         start: StartWish::At(start),
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
             staging: None,

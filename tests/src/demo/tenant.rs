@@ -33,6 +33,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         start: StartWish::At(second(plan.start_s)?),
         end: second(plan.end_s)?,
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
             staging,

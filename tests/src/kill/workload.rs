@@ -124,6 +124,7 @@ impl Worker {
             start: StartWish::At(second(start)?),
             end: second(end)?,
             before_end: BeforeEndWish::Never,
+            offer: None,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
                 staging: None,

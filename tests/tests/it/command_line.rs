@@ -74,6 +74,40 @@ async fn leases_hosts_and_the_cluster_are_managed_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn offers_are_made_listed_claimed_and_dropped_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let offer = async |name: &str| {
+        let made = json(cluster, &[&["offer", "create", name, "--valid", "+30m", "--end", "+1h"], &SIZE[..]].concat()).await;
+        assert!(made["offer"]["expires_at"].is_string() && made["offer"]["claimed_at"].is_null(), "{made}");
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let (held, other) = (offer("held").await, offer("other").await);
+    assert_eq!(json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 0);
+    let table = says(cluster, &["offer", "list"]).await;
+    assert!(table.contains("stands until (UTC)") && table.contains(&held) && table.contains(&other), "{table}");
+    assert!(says(cluster, &["offer", "show", "held"]).await.contains("offer until (UTC)"));
+    let (code, told) = fails(cluster, &["lease", "show", "held"]).await;
+    assert!(code == 1 && told.contains("leasehold offer list"), "{code} {told}");
+
+    let keyed = key();
+    for _ in 0..2 {
+        assert!(says(cluster, &["offer", "drop", "other", "--key", &keyed]).await.contains("is dropped"));
+    }
+    let claimed = json(cluster, &["offer", "claim", "held"]).await;
+    assert!(claimed["offer"]["claimed_at"].is_string(), "{claimed}");
+    assert_eq!(json(cluster, &["offer", "claim", &held]).await["id"], claimed["id"]);
+    assert_eq!(json(cluster, &["offer", "list"]).await.as_array().unwrap().len(), 0);
+    // What was claimed is not deleted by a slip.
+    let (code, told) = fails(cluster, &["offer", "drop", &held]).await;
+    assert!(code == 1 && told.contains(&format!("leasehold lease delete {held}")), "{code} {told}");
+    assert_eq!(json(cluster, &["lease", "list"]).await[0]["id"], claimed["id"]);
+    let (code, told) =
+        fails(cluster, &["offer", "create", "x", "--valid", "+1h", "--end", "+1h", "--vcpus", "1", "--memory-mb", "1"]).await;
+    assert!(code == 2 && told.contains("--start"), "{code} {told}");
+}
+
+#[tokio::test]
 async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
     let rig = rig(1).await;
     let cluster = &rig.cluster;

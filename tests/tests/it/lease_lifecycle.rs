@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use leasehold_client::command::{EndWish, LeaseChange, StagingWish, StartWish};
+use leasehold_client::command::{EndWish, LeaseChange, OfferWish, StagingWish, StartWish};
 use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, OnEnd, Stage};
-use leasehold_client::{Error, LeaseFilter, LeaseOrder, RefusalKind, Scope, UtilisationWish, WhatIf};
+use leasehold_client::state::ChangeSubject;
+use leasehold_client::{Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, Scope, UtilisationWish, WhatIf};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -83,6 +84,42 @@ async fn leases_are_listed_by_what_they_are_page_by_page_over_every_face() {
     assert!(said.contains("There may be more: --after"), "{said}");
     let said = command_line::says(&rig.cluster, &["lease", "utilisation", "--to", "+7d"]).await;
     assert!(said.contains("3 leases") && said.contains("reserved over time"), "{said}");
+}
+
+#[tokio::test]
+async fn an_offer_is_held_claimed_dropped_or_goes_by_itself_and_a_watch_tells() {
+    let rig = rig(1).await;
+    let client = &rig.client;
+    let offer = |name: &str, offer: OfferWish| NewLease { offer: Some(offer), ..tomorrow(name) };
+    let key = client.new_key();
+    let held = client.create_lease(key, offer("held", OfferWish::For(3_600))).await.unwrap();
+    assert_eq!(client.create_lease(key, offer("held", OfferWish::For(3_600))).await.unwrap().value.id, held.value.id);
+    let brief = client.create_lease(client.new_key(), offer("brief", OfferWish::For(2))).await.unwrap();
+    let dropped = client.create_lease(client.new_key(), offer("dropped", OfferWish::Until(from_now(3_600)))).await.unwrap();
+    client.delete_lease(client.new_key(), dropped.value.id).await.unwrap();
+    assert!(client.list_leases(Default::default()).await.unwrap().value.is_empty());
+
+    let mut watch = client.watch(brief.ledger_index);
+    loop {
+        let change = watch.next().await.unwrap();
+        if matches!(change.subject, ChangeSubject::LeaseRemoved { lease_id, .. } if lease_id == brief.value.id) {
+            break;
+        }
+    }
+    let late = client.claim_offer(client.new_key(), brief.value.id).await;
+    assert!(matches!(late, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::NotFound));
+    let offers = LeaseFilter { offers: true, ..LeaseFilter::default() };
+    assert_eq!(client.list_leases(offers.clone()).await.unwrap().value, std::slice::from_ref(&held.value));
+
+    let change = LeaseChange { name: Some("b".to_owned()), ..LeaseChange::default() };
+    let refused = client.update_lease(client.new_key(), held.value.id, change).await;
+    assert!(matches!(refused, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::Conflict));
+    let key = client.new_key();
+    let claimed = client.claim_offer(key, held.value.id).await.unwrap();
+    assert_eq!(client.claim_offer(key, held.value.id).await.unwrap().value, claimed.value);
+    assert_eq!(client.claim_offer(client.new_key(), held.value.id).await.unwrap().value, claimed.value);
+    assert_eq!(client.list_leases(Default::default()).await.unwrap().value, [claimed.value]);
+    assert!(client.list_leases(offers).await.unwrap().value.is_empty());
 }
 
 #[tokio::test]

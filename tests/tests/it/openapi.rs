@@ -173,6 +173,45 @@ async fn a_life(session: &mut Session, host: &str, more: Value) {
     assert_eq!(session.ask(Method::GET, &format!("/leases/{id}"), None).await.0, 404);
 }
 
+async fn an_offer(session: &mut Session) {
+    let mut asked = lease(instance(json!({})));
+    asked["offer"] = json!({"valid_s": 3600});
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["offer"]["claimed_at"]), (201, &Value::Null), "{made}");
+    let id = made["lease"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(session.get("/leases").await["leases"], json!([]));
+    assert_eq!(session.get("/offers").await["offers"][0]["id"], json!(id));
+    session.version = "1.0";
+    assert_eq!(session.ask(Method::GET, &format!("/leases/{id}"), None).await.0, 404);
+    assert_eq!(session.get("/leases").await["leases"], json!([]));
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!(status, 400);
+    assert!(refused["error_message"].as_str().unwrap().contains("1.1"), "{refused}");
+    session.version = "1.1";
+    assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), json!({"name": "b"})).await.0, 409);
+    for _ in 0..2 {
+        let (status, claimed) = session.ask(Method::POST, &format!("/leases/{id}/claim"), None).await;
+        assert_eq!((status, &claimed["lease"]["status"]), (200, &json!("PENDING")), "{claimed}");
+        assert!(claimed["lease"]["offer"]["claimed_at"].is_string(), "{claimed}");
+    }
+    assert_eq!(session.get("/offers").await["offers"], json!([]));
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
+    assert_eq!(session.ask(Method::POST, &format!("/leases/{id}/claim"), None).await.0, 404);
+    for (offer, field) in [
+        (json!({"expires_at": "2098-01-01 10:01"}), "offer.expires_at"),
+        (json!({"expires_at": "2020-02-01 10:00"}), "offer.expires_at"),
+        (json!({"valid_s": 604_801}), "offer.valid_s"),
+        (json!({"valid_s": 0}), "valid_s"),
+        (json!({}), "offer"),
+        (json!({"valid_s": 1, "expires_at": "2098-01-01 10:00"}), "offer"),
+    ] {
+        asked["offer"] = offer;
+        let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let Rig { cluster, cloud: _cloud, client: _client } = rig(1).await;
@@ -189,6 +228,7 @@ async fn answers_are_as_the_document_says() {
     session.get("/os-hosts").await;
     let staged = json!({"start_date": "2098-01-01 08:00", "end_date": "2098-01-01 09:00", "park_margin": 600});
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
+    an_offer(&mut session).await;
     let mut open = lease(instance(json!({})));
     open["latest_start_date"] = json!("2098-01-01 20:00");
     let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;

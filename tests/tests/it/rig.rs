@@ -67,6 +67,7 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         start: StartWish::At(start),
         end,
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
             staging: None,

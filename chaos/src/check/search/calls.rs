@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ledger::{Change, Hashed, List, Number, Op, View};
+use super::ledger::{Change, Hashed, Kind, List, Number, Op, View};
 use super::linear::Call;
 use super::room::Rooms;
 use crate::check::keys::is_not_found;
+use crate::check::model::CALENDAR_UNIX_S;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
+
+/// What clocks drift between two looks, beside their tolerance, milliseconds.
+const DRIFT_MS: u64 = 250;
 
 /// The operations of a record, and what is known of their leases.
 pub struct History<'a> {
@@ -130,8 +134,23 @@ impl<'a> History<'a> {
                     calls.push(Call { n: operation.n, op, invoke_ns: operation.invoke_ns, return_ns, applied });
                 }
             }
+            calls.extend(self.expiry(operation).filter(|call| call.op.lease().is_some_and(here)));
         }
         calls
+    }
+
+    /// That an offer goes by itself from its expiry on, if it was not claimed: nobody asks for that, and nobody is told when.
+    fn expiry(&self, operation: &Operation) -> Option<Call<Op>> {
+        let until = operation.body["request"]["wish"]["offer"]["until"].as_u64().filter(|_| operation.op == "create")?;
+        let number = match operation.ending {
+            Ending::Ok => self.number(&operation.body["reply"]["id"]),
+            Ending::Info => self.made(operation),
+            Ending::Fail => None,
+        }?;
+        let unix_ms = (until + CALENDAR_UNIX_S) * 1_000;
+        let since_ms = unix_ms.saturating_sub(self.record.epoch_ms + self.record.clock_tolerance_ms + DRIFT_MS);
+        let invoke_ns = (since_ms * 1_000_000).max(operation.invoke_ns);
+        Some(Call { n: operation.n, op: Op::Expire(number), invoke_ns, return_ns: None, applied: false })
     }
 
     /// One operation as one or two of the specification, and whether it is known to have taken effect without an answer.
@@ -173,16 +192,20 @@ impl<'a> History<'a> {
                 let changed = of.zip(change).map(|(number, change)| Op::Update(number, self.change(number, change)));
                 vec![changed, (ending == Ending::Ok).then(seen).flatten()]
             }
+            ("claim", ending @ (Ending::Ok | Ending::Info)) => {
+                vec![of.map(Op::Claim), (ending == Ending::Ok).then(seen).flatten()]
+            }
             ("delete", Ending::Ok | Ending::Info) => vec![of.map(Op::Delete)],
             ("get", Ending::Ok) => vec![seen()],
-            ("list", Ending::Ok) => {
+            (op @ ("list" | "offers"), Ending::Ok) => {
                 // A row that is not kept is the witness's to tell. One that does not say what its lease is says nothing of the
                 // others: only a whole list tells who is not there.
                 let rows = self.record.listed(operation).into_iter().flatten();
                 let told: Option<Vec<_>> = rows.map(|row| self.shown(row)).collect();
                 let told = told.map(|told| told.into_iter().filter(|(number, _)| here(*number)).collect());
                 let project = request["project_id"].as_str();
-                vec![project.zip(told).map(|(project, told)| Op::List(List::new(project.into(), told)))]
+                let kind = if op == "offers" { Kind::Offers } else { Kind::Leases };
+                vec![project.zip(told).map(|(project, told)| Op::List(List::new((project.into(), kind), told)))]
             }
             (_, Ending::Fail) if is_not_found(operation) => vec![of.map(Op::Absent)],
             _ => Vec::new(),
@@ -196,6 +219,8 @@ pub fn told(call: &Call<Op>, history: &History<'_>) -> String {
     match &call.op {
         Op::Create(number, _) => format!("lease {} was made", history.id(*number)),
         Op::Update(number, _) => format!("lease {} was changed", history.id(*number)),
+        Op::Claim(number) => format!("offer {} was claimed", history.id(*number)),
+        Op::Expire(number) => format!("offer {} expired", history.id(*number)),
         Op::Delete(number) => format!("lease {} was deleted", history.id(*number)),
         Op::Seen(number, view) => format!("lease {} was seen as {:?}", history.id(*number), view.view),
         Op::Absent(number) => format!("lease {} was not there", history.id(*number)),

@@ -27,6 +27,8 @@ pub struct View {
     pub end: Option<u64>,
     /// Wish and what happens at the end, by place, as JSON.
     pub reservations: Vec<(String, String)>,
+    /// It is an offer that was not claimed.
+    pub offered: bool,
 }
 
 impl View {
@@ -52,6 +54,7 @@ impl View {
             start: second("start"),
             end: second("end"),
             reservations: ones.iter().map(|one| (before(one, "wish"), before(one, "on_end"))).collect(),
+            offered: lease["offer"].is_object() && lease["offer"]["claimed_at"].is_null(),
         })
     }
 
@@ -64,7 +67,13 @@ impl View {
             start: wish["start"]["at"].as_u64(),
             end: wish["end"].as_u64(),
             reservations: ones.iter().map(|one| (one["resource"].to_string(), one["on_end"].to_string())).collect(),
+            offered: wish["offer"].is_object(),
         })
+    }
+
+    /// The list that has it.
+    pub fn list(&self) -> (Rc<str>, Kind) {
+        (self.project.clone(), if self.offered { Kind::Offers } else { Kind::Leases })
     }
 
     /// Without its instants.
@@ -151,6 +160,10 @@ pub enum Op {
     Create(Number, Hashed),
     /// A lease was changed.
     Update(Number, Change),
+    /// An offer was claimed.
+    Claim(Number),
+    /// An offer was not claimed in time, and went.
+    Expire(Number),
     /// A lease was deleted.
     Delete(Number),
     /// A lease was seen so.
@@ -163,19 +176,28 @@ pub enum Op {
     NoRoom(Box<Refused>),
 }
 
-/// All leases of a project.
+/// What a list has: offers that nobody has claimed stand in one of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// All that are no such offers.
+    Leases,
+    /// These.
+    Offers,
+}
+
+/// A list of a project: all leases of a kind.
 #[derive(Clone, Debug)]
 pub struct List {
-    project: Rc<str>,
+    of: (Rc<str>, Kind),
     leases: BTreeMap<Number, Hashed>,
     sum: u128,
 }
 
 impl List {
     /// As it was answered.
-    pub fn new(project: Rc<str>, leases: BTreeMap<Number, Hashed>) -> List {
+    pub fn new(of: (Rc<str>, Kind), leases: BTreeMap<Number, Hashed>) -> List {
         let sum = leases.iter().fold(0, |sum: u128, (number, view)| sum.wrapping_add(State::part(*number, view)));
-        List { project, leases, sum }
+        List { of, leases, sum }
     }
 
     /// The leases in it.
@@ -186,7 +208,7 @@ impl List {
     /// What a lease adds to the sums of this list and of a state.
     fn parts(&self, state: &State, number: Number) -> (u128, u128) {
         let part = |view: Option<&Hashed>| view.map_or(0, |view| State::part(number, view));
-        let is = state.get(number).filter(|is| is.view.project == self.project);
+        let is = state.get(number).filter(|is| is.view.list() == self.of);
         (part(self.leases.get(&number)), part(is))
     }
 }
@@ -195,9 +217,13 @@ impl Op {
     /// The one lease that it is about.
     pub fn lease(&self) -> Option<Number> {
         match self {
-            Op::Create(number, _) | Op::Update(number, _) | Op::Delete(number) | Op::Seen(number, _) | Op::Absent(number) => {
-                Some(*number)
-            }
+            Op::Create(number, _)
+            | Op::Update(number, _)
+            | Op::Claim(number)
+            | Op::Expire(number)
+            | Op::Delete(number)
+            | Op::Seen(number, _)
+            | Op::Absent(number) => Some(*number),
             Op::List(_) | Op::NoRoom(_) => None,
         }
     }
@@ -215,16 +241,21 @@ impl Spec for Ledger {
         match op {
             Op::Create(number, view) => is.is_none().then(|| state.with(*number, Some(view.clone()))),
             Op::Update(number, change) => is.map(|is| state.with(*number, Some(change.on(&is.view).into()))),
+            Op::Claim(number) => is.map(|is| {
+                let claimed = View { offered: false, ..View::clone(&is.view) };
+                state.with(*number, Some(claimed.into()))
+            }),
+            Op::Expire(number) => is.filter(|is| is.view.offered).map(|_| state.with(*number, None)),
             Op::Delete(number) => is.map(|_| state.with(*number, None)),
             Op::Seen(_, seen) => is.filter(|is| is.hash == seen.hash).map(|_| state.clone()),
             Op::Absent(_) => is.is_none().then(|| state.clone()),
-            Op::List(list) => (state.sum(&list.project) == list.sum).then(|| state.clone()),
+            Op::List(list) => (state.sum(&list.of) == list.sum).then(|| state.clone()),
             Op::NoRoom(refused) => refused.justified(|number| state.get(number).is_some()).then(|| state.clone()),
         }
     }
 
     fn writes(&self, op: &Op) -> bool {
-        matches!(op, Op::Create(..) | Op::Update(..) | Op::Delete(_))
+        matches!(op, Op::Create(..) | Op::Update(..) | Op::Claim(_) | Op::Expire(_) | Op::Delete(_))
     }
 
     fn relevant(&self, state: &State, op: &Op, write: &Op) -> bool {
@@ -235,7 +266,7 @@ impl Spec for Ledger {
                 told != is
             }
             // What makes a lease may take room; what deletes one never does.
-            Op::NoRoom(_) => !matches!(write, Op::Delete(_)),
+            Op::NoRoom(_) => !matches!(write, Op::Delete(_) | Op::Expire(_) | Op::Claim(_)),
             _ => op.lease() == Some(number),
         }
     }
@@ -245,7 +276,7 @@ impl Spec for Ledger {
             return read.lease().is_none_or(|number| writes.iter().any(|write| write.lease() == Some(number)));
         };
         // All leases that nobody is writing must be as they are told.
-        let (mut told, mut is) = (list.sum, state.sum(&list.project));
+        let (mut told, mut is) = (list.sum, state.sum(&list.of));
         let mut numbers: Vec<Number> = writes.iter().filter_map(|write| write.lease()).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -299,7 +330,7 @@ mod tests {
         let view = |id: &str| Hashed::from(View::of(&lease(id, 100, 200, &[(1, 2)])).expect("it reads"));
         let state = State::default().with(1, Some(view("a"))).with(2, Some(view("b")));
         let list = |leases: &[(Number, &str)]| {
-            Op::List(List::new("p".into(), leases.iter().map(|(number, id)| (*number, view(id))).collect()))
+            Op::List(List::new(("p".into(), Kind::Leases), leases.iter().map(|(number, id)| (*number, view(id))).collect()))
         };
         assert!(Ledger.step(&state, &list(&[(1, "a"), (2, "b")])).is_some());
         let (reads, delete) = (list(&[(1, "a")]), Op::Delete(2));

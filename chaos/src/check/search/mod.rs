@@ -176,6 +176,68 @@ mod histories {
         fires(judge, made, "a list of");
     }
 
+    /// A host of four vCPUs, and an offer of three of them until a second.
+    fn offered(until: u64) -> (Made, Value, Value) {
+        let mut made = Made::default();
+        made.watch(1, json!({"host": host(1, 4)}));
+        made.audit_at(1, 0, &[]);
+        let (mut offer, mut claimed) = (lease("a", 100, 200, &[(1, 3)]), lease("a", 100, 200, &[(1, 3)]));
+        offer["offer"] = json!({"expires_at": until});
+        claimed["offer"] = json!({"expires_at": until, "claimed_at": 1});
+        made.create(2, &offer);
+        made.audit_at(2, 2, &[]);
+        (made, offer, claimed)
+    }
+
+    fn claim(ending: Ending, claimed: &Value) -> crate::history::Operation {
+        operation("claim", ending, None, json!({"request": {"lease_id": "a", "project_id": "p"}, "reply": claimed}))
+    }
+
+    #[test]
+    fn an_offer_is_in_no_list_until_it_is_claimed_and_takes_room() {
+        let (mut made, offer, claimed) = offered(100);
+        made.history.extend([
+            list(&[]),
+            get(&offer),
+            no_room(150, 2),
+            claim(Ending::Ok, &claimed),
+            list(std::slice::from_ref(&claimed)),
+        ]);
+        passes(made);
+        let (mut made, offer, _) = offered(100);
+        made.history.push(list(&[offer]));
+        fires(judge, made, "a list of");
+        let (mut made, _, claimed) = offered(100);
+        made.history.extend([claim(Ending::Ok, &claimed), list(&[])]);
+        fires(judge, made, "a list of []");
+        let offers = |leases: &[Value]| crate::history::Operation { op: "offers".to_owned(), ..list(leases) };
+        let (mut made, offer, claimed) = offered(100);
+        made.history.extend([offers(&[offer]), claim(Ending::Ok, &claimed), offers(&[])]);
+        passes(made);
+        let (mut made, ..) = offered(100);
+        made.history.push(offers(&[]));
+        fires(judge, made, "a list of []");
+        let (mut made, _, claimed) = offered(100);
+        made.history.push(get(&claimed));
+        fires(judge, made, "was seen as");
+    }
+
+    #[test]
+    fn an_offer_goes_by_itself_from_its_expiry_on_and_not_when_it_was_claimed() {
+        let (mut made, ..) = offered(0);
+        made.history.extend([absent(), list(&[])]);
+        passes(made);
+        let (mut made, ..) = offered(1);
+        made.history.push(absent());
+        fires(judge, made, "was not there");
+        let (mut made, _, claimed) = offered(0);
+        made.history.extend([claim(Ending::Ok, &claimed), absent()]);
+        fires(judge, made, "was not there");
+        let (mut made, _, claimed) = offered(0);
+        made.history.extend([absent(), claim(Ending::Ok, &claimed)]);
+        fires(judge, made, "was claimed");
+    }
+
     #[test]
     fn a_refusal_is_justified_at_its_place_or_fires() {
         let mut made = good();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::ledger::{Hashed, Number};
+use super::ledger::{Hashed, Kind, Number};
 
 /// Leases in a page.
 const PAGE: usize = 64;
@@ -17,8 +17,8 @@ type Page = [Option<Hashed>; PAGE];
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pages: Vec<Rc<Page>>,
-    /// By project.
-    sums: BTreeMap<Rc<str>, u128>,
+    /// By list.
+    sums: BTreeMap<(Rc<str>, Kind), u128>,
 }
 
 impl State {
@@ -30,9 +30,9 @@ impl State {
         xxh3_128(&bytes)
     }
 
-    /// The sum of a project.
-    pub fn sum(&self, project: &str) -> u128 {
-        self.sums.get(project).copied().unwrap_or(0)
+    /// The sum of what a list shows.
+    pub fn sum(&self, list: &(Rc<str>, Kind)) -> u128 {
+        self.sums.get(list).copied().unwrap_or(0)
     }
 
     /// A lease as it is.
@@ -49,15 +49,16 @@ impl State {
             next.pages.push(Rc::new([const { None }; PAGE]));
         }
         if let Some(view) = &view {
-            let sum = next.sums.entry(view.view.project.clone()).or_default();
+            let sum = next.sums.entry(view.view.list()).or_default();
             *sum = sum.wrapping_add(State::part(number, view));
         }
         let old = std::mem::replace(&mut Rc::make_mut(&mut next.pages[place / PAGE])[place % PAGE], view);
         if let Some(old) = old {
-            let sum = next.sums.entry(old.view.project.clone()).or_default();
+            let list = old.view.list();
+            let sum = next.sums.entry(list.clone()).or_default();
             *sum = sum.wrapping_sub(State::part(number, &old));
             if *sum == 0 {
-                next.sums.remove(&old.view.project);
+                next.sums.remove(&list);
             }
         }
         next
@@ -91,7 +92,7 @@ mod tests {
 
     fn view(project: &str, name: &str) -> Hashed {
         let (project, name) = (project.into(), name.to_owned());
-        View { project, name, start: None, end: None, reservations: Vec::new() }.into()
+        View { project, name, start: None, end: None, reservations: Vec::new(), offered: false }.into()
     }
 
     #[test]

@@ -234,12 +234,13 @@ fn the_answer_that_nothing_explains_is_named() {
 }
 
 mod many {
-    use super::super::ledger::{Change, Hashed, Ledger, List, Number, Op, View};
+    use super::super::ledger::{Change, Hashed, Kind, Ledger, List, Number, Op, View};
     use super::super::state::State;
     use super::*;
 
     fn view(name: u64) -> Hashed {
-        View { project: "p".into(), name: name.to_string(), start: Some(1), end: Some(2), reservations: Vec::new() }.into()
+        let (project, reservations) = ("p".into(), Vec::new());
+        View { project, name: name.to_string(), start: Some(1), end: Some(2), reservations, offered: false }.into()
     }
 
     /// Ten clients that are never at rest: creations, changes, deletions, looks at one lease and at all of them.
@@ -261,7 +262,7 @@ mod many {
             let one = there.keys().nth(draw.below(there.len())).copied();
             let op = match (draw.below(10), one) {
                 (0..=2, Some(number)) => Op::Seen(number, there[&number].clone()),
-                (3, _) => Op::List(List::new("p".into(), there.clone())),
+                (3, _) => Op::List(List::new(("p".into(), Kind::Leases), there.clone())),
                 (4..=5, Some(number)) => Op::Update(number, Change { name: Some(n.to_string()), ..Change::default() }),
                 (6..=7, Some(number)) if there.len() > 50 => Op::Delete(number),
                 _ => {
@@ -295,7 +296,7 @@ mod many {
             let mut calls = busy(seed, 2_000);
             let place = (1_000..2_000).find(|place| matches!(calls[*place].op, Op::List(_))).expect("there are lists");
             // As it was before the first thing happened.
-            calls[place].op = Op::List(List::new("p".into(), BTreeMap::new()));
+            calls[place].op = Op::List(List::new(("p".into(), Kind::Leases), BTreeMap::new()));
             let found = search(&Ledger, State::default(), &calls, || false);
             assert!(matches!(found, Found::Broken { place: at, .. } if at == place), "seed {seed}: {found:?}");
         }

@@ -136,16 +136,17 @@ impl Clients {
             |answer: leasehold_client::Answer<Lease>| (shapes::of_grpc(&answer.value), answer.ledger_index, Some(answer.value));
         let answer = match wanted {
             Wanted::Create(wish) => {
-                let leasehold_ledger::command::LeaseWish { name, start, end, before_end, reservations, .. } = *wish;
-                let wish = NewLease { name, start, end, before_end, reservations };
+                let leasehold_ledger::command::LeaseWish { name, start, end, before_end, reservations, offer, .. } = *wish;
+                let wish = NewLease { name, start, end, before_end, reservations, offer };
                 client.create_lease(key, wish).await.map(lease)
             }
             Wanted::Update { lease_id, change } => client.update_lease(key, lease_id, change).await.map(lease),
+            Wanted::Claim { lease_id } => client.claim_offer(key, lease_id).await.map(lease),
             Wanted::Delete { lease_id } => {
                 client.delete_lease(key, lease_id).await.map(|answer| (Value::Null, answer.ledger_index, None))
             }
             Wanted::Get { lease_id } => client.get_lease(lease_id).await.map(lease),
-            Wanted::List => client.list_leases(LeaseFilter::default()).await.map(|answer| {
+            Wanted::List { offers } => client.list_leases(LeaseFilter { offers, ..LeaseFilter::default() }).await.map(|answer| {
                 let told = answer.value.iter().map(shapes::of_grpc);
                 (rows.name_told(told), answer.ledger_index, None)
             }),

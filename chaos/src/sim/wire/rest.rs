@@ -58,13 +58,18 @@ impl Rest {
     /// Asks for an operation.
     pub async fn carry_out(&self, node: u64, tokens: &Tokens, key: Option<&RequestKey>, wanted: Wanted, rows: &Rows) -> Answered {
         let of = |id| format!("/v1/leases/{id}");
-        let is_list = matches!(wanted, Wanted::List);
+        let list = match wanted {
+            Wanted::List { offers: false } => Some("leases"),
+            Wanted::List { offers: true } => Some("offers"),
+            _ => None,
+        };
         let (method, path, body) = match wanted {
             Wanted::Create(wish) => (Method::POST, "/v1/leases".to_owned(), Some(shapes::create(&wish))),
             Wanted::Update { lease_id, change } => (Method::PUT, of(lease_id), Some(shapes::update(&change))),
+            Wanted::Claim { lease_id } => (Method::POST, format!("{}/claim", of(lease_id)), None),
             Wanted::Delete { lease_id } => (Method::DELETE, of(lease_id), None),
             Wanted::Get { lease_id } => (Method::GET, of(lease_id), None),
-            Wanted::List => (Method::GET, "/v1/leases".to_owned(), None),
+            Wanted::List { offers } => (Method::GET, if offers { "/v1/offers" } else { "/v1/leases" }.to_owned(), None),
         };
         let told = self.call(node, tokens, key, &Call { method, path, body }).await?;
         if !told.status.is_success() {
@@ -75,8 +80,8 @@ impl Rest {
         if told.status == StatusCode::NO_CONTENT {
             return Ok((Value::Null, index, None));
         }
-        if is_list {
-            let leases = told.body["leases"].as_array().ok_or_else(|| self.odd(&told.body.to_string()))?;
+        if let Some(list) = list {
+            let leases = told.body[list].as_array().ok_or_else(|| self.odd(&told.body.to_string()))?;
             let leases = leases.iter().map(|lease| shapes::of_rest(lease).map(|(told, _)| told));
             let leases = leases.collect::<Result<Vec<_>, _>>().map_err(|problem| self.odd(&problem))?;
             return Ok((rows.name_told(leases.into_iter()), index, None));
@@ -179,6 +184,10 @@ impl Rest {
             StatusCode::GATEWAY_TIMEOUT => plain(Refusal::Unknown),
             // A token that ended between the two.
             StatusCode::UNAUTHORIZED => plain(Refusal::Unavailable),
+            // It is there, perhaps: the clock has yet to drop it.
+            StatusCode::NOT_FOUND if problem && text.contains("has expired") => {
+                Refused { rejection: shapes::rejection("offer_expired", text), ..plain(Refusal::Rejected) }
+            }
             StatusCode::NOT_FOUND if problem => {
                 Refused { rejection: shapes::rejection("lease_not_found", text), ..plain(Refusal::Rejected) }
             }

@@ -1,7 +1,9 @@
 //! What the edges say, in the words of the record: a lease with the fields that were told and no others, a refusal by its code.
 
 use chrono::{DateTime, NaiveDateTime};
-use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::command::{
+    BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish,
+};
 use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Seconds};
 use serde_json::{Map, Value, json};
 
@@ -41,6 +43,7 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
         told.insert(name.to_owned(), second(&shown[date])?);
     }
     told.insert("reason".to_owned(), shown["status_reason"].clone());
+    told.insert("offer".to_owned(), offer(&shown["offer"])?);
     let reservations = list(shown, "reservations")?.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
     let events = list(shown, "events")?.iter().map(|event| {
         let time = second(&event["time"])?;
@@ -59,6 +62,18 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     }
     let lease = serde_json::from_value(whole).map_err(|error| format!("{error} in {shown}"))?;
     Ok((told, lease))
+}
+
+/// Since when it is claimed REST tells in whole seconds.
+fn offer(shown: &Value) -> Result<Value, String> {
+    if shown.is_null() {
+        return Ok(Value::Null);
+    }
+    let claimed_at = shown["claimed_at"].as_str().map(|text| {
+        let read = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").map_err(|error| format!("{text}: {error}"))?;
+        Ok::<_, String>(read.and_utc().timestamp_millis())
+    });
+    Ok(json!({"expires_at": second(&shown["expires_at"])?, "claimed_at": claimed_at.transpose()?}))
 }
 
 fn list<'v>(of: &'v Value, name: &str) -> Result<&'v Vec<Value>, String> {
@@ -137,6 +152,11 @@ pub fn create(wish: &LeaseWish) -> Value {
         "end_date": date(wish.end),
         "reservations": wish.reservations.iter().map(reservation_wish).collect::<Vec<_>>(),
     });
+    match wish.offer {
+        None => {}
+        Some(OfferWish::Until(at)) => body["offer"] = json!({"expires_at": date(at)}),
+        Some(OfferWish::For(seconds)) => body["offer"] = json!({"valid_s": seconds}),
+    }
     match wish.before_end {
         BeforeEndWish::Never => {}
         BeforeEndWish::SecondsBefore(seconds) => body["before_end_date"] = date(Seconds(wish.end.0.saturating_sub(seconds))),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leasehold_ledger::model::{
-    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, ProjectId, Reason, Requirement,
+    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, ProjectId, Reason, Requirement,
     Reservation, ReservationId, ResourceWish, Seconds, Staging, Timestamp, UserId,
 };
 
@@ -32,6 +32,9 @@ impl From<Lease> for v1::Lease {
             created_at_ms: lease.created_at.0,
             updated_at_ms: lease.updated_at.map(|at| at.0),
             ledger_index: lease.ledger_index,
+            offer: lease
+                .offer
+                .map(|offer| v1::Offer { expires_at: unix_s(offer.expires_at), claimed_at_ms: offer.claimed_at.map(|at| at.0) }),
         }
     }
 }
@@ -57,6 +60,7 @@ impl TryFrom<v1::Lease> for Lease {
             key: None,
             update_key: None,
             before_update: None,
+            offer: wire.offer.map(decode_offer).transpose()?.map(Box::new),
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
             ledger_index: wire.ledger_index,
@@ -72,6 +76,11 @@ fn decode_adoption(wire: v1::Adoption) -> Result<Adoption> {
         // Of no use outside of the ledger.
         opened: false,
     })
+}
+
+fn decode_offer(wire: v1::Offer) -> Result<Offer> {
+    let expires_at = seconds("offer.expires_at", wire.expires_at)?;
+    Ok(Offer { expires_at, claimed_at: wire.claimed_at_ms.map(Timestamp) })
 }
 
 fn decode_reason(wire: v1::Reason) -> Result<Reason> {

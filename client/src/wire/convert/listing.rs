@@ -62,6 +62,7 @@ impl From<LeaseFilter> for v1::ListLeasesRequest {
             without: encode_elements(filter.without),
             order: filter.order.encode(),
             descending: filter.descending,
+            offers: filter.offers,
         }
     }
 }
@@ -80,6 +81,7 @@ impl TryFrom<v1::ListLeasesRequest> for LeaseFilter {
             statuses: statuses.collect::<Result<_>>()?,
             name: wire.name,
             zone: wire.zone,
+            offers: wire.offers,
             window: wire.window.map(window).transpose()?,
             with_any: decode_elements("with_any", wire.with_any)?,
             with_all: decode_elements("with_all", wire.with_all)?,

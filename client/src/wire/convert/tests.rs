@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
 use leasehold_ledger::listing::{
     Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
@@ -165,7 +165,8 @@ fn lease() -> impl Strategy<Value = Lease> {
     let status = select(vec![Creating, Pending, Starting, Active, Updating, Terminating, Terminated, Deleting, Error]);
     let who = (any_uuid(), text(), text(), text());
     let when = (second(), any_end(), timestamp(), of(timestamp()));
-    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>());
+    let offer = (second(), of(timestamp())).prop_map(|(expires_at, claimed_at)| Box::new(Offer { expires_at, claimed_at }));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer));
     (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
         |(who, when, status, rest, reservations, events)| {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
@@ -181,6 +182,7 @@ fn lease() -> impl Strategy<Value = Lease> {
                 reason: rest.1,
                 revision: rest.2,
                 ledger_index: rest.3,
+                offer: rest.4,
                 reservations,
                 events,
                 ..Lease::try_from(wire).unwrap()
@@ -267,8 +269,10 @@ fn new_lease() -> impl Strategy<Value = NewLease> {
     });
     let reservation = (resource(), of(staging), on_end(), btree_set(any_uuid(), 0..3))
         .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
-    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3))
-        .prop_map(|(name, start, end, before_end, reservations)| NewLease { name, start, end, before_end, reservations })
+    let offer = prop_oneof![second().prop_map(OfferWish::Until), any::<u32>().prop_map(OfferWish::For)];
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer)).prop_map(
+        |(name, start, end, before_end, reservations, offer)| NewLease { name, start, end, before_end, reservations, offer },
+    )
 }
 
 fn lease_change() -> impl Strategy<Value = LeaseChange> {
@@ -487,6 +491,7 @@ fn a_listing_is_on_the_wire_what_it_was() {
         with_any: [Element::Host(HostId(3)), Element::Id(id)].into(),
         with_all: [Element::Id(id)].into(),
         without: [Element::Host(HostId(4))].into(),
+        offers: true,
         order: LeaseOrder::End,
         descending: true,
         after: Some(LeaseId(id)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
 use leasehold_ledger::model::{ProjectId, ReservationId, Seconds, UserId};
 
@@ -31,6 +31,8 @@ pub struct NewLease {
     pub before_end: BeforeEndWish,
     /// Possibly none.
     pub reservations: Vec<ReservationWish>,
+    /// How long it is to stand as an offer; `None`: a lease at once.
+    pub offer: Option<OfferWish>,
 }
 
 impl NewLease {
@@ -44,6 +46,7 @@ impl NewLease {
             end: self.end,
             before_end: self.before_end,
             reservations: self.reservations,
+            offer: self.offer,
         }
     }
 
@@ -57,6 +60,7 @@ impl NewLease {
             end: Some(encode_end(EndWish::At(self.end))),
             before_end: Some(encode_before_end(self.before_end)),
             reservations: self.reservations.into_iter().map(encode_reservation).collect(),
+            offer: self.offer.map(encode_offer),
         }
     }
 
@@ -72,7 +76,24 @@ impl NewLease {
             },
             before_end: decode_before_end(wire.before_end)?.unwrap_or(BeforeEndWish::SecondsBefore(DEFAULT_BEFORE_END_S)),
             reservations: each("reservations", wire.reservations, decode_reservation)?,
+            offer: wire.offer.map(decode_offer).transpose()?,
         })
+    }
+}
+
+fn encode_offer(offer: OfferWish) -> v1::OfferWish {
+    let until = match offer {
+        OfferWish::Until(second) => v1::offer_wish::Until::ExpiresAt(unix_s(second)),
+        OfferWish::For(seconds) => v1::offer_wish::Until::ValidS(seconds),
+    };
+    v1::OfferWish { until: Some(until) }
+}
+
+fn decode_offer(wire: v1::OfferWish) -> Result<OfferWish> {
+    match wire.until {
+        Some(v1::offer_wish::Until::ExpiresAt(second)) => Ok(OfferWish::Until(seconds("offer.expires_at", second)?)),
+        Some(v1::offer_wish::Until::ValidS(seconds)) => Ok(OfferWish::For(seconds)),
+        None => Err(BadValue::missing("offer", "expires_at (a second) or valid_s (so many seconds from now)")),
     }
 }
 

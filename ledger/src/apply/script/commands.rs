@@ -87,10 +87,16 @@ impl World {
             end: second(end),
             before_end: before_end(words).unwrap_or(BeforeEndWish::Never),
             reservations: vec![one; number(words, "reservations", 1) as usize],
+            offer: match (option(words, "offer"), option(words, "valid")) {
+                (Some(until), _) => Some(OfferWish::Until(second(until))),
+                (None, Some(seconds)) => Some(OfferWish::For(seconds.parse().unwrap())),
+                (None, None) => None,
+            },
         }
     }
 
-    /// `lease A 12:00..14:00 n=2 affinity=true staging=.. key=1`; `plan=h1*2` instead of the planner's.
+    /// `lease A 12:00..14:00 n=2 affinity=true staging=.. key=1`; `plan=h1*2` instead of the planner's; `offer=11:00`, `valid=60`
+    /// (seconds) for an offer.
     pub(super) fn create(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let wish = Self::wish(name, words);
         let ids: Vec<ReservationId> = wish.reservations.iter().map(|_| ReservationId(self.uuid())).collect();
@@ -243,6 +249,21 @@ impl World {
                 Ok(format!("{}, {row}", if freed { "free" } else { "booked" }))
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn claim(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
+        let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
+        assert_eq!(self.tell(key(words), Command::ClaimOffer { lease_id })?, Reply::OfferClaimed { lease_id });
+        Ok(self.lease(name).map_or("gone".to_owned(), |lease| lease.status.as_str().to_owned()))
+    }
+
+    pub(super) fn offer_text(&self, name: &str) -> String {
+        let Some(lease) = self.lease(name) else { return "gone".to_owned() };
+        match lease.offer.as_deref() {
+            None => "none".to_owned(),
+            Some(Offer { claimed_at: Some(at), .. }) => format!("claimed at {}", clock_text(at.floor_to_second())),
+            Some(Offer { expires_at, claimed_at: None }) => format!("until {}", clock_text(*expires_at)),
         }
     }
 

@@ -69,6 +69,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
         start: StartWish::At(after(start)),
         end: after(end),
         before_end: BeforeEndWish::Never,
+        offer: None,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance(amount).into()),
             staging: None,

@@ -10,6 +10,7 @@ pub(super) enum Step {
     Update(Update),
     Rebind { lease: u8, avoid: u8 },
     Delete { lease: u8 },
+    Claim { lease: u8 },
     Withdraw { lease: u8 },
     Group { lease: u8, affinity: bool, group: u8 },
     Clock { minutes: u8, seconds: u8 },
@@ -32,6 +33,7 @@ pub(super) struct Create {
     pub(super) key: Option<u8>,
     pub(super) at_least: Option<u8>,
     pub(super) terms: Terms,
+    pub(super) offer: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,8 +89,9 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
         prop_oneof![1 => Just(None), 1 => (0u8..4).prop_map(Some)],
         prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
     );
-    (place, kind, terms()).prop_map(
-        |((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least), terms)| Create {
+    let offer = prop_oneof![4 => Just(None), 1 => any::<u8>().prop_map(Some)];
+    (place, kind, terms(), offer).prop_map(
+        |((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least), terms, offer)| Create {
             start,
             length,
             amount,
@@ -100,6 +103,7 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
             key,
             at_least,
             terms,
+            offer,
         },
     )
 }
@@ -109,7 +113,7 @@ pub(super) fn plain_create() -> impl Strategy<Value = Create> {
     let staging = prop_oneof![1 => Just(None), 1 => (0u8..6, 1u8..3, 0u8..2).prop_map(Some)];
     (create(), staging, 8u8..16, 1u8..8).prop_map(|(create, staging, start, length)| {
         let terms = Terms { zone: None, required: 0, forbidden: 0 };
-        Create { start, length, affinity: None, staging, key: None, at_least: None, terms, ..create }
+        Create { start, length, affinity: None, staging, key: None, at_least: None, terms, offer: None, ..create }
     })
 }
 
@@ -136,6 +140,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => update().prop_map(Step::Update),
         1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
+        2 => any::<u8>().prop_map(|lease| Step::Claim { lease }),
         1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
         4 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),
         6 => (0u8..8, prop_oneof![2 => Just(0u8), 1 => 0u8..60]).prop_map(|(minutes, seconds)| Step::Clock { minutes, seconds }),

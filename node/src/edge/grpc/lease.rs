@@ -75,6 +75,14 @@ impl LeaseService for Edge {
         Ok(Response::new(v1::UpdateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn claim_offer(&self, request: Request<v1::ClaimOfferRequest>) -> Result<Response<v1::ClaimOfferResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = lease_id(&message.lease_id)?;
+        let answer = self.operations.claim_offer(&actor, key, id).await.map_err(of)?;
+        Ok(Response::new(v1::ClaimOfferResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
     async fn delete_lease(&self, request: Request<v1::DeleteLeaseRequest>) -> Result<Response<v1::DeleteLeaseResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;

@@ -91,6 +91,7 @@ fn operation(path: &str) -> &'static str {
         "ListLeases" => "list_leases",
         "Utilisation" => "utilisation",
         "UpdateLease" => "update_lease",
+        "ClaimOffer" => "claim_offer",
         "DeleteLease" => "delete_lease",
         "LookUpKey" => "look_up_key",
         "PeekKey" => "peek_key",
@@ -134,6 +135,21 @@ fn ending(status: Option<&HeaderValue>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_call_of_the_contract_has_a_name() {
+        let contract = [
+            include_str!("../../../../client/proto/leasehold/v1/lease.proto"),
+            include_str!("../../../../client/proto/leasehold/v1/host.proto"),
+            include_str!("../../../../client/proto/leasehold/v1/capacity.proto"),
+            include_str!("../../../../client/proto/leasehold/v1/watch.proto"),
+            include_str!("../../../../client/proto/leasehold/v1/cluster.proto"),
+        ];
+        for line in contract.iter().flat_map(|file| file.lines()) {
+            let Some(call) = line.trim().strip_prefix("rpc ").and_then(|rest| rest.split('(').next()) else { continue };
+            assert_ne!(operation(&format!("/leasehold.v1.Service/{call}")), "none", "{call}");
+        }
+    }
 
     #[test]
     fn calls_are_counted_under_closed_names() {

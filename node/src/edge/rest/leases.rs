@@ -2,22 +2,44 @@
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
+use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::LeaseId;
 use leasehold_ledger::reply::Rejection;
 use serde_json::json;
 
 use super::answer::{self, Answered, Refused, Result};
 use super::gate::{Caller, Json, Pairs, Segment, pairs};
+use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::{Consistency, OperationError};
 use crate::seams::long;
 
-/// `GET /v1/leases`
+/// `GET /v1/leases`: offers that were not claimed are not among them (architecture D9).
 pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
     let filter = body::lease_filter(pairs(query)?, caller.version)?;
+    listing(&rest, &caller, "leases", filter).await
+}
+
+/// `GET /v1/offers` (1.1): offers that were not claimed, with the queries of leases.
+pub async fn offers(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let filter = body::lease_filter(pairs(query)?, caller.version)?;
+    listing(&rest, &caller, "offers", LeaseFilter { offers: true, ..filter }).await
+}
+
+async fn listing(rest: &Rest, caller: &Caller, key: &str, filter: LeaseFilter) -> Result {
     let found = rest.operations.list_leases(&caller.actor, filter, Consistency::Linearizable).await?;
     let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"leases": leases})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({key: leases})), ledger_index: Some(found.ledger_index) })
+}
+
+/// `POST /v1/leases/{id}/claim` (1.1): makes an offer a lease like any other.
+pub async fn claim(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    caller.since_1_1()?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let claimed = rest.operations.claim_offer(&caller.actor, key, lease_id(&id)?).await?;
+    let lease = body::lease(&claimed.value, caller.version);
+    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(claimed.ledger_index) })
 }
 
 /// `GET /v1/leases/utilisation` (1.1)
@@ -44,7 +66,12 @@ pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap
 
 /// `GET /v1/leases/{id}`
 pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
-    let found = rest.operations.get_lease(&caller.actor, lease_id(&id)?, Consistency::Linearizable).await?;
+    let id = lease_id(&id)?;
+    let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
+    // What Blazar's version lists nowhere it does not show either.
+    if found.value.unclaimed_until().is_some() && caller.version < Microversion::V1_1 {
+        return Err(OperationError::from(Rejection::LeaseNotFound(id)).into());
+    }
     let lease = body::lease(&found.value, caller.version);
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(found.ledger_index) })
 }

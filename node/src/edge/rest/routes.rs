@@ -54,6 +54,8 @@ pub fn router(rest: Rest) -> Router {
                 .merge(put(leases::update).route_layer(may!(Rule::LeasesPut)).route_layer(named("lease_update")))
                 .merge(delete(leases::delete).route_layer(named("lease_delete"))),
         )
+        .route("/v1/leases/{id}/claim", post(leases::claim).route_layer(may!(Rule::LeasesPut)).route_layer(named("offer_claim")))
+        .route("/v1/offers", get(leases::offers).route_layer(named("offer_list")))
         .route("/v1/idempotency-keys/{id}", get(leases::key).route_layer(named("key_get")))
         .route(
             "/v1/os-hosts",

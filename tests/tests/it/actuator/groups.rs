@@ -186,7 +186,7 @@ async fn a_leader_who_makes_the_group_because_nobody_else_was_to_says_why_it_is_
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_cannot_be_removed_keeps_no_other_from_going() {
-    let mut world = world().await;
+    let world = world().await;
     let names = Names::new(world.cluster_id);
     let orphan = |number: u128| {
         let lease = LeaseId(uuid::Uuid::from_u128(number));

@@ -15,6 +15,7 @@ mod judge;
 mod lifecycle;
 mod matrix;
 mod moves;
+mod offers;
 mod paced;
 mod places;
 mod reconcile;

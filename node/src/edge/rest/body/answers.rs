@@ -51,6 +51,12 @@ pub fn lease(lease: &Lease, version: Microversion) -> Value {
             Some(reason) => json!({"code": reason.code, "text": reason.text}),
             None => Value::Null,
         };
+        shown["offer"] = match lease.offer.as_deref() {
+            Some(offer) => {
+                json!({"expires_at": lease_date(offer.expires_at), "claimed_at": offer.claimed_at.map(row_date)})
+            }
+            None => Value::Null,
+        };
     }
     shown
 }

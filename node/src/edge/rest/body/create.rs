@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use http::StatusCode;
-use leasehold_ledger::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish};
 use leasehold_ledger::model::{ResourceWish, Seconds};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
@@ -30,7 +30,7 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
-    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date"])?;
+    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer"])?;
     match version {
         Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
         Microversion::V1_1 => fields.require(&["name", "start_date"])?,
@@ -60,7 +60,30 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         end,
         before_end,
         reservations,
+        offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
     })
+}
+
+/// How long an offer is to stand: `expires_at`, or `valid_s` from now on.
+fn offer(fields: &Fields<'_>, version: Microversion) -> Result<OfferWish, Problem> {
+    fields.refuse_others(version, &["expires_at", "valid_s"], &[])?;
+    let expires_at = match date(fields, "expires_at", version)? {
+        None => None,
+        Some(Given::At { unix_s, .. }) => {
+            let past =
+                || Rejection::Invalid { field: "offer.expires_at".to_owned(), problem: "it is past; it must come".to_owned() };
+            Some(second(unix_s, past())?)
+        }
+        Some(Given::Now | Given::OpenEnd) => {
+            return Err(Problem::malformed("offer.expires_at must be a date, as in 2027-01-31 14:00, after now"));
+        }
+    };
+    match (expires_at, fields.whole("valid_s", 1, u32::MAX)?) {
+        (Some(at), None) => Ok(OfferWish::Until(at)),
+        (None, Some(seconds)) => Ok(OfferWish::For(seconds)),
+        (None, None) => Err(Problem::malformed("offer is empty; it must say expires_at (a date) or valid_s (seconds from now)")),
+        (Some(_), Some(_)) => Err(Problem::malformed("offer says expires_at and valid_s; it must say one of them")),
+    }
 }
 
 /// `name`; `None` when missing or null.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeSet;
 
-use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, StagingWish, StartWish};
+use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, StagingWish, StartWish};
 use leasehold_ledger::model::{
     Adoption, Anchor, Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd,
     PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds, Timestamp, UserId,

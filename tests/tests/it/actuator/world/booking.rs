@@ -80,6 +80,7 @@ impl World {
             start: StartWish::At(at(start)),
             end: at(end),
             before_end: BeforeEndWish::Never,
+            offer: None,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(wish.into()),
                 staging,

@@ -35,6 +35,10 @@ fn what_blazar_takes_beside_the_rule_is_taken() {
     assert!(matches!(open.start, StartWish::Earliest { from: Some(_), latest } if latest == at("2026-12-24 12:00:00")));
     let open = created(&request(json!({"start_date": "now", "latest_start_date": "2026-12-24 12:00"}), json!({})), V1_1).unwrap();
     assert_eq!(open.start, StartWish::Earliest { from: None, latest: at("2026-12-24 12:00:00") });
+    let offer = |offer: Value| created(&request(json!({"offer": offer}), json!({})), V1_1).unwrap().offer;
+    assert_eq!(offer(json!({"valid_s": 60})), Some(OfferWish::For(60)));
+    assert_eq!(offer(json!({"expires_at": "2026-12-22 11:00"})), Some(OfferWish::Until(at("2026-12-22 11:00:00"))));
+    assert_eq!(offer(Value::Null), None);
     let warned = created(&request(json!({"before_end_date": "2026-12-22 12:00"}), json!({})), V1_0).unwrap();
     assert_eq!(warned.before_end, BeforeEndWish::At(at("2026-12-22 12:00:00")));
 }
@@ -65,6 +69,11 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
             request(json!({"latest_start_date": "2026-12-24 12:00"}), none()),
             400,
             "latest_start_date needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1",
+        ),
+        (
+            request(json!({"offer": {"valid_s": 60}}), none()),
+            400,
+            "offer needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1",
         ),
         (request(json!({"start_date": "soon"}), none()), 400, "soon is an invalid date. Required format: %Y-%m-%d %H:%M"),
         (
@@ -244,7 +253,7 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
     let cases = [
         (
             request(json!({"colour": 1}), json!({})),
-            "colour is unknown; known are before_end_date, end_date, events, latest_start_date, name, reservations, start_date",
+            "colour is unknown; known are before_end_date, end_date, events, latest_start_date, name, offer, reservations, start_date",
         ),
         (
             request(json!({}), json!({"on_end": "burn"})),

@@ -38,6 +38,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
             with_any: [Element::Host(HostId(1)), Element::Id(id)].into(),
             with_all: [Element::Host(HostId(2))].into(),
             without: [Element::Id(id)].into(),
+            offers: false,
             order: LeaseOrder::Start,
             descending: true,
             after: Some(LeaseId(id)),
