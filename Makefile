@@ -57,9 +57,11 @@ kill: build ## kill -9 a random node for four minutes under load; SEED=n
 chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B SECONDS=n
 	@$(ENV); cargo run --locked -p leasehold-chaos -- run sim --seeds $(or $(SEEDS),1..31) --seconds $(or $(SECONDS),120) --jobs 2
 
-gate: prerequisites ## simulated clusters for an hour each, then planted bugs; release build; SEEDS=A..B
+gate: prerequisites ## simulated clusters for an hour each, some with meddlers, some over the wire, then planted bugs; SEEDS=A..B
 	@$(ENV); cargo build --locked --release -p leasehold-chaos
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2 --level message
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 4000..4020 --seconds 900 --jobs 2 --level message --profile others
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 2000..2010 --seconds 300 --jobs 2 --level wire
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
 
 mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12

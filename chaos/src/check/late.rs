@@ -24,9 +24,10 @@ pub fn judge(record: &Record) -> Judgement {
     let unix_ms = |at_ns: u64| record.epoch_ms + at_ns / 1_000_000;
     let over_ms = record.incidents.last().map_or(0, |last| unix_ms(last.at_ns));
     for row in rows(record) {
-        let is_calm = row.ms("due") + LIMIT_MS <= calm_until_ms;
-        let healed_ms = if is_calm { 0 } else { healed_ms };
-        opened(&row, healed_ms, if is_calm { OPEN_CALM_MS } else { OPEN_MS }, &mut sheet);
+        // A staging window that begins now is due before its lease has its hold, which takes up to ten seconds.
+        let is_calm = row.ms("due") + LIMIT_MS <= calm_until_ms && row.step() != "staging_open";
+        let (from_ms, limit_ms) = if is_calm { (0, OPEN_CALM_MS) } else { (healed_ms, OPEN_MS) };
+        opened(&row, from_ms, limit_ms, &mut sheet);
         // The first index without it.
         let at_ms = row.gone.map_or(over_ms, |gone| unix_ms(gone.at_ns));
         let mut from = row.ms("due").max(row.ms("opened_at")).max(healed_ms);

@@ -97,10 +97,10 @@ impl Workload {
         }
     }
 
-    /// One small server, in an hour.
+    /// One small server, in two minutes.
     pub(super) fn modest(&self, project: &Project) -> LeaseWish {
         let second = |unix_s: u64| Seconds::from_unix_s(i64::try_from(unix_s).unwrap_or(0)).unwrap_or_default();
-        let start = self.now_s() + 3_600;
+        let start = self.now_s() + 120;
         LeaseWish {
             name: "after-all".to_owned(),
             project_id: ProjectId(project.id.clone().into()),
