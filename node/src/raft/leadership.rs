@@ -118,7 +118,7 @@ impl HandOver<'_> {
     }
 
     /// It was done, or has failed.
-    pub(super) fn is_over(self) {
+    pub(super) fn ends(self) {
         self.watched.end_hand_over(self.engine, self.clock);
     }
 }
@@ -232,6 +232,7 @@ impl std::fmt::Debug for Fence {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use std::collections::{BTreeMap, BTreeSet};
 
     use openraft::type_config::TypeConfigExt;

@@ -292,7 +292,7 @@ impl Changer {
             }
         };
         let handed = self.clock.timeout(ELECTION, handed).await;
-        handing.is_over();
+        handing.ends();
         handed.unwrap_or(Err(ChangeError::Unknown))
     }
 
