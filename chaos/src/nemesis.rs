@@ -205,8 +205,8 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             others::storm(world, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await;
         }
         Fault::Audit { pick } => others::audit(world, pick),
-        Fault::Join { abandon } => skipped_unless(members::join_one(world, abandon).await),
-        Fault::Promote => skipped_unless(members::promote(world).await),
+        Fault::Join { abandon } => drop(members::join_one(world, abandon).await),
+        Fault::Promote => drop(members::promote(world).await),
         Fault::Leave { target } => skipped_unless(members::leave(world, world.target(target)).await),
         Fault::Replace { target, join_first } => {
             skipped_unless(members::replace(world, world.target(target), join_first).await);
