@@ -205,6 +205,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             others::storm(world, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await;
         }
         Fault::Audit { pick } => others::audit(world, pick),
+        // These two count as reached also where there was nothing to do (known-gaps).
         Fault::Join { abandon } => drop(members::join_one(world, abandon).await),
         Fault::Promote => drop(members::promote(world).await),
         Fault::Leave { target } => skipped_unless(members::leave(world, world.target(target)).await),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{EndWish, StartWish};
-use leasehold_ledger::model::{Class, HostId, InstanceWish, Interval, Seconds};
+use leasehold_ledger::model::{Class, HostId, InstanceWish, Seconds};
 use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
 };
@@ -11,7 +11,7 @@ use leasehold_ledger::plan::{
 use super::enums::{Enumeration, optional};
 use super::lease::{decode_requirement, encode_requirement};
 use super::wish::{decode_end, decode_start, encode_end, encode_start};
-use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s};
+use super::{BadValue, Result, each, end_unix_s, interval, seconds, unix_s};
 use crate::wire::v1;
 use crate::wire::v1::what_if_response::{Fits, Outcome};
 
@@ -24,11 +24,6 @@ fn decode_window(start: Option<v1::When>, end: Option<v1::When>) -> Result<Windo
         Some(EndWish::Now) => return Err(BadValue::new("end", "now", "a second, never or absent")),
     };
     Ok(WindowWish { start, end })
-}
-
-pub(super) fn decode_answered(start: i64, end_s: Option<i64>) -> Result<Interval> {
-    let (start, until) = (seconds("start", start)?, end("end", end_s)?);
-    Interval::new(start, until).ok_or_else(|| BadValue::new("end", &format!("{end_s:?}"), "later than start"))
 }
 
 /// No host named means all, and 0 alone none: no host has that number.
@@ -137,7 +132,7 @@ impl TryFrom<v1::ShowCapacityResponse> for Capacity {
             open_hosts: wire.open_hosts,
             total: decode_sums("total", wire.total)?,
             firm: decode_sums("used", wire.used)?,
-            window: decode_answered(wire.start, wire.end)?,
+            window: interval("start", "end", wire.start, wire.end)?,
             pieces: each("steps", wire.steps, |step| {
                 Ok(Piece {
                     start: seconds("start", step.start)?,
@@ -198,7 +193,7 @@ impl TryFrom<v1::DensityResponse> for Density {
 
     fn try_from(wire: v1::DensityResponse) -> Result<Self> {
         Ok(Density {
-            window: decode_answered(wire.start, wire.end)?,
+            window: interval("start", "end", wire.start, wire.end)?,
             fits: WhatFits { largest_amount: wire.largest_amount, tightest: optional("tightest", wire.tightest)? },
             earliest_start: wire.earliest_start.map(|start| seconds("earliest_start", start)).transpose()?,
         })

@@ -6,9 +6,9 @@ use leasehold_ledger::listing::{Element, HostListing, LeaseFilter, Scope, Utilis
 use leasehold_ledger::model::{HostId, Interval, LeaseId, ProjectId, Seconds};
 use leasehold_ledger::plan::HostFilter;
 
-use super::capacity::{decode_answered, decode_sums, encode_sums};
+use super::capacity::{decode_sums, encode_sums};
 use super::enums::{Enumeration, optional};
-use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
+use super::{BadValue, Result, each, end_unix_s, interval, seconds, unix_s, uuid};
 use crate::wire::v1;
 use crate::wire::v1::list_leases_request::{Elements, TimeWindow};
 
@@ -28,12 +28,6 @@ fn decode_elements(field: &str, wire: Option<Elements>) -> Result<BTreeSet<Eleme
     let hosts = host_ids.into_iter().map(|id| Ok(Element::Host(HostId(id))));
     let ids = ids.iter().enumerate().map(|(place, id)| Ok(Element::Id(uuid(&format!("{field}.ids[{place}]"), id)?)));
     hosts.chain(ids).collect()
-}
-
-fn decode_window(start_field: &str, end_field: &str, start: i64, until: Option<i64>) -> Result<Interval> {
-    let (start, until) = (seconds(start_field, start)?, end(end_field, until)?);
-    let wrong = || BadValue::new(end_field, &end_unix_s(until).unwrap_or_default().to_string(), "later than the start");
-    Interval::new(start, until).ok_or_else(wrong)
 }
 
 /// 0 of the wire is no limit.
@@ -73,7 +67,7 @@ impl TryFrom<v1::ListLeasesRequest> for LeaseFilter {
     fn try_from(wire: v1::ListLeasesRequest) -> Result<Self> {
         let window = |wire: TimeWindow| {
             let scope = optional("window.scope", wire.scope)?.unwrap_or_default();
-            Ok((decode_window("window.start", "window.end", wire.start, wire.end)?, scope))
+            Ok((interval("window.start", "window.end", wire.start, wire.end)?, scope))
         };
         let statuses = wire.statuses.into_iter().map(|status| Enumeration::decode("statuses", status));
         Ok(LeaseFilter {
@@ -142,7 +136,7 @@ impl TryFrom<v1::UtilisationRequest> for UtilisationWish {
         let filter = wire.filter.map(LeaseFilter::try_from).transpose().map_err(|bad| bad.inside("filter"))?;
         Ok(UtilisationWish {
             filter: filter.unwrap_or_default(),
-            window: decode_window("start", "end", wire.start, wire.end)?,
+            window: interval("start", "end", wire.start, wire.end)?,
             steps_max: wire.steps_max.max(1),
         })
     }
@@ -165,7 +159,7 @@ impl TryFrom<v1::UtilisationResponse> for Utilisation {
 
     fn try_from(wire: v1::UtilisationResponse) -> Result<Self> {
         Ok(Utilisation {
-            window: decode_answered(wire.start, wire.end)?,
+            window: interval("start", "end", wire.start, wire.end)?,
             leases: wire.leases,
             steps: each("steps", wire.steps, |step| {
                 let start: Seconds = seconds("start", step.start)?;

@@ -19,7 +19,7 @@ pub use listing::utilisation_response;
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};
 
-use leasehold_ledger::model::{LEDGER_EPOCH_UNIX_S, ProjectId, RequestKey, Seconds, Timestamp};
+use leasehold_ledger::model::{Interval, LEDGER_EPOCH_UNIX_S, ProjectId, RequestKey, Seconds, Timestamp};
 use uuid::Uuid;
 
 /// A value of a message that the model cannot hold.
@@ -89,6 +89,13 @@ pub fn seconds(field: &str, unix_s: i64) -> Result<Seconds> {
 /// Decodes a second where absence means an open end.
 pub fn end(field: &str, unix_s: Option<i64>) -> Result<Seconds> {
     unix_s.map_or(Ok(Seconds::OPEN_END), |unix_s| seconds(field, unix_s))
+}
+
+/// Decodes a window whose end may be open; the fields are named where it is none.
+fn interval(start_field: &str, end_field: &str, start: i64, until: Option<i64>) -> Result<Interval> {
+    let (start, until) = (seconds(start_field, start)?, end(end_field, until)?);
+    let wrong = || BadValue::new(end_field, &end_unix_s(until).unwrap_or_default().to_string(), "later than the start");
+    Interval::new(start, until).ok_or_else(wrong)
 }
 
 /// Encodes a second of the calendar that is not an open end.
