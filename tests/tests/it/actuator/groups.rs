@@ -194,8 +194,9 @@ async fn a_group_that_cannot_be_removed_keeps_no_other_from_going() {
         let body = json!({"server_group": {"name": name, "policy": "affinity"}});
         world.tenant(Method::POST, "/os-server-groups", Some(body)).1["server_group"]["id"].as_str().unwrap().to_owned()
     };
-    let made: Vec<String> = [0xa10, 0xa20, 0xa30].map(orphan).into();
-    let stays = &made[0];
+    let made = [0xa10, 0xa20, 0xa30].map(orphan);
+    // The first in Nova's list: what stops there reaches no other.
+    let stays = made.iter().min().unwrap();
     let refused = FaultKind::Error { status: 403, retry_after_s: None };
     world.sim.lock().add_fault(Fault::on("DELETE", &format!("/os-server-groups/{stays}"), refused));
     let left = |world: &World| groups(world).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
