@@ -27,6 +27,7 @@ use crate::openstack::{CloudError, Errand};
 use crate::seams::Mono;
 
 /// Parked servers of a flavor that nobody wants are looked for again after this: by every second round, with the usual period.
+/// The round after its last lease was deleted does not wait for that: who cleans up does so at once, servers and lease.
 const PARKED_AGAIN: Duration = Duration::from_secs(110);
 
 /// What the ledger says of a reservation's flavor.
@@ -76,18 +77,28 @@ fn wanted(state: &State) -> BTreeMap<ReservationId, Wanted> {
     wanted
 }
 
-/// Flavors that nobody wants and that stay, because parked servers of them are left, with when these were seen: a tenant may
-/// leave his there for years, and Nova reads a list of its own for each.
+/// Flavors that nobody wants and that stay, because parked servers of them are left: a tenant may leave his there for years,
+/// and Nova reads a list of its own for each.
 #[derive(Default)]
-pub struct Parked(Mutex<BTreeMap<ReservationId, Mono>>);
+pub struct Parked(Mutex<BTreeMap<ReservationId, Sighting>>);
+
+/// When parked servers of a flavor were seen last.
+#[derive(Clone, Copy)]
+struct Sighting {
+    at: Mono,
+    /// The ledger still had a lease with this flavor.
+    has_lease: bool,
+}
 
 impl Parked {
-    /// Whether they were seen so lately that they need not be looked for again.
-    fn lately(&self, id: ReservationId, now: Mono) -> bool {
-        self.0.lock().get(&id).is_some_and(|seen| now.since(*seen) < PARKED_AGAIN)
+    /// Whether they were seen so lately, and with the ledger as it is now, that they need not be looked for again.
+    fn lately(&self, id: ReservationId, now: Sighting) -> bool {
+        let seen = self.0.lock().get(&id).copied();
+        seen.is_some_and(|seen| seen.has_lease == now.has_lease && now.at.since(seen.at) < PARKED_AGAIN)
     }
 
-    fn note(&self, id: ReservationId, parked: bool, now: Mono) {
+    /// What was seen now: parked servers, or something else.
+    fn note(&self, id: ReservationId, parked: bool, now: Sighting) {
         let mut seen = self.0.lock();
         seen.remove(&id);
         if parked {
@@ -114,10 +125,11 @@ pub async fn look(work: &Work, parked: &Parked) -> Result<(), CloudError> {
     parked.keep(&ours);
     let wanted = work.ledger.look(wanted);
     let mut runs = Vec::new();
-    let now = work.clock.mono();
+    let at = work.clock.mono();
     for id in ours.keys() {
+        let now = Sighting { at, has_lease: wanted.contains_key(id) };
         if wanted.get(id).is_none_or(Wanted::may_go) && !parked.lately(*id, now) {
-            runs.push(remove(work, *id, parked).boxed());
+            runs.push(remove(work, *id, parked, now).boxed());
         }
     }
     for (id, wanted) in &wanted {
@@ -135,11 +147,11 @@ fn unwanted_now(work: &Work, id: ReservationId) -> bool {
 }
 
 /// Removes a flavor that nobody wants, unless servers of it are left: those were parked by `on_end: shelve`.
-async fn remove(work: &Work, id: ReservationId, parked: &Parked) -> Result<(), CloudError> {
+async fn remove(work: &Work, id: ReservationId, parked: &Parked, now: Sighting) -> Result<(), CloudError> {
     let flavor_id = id.to_string();
     let servers = work.cloud.nova().servers_of_flavor(&flavor_id).await?;
     // What is not parked is on its way, and perhaps gone by the next round.
-    parked.note(id, !servers.is_empty() && servers.iter().all(Server::is_parked), work.clock.mono());
+    parked.note(id, !servers.is_empty() && servers.iter().all(Server::is_parked), now);
     if !servers.is_empty() {
         return Ok(());
     }

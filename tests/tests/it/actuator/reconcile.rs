@@ -514,6 +514,26 @@ async fn a_server_shelved_late_that_does_not_wake_is_tried_five_times_with_longe
     assert_eq!(world.server_status(&server), "SHELVED_OFFLOADED");
 }
 
+/// Found on a real cloud: whether the flavor went in time hung on when the last round had looked.
+#[tokio::test(start_paused = true)]
+async fn the_flavor_of_a_parked_server_goes_within_a_round_of_the_server_and_its_lease() {
+    // Wherever between two rounds they are deleted.
+    for offset in [5, 20, 35, 50, 65, 80, 95, 110] {
+        let mut world = World::dedicated(&["cmp1"]).await;
+        let lease = world.book(1, 10, 40, None, OnEnd::Shelve);
+        let flavor = world.flavor(lease);
+        let class = names::class(flavor.parse().unwrap());
+        world.until("it is active", 25, || world.status(lease) == Some(LeaseStatus::Active)).await;
+        let server = world.boot_up(lease, "a").await;
+        world.until("it is over", 60, || world.is_over(lease)).await;
+        world.pass(150 + offset).await;
+        assert!(is_there(&world, &flavor, &class).0, "the parked server needs it");
+        world.call(OPERATOR, Method::DELETE, &format!("/compute/v2.1/servers/{server}"), None);
+        world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
+        world.until("both are gone", 65, || is_there(&world, &flavor, &class) == (false, false)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_parked_server_is_never_deleted_or_woken_by_a_read_back() {
     let mut world = World::new(&["cmp1"]);
