@@ -1,7 +1,8 @@
 //! Part of A5: what a row was recorded as done for is there, in the cloud's own record, by then.
 //!
 //! - `staging_close`: every server that ran when the row was opened is off its host, or gone.
-//! - `start`: every server that was parked when the row was opened was woken since, or is gone.
+//! - `start`: every server that was parked when the row was opened was woken since, or is gone. Where a tenant made his lease
+//!   smaller than what he had parked, the others stay so, once all slots are in use.
 //! - `end`: by `on_end` every server is gone; or parked, or gone; or imaged, and then gone.
 //!
 //! Only servers that were there when the row was opened are looked at: what a late call of an older row, or a tenant, does
@@ -25,6 +26,7 @@ struct Done {
     between: (u64, u64),
     flavor: String,
     owed: Owed,
+    slots: u64,
 }
 
 /// What is to be there.
@@ -56,6 +58,11 @@ impl<'a> Server<'a> {
     fn status(&self, ms: u64) -> Option<&'a str> {
         let (_, what, status) = self.seen.iter().rfind(|(at_ms, ..)| *at_ms <= ms)?;
         (*what != "server.deleted").then_some(status)
+    }
+
+    /// Whether it has a place on a host at an instant, or gets one.
+    fn has_place(&self, ms: u64) -> bool {
+        self.status(ms).is_some_and(|status| !matches!(status, "SHELVED_OFFLOADED" | "ERROR" | "DELETED"))
     }
 
     /// When any of these was first seen within a time.
@@ -98,8 +105,11 @@ impl<'a> Server<'a> {
 pub fn look(record: &Record, sheet: &mut Sheet) {
     let servers = servers(&record.cloud);
     for done in done(record) {
-        for (id, server) in servers.iter().filter(|(_, server)| server.flavor == done.flavor) {
+        let of_flavor = || servers.iter().filter(|(_, server)| server.flavor == done.flavor);
+        let in_use = of_flavor().filter(|(_, server)| server.has_place(done.between.1)).count() as u64;
+        for (id, server) in of_flavor() {
             let Some(there) = server.has(&done) else { continue };
+            let there = there || (done.owed == Owed::Woken && in_use >= done.slots);
             sheet.must(there, || {
                 let ((from, to), Done { what, owed, .. }) = (done.between, &done);
                 let since: Vec<_> = server.seen.iter().filter(|(at_ms, ..)| from <= *at_ms && *at_ms <= to).collect();
@@ -167,7 +177,9 @@ fn done<'a>(record: &'a Record) -> Vec<Done> {
         if let Some(owed) = owed {
             let flavor = super::cloud::flavor_of(reservation).unwrap_or(row.reservation()).to_owned();
             let what = format!("row {} ({} of lease {})", row.id, row.step(), row.lease());
-            all.push(Done { what, between: (unix_ms(row.from_ns), unix_ms(look.at_ns)), flavor, owed });
+            let bindings = reservation["bindings"].as_array().into_iter().flatten().filter(|one| one["phase"] == "main");
+            let slots = bindings.filter_map(|one| one["slots"].as_u64()).sum();
+            all.push(Done { what, between: (unix_ms(row.from_ns), unix_ms(look.at_ns)), flavor, owed, slots });
         }
     }
     all
@@ -262,6 +274,18 @@ mod tests {
         // Superseded by its end, it was not done.
         let ended = made("start", ("active", "ended", "delete"), &[PARKED]);
         assert_eq!(judge(&ended.record()).looked_at, 0);
+    }
+
+    #[test]
+    fn what_is_parked_beyond_the_slots_may_stay_so_once_all_are_in_use() {
+        let beside = |at_s: u64, status: &str| {
+            let mut made = made("start", ("active", "open", "delete"), &[PARKED]);
+            made.cloud.push(line(2, at_s * 1_000, "server.active", "other", json!({"flavor_id": "r-a", "status": status})));
+            made
+        };
+        passes(beside(15, "ACTIVE"));
+        fires(judge, beside(21, "ACTIVE"), "not Woken");
+        fires(judge, beside(15, "ERROR"), "not Woken");
     }
 
     #[test]

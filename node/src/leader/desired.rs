@@ -11,7 +11,7 @@ use leasehold_ledger::model::{
 use leasehold_ledger::state::State;
 
 use super::names::{self, ANCHOR_CLASS, FLAVOR_MARK, Names};
-use crate::openstack::nova::NewFlavor;
+use crate::openstack::nova::{NewFlavor, Server};
 
 /// What the tokens of one reservation on one host are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,6 +155,15 @@ pub fn hosts_of(reservation: &Reservation) -> Vec<HostId> {
 #[must_use]
 pub fn hosts_in(reservation: &Reservation, phase: Phase) -> Vec<HostId> {
     reservation.bindings.iter().filter(|binding| binding.phase == phase).map(|binding| binding.host).collect()
+}
+
+/// How many of a reservation's slots none of its servers has: so many of those that are parked have room to wake. It can be
+/// fewer than are parked: a tenant may make a lease smaller between the staging and the start.
+#[must_use]
+pub fn slots_free(reservation: &Reservation, servers: &[Server]) -> usize {
+    let main = reservation.bindings.iter().filter(|binding| binding.phase == Phase::Main);
+    let slots: usize = main.map(|binding| binding.slots as usize).sum();
+    slots.saturating_sub(servers.iter().filter(|server| server.has_place()).count())
 }
 
 /// What the servers of a reservation are anchored by. Whoever has no host any more has no flavor either.

@@ -1,5 +1,6 @@
 //! A shelve that a deposed leader sent while it parked servers can take effect after the start, when its successor has long
-//! woken them: nothing fences a state verb but the server's state (architecture D6). Such a server is woken again.
+//! woken them: nothing fences a state verb but the server's state (architecture D6). Such a server is woken again, if
+//! the lease has a slot for it: a start leaves servers parked whose lease was made smaller than its tenant had parked.
 //!
 //! Whose the shelve was is told by Nova's list of the server's actions. It keeps no id that a caller can choose: its
 //! `request_id` is Nova's own, and the id we send goes only to the logs. It does keep the user, and the service user shelves
@@ -14,6 +15,7 @@ use leasehold_ledger::model::{Lease, LeaseId, ReservationId, Stage};
 use leasehold_ledger::state::State;
 
 use super::Found;
+use crate::leader::desired;
 use crate::leader::pause::ASKED_MAX;
 use crate::leader::permits::Provided;
 use crate::leader::work::Work;
@@ -64,8 +66,12 @@ pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
     let soonest = |so_far: Option<Duration>, pause: Duration| Some(so_far.map_or(pause, |so_far| so_far.min(pause)));
     for (lease, id, flavor) in started {
         let (mut ids, mut wakes) = (Vec::new(), Vec::new());
-        for server in work.cloud.nova().servers_of_flavor(&flavor.to_string()).await? {
-            if !matches!(server.status.as_str(), "SHELVED" | "SHELVED_OFFLOADED") {
+        let servers = work.cloud.nova().servers_of_flavor(&flavor.to_string()).await?;
+        let of_lease = |state: &State| state.lease(lease)?.reservation(id).map(|one| desired::slots_free(one, &servers));
+        let mut free = work.ledger.look(of_lease).unwrap_or_default();
+        for server in servers.into_iter().filter(|one| matches!(one.status.as_str(), "SHELVED" | "SHELVED_OFFLOADED")) {
+            // More are parked than the lease has slots left: they wait until there is room.
+            if server.is_parked() && free == 0 {
                 continue;
             }
             match tried.wait(&server.id, now) {
@@ -73,6 +79,7 @@ pub async fn look(work: &Work, tried: &mut Wakes) -> Result<Found, CloudError> {
                     tracing::warn!(server = server.id, reservation = %id, "a server shelved late does not wake; it is left so")
                 }
                 Some(Duration::ZERO) => {
+                    free -= usize::from(server.is_parked());
                     ids.push(server.id.clone());
                     wakes.push(wake(work, lease, id, server.id).boxed());
                 }
@@ -108,7 +115,7 @@ async fn wake(work: &Work, lease: LeaseId, id: ReservationId, server_id: String)
     }
     let permit = Provided { inner: &work.leader, condition: || work.ledger.look(|state| is_started(state, lease, id)) };
     let errand = Errand::new(format!("late/{server_id}/{}", work.number()), work.term, &permit);
-    tracing::warn!(server = server_id, reservation = %id, "a shelve of ours took effect after the start; waking the server again");
+    tracing::warn!(server = server_id, reservation = %id, "a server that we shelved is parked though its lease has room for it; waking it");
     match nova.act(&errand, &server_id, Verb::Unshelve).await {
         // Not shelved through yet, on its way back, or gone: the next look tells.
         Ok(()) => Ok(true),

@@ -125,10 +125,17 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         return Ok(());
     }
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
+    let free = desired::slots_free(job.reservation, &servers);
     // Those that still stand elsewhere are on their way here; unshelved now, they would stay there.
     let away = leave::names(job, memory);
     let servers: Vec<Server> = servers.into_iter().filter(|server| !leave::is_on(server, &away)).collect();
-    let calls: Vec<&Server> = servers.iter().filter(|server| wants_waking(server) && may_send(job, memory, server)).collect();
+    let (parked, others): (Vec<&Server>, Vec<&Server>) =
+        servers.iter().filter(|server| wants_waking(server)).partition(|server| server.is_parked());
+    // Nova would find no host for more than there are slots. The ones that were tried least go first.
+    let mut calls: Vec<&Server> = parked.iter().copied().filter(|server| may_send(job, memory, server)).collect();
+    calls.sort_by_key(|server| (memory.sent.times(Kind::Wake, &server.id), server.id.clone()));
+    calls.truncate(free);
+    calls.extend(others.into_iter().filter(|server| may_send(job, memory, server)));
     let nova = job.cloud.nova();
     let mut sends = Vec::new();
     for server in &calls {
@@ -155,7 +162,9 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if let Some(error) = failed {
         return Err(error.into());
     }
-    if let Some(stuck) = servers.iter().find(|server| is_back_without_room(memory, server)) {
+    // All that the lease has is in use: what is parked beyond that stays so, and is the tenant's to wake.
+    let is_surplus = |server: &Server| free == 0 && server.is_parked();
+    if let Some(stuck) = servers.iter().find(|server| is_back_without_room(memory, server) && !is_surplus(server)) {
         // Refused outright (a quota), or taken and given back.
         if let Some(refused) = memory.refusals.get(&stuck.id) {
             return Err(Setback::NotYet { again_in: POLL, reason: Some(refused.clone()) });
@@ -167,8 +176,14 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if mutant!("M18") {
         return Ok(());
     }
-    let moving = servers.iter().any(|server| wants_waking(server) || server.task_state.is_some());
-    if moving { Err(escalate::waking(job, memory, &servers)) } else { Ok(()) }
+    if servers.iter().any(|server| (wants_waking(server) && !is_surplus(server)) || server.task_state.is_some()) {
+        return Err(escalate::waking(job, memory, &servers));
+    }
+    if !parked.is_empty() {
+        let parked = parked.len();
+        tracing::warn!(reservation = %job.reservation.id, parked, "more servers are parked than the reservation has slots left");
+    }
+    Ok(())
 }
 
 /// Parked, or shelved and not off its host yet.

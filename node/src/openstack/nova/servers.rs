@@ -61,6 +61,13 @@ impl Server {
         self.status == "SHELVED_OFFLOADED" && self.task_state.is_none()
     }
 
+    /// It has a place on a host, or is about to get or to lose one.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        let is_nowhere = self.status == "ERROR" && self.task_state.is_none() && self.hypervisor_hostname.is_none();
+        !self.is_gone() && !self.is_parked() && !is_nowhere
+    }
+
     /// Nova still shows it for a moment after it is gone.
     #[must_use]
     pub fn is_gone(&self) -> bool {

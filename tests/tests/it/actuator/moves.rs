@@ -3,7 +3,7 @@
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
 use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{LeaseStatus, OnEnd, PoolKind, ReasonCode};
+use leasehold_ledger::model::{LeaseStatus, OnEnd, PoolKind, ReasonCode, Stage};
 use serde_json::json;
 
 use super::ask::Ask;
@@ -104,6 +104,30 @@ async fn an_amount_that_grows_opens_more_and_one_that_shrinks_waits_for_the_serv
     world.until("it follows", 15, || world.rows().is_empty()).await;
     let id = world.boot(lease, "e").unwrap();
     world.until("there is no token for it", 10, || world.server_status(&id) == "ERROR").await;
+    judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_more_parked_servers_than_slots_as_many_wake_as_have_room_and_the_lease_is_active() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let staged = Ask { staging: Some((20, 60)), ..Ask::new(3, 130, 900) };
+    let lease = world.ask(&staged);
+    world.pass(30).await;
+    let servers = [world.boot_up(lease, "a").await, world.boot_up(lease, "b").await, world.boot_up(lease, "c").await];
+    let count = |world: &World, status: &str| servers.iter().filter(|one| world.server_status(one) == status).count();
+    world.until("they are parked", 90, || world.lease(lease).unwrap().reservations[0].stage == Stage::Parked).await;
+    assert_eq!(count(&world, "SHELVED_OFFLOADED"), 3);
+    world.resize(lease, &Ask { amount: 1, ..staged }).unwrap();
+    world.until("it is active", 70, || world.is_active(lease)).await;
+    assert_eq!(world.lease(lease).unwrap().reason, None);
+    assert_eq!((count(&world, "ACTIVE"), count(&world, "SHELVED_OFFLOADED")), (1, 2));
+    // Neither this leader nor the next asks Nova for what has no room.
+    world.pass(150).await;
+    world.kill().await;
+    world.lead();
+    world.pass(150).await;
+    let asked = |world: &World| judge::writes(world).iter().filter(|line| line.body.get("unshelve").is_some()).count();
+    assert_eq!(asked(&world), 1);
     judge::hold_covers_tokens(&world);
 }
 
