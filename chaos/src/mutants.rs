@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::child::child;
+use crate::picture::promises::PROMISED;
 use crate::plan::Profile;
 use crate::report::{Report, Verdict};
 
@@ -36,7 +37,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 32] = [
+pub const MUTANTS: [Mutant; 41] = [
     mutant("M01", "append without sync", &["S1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -70,6 +71,15 @@ pub const MUTANTS: [Mutant; 32] = [
     mutant("N03", "stale plan stored as the answer", &["witness"], Profile::Busy),
     mutant("N04", "an offer that is over is claimed", &["O1"], Profile::Busy),
     mutant("N05", "lists of leases have unclaimed offers", &["witness", "search"], Profile::Busy),
+    mutant("N11", "what is due in the next seconds is done at once", &["A1"], Profile::Busy),
+    mutant("N12", "a lease that is being started is not told", &["A10"], Profile::Swarm),
+    mutant("N13", "a subscription that goes on misses an index", &["watch"], Profile::Links),
+    mutant("N14", "gRPC leaves a change out where a stream goes on", &["follow"], Profile::Links),
+    mutant("N15", "a lease that is not there is an internal error", &["R1"], Profile::Swarm),
+    mutant("N16", "snapshots are not taken", &["V2"], Profile::Snapshots),
+    mutant("N17", "a write waits for every member", &["V3"], Profile::Load),
+    mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
+    mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 
 /// The bug of this id.
@@ -161,6 +171,10 @@ pub fn all(search: &Search, report: Option<&PathBuf>) -> Result<bool> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("mutants.json"), serde_json::to_vec_pretty(&rows)?)?;
     }
+    let blind = if search.only.is_empty() { blind(&rows) } else { BTreeSet::new() };
+    if !blind.is_empty() {
+        println!("checkers that found no planted bug meant for them: {}", blind.iter().copied().collect::<Vec<_>>().join(" "));
+    }
     let alive = rows.iter().filter(|row| row.fate != Fate::Killed).count();
     println!(
         "{} of {} killed{}",
@@ -168,7 +182,13 @@ pub fn all(search: &Search, report: Option<&PathBuf>) -> Result<bool> {
         rows.len(),
         if clean { "" } else { "; runs without a bug found something, too" }
     );
-    Ok(alive == 0 && clean)
+    Ok(alive == 0 && clean && blind.is_empty())
+}
+
+/// Checkers that found nothing meant for them in all of these rows: nothing shows that they can see.
+fn blind(rows: &[Row]) -> BTreeSet<&'static str> {
+    let sees = |check: &str| rows.iter().any(|row| row.mutant.killers.contains(&check) && row.found.contains_key(check));
+    PROMISED.iter().copied().filter(|check| !sees(check)).collect()
 }
 
 /// Runs without a bug, by profile and seed: what they found.
@@ -304,6 +324,28 @@ fn matrix(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_checker_has_a_bug_to_find() {
+        let meant: BTreeSet<&str> = MUTANTS.iter().flat_map(|one| one.killers).copied().collect();
+        assert_eq!(meant, BTreeSet::from(PROMISED));
+    }
+
+    #[test]
+    fn a_checker_that_finds_nothing_meant_for_it_is_blind() {
+        let row = |mutant: &Mutant| {
+            let found = mutant.killers.iter().map(|check| ((*check).to_owned(), 1)).collect();
+            let (fate, killed_by) = (Fate::Killed, None);
+            Row { mutant: *mutant, fate, killed_by, found, seeds: 1, broken: 0, cpu_s: 1.0 }
+        };
+        let mut rows: Vec<Row> = MUTANTS.iter().map(row).collect();
+        assert!(blind(&rows).is_empty());
+        // Found where it was not meant to be says nothing for it.
+        for row in rows.iter_mut().filter(|row| row.mutant.killers.contains(&"A7")) {
+            row.found = BTreeMap::from([("L1".to_owned(), 1)]);
+        }
+        assert_eq!(blind(&rows), BTreeSet::from(["A7"]));
+    }
 
     #[test]
     fn every_id_is_there_once_and_names_its_killers() {

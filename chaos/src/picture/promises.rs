@@ -1,5 +1,11 @@
 //! What each checker guards, in one sentence for a reader who was not there (chaos-design §7).
 
+/// Every checker of a promise. `goals` judges the run and not the product.
+pub const PROMISED: [&str; 27] = [
+    "witness", "search", "watch", "follow", "L1", "S1", "O1", "S2", "H1", "M1", "B1", "R1", "A1", "A2", "A3", "A4", "A5", "A6",
+    "A7", "A8", "A9", "A10", "V1", "V2", "V3", "V4", "V5",
+];
+
 /// The promise; empty for a checker that is not known here.
 #[must_use]
 pub fn promise(check: &str) -> &'static str {

@@ -1,5 +1,6 @@
 //! Why an operation did not give what was asked. The table that turns these into statuses is `edge/error.rs`.
 
+use leasehold_ledger::mutant;
 use leasehold_ledger::plan::NoRoom;
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::storage::codec::CodecError;
@@ -107,6 +108,12 @@ impl From<CodecError> for OperationError {
 
 impl From<Rejection> for OperationError {
     fn from(rejection: Rejection) -> Self {
+        // Planted bug: a lease that is not there is a fault of ours.
+        mutant!("N15", {
+            if let Rejection::LeaseNotFound(_) = rejection {
+                return OperationError::Internal(format!("{rejection:?}"));
+            }
+        });
         OperationError::Rejected(rejection)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use leasehold_ledger::command::{Command, Entry};
 use leasehold_ledger::model::{NodeId, RequestKey, Timestamp};
+use leasehold_ledger::mutant;
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::storage::codec::encode_entry;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError};
@@ -109,6 +110,12 @@ impl Proposer {
 
     /// Proposes one command and waits until it is applied here.
     pub(super) async fn propose(&self, key: Option<RequestKey>, command: Command) -> Result<Committed, ProposeError> {
+        // Planted bug: who finds too much going on gets no answer.
+        mutant!("N18", {
+            if self.queue.capacity() < QUEUE / 2 {
+                std::future::pending::<()>().await;
+            }
+        });
         let (answer, answered) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(QUEUED));
         let proposal = Proposal { key, command, stage: stage.clone(), answer };
@@ -219,6 +226,11 @@ fn reads_time(command: &Command) -> bool {
 /// Writes one log entry and answers everyone in it.
 async fn write(engine: Engine, waiting: Vec<Proposal>, commands: Vec<Bytes>, place: OwnedSemaphorePermit) {
     let written = engine.client_write(Batch { commands }).await;
+    mutant!("N17", {
+        if let Ok(response) = &written {
+            by_all(&engine, response.log_id.index).await;
+        }
+    });
     drop(place);
     match written {
         Ok(response) => {
@@ -235,6 +247,22 @@ async fn write(engine: Engine, waiting: Vec<Proposal>, commands: Vec<Bytes>, pla
             for proposal in waiting {
                 proposal.answer(Err(error.clone()));
             }
+        }
+    }
+}
+
+/// Planted bug: a write waits for the last of the members.
+#[cfg(feature = "mutants")]
+async fn by_all(engine: &Engine, index: u64) {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let mut metrics = engine.metrics();
+    let has = |metrics: &openraft::metrics::RaftMetrics<TypeConfig>| {
+        let mut matched = metrics.replication.iter().flat_map(|all| all.values());
+        matched.all(|one| one.as_ref().is_some_and(|log_id| log_id.index >= index))
+    };
+    loop {
+        if has(&metrics.borrow_watched()) || metrics.changed().await.is_err() {
+            return;
         }
     }
 }
