@@ -37,7 +37,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 41] = [
+pub const MUTANTS: [Mutant; 42] = [
     mutant("M01", "append without sync", &["S1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -79,6 +79,7 @@ pub const MUTANTS: [Mutant; 41] = [
     mutant("N16", "snapshots are not taken", &["V2"], Profile::Snapshots),
     mutant("N17", "a write waits for every member", &["V3"], Profile::Load),
     mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
+    mutant("N20", "a change that comes too late is said to be too early", &["reasons"], Profile::Busy),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

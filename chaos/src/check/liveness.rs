@@ -92,9 +92,13 @@ pub fn heals(record: &Record) -> Judgement {
         sheet.unknown("nobody looked at the nodes after the healing");
     }
     let mut cluster: Vec<u64> = (1..=u64::from(record.plan.nodes)).collect();
+    let leads = |probe: &&Probe| probe.role == "leader" && !probe.members.is_empty();
+    if let Some(leader) = record.probes.iter().rfind(|probe| probe.at_ns < from && leads(probe)) {
+        cluster.clone_from(&leader.members);
+    }
     for (at_ns, probes) in looks {
         // Members of that moment, as the leader has them; who is no member and still runs does not count.
-        if let Some(leader) = probes.iter().find(|probe| probe.role == "leader" && !probe.members.is_empty()) {
+        if let Some(leader) = probes.iter().copied().find(leads) {
             cluster.clone_from(&leader.members);
         }
         let probes: Vec<&Probe> = probes.into_iter().filter(|probe| cluster.contains(&probe.node)).collect();
@@ -195,6 +199,12 @@ mod tests {
         };
         assert_eq!(healed(left), Verdict::Pass);
         assert_eq!(healed(|made| made.probes.clear()), Verdict::Unknown);
+        // Nobody looked late enough: who the members are is known from before (seed 8 of the profile members).
+        let early = |made: &mut Made| {
+            made.probes.iter_mut().for_each(|probe| (probe.at_ns, probe.members) = (1, vec![1, 2, 3, 4]));
+            made.finals.push(last(4, 7, &[]));
+        };
+        assert_eq!(healed(early), Verdict::Unknown);
         assert_eq!(healed(|made| made.incidents.clear()), Verdict::Unknown);
     }
 }

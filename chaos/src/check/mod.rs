@@ -29,6 +29,7 @@ pub mod offers;
 pub mod once;
 pub mod order;
 pub mod outcome;
+pub mod refused;
 pub mod replay;
 pub mod rows;
 pub mod search;
@@ -135,6 +136,7 @@ pub fn judge(record: &Record) -> Board {
         followed::judge,
         double_booking::judge,
         kept::judge,
+        refused::judge,
         offers::judge,
         hashes::judge,
         monotonic::judge,

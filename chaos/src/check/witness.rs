@@ -151,7 +151,7 @@ fn same(record: &Record, replay: &Replay<'_>, operation: &Operation) -> Option<S
 }
 
 /// The seconds at which a refusal may have been decided.
-fn moments(clock: u32, record: &Record, operation: &Operation) -> std::ops::RangeInclusive<u32> {
+pub(super) fn moments(clock: u32, record: &Record, operation: &Operation) -> std::ops::RangeInclusive<u32> {
     let returned = calendar(record.epoch_ms + operation.return_ns / 1_000_000);
     clock.saturating_sub(1)..=clock.max(returned).saturating_add(CLOCK_SLACK_S)
 }
@@ -177,7 +177,7 @@ fn refused_create(model: &Model, clock: u32, record: &Record, operation: &Operat
 }
 
 /// The window that a wish for staging means.
-fn staging(wish: &Value, start: u32, now: u32) -> Option<Staging> {
+pub(super) fn staging(wish: &Value, start: u32, now: u32) -> Option<Staging> {
     let margin = u32::try_from(wish["park_margin_s"].as_u64()?).ok()?;
     let second = |value: &Value| value.as_u64().and_then(|second| u32::try_from(second).ok());
     let from = second(&wish["start"]).unwrap_or(now);

@@ -28,22 +28,31 @@ const STARTING: Duration = Duration::from_secs(5);
 /// because the cluster is large enough, or all machines were used.
 pub async fn join_one(world: &Arc<World>, abandon: bool) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
-    if world.size() >= world.plan.nodes as usize + 2 {
-        return false;
-    }
-    join(world, abandon).await.is_some()
+    has_room(world) && join(world, abandon).await.is_some()
 }
 
-/// Learners are asked to vote. False: there is none.
+/// Learners are asked to vote. Where there is none a node that joins is left one first. False: none came about.
 pub async fn promote(world: &Arc<World>) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
-    let (voters, members) = world.cluster();
-    let learners: Vec<usize> = members.into_iter().filter(|index| !voters.contains(index)).collect();
+    if learners(world).is_empty() && has_room(world) {
+        join(world, true).await;
+    }
+    let learners = learners(world);
     for index in &learners {
         world.roster.unsettle();
         add(world, *index).await;
     }
     !learners.is_empty()
+}
+
+fn has_room(world: &World) -> bool {
+    world.size() < world.plan.nodes as usize + 2
+}
+
+/// Members that do not vote.
+fn learners(world: &World) -> Vec<usize> {
+    let (voters, members) = world.cluster();
+    members.into_iter().filter(|index| !voters.contains(index)).collect()
 }
 
 /// A voter is removed. False: too few would stay that have everything.

@@ -25,6 +25,9 @@ const OF_DISKS: &[(&str, &str)] = &[
     // The same, when the core next wants something of the worker that ended.
     ("openraft::core::raft_core", "when Write StateMachine: cannot send to sm::Worker"),
     ("openraft::raft::raft_inner", "when Write StateMachine: cannot send to sm::Worker"),
+    // The same, when the core next wants something applied: the worker ended while it waited for a full disk.
+    ("openraft::core::raft_core", "error: when Write Apply("),
+    ("openraft::raft::raft_inner", "error: when Write Apply("),
     ("openraft::core::heartbeat::worker", "failed to send HeartbeatProgress"),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
     ("openraft::raft::stream_append", "RaftCore stopped: when "),
@@ -112,6 +115,8 @@ mod tests {
             // What node 9 of seed 1113 said: its state's disk was full while its log's disk hung.
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
             tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: {GONE}");
+            // What node 4 of seed 273 said: its log's disk hung, and then its state's disk was full.
+            tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: when Write Apply(1): channel closed");
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());
@@ -120,6 +125,7 @@ mod tests {
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
             tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: {GONE}");
             tracing::error!(target: "leasehold_node::seams::spawn", task = "clock", "a task panicked");
+            tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: when Write Apply(1): channel closed");
             tracing::error!(target: "openraft::core", "this node must end");
         });
         let findings = trace.kept().1;
@@ -132,6 +138,7 @@ mod tests {
                 &format!("node 3: an error line of openraft::raft::raft_inner: recv_msg: {DROPPED}"),
                 &format!("node 3: an error line of openraft::core::raft_core: RaftCore::main error: {GONE}"),
                 "node 3: an error line of leasehold_node::seams::spawn: a task panicked task=\"clock\"",
+                "node 3: an error line of openraft::core::raft_core: RaftCore::main error: when Write Apply(1): channel closed",
                 "node 3: an error line of openraft::core: this node must end",
             ]
         );

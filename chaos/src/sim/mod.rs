@@ -151,9 +151,11 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     workload.stop();
     world.meter.stop();
     nemesis::heal(&world);
-    let healed = tokio::time::Instant::now();
     if promised {
         nemesis::members::replace_lost(&world).await;
+    }
+    let healed = tokio::time::Instant::now();
+    if promised {
         world.trace.incident(None, "phase", HEALED);
         agree(&world).await;
         workload.call_on_all().await;

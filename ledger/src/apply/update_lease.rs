@@ -9,6 +9,7 @@ use crate::model::{
     Event, EventKind, EventStatus, InstanceWish, Interval, Lease, LeaseStatus, RequestKey, Reservation, ReservationStatus,
     Seconds, Stage, Timestamp,
 };
+use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
@@ -88,7 +89,12 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
         return Ok(Resolved { lease, rebook: false, follow: false });
     }
     if before.status == LeaseStatus::Terminated || before.end <= now.floor_to_second() {
-        return Err(Rejection::AlreadyEnded);
+        // Planted bug: the wrong reason.
+        return Err(if mutant!("N20") {
+            Rejection::WrongStatus { status: LeaseStatus::Creating }
+        } else {
+            Rejection::AlreadyEnded
+        });
     }
 
     resolve_dates(before, &mut lease, change, now)?;
@@ -280,6 +286,26 @@ mod tests {
                10:00 held A -> A PENDING pending:Booked
                10:00 update A n=7 -> no room short=1 largest=6 tightest=VCPU next=-
                10:00 update A n=6 -> UPDATING c1*3 c2*3",
+        );
+    }
+
+    /// Found by the simulation: what grew took the room of what stays, and the change was refused though another host was free.
+    #[test]
+    fn what_grows_leaves_the_room_of_what_stays() {
+        check(
+            "10:00 hosts h1 h2
+               10:00 lease A now..14:00 n=4 reservations=2 -> PENDING h1*4 h1*4
+               10:00 clock -> start A, start A
+               10:00 update A n=6 -> refused WrongStatus STARTING
+               10:00 done start A -> A STARTING active:Open pending:Open
+               10:00 done start A -> A ACTIVE active:Open active:Open
+               10:01 update A n=6 -> ACTIVE h1*4 h2*2 h1*4
+               10:02 lease B 12:00..14:00 n=6 -> PENDING h2*6",
+        );
+        check(
+            "10:00 hosts h1 h2
+               10:00 lease A 12:00..14:00 n=4 reservations=2 -> PENDING h1*4 h1*4
+               10:01 update A n=6 -> PENDING h1*4 h2*2 h1*4",
         );
     }
 

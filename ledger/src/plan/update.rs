@@ -31,11 +31,23 @@ pub fn plan_update(
     if let Some(kept) = keep(&view, before, &resolved.lease, now) {
         return Ok(Some(kept));
     }
-    let mut reservations = Vec::new();
-    for (place, (reservation, old)) in resolved.lease.reservations.iter().zip(&before.reservations).enumerate() {
-        let bindings = replan(&mut view, place, &resolved.lease, before.end, reservation, old).map_err(NoPlan::NoRoom)?;
-        reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
+    let pairs: Vec<(&Reservation, &Reservation)> = resolved.lease.reservations.iter().zip(&before.reservations).collect();
+    for (place, (reservation, old)) in pairs.iter().enumerate() {
+        stay(&mut view, place, &resolved.lease, before.end, reservation, old).map_err(NoPlan::NoRoom)?;
     }
+    // Those that are not changed choose first: they get what they have.
+    let mut places: Vec<usize> = (0..pairs.len()).collect();
+    places.sort_by_key(|place| (pairs[*place].0.wish != pairs[*place].1.wish, *place));
+    let mut bindings: Vec<Vec<Binding>> = vec![Vec::new(); pairs.len()];
+    for place in places {
+        let (reservation, old) = pairs[place];
+        bindings[place] = replan(&mut view, place, &resolved.lease, reservation, old).map_err(NoPlan::NoRoom)?;
+    }
+    let planned = |((reservation, _), bindings): (&(&Reservation, &Reservation), _)| PlannedReservation {
+        reservation_id: reservation.id,
+        bindings,
+    };
+    let reservations: Vec<PlannedReservation> = pairs.iter().zip(bindings).map(planned).collect();
     // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed.
     let mut lease = resolved.lease.clone();
     set_plan(state, before, &mut lease, &reservations)
@@ -52,7 +64,10 @@ pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &
     let mut view = View { own: &own, avoid, ..View::new(state, overlay, state.clock()) };
     let mut reservations = Vec::new();
     for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
-        let bindings = replan(&mut view, place, lease, lease.end, reservation, reservation).map_err(NoPlan::NoRoom)?;
+        stay(&mut view, place, lease, lease.end, reservation, reservation).map_err(NoPlan::NoRoom)?;
+    }
+    for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
+        let bindings = replan(&mut view, place, lease, reservation, reservation).map_err(NoPlan::NoRoom)?;
         reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
     }
     Ok(without_own(finished(state, reservations, &view.planned), &view))
@@ -93,13 +108,12 @@ fn trim(bindings: &mut Vec<Binding>, phase: Phase, amount: u32) {
     bindings.retain(|one| one.slots > 0);
 }
 
-/// New bindings of one reservation of a lease that ended at `old_end`; as many as possible where they are. Once its flavor is
-/// made it keeps its kind of anchor.
+/// New bindings of one reservation, beside what [`stay`] has booked; as many as possible where they are. Once its flavor is made
+/// it keeps its kind of anchor.
 fn replan(
     view: &mut View<'_>,
     place: usize,
     lease: &Lease,
-    old_end: Seconds,
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
@@ -108,7 +122,7 @@ fn replan(
     if fixed_anchor(view.state, old).is_none() {
         anchors.extend(view.state.anchors().into_iter().filter(|other| *other != anchor));
     }
-    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, old_end, reservation, old), offer::closer)
+    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)
 }
 
 /// See [`replan`], with the anchor of the view.
@@ -116,7 +130,6 @@ fn replan_with(
     view: &mut View<'_>,
     place: usize,
     lease: &Lease,
-    old_end: Seconds,
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
@@ -130,16 +143,11 @@ fn replan_with(
         if reservation.stage < Stage::Staging {
             bindings.extend(anywhere(view, place, wish, Phase::Staging, staging.booked(), &staged)?);
         } else {
-            let kept: Vec<(HostId, u32)> = staged.iter().map(|one| (one.host, one.slots)).collect();
-            book(view, wish, staging.booked(), &kept);
             bindings.extend(staged);
         }
     }
     let main = of(&old.bindings, Phase::Main);
     if reservation.stage == Stage::Open {
-        if let Some(longer) = Interval::new(old_end, lease.end) {
-            stay_longer(view, place, wish, longer, &main)?;
-        }
         bindings.extend(open_bindings(view, place, wish, lease.interval(), &main)?);
     } else {
         bindings.extend(anywhere(view, place, wish, Phase::Main, lease.interval(), &main)?);
@@ -184,16 +192,41 @@ fn stay_longer(view: &View<'_>, place: usize, wish: &InstanceWish, longer: Inter
     Err(NoRoom { largest_amount: fit, short_by: wish.amount - fit, ..no_room })
 }
 
-/// What is open stays where it is: slots are taken off the last hosts, or more are added.
-fn open_bindings(
+/// Books what no plan moves, before anything is placed: other reservations of the lease must not count on its room. That is
+/// what is open, as far as it is kept, and staging windows that have begun. The lease ended at `old_end`; what is open can end
+/// later only where it is.
+fn stay(
     view: &mut View<'_>,
     place: usize,
-    wish: &InstanceWish,
-    interval: Interval,
-    old: &[Binding],
-) -> Result<Vec<Binding>, NoRoom> {
-    let mut rest = wish.amount;
-    let mut kept: Vec<(HostId, u32)> = Vec::new();
+    lease: &Lease,
+    old_end: Seconds,
+    reservation: &Reservation,
+    old: &Reservation,
+) -> Result<(), NoRoom> {
+    if reservation.has_ended() {
+        return Ok(());
+    }
+    let wish = reservation.wish.instance();
+    if let Some(staging) = reservation.staging.filter(|_| reservation.stage >= Stage::Staging) {
+        let staged = of(&old.bindings, Phase::Staging);
+        let kept: Vec<(HostId, u32)> = staged.iter().map(|one| (one.host, one.slots)).collect();
+        book(view, wish, staging.booked(), &kept);
+    }
+    if reservation.stage == Stage::Open {
+        let main = of(&old.bindings, Phase::Main);
+        view.anchor = view.state.anchor_of(&old.bindings).unwrap_or_default();
+        if let Some(longer) = Interval::new(old_end, lease.end) {
+            stay_longer(view, place, wish, longer, &main)?;
+        }
+        book(view, wish, lease.interval(), &kept_open(wish.amount, &main));
+    }
+    Ok(())
+}
+
+/// What stays of an open reservation with so many slots: they are taken off the last hosts.
+fn kept_open(amount: u32, old: &[Binding]) -> Vec<(HostId, u32)> {
+    let mut rest = amount;
+    let mut kept = Vec::new();
     for binding in old {
         let slots = binding.slots.min(rest);
         rest -= slots;
@@ -201,7 +234,19 @@ fn open_bindings(
             kept.push((binding.host, slots));
         }
     }
-    book(view, wish, interval, &kept);
+    kept
+}
+
+/// What is open stays where it is, and is booked; more may be added.
+fn open_bindings(
+    view: &mut View<'_>,
+    place: usize,
+    wish: &InstanceWish,
+    interval: Interval,
+    old: &[Binding],
+) -> Result<Vec<Binding>, NoRoom> {
+    let mut kept = kept_open(wish.amount, old);
+    let rest = wish.amount - kept.iter().map(|(_, slots)| slots).sum::<u32>();
     if rest > 0 {
         let hosts: Vec<HostId> = kept.iter().map(|(host, _)| *host).collect();
         let more = InstanceWish { amount: rest, ..wish.clone() };

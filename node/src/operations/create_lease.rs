@@ -235,6 +235,11 @@ impl Operations {
                     };
                     match found {
                         Ok(_) => {} // room came up in between: plan again with the overlay
+                        // There is room, but not for old and new beside each other: a later try may succeed. No plan was made
+                        // that could be stale, and so that is no answer.
+                        Err(NoPlan::Rejected(Rejection::PlanStale { .. })) => {
+                            return Err(OperationError::Unavailable(Unavailable::Busy));
+                        }
                         Err(NoPlan::Rejected(rejection)) => return Err(rejection.into()),
                         Err(NoPlan::NoRoom(offer)) => return Err(no_room(offer, index)),
                     }
