@@ -7,6 +7,9 @@ use super::model::{CALENDAR_UNIX_S, Lease};
 use super::{Judgement, Sheet};
 use crate::record::Record;
 
+/// Two rounds of the reconciler, and what it waits for the image to be whole.
+const SECOND_IMAGE_MS: u64 = 180_000;
+
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
@@ -31,11 +34,59 @@ pub fn judge(record: &Record) -> Judgement {
             }
         }
     }
+    second_images(record, &mut sheet);
     match record.finals.first() {
         None => sheet.unknown("no node ran in the end"),
         Some(last) => at_rest(record, last, &cloud, &mut sheet),
     }
     sheet.close("A8")
+}
+
+/// Of one server there is one image that a node had made, where the ledger still knows its lease; a second, of a call that took
+/// effect late, goes within two rounds of the reconciler.
+fn second_images(record: &Record, sheet: &mut Sheet) {
+    let Some(last) = record.finals.first() else { return };
+    let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let reservations = |lease: &serde_json::Value| lease["reservations"].as_array().cloned().unwrap_or_default();
+    let flavor = |one: serde_json::Value| super::cloud::flavor_of(&one).or(one["id"].as_str()).map(str::to_owned);
+    let known: BTreeSet<String> = last.leases.values().flat_map(reservations).filter_map(flavor).collect();
+    let (mut flavors, mut made) = (BTreeMap::<&str, &str>::new(), BTreeSet::new());
+    // Of each image that is there: its server, and since when it is whole.
+    let mut images: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
+    for line in &record.cloud {
+        for change in &line.changes {
+            let text = |name: &str| change.facts[name].as_str().unwrap_or_default();
+            match change.what.as_str() {
+                what if what.starts_with("server.") && !text("flavor_id").is_empty() => {
+                    flavors.insert(&change.id, text("flavor_id"));
+                }
+                "image.queued" if line.caller.starts_with("node-") => drop(made.insert(change.id.as_str())),
+                "image.active" if made.contains(change.id.as_str()) && !text("name").ends_with("-shelved") => {
+                    images.insert(&change.id, (text("server_id"), line.at_ms));
+                }
+                "image.deleted" => drop(images.remove(change.id.as_str())),
+                _ => {}
+            }
+        }
+    }
+    let mut by_server: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for (server, at_ms) in images.values() {
+        by_server.entry(server).or_default().push(*at_ms);
+    }
+    for (server, mut since) in by_server {
+        if !flavors.get(server).is_some_and(|flavor| known.contains(*flavor)) {
+            continue;
+        }
+        since.sort_unstable();
+        let second = since.get(1).copied();
+        sheet.must(second.is_none_or(|at_ms| at_ms + SECOND_IMAGE_MS > over), || {
+            format!(
+                "server {server} has {} images at rest, the second of them since {} ms before the end",
+                since.len(),
+                over - since[1]
+            )
+        });
+    }
 }
 
 fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, sheet: &mut Sheet) {
@@ -104,6 +155,31 @@ mod tests {
     fn hold(vcpus: u64) -> CloudLine {
         let allocations = json!({"root": {"VCPU": vcpus, "MEMORY_MB": 100_000, "DISK_GB": 1_000}});
         line(1, 1, "allocation.set", "hold", json!({"consumer_type": "LEASEHOLD_HOLD", "allocations": allocations}))
+    }
+
+    #[test]
+    fn one_image_of_a_server_passes_and_two_fire() {
+        let images = |second_s: Option<u64>, caller: &str| {
+            let image = |n: u64, at_s: u64, id: &str| {
+                let name = json!({"name": "n", "server_id": "s"});
+                let queued = CloudLine { caller: caller.to_owned(), ..line(n, at_s * 1_000, "image.queued", id, name.clone()) };
+                [queued, line(n + 1, at_s * 1_000, "image.active", id, name)]
+            };
+            let mut made =
+                Made { finals: vec![last(1, 9, &[crate::check::model::tests::lease("a", 10, 20, &[])])], ..Made::default() };
+            made.incidents.push(super::super::testing::incident(None, 1_000_000_000_000, "phase", "over"));
+            made.cloud = vec![line(1, 1, "server.active", "s", json!({"flavor_id": "r-a", "status": "ACTIVE"}))];
+            made.cloud.extend(image(2, 5, "one"));
+            made.cloud.extend(second_s.into_iter().flat_map(|at_s| image(4, at_s, "other")));
+            let record = made.record();
+            let mut sheet = Sheet::default();
+            second_images(&record, &mut sheet);
+            sheet.close("A8").verdict
+        };
+        assert_eq!(images(None, "node-1"), Verdict::Pass);
+        assert_eq!(images(Some(6), "node-1"), Verdict::Violation);
+        assert_eq!(images(Some(900), "node-1"), Verdict::Pass);
+        assert_eq!(images(Some(6), "tenant"), Verdict::Pass);
     }
 
     fn rest(mut lines: Vec<CloudLine>) -> Judgement {

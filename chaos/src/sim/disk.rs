@@ -150,6 +150,12 @@ impl SimDisks {
         self.inner.lock().off = false;
     }
 
+    /// Whether they do.
+    #[cfg(test)]
+    pub fn take_orders(&self) -> bool {
+        !self.inner.lock().off
+    }
+
     /// The process died: what is under way may or may not take effect, what took effect stays.
     pub fn kill(&self) {
         self.trace.set_diskless(self.node, true);

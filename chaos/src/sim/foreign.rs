@@ -5,6 +5,10 @@ use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde_json::json;
 
+use leasehold_ledger::model::{LeaseId, ReservationId};
+use leasehold_node::leader::names::Names;
+use uuid::Uuid;
+
 use super::cloud::SimCloud;
 use super::trace::Trace;
 
@@ -16,6 +20,12 @@ const FLAVORS: [(&str, Option<&str>); 2] = [
 
 /// Blazar's, or another Leasehold's whose flavor is still to come.
 const CLASS: &str = "/placement/resource_classes/CUSTOM_RESERVATION_1D7A9C52_0000_4000_8000_000000000003";
+
+/// The server group of a reservation of another Leasehold with the same service project.
+fn group() -> String {
+    let id = |last: u128| Uuid::from_u128(0x1d7a_9c52_0000_4000_8000_0000_0000_0000 | last);
+    Names::new(id(0xb)).server_group(LeaseId(id(4)), ReservationId(id(5)))
+}
 
 /// Puts it there.
 ///
@@ -36,8 +46,13 @@ pub fn put(cloud: &SimCloud) -> Result<()> {
     }
     let (status, answer) = cloud.tenant(Method::PUT, CLASS, &token, None);
     ensure!(status == 201, "a foreign class: {status} {answer}");
+    let body = json!({"server_group": {"name": group(), "policy": "affinity"}});
+    let (status, answer) = cloud.tenant(Method::POST, GROUPS, &token, Some(&body));
+    ensure!(status == 200, "a foreign server group: {status} {answer}");
     Ok(())
 }
+
+const GROUPS: &str = "/compute/v2.1/os-server-groups";
 
 /// A8: it is still there.
 ///
@@ -54,6 +69,11 @@ pub fn judge(cloud: &SimCloud, trace: &Trace) -> Result<()> {
     let (status, _) = cloud.tenant(Method::GET, CLASS, &token, None);
     if status != 200 {
         trace.finding("A8", format!("{CLASS} of somebody else is gone ({status})"));
+    }
+    let (status, answer) = cloud.tenant(Method::GET, GROUPS, &token, None);
+    let name = group();
+    if !answer["server_groups"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == name.as_str())) {
+        trace.finding("A8", format!("server group {name} of somebody else is gone ({status})"));
     }
     Ok(())
 }
