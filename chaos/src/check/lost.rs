@@ -73,7 +73,8 @@ pub fn rebuilds(record: &Record) -> Judgement {
         let started = later().find(|one| one.what == "start");
         if incident.what == "damaged" {
             // Unless it was lost or taken out in the meantime.
-            let out = later().any(|one| one.what == "lost" || of(one, "members", "is switched off"));
+            let out =
+                later().any(|one| one.what == "lost" || of(one, "members", "is switched off") || of(one, "members", "is out of"));
             if !out {
                 sheet.must(record.finals.iter().any(|last| last.node == node), || {
                     format!("node {node} ({} at {} ns) does not run in the end", incident.text, incident.at_ns)
@@ -188,6 +189,12 @@ mod tests {
         let mut one = made();
         one.finals.clear();
         fires(rebuilds, one, "does not run in the end");
+        for out in ["is switched off", "is out of the cluster"] {
+            let mut one = made();
+            one.finals.clear();
+            one.incidents.push(incident(Some(1), 30, "members", out));
+            assert_eq!(rebuilds(&one.record()).verdict, Verdict::Pass, "{out}");
+        }
         let mut one = made();
         one.incidents.push(incident(Some(1), 20, "ended", SAID));
         fires(rebuilds, one, "wants an operator");

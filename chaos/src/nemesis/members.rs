@@ -197,6 +197,7 @@ async fn remove(world: &Arc<World>, index: usize) -> bool {
     if removed {
         // It is not told, and goes on for a while.
         world.roster.gone(index);
+        world.trace.incident(Some(node), "members", "is out of the cluster");
         tokio::time::sleep(LINGERS).await;
         switch_off(world, index).await;
     }
