@@ -520,7 +520,7 @@ fn a_bad_question_about_capacity_is_named_with_what_would_be_right() {
     assert!(told.starts_with(r#"filter.requirements[0].comparison is "0"; it must be 1 (==)"#), "{told}");
     let told = DensityWish::try_from(v1::DensityRequest::default()).unwrap_err().to_string();
     assert_eq!(told, "instance is missing; it must be the kind of instance that is counted");
-    assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits or no_room"));
+    assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits, series or no_room"));
 }
 
 #[test]
