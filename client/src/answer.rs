@@ -1,6 +1,7 @@
 //! What operations answer, beside the nouns of the ledger.
 
-use leasehold_ledger::model::{HostId, LeaseId, ReservationId, Seconds, Timestamp};
+use leasehold_ledger::model::{HostId, Lease, LeaseId, LeftOut, ReservationId, Seconds, SeriesId, SeriesLease, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::wire::convert::{self, BadValue};
@@ -66,6 +67,28 @@ impl TryFrom<v1::LookUpKeyResponse> for Answer<KeyState> {
         };
         Ok(Answer { value, ledger_index: wire.ledger_index })
     }
+}
+
+/// A series as it was booked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BookedSeries {
+    /// Its id.
+    pub id: SeriesId,
+    /// The first of its leases that is still there.
+    pub first: Lease,
+    /// What was booked, by number.
+    pub leases: Vec<SeriesLease>,
+    /// What was left out, by number; only with best effort.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What became of the leases of a series that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedSeries {
+    /// Leases that had not started, by number.
+    pub deleted: Vec<LeaseId>,
+    /// Those that had, and stay.
+    pub kept: Vec<LeaseId>,
 }
 
 /// One host's reservations.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_ledger::command::LeaseChange;
+use leasehold_ledger::command::{LeaseChange, Recurrence};
 use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Utilisation, UtilisationWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, SeriesId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
 use uuid::Uuid;
 
-use crate::answer::{Answer, HostAllocation, Key, KeyState};
+use crate::answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState};
 use crate::connect::Builder;
 use crate::error::Error;
 use crate::retry::{Caller, Patience, Repeat};
@@ -68,6 +68,27 @@ impl Client {
         let send = send!(LeaseServiceClient, create_lease);
         let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
         lease(wire.lease, wire.ledger_index)
+    }
+
+    /// Books the leases of a series: `wish` is the first of them. Answers when it is final for all of them.
+    ///
+    /// Errors: as [`Client::create_lease`]; with best effort it is refused for lack of room only when nothing fits.
+    pub async fn create_series(&self, key: Key, wish: NewLease, recurrence: Recurrence) -> Result<Answer<BookedSeries>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let recurrence = Some(convert::encode_recurrence(recurrence));
+        let request = v1::CreateLeaseRequest { request_id, valid_until_ms, recurrence, ..wish.into_request() };
+        let send = send!(LeaseServiceClient, create_lease);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        Ok(wire.try_into()?)
+    }
+
+    /// What [`Client::create_series`] would come to now; as [`Client::what_if`].
+    pub async fn what_if_series(&self, wish: NewLease, recurrence: Recurrence) -> Result<Answer<WhatIf>, Error> {
+        let recurrence = Some(convert::encode_recurrence(recurrence));
+        let request = v1::WhatIfRequest { lease: Some(v1::CreateLeaseRequest { recurrence, ..wish.into_request() }) };
+        let send = send!(LeaseServiceClient, what_if);
+        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
     }
 
     /// What [`Client::create_lease`] would come to now: on how many hosts it would lie, or what is missing and what would fit.
@@ -155,6 +176,17 @@ impl Client {
         let send = send!(LeaseServiceClient, delete_lease);
         let wire = self.caller.call(Repeat::Keyed(key), self.long(), request, send).await?;
         Ok(Answer { value: (), ledger_index: wire.ledger_index })
+    }
+
+    /// Deletes the leases of a series that have not started; those that have stay.
+    ///
+    /// Errors: [`Error::Refused`] when no lease of it is left.
+    pub async fn delete_series(&self, key: Key, series_id: SeriesId) -> Result<Answer<DeletedSeries>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::DeleteSeriesRequest { request_id, valid_until_ms, series_id: series_id.to_string() };
+        let send = send!(LeaseServiceClient, delete_series);
+        let wire = self.caller.call(Repeat::Keyed(key), self.long(), request, send).await?;
+        Ok(wire.try_into()?)
     }
 
     /// What became of a key. When nothing is known of it, it will never apply from now on.

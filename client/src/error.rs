@@ -107,6 +107,9 @@ pub struct Offer {
     pub largest_amount: u32,
     /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
     pub next_start: Option<i64>,
+    /// Which occurrence of a series it is about, from 1.
+    #[serde(default)]
+    pub occurrence: Option<u32>,
     /// Only the staging window lacks room.
     pub staging: bool,
     /// Ledger index it was decided at.

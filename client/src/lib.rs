@@ -50,7 +50,7 @@ mod token;
 mod watch;
 pub mod wire;
 
-pub use answer::{Answer, HostAllocation, Key, KeyState, ReservedInterval};
+pub use answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState, ReservedInterval};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};

@@ -1,5 +1,7 @@
 //! All that may enter the log. A command's meaning never changes once released; fields are only ever added (architecture D15).
 
+mod series;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -7,8 +9,10 @@ use uuid::Uuid;
 
 use crate::model::{
     ActuationId, Adoption, Binding, EventId, HostDescription, HostId, LeaseId, NodeId, Observation, OnEnd, ProjectId, Reason,
-    RequestKey, ReservationId, ResourceWish, Seconds, Timestamp, UserId,
+    RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
 };
+
+pub use series::{CreateSeries, PlannedOccurrence, Recurrence, SeriesWish};
 
 /// One command as the log holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +37,13 @@ pub enum Command {
     },
     /// Books a new lease as planned.
     CreateLease(Box<CreateLease>),
+    /// Books the leases of a recurring request as planned, all of them or none.
+    CreateSeries(Box<CreateSeries>),
+    /// Deletes the leases of a series that have not started.
+    DeleteSeries {
+        /// Which.
+        series_id: SeriesId,
+    },
     /// Changes a lease, all or nothing.
     UpdateLease(Box<UpdateLease>),
     /// Makes an offer a lease like any other.

@@ -9,7 +9,7 @@ use std::ops::Bound;
 use uuid::Uuid;
 
 use crate::apply::schedule::invalid;
-use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, misfit};
+use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId, misfit};
 use crate::mutant;
 use crate::plan::{HostFilter, STEPS_MAX, Sums};
 use crate::reply::Rejection;
@@ -37,6 +37,8 @@ pub struct LeaseFilter {
     pub zone: Option<String>,
     /// Offers that were not claimed, instead of leases: a list of leases has none of them (architecture D9).
     pub offers: bool,
+    /// Only the leases of this series.
+    pub series: Option<SeriesId>,
     /// At this time.
     pub window: Option<(Interval, Scope)>,
     /// With at least one of these; empty: no matter.
@@ -177,6 +179,7 @@ impl LeaseFilter {
         self.is_theirs(lease)
             && of_kind
             && (self.statuses.is_empty() || self.statuses.contains(&lease.status))
+            && self.series.is_none_or(|series| lease.series_id() == Some(series))
             && self.name.as_ref().is_none_or(|name| lease.name == *name)
             && self.window.is_none_or(|(window, scope)| scope.takes(window, lease.interval()))
             && self.zone.as_ref().is_none_or(|zone| is_in_zone(state, lease, zone))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId};
+use crate::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, LeftOut, ProjectId, ReservationId, SeriesId, SeriesLease};
 
 /// A command that was carried out. Answers for users are rebuilt from the state at `ledger_index` or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,24 @@ pub enum Reply {
         lease_id: LeaseId,
         /// Visible already.
         prepared: bool,
+    },
+    /// The series was booked. When `prepared` is false it waits as a whole until the cloud has settled every lease of it.
+    SeriesCreated {
+        /// Which.
+        series_id: SeriesId,
+        /// What was booked, by number.
+        leases: Vec<SeriesLease>,
+        /// What was left out, by number.
+        left_out: Vec<LeftOut>,
+        /// Visible already.
+        prepared: bool,
+    },
+    /// The deletes were accepted.
+    SeriesDeleted {
+        /// Leases that had not started.
+        deleted: Vec<LeaseId>,
+        /// Those that had, and stay.
+        kept: Vec<LeaseId>,
     },
     /// The lease was changed. When `prepared` is false it waits for its hold.
     LeaseUpdated {
@@ -112,6 +130,9 @@ pub enum Rejection {
     /// No such lease (or deleted).
     #[error("Object with {{'lease_id': '{0}'}} not found")]
     LeaseNotFound(LeaseId),
+    /// No lease of such a series is left.
+    #[error("Object with {{'series_id': '{0}'}} not found")]
+    SeriesNotFound(SeriesId),
     /// No such reservation in the lease. Blazar: 400
     #[error("Please enter valid reservation IDs. Invalid reservation IDs are: {0}")]
     ReservationNotFound(ReservationId),

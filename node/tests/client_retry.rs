@@ -74,7 +74,7 @@ impl LeaseService for Member {
     async fn create_lease(&self, request: Request<v1::CreateLeaseRequest>) -> Result<Response<v1::CreateLeaseResponse>, Status> {
         let token = request.metadata().get("x-auth-token").map(|token| token.to_str().unwrap().to_owned());
         self.seen.lock().unwrap().push((request.into_inner().request_id, token));
-        let mut answer = Response::new(v1::CreateLeaseResponse { lease: Some(lease()), ledger_index: 9 });
+        let mut answer = Response::new(v1::CreateLeaseResponse { lease: Some(lease()), ledger_index: 9, series: None });
         match self.next() {
             Act::Answer | Act::Stream(_) | Act::StreamWithHint(..) => {}
             Act::AnswerWithHint(leader) => {
@@ -102,6 +102,9 @@ impl LeaseService for Member {
         Err(Status::unimplemented("not scripted"))
     }
     async fn delete_lease(&self, _: Request<v1::DeleteLeaseRequest>) -> Result<Response<v1::DeleteLeaseResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+    async fn delete_series(&self, _: Request<v1::DeleteSeriesRequest>) -> Result<Response<v1::DeleteSeriesResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
     async fn look_up_key(&self, _: Request<v1::LookUpKeyRequest>) -> Result<Response<v1::LookUpKeyResponse>, Status> {

@@ -40,7 +40,7 @@ fn admissions(world: &World, samples: usize) -> Vec<Row> {
                 } else {
                     admitted.push(took)
                 }
-                let number = overlay.add(&world.state, &planned);
+                let number = overlay.add(&world.state, &planned.bookings);
                 overlay.remove(number);
             }
             None => {

@@ -127,7 +127,7 @@ impl World {
             Err(NoPlan::NoRoom(_)) => return None,
             Err(NoPlan::Rejected(rejection)) => panic!("{rejection}"),
         };
-        let number = self.overlay.add(&self.state, &planned);
+        let number = self.overlay.add(&self.state, &planned.bookings);
         self.overlay.remove(number);
         self.planned.push(took.as_nanos() as u64);
         let (entry, slots) = self.entry(wish.clone(), planned);

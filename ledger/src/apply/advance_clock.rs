@@ -5,6 +5,7 @@ use super::progress::{
     begin_event, end_event, end_stage, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end,
     settle_start, unstarted_reason,
 };
+use super::series;
 use super::withdraw_lease::withdraw;
 use crate::model::{
     EventKind, EventStatus, Lease, LeaseId, LeaseStatus, Reason, ReasonCode, Reservation, ReservationStatus, Stage, Step,
@@ -28,7 +29,10 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     withdraw_expired(state, now, LEASES_PER_ENTRY);
     let waiting: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| waits_for_hold(state, *id)).collect();
     for id in waiting {
-        give_up_hold(state, now, id);
+        // A series is given up as a whole with the first of its leases.
+        if waits_for_hold(state, id) {
+            give_up_hold(state, now, id);
+        }
     }
     // What returned to what it was may be due itself. An offer is never moved on: one that is due here came after as many
     // others, and the next entry drops it.
@@ -79,7 +83,12 @@ fn is_due(lease: &Lease, kind: EventKind, now: Timestamp) -> bool {
 /// Placement did not answer in time whether it accepts the hold: the creation or update is withdrawn (architecture D24).
 fn give_up_hold(state: &mut State, now: Timestamp, id: LeaseId) {
     let text = "the cloud did not confirm the capacity in time".to_owned();
-    withdraw(state, now, id, &Reason { code: ReasonCode::CloudUnavailable, text });
+    let reason = Reason { code: ReasonCode::CloudUnavailable, text };
+    let creating = state.lease(id).filter(|lease| lease.status == LeaseStatus::Creating);
+    match creating.and_then(Lease::series_id) {
+        Some(series) => series::give_up(state, now, series, &reason),
+        None => withdraw(state, now, id, &reason),
+    }
 }
 
 /// Nothing is to be done for instances: the event is over as it begins.

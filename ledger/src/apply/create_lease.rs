@@ -1,12 +1,17 @@
 //! Books a new lease.
 
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
 use super::adoption::check_adoptions;
 use super::progress::open_row;
-use super::schedule::{invalid, moved, new_events, resolve_create};
+use super::schedule::{Schedule, invalid, moved, new_events, resolve_create};
 use super::verify::{check_anchors, check_hosts, check_room, check_shape, needs_hold, stale};
-use crate::command::CreateLease;
+use crate::command::{CreateLease, LeaseWish, PlannedReservation};
 use crate::model::{
-    Lease, LeaseStatus, Offer, RequestKey, Reservation, ReservationId, ReservationStatus, Stage, Step, Timestamp,
+    Adoption, EventId, Lease, LeaseId, LeaseStatus, Offer, RequestKey, Reservation, ReservationId, ReservationStatus,
+    SeriesMember, Stage, Step, Timestamp,
 };
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, lease_bookings};
@@ -39,90 +44,147 @@ pub(super) fn create_lease(
     let adoption_of = |id: ReservationId| create.adoptions.get(&id);
     let adopting = create.plan.iter().zip(&wish.reservations).map(|(planned, wish)| (wish, adoption_of(planned.reservation_id)));
     check_adoptions(state, &wish.project_id, adopting)?;
-    for ((planned, wish), staging) in create.plan.iter().zip(&wish.reservations).zip(&schedule.staging) {
-        let instance = wish.resource.instance();
-        check_shape(instance, *staging, &planned.bindings, true)?;
-        check_hosts(state, instance, &planned.bindings, None)?;
-        check_anchors(state, &planned.bindings, adoption_of(planned.reservation_id).map(|adoption| adoption.anchor))?;
-    }
-    let reservations: Vec<Reservation> = create
-        .plan
-        .iter()
-        .zip(&wish.reservations)
-        .zip(schedule.staging.iter().zip(&create.resource_ids))
-        .map(|((planned, wish), (staging, resource_id))| Reservation {
-            id: planned.reservation_id,
-            resource_id: *resource_id,
-            wish: wish.resource.clone(),
-            staging: *staging,
-            on_end: wish.on_end,
-            status: ReservationStatus::Pending,
-            stage: Stage::Booked,
-            bindings: planned.bindings.clone(),
-            previous: None,
-            booked_end: None,
-            releasing: Vec::new(),
-            server_group_id: None,
-            group_awaited: create.caller_makes_groups && wish.resource.instance().affinity.is_some(),
-            server_group_problem: None,
-            adoption: adoption_of(planned.reservation_id).cloned().map(Box::new),
-            missing_resources: false,
-            resources_changed: false,
-            created_at: now,
-            updated_at: None,
-        })
-        .collect();
-    let mut lease = Lease {
-        id: create.lease_id,
-        name: wish.name.clone(),
-        project_id: wish.project_id.clone(),
-        user_id: wish.user_id.clone(),
-        start: schedule.interval.start,
-        end: schedule.interval.end,
-        status: LeaseStatus::Creating,
-        degraded: false,
-        reason: None,
-        events: new_events(&schedule, &reservations, &create.event_ids, now),
-        reservations,
-        revision: 1,
-        deleted: false,
-        key: key.cloned(),
-        update_key: None,
-        before_update: None,
-        offer: schedule.offer.map(|expires_at| Box::new(Offer { expires_at, claimed_at: None })),
-        created_at: now,
-        updated_at: None,
-        ledger_index: 0,
+    let draft = Draft {
+        wish,
+        schedule: &schedule,
+        plan: &create.plan,
+        lease_id: create.lease_id,
+        event_ids: &create.event_ids,
+        resource_ids: &create.resource_ids,
+        adoptions: &create.adoptions,
+        caller_makes_groups: create.caller_makes_groups,
+        series: None,
     };
+    draft.check_plan(state)?;
+    let mut lease = draft.lease(now, key);
     check_room(state, &[], &lease_bookings(&lease), now)?;
 
     // From here the lease must be created.
-    let to_hold: Vec<ReservationId> = lease.reservations.iter().filter(|one| needs_hold(state, one)).map(|one| one.id).collect();
-    let prepared = to_hold.is_empty();
+    let prepared = !open_holds(state, &lease, now);
     if prepared {
         lease.status = LeaseStatus::Pending;
-    }
-    for reservation in to_hold {
-        open_row(state, &lease, reservation, Step::Hold, now, now);
     }
     let lease_id = lease.id;
     state.put_lease(lease);
     Ok(Reply::LeaseCreated { lease_id, prepared })
 }
 
+/// A new lease with its times fixed, and its plan, which is still to be verified.
+pub(super) struct Draft<'a> {
+    pub wish: &'a LeaseWish,
+    pub schedule: &'a Schedule,
+    pub plan: &'a [PlannedReservation],
+    pub lease_id: LeaseId,
+    pub event_ids: &'a [EventId],
+    pub resource_ids: &'a [Uuid],
+    pub adoptions: &'a BTreeMap<ReservationId, Adoption>,
+    pub caller_makes_groups: bool,
+    pub series: Option<SeriesMember>,
+}
+
+impl Draft<'_> {
+    /// Everything of the plan but the room. Rejections: `PlanStale`.
+    pub fn check_plan(&self, state: &State) -> Result<(), Rejection> {
+        for ((planned, wish), staging) in self.plan.iter().zip(&self.wish.reservations).zip(&self.schedule.staging) {
+            let instance = wish.resource.instance();
+            check_shape(instance, *staging, &planned.bindings, true)?;
+            check_hosts(state, instance, &planned.bindings, None)?;
+            let adoption = self.adoptions.get(&planned.reservation_id);
+            check_anchors(state, &planned.bindings, adoption.map(|adoption| adoption.anchor))?;
+        }
+        Ok(())
+    }
+
+    /// The lease as planned, CREATING.
+    pub fn lease(&self, now: Timestamp, key: Option<&RequestKey>) -> Lease {
+        let ids = self.schedule.staging.iter().zip(self.resource_ids);
+        let reservations: Vec<Reservation> = (self.plan.iter().zip(&self.wish.reservations).zip(ids))
+            .map(|((planned, wish), (staging, resource_id))| Reservation {
+                id: planned.reservation_id,
+                resource_id: *resource_id,
+                wish: wish.resource.clone(),
+                staging: *staging,
+                on_end: wish.on_end,
+                status: ReservationStatus::Pending,
+                stage: Stage::Booked,
+                bindings: planned.bindings.clone(),
+                previous: None,
+                booked_end: None,
+                releasing: Vec::new(),
+                server_group_id: None,
+                group_awaited: self.caller_makes_groups && wish.resource.instance().affinity.is_some(),
+                server_group_problem: None,
+                adoption: self.adoptions.get(&planned.reservation_id).cloned().map(Box::new),
+                missing_resources: false,
+                resources_changed: false,
+                created_at: now,
+                updated_at: None,
+            })
+            .collect();
+        Lease {
+            id: self.lease_id,
+            name: self.wish.name.clone(),
+            project_id: self.wish.project_id.clone(),
+            user_id: self.wish.user_id.clone(),
+            start: self.schedule.interval.start,
+            end: self.schedule.interval.end,
+            status: LeaseStatus::Creating,
+            degraded: false,
+            reason: None,
+            events: new_events(self.schedule, &reservations, self.event_ids, now),
+            reservations,
+            revision: 1,
+            deleted: false,
+            key: key.cloned(),
+            update_key: None,
+            before_update: None,
+            offer: self.schedule.offer.map(|expires_at| Box::new(Offer { expires_at, claimed_at: None })),
+            series: self.series.map(Box::new),
+            created_at: now,
+            updated_at: None,
+            ledger_index: 0,
+        }
+    }
+}
+
+/// Opens the rows of a new lease that the cloud must agree to; gives whether there are any.
+pub(super) fn open_holds(state: &mut State, lease: &Lease, now: Timestamp) -> bool {
+    let to_hold: Vec<ReservationId> = lease.reservations.iter().filter(|one| needs_hold(state, one)).map(|one| one.id).collect();
+    for reservation in &to_hold {
+        open_row(state, lease, *reservation, Step::Hold, now, now);
+    }
+    !to_hold.is_empty()
+}
+
 fn check_ids(state: &State, create: &CreateLease) -> Result<(), Rejection> {
-    if state.lease(create.lease_id).is_some() {
-        return Err(invalid("lease_id", format!("{} is in use already", create.lease_id)));
+    check_lease_ids(state, create.lease_id, &create.event_ids, &create.resource_ids, create.wish.reservations.len())?;
+    check_reservation_ids(create.plan.iter().map(|planned| planned.reservation_id).collect())
+}
+
+/// Rejections: `Invalid` (the field).
+pub(super) fn check_lease_ids(
+    state: &State,
+    lease_id: LeaseId,
+    event_ids: &[EventId],
+    resource_ids: &[Uuid],
+    reservations: usize,
+) -> Result<(), Rejection> {
+    if state.lease(lease_id).is_some() {
+        return Err(invalid("lease_id", format!("{lease_id} is in use already")));
     }
-    if create.event_ids.len() != EVENT_IDS {
-        return Err(invalid("event_ids", format!("there are {}; there must be {EVENT_IDS}", create.event_ids.len())));
+    if event_ids.len() != EVENT_IDS {
+        return Err(invalid("event_ids", format!("there are {}; there must be {EVENT_IDS}", event_ids.len())));
     }
-    if create.resource_ids.len() != create.wish.reservations.len() {
-        let (ids, reservations) = (create.resource_ids.len(), create.wish.reservations.len());
+    if resource_ids.len() != reservations {
+        let ids = resource_ids.len();
         let problem = format!("there are {ids} for {reservations} reservations; there must be one per reservation");
         return Err(invalid("resource_ids", problem));
     }
-    let mut ids: Vec<_> = create.plan.iter().map(|planned| planned.reservation_id).collect();
+    Ok(())
+}
+
+/// Rejections: `Invalid` (`reservation_id`).
+pub(super) fn check_reservation_ids(mut ids: Vec<ReservationId>) -> Result<(), Rejection> {
     ids.sort_unstable();
     match ids.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(invalid("reservation_id", format!("{} is given twice; each reservation has its own", pair[0]))),

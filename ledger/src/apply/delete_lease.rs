@@ -16,6 +16,12 @@ pub(super) fn delete_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Re
         Some(lease) if !lease.deleted => lease.status,
         _ => return Err(Rejection::LeaseNotFound(id)),
     };
+    if status == LeaseStatus::Creating && state.lease(id).is_some_and(|lease| lease.series.is_some()) {
+        // Nobody saw it yet: with all or nothing the series goes with it.
+        let text = "deleted before it was promised".to_owned();
+        withdraw(state, now, id, &Reason { code: ReasonCode::CloudUnavailable, text });
+        return Ok(Reply::LeaseDeleted { lease_id: id, freed: true });
+    }
     if status == LeaseStatus::Creating {
         if let Some(key) = keys::waiting_key(state, id) {
             keys::clear(state, &key);

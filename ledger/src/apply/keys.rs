@@ -4,7 +4,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::command::Command;
-use crate::model::{LeaseId, LeaseStatus, RequestKey, Timestamp};
+use crate::model::{LeaseId, LeaseStatus, LeftOut, LeftOutReason, Reason, RequestKey, Timestamp};
 use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::{KeyFate, KeyRow, State};
@@ -68,6 +68,9 @@ pub(super) fn once(
         Ok(reply @ (Reply::LeaseCreated { lease_id, prepared: false } | Reply::LeaseUpdated { lease_id, prepared: false })) => {
             KeyFate::Pending { lease_id: *lease_id, reply: reply.clone() }
         }
+        Ok(reply @ Reply::SeriesCreated { leases, prepared: false, .. }) => {
+            KeyFate::Pending { lease_id: leases.first().expect("it waits for one").lease_id, reply: reply.clone() }
+        }
         _ => KeyFate::Answered { outcome: outcome.clone(), ledger_index: index },
     };
     state.put_key(&key.project_id, key.id, KeyRow { valid_until: key.valid_until, content, fate });
@@ -80,6 +83,30 @@ pub(super) fn answer(state: &mut State, key: &RequestKey, reply: Reply) {
         let fate = KeyFate::Answered { outcome: Ok(reply), ledger_index: state.ledger_index() };
         state.put_key(&key.project_id, key.id, KeyRow { fate, ..row });
     }
+}
+
+/// The series that waited for the cloud is through; what is left of it is answered now, with this entry's index.
+pub(super) fn answer_series(state: &mut State, key: &RequestKey) {
+    let Some(KeyRow { fate: KeyFate::Pending { reply, .. }, .. }) = pending(state, key) else { return };
+    if let Reply::SeriesCreated { series_id, leases, left_out, prepared: _ } = reply {
+        answer(state, key, Reply::SeriesCreated { series_id, leases, left_out, prepared: true });
+    }
+}
+
+/// A lease was withdrawn from the series that waits: it will be answered as left out.
+pub(super) fn leave_out(state: &mut State, key: &RequestKey, gone: LeaseId, reason: &Reason) {
+    let Some(row) = pending(state, key) else { return };
+    let KeyFate::Pending { reply: Reply::SeriesCreated { series_id, mut leases, mut left_out, prepared }, .. } = row.fate else {
+        return;
+    };
+    let Some(place) = leases.iter().position(|lease| lease.lease_id == gone) else { return };
+    let occurrence = leases.remove(place).occurrence;
+    left_out.push(LeftOut { occurrence, reason: LeftOutReason::Withdrawn(reason.clone()) });
+    left_out.sort_by_key(|one| one.occurrence.number);
+    let Some(first) = leases.first() else { return clear(state, key) };
+    let lease_id = first.lease_id;
+    let fate = KeyFate::Pending { lease_id, reply: Reply::SeriesCreated { series_id, leases, left_out, prepared } };
+    state.put_key(&key.project_id, key.id, KeyRow { fate, ..row });
 }
 
 /// The command that waited was withdrawn: its key is free again, as if it had never come.
@@ -111,6 +138,8 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
     }
     match command {
         Command::CreateLease(create) => of("create_lease", key, &create.wish),
+        Command::CreateSeries(create) => of("create_series", key, &create.wish),
+        Command::DeleteSeries { series_id } => of("delete_series", key, series_id),
         Command::UpdateLease(update) => of("update_lease", key, (update.lease_id, &update.change)),
         Command::ClaimOffer { lease_id } => of("claim_offer", key, lease_id),
         Command::DeleteLease { lease_id } => of("delete_lease", key, lease_id),

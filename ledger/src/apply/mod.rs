@@ -1,14 +1,17 @@
 //! The only door: one entry changes the state, or is refused and changes nothing but the clock.
 //!
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
-//! `limits.rs` (how large it may be), `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `keys.rs` (idempotency).
+//! `limits.rs` (how large it may be), `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `series.rs` (what leases
+//! of a series do together), `keys.rs` (idempotency).
 
 pub(crate) mod adoption;
 mod advance_clock;
 mod claim_offer;
 mod cluster;
 mod create_lease;
+mod create_series;
 mod delete_lease;
+mod delete_series;
 mod hosts;
 mod keys;
 pub(crate) mod limits;
@@ -21,6 +24,7 @@ mod report_host;
 pub(crate) mod schedule;
 #[cfg(test)]
 mod script;
+pub(crate) mod series;
 pub(crate) mod update_lease;
 pub(crate) mod verify;
 mod withdraw_lease;
@@ -68,6 +72,8 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
     match &entry.command {
         Command::InitCluster { cluster_id } => cluster::init_cluster(state, *cluster_id),
         Command::CreateLease(create) => create_lease::create_lease(state, now, create, entry.key.as_ref()),
+        Command::CreateSeries(create) => create_series::create_series(state, now, create, entry.key.as_ref()),
+        Command::DeleteSeries { series_id } => delete_series::delete_series(state, now, *series_id),
         Command::UpdateLease(update) => update_lease::update_lease(state, now, update, entry.key.as_ref()),
         Command::ClaimOffer { lease_id } => claim_offer::claim_offer(state, now, *lease_id),
         Command::DeleteLease { lease_id } => delete_lease::delete_lease(state, now, *lease_id),

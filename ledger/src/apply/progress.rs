@@ -1,6 +1,6 @@
 //! How leases, events, reservations and rows move on. Every move goes through Blazar's tables (`model::status`).
 
-use super::keys;
+use super::{keys, series};
 use crate::model::{
     Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, OnEnd, Reason, ReasonCode, Reservation, ReservationId,
     ReservationStatus, Stage, Step, Timestamp,
@@ -135,8 +135,13 @@ pub(super) fn settled_status(lease: &Lease) -> LeaseStatus {
     }
 }
 
-/// The last hold of a new lease was accepted: it is promised and visible from this entry on (architecture D24).
+/// The last hold of a new lease was accepted: it is promised and visible from this entry on (architecture D24), or from when
+/// the series is that it belongs to.
 pub(super) fn creation_held(state: &mut State, mut lease: Lease, now: Timestamp) {
+    if let Some(series) = lease.series_id() {
+        state.put_lease(lease);
+        return series::settle(state, now, series);
+    }
     if let Some(key) = keys::waiting_key(state, lease.id) {
         keys::answer(state, &key, Reply::LeaseCreated { lease_id: lease.id, prepared: true });
     }

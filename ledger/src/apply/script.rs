@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod series;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub(crate) struct World {
     pub state: State,
     store: Store,
     leases: BTreeMap<String, LeaseId>,
+    series: BTreeMap<String, SeriesId>,
     hosts: BTreeMap<String, HostId>,
     /// Flavors of leases by name, also of those that are gone.
     flavors: BTreeMap<String, ReservationId>,
@@ -59,6 +61,7 @@ impl World {
             state: State::default(),
             store: Store::new(Arc::new(MemoryDisk::default())),
             leases: BTreeMap::new(),
+            series: BTreeMap::new(),
             hosts: BTreeMap::new(),
             flavors: BTreeMap::new(),
             at: Timestamp(0),
@@ -135,6 +138,9 @@ impl World {
             "update" => self.update(words[1], &words[2..]),
             "rebind" => self.rebind(words[1], &words[2..]),
             "delete" => self.delete(words[1], &words[2..]),
+            "series" => self.create_series(words[1], &words[2..]),
+            "listed" => Ok(self.listed(words[1])),
+            "deleteseries" => self.delete_series(words[1], &words[2..]),
             "claim" => self.claim(words[1], &words[2..]),
             "withdraw" => {
                 let lease_id = self.leases[words[1]];

@@ -1,7 +1,7 @@
 //! Takes a promise back that was never given: a creation or an update whose hold was not accepted (architecture D24).
 
-use super::keys;
 use super::progress::{close_row, close_rows, follow_step, move_lease, open_row, restamp_rows, settled_status};
+use super::{keys, series};
 use crate::model::{EventStatus, LeaseId, LeaseStatus, Reason, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
@@ -21,8 +21,12 @@ pub(super) fn withdraw_lease(state: &mut State, now: Timestamp, id: LeaseId, rea
     Ok(Reply::Done)
 }
 
-/// See [`withdraw_lease`]; the lease waits for its hold.
+/// See [`withdraw_lease`]; the lease waits for its hold. Of a series that is not promised yet more may go (`series.rs`).
 pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &Reason) {
+    let creating = state.lease(id).filter(|lease| lease.status == LeaseStatus::Creating);
+    if let Some(member) = creating.and_then(|lease| lease.series.as_deref().copied()) {
+        return series::withdraw_member(state, now, id, member, reason);
+    }
     if let Some(key) = keys::waiting_key(state, id) {
         keys::clear(state, &key);
     }

@@ -59,6 +59,8 @@ uuid_id!(/// A reservation inside a lease. Also the id of its flavor (architectu
     ReservationId);
 uuid_id!(/// An event of a lease.
     EventId);
+uuid_id!(/// A series: leases that were asked for by one recurring request.
+    SeriesId);
 number_id!(/// A host: a ledger sequence number, shown as digits (architecture D7).
     HostId);
 number_id!(/// One piece of work owed to the cloud; counted by the ledger, never used twice.

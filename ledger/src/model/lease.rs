@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey,
-    Requirement, ReservationId, ReservationStatus, Seconds, Timestamp, UserId,
+    Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId,
 };
 
 /// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
@@ -389,6 +389,9 @@ pub struct Lease {
     /// It was asked for as an offer. Not written where it was not, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<Box<Offer>>,
+    /// It is an occurrence of a series. Not written where it is none, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Box<SeriesMember>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.
@@ -408,6 +411,11 @@ impl Lease {
     /// When it expires, of an offer that was not claimed; `None` of any other lease.
     pub fn unclaimed_until(&self) -> Option<Seconds> {
         self.offer.as_ref().filter(|offer| offer.claimed_at.is_none()).map(|offer| offer.expires_at)
+    }
+
+    /// The series it is an occurrence of.
+    pub fn series_id(&self) -> Option<SeriesId> {
+        self.series.as_ref().map(|member| member.id)
     }
 
     /// `[start, end)`.

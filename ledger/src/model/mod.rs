@@ -7,6 +7,7 @@ mod host;
 mod ids;
 mod lease;
 mod requirement;
+mod series;
 mod status;
 mod text;
 mod time;
@@ -15,12 +16,13 @@ pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
 pub use eligibility::{ColumnValue, Misfit, column_values, meets, misfit, value_meets};
 pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
-pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, UserId};
+pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, SeriesId, UserId};
 pub use lease::{
     AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
     Reservation, ResourceWish, Stage, Staging,
 };
 pub use requirement::{Comparison, Requirement};
+pub use series::{LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, SERIES_SLOTS_MAX, SeriesLease, SeriesMember, SeriesMode};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
 pub use text::Text;
 pub use time::{Interval, LEDGER_EPOCH_UNIX_S, Seconds, Timestamp};

@@ -61,7 +61,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
         let ids = [ReservationId(random.uuid())];
         match plan_create(&state, &overlay, &lease, &ids, now()) {
             Ok(planned) => {
-                let number = overlay.add(&state, &planned);
+                let number = overlay.add(&state, &planned.bookings);
                 overlay.remove(number);
                 let create = CreateLease {
                     wish: lease,

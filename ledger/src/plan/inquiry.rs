@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
-use super::{NoPlan, NoRoom, Overlay, plan_adopting};
+use super::{NoPlan, NoRoom, Overlay, plan_adopting, plan_series};
 use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
-use crate::command::{LeaseWish, PlannedReservation, StartWish};
-use crate::model::{Adoption, HostId, InstanceWish, Interval, Phase, ReservationId, Seconds, Timestamp};
+use crate::command::{LeaseWish, PlannedReservation, SeriesWish, StartWish};
+use crate::model::{Adoption, HostId, InstanceWish, Interval, LeftOut, Occurrence, Phase, ReservationId, Seconds, Timestamp};
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -73,6 +73,13 @@ pub enum WhatIf {
         moved_to: Option<Seconds>,
         /// One element a reservation, in the order of the wish.
         reservations: Vec<HostCount>,
+    },
+    /// A series of it would be booked.
+    SeriesFits {
+        /// What has room, by number.
+        occurrences: Vec<Occurrence>,
+        /// What has none, by number; only with best effort.
+        left_out: Vec<LeftOut>,
     },
     /// It would be refused for lack of room.
     NoRoom(NoRoom),
@@ -148,6 +155,22 @@ pub fn what_if(
     match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now) {
         Ok(planned) => {
             Ok(WhatIf::Fits { moved_to: planned.moved_to, reservations: planned.reservations.iter().map(host_count).collect() })
+        }
+        Err(NoPlan::NoRoom(no_room)) => Ok(WhatIf::NoRoom(no_room)),
+        Err(NoPlan::Rejected(rejection)) => Err(rejection),
+    }
+}
+
+/// What would become of a series, without making it.
+///
+/// # Errors
+/// What a command would be refused for, but for lack of room.
+pub fn what_if_series(state: &State, wish: &SeriesWish, occurrences: &[Occurrence], now: Timestamp) -> Result<WhatIf, Rejection> {
+    let ids: Vec<Vec<ReservationId>> = vec![Vec::new(); occurrences.len()];
+    match plan_series(state, &Overlay::default(), wish, occurrences, &ids, now) {
+        Ok(found) => {
+            let occurrences = found.occurrences.iter().map(|one| one.occurrence).collect();
+            Ok(WhatIf::SeriesFits { occurrences, left_out: found.left_out })
         }
         Err(NoPlan::NoRoom(no_room)) => Ok(WhatIf::NoRoom(no_room)),
         Err(NoPlan::Rejected(rejection)) => Err(rejection),

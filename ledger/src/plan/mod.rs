@@ -2,7 +2,7 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `update.rs` plans changes, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
+//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
 //! is asked.
 
 #[cfg(test)]
@@ -14,6 +14,7 @@ mod overlay;
 mod question;
 mod room;
 mod search;
+mod series;
 mod starts;
 mod update;
 
@@ -32,13 +33,15 @@ use crate::reply::Rejection;
 use crate::state::{Booking, State};
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
+pub use crate::apply::series::check_series_wish;
 pub use inquiry::{
     CapacityWish, Density, DensityWish, HostCount, NAMED_HOSTS_MAX, STEPS_MAX, WhatIf, WindowWish, ask_capacity, ask_density,
-    what_if,
+    what_if, what_if_series,
 };
 pub use overlay::Overlay;
 pub(crate) use question::levels;
 pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
+pub use series::{OccurrencePlan, SeriesPlan, plan_series};
 pub use update::{plan_rebind, plan_update};
 
 use room::View;
@@ -80,6 +83,9 @@ pub struct NoRoom {
     pub largest_amount: u32,
     /// The earliest start, not before the one asked for, at which all of it fits for the same duration.
     pub next_start: Option<Seconds>,
+    /// Which occurrence of a series, from 1; `None` of a lease by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<u32>,
     /// Whether only the staging window lacks room; then `next_start` is the next staging window's start.
     pub staging: bool,
 }

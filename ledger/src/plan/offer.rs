@@ -50,6 +50,7 @@ pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish,
         tightest: most.and_then(|most| binding.iter().position(|count| *count == most)).map(|class| Class::ALL[class]),
         largest_amount,
         next_start: None,
+        occurrence: None,
         staging,
     }
 }
@@ -101,8 +102,8 @@ mod tests {
         let mut overlay = Overlay::default();
         let window = Interval { start: Seconds(ORIGIN_S), end: Seconds(ORIGIN_S + DAY_S) };
         let amounts = Amounts { vcpus: 1, memory_mb: 1, disk_gb: 0, slots: 1 };
-        let bookings = (1..50).map(|host| (HostId(host), window, amounts)).collect();
-        overlay.add(&state, &crate::plan::Planned { reservations: Vec::new(), moved_to: None, planned_at: 0, bookings });
+        let bookings: Vec<_> = (1..50).map(|host| (HostId(host), window, amounts)).collect();
+        overlay.add(&state, &bookings);
         let (mut decided, mut all, mut full) = (0, 0, 0);
         for _ in 0..1000 {
             let wish = wish(&mut random);

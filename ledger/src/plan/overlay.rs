@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Planned;
-use crate::model::{HostId, PoolKind};
+use crate::model::{Amounts, HostId, Interval, PoolKind};
 use crate::state::{Booking, State};
 
 /// Plans that were proposed and not yet seen applied: booked on top of the state, so that back-to-back plans do not collide.
@@ -18,18 +17,18 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Adds a plan; the number names it for [`Overlay::remove`].
-    pub fn add(&mut self, state: &State, planned: &Planned) -> u64 {
+    /// Adds what a plan books; the number names it for [`Overlay::remove`].
+    pub fn add(&mut self, state: &State, bookings: &[(HostId, Interval, Amounts)]) -> u64 {
         self.last_number += 1;
         let number = self.last_number;
-        for (host, interval, amounts) in &planned.bookings {
+        for (host, interval, amounts) in bookings {
             let booking = Booking { host: *host, interval: *interval, amounts: *amounts };
             self.by_host.entry(*host).or_default().push((number, booking));
             if let Some(row) = state.host(*host) {
                 self.begin_at.insert(row.description.pool, *host);
             }
         }
-        self.plans.insert(number, planned.bookings.iter().map(|(host, _, _)| *host).collect());
+        self.plans.insert(number, bookings.iter().map(|(host, _, _)| *host).collect());
         number
     }
 

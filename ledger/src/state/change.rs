@@ -123,6 +123,14 @@ impl State {
             self.by_flavor.insert((*flavor, id));
         }
 
+        let (before, after) = (old.and_then(Lease::series_id), new.and_then(Lease::series_id));
+        if before != after {
+            if let Some(series) = before {
+                self.by_series.remove(&(series, id));
+            }
+            self.by_series.extend(after.map(|series| (series, id)));
+        }
+
         let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));
         if before != after {
             if let Some(at) = before {

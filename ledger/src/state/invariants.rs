@@ -13,7 +13,7 @@ use super::due::lease_due;
 use super::host_index::HostIndex;
 use crate::model::{
     Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
-    ReservationId, ReservationStatus, Stage, Step, Timestamp,
+    ReservationId, ReservationStatus, SeriesId, Stage, Step, Timestamp,
 };
 use capacity::{booked, check_capacity};
 
@@ -42,6 +42,7 @@ pub fn check(state: &State) -> Vec<Violation> {
     }
     check_capacity(state, std::mem::take(&mut found.booked), &mut violations);
     check_flavors(&mut found.flavors, &mut violations);
+    check_series(state, &mut found.series, &mut violations);
     check_rows(state, &mut violations);
     check_derived(state, found, &mut violations);
     violations
@@ -52,6 +53,7 @@ struct FromLeases<'a> {
     booked: Vec<(HostId, Interval, Amounts)>,
     /// Of each reservation, and whether it is not over.
     flavors: Vec<(ReservationId, LeaseId, bool)>,
+    series: Vec<(SeriesId, LeaseId)>,
     due: Vec<(Timestamp, LeaseId)>,
     on_host: Vec<(HostId, LeaseId)>,
     begun_on: Vec<(HostId, LeaseId)>,
@@ -64,6 +66,7 @@ impl<'a> FromLeases<'a> {
         FromLeases {
             booked: Vec::with_capacity(leases),
             flavors: Vec::with_capacity(leases),
+            series: Vec::new(),
             due: Vec::with_capacity(leases),
             on_host: Vec::with_capacity(leases),
             begun_on: Vec::new(),
@@ -79,6 +82,7 @@ impl<'a> FromLeases<'a> {
                 booked(lease, reservation, &mut self.booked);
             }
         }
+        self.series.extend(lease.series_id().map(|series| (series, lease.id)));
         self.due.extend(lease_due(lease).map(|at| (at, lease.id)));
         let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
         for host in bound_hosts(lease) {
@@ -165,6 +169,25 @@ fn check_flavors(flavors: &mut [(ReservationId, LeaseId, bool)], violations: &mu
     for (flavor, _, _) in flavors.iter().filter(|(_, _, alive)| *alive) {
         if last.replace(flavor) == Some(flavor) {
             violated(violations, "flavor", format!("two reservations have the flavor of {flavor}"));
+        }
+    }
+}
+
+/// A series is of one project, has each occurrence once, and is promised as a whole; until then it waits for the cloud.
+fn check_series(state: &State, series: &mut [(SeriesId, LeaseId)], violations: &mut Vec<Violation>) {
+    series.sort_unstable();
+    for of_one in series.chunk_by(|one, other| one.0 == other.0) {
+        let id = of_one[0].0;
+        let leases: Vec<&Lease> = of_one.iter().filter_map(|(_, lease)| state.lease(*lease)).collect();
+        let mut numbers: Vec<_> = leases.iter().filter_map(|lease| lease.series.as_ref()).map(|member| member.number).collect();
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) || leases.iter().any(|one| one.project_id != leases[0].project_id) {
+            violated(violations, "series", format!("series {id}: an occurrence is there twice, or not of its project"));
+        }
+        let waiting = leases.iter().filter(|lease| lease.status == LeaseStatus::Creating);
+        let held = |lease: &&Lease| state.actuations_of(lease.id).all(|row| row.step != Step::Hold);
+        if waiting.clone().count() > 0 && (waiting.clone().count() < leases.len() || waiting.copied().all(|lease| held(&lease))) {
+            violated(violations, "series", format!("series {id}: promised in part, or waits for nothing"));
         }
     }
 }
@@ -276,8 +299,10 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     // `check_flavors` has sorted them.
     let mut by_flavor: Vec<_> = found.flavors.into_iter().map(|(flavor, lease, _)| (flavor, lease)).collect();
     by_flavor.dedup();
-    if !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
-        violated(violations, "indexes", "leases by host, project or flavor differ".to_owned());
+    // `check_series` has sorted them.
+    let series_agree = found.series.iter().eq(&state.by_series);
+    if !series_agree || !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
+        violated(violations, "indexes", "leases by host, project, flavor or series differ".to_owned());
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
     if names != state.by_name || names.len() != state.hosts.len() {

@@ -94,6 +94,7 @@ impl Loader {
         let (mut bookings, mut due) = (Vec::with_capacity(some), Vec::with_capacity(some));
         let (mut on_host, mut begun_on) = (Vec::with_capacity(some), Vec::new());
         let mut by_flavor = Vec::with_capacity(some);
+        let mut by_series = Vec::new();
         let mut by_project: BTreeMap<ProjectId, Vec<LeaseId>> = BTreeMap::new();
         for (id, row) in &leases {
             let lease = &row.value;
@@ -102,6 +103,7 @@ impl Loader {
             on_host.extend(bound_hosts(lease).into_iter().map(|host| (host, *id)));
             begun_on.extend(begun_hosts(lease).into_iter().map(|host| (host, *id)));
             by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), *id)));
+            by_series.extend(lease.series_id().map(|series| (series, *id)));
             by_project.entry(lease.project_id.clone()).or_default().push(*id);
         }
         state.leases.load(leases);
@@ -110,6 +112,7 @@ impl Loader {
         state.on_host = index_of(on_host);
         state.begun_on = index_of(begun_on);
         state.by_flavor = by_flavor.into_iter().collect();
+        state.by_series = by_series.into_iter().collect();
         state.by_project = by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();
         // Planted bug: what is due is forgotten.
         mutant!("M24", { state.due.clear() });

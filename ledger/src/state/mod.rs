@@ -35,7 +35,7 @@ pub use rows::{Change, ChangeSubject, JournalError, KeyFate, KeyLookup, KeyRow, 
 
 use crate::model::{
     Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Reservation,
-    ReservationId, Timestamp,
+    ReservationId, SeriesId, Timestamp,
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
@@ -62,6 +62,7 @@ pub struct State {
     // Derived.
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
+    by_series: BTreeSet<(SeriesId, LeaseId)>,
     by_name: BTreeMap<String, HostId>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
     begun_on: BTreeMap<HostId, BTreeSet<LeaseId>>,
@@ -145,6 +146,12 @@ impl State {
         let leases = self.by_flavor.range(all).filter_map(|(_, id)| self.leases.get(id));
         let with_lease = leases.flat_map(|lease| lease.reservations.iter().map(move |one| (lease, one)));
         with_lease.filter(move |(_, one)| one.flavor() == flavor)
+    }
+
+    /// The leases of a series that are still there, visible or not, by id.
+    pub fn leases_of_series(&self, series: SeriesId) -> impl Iterator<Item = &Lease> + '_ {
+        let all = (series, LeaseId(Uuid::nil()))..=(series, LeaseId(Uuid::max()));
+        self.by_series.range(all).filter_map(|(_, id)| self.leases.get(id))
     }
 
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.

@@ -2,8 +2,8 @@
 //! When one of these tests fails, the change breaks every running cluster: add fields with defaults instead.
 
 use leasehold_ledger::command::{
-    BeforeEndWish, Command, CreateLease, Entry, LeaseWish, OfferWish, Outcome, PlannedReservation, ReservationWish, StagingWish,
-    StartWish,
+    BeforeEndWish, Command, CreateLease, CreateSeries, Entry, LeaseWish, OfferWish, Outcome, PlannedOccurrence,
+    PlannedReservation, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::storage::codec::{decode_entry, encode_entry};
@@ -81,6 +81,38 @@ fn offer() -> Entry {
     entry
 }
 
+/// A series of two, of which the second had no room.
+fn series() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = entry.command else { panic!("it creates") };
+    let at = |number: u32| {
+        let start = Seconds(216_003_600 + (number - 1) * 86_400);
+        Occurrence { number, start, end: start.plus(3_600) }
+    };
+    let rule = "FREQ=DAILY;COUNT=2".to_owned();
+    let recurrence = Recurrence { rule, time_zone: "Europe/Berlin".to_owned(), mode: SeriesMode::BestEffort };
+    let reason = LeftOutReason::NoRoom { reservation: 0, short_by: 2, largest_amount: 1, tightest: Some(Class::Vcpu) };
+    entry.command = Command::CreateSeries(Box::new(CreateSeries {
+        wish: SeriesWish { lease: LeaseWish { end: at(1).end, ..create.wish }, recurrence },
+        series_id: SeriesId(Uuid::from_u128(11)),
+        occurrences: vec![PlannedOccurrence {
+            occurrence: at(1),
+            lease_id: create.lease_id,
+            event_ids: create.event_ids,
+            resource_ids: create.resource_ids,
+            plan: create.plan,
+        }],
+        left_out: vec![LeftOut { occurrence: at(2), reason }],
+        planned_at: create.planned_at,
+    }));
+    entry
+}
+
+fn delete_series() -> Entry {
+    let series_id = SeriesId(Uuid::from_u128(11));
+    Entry { key: None, proposed_at: Timestamp(5), command: Command::DeleteSeries { series_id } }
+}
+
 fn claim() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command: Command::ClaimOffer { lease_id: LeaseId(Uuid::from_u128(2)) } }
 }
@@ -106,6 +138,8 @@ fn entries_of_version_1_keep_their_bytes() {
         (create(), include_str!("golden/create_lease.hex")),
         (moved(), include_str!("golden/create_lease_moved.hex")),
         (offer(), include_str!("golden/create_lease_offer.hex")),
+        (series(), include_str!("golden/create_series.hex")),
+        (delete_series(), include_str!("golden/delete_series.hex")),
         (claim(), include_str!("golden/claim_offer.hex")),
         (outcome(), include_str!("golden/record_outcome.hex")),
     ] {

@@ -3,6 +3,7 @@
 mod offers;
 mod promises;
 mod questions;
+mod series;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +106,12 @@ impl Run {
                     self.reach("deleted");
                     self.promises.remove(&id);
                     self.next_promises.remove(&id);
+                }
+            }
+            Step::Series(series) => self.create_series(series),
+            Step::DeleteSeries { lease } => {
+                if let Some(id) = self.pick(*lease) {
+                    self.delete_series(id);
                 }
             }
             Step::Claim { lease } => {
@@ -442,6 +449,7 @@ impl Run {
             }
         };
         let revision = if old { row.revision.wrapping_sub(1) } else { row.revision };
+        let series_before = self.waiting_in_series(row.lease_id);
         let reply = self.world.send(None, Command::RecordOutcome { actuation_id: row.id, revision, outcome: outcome.clone() });
         let kind = match &outcome {
             Outcome::Done => "Done",
@@ -450,6 +458,7 @@ impl Run {
             Outcome::Delayed { .. } => "Delayed",
             Outcome::Failed { .. } => "Failed",
         };
+        self.check_series_settled(row.lease_id, &series_before);
         self.reach(format!("{kind} of {:?}{}", row.step, if old { " too late" } else { "" }));
         if old {
             assert_eq!(reply, Ok(Reply::OutcomeRecorded { changed: false }));
@@ -536,6 +545,13 @@ fn random_sequences_reach_everything_that_matters() {
         "created on the class of anchors",
         "deleted",
         "withdrawn",
+        "series booked",
+        "series refused",
+        "series with something left out",
+        "series withdrawn as a whole",
+        "lease left out by the cloud",
+        "series promised by the cloud",
+        "series deleted in part",
         "claimed",
         "claimed again",
         "offer expired",

@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, RefusalKind, WhatIf};
-use leasehold_ledger::model::{Class, Lease, LeaseId};
+use leasehold_ledger::model::{Class, Lease, LeaseId, SeriesId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::listing;
 use super::output::{counted, host_json, lease_details, lease_json, lease_table};
 use super::time::{self, When};
 use super::wait::with_progress;
 use super::{Failure, Session, what_to_try};
+use super::{listing, series};
 
 #[path = "lease_args.rs"]
 pub(super) mod args;
@@ -30,6 +30,9 @@ Examples:
       --on-end shelve --vcpus 4 --memory-mb 8192 --amount 30
   Would 40 of them fit on Friday? Nothing is booked:
     leasehold lease create exam --start '2026-11-27 08:00' --end +4h --vcpus 4 --memory-mb 8192 --amount 40 --what-if
+  Every Monday and Wednesday at nine in Berlin, ten times; what does not fit is left out:
+    leasehold lease create course --start '2026-11-23 08:00' --end +2h --vcpus 2 --memory-mb 4096 \\
+      --repeat 'FREQ=WEEKLY;BYDAY=MO,WE;COUNT=10' --time-zone Europe/Berlin --best-effort
   An hour longer, counted from now:
     leasehold lease update build --end +1h
   Follow what happens:
@@ -56,7 +59,11 @@ pub enum LeaseCommand {
     /// End a lease and forget it; answers when its capacity is free
     Delete {
         /// UUID or name
-        lease: String,
+        #[arg(required_unless_present = "series", conflicts_with = "series")]
+        lease: Option<String>,
+        /// All leases of this series that have not started, instead of one lease
+        #[arg(long, value_name = "UUID")]
+        series: Option<SeriesId>,
     },
     /// Print every change as it happens, until interrupted; survives the loss of any node
     Watch {
@@ -106,6 +113,8 @@ pub struct Create {
     /// A parked server of an earlier lease that this one takes over and wakes at its start; name all that are left
     #[arg(long = "server", value_name = "UUID")]
     adopted: Vec<Uuid>,
+    #[command(flatten)]
+    pub(super) repeat: args::Repeat,
     /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
     #[arg(long)]
     pub(super) what_if: bool,
@@ -136,18 +145,34 @@ pub struct Update {
     on_end: Option<AtEnd>,
 }
 
+/// When it comes again.
+#[cfg(test)]
+pub(super) fn repeat_of(create: &Create) -> Option<leasehold_ledger::command::Recurrence> {
+    create.repeat.recurrence()
+}
+
 pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<ExitCode, Failure> {
     let (client, output) = (&session.client, session.output);
     match command {
         LeaseCommand::Create(create) => {
             let (key, now) = session.key_and_now();
             let asked = create.what_if;
+            let recurrence = create.repeat.recurrence();
             let wish = args::wish(*create, now)?;
             if asked {
-                let answer = with_progress("the answer", client.what_if(wish)).await?;
+                let answer = match recurrence {
+                    Some(recurrence) => with_progress("the answer", client.what_if_series(wish, recurrence)).await?,
+                    None => with_progress("the answer", client.what_if(wish)).await?,
+                };
                 output.print(what_if_json(&answer.value, answer.ledger_index), || what_if_text(&answer.value))?;
-                let fits = matches!(answer.value, WhatIf::Fits { .. });
+                let fits = !matches!(answer.value, WhatIf::NoRoom(_));
                 return Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            if let Some(recurrence) = recurrence {
+                let booking = client.create_series(key, wish, recurrence);
+                let booked = with_progress("the series to be booked", booking).await?.value;
+                output.print(series::booked_json(&booked), || series::booked_text(&booked))?;
+                return Ok(ExitCode::SUCCESS);
             }
             let lease = with_progress("the lease to be booked", client.create_lease(key, wish)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
@@ -180,7 +205,13 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
             let lease = with_progress(waiting, client.update_lease(key, lease.id, change)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
-        LeaseCommand::Delete { lease } => {
+        LeaseCommand::Delete { lease: _, series: Some(id) } => {
+            let gone = with_progress("the series to be deleted", client.delete_series(session.key(), id)).await?;
+            let json = series::deleted_json(id, &gone.value, gone.ledger_index);
+            output.print(json, || series::deleted_text(id, &gone.value))?;
+        }
+        LeaseCommand::Delete { lease, series: None } => {
+            let lease = lease.ok_or_else(|| Failure::Usage("which lease? Give its UUID or name, or --series".to_owned()))?;
             let id = match lease.parse() {
                 Ok(id) => id,
                 Err(_) => repeated(session, find(session, &lease).await).await?.id(),
@@ -210,11 +241,17 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
             let start = moved_to.and_then(time::rfc3339);
             json!({ "fits": true, "reservations": reservations, "start": start, "no_room": null, "ledger_index": ledger_index })
         }
+        WhatIf::SeriesFits { occurrences, left_out } => {
+            let series = series::parts_json(occurrences, left_out);
+            let (none, index) = (Value::Null, ledger_index);
+            json!({ "fits": true, "reservations": none, "start": none, "no_room": none, "series": series, "ledger_index": index })
+        }
         WhatIf::NoRoom(no_room) => {
             let missing = json!({
                 "reservation": no_room.reservation, "short_by": no_room.short_by,
                 "tightest": no_room.tightest.map(Class::name), "largest_amount": no_room.largest_amount,
                 "next_start": no_room.next_start.and_then(time::rfc3339), "staging": no_room.staging,
+                "occurrence": no_room.occurrence,
             });
             json!({ "fits": false, "reservations": null, "start": null, "no_room": missing, "ledger_index": ledger_index })
         }
@@ -232,10 +269,14 @@ pub(super) fn what_if_text(what_if: &WhatIf) -> String {
             let from = moved_to.map(|start| format!(" from {} (UTC) on", time::utc(start))).unwrap_or_default();
             format!("It fits{from}. Nothing was booked.{}", reservations.iter().map(on).collect::<String>())
         }
+        WhatIf::SeriesFits { occurrences, left_out } => {
+            format!("It fits. Nothing was booked.\n{}", series::parts_text(occurrences, left_out))
+        }
         WhatIf::NoRoom(no_room) => {
+            let of = no_room.occurrence.map(|number| format!("occurrence {number} is ")).unwrap_or_default();
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };
             let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
-            let text = format!("It does not fit: short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
+            let text = format!("It does not fit: {of}short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
             let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging);
             text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }

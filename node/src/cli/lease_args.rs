@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 use leasehold_client::wire::convert::DEFAULT_PARK_MARGIN_S;
 use leasehold_client::{HostFilter, NewLease};
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
-use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds};
+use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode};
 
 use super::super::Failure;
 use super::super::host::Pool;
@@ -110,6 +110,29 @@ impl From<AtEnd> for OnEnd {
     }
 }
 
+/// When a lease comes again.
+#[derive(Args, Clone, Debug)]
+pub struct Repeat {
+    /// Book a series of leases like this one: an RRULE of RFC 5545 with COUNT or UNTIL (in UTC), as in
+    /// 'FREQ=WEEKLY;BYDAY=MO,WE;COUNT=10'. The start must be its first date
+    #[arg(long, value_name = "RULE")]
+    repeat: Option<String>,
+    /// Whose clocks the rule follows: a lease at 09:00 stays at 09:00 when they change. --start stays in UTC
+    #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "repeat")]
+    time_zone: String,
+    /// Leave out what does not fit, instead of booking nothing then
+    #[arg(long, requires = "repeat")]
+    best_effort: bool,
+}
+
+impl Repeat {
+    /// `None`: one lease.
+    pub fn recurrence(&self) -> Option<Recurrence> {
+        let mode = if self.best_effort { SeriesMode::BestEffort } else { SeriesMode::AllOrNothing };
+        self.repeat.clone().map(|rule| Recurrence { rule, time_zone: self.time_zone.clone(), mode })
+    }
+}
+
 /// A term over a host.
 pub(super) type Term = Requirement;
 
@@ -161,7 +184,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, what_if: _ } = create;
+    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, repeat: _, what_if: _ } = create;
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),

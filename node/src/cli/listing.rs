@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use leasehold_client::{
     Element, HostFilter, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationWish,
 };
-use leasehold_ledger::model::{Class, HostId, Interval, LeaseId, LeaseStatus, ProjectId, Seconds};
+use leasehold_ledger::model::{Class, HostId, Interval, LeaseId, LeaseStatus, ProjectId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
 use serde_json::{Value, json};
 
@@ -48,6 +48,9 @@ pub struct Which {
     /// Only those that ask for this availability zone or lie on a host of it
     #[arg(long)]
     zone: Option<String>,
+    /// Only the leases of this series
+    #[arg(long, value_name = "UUID")]
+    series: Option<SeriesId>,
     /// Only with at least one of these: numbers of hosts, UUIDs of reservations, flavors, server groups, adopted servers
     #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = parse_element)]
     with_any: Vec<Element>,
@@ -195,12 +198,13 @@ fn parse_element(text: &str) -> Result<Element, String> {
 
 impl Which {
     fn filter(self) -> LeaseFilter {
-        let Which { project, statuses, name, zone, with_any, with_all, without } = self;
+        let Which { project, statuses, name, zone, series, with_any, with_all, without } = self;
         LeaseFilter {
             project_id: project.map(|id| ProjectId(id.into())),
             statuses: BTreeSet::from_iter(statuses),
             name,
             zone,
+            series,
             with_any: BTreeSet::from_iter(with_any),
             with_all: BTreeSet::from_iter(with_all),
             without: BTreeSet::from_iter(without),

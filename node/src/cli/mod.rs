@@ -13,6 +13,7 @@ mod lease;
 mod listing;
 mod offer;
 mod output;
+mod series;
 mod time;
 mod wait;
 mod way;

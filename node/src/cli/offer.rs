@@ -106,6 +106,9 @@ pub(super) fn wish_of(create: CreateOffer, now: Seconds) -> Result<NewLease, Fai
         let text = "--what-if: an offer is booked; ask with leasehold lease create --what-if";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if lease.repeat.recurrence().is_some() {
+        return Err(Failure::Usage("--repeat: a series cannot be an offer; book it with leasehold lease create".to_owned()));
+    }
     let wish = wish(lease, now)?;
     if wish.start == StartWish::Now {
         let text = "--start: an offer stands until its start at most, so that it cannot start now; say a later start, or leave it open with --earliest";

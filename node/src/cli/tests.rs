@@ -7,7 +7,10 @@ use leasehold_client::{
     Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Refusal, Scope, Utilisation, UtilisationStep, WhatFits,
     WhatIf,
 };
-use leasehold_ledger::model::{Class, Comparison, HostId, Interval, LeaseId, LeaseStatus, OnEnd, PoolKind, Requirement, Seconds};
+use leasehold_ledger::model::{
+    Class, Comparison, HostId, Interval, LeaseId, LeaseStatus, LeftOut, LeftOutReason, Occurrence, OnEnd, PoolKind, Reason,
+    ReasonCode, Requirement, Seconds, SeriesMode,
+};
 
 use super::lease::LeaseCommand;
 use super::time::{When, duration, parse, utc};
@@ -167,6 +170,56 @@ fn an_offer_is_a_lease_that_stands_until_a_time() {
 }
 
 #[test]
+fn a_line_with_a_rule_asks_for_a_series() {
+    let repeat = |text: &str| {
+        let parsed = line(&format!("lease create x {SIZE} --start +2h --end +1h {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Lease(LeaseCommand::Create(create)) = parsed.command else { panic!("{text}") };
+        Ok::<_, String>(lease::repeat_of(&create))
+    };
+    assert_eq!(repeat(""), Ok(None));
+    let asked = repeat("--repeat FREQ=DAILY;COUNT=3").unwrap().unwrap();
+    assert_eq!(
+        (asked.rule.as_str(), asked.time_zone.as_str(), asked.mode),
+        ("FREQ=DAILY;COUNT=3", "UTC", SeriesMode::AllOrNothing)
+    );
+    let asked = repeat("--repeat FREQ=DAILY;COUNT=3 --time-zone Europe/Berlin --best-effort").unwrap().unwrap();
+    assert_eq!((asked.time_zone.as_str(), asked.mode), ("Europe/Berlin", SeriesMode::BestEffort));
+    for alone in ["--time-zone Europe/Berlin", "--best-effort"] {
+        assert!(repeat(alone).unwrap_err().contains("--repeat"), "{alone}");
+    }
+    let offer = line(&format!("offer create x {SIZE} --valid +1h --start +2h --end +1h --repeat FREQ=DAILY;COUNT=3")).unwrap();
+    let ClientCommand::Offer(offer::OfferCommand::Create(create)) = offer.command else { panic!("it is an offer") };
+    let refused = offer::wish_of(*create, second("2026-11-22 12:00")).unwrap_err().to_string();
+    assert!(refused.contains("--repeat: a series cannot be an offer"), "{refused}");
+    assert!(line("lease delete").unwrap_err().to_string().contains("LEASE"));
+    let both = line("lease delete a --series 6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11").unwrap_err().to_string();
+    assert!(both.contains("cannot be used with"), "{both}");
+}
+
+#[test]
+fn a_series_is_a_table_of_what_was_booked_and_what_was_not() {
+    let at = |number: u32| {
+        let start = second("2026-11-22 12:00").plus(number * 3600);
+        Occurrence { number, start, end: start.plus(600) }
+    };
+    let no_room = LeftOutReason::NoRoom { reservation: 0, short_by: 2, largest_amount: 1, tightest: Some(Class::Vcpu) };
+    let withdrawn = LeftOutReason::Withdrawn(Reason { code: ReasonCode::CloudRefused, text: "Placement has no room".into() });
+    let left_out = [LeftOut { occurrence: at(2), reason: no_room }, LeftOut { occurrence: at(4), reason: withdrawn }];
+    let told = series::parts_text(&[at(1), at(3)], &left_out);
+    let line_of = |number: u32| told.lines().find(|line| line.contains(&format!("│ {number} "))).unwrap();
+    assert!(line_of(1).contains("2026-11-22 13:00:00") && line_of(1).contains("fits"), "{told}");
+    assert!(line_of(2).contains("left out: short by 2 (VCPU)"), "{told}");
+    assert!(line_of(3).contains("fits") && line_of(4).contains("left out: Placement has no room"), "{told}");
+    let json = series::parts_json(&[at(1)], &left_out);
+    assert_eq!(
+        (&json["left_out"][0]["reason"]["code"], &json["left_out"][1]["reason"]["code"]),
+        (&"no_room".into(), &"CLOUD_REFUSED".into())
+    );
+    let what_if = WhatIf::SeriesFits { occurrences: vec![at(1)], left_out: left_out.to_vec() };
+    assert!(lease::what_if_text(&what_if).starts_with("It fits. Nothing was booked.\n"));
+}
+
+#[test]
 fn windows_of_questions_count_from_their_start() {
     let window = |text: &str| {
         let ClientCommand::Capacity(command) = line(&format!("capacity {text}")).unwrap().command else { panic!("{text}") };
@@ -232,6 +285,7 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
         tightest: Some(Class::MemoryMb),
         largest_amount: 5,
         next_start: Some(second("2026-11-22 15:00")),
+        occurrence: None,
         staging: false,
     };
     let told = "It does not fit: short by 2 in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
@@ -314,6 +368,7 @@ fn failures_have_the_documented_exit_codes_and_a_next_step() {
         tightest: None,
         largest_amount: 5,
         next_start: Some(1_795_359_600),
+        occurrence: None,
         staging: false,
         ledger_index: 1,
     };

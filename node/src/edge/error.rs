@@ -58,6 +58,9 @@ pub struct Offer {
     pub largest_amount: u32,
     /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
     pub next_start: Option<u64>,
+    /// Which occurrence of a series it is about, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<u32>,
     /// Only the staging window lacks room.
     pub staging: bool,
     /// Ledger index it was decided at.
@@ -156,6 +159,7 @@ fn of_rejection(rejection: &Rejection) -> Row {
         // Operations plan again and answer `Busy`; one that slips through is as good as not proposed (architecture D2).
         Rejection::PlanStale { .. } => unavailable("plan_stale"),
         Rejection::LeaseNotFound(_) => not_found("lease_not_found"),
+        Rejection::SeriesNotFound(_) => not_found("series_not_found"),
         Rejection::ReservationNotFound(_) => malformed("reservation_not_found"),
         Rejection::WrongStatus { .. } => conflict("wrong_status"),
         Rejection::NotAnOffer(_) => conflict("not_an_offer"),
@@ -201,6 +205,7 @@ impl Offer {
             tightest: no_room.tightest.map(|class| class.name()),
             largest_amount: no_room.largest_amount,
             next_start: no_room.next_start.map(Seconds::unix_s),
+            occurrence: no_room.occurrence,
             staging: no_room.staging,
             ledger_index,
         }
@@ -211,13 +216,16 @@ impl Offer {
 fn advice(no_room: &NoRoom) -> String {
     let whose = if no_room.staging { "the staging window of reservation" } else { "reservation" };
     let tightest = no_room.tightest.map(|class| format!(" ({} is the tightest)", class.name())).unwrap_or_default();
-    let mut text = format!("{whose} {} is {} instances short{tightest}; ", no_room.reservation, no_room.short_by);
+    let of = no_room.occurrence.map(|number| format!(" of occurrence {number}")).unwrap_or_default();
+    let mut text = format!("{whose} {}{of} is {} instances short{tightest}; ", no_room.reservation, no_room.short_by);
     text += &match no_room.largest_amount {
         0 => "none fits this window".to_owned(),
         amount => format!("amount {amount} fits this window"),
     };
     match no_room.next_start.and_then(utc) {
         Some(start) => text += &format!("; all of it fits from {start}"),
+        // The rule says when an occurrence is.
+        None if no_room.occurrence.is_some() => {}
         None => text += "; no later start fits either with the hosts that are there",
     }
     text

@@ -1,7 +1,7 @@
 //! Every failure once, with its row. The sample lists are checked for completeness by [`every_variant_has_a_sample`].
 #![allow(clippy::unwrap_used)]
 
-use leasehold_ledger::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId};
+use leasehold_ledger::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId, SeriesId};
 use uuid::Uuid;
 
 use super::*;
@@ -27,6 +27,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::StagingOutside { problem: text() }, InvalidArgument, 400, No),
         (Rejection::PlanStale { problem: text(), host: None, class: None }, Unavailable, 503, SameKey),
         (Rejection::LeaseNotFound(LeaseId(ID)), NotFound, 404, No),
+        (Rejection::SeriesNotFound(SeriesId(ID)), NotFound, 404, No),
         (Rejection::ReservationNotFound(ReservationId(ID)), InvalidArgument, 400, No),
         (Rejection::WrongStatus { status: LeaseStatus::Starting }, FailedPrecondition, 409, No),
         (Rejection::NotAnOffer(LeaseId(ID)), FailedPrecondition, 409, No),
@@ -54,6 +55,7 @@ fn no_room() -> NoRoom {
         tightest: Some(Class::Vcpu),
         largest_amount: 5,
         next_start: Seconds::from_unix_s(1_795_359_600),
+        occurrence: None,
         staging: false,
     }
 }

@@ -42,7 +42,10 @@ impl Operations {
 
     /// Answers from the state as it is, which is as new as the read barrier before. One question at a time: each may take a while,
     /// and nothing is applied meanwhile.
-    async fn answer<T>(&self, answer: impl FnOnce(&State, Timestamp) -> std::result::Result<T, Rejection>) -> Result<Answer<T>> {
+    pub(super) async fn answer<T>(
+        &self,
+        answer: impl FnOnce(&State, Timestamp) -> std::result::Result<T, Rejection>,
+    ) -> Result<Answer<T>> {
         let _asking = self.inner.asking.lock().await;
         let now = self.inner.raft.now()?;
         long(|| {

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
-use leasehold_ledger::model::{Adoption, EventId, Lease, LeaseId, ProjectId, Reason, RequestKey, ReservationId, Timestamp};
+use leasehold_ledger::model::{
+    Adoption, Amounts, EventId, HostId, Interval, Lease, LeaseId, ProjectId, Reason, ReasonCode, RequestKey, ReservationId,
+    Timestamp,
+};
 use leasehold_ledger::mutant;
-use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, check_servers, plan_adopting};
+use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, SeriesPlan, check_servers, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
@@ -20,13 +23,40 @@ use crate::leader::names::Names;
 use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
-const PLANS: usize = 3;
+pub(super) const PLANS: usize = 3;
 /// How long the answer waits for the cloud: `AdvanceClock` withdraws after 10 s (architecture D24).
-const PREPARING: Duration = Duration::from_secs(14);
+pub(super) const PREPARING: Duration = Duration::from_secs(14);
 /// How long plans in flight may take to settle when only they forbid.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// Events a lease may need: start, end, before_end, prepare, and two for staging.
-const EVENTS: usize = 6;
+pub(super) const EVENTS: usize = 6;
+
+/// What the overlay must know of a plan.
+pub(super) trait Plan {
+    /// What it books.
+    fn bookings(&self) -> &[(HostId, Interval, Amounts)];
+
+    /// Nothing of the wish was left out for lack of room.
+    fn is_whole(&self) -> bool {
+        true
+    }
+}
+
+impl Plan for Planned {
+    fn bookings(&self) -> &[(HostId, Interval, Amounts)] {
+        &self.bookings
+    }
+}
+
+impl Plan for SeriesPlan {
+    fn bookings(&self) -> &[(HostId, Interval, Amounts)] {
+        &self.bookings
+    }
+
+    fn is_whole(&self) -> bool {
+        self.left_out.is_empty()
+    }
+}
 
 /// What planning under the overlay found.
 pub(super) enum Planning<T> {
@@ -206,9 +236,9 @@ impl Operations {
     ///
     /// A refusal for lack of room is a linearizable read, decided at a confirmed index without the overlay. If only the
     /// overlay forbids, those entries are waited for and it is planned again (architecture D2).
-    pub(super) async fn plan<F>(&self, now: Timestamp, search: F) -> Result<(Planned, Option<Booked>)>
+    pub(super) async fn plan<P: Plan, F>(&self, now: Timestamp, search: F) -> Result<(P, Option<Booked>)>
     where
-        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
+        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<P, NoPlan>,
     {
         let clock = self.inner.seams.clock.clone();
         let give_up = clock.mono().after(IN_FLIGHT);
@@ -248,20 +278,22 @@ impl Operations {
         }
     }
 
-    fn plan_once<F>(&self, now: Timestamp, search: &F) -> Planning<Planned>
+    fn plan_once<P: Plan, F>(&self, now: Timestamp, search: &F) -> Planning<P>
     where
-        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<Planned, NoPlan>,
+        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<P, NoPlan>,
     {
         // The overlay is taken before the state: a plan leaves the overlay only after its entry is in the state, so a
         // booking may be seen twice for a moment, but never not at all.
         let mut overlay = self.inner.overlay.lock();
         let state = self.inner.raft.state();
         match search(&state, &overlay, now) {
+            // What is left out is refused: that must not be for what may never be booked.
+            Ok(planned) if !planned.is_whole() && !overlay.is_empty() => Planning::InFlight,
             Ok(planned) => {
                 // Planted bugs of what follows a stale plan: plans in flight are not known, so that plans are stale.
                 let known = !(mutant!("M09") || mutant!("N03"));
-                let booked = (known && !planned.bookings.is_empty())
-                    .then(|| Booked { overlay: self.inner.overlay.clone(), number: overlay.add(&state, &planned) });
+                let booked = (known && !planned.bookings().is_empty())
+                    .then(|| Booked { overlay: self.inner.overlay.clone(), number: overlay.add(&state, planned.bookings()) });
                 Planning::Found(planned, booked)
             }
             Err(NoPlan::NoRoom(_)) if !overlay.is_empty() => Planning::InFlight,
@@ -269,7 +301,7 @@ impl Operations {
         }
     }
 
-    fn withdrawn(&self, lease_id: LeaseId) -> Option<Reason> {
+    pub(super) fn withdrawn(&self, lease_id: LeaseId) -> Option<Reason> {
         let reason = self.inner.raft.withdrawn_reason(lease_id);
         tracing::info!(%lease_id, reason = reason.as_ref().map(|reason| reason.text.as_str()), "lease withdrawn");
         reason
@@ -303,17 +335,18 @@ impl Operations {
             .transpose()?;
         match settled {
             Some(Settled::Visible(lease)) => Ok(Answer { ledger_index: lease.ledger_index, value: *lease }),
-            Some(Settled::Gone) => Err(match self.withdrawn(lease_id) {
-                Some(reason) if reason.code == leasehold_ledger::model::ReasonCode::CloudRefused => {
-                    OperationError::HoldRefused(reason.text)
-                }
-                Some(reason) => OperationError::Unavailable(Unavailable::Withdrawn(reason.text)),
-                None => OperationError::Unavailable(Unavailable::Withdrawn(
-                    "the cloud did not accept its capacity in time".to_owned(),
-                )),
-            }),
+            Some(Settled::Gone) => Err(gone(self.withdrawn(lease_id))),
             None => Err(OperationError::Unknown),
         }
+    }
+}
+
+/// Withdrawn for this reason; without one its time was over.
+pub(super) fn gone(reason: Option<Reason>) -> OperationError {
+    match reason {
+        Some(reason) if reason.code == ReasonCode::CloudRefused => OperationError::HoldRefused(reason.text),
+        Some(reason) => OperationError::Unavailable(Unavailable::Withdrawn(reason.text)),
+        None => OperationError::Unavailable(Unavailable::Withdrawn("the cloud did not accept its capacity in time".to_owned())),
     }
 }
 

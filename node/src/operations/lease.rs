@@ -159,7 +159,9 @@ fn lease_of(reply: &Reply) -> Option<LeaseId> {
         | Reply::LeaseUpdated { lease_id, .. }
         | Reply::OfferClaimed { lease_id }
         | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
+        Reply::SeriesCreated { leases, .. } => leases.first().map(|first| first.lease_id),
         Reply::Done
+        | Reply::SeriesDeleted { .. }
         | Reply::HostRegistered { .. }
         | Reply::ClockAdvanced { .. }
         | Reply::OutcomeRecorded { .. }

@@ -14,7 +14,9 @@ mod error;
 mod groups;
 mod host;
 mod lease;
+mod recurrence;
 mod route;
+mod series;
 mod settle;
 mod watch;
 

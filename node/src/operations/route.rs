@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_ledger::command::{FoundGroup, LeaseChange, LeaseWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey, ReservationId};
+use leasehold_client::{BookedSeries, DeletedSeries};
+use leasehold_ledger::command::{FoundGroup, LeaseChange, LeaseWish, SeriesWish};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey, ReservationId, SeriesId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ pub(super) struct Call {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     CreateLease { wish: LeaseWish, caller_makes_groups: bool },
+    CreateSeries { wish: SeriesWish },
+    DeleteSeries { series_id: SeriesId },
     UpdateLease { lease_id: LeaseId, change: LeaseChange, caller_makes_groups: bool },
     RecordServerGroups { lease_id: LeaseId, groups: BTreeMap<ReservationId, FoundGroup> },
     ClaimOffer { lease_id: LeaseId },
@@ -59,6 +62,8 @@ pub(super) enum Given {
     Booked(Answer<Lease>),
     /// Reservations that do not take the group that was made for them.
     Groups(Vec<ReservationId>),
+    Series(Box<Answer<BookedSeries>>),
+    DeletedSeries(Answer<DeletedSeries>),
     Host(Answer<Host>),
     Key(Answer<KeyState>),
     Done(Answer<()>),
@@ -167,6 +172,12 @@ impl Operations {
         }
         match request {
             Request::CreateLease { wish, caller_makes_groups } => self.create_here(key, wish, caller_makes_groups).await,
+            Request::CreateSeries { wish } => {
+                self.create_series_here(key, wish).await.map(|booked| Given::Series(Box::new(booked)))
+            }
+            Request::DeleteSeries { series_id } => {
+                self.delete_series_here(&actor, key, series_id).await.map(Given::DeletedSeries)
+            }
             Request::UpdateLease { lease_id, change, caller_makes_groups } => {
                 self.update_here(&actor, key, lease_id, change, caller_makes_groups).await
             }
@@ -202,8 +213,16 @@ macro_rules! expect_given {
         }
     };
 }
+impl Given {
+    /// See above; of a series.
+    pub(super) fn series(self) -> Result<Answer<BookedSeries>> {
+        self.boxed_series().map(|booked| *booked)
+    }
+}
+expect_given!(boxed_series, Series, Box<Answer<BookedSeries>>);
 expect_given!(lease, Lease, Answer<Lease>);
 expect_given!(groups, Groups, Vec<ReservationId>);
+expect_given!(deleted_series, DeletedSeries, Answer<DeletedSeries>);
 expect_given!(host, Host, Answer<Host>);
 expect_given!(key, Key, Answer<KeyState>);
 expect_given!(done, Done, Answer<()>);

@@ -108,6 +108,31 @@ async fn offers_are_made_listed_claimed_and_dropped_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_series_is_booked_listed_and_deleted_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let line = [&["lease", "create", "course", "--end", "+1h", "--repeat", "FREQ=DAILY;COUNT=3"], &SIZE[..]].concat();
+    let made = json(cluster, &line).await;
+    let id = made["series"]["id"].as_str().unwrap().to_owned();
+    assert_eq!((made["series"]["leases"].as_array().unwrap().len(), &made["lease"]["series"]["occurrence"]), (3, &1.into()));
+    let table = says(cluster, &[&line[..], &["--time-zone", "Europe/Berlin", "--best-effort"]].concat()).await;
+    assert!(table.contains("3 leases booked, 0 left out") && table.contains("start (UTC)"), "{table}");
+    assert_eq!(json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 6);
+    assert_eq!(json(cluster, &["lease", "list", "--series", &id]).await.as_array().unwrap().len(), 3);
+    let first = made["lease"]["id"].as_str().unwrap();
+    assert!(says(cluster, &["lease", "show", first]).await.contains(&format!("{id}, occurrence 1")));
+    assert_eq!(json(cluster, &[&line[..], &["--what-if"]].concat()).await["series"]["occurrences"].as_array().unwrap().len(), 3);
+    let forever = [&["lease", "create", "course", "--end", "+1h", "--repeat", "FREQ=DAILY"], &SIZE[..]].concat();
+    let (code, told) = fails(cluster, &forever).await;
+    assert!(code == 1 && told.contains("it must say COUNT or UNTIL"), "{code} {told}");
+
+    let gone = says(cluster, &["lease", "delete", "--series", &id]).await;
+    assert!(gone.contains("3 leases deleted"), "{gone}");
+    let (code, told) = fails(cluster, &["lease", "delete", "--series", &id]).await;
+    assert!(code == 1 && told.contains("not found"), "{code} {told}");
+}
+
+#[tokio::test]
 async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
     let rig = rig(1).await;
     let cluster = &rig.cluster;

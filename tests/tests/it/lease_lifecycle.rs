@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use leasehold_client::command::{EndWish, LeaseChange, OfferWish, StagingWish, StartWish};
-use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, OnEnd, Stage};
+use leasehold_client::command::{EndWish, LeaseChange, OfferWish, Recurrence, StagingWish, StartWish};
+use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, OnEnd, SeriesMode, Stage};
 use leasehold_client::state::ChangeSubject;
 use leasehold_client::{Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, Scope, UtilisationWish, WhatIf};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
@@ -120,6 +120,59 @@ async fn an_offer_is_held_claimed_dropped_or_goes_by_itself_and_a_watch_tells() 
     assert_eq!(client.claim_offer(client.new_key(), held.value.id).await.unwrap().value, claimed.value);
     assert_eq!(client.list_leases(Default::default()).await.unwrap().value, [claimed.value]);
     assert!(client.list_leases(offers).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn a_series_is_booked_as_a_whole_told_of_once_and_deleted_over_any_node() {
+    let rig = rig(1).await;
+    let client = &rig.client;
+    let recurrence = |mode| Recurrence { rule: "FREQ=DAILY;COUNT=3".to_owned(), time_zone: "UTC".to_owned(), mode };
+    let key = client.new_key();
+    let wish = tomorrow("a");
+    let booked = client.create_series(key, wish.clone(), recurrence(SeriesMode::AllOrNothing)).await.unwrap();
+    let again = client.create_series(key, wish, recurrence(SeriesMode::AllOrNothing)).await.unwrap();
+    assert_eq!(again, booked);
+    let series = booked.value;
+    assert_eq!((series.leases.len(), series.left_out.len()), (3, 0));
+    assert_eq!(series.first.series.as_ref().map(|member| (member.id, member.number)), Some((series.id, 1)));
+    let mut watch = client.watch(booked.ledger_index - 1);
+    for _ in 0..3 {
+        let change = watch.next().await.unwrap();
+        assert_eq!(change.ledger_index, booked.ledger_index, "all of them by one entry");
+    }
+
+    // All but one instance of the host, on the second day.
+    let (second, mut large) = (series.leases[1].occurrence, tomorrow("large"));
+    large.start = StartWish::At(second.start);
+    large.end = second.end;
+    let Err(Error::Refused(refusal)) = client.create_lease(client.new_key(), many(large.clone(), 10_000)).await else {
+        panic!("it is too much")
+    };
+    let fits = refusal.offer.unwrap().largest_amount;
+    client.create_lease(client.new_key(), many(large, fits)).await.unwrap();
+    let daily = NewLease { start: StartWish::At(series.first.start), end: series.first.end, ..tomorrow("b") };
+    let refused = client.create_series(client.new_key(), daily.clone(), recurrence(SeriesMode::AllOrNothing)).await;
+    let Err(Error::Refused(refusal)) = refused else { panic!("it has no room: {refused:?}") };
+    assert_eq!((refusal.code.as_str(), refusal.offer.unwrap().occurrence), ("no_room", Some(2)));
+    let asked = client.what_if_series(daily.clone(), recurrence(SeriesMode::BestEffort)).await.unwrap().value;
+    let part = client.create_series(client.new_key(), daily, recurrence(SeriesMode::BestEffort)).await.unwrap().value;
+    let numbers: Vec<u32> = part.leases.iter().map(|one| one.occurrence.number).collect();
+    assert_eq!((numbers, part.left_out[0].occurrence.number), (vec![1, 3], 2));
+    let occurrences = part.leases.iter().map(|one| one.occurrence).collect();
+    assert_eq!(asked, WhatIf::SeriesFits { occurrences, left_out: part.left_out.clone() });
+
+    let listed = LeaseFilter { series: Some(part.id), ..LeaseFilter::default() };
+    assert_eq!(client.list_leases(listed.clone()).await.unwrap().value.len(), 2);
+    let gone = client.delete_series(client.new_key(), part.id).await.unwrap().value;
+    assert_eq!((gone.deleted, gone.kept), (part.leases.iter().map(|one| one.lease_id).collect(), vec![]));
+    assert!(client.list_leases(listed).await.unwrap().value.is_empty());
+    let again = client.delete_series(client.new_key(), part.id).await;
+    assert!(matches!(again, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::NotFound));
+}
+
+fn many(mut wish: NewLease, amount: u32) -> NewLease {
+    wish.reservations[0].resource.instance_mut().amount = amount;
+    wish
 }
 
 #[tokio::test]

@@ -212,6 +212,58 @@ async fn an_offer(session: &mut Session) {
     }
 }
 
+async fn a_series(session: &mut Session) {
+    let mut asked = lease(instance(json!({})));
+    asked["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=3", "time_zone": "Europe/Berlin", "mode": "all_or_nothing"});
+    session.version = "1.0";
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("1.1"), "{refused}");
+    session.version = "1.1";
+    let (_, told) = session.send(Method::POST, "/leases/what-if", asked.clone()).await;
+    assert_eq!(told["what_if"]["series"]["occurrences"].as_array().unwrap().len(), 3, "{told}");
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["occurrence"]), (201, &json!(1)), "{made}");
+    assert_eq!(made["series"]["leases"][1]["start_date"], json!("2098-01-02T10:00:00.000000"), "{made}");
+    let id = made["series"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(made["lease"]["series_id"], json!(id));
+    assert_eq!(session.get(&format!("/leases?series_id={id}")).await["leases"].as_array().unwrap().len(), 3);
+
+    // On the second day nothing more fits.
+    let mut large = lease(instance(json!({"amount": 5_000})));
+    large["start_date"] = json!("2098-01-02 10:00");
+    large["end_date"] = json!("2098-01-02 12:00");
+    let (_, told) = session.send(Method::POST, "/leases/what-if", large.clone()).await;
+    large["reservations"][0]["amount"] = told["what_if"]["offer"]["largest_amount"].clone();
+    let (status, large) = session.send(Method::POST, "/leases", large).await;
+    assert_eq!(status, 201, "{large}");
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert!(status == 409 && refused.to_string().contains("occurrence 2"), "{refused}");
+    asked["recurrence"]["mode"] = json!("best_effort");
+    let (status, part) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &part["series"]["left_out"][0]["occurrence"]), (201, &json!(2)), "{part}");
+    assert_eq!(part["series"]["left_out"][0]["reason"]["code"], json!("no_room"), "{part}");
+    for (series, leases) in [(&id, 3), (&part["series"]["id"].as_str().unwrap().to_owned(), 2)] {
+        let (status, gone) = session.ask(Method::DELETE, &format!("/series/{series}"), None).await;
+        assert_eq!((status, gone["series"]["deleted"].as_array().unwrap().len()), (200, leases), "{gone}");
+        assert_eq!(session.ask(Method::DELETE, &format!("/series/{series}"), None).await.0, 404);
+    }
+    assert_eq!(session.ask(Method::DELETE, "/series/x", None).await.0, 404);
+    let large = large["lease"]["id"].as_str().unwrap();
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{large}"), None).await.0, 204);
+    for (recurrence, field) in [
+        (json!({"rule": "FREQ=DAILY"}), "recurrence.rule"),
+        (json!({"rule": "FREQ=DAILY;COUNT=2", "time_zone": "Nowhere"}), "recurrence.time_zone"),
+        (json!({"rule": "FREQ=DAILY;COUNT=2", "mode": "maybe"}), "mode"),
+        (json!({}), "recurrence.rule"),
+        (json!({"rule": "FREQ=YEARLY;BYMONTH=5;COUNT=2"}), "start"),
+    ] {
+        asked["recurrence"] = recurrence;
+        let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let Rig { cluster, cloud: _cloud, client: _client } = rig(1).await;
@@ -229,6 +281,7 @@ async fn answers_are_as_the_document_says() {
     let staged = json!({"start_date": "2098-01-01 08:00", "end_date": "2098-01-01 09:00", "park_margin": 600});
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
     an_offer(&mut session).await;
+    a_series(&mut session).await;
     let mut open = lease(instance(json!({})));
     open["latest_start_date"] = json!("2098-01-01 20:00");
     let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;

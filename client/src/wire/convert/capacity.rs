@@ -10,6 +10,7 @@ use leasehold_ledger::plan::{
 
 use super::enums::{Enumeration, optional};
 use super::lease::{decode_requirement, encode_requirement};
+use super::series::{decode_left_out, decode_occurrence, encode_left_out, encode_occurrence};
 use super::wish::{decode_end, decode_start, encode_end, encode_start};
 use super::{BadValue, Result, each, end_unix_s, interval, seconds, unix_s};
 use crate::wire::v1;
@@ -215,6 +216,11 @@ pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfRespons
             largest_amount: no_room.largest_amount,
             next_start: no_room.next_start.map(unix_s),
             staging: no_room.staging,
+            occurrence: no_room.occurrence,
+        }),
+        WhatIf::SeriesFits { occurrences, left_out } => Outcome::Series(v1::what_if_response::SeriesFits {
+            occurrences: occurrences.into_iter().map(encode_occurrence).collect(),
+            left_out: left_out.into_iter().map(encode_left_out).collect(),
         }),
     };
     v1::WhatIfResponse { outcome: Some(outcome), ledger_index }
@@ -236,9 +242,14 @@ impl TryFrom<v1::WhatIfResponse> for WhatIf {
                 tightest: optional("no_room.tightest", no_room.tightest)?,
                 largest_amount: no_room.largest_amount,
                 next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
+                occurrence: no_room.occurrence,
                 staging: no_room.staging,
             })),
-            None => Err(BadValue::missing("outcome", "fits or no_room (is the server newer?)")),
+            Some(Outcome::Series(fits)) => Ok(WhatIf::SeriesFits {
+                occurrences: each("series.occurrences", fits.occurrences, decode_occurrence)?,
+                left_out: each("series.left_out", fits.left_out, decode_left_out)?,
+            }),
+            None => Err(BadValue::missing("outcome", "fits, series or no_room (is the server newer?)")),
         }
     }
 }

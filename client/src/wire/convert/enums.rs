@@ -2,7 +2,8 @@
 
 use leasehold_ledger::listing::{HostOrder, LeaseOrder, Scope};
 use leasehold_ledger::model::{
-    Anchor, Class, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus, Stage,
+    Anchor, Class, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus,
+    SeriesMode, Stage,
 };
 
 use super::{BadValue, Result};
@@ -78,6 +79,7 @@ enumeration!(
     CloudRefused
 );
 enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Snapshot);
+enumeration!(SeriesMode, "1 (all or nothing) or 2 (best effort)", AllOrNothing, BestEffort);
 enumeration!(Anchor, "1 (memory) or 2 (class)", Memory, Class);
 enumeration!(Class, "a Class of leasehold.v1 (is the server newer?)", Vcpu, MemoryMb, DiskGb, Slot);
 enumeration!(PoolKind, "1 (dedicated) or 2 (shared)", Dedicated, Shared);

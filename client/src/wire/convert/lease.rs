@@ -9,6 +9,7 @@ use leasehold_ledger::model::{
 };
 
 use super::enums::{Enumeration, optional};
+use super::series::{decode_member, encode_member};
 use super::wish::decode_servers;
 use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
 use crate::wire::v1;
@@ -25,7 +26,7 @@ impl From<Lease> for v1::Lease {
             end: end_unix_s(lease.end),
             status: lease.status.encode(),
             degraded: lease.degraded,
-            reason: lease.reason.map(|reason| v1::Reason { code: reason.code.encode(), text: reason.text }),
+            reason: lease.reason.map(encode_reason),
             reservations: lease.reservations.into_iter().map(Into::into).collect(),
             events: lease.events.into_iter().map(Into::into).collect(),
             revision: lease.revision,
@@ -35,6 +36,7 @@ impl From<Lease> for v1::Lease {
             offer: lease
                 .offer
                 .map(|offer| v1::Offer { expires_at: unix_s(offer.expires_at), claimed_at_ms: offer.claimed_at.map(|at| at.0) }),
+            series: lease.series.map(|member| encode_member(*member)),
         }
     }
 }
@@ -60,6 +62,7 @@ impl TryFrom<v1::Lease> for Lease {
             key: None,
             update_key: None,
             before_update: None,
+            series: wire.series.map(decode_member).transpose()?.map(Box::new),
             offer: wire.offer.map(decode_offer).transpose()?.map(Box::new),
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
@@ -83,7 +86,11 @@ fn decode_offer(wire: v1::Offer) -> Result<Offer> {
     Ok(Offer { expires_at, claimed_at: wire.claimed_at_ms.map(Timestamp) })
 }
 
-fn decode_reason(wire: v1::Reason) -> Result<Reason> {
+pub(super) fn encode_reason(reason: Reason) -> v1::Reason {
+    v1::Reason { code: reason.code.encode(), text: reason.text }
+}
+
+pub(super) fn decode_reason(wire: v1::Reason) -> Result<Reason> {
     Ok(Reason { code: Enumeration::decode("reason.code", wire.code)?, text: wire.text })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::listing::{Element, HostListing, LeaseFilter, Scope, Utilisation, UtilisationStep, UtilisationWish};
-use leasehold_ledger::model::{HostId, Interval, LeaseId, ProjectId, Seconds};
+use leasehold_ledger::model::{HostId, Interval, LeaseId, ProjectId, Seconds, SeriesId};
 use leasehold_ledger::plan::HostFilter;
 
 use super::capacity::{decode_sums, encode_sums};
@@ -57,6 +57,7 @@ impl From<LeaseFilter> for v1::ListLeasesRequest {
             order: filter.order.encode(),
             descending: filter.descending,
             offers: filter.offers,
+            series_id: filter.series.map(|series| series.to_string()),
         }
     }
 }
@@ -75,6 +76,7 @@ impl TryFrom<v1::ListLeasesRequest> for LeaseFilter {
             statuses: statuses.collect::<Result<_>>()?,
             name: wire.name,
             zone: wire.zone,
+            series: wire.series_id.map(|id| uuid("series_id", &id).map(SeriesId)).transpose()?,
             offers: wire.offers,
             window: wire.window.map(window).transpose()?,
             with_any: decode_elements("with_any", wire.with_any)?,

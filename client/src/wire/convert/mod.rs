@@ -7,6 +7,7 @@ mod enums;
 mod host;
 mod lease;
 mod listing;
+mod series;
 mod wish;
 
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod tests;
 pub use capacity::{capacity_response, density_response, what_if_response};
 pub use host::{HostChange, NewHost};
 pub use listing::utilisation_response;
+pub(crate) use series::encode_recurrence;
+pub use series::{recurrence, series_response};
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};
 

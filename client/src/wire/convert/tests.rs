@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, OfferWish, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
 use leasehold_ledger::listing::{
     Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
@@ -20,6 +20,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::answer::{Answer, BookedSeries};
 use crate::wire::v1;
 
 fn any_uuid() -> impl Strategy<Value = Uuid> {
@@ -154,6 +155,32 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
+fn mode() -> impl Strategy<Value = SeriesMode> {
+    select(vec![SeriesMode::AllOrNothing, SeriesMode::BestEffort])
+}
+
+fn occurrence() -> impl Strategy<Value = Occurrence> {
+    (any::<u32>(), second(), second()).prop_map(|(number, start, end)| Occurrence { number, start, end })
+}
+
+fn left_out() -> impl Strategy<Value = LeftOut> {
+    let no_room = (any::<[u32; 3]>(), class()).prop_map(|([reservation, short_by, largest_amount], tightest)| {
+        LeftOutReason::NoRoom { reservation, short_by, largest_amount, tightest }
+    });
+    (occurrence(), prop_oneof![no_room, reason().prop_map(LeftOutReason::Withdrawn)])
+        .prop_map(|(occurrence, reason)| LeftOut { occurrence, reason })
+}
+
+fn booked_series() -> impl Strategy<Value = BookedSeries> {
+    let lease_of = (any_uuid(), occurrence()).prop_map(|(id, occurrence)| SeriesLease { lease_id: LeaseId(id), occurrence });
+    (any_uuid(), lease(), vec(lease_of, 0..3), vec(left_out(), 0..3)).prop_map(|(id, first, leases, left_out)| BookedSeries {
+        id: SeriesId(id),
+        first,
+        leases,
+        left_out,
+    })
+}
+
 fn reason() -> impl Strategy<Value = Reason> {
     use ReasonCode::*;
     let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused]);
@@ -166,7 +193,9 @@ fn lease() -> impl Strategy<Value = Lease> {
     let who = (any_uuid(), text(), text(), text());
     let when = (second(), any_end(), timestamp(), of(timestamp()));
     let offer = (second(), of(timestamp())).prop_map(|(expires_at, claimed_at)| Box::new(Offer { expires_at, claimed_at }));
-    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer));
+    let series = (any_uuid(), any::<u32>(), mode())
+        .prop_map(|(id, number, mode)| Box::new(SeriesMember { id: SeriesId(id), number, mode }));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series));
     (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
         |(who, when, status, rest, reservations, events)| {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
@@ -183,6 +212,7 @@ fn lease() -> impl Strategy<Value = Lease> {
                 revision: rest.2,
                 ledger_index: rest.3,
                 offer: rest.4,
+                series: rest.5,
                 reservations,
                 events,
                 ..Lease::try_from(wire).unwrap()
@@ -366,17 +396,32 @@ fn what_if() -> impl Strategy<Value = WhatIf> {
             tightest,
             largest_amount,
             next_start,
+            occurrence: staging.then_some(short_by),
             staging,
         },
     );
     prop_oneof![
         (of(second()), vec(count, 0..3)).prop_map(|(moved_to, reservations)| WhatIf::Fits { moved_to, reservations }),
+        (vec(occurrence(), 0..3), vec(left_out(), 0..3))
+            .prop_map(|(occurrences, left_out)| WhatIf::SeriesFits { occurrences, left_out }),
         no_room.prop_map(WhatIf::NoRoom)
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_series_comes_over_as_it_was_booked(booked in booked_series(), index in any::<u64>()) {
+        let read = Answer::<BookedSeries>::try_from(series_response(booked.clone(), index)).unwrap();
+        prop_assert_eq!(read, Answer { value: booked, ledger_index: index });
+    }
+
+    #[test]
+    fn a_recurrence_comes_over_as_it_was_asked(rule in text(), time_zone in "[a-z]{1,9}", mode in mode()) {
+        let asked = Recurrence { rule, time_zone, mode };
+        prop_assert_eq!(recurrence(encode_recurrence(asked.clone())).unwrap(), asked);
+    }
 
     #[test]
     fn a_change_survives_the_wire(change in change()) {
@@ -475,7 +520,7 @@ fn a_bad_question_about_capacity_is_named_with_what_would_be_right() {
     assert!(told.starts_with(r#"filter.requirements[0].comparison is "0"; it must be 1 (==)"#), "{told}");
     let told = DensityWish::try_from(v1::DensityRequest::default()).unwrap_err().to_string();
     assert_eq!(told, "instance is missing; it must be the kind of instance that is counted");
-    assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits or no_room"));
+    assert!(WhatIf::try_from(v1::WhatIfResponse::default()).unwrap_err().to_string().contains("fits, series or no_room"));
 }
 
 #[test]
@@ -492,6 +537,7 @@ fn a_listing_is_on_the_wire_what_it_was() {
         with_all: [Element::Id(id)].into(),
         without: [Element::Host(HostId(4))].into(),
         offers: true,
+        series: Some(SeriesId(id)),
         order: LeaseOrder::End,
         descending: true,
         after: Some(LeaseId(id)),
@@ -540,6 +586,8 @@ fn what_a_request_leaves_out_has_a_meaning() {
     let wish = CapacityWish::try_from(v1::ShowCapacityRequest::default()).unwrap();
     let window = WindowWish { start: StartWish::Now, end: Seconds::OPEN_END };
     assert_eq!(wish, CapacityWish { filter: HostFilter::default(), window, steps_max: 1 });
+    let plain = recurrence(v1::Recurrence::default()).unwrap();
+    assert_eq!((plain.time_zone.as_str(), plain.mode), ("UTC", SeriesMode::AllOrNothing));
     let wish = NewLease::from_request(v1::CreateLeaseRequest::default()).unwrap();
     assert_eq!((wish.start, wish.end), (StartWish::Now, Seconds::OPEN_END));
     assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));

@@ -61,10 +61,11 @@ impl NewLease {
             before_end: Some(encode_before_end(self.before_end)),
             reservations: self.reservations.into_iter().map(encode_reservation).collect(),
             offer: self.offer.map(encode_offer),
+            recurrence: None,
         }
     }
 
-    /// What a request asks for; its idempotency key is [`super::request_key`]'s.
+    /// What a request asks for; its idempotency key is [`super::request_key`]'s, its recurrence [`super::recurrence`]'s.
     pub fn from_request(wire: v1::CreateLeaseRequest) -> Result<NewLease> {
         Ok(NewLease {
             name: wire.name,

@@ -1,9 +1,9 @@
 //! The index changes no plan: the same search over all hosts, one by one, says the same.
 #![allow(clippy::unwrap_used)]
 
+use super::super::Overlay;
 use super::super::crowd::{DAY_S, ORIGIN_S, Random, crowded, now, wish};
 use super::super::hosts::Hosts;
-use super::super::{Overlay, Planned};
 use super::*;
 use crate::model::{Anchor, Seconds};
 use crate::state::{Booking, State};
@@ -65,7 +65,7 @@ fn in_flight(state: &State, random: &mut Random) -> Overlay {
     for _ in 0..random.below(20) {
         let host = HostId(u64::from(1 + random.below(300)));
         let bookings = vec![(host, window(random), Amounts { vcpus: 4, memory_mb: 9000, disk_gb: 0, slots: 3 })];
-        overlay.add(state, &Planned { reservations: Vec::new(), moved_to: None, planned_at: 0, bookings });
+        overlay.add(state, &bookings);
     }
     overlay
 }

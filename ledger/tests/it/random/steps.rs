@@ -10,6 +10,8 @@ pub(super) enum Step {
     Update(Update),
     Rebind { lease: u8, avoid: u8 },
     Delete { lease: u8 },
+    Series(Series),
+    DeleteSeries { lease: u8 },
     Claim { lease: u8 },
     Withdraw { lease: u8 },
     Group { lease: u8, affinity: bool, group: u8 },
@@ -34,6 +36,15 @@ pub(super) struct Create {
     pub(super) at_least: Option<u8>,
     pub(super) terms: Terms,
     pub(super) offer: Option<u8>,
+}
+
+/// Times in minutes.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) first: Create,
+    pub(super) every: u8,
+    pub(super) times: u8,
+    pub(super) mode: SeriesMode,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +119,17 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
     )
 }
 
+/// Starts are mostly further apart than the leases are long.
+pub(super) fn series() -> impl Strategy<Value = Series> {
+    let mode = prop_oneof![Just(SeriesMode::AllOrNothing), Just(SeriesMode::BestEffort)];
+    (create(), 1u8..12, 1u8..10, 1u8..5, mode).prop_map(|(first, length, every, times, mode)| Series {
+        first: Create { length, affinity: None, staging: None, offer: None, ..first },
+        every,
+        times,
+        mode,
+    })
+}
+
 /// Of what any host may serve, soon and not for long; about half are staged.
 pub(super) fn plain_create() -> impl Strategy<Value = Create> {
     let staging = prop_oneof![1 => Just(None), 1 => (0u8..6, 1u8..3, 0u8..2).prop_map(Some)];
@@ -140,6 +162,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         4 => update().prop_map(Step::Update),
         1 => (any::<u8>(), 0u8..6).prop_map(|(lease, avoid)| Step::Rebind { lease, avoid }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
+        3 => series().prop_map(Step::Series),
+        1 => any::<u8>().prop_map(|lease| Step::DeleteSeries { lease }),
         2 => any::<u8>().prop_map(|lease| Step::Claim { lease }),
         1 => any::<u8>().prop_map(|lease| Step::Withdraw { lease }),
         4 => (any::<u8>(), any::<bool>(), 0..4u8).prop_map(|(lease, affinity, group)| Step::Group { lease, affinity, group }),

@@ -4,9 +4,9 @@ use leasehold_client::wire::convert::{self, NewLease};
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::lease_service_server::LeaseService;
 use leasehold_client::wire::v1::look_up_key_response::{Applied, Pending, State};
-use leasehold_ledger::command::LeaseChange;
+use leasehold_ledger::command::{LeaseChange, SeriesWish};
 use leasehold_ledger::listing::LeaseFilter;
-use leasehold_ledger::model::{LeaseId, ProjectId, RequestKey};
+use leasehold_ledger::model::{LeaseId, ProjectId, RequestKey, SeriesId};
 use tonic::{Request, Response, Status};
 
 use super::status::{malformed, of};
@@ -26,20 +26,32 @@ fn lease_id(text: &str) -> Result<LeaseId, Status> {
 impl LeaseService for Edge {
     async fn create_lease(&self, request: Request<v1::CreateLeaseRequest>) -> Result<Response<v1::CreateLeaseResponse>, Status> {
         let token = self.cloud_token(&request);
-        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let Admitted { actor, mut message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let recurrence = message.recurrence.take().map(convert::recurrence).transpose().map_err(malformed)?;
         let wish = NewLease::from_request(message).map_err(malformed)?;
         let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
+        if let Some(recurrence) = recurrence {
+            let wish = SeriesWish { lease: wish, recurrence };
+            let answer = self.operations.create_series(&actor, key, wish).await.map_err(of)?;
+            return Ok(Response::new(convert::series_response(answer.value, answer.ledger_index)));
+        }
         let answer = self.operations.create_lease_with(&actor, token.as_ref(), key, wish).await.map_err(of)?;
-        Ok(Response::new(v1::CreateLeaseResponse { lease: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+        let (lease, ledger_index) = (Some(answer.value.into()), answer.ledger_index);
+        Ok(Response::new(v1::CreateLeaseResponse { lease, ledger_index, series: None }))
     }
 
     async fn what_if(&self, request: Request<v1::WhatIfRequest>) -> Result<Response<v1::WhatIfResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let lease = message.lease.ok_or_else(|| malformed(convert::missing("lease", "the lease that is asked about")))?;
+        let mut lease = message.lease.ok_or_else(|| malformed(convert::missing("lease", "the lease that is asked about")))?;
+        let recurrence = lease.recurrence.take().map(convert::recurrence).transpose().map_err(malformed)?;
         let wish = NewLease::from_request(lease).map_err(malformed)?;
         let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
-        let answer = self.operations.what_if(&actor, wish).await.map_err(of)?;
+        let answer = match recurrence {
+            Some(recurrence) => self.operations.what_if_series(&actor, SeriesWish { lease: wish, recurrence }).await,
+            None => self.operations.what_if(&actor, wish).await,
+        };
+        let answer = answer.map_err(of)?;
         Ok(Response::new(convert::what_if_response(answer.value, answer.ledger_index)))
     }
 
@@ -89,6 +101,19 @@ impl LeaseService for Edge {
         let id = lease_id(&message.lease_id)?;
         let answer = self.operations.delete_lease(&actor, key, id).await.map_err(of)?;
         Ok(Response::new(v1::DeleteLeaseResponse { ledger_index: answer.ledger_index }))
+    }
+
+    async fn delete_series(
+        &self,
+        request: Request<v1::DeleteSeriesRequest>,
+    ) -> Result<Response<v1::DeleteSeriesResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = convert::uuid("series_id", &message.series_id).map(SeriesId).map_err(malformed)?;
+        let answer = self.operations.delete_series(&actor, key, id).await.map_err(of)?;
+        let ids = |leases: Vec<LeaseId>| leases.iter().map(ToString::to_string).collect();
+        let (deleted, kept) = (ids(answer.value.deleted), ids(answer.value.kept));
+        Ok(Response::new(v1::DeleteSeriesResponse { deleted, kept, ledger_index: answer.ledger_index }))
     }
 
     async fn look_up_key(&self, request: Request<v1::LookUpKeyRequest>) -> Result<Response<v1::LookUpKeyResponse>, Status> {

@@ -93,6 +93,7 @@ fn operation(path: &str) -> &'static str {
         "UpdateLease" => "update_lease",
         "ClaimOffer" => "claim_offer",
         "DeleteLease" => "delete_lease",
+        "DeleteSeries" => "delete_series",
         "LookUpKey" => "look_up_key",
         "PeekKey" => "peek_key",
         "Show" => "capacity",

@@ -53,6 +53,7 @@ mod tests {
             tightest: Some(Class::MemoryMb),
             largest_amount: 1,
             next_start: None,
+            occurrence: None,
             staging: false,
         };
         let status = of(OperationError::NoRoom { offer, ledger_index: 7 });

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use leasehold_ledger::command::SeriesWish;
 use serde_json::json;
 
 use super::answer::{Answered, Result};
@@ -30,7 +31,10 @@ pub async fn density(State(rest): State<Rest>, caller: Caller, query: Pairs) -> 
 pub async fn what_if(State(rest): State<Rest>, caller: Caller, Json(body): Json) -> Result {
     caller.since_1_1()?;
     let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
-    let found = rest.operations.what_if(&caller.actor, wish).await?;
+    let found = match body::recurrence(&body, caller.version)? {
+        Some(recurrence) => rest.operations.what_if_series(&caller.actor, SeriesWish { lease: wish, recurrence }).await?,
+        None => rest.operations.what_if(&caller.actor, wish).await?,
+    };
     let what_if = body::what_if(&found.value, found.ledger_index);
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"what_if": what_if})), ledger_index: Some(found.ledger_index) })
 }

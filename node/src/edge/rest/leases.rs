@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
+use leasehold_ledger::command::SeriesWish;
 use leasehold_ledger::listing::LeaseFilter;
-use leasehold_ledger::model::LeaseId;
+use leasehold_ledger::model::{LeaseId, SeriesId};
 use leasehold_ledger::reply::Rejection;
 use serde_json::json;
 
@@ -59,6 +60,13 @@ pub async fn utilisation(State(rest): State<Rest>, caller: Caller, query: Pairs)
 pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap, Json(body): Json) -> Result {
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
+    if let Some(recurrence) = body::recurrence(&body, caller.version)? {
+        let wish = SeriesWish { lease: wish, recurrence };
+        let made = rest.operations.create_series(&caller.actor, key, wish).await?;
+        let (lease, series) = (body::lease(&made.value.first, caller.version), body::series(&made.value));
+        let body = Some(json!({"lease": lease, "series": series}));
+        return Ok(Answered { status: StatusCode::CREATED, body, ledger_index: Some(made.ledger_index) });
+    }
     let made = rest.operations.create_lease_with(&caller.actor, caller.token.as_ref(), key, wish).await?;
     let lease = body::lease(&made.value, caller.version);
     Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"lease": lease})), ledger_index: Some(made.ledger_index) })
@@ -109,6 +117,16 @@ pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segme
     Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
 }
 
+/// `DELETE /v1/series/{id}` (1.1): its leases that have not started.
+pub async fn delete_series(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    caller.since_1_1()?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let id = series_id(&id)?;
+    let gone = rest.operations.delete_series(&caller.actor, key, id).await?;
+    let body = json!({"series": body::deleted_series(id, &gone.value)});
+    Ok(Answered { status: StatusCode::OK, body: Some(body), ledger_index: Some(gone.ledger_index) })
+}
+
 /// `GET /v1/idempotency-keys/{uuid}` (1.1): what became of a request. When nothing is known of the key and it is still
 /// valid, it is stated in the log that it never will apply.
 pub async fn key(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
@@ -124,6 +142,15 @@ fn lease_id(text: &str) -> std::result::Result<LeaseId, Refused> {
     let not_found = |_| {
         let message = format!("Object with {{'lease_id': '{}'}} not found", body::cut(text));
         answer::problem(StatusCode::NOT_FOUND, tonic::Code::NotFound, "lease_not_found", message)
+    };
+    Ok(text.parse().map_err(not_found)?)
+}
+
+/// As [`lease_id`].
+fn series_id(text: &str) -> std::result::Result<SeriesId, Refused> {
+    let not_found = |_| {
+        let message = format!("Object with {{'series_id': '{}'}} not found", body::cut(text));
+        answer::problem(StatusCode::NOT_FOUND, tonic::Code::NotFound, "series_not_found", message)
     };
     Ok(text.parse().map_err(not_found)?)
 }

@@ -55,6 +55,7 @@ pub fn router(rest: Rest) -> Router {
                 .merge(delete(leases::delete).route_layer(named("lease_delete"))),
         )
         .route("/v1/leases/{id}/claim", post(leases::claim).route_layer(may!(Rule::LeasesPut)).route_layer(named("offer_claim")))
+        .route("/v1/series/{id}", delete(leases::delete_series).route_layer(named("series_delete")))
         .route("/v1/offers", get(leases::offers).route_layer(named("offer_list")))
         .route("/v1/idempotency-keys/{id}", get(leases::key).route_layer(named("key_get")))
         .route(

@@ -19,6 +19,7 @@ mod offers;
 mod paced;
 mod places;
 mod reconcile;
+mod series;
 mod takeover;
 mod world;
 

@@ -51,6 +51,9 @@ pub fn lease(lease: &Lease, version: Microversion) -> Value {
             Some(reason) => json!({"code": reason.code, "text": reason.text}),
             None => Value::Null,
         };
+        let member = lease.series.as_deref();
+        shown["series_id"] = json!(member.map(|member| member.id.to_string()));
+        shown["occurrence"] = json!(member.map(|member| member.number));
         shown["offer"] = match lease.offer.as_deref() {
             Some(offer) => {
                 json!({"expires_at": lease_date(offer.expires_at), "claimed_at": offer.claimed_at.map(row_date)})

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::dates::lease_date;
 use super::query::{HOST_KEYS, host_filter, hosts, object};
+use super::series::{self, occurrence};
 use super::{Fields, create, instance};
 use crate::edge::error::{Offer, Problem};
 use crate::edge::rest::microversion::Microversion;
@@ -91,6 +92,12 @@ pub fn what_if(what_if: &WhatIf, ledger_index: u64) -> Value {
             let count = |one: &HostCount| json!({"hosts": one.main, "staging_hosts": one.staging});
             let reservations: Vec<_> = reservations.iter().map(count).collect();
             json!({"fits": true, "reservations": reservations, "start_date": moved_to.map(lease_date), "offer": null})
+        }
+        WhatIf::SeriesFits { occurrences, left_out } => {
+            let occurrences: Vec<_> = occurrences.iter().map(occurrence).collect();
+            let left_out: Vec<_> = left_out.iter().map(series::left_out).collect();
+            let series = json!({"occurrences": occurrences, "left_out": left_out});
+            json!({"fits": true, "reservations": null, "start_date": null, "offer": null, "series": series})
         }
         WhatIf::NoRoom(no_room) => {
             json!({"fits": false, "reservations": null, "start_date": null, "offer": Offer::new(no_room, ledger_index)})

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use leasehold_ledger::listing::{
     AllocationFilter, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationWish,
 };
-use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds};
+use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -17,8 +17,8 @@ use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion;
 
 /// Keys that say which leases.
-const LEASE_KEYS: [&str; 10] =
-    ["project_id", "status", "name", "zone", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
+const LEASE_KEYS: [&str; 11] =
+    ["project_id", "status", "name", "zone", "series_id", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
 /// Keys that say in which order, and which page.
 const PAGE_KEYS: [&str; 4] = ["sort_key", "sort_dir", "marker", "limit"];
 /// Elements of a page at most.
@@ -120,11 +120,18 @@ fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
         statuses: items(fields, "status", LeaseStatus::ALL.len(), &right, status)?.unwrap_or_default(),
         name: fields.text("name")?.map(str::to_owned),
         zone: fields.text("zone")?.map(str::to_owned),
+        series: series(fields)?,
         with_any: elements(fields, "with_any")?,
         with_all: elements(fields, "with_all")?,
         without: elements(fields, "without")?,
         ..LeaseFilter::default()
     })
+}
+
+fn series(fields: &Fields<'_>) -> Result<Option<SeriesId>, Problem> {
+    let Some(value) = fields.get("series_id") else { return Ok(None) };
+    let read = value.as_str().and_then(|text| text.parse().ok()).map(SeriesId);
+    read.ok_or_else(|| fields.wrong("series_id", value, "must be the UUID of a series")).map(Some)
 }
 
 fn elements(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<Element>, Problem> {

@@ -43,6 +43,29 @@ fn what_blazar_takes_beside_the_rule_is_taken() {
     assert_eq!(warned.before_end, BeforeEndWish::At(at("2026-12-22 12:00:00")));
 }
 
+#[test]
+fn a_recurrence_is_read_beside_its_first_lease() {
+    let read = |recurrence: Value| {
+        let body = request(json!({"recurrence": recurrence}), json!({}));
+        created(&body, V1_1).unwrap();
+        crate::edge::rest::body::recurrence(&body, V1_1).map_err(|problem| problem.message)
+    };
+    let asked = read(json!({"rule": "FREQ=DAILY;COUNT=2"})).unwrap().unwrap();
+    assert_eq!(
+        (asked.rule.as_str(), asked.time_zone.as_str(), asked.mode),
+        ("FREQ=DAILY;COUNT=2", "UTC", SeriesMode::AllOrNothing)
+    );
+    let asked = read(json!({"rule": "x", "time_zone": "Europe/Berlin", "mode": "best_effort"})).unwrap().unwrap();
+    assert_eq!((asked.time_zone.as_str(), asked.mode), ("Europe/Berlin", SeriesMode::BestEffort));
+    assert_eq!(read(Value::Null), Ok(None));
+    assert!(read(json!({})).unwrap_err().contains("recurrence.rule is missing; it must be a rule as in FREQ=WEEKLY"));
+    assert!(read(json!({"rule": 5})).unwrap_err().contains("rule is 5; it must be a string"));
+    assert!(read(json!({"rule": "x", "mode": "maybe"})).unwrap_err().contains("mode is \"maybe\""));
+    assert!(read(json!({"rule": "x", "zone": "y"})).unwrap_err().contains("zone is unknown"));
+    let old = created(&request(json!({"recurrence": {"rule": "x"}}), json!({})), V1_0).unwrap_err();
+    assert!(old.message.contains("recurrence needs microversion 1.1"), "{}", old.message);
+}
+
 /// Texts of blazar-api §6 and §7 and of the recorded exchanges, or ours where Blazar answers 500.
 #[test]
 fn every_bad_lease_is_refused_with_a_text_that_helps() {
@@ -253,7 +276,7 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
     let cases = [
         (
             request(json!({"colour": 1}), json!({})),
-            "colour is unknown; known are before_end_date, end_date, events, latest_start_date, name, offer, reservations, start_date",
+            "colour is unknown; known are before_end_date, end_date, events, latest_start_date, name, offer, recurrence, reservations, start_date",
         ),
         (
             request(json!({}), json!({"on_end": "burn"})),

@@ -22,7 +22,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
     // Blazar has no queries, and ignores what is sent.
     assert_eq!(lease_filter(query("status=none&limit=x"), V1_0).unwrap(), LeaseFilter::default());
     let filter = list(&format!(
-        "project_id=p2&status=active,PENDING&name=a b&zone=north&start_date=2026-12-01 08:00&end_date=2026-12-02T08:00:05Z\
+        "project_id=p2&status=active,PENDING&name=a b&zone=north&series_id={ID}&start_date=2026-12-01 08:00&end_date=2026-12-02T08:00:05Z\
          &scope=exclusive&with_any=1,{ID}&with_all=2&without={ID}&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
     ));
     let id = ID.parse().unwrap();
@@ -34,6 +34,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
             statuses: [LeaseStatus::Active, LeaseStatus::Pending].into(),
             name: Some("a b".into()),
             zone: Some("north".into()),
+            series: Some(SeriesId(id)),
             window: Some((window, Scope::Exclusive)),
             with_any: [Element::Host(HostId(1)), Element::Id(id)].into(),
             with_all: [Element::Host(HostId(2))].into(),
@@ -55,6 +56,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
 fn a_wrong_query_of_a_listing_is_named_with_what_would_be_right() {
     for (text, told) in [
         ("state=ACTIVE", "state is unknown; known are"),
+        ("series_id=x", r#"series_id is "x"; it must be the UUID of a series"#),
         ("status=ACTIVE,GONE", r#"status is ["ACTIVE","GONE"]; it must be statuses separated by commas, of CREATING, PENDING"#),
         ("status=ACTIVE&status=PENDING", "status is given twice"),
         ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts and UUIDs"#),

@@ -1,0 +1,95 @@
+//! Plans the leases of a recurring request, one after the other.
+
+use std::collections::BTreeMap;
+
+use super::room::View;
+use super::{NoPlan, NoRoom, Overlay, Short, anchors_of, offer, place};
+use crate::apply::schedule::resolve_create;
+use crate::apply::series::check_series;
+use crate::command::{LeaseWish, PlannedReservation, SeriesWish};
+use crate::model::{Amounts, HostId, Interval, LeftOut, LeftOutReason, Occurrence, ReservationId, SeriesMode, Timestamp};
+use crate::state::State;
+
+/// A plan for a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesPlan {
+    /// What has room, by number.
+    pub occurrences: Vec<OccurrencePlan>,
+    /// What has none, by number; only with best effort.
+    pub left_out: Vec<LeftOut>,
+    /// Ledger index of the view.
+    pub planned_at: u64,
+    /// What the overlay books, of all occurrences.
+    pub bookings: Vec<(HostId, Interval, Amounts)>,
+}
+
+/// One occurrence that has room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OccurrencePlan {
+    /// Which, and when.
+    pub occurrence: Occurrence,
+    /// For the command.
+    pub reservations: Vec<PlannedReservation>,
+}
+
+/// Plans the occurrences of a series by number, each beside those before it; `ids` are those of the reservations, for each
+/// occurrence in its order.
+///
+/// It is greedy: an earlier occurrence is never moved to other hosts for a later one. With all or nothing the first one without
+/// room refuses the series; with best effort it is left out, and only a series of which nothing is left is refused.
+///
+/// # Errors
+/// What `apply` would refuse it for; `NoRoom` of the first occurrence without room.
+pub fn plan_series(
+    state: &State,
+    overlay: &Overlay,
+    wish: &SeriesWish,
+    occurrences: &[Occurrence],
+    ids: &[Vec<ReservationId>],
+    now: Timestamp,
+) -> Result<SeriesPlan, NoPlan> {
+    let now = now.max(state.clock());
+    check_series(wish, occurrences.iter().copied()).map_err(NoPlan::Rejected)?;
+    let mut found =
+        SeriesPlan { occurrences: Vec::new(), left_out: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() };
+    let mut first_without: Option<NoRoom> = None;
+    let mut overlay = overlay.clone();
+    for (occurrence, ids) in occurrences.iter().copied().zip(ids) {
+        let one = wish.lease_at(occurrence);
+        let schedule = resolve_create(&one, now).map_err(NoPlan::Rejected)?;
+        let anchors = anchors_of(state, &one, ids, &BTreeMap::new());
+        match place(state, &overlay, &one, &schedule, ids, &anchors, now) {
+            Ok(planned) => {
+                overlay.add(state, &planned.bookings);
+                found.bookings.extend(planned.bookings);
+                found.occurrences.push(OccurrencePlan { occurrence, reservations: planned.reservations });
+            }
+            Err(short) => {
+                let no_room = explain(state, &overlay, &one, occurrence, short, now);
+                if wish.recurrence.mode == SeriesMode::AllOrNothing {
+                    return Err(NoPlan::NoRoom(no_room));
+                }
+                let reason = LeftOutReason::NoRoom {
+                    reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
+                    short_by: no_room.short_by,
+                    largest_amount: no_room.largest_amount,
+                    tightest: no_room.tightest,
+                };
+                found.left_out.push(LeftOut { occurrence, reason });
+                first_without.get_or_insert(no_room);
+            }
+        }
+    }
+    match first_without {
+        Some(no_room) if found.occurrences.is_empty() => Err(NoPlan::NoRoom(no_room)),
+        _ => Ok(found),
+    }
+}
+
+/// What is missing. No later start is sought: the rule says when an occurrence is.
+fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, occurrence: Occurrence, short: Short, now: Timestamp) -> NoRoom {
+    let instance = wish.reservations[short.reservation].resource.instance();
+    let mut view = View { planned: short.before, ..View::new(state, overlay, now) };
+    let no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, false);
+    NoRoom { occurrence: Some(occurrence.number), ..no_room }
+}
