@@ -6,6 +6,7 @@ mod eligibility;
 mod host;
 mod ids;
 mod lease;
+mod quota;
 mod requirement;
 mod status;
 mod text;
@@ -20,6 +21,7 @@ pub use lease::{
     AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
     Reservation, ResourceWish, Stage, Staging,
 };
+pub use quota::{Excess, InForce, Limit, LimitKind, Limits, PERIOD_DEFAULT_S, PERIOD_MAX_S, PERIOD_MIN_S, QuotaRow, Spent};
 pub use requirement::{Comparison, Requirement};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
 pub use text::Text;

@@ -106,6 +106,9 @@ pub struct Create {
     /// A parked server of an earlier lease that this one takes over and wakes at its start; name all that are left
     #[arg(long = "server", value_name = "UUID")]
     adopted: Vec<Uuid>,
+    /// Whatever the quota of the project says (admins)
+    #[arg(long)]
+    ignore_quota: bool,
     /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
     #[arg(long)]
     pub(super) what_if: bool,
@@ -134,6 +137,9 @@ pub struct Update {
     /// What happens to the servers at the end (leases with one reservation)
     #[arg(long, value_enum)]
     on_end: Option<AtEnd>,
+    /// Whatever the quota of the project says (admins)
+    #[arg(long)]
+    ignore_quota: bool,
 }
 
 pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<ExitCode, Failure> {
