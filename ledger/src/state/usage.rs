@@ -89,6 +89,16 @@ impl State {
         std::iter::once((within.start, profile.at(within.start))).chain(later).collect()
     }
 
+    /// As [`State::use_in`], also where use is not limited: then it is counted from the leases.
+    pub(crate) fn use_of(&self, project: &ProjectId, within: Interval) -> Vec<(Seconds, Amounts)> {
+        if self.limits_of(project).count_use() {
+            return self.use_in(project, within);
+        }
+        let profile = Profile::of(&self.leases_of(project).flat_map(lease_use).collect::<Vec<_>>());
+        let later = profile.steps_in(within).filter(|(at, _)| *at > within.start);
+        std::iter::once((within.start, profile.at(within.start))).chain(later).collect()
+    }
+
     /// When the last of what a project has reserved begins or ends, but for an open end.
     pub(crate) fn last_use(&self, project: &ProjectId) -> Option<Seconds> {
         let profile = self.usage.get(project)?;
@@ -97,7 +107,15 @@ impl State {
 
     /// vCPU-seconds that a project has used or reserved of a period.
     pub(crate) fn budget_used(&self, project: &ProjectId, period: Interval) -> i64 {
-        let steps = self.use_in(project, period);
+        self.budget_with(project, period, &self.use_in(project, period))
+    }
+
+    /// As [`State::budget_used`], also where use is not limited.
+    pub(crate) fn budget_of(&self, project: &ProjectId, period: Interval) -> i64 {
+        self.budget_with(project, period, &self.use_of(project, period))
+    }
+
+    fn budget_with(&self, project: &ProjectId, period: Interval, steps: &[(Seconds, Amounts)]) -> i64 {
         let ends = steps.iter().skip(1).map(|(at, _)| *at).chain(std::iter::once(period.end));
         let reserved = steps
             .iter()

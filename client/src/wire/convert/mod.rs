@@ -7,6 +7,7 @@ mod enums;
 mod host;
 mod lease;
 mod listing;
+mod quota;
 mod wish;
 
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod tests;
 pub use capacity::{capacity_response, density_response, what_if_response};
 pub use host::{HostChange, NewHost};
 pub use listing::utilisation_response;
+pub(crate) use quota::quota_of;
+pub use quota::{DEFAULT_PROJECT, decode_kinds, decode_limit, decode_limits, encode_limit, encode_limits, quota_project};
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};
 
