@@ -1,11 +1,12 @@
 //! One method per operation: leases, keys, capacity and hosts here, the cluster in `cluster.rs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{LeaseChange, Recurrence};
-use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Utilisation, UtilisationWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, SeriesId};
+use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish};
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ use crate::wire::v1;
 use crate::wire::v1::capacity_service_client::CapacityServiceClient;
 use crate::wire::v1::host_service_client::HostServiceClient;
 use crate::wire::v1::lease_service_client::LeaseServiceClient;
+use crate::wire::v1::quota_service_client::QuotaServiceClient;
 
 /// Largest answer that is taken, bytes: a listing of some 100,000 leases.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -271,6 +273,30 @@ impl Client {
         let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
         let allocations = wire.allocations.into_iter().map(HostAllocation::try_from).collect::<convert::Result<_>>()?;
         Ok(Answer { value: allocations, ledger_index: wire.ledger_index })
+    }
+
+    /// The limits of a project and what it has of them; `None`: the caller's own, `default`: of projects without their own.
+    pub async fn quota(&self, project_id: Option<String>) -> Result<Answer<Quota>, Error> {
+        let send = send!(QuotaServiceClient, show_quota);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ShowQuotaRequest { project_id }, send).await?;
+        Ok(Answer { value: convert::quota_of(wire.quota)?, ledger_index: wire.ledger_index })
+    }
+
+    /// Sets limits of a project (`default`: of those without their own) and leaves others to the default; what is booked stays.
+    pub async fn set_quota(
+        &self,
+        key: Key,
+        project_id: String,
+        set: Limits,
+        unset: BTreeSet<LimitKind>,
+    ) -> Result<Answer<Quota>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let unset = unset.into_iter().map(|kind| kind.as_str().to_owned()).collect();
+        let set = convert::encode_limits(&set);
+        let request = v1::SetQuotaRequest { request_id, valid_until_ms, project_id, set, unset };
+        let send = send!(QuotaServiceClient, set_quota);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        Ok(Answer { value: convert::quota_of(wire.quota)?, ledger_index: wire.ledger_index })
     }
 
     /// For calls that wait for the cloud.

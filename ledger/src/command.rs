@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    ActuationId, Adoption, Binding, EventId, HostDescription, HostId, LeaseId, NodeId, Observation, OnEnd, ProjectId, Reason,
-    RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
+    ActuationId, Adoption, Binding, EventId, HostDescription, HostId, LeaseId, LimitKind, Limits, NodeId, Observation, OnEnd,
+    ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
 };
 
 pub use series::{CreateSeries, PlannedOccurrence, Recurrence, SeriesWish};
@@ -120,6 +120,17 @@ pub enum Command {
         /// Its term.
         term: u64,
     },
+    /// Sets and takes back limits of a project, or those for all that have none of their own. What is booked stays.
+    SetQuota {
+        /// `None`: the defaults for all projects.
+        project_id: Option<ProjectId>,
+        /// Set or replaced.
+        #[serde(default)]
+        set: Limits,
+        /// Taken back; none of those that are set.
+        #[serde(default)]
+        unset: BTreeSet<LimitKind>,
+    },
     /// States that a key will never apply, if it has not applied yet (architecture D18). The key is the entry's own.
     ForgetKey,
     /// Changes nothing: a write probe for operators and load generators.
@@ -176,6 +187,9 @@ pub struct LeaseWish {
     /// `None`: a lease at once. Not written then, so that keys of older releases keep their content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<OfferWish>,
+    /// Whatever the quota of the project says. Who may ask for that is decided before the log. Not written where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_quota: bool,
 }
 
 /// How long an offer is to stand.
@@ -303,6 +317,9 @@ pub struct LeaseChange {
     /// Changed reservations, each at most once.
     #[serde(default)]
     pub reservations: Vec<ReservationChange>,
+    /// As in [`LeaseWish::ignore_quota`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_quota: bool,
 }
 
 /// When a lease is to end after an update.

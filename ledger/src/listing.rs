@@ -16,9 +16,11 @@ use crate::reply::Rejection;
 use crate::state::State;
 
 mod order;
+mod quota;
 mod utilisation;
 
 pub use order::{HostOrder, LeaseOrder};
+pub use quota::{Quota, QuotaUse, quota};
 pub use utilisation::{Utilisation, UtilisationStep, UtilisationWish, utilisation};
 
 /// Elements that one filter names, at most, of each of its three sorts.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, LeftOut, ProjectId, ReservationId, SeriesId, SeriesLease};
+use crate::model::{
+    ActuationId, Class, Excess, HostId, LeaseId, LeaseStatus, LeftOut, ProjectId, ReservationId, SeriesId, SeriesLease,
+};
 
 /// A command that was carried out. Answers for users are rebuilt from the state at `ledger_index` or later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +129,10 @@ pub enum Rejection {
         /// Which class was short, if one was.
         class: Option<Class>,
     },
+    /// More than the quota of the project allows. Neither stored nor consumes the key: like a lack of room it may be over soon.
+    /// Blazar: 403 (`MaxLeaseDurationException` of a new lease)
+    #[error("{0}")]
+    QuotaExceeded(Excess),
     /// No such lease (or deleted).
     #[error("Object with {{'lease_id': '{0}'}} not found")]
     LeaseNotFound(LeaseId),

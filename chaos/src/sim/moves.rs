@@ -118,6 +118,7 @@ mod tests {
             end: at(end_s),
             before_end: BeforeEndWish::Never,
             offer: None,
+            ignore_quota: false,
             reservations: Vec::new(),
         };
         let (plan, resource_ids, adoptions) = Default::default();

@@ -202,6 +202,7 @@ impl World {
             end: start.plus(length),
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
+            ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
                 staging: None,

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::create_lease::{Draft, check_lease_ids, check_reservation_ids, open_holds};
+use super::quota;
 use super::schedule::{invalid, resolve_create};
 use super::series::check_series;
 use super::verify::{check_room, needs_hold, stale};
 use crate::command::CreateSeries;
 use crate::model::{Lease, LeaseStatus, Occurrence, RequestKey, SeriesLease, SeriesMember, SeriesMode, Timestamp};
+use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::{Booking, State, lease_bookings};
 
@@ -15,7 +17,8 @@ use crate::state::{Booking, State, lease_bookings};
 ///
 /// L1 is checked for what all of them take together, so that occurrences that overlap count beside each other. What was left out is
 /// believed: it takes no room. The leases are CREATING until the cloud has settled every one that must be held (`series.rs`).
-/// Rejections, in this order: those of `check_series`, `Invalid` (ids), those of `resolve_create`, `PlanStale`.
+/// Rejections, in this order: those of `check_series`, `Invalid` (ids), those of `resolve_create`, `PlanStale` (a plan that no
+/// hosts or times could make good), `QuotaExceeded`, `PlanStale` (no room).
 /// Source: RFC 5545 for what a recurrence is; scheduling-design §3 for explicit occurrences.
 pub(super) fn create_series(
     state: &mut State,
@@ -28,7 +31,7 @@ pub(super) fn create_series(
     }
     check_series(&create.wish, all_occurrences(create).into_iter())?;
     check_ids(state, create)?;
-    let mut leases = Vec::with_capacity(create.occurrences.len());
+    let (mut leases, mut schedules) = (Vec::with_capacity(create.occurrences.len()), Vec::new());
     for planned in &create.occurrences {
         let wish = create.wish.lease_at(planned.occurrence);
         let schedule = resolve_create(&wish, now)?;
@@ -52,6 +55,11 @@ pub(super) fn create_series(
         };
         draft.check_plan(state)?;
         leases.push(draft.lease(now, key));
+        schedules.push(schedule);
+    }
+    // Planted bug: quotas are looked at by the planner only.
+    if !mutant!("Q01") {
+        quota::check_series(state, &create.wish.lease, &schedules.iter().collect::<Vec<_>>(), now)?;
     }
     check_room_of_all(state, &leases, now)?;
 
@@ -112,6 +120,18 @@ fn check_room_of_all(state: &State, leases: &[Lease], now: Timestamp) -> Result<
 #[cfg(test)]
 mod tests {
     use crate::apply::script::check;
+
+    #[test]
+    fn a_series_counts_as_a_whole_against_the_quota_of_its_project() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 quota slots=3 vcpu_hours=8 period_s=86400 -> 1 rows
+               10:00 series A 12:00..13:00 every=30 times=2 n=2 -> over slots: 4 beside 0 of 3 at 12:30, fits 3
+               10:00 series A 12:00..13:00 every=120 times=5 n=2 -> over vcpu_hours: 10 beside 0 of 8 at 00:00, fits 8
+               10:00 series A 12:00..13:00 every=120 times=4 n=2 -> 1:PENDING h1*2 2:PENDING h1*2 3:PENDING h1*2 4:PENDING h1*2
+               10:00 lease B 21:00..22:00 -> over vcpu_hours: 1 beside 8 of 8 at 00:00, fits 0",
+        );
+    }
 
     #[test]
     fn every_occurrence_is_a_lease_of_its_own_and_counts_for_the_later_ones() {

@@ -20,7 +20,7 @@ const PROJECT_ID_BYTES_MAX: usize = 255;
 /// Carries `run` out unless the key was answered before; stores the answer. Gives the answer and the index that makes it true.
 ///
 /// Rejections of its own, in this order, none of them stored: `Invalid`, `KeyExpired`, `KeyForgotten`, `RequestIdReused`,
-/// `TooManyKeys`. `PlanStale` is not stored either: the leader plans again under the same key.
+/// `TooManyKeys`. `PlanStale` is not stored either: the leader plans again under the same key; nor is `QuotaExceeded`.
 pub(super) fn once(
     state: &mut State,
     now: Timestamp,
@@ -64,6 +64,8 @@ pub(super) fn once(
     let fate = match &outcome {
         // Planted bug: stored as the answer.
         Err(Rejection::PlanStale { .. }) if !mutant!("N03") => return (outcome, index),
+        // As with a lack of room: what is refused now may be granted to the same key later.
+        Err(Rejection::QuotaExceeded(_)) => return (outcome, index),
         Ok(Reply::KeyForgotten) => KeyFate::Forgotten,
         Ok(reply @ (Reply::LeaseCreated { lease_id, prepared: false } | Reply::LeaseUpdated { lease_id, prepared: false })) => {
             KeyFate::Pending { lease_id: *lease_id, reply: reply.clone() }
@@ -158,6 +160,7 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::HoldActuationLease { node_id, term } => of("hold_actuation_lease", key, (node_id, term)),
         Command::InitCluster { cluster_id } => of("init_cluster", key, cluster_id),
         Command::Probe { payload } => of("probe", key, payload),
+        Command::SetQuota { project_id, set, unset } => of("set_quota", key, (project_id, set, unset)),
         Command::AdvanceClock => of("advance_clock", key, ()),
         Command::ForgetKey => of("forget_key", key, ()),
     }

@@ -1,8 +1,8 @@
 //! The only door: one entry changes the state, or is refused and changes nothing but the clock.
 //!
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
-//! `limits.rs` (how large it may be), `verify.rs` (whether a plan holds), `progress.rs` (how leases, events and rows move on), `series.rs` (what leases
-//! of a series do together), `keys.rs` (idempotency).
+//! `limits.rs` (how large it may be), `quota.rs` (how much of it a project may have), `verify.rs` (whether a plan holds), `progress.rs`
+//! (how leases, events and rows move on), `series.rs` (what leases of a series do together), `keys.rs` (idempotency).
 
 pub(crate) mod adoption;
 mod advance_clock;
@@ -16,6 +16,7 @@ mod hosts;
 mod keys;
 pub(crate) mod limits;
 mod progress;
+pub(crate) mod quota;
 mod rebind;
 pub(crate) mod rebook;
 mod record_outcome;
@@ -25,6 +26,7 @@ pub(crate) mod schedule;
 #[cfg(test)]
 mod script;
 pub(crate) mod series;
+mod set_quota;
 pub(crate) mod update_lease;
 pub(crate) mod verify;
 mod withdraw_lease;
@@ -93,6 +95,7 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
             Ok(record_server_groups::record_server_groups(state, *lease_id, groups))
         }
         Command::HoldActuationLease { node_id, term } => Ok(cluster::hold_actuation_lease(state, *node_id, *term)),
+        Command::SetQuota { project_id, set, unset } => set_quota::set_quota(state, project_id.as_ref(), set, unset),
         Command::ForgetKey => Err(Rejection::Invalid {
             field: "key".to_owned(),
             problem: "ForgetKey forgets the entry's own key, and there is none".to_owned(),

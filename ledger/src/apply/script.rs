@@ -147,6 +147,8 @@ impl World {
                 self.tell(None, Command::WithdrawLease { lease_id, reason: reason("refused") })
                     .map(|_| self.status_text(words[1]))
             }
+            "quota" => self.set_quota(&words[1..]),
+            "spent" => Ok(self.spent(words)),
             "clock" => Ok(self.clock()),
             "done" | "held" | "refused" | "failed" | "delayed" => self.outcome(words),
             "made" => self.made(words),

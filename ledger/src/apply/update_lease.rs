@@ -2,6 +2,7 @@
 
 use super::limits::check_name;
 use super::progress::event_mut;
+use super::quota::check_change;
 use super::rebook::{change_bookings, set_plan};
 use super::schedule::{check_end, check_instance, late_before_end_id, outside, prepare_time, resolve_before_end, resolve_start};
 use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish, UpdateLease};
@@ -16,7 +17,7 @@ use crate::state::State;
 /// Changes a lease. What is open stays where it is: more is added, or slots are given back; what is not open yet is booked
 /// anew as planned. Where Placement must agree first the lease is UPDATING, and old and new are booked both.
 ///
-/// Rejections, in this order: `LeaseNotFound`, those of [`resolve_update`], `PlanStale`.
+/// Rejections, in this order: `LeaseNotFound`, those of [`resolve_update`], `QuotaExceeded`, `PlanStale`.
 /// Source: `PUT /v1/leases/{id}`, blazar-api §6.2.
 pub(super) fn update_lease(
     state: &mut State,
@@ -27,6 +28,10 @@ pub(super) fn update_lease(
     let lease_id = update.lease_id;
     let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
+    // Planted bug: a change asks for no quota.
+    if !update.change.ignore_quota && !mutant!("Q02") {
+        check_change(state, &before, &lease, now)?;
+    }
     for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {
         change_group(reservation, old, update.caller_makes_groups);
     }
@@ -76,7 +81,7 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
             return Err(Rejection::ReservationNotFound(one.reservation_id));
         }
     }
-    let LeaseChange { name: _, start, end, before_end, reservations } = change;
+    let LeaseChange { name: _, start, end, before_end, reservations, ignore_quota: _ } = change;
     // What is asked for as it is is no change, however late: a request with a key names it, so that it stays the same
     // wish when it is repeated.
     let same_start = start.is_none_or(|wish| wish == StartWish::At(before.start));

@@ -1,5 +1,7 @@
 //! Time as the ledger counts it: the clock in milliseconds UTC, the calendar in whole seconds (architecture D4).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// 2020-01-01T00:00:00Z as a Unix time: second 0 of the calendar.
@@ -65,6 +67,32 @@ impl Seconds {
     /// Earlier by `seconds`, not below 0; an open end stays open.
     pub fn minus(self, seconds: u32) -> Seconds {
         if self == Seconds::OPEN_END { self } else { Seconds(self.0.saturating_sub(seconds)) }
+    }
+}
+
+/// As a date of the proleptic Gregorian calendar, UTC; an open end as `never`.
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Seconds::OPEN_END {
+            return f.write_str("never");
+        }
+        let (mut days, second) = (self.0 / 86_400, self.0 % 86_400);
+        let leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let mut year = 2020;
+        while days >= 365 + u32::from(leap(year)) {
+            days -= 365 + u32::from(leap(year));
+            year += 1;
+        }
+        let mut month = 1;
+        for length in [31, 28 + u32::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+            if days < length {
+                break;
+            }
+            days -= length;
+            month += 1;
+        }
+        let (day, hour, minute) = (days + 1, second / 3600, second / 60 % 60);
+        write!(f, "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", second % 60)
     }
 }
 

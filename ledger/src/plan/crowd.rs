@@ -183,6 +183,7 @@ pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) ->
         end: if random.below(50) == 0 { Seconds::OPEN_END } else { start.plus(length) },
         before_end: BeforeEndWish::Never,
         offer: None,
+        ignore_quota: false,
         reservations: vec![reservation],
     }
 }

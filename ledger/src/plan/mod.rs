@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, OfferWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
@@ -118,10 +119,27 @@ pub fn plan_adopting(
 ) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let Startable { wish, schedule, moved_to } = startable(wish, now).map_err(NoPlan::Rejected)?;
+    check_quota_early(state, &wish, &schedule, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
-    place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now)
+    let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now)
         .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
-        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, &wish, &schedule, short, &anchors, now)))
+        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, &wish, &schedule, short, &anchors, now)))?;
+    check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;
+    Ok(planned)
+}
+
+/// Quota of a start that is fixed: asked for before any host is, so that the cheaper refusal comes first.
+fn check_quota_early(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timestamp) -> Result<(), Rejection> {
+    if matches!(wish.start, StartWish::Earliest { .. }) { Ok(()) } else { check_new(state, wish, schedule, now) }
+}
+
+/// Quota of a start that was left open: it is moved for lack of room, and quota counts where it then lies.
+fn check_quota_planned(state: &State, wish: &LeaseWish, planned: &Planned, now: Timestamp) -> Result<(), Rejection> {
+    if !matches!(wish.start, StartWish::Earliest { .. }) {
+        return Ok(());
+    }
+    let wish = planned.moved_to.map_or(Ok(Cow::Borrowed(wish)), |to| moved(wish, to, now).map(Cow::Owned))?;
+    check_new(state, &wish, &resolve_create(&wish, now)?, now)
 }
 
 /// See [`plan_adopting`], for those who would not tell what fits instead, which takes longer than to find out that nothing
@@ -136,8 +154,10 @@ pub fn try_plan(
 ) -> Result<Option<Planned>, Rejection> {
     let now = now.max(state.clock());
     let Startable { wish, schedule, moved_to } = startable(wish, now)?;
+    check_quota_early(state, &wish, &schedule, now)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
     let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now).ok();
+    planned.iter().try_for_each(|planned| check_quota_planned(state, &wish, planned, now))?;
     Ok(planned.map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned }))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::room::View;
 use super::{NoPlan, NoRoom, Overlay, Short, anchors_of, offer, place};
+use crate::apply::quota;
 use crate::apply::schedule::resolve_create;
 use crate::apply::series::check_series;
 use crate::command::{LeaseWish, PlannedReservation, SeriesWish};
@@ -53,7 +54,7 @@ pub fn plan_series(
     let mut found =
         SeriesPlan { occurrences: Vec::new(), left_out: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() };
     let mut first_without: Option<NoRoom> = None;
-    let mut overlay = overlay.clone();
+    let (mut overlay, mut schedules) = (overlay.clone(), Vec::new());
     for (occurrence, ids) in occurrences.iter().copied().zip(ids) {
         let one = wish.lease_at(occurrence);
         let schedule = resolve_create(&one, now).map_err(NoPlan::Rejected)?;
@@ -62,6 +63,7 @@ pub fn plan_series(
             Ok(planned) => {
                 overlay.add(state, &planned.bookings);
                 found.bookings.extend(planned.bookings);
+                schedules.push(schedule);
                 found.occurrences.push(OccurrencePlan { occurrence, reservations: planned.reservations });
             }
             Err(short) => {
@@ -82,7 +84,11 @@ pub fn plan_series(
     }
     match first_without {
         Some(no_room) if found.occurrences.is_empty() => Err(NoPlan::NoRoom(no_room)),
-        _ => Ok(found),
+        _ => {
+            // Best effort is about room: of what has room none is left out for the quota, which does not come free by itself.
+            quota::check_series(state, &wish.lease, &schedules.iter().collect::<Vec<_>>(), now).map_err(NoPlan::Rejected)?;
+            Ok(found)
+        }
     }
 }
 

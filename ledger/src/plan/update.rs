@@ -3,6 +3,7 @@
 use super::room::View;
 use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
+use crate::apply::quota::check_change;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
@@ -23,6 +24,9 @@ pub fn plan_update(
     let before =
         state.lease(lease_id).filter(|lease| lease.visible()).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
     let resolved = resolve_update(before, change, now).map_err(NoPlan::Rejected)?;
+    if !change.ignore_quota {
+        check_change(state, before, &resolved.lease, now).map_err(NoPlan::Rejected)?;
+    }
     if !resolved.rebook {
         return Ok(None);
     }

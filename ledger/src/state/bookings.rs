@@ -69,7 +69,7 @@ pub fn wish_bookings(
 }
 
 /// Adds the larger of two sets of bookings at every instant, host by host.
-fn pointwise_max(old: &[Booking], new: &[Booking], into: &mut Vec<Booking>) {
+pub(super) fn pointwise_max(old: &[Booking], new: &[Booking], into: &mut Vec<Booking>) {
     let mut hosts: Vec<HostId> = old.iter().chain(new).map(|booking| booking.host).collect();
     hosts.sort_unstable();
     hosts.dedup();

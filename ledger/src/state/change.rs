@@ -63,6 +63,7 @@ impl State {
         self.shared.take(&mut lease);
         self.touch_lease(id);
         let old = self.leases.remove(&id);
+        self.recount_use(old.as_ref(), Some(&lease));
         self.reindex_lease(old.as_ref(), Some(&lease));
         old.iter().for_each(|old| self.shared.release(old));
         self.leases.insert(id, lease, 0);
@@ -71,6 +72,7 @@ impl State {
     pub(crate) fn remove_lease(&mut self, id: LeaseId) {
         self.touch_lease(id);
         let old = self.leases.remove(&id);
+        self.recount_use(old.as_ref(), None);
         self.reindex_lease(old.as_ref(), None);
         old.iter().for_each(|old| self.shared.release(old));
     }
@@ -302,6 +304,7 @@ impl State {
             RowId::Host(id) => put(self.hosts.get(id), into),
             RowId::Actuation(id) => put(self.actuations.get(id), into),
             RowId::Key(project, id) => put(self.key_row(project, *id), into),
+            RowId::Quota(project) => put(self.quotas.get(project), into),
             RowId::Change(index, place) => {
                 self.changes.get(&(*index, *place)).map(|row| into.extend_from_slice(row.bytes())).is_some()
             }
@@ -316,7 +319,9 @@ impl State {
         let actuations = self.actuations.iter().map(|(id, _)| RowId::Actuation(*id));
         let keys = self.keys.iter().map(|((id, project), _)| RowId::Key(project.clone(), *id));
         let changes = self.changes.iter().map(|((index, place), _)| RowId::Change(*index, *place));
-        let all = std::iter::once(RowId::Meta).chain(leases).chain(hosts).chain(actuations).chain(keys).chain(changes);
+        let quotas = self.quotas.iter().map(|(project, _)| RowId::Quota(project.clone()));
+        let all =
+            std::iter::once(RowId::Meta).chain(leases).chain(hosts).chain(actuations).chain(keys).chain(changes).chain(quotas);
         let mut encoded = Vec::new();
         for row in all {
             let mut value = Vec::new();
@@ -334,6 +339,7 @@ impl State {
             RowId::Host(id) => self.hosts.row_mut(id).map(|row| &mut row.hash),
             RowId::Actuation(id) => self.actuations.row_mut(id).map(|row| &mut row.hash),
             RowId::Key(project, id) => self.keys.row_mut(&(*id, project.clone())).map(|row| &mut row.hash),
+            RowId::Quota(project) => self.quotas.row_mut(project).map(|row| &mut row.hash),
             RowId::Change(index, place) => self.changes.row_mut(&(*index, *place)).map(|row| &mut row.hash),
         };
         if let Some(place) = place {

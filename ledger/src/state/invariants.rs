@@ -325,6 +325,9 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     if !counts_agree || !key_expiry.into_iter().eq(expiry) {
         violated(violations, "indexes", "keys by project or expiry differ".to_owned());
     }
+    if let Some(project) = state.miscounted_use() {
+        violated(violations, "use", format!("what project {project} has reserved differs from its leases"));
+    }
     let hashes = [
         state.meta_hash,
         found.hash,
@@ -332,6 +335,7 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
         state.actuations.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         state.keys.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         check_journal(state, violations),
+        state.quotas.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
     ];
     if hashes.into_iter().fold(0, u128::wrapping_add) != state.hash {
         violated(violations, "hash", "is not the sum of the rows' hashes".to_owned());

@@ -11,7 +11,7 @@ use super::due::lease_due;
 use super::journal::JournalRow;
 use super::table::Row;
 use super::{Calendar, KeyRow, Meta, State};
-use crate::model::{Actuation, Host, HostId, Lease, LeaseId, ProjectId};
+use crate::model::{Actuation, Host, HostId, Lease, LeaseId, ProjectId, QuotaRow};
 use crate::mutant;
 use crate::storage::codec::{CodecError, decode};
 use crate::storage::keys::RowId;
@@ -74,6 +74,10 @@ impl Loader {
                 state.keys.insert((id, project), row, hash);
                 true
             }
+            RowId::Quota(project) => {
+                state.quotas.insert(project, decode::<QuotaRow>("quota", value)?, hash);
+                true
+            }
             RowId::Change(index, place) => {
                 state.changes.insert((index, place), JournalRow::stored(value)?, hash);
                 true
@@ -114,6 +118,7 @@ impl Loader {
         state.by_flavor = by_flavor.into_iter().collect();
         state.by_series = by_series.into_iter().collect();
         state.by_project = by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();
+        state.count_all_use();
         // Planted bug: what is due is forgotten.
         mutant!("M24", { state.due.clear() });
         state

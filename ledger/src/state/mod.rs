@@ -16,6 +16,7 @@ mod profile;
 mod rows;
 mod shared;
 mod table;
+pub(crate) mod usage;
 mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +35,13 @@ pub(crate) use load::Loader;
 pub use rows::{Change, ChangeSubject, JournalError, KeyFate, KeyLookup, KeyRow, Meta};
 
 use crate::model::{
-    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, Lease, LeaseId, ProjectId, RequestKey, Reservation,
-    ReservationId, SeriesId, Timestamp,
+    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, ProjectId, QuotaRow,
+    RequestKey, Reservation, ReservationId, SeriesId, Timestamp,
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
 use journal::JournalRow;
+use profile::Profile;
 use shared::Shared;
 use table::Table;
 pub(crate) use wide::Window;
@@ -56,6 +58,8 @@ pub struct State {
     /// The ids of keys are random and tell nearly all of them apart, so they are compared first.
     keys: Table<(Uuid, ProjectId), KeyRow>,
     changes: Table<(u64, u32), JournalRow>,
+    /// Of projects, and the defaults under `None`.
+    quotas: Table<Option<ProjectId>, QuotaRow>,
     /// Sum of the hashes of all rows.
     hash: u128,
 
@@ -73,6 +77,8 @@ pub struct State {
     calendar: Calendar,
     host_index: HostIndex,
     shared: Shared,
+    /// Of the projects whose use is limited, and no others.
+    usage: BTreeMap<ProjectId, Profile>,
 
     // What the entry being applied has touched.
     recorder: Recorder,
@@ -224,6 +230,29 @@ impl State {
     /// Leases for which the clock has something to do at `now`, the longest due first.
     pub fn due_leases(&self, now: Timestamp) -> impl Iterator<Item = LeaseId> + '_ {
         self.due.iter().take_while(move |(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+
+    /// What is stored of the quota of a project, or under `None` of the defaults.
+    pub fn quota(&self, project: Option<&ProjectId>) -> Option<&QuotaRow> {
+        self.quotas.get(&project.cloned())
+    }
+
+    /// All that is stored of quotas, the defaults first, then by project.
+    pub fn quotas(&self) -> impl Iterator<Item = (Option<&ProjectId>, &QuotaRow)> + '_ {
+        self.quotas.iter().map(|(project, row)| (project.as_ref(), &row.value))
+    }
+
+    /// How many rows of quotas are stored.
+    pub fn quotas_len(&self) -> usize {
+        self.quotas.len()
+    }
+
+    /// The limits that hold for a project.
+    pub fn limits_of(&self, project: &ProjectId) -> InForce {
+        if self.quotas.len() == 0 {
+            return InForce::default();
+        }
+        InForce::of(self.quota(Some(project)).map(|row| &row.limits), self.quota(None).map(|row| &row.limits))
     }
 
     /// What is booked on whom, when.

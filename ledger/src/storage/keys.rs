@@ -10,6 +10,7 @@
 //! | `22` | actuation number, 8 bytes | [`Actuation`](crate::model::Actuation) |
 //! | `23` | length of project id, 2 bytes; project id; key id, 16 bytes | [`KeyRow`](crate::state::KeyRow) |
 //! | `24` | ledger index, 8 bytes; place in its entry, 4 bytes | [`Change`](crate::state::Change) |
+//! | `25` | length of project id, 2 bytes; project id, none for the defaults | [`QuotaRow`](crate::model::QuotaRow) |
 //!
 //! A new table takes a new first byte. A byte is never given another meaning.
 
@@ -34,6 +35,9 @@ pub const KEY: u8 = 0x23;
 /// Journal of changes.
 pub const CHANGE: u8 = 0x24;
 
+/// Quotas.
+pub const QUOTA: u8 = 0x25;
+
 /// Names one hashed row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowId {
@@ -49,6 +53,8 @@ pub enum RowId {
     Key(ProjectId, Uuid),
     /// A change of the journal: ledger index and place in its entry.
     Change(u64, u32),
+    /// The quota of a project; `None`: the defaults for all.
+    Quota(Option<ProjectId>),
 }
 
 impl RowId {
@@ -63,6 +69,12 @@ impl RowId {
                 // Project ids are bounded where keys are accepted (`apply::keys`), so the length always fits.
                 let length = u16::try_from(project.0.len()).unwrap_or(u16::MAX);
                 join(KEY, &[&length.to_be_bytes(), project.0.as_bytes(), id.as_bytes()])
+            }
+            RowId::Quota(project) => {
+                // Bounded where quotas are set and where leases are made.
+                let id = project.as_ref().map_or("", |project| &project.0);
+                let length = u16::try_from(id.len()).unwrap_or(u16::MAX);
+                join(QUOTA, &[&length.to_be_bytes(), id.as_bytes()])
             }
             RowId::Change(index, place) => join(CHANGE, &[&index.to_be_bytes(), &place.to_be_bytes()]),
         }
@@ -82,6 +94,11 @@ impl RowId {
                 let (project, id) = rest.split_at_checked(length)?;
                 let project = ProjectId(std::str::from_utf8(project).ok()?.into());
                 Some(RowId::Key(project, Uuid::from_slice(id).ok()?))
+            }
+            QUOTA => {
+                let (length, id) = rest.split_first_chunk::<2>()?;
+                let id = std::str::from_utf8(id).ok().filter(|id| id.len() == usize::from(u16::from_be_bytes(*length)))?;
+                Some(RowId::Quota((!id.is_empty()).then(|| ProjectId(id.into()))))
             }
             CHANGE => {
                 let (index, place) = rest.split_first_chunk::<8>()?;
@@ -117,6 +134,8 @@ mod tests {
             RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)),
             RowId::Change(5, 0),
             RowId::Change(5, 1),
+            RowId::Quota(None),
+            RowId::Quota(Some(ProjectId("p".into()))),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -127,7 +146,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_name_no_row() {
-        for key in [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x"] {
+        for key in [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x", b"\x25\x00\x02p"] {
             assert_eq!(RowId::from_bytes(key), None);
         }
     }

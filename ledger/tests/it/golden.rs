@@ -35,6 +35,7 @@ fn create() -> Entry {
             end: Seconds::OPEN_END,
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
+            ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
                 staging: Some(StagingWish { start: None, end: Some(Seconds(216_001_000)), park_margin_s: 600 }),

@@ -3,5 +3,6 @@
 
 mod brute_force;
 mod golden;
+mod quota;
 mod random;
 mod world;

@@ -188,6 +188,7 @@ impl Run {
             start: StartWish::At(Seconds(start)),
             end: Seconds(start + u32::from(create.length) * 60),
             before_end: BeforeEndWish::SecondsBefore(120),
+            ignore_quota: false,
             // One that expires before it starts, after now.
             offer: create.offer.filter(|_| create.start > 0).map(|after| {
                 let minutes = 1 + after % create.start;
@@ -317,6 +318,7 @@ impl Run {
                 end.map(|minute| EndWish::At(Seconds(self.minute(minute))))
             },
             before_end: None,
+            ignore_quota: false,
             reservations: resized
                 .then(|| ReservationChange { reservation_id: lease.reservations[0].id, resource: resource.clone(), on_end: None })
                 .into_iter()

@@ -115,6 +115,9 @@ pub struct Create {
     adopted: Vec<Uuid>,
     #[command(flatten)]
     pub(super) repeat: args::Repeat,
+    /// Whatever the quota of the project says (admins)
+    #[arg(long)]
+    ignore_quota: bool,
     /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
     #[arg(long)]
     pub(super) what_if: bool,
@@ -143,6 +146,9 @@ pub struct Update {
     /// What happens to the servers at the end (leases with one reservation)
     #[arg(long, value_enum)]
     on_end: Option<AtEnd>,
+    /// Whatever the quota of the project says (admins)
+    #[arg(long)]
+    ignore_quota: bool,
 }
 
 /// When it comes again.

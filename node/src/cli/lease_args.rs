@@ -184,7 +184,8 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, repeat: _, what_if: _ } = create;
+    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, repeat: _, ignore_quota, what_if: _ } =
+        create;
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
@@ -219,7 +220,7 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
     }
     let resource = ResourceWish::Instance(servers.kind.instance(servers.amount).into());
     let reservation = ReservationWish { resource, staging, on_end: on_end.into(), servers: named };
-    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation], offer: None })
+    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation], offer: None, ignore_quota })
 }
 
 fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
@@ -266,7 +267,7 @@ impl Kind {
 
 /// What `lease update` asks to change in `lease`.
 pub(super) fn change(update: Update, lease: &Lease, now: Seconds) -> Result<LeaseChange, Failure> {
-    let Update { lease: _, name, start, end, before_end, amount, on_end } = update;
+    let Update { lease: _, name, start, end, before_end, amount, on_end, ignore_quota } = update;
     let start = match start {
         None => None,
         Some(When::Now) => Some(StartWish::Now),
@@ -293,8 +294,9 @@ pub(super) fn change(update: Update, lease: &Lease, now: Seconds) -> Result<Leas
         let on_end = on_end.map(Into::into);
         reservations.push(ReservationChange { reservation_id: reservation.id, resource, on_end });
     }
-    let change = LeaseChange { name, start, end, before_end: before_end.map(|before| before.0), reservations };
-    if change == LeaseChange::default() {
+    let before_end = before_end.map(|before| before.0);
+    let change = LeaseChange { name, start, end, before_end, reservations, ignore_quota };
+    if change == (LeaseChange { ignore_quota, ..LeaseChange::default() }) {
         return Err(Failure::Usage(
             "nothing to change: give --name, --start, --end, --before-end, --amount or --on-end".to_owned(),
         ));

@@ -13,6 +13,7 @@ mod lease;
 mod listing;
 mod offer;
 mod output;
+mod quota;
 mod series;
 mod time;
 mod wait;
@@ -91,6 +92,9 @@ pub enum ClientCommand {
     /// What is free, when, and how many fit
     #[command(subcommand, after_help = capacity::EXAMPLES)]
     Capacity(capacity::CapacityCommand),
+    /// What a project may have in time, and what it has
+    #[command(subcommand, after_help = quota::EXAMPLES)]
+    Quota(quota::QuotaCommand),
     /// Compute hosts that reservations may use (admins)
     #[command(subcommand, after_help = host::EXAMPLES)]
     Host(host::HostCommand),
@@ -127,6 +131,7 @@ pub async fn run(command: ClientCommand, globals: Globals) -> ExitCode {
             ClientCommand::Lease(command) => return lease::run(command, &session()?).await,
             ClientCommand::Offer(command) => offer::run(command, &session()?).await?,
             ClientCommand::Capacity(command) => capacity::run(command, &session()?).await?,
+            ClientCommand::Quota(command) => quota::run(command, &session()?).await?,
             ClientCommand::Host(command) => host::run(command, &session()?).await?,
             ClientCommand::Cluster(command) => cluster::run(command, &session()?).await?,
             ClientCommand::Doctor(command) => return doctor::run(command, &globals).await,

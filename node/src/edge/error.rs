@@ -158,6 +158,8 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::StagingOutside { .. } => malformed("staging_outside"),
         // Operations plan again and answer `Busy`; one that slips through is as good as not proposed (architecture D2).
         Rejection::PlanStale { .. } => unavailable("plan_stale"),
+        // As Blazar answers a lease that its enforcement refuses; the way out is another wish or another quota.
+        Rejection::QuotaExceeded(_) => row(Code::FailedPrecondition, StatusCode::FORBIDDEN, Retry::No, "quota_exceeded"),
         Rejection::LeaseNotFound(_) => not_found("lease_not_found"),
         Rejection::SeriesNotFound(_) => not_found("series_not_found"),
         Rejection::ReservationNotFound(_) => malformed("reservation_not_found"),

@@ -1,7 +1,9 @@
 //! Every failure once, with its row. The sample lists are checked for completeness by [`every_variant_has_a_sample`].
 #![allow(clippy::unwrap_used)]
 
-use leasehold_ledger::model::{ActuationId, Class, HostId, LeaseId, LeaseStatus, ProjectId, ReservationId, SeriesId};
+use leasehold_ledger::model::{
+    ActuationId, Class, Excess, HostId, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, SeriesId,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -10,6 +12,10 @@ const ID: Uuid = Uuid::from_u128(7);
 
 /// Sample, gRPC code, HTTP status, retry.
 type Sample<T> = (T, Code, u16, Retry);
+
+fn excess() -> Excess {
+    Excess { kind: LimitKind::Slots, limit: 4, used: 3, wanted: Some(2), at: None, fits: 1 }
+}
 
 fn rejections() -> Vec<Sample<Rejection>> {
     use Code::*;
@@ -25,6 +31,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::EndBeyondCalendar, InvalidArgument, 400, No),
         (Rejection::Invalid { field: text(), problem: text() }, InvalidArgument, 400, No),
         (Rejection::StagingOutside { problem: text() }, InvalidArgument, 400, No),
+        (Rejection::QuotaExceeded(excess()), FailedPrecondition, 403, No),
         (Rejection::PlanStale { problem: text(), host: None, class: None }, Unavailable, 503, SameKey),
         (Rejection::LeaseNotFound(LeaseId(ID)), NotFound, 404, No),
         (Rejection::SeriesNotFound(SeriesId(ID)), NotFound, 404, No),

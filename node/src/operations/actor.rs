@@ -31,16 +31,21 @@ impl Actor {
         let own_project = owner.is_none_or(|owner| *owner == self.project_id);
         let allowed = self.is_admin()
             || match rule {
-                Rule::LeasesGet | Rule::LeasesWhatIf | Rule::CapacityDensity => {
+                Rule::LeasesGet | Rule::LeasesWhatIf | Rule::QuotasGet | Rule::CapacityDensity => {
                     own_project && self.has_any(&["reader", "member"])
                 }
                 Rule::LeasesPost | Rule::LeasesPut | Rule::LeasesDelete => own_project && self.has_any(&["member"]),
                 Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => {
                     false
                 }
-                Rule::CapacityGet | Rule::ClusterGet | Rule::ClusterChange => false,
+                Rule::CapacityGet | Rule::QuotasPut | Rule::QuotasIgnore | Rule::ClusterGet | Rule::ClusterChange => false,
             };
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
+    }
+
+    /// Checks the right to leases beyond the quota of their project, where that is asked for.
+    pub fn may_ignore_quota(&self, ignore_quota: bool) -> Result<(), Denied> {
+        if ignore_quota { self.authorise(Rule::QuotasIgnore, None) } else { Ok(()) }
     }
 
     fn has_any(&self, names: &[&str]) -> bool {
@@ -67,6 +72,12 @@ pub enum Rule {
     CapacityGet,
     /// Ours: how many instances of one kind fit.
     CapacityDensity,
+    /// Ours: limits of a project and what of them is used.
+    QuotasGet,
+    /// Ours: setting limits.
+    QuotasPut,
+    /// Ours: leases beyond the limits of their project.
+    QuotasIgnore,
     /// Ours: status of the cluster.
     ClusterGet,
     /// Ours: membership, leader transfer, clock accept.
@@ -89,6 +100,9 @@ impl Rule {
             Rule::LeasesWhatIf => "leasehold:leases:what_if",
             Rule::CapacityGet => "leasehold:capacity:get",
             Rule::CapacityDensity => "leasehold:capacity:density",
+            Rule::QuotasGet => "leasehold:quotas:get",
+            Rule::QuotasPut => "leasehold:quotas:put",
+            Rule::QuotasIgnore => "leasehold:quotas:ignore",
             Rule::ClusterGet => "leasehold:cluster:get",
             Rule::ClusterChange => "leasehold:cluster:change",
         }

@@ -30,6 +30,7 @@ impl Operations {
     /// the cloud.
     pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
+        actor.may_ignore_quota(wish.ignore_quota)?;
         self.read_barrier(Consistency::Linearizable).await?;
         // Made for the question alone: they join reservations and what they adopt.
         let rng = &self.inner.seams.rng;

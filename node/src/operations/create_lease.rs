@@ -100,6 +100,7 @@ impl Operations {
         wish: LeaseWish,
     ) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
+        actor.may_ignore_quota(wish.ignore_quota)?;
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);

@@ -14,6 +14,7 @@ mod error;
 mod groups;
 mod host;
 mod lease;
+mod quota;
 mod recurrence;
 mod route;
 mod series;

@@ -216,6 +216,7 @@ mod tests {
             before_end: BeforeEndWish::Never,
             reservations: Vec::new(),
             offer: None,
+            ignore_quota: false,
         };
         let recurrence = Recurrence { rule: rule.to_owned(), time_zone: time_zone.to_owned(), mode: SeriesMode::AllOrNothing };
         SeriesWish { lease, recurrence }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use leasehold_client::{BookedSeries, DeletedSeries};
 use leasehold_ledger::command::{FoundGroup, LeaseChange, LeaseWish, SeriesWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, RequestKey, ReservationId, SeriesId};
+use leasehold_ledger::listing::Quota;
+use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, LimitKind, Limits, ProjectId, RequestKey, ReservationId, SeriesId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
@@ -48,6 +49,7 @@ pub(super) enum Request {
     RegisterHost(HostRequest),
     UpdateHost { host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool> },
     DeleteHost { host_id: HostId },
+    SetQuota { project_id: Option<ProjectId>, set: Limits, unset: BTreeSet<LimitKind> },
     Probe { payload: Vec<u8> },
     ChangeCluster(ClusterChange),
 }
@@ -66,6 +68,7 @@ pub(super) enum Given {
     DeletedSeries(Answer<DeletedSeries>),
     Host(Answer<Host>),
     Key(Answer<KeyState>),
+    Quota(Answer<Quota>),
     Done(Answer<()>),
     Cluster(Box<ClusterStatus>),
 }
@@ -192,6 +195,9 @@ impl Operations {
                 self.update_host_here(key, host_id, properties, reservable).await.map(Given::Host)
             }
             Request::DeleteHost { host_id } => self.delete_host_here(key, host_id).await.map(Given::Done),
+            Request::SetQuota { project_id, set, unset } => {
+                self.set_quota_here(key, project_id, set, unset).await.map(Given::Quota)
+            }
             Request::Probe { payload } => self.probe_here(payload).await.map(Given::Done),
             Request::ChangeCluster(change) => {
                 self.change_cluster_here(change).await.map(|status| Given::Cluster(Box::new(status)))
@@ -225,5 +231,6 @@ expect_given!(groups, Groups, Vec<ReservationId>);
 expect_given!(deleted_series, DeletedSeries, Answer<DeletedSeries>);
 expect_given!(host, Host, Answer<Host>);
 expect_given!(key, Key, Answer<KeyState>);
+expect_given!(quota, Quota, Answer<Quota>);
 expect_given!(done, Done, Answer<()>);
 expect_given!(cluster, Cluster, Box<ClusterStatus>);

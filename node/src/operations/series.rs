@@ -31,6 +31,7 @@ impl Operations {
     /// Books the leases of a series and answers when all of them are final.
     pub async fn create_series(&self, actor: &Actor, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.lease.project_id))?;
+        actor.may_ignore_quota(wish.lease.ignore_quota)?;
         let request = Request::CreateSeries { wish };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         self.on_leader(call).await?.series()
@@ -80,6 +81,7 @@ impl Operations {
     /// What [`Operations::create_series`] would come to now; nothing is booked.
     pub async fn what_if_series(&self, actor: &Actor, wish: SeriesWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
+        actor.may_ignore_quota(wish.lease.ignore_quota)?;
         let occurrences = long(|| occurrences(&wish))?;
         self.read_barrier(Consistency::Linearizable).await?;
         self.answer(|state, now| what_if_series(state, &wish, &occurrences, now)).await

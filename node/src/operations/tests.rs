@@ -101,6 +101,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
         offer: None,
+        ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
             staging: None,

@@ -136,8 +136,10 @@ impl Clients {
             |answer: leasehold_client::Answer<Lease>| (shapes::of_grpc(&answer.value), answer.ledger_index, Some(answer.value));
         let answer = match wanted {
             Wanted::Create(wish) => {
-                let leasehold_ledger::command::LeaseWish { name, start, end, before_end, reservations, offer, .. } = *wish;
-                let wish = NewLease { name, start, end, before_end, reservations, offer };
+                let leasehold_ledger::command::LeaseWish {
+                    name, start, end, before_end, reservations, offer, ignore_quota, ..
+                } = *wish;
+                let wish = NewLease { name, start, end, before_end, reservations, offer, ignore_quota };
                 client.create_lease(key, wish).await.map(lease)
             }
             Wanted::Update { lease_id, change } => client.update_lease(key, lease_id, change).await.map(lease),

@@ -7,6 +7,7 @@ mod enums;
 mod host;
 mod lease;
 mod listing;
+mod quota;
 mod series;
 mod wish;
 
@@ -17,6 +18,8 @@ mod tests;
 pub use capacity::{capacity_response, density_response, what_if_response};
 pub use host::{HostChange, NewHost};
 pub use listing::utilisation_response;
+pub(crate) use quota::quota_of;
+pub use quota::{DEFAULT_PROJECT, decode_kinds, decode_limit, decode_limits, encode_limit, encode_limits, quota_project};
 pub(crate) use series::encode_recurrence;
 pub use series::{recurrence, series_response};
 pub(crate) use wish::change_request;

@@ -300,8 +300,16 @@ fn new_lease() -> impl Strategy<Value = NewLease> {
     let reservation = (resource(), of(staging), on_end(), btree_set(any_uuid(), 0..3))
         .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     let offer = prop_oneof![second().prop_map(OfferWish::Until), any::<u32>().prop_map(OfferWish::For)];
-    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer)).prop_map(
-        |(name, start, end, before_end, reservations, offer)| NewLease { name, start, end, before_end, reservations, offer },
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), any::<bool>()).prop_map(
+        |(name, start, end, before_end, reservations, offer, ignore_quota)| NewLease {
+            name,
+            start,
+            end,
+            before_end,
+            reservations,
+            offer,
+            ignore_quota,
+        },
     )
 }
 
@@ -312,8 +320,16 @@ fn lease_change() -> impl Strategy<Value = LeaseChange> {
         resource,
         on_end,
     });
-    (of(text()), of(start_wish()), of(end), of(before_end()), vec(reservation, 0..3))
-        .prop_map(|(name, start, end, before_end, reservations)| LeaseChange { name, start, end, before_end, reservations })
+    (of(text()), of(start_wish()), of(end), of(before_end()), vec(reservation, 0..3), any::<bool>()).prop_map(
+        |(name, start, end, before_end, reservations, ignore_quota)| LeaseChange {
+            name,
+            start,
+            end,
+            before_end,
+            reservations,
+            ignore_quota,
+        },
+    )
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -33,6 +33,8 @@ pub struct NewLease {
     pub reservations: Vec<ReservationWish>,
     /// How long it is to stand as an offer; `None`: a lease at once.
     pub offer: Option<OfferWish>,
+    /// Whatever the quota of the project says; for admins.
+    pub ignore_quota: bool,
 }
 
 impl NewLease {
@@ -47,6 +49,7 @@ impl NewLease {
             before_end: self.before_end,
             reservations: self.reservations,
             offer: self.offer,
+            ignore_quota: self.ignore_quota,
         }
     }
 
@@ -62,6 +65,7 @@ impl NewLease {
             reservations: self.reservations.into_iter().map(encode_reservation).collect(),
             offer: self.offer.map(encode_offer),
             recurrence: None,
+            ignore_quota: self.ignore_quota,
         }
     }
 
@@ -78,6 +82,7 @@ impl NewLease {
             before_end: decode_before_end(wire.before_end)?.unwrap_or(BeforeEndWish::SecondsBefore(DEFAULT_BEFORE_END_S)),
             reservations: each("reservations", wire.reservations, decode_reservation)?,
             offer: wire.offer.map(decode_offer).transpose()?,
+            ignore_quota: wire.ignore_quota,
         })
     }
 }
@@ -158,6 +163,7 @@ pub(crate) fn change_request(change: LeaseChange) -> v1::UpdateLeaseRequest {
                 on_end: change.on_end.map_or(0, Enumeration::encode),
             })
             .collect(),
+        ignore_quota: change.ignore_quota,
     }
 }
 
@@ -170,6 +176,7 @@ impl TryFrom<v1::UpdateLeaseRequest> for LeaseChange {
             name: wire.name,
             start: decode_start("start", wire.start)?,
             end: decode_end("end", wire.end)?,
+            ignore_quota: wire.ignore_quota,
             before_end: decode_before_end(wire.before_end)?,
             reservations: each("reservations", wire.reservations, |change| {
                 Ok(ReservationChange {

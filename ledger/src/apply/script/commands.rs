@@ -92,7 +92,31 @@ impl World {
                 (None, Some(seconds)) => Some(OfferWish::For(seconds.parse().unwrap())),
                 (None, None) => None,
             },
+            ignore_quota: words.contains(&"exempt"),
         }
+    }
+
+    /// `quota slots=4 vcpu_hours=unlimited unset=vcpus`; `for=p` of one project.
+    pub(super) fn set_quota(&mut self, words: &[&str]) -> Result<String, String> {
+        let of = |kind: LimitKind| {
+            let limit = match option(words, kind.as_str())? {
+                "unlimited" => Limit::Unlimited,
+                max => Limit::Max(max.parse().unwrap()),
+            };
+            Some((kind, limit))
+        };
+        let set: Limits = LimitKind::ALL.into_iter().filter_map(of).collect();
+        let unset =
+            option(words, "unset").map(|kinds| kinds.split(',').filter_map(LimitKind::named).collect()).unwrap_or_default();
+        let project_id = option(words, "for").map(|project| ProjectId(text(project).as_str().into()));
+        self.tell(key(words), Command::SetQuota { project_id, set, unset })?;
+        Ok(format!("{} rows", self.state.quotas_len()))
+    }
+
+    /// vCPU-hours of project p in the period of now.
+    pub(super) fn spent(&self, words: &[&str]) -> String {
+        let period = crate::state::usage::period_of(self.at.floor_to_second(), number(words, "period_s", PERIOD_DEFAULT_S));
+        format!("{} vcpu_s", self.state.budget_used(&ProjectId("p".into()), period))
     }
 
     /// `lease A 12:00..14:00 n=2 affinity=true staging=.. key=1`; `plan=h1*2` instead of the planner's; `offer=11:00`, `valid=60`
@@ -175,6 +199,7 @@ impl World {
     pub(super) fn update(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
         let mut change = LeaseChange {
+            ignore_quota: words.contains(&"exempt"),
             name: option(words, "name").map(text),
             start: option(words, "start").map(|start| if start == "now" { StartWish::Now } else { StartWish::At(second(start)) }),
             end: option(words, "end").map(|end| if end == "now" { EndWish::Now } else { EndWish::At(second(end)) }),

@@ -114,6 +114,11 @@ pub(super) fn rejection_text(rejection: &Rejection) -> String {
     let name: String = debug.chars().take_while(char::is_ascii_alphanumeric).collect();
     match rejection {
         Rejection::Invalid { field, .. } | Rejection::CannotUpdate { field, .. } => format!("refused {name} {field}"),
+        Rejection::QuotaExceeded(Excess { kind, limit, used, wanted, at, fits }) => {
+            let wanted = wanted.map_or("open".to_owned(), |wanted| wanted.to_string());
+            let at = at.filter(|at| at.unix_s() >= MIDNIGHT_UNIX_S).map_or("-".to_owned(), clock_text);
+            format!("over {}: {wanted} beside {used} of {limit} at {at}, fits {fits}", kind.as_str())
+        }
         Rejection::WrongStatus { status } => format!("refused {name} {}", status.as_str()),
         _ => format!("refused {name}"),
     }

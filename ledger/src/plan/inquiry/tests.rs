@@ -70,6 +70,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
         end: after(end),
         before_end: BeforeEndWish::Never,
         offer: None,
+        ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance(amount).into()),
             staging: None,

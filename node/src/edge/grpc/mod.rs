@@ -9,6 +9,7 @@ mod host;
 mod in_group;
 mod lease;
 mod observe;
+mod quota;
 mod status;
 mod watch;
 
@@ -20,6 +21,7 @@ use leasehold_client::wire::v1::capacity_service_server::CapacityServiceServer;
 use leasehold_client::wire::v1::cluster_service_server::ClusterServiceServer;
 use leasehold_client::wire::v1::host_service_server::HostServiceServer;
 use leasehold_client::wire::v1::lease_service_server::LeaseServiceServer;
+use leasehold_client::wire::v1::quota_service_server::QuotaServiceServer;
 use leasehold_client::wire::v1::watch_service_server::WatchServiceServer;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -122,6 +124,7 @@ pub async fn serve(
         .layer(observe)
         .add_service(LeaseServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(CapacityServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(QuotaServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(HostServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(WatchServiceServer::from_arc(edge.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(ClusterServiceServer::from_arc(edge).max_decoding_message_size(REQUEST_BYTES_MAX))

@@ -98,6 +98,8 @@ fn operation(path: &str) -> &'static str {
         "PeekKey" => "peek_key",
         "Show" => "capacity",
         "Density" => "density",
+        "ShowQuota" => "quota",
+        "SetQuota" => "set_quota",
         "RegisterHost" => "register_host",
         "GetHost" => "get_host",
         "ListHosts" => "list_hosts",
@@ -143,6 +145,7 @@ mod tests {
             include_str!("../../../../client/proto/leasehold/v1/lease.proto"),
             include_str!("../../../../client/proto/leasehold/v1/host.proto"),
             include_str!("../../../../client/proto/leasehold/v1/capacity.proto"),
+            include_str!("../../../../client/proto/leasehold/v1/quota.proto"),
             include_str!("../../../../client/proto/leasehold/v1/watch.proto"),
             include_str!("../../../../client/proto/leasehold/v1/cluster.proto"),
         ];

@@ -12,6 +12,7 @@ mod hosts;
 mod idempotency;
 mod leases;
 mod microversion;
+mod quotas;
 mod routes;
 mod server;
 

@@ -13,7 +13,7 @@ use tower::util::MapResponseLayer;
 use super::answer::{self, Refused};
 use super::gate::{self, Operation};
 use super::microversion::Microversion;
-use super::{Rest, capacity, hosts, leases};
+use super::{Rest, capacity, hosts, leases, quotas};
 use crate::operations::Rule;
 
 /// Blazar's texts, which are those of its framework.
@@ -57,6 +57,12 @@ pub fn router(rest: Rest) -> Router {
         .route("/v1/leases/{id}/claim", post(leases::claim).route_layer(may!(Rule::LeasesPut)).route_layer(named("offer_claim")))
         .route("/v1/series/{id}", delete(leases::delete_series).route_layer(named("series_delete")))
         .route("/v1/offers", get(leases::offers).route_layer(named("offer_list")))
+        .route(
+            "/v1/quotas/{project_id}",
+            get(quotas::show)
+                .route_layer(named("quota_get"))
+                .merge(put(quotas::update).route_layer(may!(Rule::QuotasPut)).route_layer(named("quota_update"))),
+        )
         .route("/v1/idempotency-keys/{id}", get(leases::key).route_layer(named("key_get")))
         .route(
             "/v1/os-hosts",

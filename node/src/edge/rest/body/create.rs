@@ -30,7 +30,7 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
-    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer", "recurrence"])?;
+    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer", "recurrence", "ignore_quota"])?;
     match version {
         Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
         Microversion::V1_1 => fields.require(&["name", "start_date"])?,
@@ -61,6 +61,7 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         before_end,
         reservations,
         offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
+        ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
     })
 }
 

@@ -147,6 +147,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `None` when missing or null.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Problem> {
+        self.get(key).map(|value| value.as_bool().ok_or_else(|| self.wrong(key, value, "must be true or false"))).transpose()
+    }
+
     /// One of a few words; `None` when missing or null.
     pub fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Result<Option<T>, Problem> {
         let Some(value) = self.get(key) else {

@@ -14,6 +14,7 @@ mod host_request;
 mod instance;
 mod listing;
 mod query;
+mod quota;
 mod series;
 mod update;
 
@@ -25,6 +26,7 @@ pub use capacity::{capacity, capacity_wish, density, density_wish, what_if};
 pub use create::create;
 pub use host_request::{HostUpdate, host_create, host_update};
 pub use listing::{allocation_filter, host_listing, lease_filter, utilisation, utilisation_wish};
+pub use quota::{quota, quota_change};
 pub use series::{deleted_series, recurrence, series};
 pub use update::update;
 

@@ -24,7 +24,7 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
     let fields = Fields::of_body(body)?;
     // Clients send back what they were shown; the rest of a lease's keys cannot be changed and is ignored (§17).
     let shown = ["id", "user_id", "project_id", "trust_id", "status", "degraded", "created_at", "updated_at", "status_reason"];
-    fields.refuse_others(version, &[&LEASE_KEYS[..], &shown].concat(), &[])?;
+    fields.refuse_others(version, &[&LEASE_KEYS[..], &shown].concat(), &["ignore_quota"])?;
     let given = fields.list("reservations", RESERVATIONS_MAX)?;
     let targets = targets(&given, lease)?;
     let mut reservations = Vec::new();
@@ -41,6 +41,7 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
         end: end(&fields, version)?,
         before_end: create::before_end(&fields, version)?,
         reservations,
+        ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
     };
     Ok((change != LeaseChange::default()).then_some(change))
 }

@@ -1,0 +1,60 @@
+//! The limits of a project, and what it has reserved of them.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Amounts, InForce, Interval, LimitKind, Limits, ProjectId, Seconds, Timestamp};
+use crate::state::State;
+use crate::state::usage::period_of;
+
+/// What is set, what it comes to and what is used.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Quota {
+    /// `None`: the defaults for all projects.
+    pub project_id: Option<ProjectId>,
+    /// What is set for it.
+    pub set: Limits,
+    /// What holds: what is set for it, else the default.
+    pub in_force: BTreeMap<LimitKind, u32>,
+    /// What the project has; `None` of the defaults.
+    pub used: Option<QuotaUse>,
+}
+
+/// What a project has reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct QuotaUse {
+    /// Instances and vCPUs now.
+    pub now: (u32, u32),
+    /// Most instances at one instant from now on, and when that is first.
+    pub slots_peak: (u32, Seconds),
+    /// Most vCPUs at one instant from now on, and when that is first.
+    pub vcpus_peak: (u32, Seconds),
+    /// The period of now.
+    pub period: Interval,
+    /// vCPU-seconds used and reserved within it.
+    pub period_vcpu_s: i64,
+}
+
+/// Of one project, or the defaults.
+pub fn quota(state: &State, project: Option<&ProjectId>, now: Timestamp) -> Quota {
+    let set = state.quota(project).map(|row| row.limits.clone()).unwrap_or_default();
+    let limits = project.map_or_else(|| InForce::of(Some(&set), None), |project| state.limits_of(project));
+    let in_force = LimitKind::ALL.into_iter().filter_map(|kind| Some((kind, limits.get(kind)?))).collect();
+    Quota { project_id: project.cloned(), set, in_force, used: project.map(|project| used(state, project, &limits, now)) }
+}
+
+fn used(state: &State, project: &ProjectId, limits: &InForce, now: Timestamp) -> QuotaUse {
+    let now = now.max(state.clock()).floor_to_second();
+    let steps = state.use_of(project, Interval { start: now, end: Seconds::OPEN_END });
+    let most = |of: fn(&Amounts) -> u32| {
+        let peak = steps.iter().map(|(_, used)| of(used)).max().unwrap_or(0);
+        (peak, steps.iter().find(|(_, used)| of(used) == peak).map_or(now, |(at, _)| *at))
+    };
+    let period = period_of(now, limits.period_s());
+    QuotaUse {
+        now: steps.first().map_or((0, 0), |(_, used)| (used.slots, used.vcpus)),
+        slots_peak: most(|used| used.slots),
+        vcpus_peak: most(|used| used.vcpus),
+        period,
+        period_vcpu_s: state.budget_of(project, period),
+    }
+}
