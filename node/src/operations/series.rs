@@ -259,7 +259,7 @@ fn command(wish: &SeriesWish, series_id: SeriesId, planned: Option<SeriesPlan>, 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
     use leasehold_ledger::listing::LeaseFilter;
     use leasehold_ledger::model::{ProjectId, Timestamp};

@@ -7,6 +7,7 @@ use leasehold_ledger::model::{
     EventId, LeaseId, LeaseStatus, Occurrence, OnEnd, PoolKind, ReservationId, SeriesId, SeriesMode, Timestamp,
 };
 use leasehold_ledger::plan::{Overlay, plan_series};
+use leasehold_ledger::state::State;
 use leasehold_node::leader::names::Names;
 use leasehold_node::seams::Clock;
 use serde_json::json;
@@ -41,7 +42,8 @@ impl World {
         let recurrence = Recurrence { rule: "x".to_owned(), time_zone: "UTC".to_owned(), mode };
         let wish = SeriesWish { lease, recurrence };
         let now = Timestamp(self.clock.wall_ms());
-        let planned = plan_series(&self.ledger.state.lock(), &Overlay::default(), &wish, &occurrences, &ids, now).unwrap();
+        let plan = |state: &State| plan_series(state, &Overlay::default(), &wish, &occurrences, &ids, now);
+        let planned = self.ledger.look(plan).unwrap();
         let occurrences: Vec<PlannedOccurrence> = (planned.occurrences.into_iter())
             .map(|one| PlannedOccurrence {
                 occurrence: one.occurrence,
