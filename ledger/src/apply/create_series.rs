@@ -203,6 +203,7 @@ mod tests {
                10:01 series A 11:00..12:00 times=0 plan=h1*1 -> refused PlanStale
                10:01 series A 11:00..12:00 times=2 every=0 -> refused Invalid occurrences
                10:01 series A 11:00..12:00 times=11 n=10000 -> refused Invalid amount
+               10:01 series A 11:00..12:00 times=128 reservations=9 -> refused Invalid reservations
                10:01 series A 10:00..12:00 -> refused StartInPast
                10:01 series A 11:00..12:00 every=30000000 times=3 -> refused EndBeyondCalendar
                10:01 series A 11:00..12:00 name= -> refused Invalid name

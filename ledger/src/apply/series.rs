@@ -14,6 +14,10 @@ use crate::model::{
 use crate::reply::Rejection;
 use crate::state::State;
 
+/// Reservations of all leases of a series: each may be a row for its hold, and all of them have ten seconds.
+const SERIES_RESERVATIONS_MAX: u64 = 1_024;
+/// What the leases of a series were asked for with, encoded, in bytes: they are booked by one entry on every replica.
+const SERIES_BYTES_MAX: u64 = 4 << 20;
 /// Longest rule, in bytes.
 const RULE_BYTES_MAX: usize = 512;
 /// Longest name of a time zone, in bytes.
@@ -95,6 +99,24 @@ fn check_occurrences(
         last = Some(occurrence);
     }
     let Some(last) = last else { return wrong("there are none; there must be one at least".to_owned()) };
+    let reservations = wish.lease.reservations.len() as u64;
+    if reservations * u64::from(last.number) > SERIES_RESERVATIONS_MAX {
+        let problem = format!(
+            "{} occurrences of {reservations} reservations are {} in all; at most {SERIES_RESERVATIONS_MAX} are allowed",
+            last.number,
+            reservations * u64::from(last.number)
+        );
+        return Err(invalid("reservations", problem));
+    }
+    // Each lease keeps the wish, in its row and in the journal of every change.
+    let bytes = rmp_serde::to_vec_named(&wish.lease).map_or(u64::MAX, |wish| wish.len() as u64);
+    if bytes * u64::from(last.number) > SERIES_BYTES_MAX {
+        let problem = format!(
+            "its {bytes} bytes, {} times, come to more than {SERIES_BYTES_MAX}; ask for less, or for fewer occurrences",
+            last.number
+        );
+        return Err(invalid("reservations", problem));
+    }
     let each: u64 = wish.lease.reservations.iter().map(|one| u64::from(one.resource.instance().amount)).sum();
     let all = each.saturating_mul(u64::from(last.number));
     if all > SERIES_SLOTS_MAX {

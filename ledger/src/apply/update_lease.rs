@@ -28,8 +28,7 @@ pub(super) fn update_lease(
     let lease_id = update.lease_id;
     let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
-    // Planted bug: a change asks for no quota.
-    if !update.change.ignore_quota && !mutant!("Q02") {
+    if !update.change.ignore_quota {
         check_change(state, &before, &lease, now)?;
     }
     for (reservation, old) in lease.reservations.iter_mut().zip(&before.reservations) {

@@ -23,10 +23,10 @@ impl Operations {
 
     pub(super) async fn delete_here(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<()>> {
         // A repeated delete finds the lease gone; its stored answer must come before the question who may delete it.
-        if !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+        if !Self::key_is_final(&self.inner.raft.state(), key.as_ref()) {
             match self.authorise_lease(actor, Rule::LeasesDelete, lease_id).await {
                 Err(OperationError::Rejected(Rejection::LeaseNotFound(_)))
-                    if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => {}
+                    if Self::key_is_final(&self.inner.raft.state(), key.as_ref()) => {}
                 authorised => drop(authorised?),
             }
         }

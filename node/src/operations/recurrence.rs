@@ -83,6 +83,12 @@ struct Rule {
 
 impl Rule {
     fn read(text: &str, begin: NaiveDateTime) -> Result<Rule, Rejection> {
+        // The crate takes values apart by bytes.
+        if let Some(odd) = text.chars().find(|c| !c.is_ascii() || c.is_ascii_control()) {
+            return Err(bad_rule(format!(
+                "it has the character {odd:?}; a rule is plain ASCII, as FREQ=WEEKLY;BYDAY=MO,WE;COUNT=10"
+            )));
+        }
         let (mut count, mut until, mut kept) = (None, None, Vec::new());
         let mut seen = Vec::new();
         for part in text.split(';') {
@@ -95,6 +101,10 @@ impl Rule {
             match name.as_str() {
                 "COUNT" => count = Some(read_count(value)?),
                 "UNTIL" => until = Some(read_until(value)?),
+                "BYDAY" => {
+                    check_days(value)?;
+                    kept.push(format!("{name}={value}"));
+                }
                 known if PARTS.contains(&known) => kept.push(format!("{name}={value}")),
                 "BYSECOND" => {
                     return Err(bad_rule("BYSECOND is not supported: occurrences keep the second of the start".to_owned()));
@@ -117,6 +127,31 @@ impl Rule {
     }
 }
 
+/// Days, all with a number or all without. The crate drops numbers that it does not read, and asks for both where they are mixed.
+fn check_days(value: &str) -> Result<(), Rejection> {
+    const DAYS: [&str; 7] = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"];
+    let mut numbered = [false; 2];
+    for day in value.split(',') {
+        let upper = day.to_ascii_uppercase();
+        let name = DAYS.iter().find_map(|name| upper.strip_suffix(name));
+        let number = name.map(|number| number.strip_prefix(['+', '-']).unwrap_or(number));
+        let is_number = |text: &str| {
+            text.len() <= 2 && text.parse::<u8>().is_ok_and(|n| (1..=53).contains(&n)) && !text.starts_with(['+', '0'])
+        };
+        let right = name == Some("") || number.is_some_and(is_number);
+        if !right {
+            let problem =
+                format!("BYDAY has {}; its days must be as MO, or with numbers from 1 to 53 as 2MO and -1FR", shown(day));
+            return Err(bad_rule(problem));
+        }
+        numbered[usize::from(name != Some(""))] = true;
+    }
+    if numbered == [true, true] {
+        return Err(bad_rule("BYDAY has days with and without numbers; it must have one kind".to_owned()));
+    }
+    Ok(())
+}
+
 /// What the crate takes and gives no sense to, or takes too long for.
 fn check(rule: &RRule<Validated>) -> Result<(), Rejection> {
     if rule.get_freq() == Frequency::Secondly {
@@ -128,6 +163,12 @@ fn check(rule: &RRule<Validated>) -> Result<(), Rejection> {
     let counted = rule.get_by_weekday().iter().any(|day| matches!(day, NWeekday::Nth(..)));
     if counted && !matches!(rule.get_freq(), Frequency::Monthly | Frequency::Yearly) {
         return Err(bad_rule("BYDAY may have numbers, as in 2MO, with FREQ=MONTHLY and YEARLY only".to_owned()));
+    }
+    // The crate goes on from the first minute that it carries into a named hour.
+    let by_minutes = rule.get_freq() == Frequency::Minutely && !rule.get_by_hour().is_empty();
+    if by_minutes && !60_u16.is_multiple_of(rule.get_interval()) {
+        let problem = format!("FREQ=MINUTELY with BYHOUR has the INTERVAL {}; it must divide 60", rule.get_interval());
+        return Err(bad_rule(problem));
     }
     let times = rule.get_by_hour().len().max(1) * rule.get_by_minute().len().max(1);
     if times > TIMES_A_DAY_MAX {
@@ -293,6 +334,14 @@ mod tests {
             "recurrence.rule: it says COUNT and UNTIL; it must say one of them"
         );
         assert_eq!(of("FREQ=DAILY;COUNT=129"), "recurrence.rule: COUNT is \"129\"; it must be from 1 to 128");
+        // The crate would have panicked, or taken each of these for every Monday.
+        assert!(of("FREQ=WEEKLY;BYDAY=\u{e9}M;COUNT=2").contains("it has the character"));
+        for day in ["1stMO", "1 MO", "99999MO", "0MO", "54MO", "+-1MO", "++1MO", "MO,", "M", "1"] {
+            let text = of(&format!("FREQ=MONTHLY;BYDAY={day};COUNT=2"));
+            assert!(text.contains("BYDAY has") && text.contains("as 2MO and -1FR"), "{day}: {text}");
+        }
+        assert!(of("FREQ=MONTHLY;BYDAY=MO,2TU;COUNT=2").contains("it must have one kind"));
+        assert!(of("FREQ=MINUTELY;INTERVAL=90;BYHOUR=9;COUNT=3").contains("it must divide 60"));
         assert_eq!(of("FREQ=DAILY;COUNT=0"), "recurrence.rule: COUNT is \"0\"; it must be from 1 to 128");
         assert!(of("FREQ=DAILY;UNTIL=20280118T090000Z").contains("more than 128 occurrences"));
         assert!(of("FREQ=DAILY;UNTIL=20270118").contains("it must be a time in UTC, as in 20270131T225959Z"));

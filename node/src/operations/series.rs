@@ -40,13 +40,17 @@ impl Operations {
     pub(super) async fn create_series_here(&self, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         let series_id = SeriesId(self.inner.seams.rng.uuid_v4());
         let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
-        // A rule that is refused was never booked under any key.
-        let occurrences = if is_known() { Vec::new() } else { long(|| occurrences(&wish))? };
-        let ids = self.ids_of(&wish, occurrences.len())?;
+        let (mut times, mut ids) = (Vec::new(), self.ids_of(&wish, 0)?);
         for _ in 0..PLANS {
             let mut plan = None;
             if !is_known() {
-                match self.plan_series(&wish, &occurrences, &ids).await {
+                // A rule that is refused was never booked under any key. A key that was known may be free again: what was booked
+                // under it was withdrawn.
+                if times.is_empty() {
+                    times = long(|| occurrences(&wish))?;
+                    ids = self.ids_of(&wish, times.len())?;
+                }
+                match self.plan_series(&wish, &times, &ids).await {
                     Ok(planned) => plan = Some(planned),
                     // The same key may have been on its way twice: its own first leases are what takes the room.
                     Err(_) if is_known() => {}
@@ -106,10 +110,10 @@ impl Operations {
         series_id: SeriesId,
     ) -> Result<Answer<DeletedSeries>> {
         // A repeated delete may find the series gone; its stored answer must come before the question who may delete it.
-        let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
-        if !is_known() {
+        let is_final = || Self::key_is_final(&self.inner.raft.state(), key.as_ref());
+        if !is_final() {
             match self.authorise_series(actor, series_id).await {
-                Err(OperationError::Rejected(Rejection::SeriesNotFound(_))) if is_known() => {}
+                Err(OperationError::Rejected(Rejection::SeriesNotFound(_))) if is_final() => {}
                 authorised => authorised?,
             }
         }

@@ -58,6 +58,12 @@ impl Operations {
         key.is_some_and(|key| state.key(key) != KeyLookup::Unknown)
     }
 
+    /// Whether an answer of before stands for whatever is asked under the key: one that waits for the cloud may be free again by the
+    /// time the command is applied.
+    pub(super) fn key_is_final(state: &State, key: Option<&RequestKey>) -> bool {
+        key.is_some_and(|key| !matches!(state.key(key), KeyLookup::Unknown | KeyLookup::Pending { .. }))
+    }
+
     /// Waits until `settled` gives an answer from the state, or `limit` has passed (`None`).
     pub(super) async fn wait_for<T>(&self, limit: Duration, mut settled: impl FnMut(&State) -> Option<T>) -> Result<Option<T>> {
         let clock = self.inner.seams.clock.clone();

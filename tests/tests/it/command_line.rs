@@ -74,6 +74,18 @@ async fn leases_hosts_and_the_cluster_are_managed_from_the_command_line() {
 }
 
 #[tokio::test]
+async fn quotas_are_set_shown_and_unset_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let set = json(cluster, &["quota", "set", "--project", "default", "vcpus=200", "slots=unlimited"]).await;
+    assert_eq!((&set["set"]["slots"], &set["in_force"]["vcpus"]), (&(-1).into(), &200.into()), "{set}");
+    let told = says(cluster, &["quota", "show"]).await;
+    assert!(told.contains("vcpus") && told.contains("200"), "{told}");
+    let unset = json(cluster, &["quota", "unset", "--project", "default", "vcpus", "slots"]).await;
+    assert_eq!(unset["set"], serde_json::json!({}), "{unset}");
+}
+
+#[tokio::test]
 async fn offers_are_made_listed_claimed_and_dropped_from_the_command_line() {
     let rig = rig(1).await;
     let cluster = &rig.cluster;

@@ -19,6 +19,7 @@ mod observed;
 mod openapi;
 mod operator_commands;
 mod quorum;
+mod quotas;
 mod rig;
 mod server_groups;
 mod shutdown;

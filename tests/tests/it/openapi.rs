@@ -264,6 +264,39 @@ async fn a_series(session: &mut Session) {
     }
 }
 
+async fn a_quota(session: &mut Session) {
+    let asked = json!({"slots": 0, "vcpus": -1, "period_s": 86_400});
+    let (status, set) = session.send(Method::PUT, "/quotas/default", asked).await;
+    assert_eq!((status, &set["quota"]["in_force"]), (200, &json!({"slots": 0, "period_s": 86_400})), "{set}");
+    assert_eq!((&set["quota"]["set"]["vcpus"], &set["quota"]["used"]), (&json!(-1), &Value::Null), "{set}");
+    let asked = lease(instance(json!({})));
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!(status, 403, "{refused}");
+    assert!(refused["error_message"].as_str().unwrap().contains("0 would fit"), "{refused}");
+    assert_eq!(session.send(Method::POST, "/leases/what-if", asked.clone()).await.0, 403);
+    let mut beyond = asked.clone();
+    beyond["ignore_quota"] = json!(true);
+    let (status, made) = session.send(Method::POST, "/leases", beyond).await;
+    assert_eq!(status, 201, "{made}");
+    let (id, project) =
+        (made["lease"]["id"].as_str().unwrap().to_owned(), made["lease"]["project_id"].as_str().unwrap().to_owned());
+    let grown = json!({"name": "b", "end_date": "2098-01-03 10:00"});
+    assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), grown).await.0, 400);
+    let shown = session.get(&format!("/quotas/{project}")).await;
+    assert!(shown["quota"]["used"]["peak"]["slots"].as_u64().unwrap() >= 1, "{shown}");
+    assert_eq!(shown["quota"]["set"], json!({}));
+    for (asked, field) in [(json!({"slots": -2}), "slots"), (json!({"period_s": 5}), "period_s"), (json!({"rooms": 1}), "rooms")]
+    {
+        let (status, refused) = session.send(Method::PUT, "/quotas/default", asked).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+    let (status, gone) =
+        session.send(Method::PUT, "/quotas/default", json!({"slots": null, "vcpus": null, "period_s": null})).await;
+    assert_eq!((status, &gone["quota"]["set"]), (200, &json!({})), "{gone}");
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
+}
+
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let Rig { cluster, cloud: _cloud, client: _client } = rig(1).await;
@@ -282,6 +315,7 @@ async fn answers_are_as_the_document_says() {
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
     an_offer(&mut session).await;
     a_series(&mut session).await;
+    a_quota(&mut session).await;
     let mut open = lease(instance(json!({})));
     open["latest_start_date"] = json!("2098-01-01 20:00");
     let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;

@@ -96,11 +96,25 @@ pub async fn update(
     let id = lease_id(&id)?;
     let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
     let settled = match body::update(&body, caller.version, &found.value, key.is_some())? {
-        Some(change) => rest.operations.update_lease_with(&caller.actor, caller.token.as_ref(), key, id, change).await?,
+        Some(change) => {
+            let changed = rest.operations.update_lease_with(&caller.actor, caller.token.as_ref(), key, id, change).await;
+            changed.map_err(of_change)?
+        }
         None => found,
     };
     let lease = body::lease(&settled.value, caller.version);
     Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(settled.ledger_index) })
+}
+
+/// Blazar answers 403 to a new lease that its enforcement refuses, and 400 to a change (blazar-api §14).
+fn of_change(error: OperationError) -> Refused {
+    match error {
+        OperationError::Rejected(rejection @ Rejection::QuotaExceeded(_)) => {
+            let text = rejection.to_string();
+            answer::problem(StatusCode::BAD_REQUEST, tonic::Code::FailedPrecondition, "quota_exceeded", text).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// `DELETE /v1/leases/{id}`
