@@ -9,7 +9,6 @@ use super::series::check_series;
 use super::verify::{check_room, needs_hold, stale};
 use crate::command::CreateSeries;
 use crate::model::{Lease, LeaseStatus, Occurrence, RequestKey, SeriesLease, SeriesMember, SeriesMode, Timestamp};
-use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::{Booking, State, lease_bookings};
 
@@ -57,10 +56,7 @@ pub(super) fn create_series(
         leases.push(draft.lease(now, key));
         schedules.push(schedule);
     }
-    // Planted bug: quotas are looked at by the planner only.
-    if !mutant!("Q01") {
-        quota::check_series(state, &create.wish.lease, &schedules.iter().collect::<Vec<_>>(), now)?;
-    }
+    quota::check_series(state, &create.wish.lease, &schedules.iter().collect::<Vec<_>>(), now)?;
     check_room_of_all(state, &leases, now)?;
 
     // From here the series must be created.

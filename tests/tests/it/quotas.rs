@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use leasehold_client::command::{EndWish, LeaseChange};
-use leasehold_client::model::{Limit, LimitKind, Limits};
+use leasehold_client::command::{EndWish, LeaseChange, Recurrence};
+use leasehold_client::model::{Limit, LimitKind, Limits, SeriesMode};
 use leasehold_client::{Error, NewLease, RefusalKind};
 use leasehold_tests::caller;
 use leasehold_tests::settings::{Auth, Timing};
@@ -54,5 +54,8 @@ async fn a_tenant_sees_his_own_quota_and_changes_none() {
     let own = Limits::from([(LimitKind::Slots, Limit::Unlimited)]);
     assert!(forbidden(client.set_quota(client.new_key(), "default".to_owned(), own, BTreeSet::new()).await.map(drop)));
     let beyond = NewLease { ignore_quota: true, ..tomorrow("a") };
-    assert!(forbidden(client.create_lease(client.new_key(), beyond).await.map(drop)));
+    assert!(forbidden(client.create_lease(client.new_key(), beyond.clone()).await.map(drop)));
+    let daily = Recurrence { rule: "FREQ=DAILY;COUNT=2".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::AllOrNothing };
+    assert!(forbidden(client.create_series(client.new_key(), beyond.clone(), daily.clone()).await.map(drop)));
+    assert!(forbidden(client.what_if_series(beyond, daily).await.map(drop)));
 }
