@@ -102,7 +102,9 @@ impl Plan {
     /// id was used up without success.
     pub fn spares(&self) -> u64 {
         let joins = self.faults.iter().filter(|planned| {
-            matches!(planned.fault, Fault::Join { .. } | Fault::Replace { .. } | Fault::Wipe { .. } | Fault::LogDamage { .. })
+            // A promotion lets a learner join where there is none.
+            let joins = matches!(planned.fault, Fault::Join { .. } | Fault::Promote | Fault::Replace { .. });
+            joins || matches!(planned.fault, Fault::Wipe { .. } | Fault::LogDamage { .. })
         });
         match joins.count() as u64 {
             0 => 0,

@@ -121,7 +121,7 @@ fn every_bad_update_is_refused_with_blazars_text() {
             json!({"prolong_for": "1h"}),
             V1_1,
             400,
-            "prolong_for is unknown; known are before_end_date, created_at, degraded, end_date, events, id, name, project_id, reservations, start_date, status, status_reason, trust_id, updated_at, user_id",
+            "prolong_for is unknown; known are before_end_date, created_at, degraded, end_date, events, id, ignore_quota, name, project_id, reservations, start_date, status, status_reason, trust_id, updated_at, user_id",
         ),
     ];
     for (body, version, status, text) in cases {
