@@ -206,8 +206,8 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         }
         Fault::Audit { pick } => others::audit(world, pick),
         // These two count as reached also where there was nothing to do (known-gaps).
-        Fault::Join { abandon } => skipped_unless(members::join_one(world, abandon).await),
-        Fault::Promote => skipped_unless(members::promote(world).await),
+        Fault::Join { abandon } => drop(members::join_one(world, abandon).await),
+        Fault::Promote => drop(members::promote(world).await),
         Fault::Leave { target } => skipped_unless(members::leave(world, world.target(target)).await),
         Fault::Replace { target, join_first } => {
             skipped_unless(members::replace(world, world.target(target), join_first).await);
