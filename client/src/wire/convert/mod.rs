@@ -12,7 +12,6 @@ mod series;
 mod wish;
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;
 
 pub use capacity::{capacity_response, density_response, what_if_response};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use leasehold_cloudsim::{Kind, Record};
 use leasehold_ledger::model::{LeaseId, Seconds};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::World;
 
@@ -129,4 +129,10 @@ pub fn clean_at_rest(world: &World, hosts: usize, held: usize) {
     assert_eq!(text.matches("\"leasehold_loan_cmp").count(), hosts);
     assert_eq!(text.matches("\"LEASEHOLD_HOLD\"").count(), held, "{text}");
     assert!(state["groups"].as_object().unwrap().is_empty(), "a server group is left");
+}
+
+/// Whether a flavor is there, and whether a resource class is.
+pub fn is_there(world: &World, flavor: &str, class: &str) -> (bool, bool) {
+    let state = world.state();
+    (state["flavors"].get(flavor).is_some(), state["placement"]["classes"].as_array().unwrap().contains(&json!(class)))
 }

@@ -17,6 +17,7 @@ mod matrix;
 mod moves;
 mod offers;
 mod paced;
+mod parked;
 mod places;
 mod reconcile;
 mod series;
