@@ -348,6 +348,11 @@ impl Record {
         self.phase_ms(crate::sim::HEALED)
     }
 
+    /// When the run was over, milliseconds since 1970.
+    pub fn over_ms(&self) -> u64 {
+        self.incidents.last().map_or(0, |last| self.epoch_ms + last.at_ns / 1_000_000)
+    }
+
     /// The leases that a list showed; older records have them in the reply itself. `None`: it is no list, or a row is missing.
     pub fn listed<'a>(&'a self, operation: &'a Operation) -> Option<Vec<&'a Value>> {
         let row = |shown: &'a Value| match shown {

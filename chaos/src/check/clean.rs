@@ -46,7 +46,7 @@ pub fn judge(record: &Record) -> Judgement {
 /// effect late, goes within two rounds of the reconciler.
 fn second_images(record: &Record, sheet: &mut Sheet) {
     let Some(last) = record.finals.first() else { return };
-    let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let over = record.over_ms();
     let reservations = |lease: &serde_json::Value| lease["reservations"].as_array().cloned().unwrap_or_default();
     let flavor = |one: serde_json::Value| super::cloud::flavor_of(&one).or(one["id"].as_str()).map(str::to_owned);
     let known: BTreeSet<String> = last.leases.values().flat_map(reservations).filter_map(flavor).collect();
@@ -90,7 +90,7 @@ fn second_images(record: &Record, sheet: &mut Sheet) {
 }
 
 fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, sheet: &mut Sheet) {
-    let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let over = record.over_ms();
     let mut living: BTreeSet<String> = BTreeSet::new();
     for row in last.leases.values() {
         match serde_json::from_value::<Lease>(row.clone()) {

@@ -22,7 +22,7 @@ pub fn judge(record: &Record) -> Judgement {
     // Until something is done to a cluster nothing excuses it.
     let calm_until_ms = if record.plan.faults.is_empty() { record.phase_ms("the core is").unwrap_or(healed_ms) } else { 0 };
     let unix_ms = |at_ns: u64| record.epoch_ms + at_ns / 1_000_000;
-    let over_ms = record.incidents.last().map_or(0, |last| unix_ms(last.at_ns));
+    let over_ms = record.over_ms();
     for row in rows(record) {
         // A staging window that begins now is due before its lease has its hold, which takes up to ten seconds.
         let is_calm = row.ms("due") + LIMIT_MS <= calm_until_ms && row.step() != "staging_open";

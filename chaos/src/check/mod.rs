@@ -19,6 +19,7 @@ pub mod hashes;
 pub mod kept;
 pub mod keys;
 pub mod late;
+mod leases;
 pub mod lists;
 pub mod liveness;
 pub mod load;

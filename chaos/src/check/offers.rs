@@ -94,7 +94,7 @@ fn refused(record: &Record, expiries: &BTreeMap<&str, u64>, sheet: &mut Sheet) {
 
 /// What stands at rest.
 fn at_rest(record: &Record, sheet: &mut Sheet) {
-    let over_ms = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let over_ms = record.over_ms();
     for last in &record.finals {
         for (id, lease) in &last.leases {
             let Some(until) = unclaimed(lease) else { continue };

@@ -22,7 +22,7 @@ pub fn judge(record: &Record) -> Judgement {
         }
     }
     super::outcome::look(record, &mut sheet);
-    let over = record.incidents.last().map_or(0, |last| record.epoch_ms + last.at_ns / 1_000_000);
+    let over = record.over_ms();
     for last in &record.finals {
         for row in &last.actuations {
             let node = last.node;

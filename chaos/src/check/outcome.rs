@@ -10,9 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::Sheet;
+use super::leases::{Leases, told};
 use super::rows::rows;
 use crate::record::{CloudLine, Record};
 
@@ -183,23 +182,6 @@ fn done<'a>(record: &'a Record) -> Vec<Done> {
         }
     }
     all
-}
-
-/// Leases by id and index; `None` where one was told as removed.
-type Leases<'a> = BTreeMap<&'a str, BTreeMap<u64, Option<&'a Value>>>;
-
-fn told(record: &Record) -> Leases<'_> {
-    let mut leases = Leases::new();
-    for line in &record.watches {
-        let Some(index) = line.index else { continue };
-        let lease = &line.change["lease"];
-        if let Some(id) = line.change["lease_removed"].as_str() {
-            leases.entry(id).or_default().insert(index, None);
-        } else if let Some(id) = lease["id"].as_str() {
-            leases.entry(id).or_default().insert(index, Some(lease));
-        }
-    }
-    leases
 }
 
 /// Those that users do not see: being created, or deleted and not yet confirmed.

@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use serde_json::Value;
 
+use super::leases::told;
 use super::replay::Replay;
 use super::witness::{moments, staging};
 use super::{Judgement, Sheet};
@@ -23,7 +24,7 @@ const OTHERS: [&str; 5] = ["request_id_reused", "key_expired", "key_forgotten", 
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
-    let (replay, leases) = (Replay::new(record), leases(record));
+    let (replay, leases) = (Replay::new(record), told(record));
     let refused = |one: &&Operation| one.ending == Ending::Fail && one.body["reply"]["kind"] == "rejected";
     for operation in record.history.iter().filter(refused) {
         let rejection = &operation.body["reply"]["rejection"];
@@ -52,27 +53,11 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("reasons")
 }
 
-/// What each lease was told to be, by index; `None`: removed.
-type Leases<'a> = BTreeMap<&'a str, BTreeMap<u64, Option<&'a Value>>>;
-
-fn leases(record: &Record) -> Leases<'_> {
-    let mut leases = Leases::new();
-    for line in &record.watches {
-        let Some(index) = line.index else { continue };
-        if let Some(id) = line.change["lease_removed"].as_str() {
-            leases.entry(id).or_default().insert(index, None);
-        } else if let Some(id) = line.change["lease"]["id"].as_str() {
-            let lease = Some(&line.change["lease"]).filter(|lease| lease["deleted"] != true && lease["status"] != "CREATING");
-            leases.entry(id).or_default().insert(index, lease);
-        }
-    }
-    leases
-}
-
 /// What a lease was at any index of a time; `None`: nothing that anybody may see.
 fn between<'a>(changes: &BTreeMap<u64, Option<&'a Value>>, from: u64, to: u64) -> Vec<Option<&'a Value>> {
-    let before = changes.range(..=from).next_back().and_then(|(_, lease)| *lease);
-    let within = changes.range((Bound::Excluded(from), Bound::Included(to.max(from)))).map(|(_, lease)| *lease);
+    let seen = |lease: Option<&'a Value>| lease.filter(|lease| lease["deleted"] != true && lease["status"] != "CREATING");
+    let before = changes.range(..=from).next_back().and_then(|(_, lease)| seen(*lease));
+    let within = changes.range((Bound::Excluded(from), Bound::Included(to.max(from)))).map(|(_, lease)| seen(*lease));
     std::iter::once(before).chain(within).collect()
 }
 
