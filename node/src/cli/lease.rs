@@ -151,12 +151,6 @@ pub struct Update {
     ignore_quota: bool,
 }
 
-/// When it comes again.
-#[cfg(test)]
-pub(super) fn repeat_of(create: &Create) -> Option<leasehold_ledger::command::Recurrence> {
-    create.repeat.recurrence()
-}
-
 pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<ExitCode, Failure> {
     let (client, output) = (&session.client, session.output);
     match command {

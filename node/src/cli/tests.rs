@@ -174,7 +174,7 @@ fn a_line_with_a_rule_asks_for_a_series() {
     let repeat = |text: &str| {
         let parsed = line(&format!("lease create x {SIZE} --start +2h --end +1h {text}")).map_err(|error| error.to_string())?;
         let ClientCommand::Lease(LeaseCommand::Create(create)) = parsed.command else { panic!("{text}") };
-        Ok::<_, String>(lease::repeat_of(&create))
+        Ok::<_, String>(create.repeat.recurrence())
     };
     assert_eq!(repeat(""), Ok(None));
     let asked = repeat("--repeat FREQ=DAILY;COUNT=3").unwrap().unwrap();

@@ -22,6 +22,13 @@ pub struct Answered {
     pub ledger_index: Option<u64>,
 }
 
+impl Answered {
+    /// With a body that is true at an index.
+    pub fn at(ledger_index: u64, status: StatusCode, body: Value) -> Answered {
+        Answered { status, body: Some(body), ledger_index: Some(ledger_index) }
+    }
+}
+
 /// A refusal or failure.
 #[derive(Debug)]
 pub enum Refused {

@@ -15,7 +15,7 @@ pub async fn show(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Res
     let wish = body::capacity_wish(pairs(query)?, caller.version)?;
     let found = rest.operations.capacity(&caller.actor, wish).await?;
     let capacity = body::capacity(&found.value);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"capacity": capacity})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"capacity": capacity})))
 }
 
 /// `GET /v1/capacity/density`
@@ -24,7 +24,7 @@ pub async fn density(State(rest): State<Rest>, caller: Caller, query: Pairs) -> 
     let wish = body::density_wish(pairs(query)?, caller.version)?;
     let found = rest.operations.density(&caller.actor, wish).await?;
     let density = body::density(&found.value);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"density": density})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"density": density})))
 }
 
 /// `POST /v1/leases/what-if`: the body is that of `POST /v1/leases`.
@@ -36,5 +36,5 @@ pub async fn what_if(State(rest): State<Rest>, caller: Caller, Json(body): Json)
         None => rest.operations.what_if(&caller.actor, wish).await?,
     };
     let what_if = body::what_if(&found.value, found.ledger_index);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"what_if": what_if})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"what_if": what_if})))
 }

@@ -16,7 +16,7 @@ pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Res
     let listing = body::host_listing(pairs(query)?, caller.version)?;
     let found = rest.operations.list_hosts(&caller.actor, listing, Consistency::Linearizable).await?;
     let hosts: Vec<_> = found.value.iter().map(|host| body::host(host, caller.version)).collect();
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"hosts": hosts})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"hosts": hosts})))
 }
 
 /// `POST /v1/os-hosts`
@@ -25,14 +25,14 @@ pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap
     let request = body::host_create(&body, caller.version)?;
     let made = rest.operations.register_host(&caller.actor, key, request).await?;
     let host = body::host(&made.value, caller.version);
-    Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"host": host})), ledger_index: Some(made.ledger_index) })
+    Ok(Answered::at(made.ledger_index, StatusCode::CREATED, json!({"host": host})))
 }
 
 /// `GET /v1/os-hosts/{id}`
 pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
     let found = rest.operations.get_host(&caller.actor, host_id(&id)?, Consistency::Linearizable).await?;
     let host = body::host(&found.value, caller.version);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"host": host})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"host": host})))
 }
 
 /// `PUT /v1/os-hosts/{id}`
@@ -55,7 +55,7 @@ pub async fn update(
     }
     let settled = rest.operations.update_host(&caller.actor, key, id, properties, reservable).await?;
     let host = body::host(&settled.value, caller.version);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"host": host})), ledger_index: Some(settled.ledger_index) })
+    Ok(Answered::at(settled.ledger_index, StatusCode::OK, json!({"host": host})))
 }
 
 /// `DELETE /v1/os-hosts/{id}`
@@ -70,11 +70,7 @@ pub async fn allocations(State(rest): State<Rest>, caller: Caller, query: Pairs)
     let filter = body::allocation_filter(pairs(query)?, caller.version)?;
     let found = rest.operations.host_allocations(&caller.actor, filter).await?;
     let allocations: Vec<_> = found.value.iter().map(body::allocation).collect();
-    Ok(Answered {
-        status: StatusCode::OK,
-        body: Some(json!({"allocations": allocations})),
-        ledger_index: Some(found.ledger_index),
-    })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocations": allocations})))
 }
 
 /// `GET /v1/os-hosts/{id}/allocation`
@@ -84,11 +80,7 @@ pub async fn allocation(State(rest): State<Rest>, caller: Caller, Segment(id): S
     let host_id = host_id(&id)?;
     let found = rest.operations.host_allocations(&caller.actor, filter).await?;
     let one = found.value.iter().find(|allocation| allocation.host_id == host_id).ok_or_else(|| no_host(&id))?;
-    Ok(Answered {
-        status: StatusCode::OK,
-        body: Some(json!({"allocation": body::allocation(one)})),
-        ledger_index: Some(found.ledger_index),
-    })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocation": body::allocation(one)})))
 }
 
 /// What is no number names no host.

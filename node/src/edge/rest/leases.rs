@@ -31,7 +31,7 @@ pub async fn offers(State(rest): State<Rest>, caller: Caller, query: Pairs) -> R
 async fn listing(rest: &Rest, caller: &Caller, key: &str, filter: LeaseFilter) -> Result {
     let found = rest.operations.list_leases(&caller.actor, filter, Consistency::Linearizable).await?;
     let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({key: leases})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({key: leases})))
 }
 
 /// `POST /v1/leases/{id}/claim` (1.1): makes an offer a lease like any other.
@@ -40,7 +40,7 @@ pub async fn claim(State(rest): State<Rest>, caller: Caller, Segment(id): Segmen
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let claimed = rest.operations.claim_offer(&caller.actor, key, lease_id(&id)?).await?;
     let lease = body::lease(&claimed.value, caller.version);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(claimed.ledger_index) })
+    Ok(Answered::at(claimed.ledger_index, StatusCode::OK, json!({"lease": lease})))
 }
 
 /// `GET /v1/leases/utilisation` (1.1)
@@ -49,11 +49,7 @@ pub async fn utilisation(State(rest): State<Rest>, caller: Caller, query: Pairs)
     let wish = body::utilisation_wish(pairs(query)?, caller.version)?;
     let found = rest.operations.utilisation(&caller.actor, wish).await?;
     let utilisation = body::utilisation(&found.value);
-    Ok(Answered {
-        status: StatusCode::OK,
-        body: Some(json!({"utilisation": utilisation})),
-        ledger_index: Some(found.ledger_index),
-    })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"utilisation": utilisation})))
 }
 
 /// `POST /v1/leases`
@@ -69,7 +65,7 @@ pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap
     }
     let made = rest.operations.create_lease_with(&caller.actor, caller.token.as_ref(), key, wish).await?;
     let lease = body::lease(&made.value, caller.version);
-    Ok(Answered { status: StatusCode::CREATED, body: Some(json!({"lease": lease})), ledger_index: Some(made.ledger_index) })
+    Ok(Answered::at(made.ledger_index, StatusCode::CREATED, json!({"lease": lease})))
 }
 
 /// `GET /v1/leases/{id}`
@@ -81,7 +77,7 @@ pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment
         return Err(OperationError::from(Rejection::LeaseNotFound(id)).into());
     }
     let lease = body::lease(&found.value, caller.version);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"lease": lease})))
 }
 
 /// `PUT /v1/leases/{id}`: first the GET, with its policy, as Blazar does; then the change, merged onto what was found.
@@ -103,7 +99,7 @@ pub async fn update(
         None => found,
     };
     let lease = body::lease(&settled.value, caller.version);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"lease": lease})), ledger_index: Some(settled.ledger_index) })
+    Ok(Answered::at(settled.ledger_index, StatusCode::OK, json!({"lease": lease})))
 }
 
 /// Blazar answers 403 to a new lease that its enforcement refuses, and 400 to a change (blazar-api §14).
@@ -148,7 +144,7 @@ pub async fn key(State(rest): State<Rest>, caller: Caller, Segment(id): Segment,
     let key = idempotency::key(&id, &headers, &caller.actor)?;
     let known = rest.operations.look_up_key(&caller.actor, key).await?;
     let state = body::key_state(&known.value);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"idempotency_key": state})), ledger_index: Some(known.ledger_index) })
+    Ok(Answered::at(known.ledger_index, StatusCode::OK, json!({"idempotency_key": state})))
 }
 
 /// What is no UUID names no lease.

@@ -14,7 +14,7 @@ pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment
     caller.since_1_1()?;
     let found = rest.operations.get_quota(&caller.actor, quota_project(&id)).await?;
     let quota = body::quota(&found.value);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"quota": quota})), ledger_index: Some(found.ledger_index) })
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"quota": quota})))
 }
 
 /// `PUT /v1/quotas/{project_id}`: a number sets a limit, -1 sets none, null leaves it to the default; others stay.
@@ -30,5 +30,5 @@ pub async fn update(
     let (set, unset) = body::quota_change(&body, caller.version)?;
     let settled = rest.operations.set_quota(&caller.actor, key, quota_project(&id), set, unset).await?;
     let quota = body::quota(&settled.value);
-    Ok(Answered { status: StatusCode::OK, body: Some(json!({"quota": quota})), ledger_index: Some(settled.ledger_index) })
+    Ok(Answered::at(settled.ledger_index, StatusCode::OK, json!({"quota": quota})))
 }

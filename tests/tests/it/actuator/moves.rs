@@ -14,17 +14,7 @@ const DOWN: FaultKind = FaultKind::Error { status: 503, retry_after_s: None };
 
 /// Shared hosts of a cloud with a flavor of eight CPUs and one of one.
 async fn shared(hosts: &[&str]) -> World {
-    let mut world = World::new(hosts);
-    for (id, vcpus) in [("big", 8), ("ord", 1)] {
-        let flavor = json!({"flavor": {"name": id, "vcpus": vcpus, "ram": 512, "disk": 1, "id": id}});
-        world.admin(Method::POST, "/flavors", Some(flavor));
-    }
-    for host in hosts {
-        world.onboard(host, PoolKind::Shared).await;
-    }
-    world.lead();
-    world.pass(1).await;
-    world
+    World::shared(hosts, &[("big", 8), ("ord", 1)]).await
 }
 
 /// CPUs that holds have by the cloud's own state.

@@ -1,11 +1,9 @@
 //! Offers in the cloud: held, and nothing more, until they are claimed; given back when they are not.
 
-use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
 use leasehold_ledger::command::{Command, OfferWish};
-use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, Seconds};
+use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, Seconds};
 use leasehold_ledger::reply::Rejection;
-use serde_json::json;
 
 use super::judge;
 use super::world::World;
@@ -13,15 +11,9 @@ use super::world::World;
 /// Calls that raise or lower a hold.
 const HOLDS: (&str, &str) = ("POST", "/allocations");
 
-/// One shared host with room for five slots, with a leader and a flavor for ordinary servers.
+/// One shared host, with a leader and a flavor for ordinary servers.
 async fn shared() -> World {
-    let mut world = World::new(&["cmp1"]);
-    let ordinary = json!({"flavor": {"name": "ordinary", "vcpus": 1, "ram": 512, "disk": 1, "id": "ord"}});
-    world.admin(Method::POST, "/flavors", Some(ordinary));
-    world.onboard("cmp1", PoolKind::Shared).await;
-    world.lead();
-    world.pass(1).await;
-    world
+    World::shared(&["cmp1"], &[("ord", 1)]).await
 }
 
 impl World {

@@ -1,29 +1,19 @@
 //! Series in the cloud: promised when the holds of all of them are, withdrawn as a whole or in part when one is not; then each
 //! lease starts and ends by itself.
 
-use http::Method;
 use leasehold_ledger::command::{Command, CreateSeries, PlannedOccurrence, Recurrence, SeriesWish, StartWish};
-use leasehold_ledger::model::{
-    EventId, LeaseId, LeaseStatus, Occurrence, OnEnd, PoolKind, ReservationId, SeriesId, SeriesMode, Timestamp,
-};
+use leasehold_ledger::model::{EventId, LeaseId, LeaseStatus, Occurrence, OnEnd, ReservationId, SeriesId, SeriesMode, Timestamp};
 use leasehold_ledger::plan::{Overlay, plan_series};
 use leasehold_ledger::state::State;
 use leasehold_node::leader::names::Names;
 use leasehold_node::seams::Clock;
-use serde_json::json;
 
 use super::judge;
 use super::world::World;
 
-/// One shared host with room for five slots, with a leader and a flavor for ordinary servers.
+/// One shared host, with a leader and a flavor for ordinary servers.
 async fn shared() -> World {
-    let mut world = World::new(&["cmp1"]);
-    let ordinary = json!({"flavor": {"name": "ordinary", "vcpus": 1, "ram": 512, "disk": 1, "id": "ord"}});
-    world.admin(Method::POST, "/flavors", Some(ordinary));
-    world.onboard("cmp1", PoolKind::Shared).await;
-    world.lead();
-    world.pass(1).await;
-    world
+    World::shared(&["cmp1"], &[("ord", 1)]).await
 }
 
 impl World {

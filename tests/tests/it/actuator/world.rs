@@ -140,6 +140,21 @@ impl World {
         world
     }
 
+    /// A cloud of shared hosts with room for five slots each, with a leader and ordinary flavors of 512 MiB with so many CPUs.
+    pub async fn shared(hosts: &[&str], flavors: &[(&str, u32)]) -> Self {
+        let mut world = Self::new(hosts);
+        for (id, vcpus) in flavors {
+            let flavor = json!({"flavor": {"name": id, "vcpus": vcpus, "ram": 512, "disk": 1, "id": id}});
+            world.admin(Method::POST, "/flavors", Some(flavor));
+        }
+        for host in hosts {
+            world.onboard(host, PoolKind::Shared).await;
+        }
+        world.lead();
+        world.pass(1).await;
+        world
+    }
+
     pub fn admin_token(&self) -> String {
         self.log_in("admin", "admin").0
     }
