@@ -180,3 +180,50 @@ fn remove(state: &mut State, now: Timestamp, id: SeriesId, gone: &[LeaseId], rea
     }
     settle(state, now, id);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{BeforeEndWish, LeaseWish, Recurrence, ReservationWish};
+    use crate::model::{InstanceWish, OnEnd, ProjectId, ResourceWish, UserId};
+
+    /// As many occurrences as many bytes allow are taken, and one more is not.
+    #[test]
+    fn what_a_series_keeps_is_bounded_in_bytes() {
+        let (start, length) = (Seconds(1_000_000), 3_600);
+        let instance = InstanceWish { resource_properties: "p".repeat(8_000), ..InstanceWish::anywhere(1, 64, 0, 1) };
+        let reservation = ReservationWish {
+            resource: ResourceWish::Instance(instance.into()),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: Default::default(),
+        };
+        let lease = LeaseWish {
+            name: "a".to_owned(),
+            project_id: ProjectId("p".into()),
+            user_id: UserId("u".into()),
+            start: StartWish::At(start),
+            end: start.plus(length),
+            before_end: BeforeEndWish::Never,
+            reservations: vec![reservation; 8],
+            offer: None,
+            ignore_quota: false,
+        };
+        let bytes = rmp_serde::to_vec_named(&lease).expect("it is plain data").len() as u64;
+        let most = u32::try_from(SERIES_BYTES_MAX / bytes).expect("it is a small number");
+        assert!((1..OCCURRENCES_MAX as u32).contains(&most), "{most}");
+        let recurrence = Recurrence { rule: "x".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::AllOrNothing };
+        let wish = SeriesWish { lease, recurrence };
+        let check = |count: u32| {
+            let occurrence = |number: u32| {
+                let start = start.plus((number - 1) * length);
+                Occurrence { number, start, end: start.plus(length) }
+            };
+            check_series(&wish, (1..=count).map(occurrence))
+        };
+        assert_eq!(check(most), Ok(()));
+        let Err(Rejection::Invalid { field, problem }) = check(most + 1) else { panic!("it is too much") };
+        assert_eq!(field, "reservations");
+        assert!(problem.contains("come to more than 4194304"), "{problem}");
+    }
+}

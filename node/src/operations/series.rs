@@ -266,7 +266,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
     use leasehold_ledger::listing::LeaseFilter;
-    use leasehold_ledger::model::{ProjectId, Timestamp};
+    use leasehold_ledger::model::{PoolKind, ProjectId, Timestamp};
 
     use super::*;
     use crate::operations::tests::{Lone, actor, wish};
@@ -380,6 +380,41 @@ mod tests {
         };
         let (made, ()) = tokio::join!(booking, release);
         assert_eq!(numbers(&made.unwrap().value), (vec![1, 2], vec![]));
+        lone.end().await;
+    }
+
+    fn in_pool(mut asked: SeriesWish, pool: PoolKind) -> SeriesWish {
+        for one in &mut asked.lease.reservations {
+            one.resource.instance_mut().pool = Some(pool);
+        }
+        asked
+    }
+
+    /// Under a key whose command waits for the cloud a delete is judged like any other: the key may be free by the time it is applied.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_key_that_waits_for_the_cloud_opens_nothing_of_others() {
+        let lone = Lone::with_host(4).await;
+        lone.add_shared_host(4).await;
+        let (operations, member, key) = (lone.operations.clone(), actor("member"), key_of(1));
+        let stranger = Actor { project_id: ProjectId("q".into()), ..actor("member") };
+        let mut foreign = in_pool(daily(1, 2, SeriesMode::AllOrNothing), PoolKind::Dedicated);
+        foreign.lease.project_id = stranger.project_id.clone();
+        let foreign = operations.create_series(&stranger, None, foreign).await.unwrap().value;
+        let own = in_pool(daily(1, 2, SeriesMode::AllOrNothing), PoolKind::Shared);
+        let waiting = operations.create_series(&member, key.clone(), own);
+        let asking = async {
+            while !Operations::key_is_known(&operations.inner.raft.state(), key.as_ref()) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let denied = Err(OperationError::Forbidden { rule: "blazar:leases:delete".to_owned() });
+            assert_eq!(operations.delete_series(&member, key.clone(), foreign.id).await, denied);
+            assert_eq!(operations.delete_lease(&member, key.clone(), foreign.first.id).await.map(drop), denied.map(drop));
+        };
+        tokio::select! {
+            biased;
+            () = asking => {}
+            made = waiting => panic!("nobody made its hold: {made:?}"),
+        }
         lone.end().await;
     }
 }

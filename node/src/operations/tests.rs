@@ -51,11 +51,20 @@ impl Lone {
     /// Leads, and has one host with this many vCPUs.
     pub async fn with_host(vcpus: u32) -> Lone {
         let lone = Lone::start().await;
-        let raft = &lone.operations.inner.raft;
-        raft.initialise().await.unwrap();
+        lone.operations.inner.raft.initialise().await.unwrap();
         lone.operations.probe(&actor("admin"), Vec::new()).await.unwrap();
-        raft.propose(None, Command::RegisterHost(Box::new(host(vcpus)))).await.unwrap().outcome.unwrap();
+        lone.register(host("h1", PoolKind::Dedicated, vcpus)).await;
         lone
+    }
+
+    async fn register(&self, host: RegisterHost) {
+        let command = Command::RegisterHost(Box::new(host));
+        self.operations.inner.raft.propose(None, command).await.unwrap().outcome.unwrap();
+    }
+
+    /// One more host, shared: what is booked there waits for its hold, which nobody makes.
+    pub async fn add_shared_host(&self, vcpus: u32) {
+        self.register(host("h2", PoolKind::Shared, vcpus)).await;
     }
 
     pub async fn end(self) {
@@ -67,12 +76,12 @@ pub(crate) fn actor(role: &str) -> Actor {
     Actor { user_id: UserId("u".into()), project_id: ProjectId("p".into()), roles: BTreeSet::from([role.to_owned()]) }
 }
 
-fn host(vcpus: u32) -> RegisterHost {
+fn host(name: &str, pool: PoolKind, vcpus: u32) -> RegisterHost {
     let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots: 64 };
     let description = HostDescription {
-        hypervisor_hostname: "h1".to_owned(),
-        service_name: "h1".to_owned(),
-        root_provider: uuid::Uuid::from_u128(1),
+        hypervisor_hostname: name.to_owned(),
+        service_name: name.to_owned(),
+        root_provider: uuid::Uuid::new_v5(&uuid::Uuid::nil(), name.as_bytes()),
         hypervisor_type: "QEMU".to_owned(),
         hypervisor_version: 8,
         cpu_info: "{}".to_owned(),
@@ -80,7 +89,7 @@ fn host(vcpus: u32) -> RegisterHost {
         memory_mb: 8192,
         local_gb: 100,
         zone: None,
-        pool: PoolKind::Dedicated,
+        pool,
         anchor_budget: 64,
         memory_grain_mb: 0,
         anchor: Anchor::Memory,
