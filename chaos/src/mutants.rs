@@ -80,6 +80,8 @@ pub const MUTANTS: [Mutant; 42] = [
     mutant("N17", "a write waits for every member", &["V3"], Profile::Load),
     mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
     mutant("N20", "a change that comes too late is said to be too early", &["reasons"], Profile::Busy),
+    mutant("N40", "a lease that lacked a host says so for ever", &["R42"], Profile::Power),
+    mutant("N41", "hosts that are down are booked", &["R42"], Profile::Power),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

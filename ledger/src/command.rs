@@ -70,6 +70,11 @@ pub enum Command {
         /// All bindings of every reservation that moves.
         moves: Vec<PlannedReservation>,
     },
+    /// Has a lease say whether it lacks a host by now: it is degraded only while it does.
+    ReviewLease {
+        /// Which.
+        lease_id: LeaseId,
+    },
     /// Onboards a host.
     RegisterHost(Box<RegisterHost>),
     /// Changes a host's extra capabilities or whether new reservations may use it.

@@ -265,11 +265,16 @@ pub struct LeaderSection {
     pub monitor_s: u64,
     /// Reservations worked on at a time.
     pub parallel: usize,
+    /// Seconds that a host must have been down, or have promised too much, before its leases are moved; those that begin within
+    /// them are moved at once.
+    pub healing_grace_s: u64,
+    /// Leases that begin within so many seconds are moved away from such hosts, and are degraded where they cannot be; 0: none.
+    pub healing_horizon_s: u64,
 }
 
 impl Default for LeaderSection {
     fn default() -> Self {
-        LeaderSection { reconcile_s: 60, monitor_s: 30, parallel: 64 }
+        LeaderSection { reconcile_s: 60, monitor_s: 30, parallel: 64, healing_grace_s: 60, healing_horizon_s: 3600 }
     }
 }
 

@@ -88,6 +88,8 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
         services_period: Duration::from_secs(section.monitor_s.min(10)),
         hosts_period: Duration::from_secs(section.monitor_s),
         parallel: section.parallel,
+        healing_grace: Duration::from_secs(section.healing_grace_s),
+        healing_horizon: Duration::from_secs(section.healing_horizon_s),
     };
     let (raft, group) = (raft.clone(), seams.clone());
     drop(seams.spawner.spawn("lead", async move {

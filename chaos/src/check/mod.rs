@@ -16,6 +16,7 @@ pub mod fencing;
 pub mod followed;
 pub mod gentle;
 pub mod hashes;
+pub mod healing;
 pub mod kept;
 pub mod keys;
 pub mod late;
@@ -140,6 +141,7 @@ pub fn judge(record: &Record) -> Board {
         refused::judge,
         offers::judge,
         hashes::judge,
+        healing::judge,
         monotonic::judge,
         early::judge,
         late::judge,

@@ -255,7 +255,7 @@ async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(
         text
     })?;
     let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), OFFER_VALID_S_MAX, seams.clone());
-    let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, ..LeaderSection::default() };
+    let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
     lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
     if let Some(tcp) = &site.tcp {
         edges::serve(id, tcp, &gate, &operations, &section(), &seams)?;

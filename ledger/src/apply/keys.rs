@@ -147,6 +147,7 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::DeleteLease { lease_id } => of("delete_lease", key, lease_id),
         Command::WithdrawLease { lease_id, .. } => of("withdraw_lease", key, lease_id),
         Command::Rebind { lease_id, .. } => of("rebind", key, lease_id),
+        Command::ReviewLease { lease_id } => of("review_lease", key, lease_id),
         // What was observed at onboarding differs from retry to retry; what was asked for does not.
         Command::RegisterHost(register) => {
             let host = &register.description;

@@ -22,9 +22,10 @@ pub(crate) mod rebook;
 mod record_outcome;
 mod record_server_groups;
 mod report_host;
+mod review_lease;
 pub(crate) mod schedule;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 pub(crate) mod series;
 mod set_quota;
 pub(crate) mod update_lease;
@@ -81,6 +82,7 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
         Command::DeleteLease { lease_id } => delete_lease::delete_lease(state, now, *lease_id),
         Command::WithdrawLease { lease_id, reason } => withdraw_lease::withdraw_lease(state, now, *lease_id, reason),
         Command::Rebind { lease_id, moves } => rebind::rebind(state, now, *lease_id, moves),
+        Command::ReviewLease { lease_id } => review_lease::review_lease(state, now, *lease_id),
         Command::RegisterHost(register) => hosts::register_host(state, now, register),
         Command::UpdateHost { host_id, properties, reservable } => {
             hosts::update_host(state, now, *host_id, properties, *reservable)

@@ -153,6 +153,8 @@ impl World {
             "done" | "held" | "refused" | "failed" | "delayed" => self.outcome(words),
             "made" => self.made(words),
             "group" => Ok(self.group_text(words[1])),
+            "review" => self.review(words[1]),
+            "ailing" => Ok(self.ailing(words)),
             "observe" => self.observe(words),
             "sethost" => self.set_host(words),
             "removehost" => {

@@ -2,9 +2,11 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
+//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `ailing.rs` says who
+//! must move, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
 //! is asked.
 
+mod ailing;
 #[cfg(test)]
 pub(crate) mod crowd;
 mod hosts;
@@ -35,6 +37,7 @@ use crate::state::{Booking, State};
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use crate::apply::series::check_series_wish;
+pub use ailing::{Ailing, Looked, ailing, misjudged, sick_hosts};
 pub use inquiry::{
     CapacityWish, Density, DensityWish, HostCount, NAMED_HOSTS_MAX, STEPS_MAX, WhatIf, WindowWish, ask_capacity, ask_density,
     what_if, what_if_series,

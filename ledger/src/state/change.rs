@@ -133,6 +133,12 @@ impl State {
             self.by_series.extend(after.map(|series| (series, id)));
         }
 
+        if new.is_some_and(|lease| lease.degraded) {
+            self.degraded.insert(id);
+        } else {
+            self.degraded.remove(&id);
+        }
+
         let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));
         if before != after {
             if let Some(at) = before {

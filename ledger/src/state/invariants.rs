@@ -54,6 +54,7 @@ struct FromLeases<'a> {
     /// Of each reservation, and whether it is not over.
     flavors: Vec<(ReservationId, LeaseId, bool)>,
     series: Vec<(SeriesId, LeaseId)>,
+    degraded: Vec<LeaseId>,
     due: Vec<(Timestamp, LeaseId)>,
     on_host: Vec<(HostId, LeaseId)>,
     begun_on: Vec<(HostId, LeaseId)>,
@@ -67,6 +68,7 @@ impl<'a> FromLeases<'a> {
             booked: Vec::with_capacity(leases),
             flavors: Vec::with_capacity(leases),
             series: Vec::new(),
+            degraded: Vec::new(),
             due: Vec::with_capacity(leases),
             on_host: Vec::with_capacity(leases),
             begun_on: Vec::new(),
@@ -82,6 +84,7 @@ impl<'a> FromLeases<'a> {
                 booked(lease, reservation, &mut self.booked);
             }
         }
+        self.degraded.extend(lease.degraded.then_some(lease.id));
         self.series.extend(lease.series_id().map(|series| (series, lease.id)));
         self.due.extend(lease_due(lease).map(|at| (at, lease.id)));
         let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
@@ -301,8 +304,13 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     by_flavor.dedup();
     // `check_series` has sorted them.
     let series_agree = found.series.iter().eq(&state.by_series);
-    if !series_agree || !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
-        violated(violations, "indexes", "leases by host, project, flavor or series differ".to_owned());
+    let degraded_agree = found.degraded.iter().eq(&state.degraded);
+    if !series_agree || !degraded_agree || !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
+        violated(
+            violations,
+            "indexes",
+            "leases by host, project, flavor or series, or those that lack a host, differ".to_owned(),
+        );
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();
     if names != state.by_name || names.len() != state.hosts.len() {

@@ -35,8 +35,8 @@ pub(crate) use load::Loader;
 pub use rows::{Change, ChangeSubject, JournalError, KeyFate, KeyLookup, KeyRow, Meta};
 
 use crate::model::{
-    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, ProjectId, QuotaRow,
-    RequestKey, Reservation, ReservationId, SeriesId, Timestamp,
+    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, Phase, ProjectId, QuotaRow,
+    RequestKey, Reservation, ReservationId, SeriesId, Stage, Timestamp,
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
@@ -67,6 +67,7 @@ pub struct State {
     by_project: BTreeMap<ProjectId, BTreeSet<LeaseId>>,
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_series: BTreeSet<(SeriesId, LeaseId)>,
+    degraded: BTreeSet<LeaseId>,
     by_name: BTreeMap<String, HostId>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
     begun_on: BTreeMap<HostId, BTreeSet<LeaseId>>,
@@ -160,6 +161,11 @@ impl State {
         self.by_series.range(all).filter_map(|(_, id)| self.leases.get(id))
     }
 
+    /// The leases that say that they lack a host, by id.
+    pub fn degraded_leases(&self) -> impl Iterator<Item = &Lease> + '_ {
+        self.degraded.iter().filter_map(|id| self.leases.get(id))
+    }
+
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.
     pub fn leases_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
         self.on_host.get(&host).into_iter().flatten().filter_map(|id| self.leases.get(id))
@@ -184,6 +190,13 @@ impl State {
     /// A host by `hypervisor_hostname`.
     pub fn host_by_name(&self, name: &str) -> Option<&Host> {
         self.hosts.get(self.by_name.get(name)?)
+    }
+
+    /// Whether one of the hosts that a reservation uses, or is still to use, is down or gone.
+    pub fn lacks_host(&self, reservation: &Reservation) -> bool {
+        let needed = |binding: &&Binding| binding.phase == Phase::Main || reservation.stage < Stage::Parked;
+        let is_up = |binding: &Binding| self.host(binding.host).is_some_and(|host| host.observation.up);
+        !reservation.has_ended() && reservation.bindings.iter().filter(needed).any(|binding| !is_up(binding))
     }
 
     /// All hosts by number.

@@ -117,6 +117,14 @@ impl Config {
                 return wrong(key, &0, "must be at least 1");
             }
         }
+        // Times of leases are whole seconds of 32 bits.
+        for (key, seconds) in
+            [("leader.healing_grace_s", leader.healing_grace_s), ("leader.healing_horizon_s", leader.healing_horizon_s)]
+        {
+            if u32::try_from(seconds).is_err() {
+                return wrong(key, &seconds, "must be below 4294967296");
+            }
+        }
         Ok(())
     }
 }

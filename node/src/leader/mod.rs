@@ -3,7 +3,8 @@
 //! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
 //! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off,
 //! [`host_writer`] keeps each host's hold and tokens as the ledger wants them, [`reconciler`] reads everything back,
-//! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. [`onboard`] takes
+//! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. `healer` moves leases
+//! away from hosts that cannot serve them. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
@@ -15,6 +16,7 @@ pub mod desired;
 mod dispatch;
 mod foresight;
 pub mod grain;
+mod healer;
 pub mod host_monitor;
 pub mod host_plan;
 pub mod host_writer;
@@ -51,6 +53,11 @@ pub struct LeaderConfig {
     pub hosts_period: Duration,
     /// Passes over reservations at a time.
     pub parallel: usize,
+    /// A host must have been down, or have promised too much, for so long before its leases are moved; those that begin within
+    /// it are moved at once.
+    pub healing_grace: Duration,
+    /// Leases that begin within this are moved, and are told to lack a host; zero: none.
+    pub healing_horizon: Duration,
 }
 
 impl Default for LeaderConfig {
@@ -60,6 +67,8 @@ impl Default for LeaderConfig {
             services_period: Duration::from_secs(10),
             hosts_period: Duration::from_secs(60),
             parallel: 64,
+            healing_grace: Duration::from_secs(60),
+            healing_horizon: Duration::from_secs(3600),
         }
     }
 }
@@ -109,6 +118,7 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         work.spawn("leader-foresight", foresight::run(work.clone()));
         work.spawn("leader-reconciler", reconciler::run(work.clone()));
         work.spawn("leader-monitor", host_monitor::run(work.clone()));
+        work.spawn("leader-healer", healer::run(work.clone()));
     });
     LeaderHandle { spawner }
 }

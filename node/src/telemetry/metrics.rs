@@ -35,6 +35,8 @@ struct Metrics {
     cloud_calls: HistogramVec,
     grain_too_small: IntGauge,
     anchors_missing: IntGauge,
+    leases_degraded: IntGauge,
+    leases_moved: IntCounter,
     last_reconcile: Mutex<Option<Mono>>,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -122,6 +124,14 @@ impl Metrics {
                 "leasehold_hosts_anchors_missing",
                 "Hosts that show fewer anchors for lease servers than they were taken in with."
             )),
+            leases_degraded: register!(IntGauge::new(
+                "leasehold_leases_degraded",
+                "Leases that lack a host, as the leader last saw."
+            )),
+            leases_moved: register!(IntCounter::new(
+                "leasehold_leases_moved_total",
+                "Leases moved away from hosts that are down or promise more than they have."
+            )),
             last_reconcile: Mutex::new(None),
             oldest: Mutex::new(None),
             registry,
@@ -207,6 +217,16 @@ fn label(step: Step) -> &'static str {
 /// An outcome could not be reached yet, for this reason.
 pub fn actuation_delayed(reason: &'static str) {
     METRICS.delayed.with_label_values(&[reason]).inc();
+}
+
+/// So many leases lack a host.
+pub fn leases_degraded(leases: usize) {
+    METRICS.leases_degraded.set(i64::try_from(leases).unwrap_or(i64::MAX));
+}
+
+/// A lease was moved away from hosts that cannot serve it.
+pub fn lease_moved() {
+    METRICS.leases_moved.inc();
 }
 
 /// The cloud was compared in full at `at`.

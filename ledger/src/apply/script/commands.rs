@@ -266,6 +266,23 @@ impl World {
         Ok(format!("{}{}", lease.status.as_str(), self.bindings_text(lease)))
     }
 
+    pub(super) fn review(&mut self, name: &str) -> Result<String, String> {
+        let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
+        self.tell(None, Command::ReviewLease { lease_id })?;
+        let degraded = self.state.lease(lease_id).is_some_and(|lease| lease.degraded);
+        Ok(if degraded { "degraded" } else { "well" }.to_owned())
+    }
+
+    /// `ailing before 13:00`: who is to be moved away from which hosts, of those that begin before then.
+    pub(super) fn ailing(&self, words: &[&str]) -> String {
+        let looked = crate::plan::Looked { until: second(words[2]), begun: true };
+        let looked_at = crate::plan::sick_hosts(&self.state).map(|host| (host, looked)).collect();
+        let all = crate::plan::ailing(&self.state, self.at, &looked_at);
+        let hosts = |one: &crate::plan::Ailing| one.avoid.iter().map(|host| self.host_name(*host)).collect::<Vec<_>>().join("+");
+        let told: Vec<String> = all.iter().map(|one| format!("{} {}", self.lease_name(one.lease_id), hosts(one))).collect();
+        if told.is_empty() { "nobody".to_owned() } else { told.join(", ") }
+    }
+
     pub(super) fn delete(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
         match self.tell(key(words), Command::DeleteLease { lease_id })? {

@@ -11,6 +11,7 @@ mod examined;
 mod faults;
 mod groups;
 mod hangs;
+mod healing;
 mod judge;
 mod lifecycle;
 mod matrix;
