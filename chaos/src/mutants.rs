@@ -80,7 +80,7 @@ pub const MUTANTS: [Mutant; 50] = [
     mutant("N17", "a write waits for every member", &["V3"], Profile::Load),
     mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
     mutant("N20", "a change that comes too late is said to be too early", &["reasons"], Profile::Busy),
-    mutant("C01", "a call that is sent again with another token does not say whose it is", &["signed"], Profile::Cloud),
+    mutant("C01", "after its first call an errand does not say whose its calls are", &["signed"], Profile::Swarm),
     mutant("C02", "the tasks of a term that is over are not stopped", &["A4"], Profile::Links),
     mutant("C03", "a step whose call failed once is told as failed", &["A5"], Profile::Cloud),
     mutant("C04", "a plan that does not fit is taken, and its host said to be overcommitted", &["L1"], Profile::Busy),

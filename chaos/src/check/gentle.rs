@@ -96,7 +96,9 @@ fn pauses(record: &Record, sheet: &mut Sheet) {
     for call in &record.calls {
         let Some((of_server, what)) = lines.get(call.global_request_id.as_str()) else { continue };
         // A server is its reservation's alone, whichever row is at it.
-        let row = call.work().filter(|work| work.starts_with("row/"));
+        // What is to be done anew, by another revision, is another row's.
+        let row = call.attempt.as_deref().filter(|attempt| attempt.starts_with("row/"));
+        let row = row.map(|attempt| attempt.match_indices('/').nth(2).map_or(attempt, |(at, _)| &attempt[..at]));
         let Some(of_row) = (if *of_server { Some("") } else { row }) else { continue };
         let whose = (call.node, call.life, of_row, what.as_str());
         if let Some(until_ns) = asked_for.remove(&whose) {

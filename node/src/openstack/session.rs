@@ -351,16 +351,17 @@ impl Session {
         // A 401 is given before the work, so sending once more with another token repeats nothing.
         self.tokens.refuse(&token);
         let token = self.token().await?;
-        // Planted bug: what is sent again does not say whose it is.
-        if let (true, Some(_)) = (mutant!("C01"), errand) {
-            return self.send(call, &token.token, Signature::Request(None)).await;
-        }
         self.attempt(call, &token.token, errand).await
     }
 
     async fn attempt(&self, call: &Call, token: &Secret, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
         let Some(errand) = errand else { return self.send(call, token, Signature::None).await };
-        self.send(call, token, Signature::Attempt(errand, &errand.attempt())).await
+        let name = errand.attempt();
+        // Planted bug: after its first call an errand does not say any more whose calls are.
+        if mutant!("C01") && !name.ends_with("/0") {
+            return self.send(call, token, Signature::Request(None)).await;
+        }
+        self.send(call, token, Signature::Attempt(errand, &name)).await
     }
 
     async fn send(&self, call: &Call, token: &Secret, signature: Signature<'_>) -> Result<HttpResponse, CloudError> {
