@@ -25,6 +25,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod calls;
+
+pub use calls::{Call, CallEnd, Reads};
 pub use leasehold_cloudsim::Record as CloudLine;
 
 use crate::history::{self, Operation};
@@ -57,6 +60,9 @@ pub struct Record {
     /// Calls to the cloud when they left their node.
     #[serde(default)]
     pub calls: Vec<Call>,
+    /// How much nodes read in the cloud, by second and node.
+    #[serde(default)]
+    pub reads: Vec<Reads>,
     /// Leases as lists showed them, by digest.
     #[serde(default)]
     pub rows: BTreeMap<String, Value>,
@@ -206,40 +212,6 @@ pub struct Audited {
     pub moved: BTreeMap<String, Value>,
 }
 
-/// One changing call to the cloud as it left its node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// When.
-    pub at_ns: u64,
-    /// From which node.
-    pub node: u64,
-    /// In which of its lives.
-    pub life: u32,
-    /// The caller's own id of the call.
-    pub global_request_id: String,
-    /// Sent in the name of a client by the node that serves him, whoever leads: with his token, under his request's id.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub for_client: bool,
-    /// How it ended for its node; `None`: nobody waited for that any more.
-    #[serde(default)]
-    pub ended: Option<CallEnd>,
-    /// Since when it is unclear how an earlier call of this life for the same server ended; `None`: all ended clearly, or a
-    /// read begun since has shown the server.
-    #[serde(default)]
-    pub unsure_since_ns: Option<u64>,
-}
-
-/// How a call ended for its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CallEnd {
-    /// When.
-    pub at_ns: u64,
-    /// What was answered; `None`: nothing came.
-    pub status: Option<u16>,
-    /// `Retry-After` of the answer, seconds.
-    pub retry_after_s: Option<u64>,
-}
-
 /// One small write, measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metered {
@@ -316,6 +288,8 @@ pub struct Finding {
 const LINES: [&str; 6] = ["history.jsonl", "watches.jsonl", "cloud.jsonl", "probes.jsonl", "audit.jsonl", "calls.jsonl"];
 /// A part of its own: older records have none.
 const METERED: &str = "metered.jsonl";
+/// What was read; older records have none.
+const READS: &str = "reads.jsonl";
 /// Another one.
 const FOLLOWED: &str = "followed.jsonl";
 
@@ -381,6 +355,7 @@ impl Record {
         write_lines(&calls, &self.calls)?;
         write_lines(&folder.join(ROWS), &self.rows.iter().collect::<Vec<_>>())?;
         write_lines(&folder.join(METERED), &self.metered)?;
+        write_lines(&folder.join(READS), &self.reads)?;
         write_lines(&folder.join(FOLLOWED), &self.followed)?;
         let rest = Rest {
             plan: self.plan.clone(),
@@ -415,6 +390,7 @@ impl Record {
             probes: read_lines(&probes)?,
             audit: read_lines(&audit)?,
             calls: read_lines(&calls)?,
+            reads: if folder.join(READS).exists() { read_lines(&folder.join(READS))? } else { Vec::new() },
             rows: if folder.join(ROWS).exists() {
                 read_lines(&folder.join(ROWS))?.into_iter().collect()
             } else {

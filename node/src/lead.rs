@@ -17,7 +17,7 @@ use crate::config::LeaderSection;
 use crate::leader::permits::LeaderPermit;
 use crate::leader::{self, LeaderConfig, LeaderHandle, LedgerPort, Ports, ProposeError};
 use crate::openstack::Cloud;
-use crate::raft::{Leadership, RaftHandle};
+use crate::raft::{Fence, Leadership, RaftHandle};
 use crate::seams::Seams;
 use crate::telemetry::metrics;
 
@@ -51,8 +51,10 @@ impl LedgerPort for RaftLedger {
     }
 
     fn may_act(&self, term: u64) -> bool {
+        // Planted bug (with the one below): any term of this node is as good as the one that acts.
+        let of_term = |fence: &Fence| fence.term() == term || mutant!("C02");
         // Planted bug: no fence, so that a leader acts on until it knows that it is none.
-        mutant!("M11") || self.raft.fence().is_some_and(|fence| fence.term() == term && fence.valid_now())
+        mutant!("M11") || self.raft.fence().is_some_and(|fence| of_term(&fence) && fence.valid_now())
     }
 
     fn node_id(&self) -> NodeId {
@@ -97,7 +99,8 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
             let now = *leadership.borrow_and_update();
             {
                 let mut running = running.lock().await;
-                if let Some(work) = running.take() {
+                // Planted bug: the tasks of a term that is over are left to themselves.
+                if let Some(work) = running.take().filter(|_| !mutant!("C02")) {
                     work.stop().await;
                 }
                 metrics::leading(now.term().is_some());

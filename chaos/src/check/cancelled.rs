@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::applied::Applied;
 use super::cloud::{Cloud, Sent, figure, opens, sendings};
 use super::model::{CALENDAR_UNIX_S, Lease};
 use super::replay::Replay;
@@ -65,8 +66,7 @@ struct Known<'a> {
     of_lease: BTreeMap<String, String>,
     /// By lease: from which index it is so; `None`: it is gone.
     versions: BTreeMap<String, Vec<(u64, Option<Lease>)>>,
-    /// By node: when it was seen to have applied an index. Starts of the node are zero.
-    applied: BTreeMap<u64, Vec<(u64, u64)>>,
+    applied: Applied,
     /// Acknowledged deletions and updates by lease: when, index, operation.
     acknowledged: BTreeMap<&'a str, Vec<(u64, u64, u64)>>,
 }
@@ -89,17 +89,7 @@ impl<'a> Known<'a> {
                 }
             }
         }
-        let mut applied: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
-        for one in &record.audit {
-            applied.entry(one.node).or_default().push((one.at_ns, one.ledger_index));
-        }
-        for one in &record.probes {
-            applied.entry(one.node).or_default().push((one.at_ns, one.ledger_index));
-        }
-        for one in record.incidents.iter().filter(|one| one.what == "start") {
-            applied.entry(one.node.unwrap_or_default()).or_default().push((one.at_ns, 0));
-        }
-        applied.values_mut().for_each(|of_node| of_node.sort_unstable());
+        let applied = Applied::new(record);
         let mut acknowledged: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         let ended = record.history.iter().filter(|one| matches!(one.op.as_str(), "delete" | "update"));
         for one in ended.filter(|one| one.ending == Ending::Ok) {
@@ -115,11 +105,7 @@ impl<'a> Known<'a> {
     fn problem(&self, reservation: &str, slots: Option<(u64, u64)>, call: &Sent) -> Option<String> {
         let lease = self.of_lease.get(reservation)?;
         let versions = self.versions.get(lease)?;
-        // In this life of the node, before this instant.
-        let looks = self.applied.get(&call.node).map_or(&[][..], Vec::as_slice);
-        let looks = &looks[..looks.partition_point(|(at_ns, _)| *at_ns < call.at_ns)];
-        let life = looks.iter().rposition(|(_, index)| *index == 0).map_or(looks, |start| &looks[start..]);
-        let own = life.iter().map(|(_, index)| *index).max().unwrap_or(0);
+        let own = self.applied.before(call.node, call.at_ns);
         let told = self.acknowledged.get(lease.as_str()).into_iter().flatten().filter(|(at_ns, ..)| *at_ns < call.at_ns);
         let told = told.map(|(_, index, n)| (*index, Some(*n))).max().unwrap_or((0, None));
         let (low, by) = told.max((own, None));

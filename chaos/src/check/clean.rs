@@ -1,10 +1,10 @@
-//! A8: at rest the cloud has of ours what is to be there and nothing else, and what is not ours was never touched.
+//! A8: at rest the cloud has of ours what is to be there and nothing else, and what is not ours was never touched ([`foreign`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cloud::{Cloud, reservation_of};
 use super::model::{CALENDAR_UNIX_S, Lease};
-use super::{Judgement, Sheet};
+use super::{Judgement, Sheet, foreign};
 use crate::record::Record;
 
 /// Two rounds of the reconciler, and what it waits for the image to be whole.
@@ -14,26 +14,10 @@ const SECOND_IMAGE_MS: u64 = 180_000;
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let mut cloud = Cloud::default();
-    let mut ours: BTreeSet<String> = BTreeSet::new();
     for line in &record.cloud {
-        for change in &line.changes {
-            let known = cloud.servers.get(&change.id).map(|(flavor, _)| flavor.clone());
-            cloud.follow(line, change);
-            if cloud.flavors.contains_key(&change.id) {
-                ours.insert(change.id.clone());
-            }
-            let server = line.kind == leasehold_cloudsim::Kind::Request && change.what.starts_with("server.");
-            if server && line.caller.starts_with("node-") {
-                let flavor = known.unwrap_or_else(|| change.facts["flavor_id"].as_str().unwrap_or_default().to_owned());
-                sheet.must(ours.contains(&flavor), || {
-                    format!(
-                        "line {}: {} ({}) of server {}, which is of no reservation",
-                        line.n, change.what, line.caller, change.id
-                    )
-                });
-            }
-        }
+        line.changes.iter().for_each(|change| cloud.follow(line, change));
     }
+    foreign::look(record, &mut sheet);
     second_images(record, &mut sheet);
     match record.finals.first() {
         None => sheet.unknown("no node ran in the end"),
@@ -201,7 +185,12 @@ mod tests {
             ("inventory.set", "rsv", json!({"class": class, "total": 1, "reserved": 1})),
             ("group.created", "g", json!({"name": "leasehold:c:a:r-a"})),
         ] {
+            let provider = || line(1, 1, "provider.created", id, json!({}));
             let made = line(2, 2, what, id, facts);
+            let rest = |mut lines: Vec<CloudLine>| {
+                lines.insert(0, provider());
+                rest(lines)
+            };
             assert_eq!(rest(vec![made.clone()]).verdict, Verdict::Violation, "{what}");
             let mut gone = made.clone();
             let kind = what.split('.').next().unwrap_or_default();

@@ -5,23 +5,35 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::record::{CloudLine, Record};
+use crate::record::{Call, CloudLine, Record};
 
-/// Node, life and instant of a call's sending, and the term in which its sender led then.
+/// Node and instant of a call's sending, and the term of who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Nanoseconds.
     pub at_ns: u64,
     /// By whom.
     pub node: u64,
-    /// `None`: it was never seen to lead in that life.
+    /// That in which the node led when the tasks were begun of which one sent it; of a call that is none of a leader's tasks, that
+    /// in which the node led then. `None`: it was never seen to lead in that life.
     pub term: Option<u64>,
     /// Since when it led so.
     pub since_ns: u64,
+    /// Since when these tasks are there; `None`: it is none of a leader's tasks.
+    pub tasks_since_ns: Option<u64>,
 }
 
-/// Calls by their own id.
+/// Calls by their own id; those without one are nobody's ([`signed`](super::signed)).
 pub fn sendings(record: &Record) -> BTreeMap<&str, Sent> {
+    sent_by(record)
+        .into_iter()
+        .filter(|(call, _)| !call.global_request_id.is_empty())
+        .map(|(call, sent)| (call.global_request_id.as_str(), sent))
+        .collect()
+}
+
+/// All calls, each with its sending.
+pub fn sent_by(record: &Record) -> Vec<(&Call, Sent)> {
     let mut terms: BTreeMap<u64, Vec<(u64, Option<u64>)>> = BTreeMap::new();
     for incident in &record.incidents {
         let Some(node) = incident.node else { continue };
@@ -32,16 +44,19 @@ pub fn sendings(record: &Record) -> BTreeMap<&str, Sent> {
         };
         terms.entry(node).or_default().push((incident.at_ns, term));
     }
-    record
-        .calls
-        .iter()
-        .map(|call| {
-            let known = terms.get(&call.node).into_iter().flatten().rfind(|(at_ns, _)| *at_ns <= call.at_ns);
-            let term = known.and_then(|(_, term)| *term);
-            let since_ns = known.map_or(0, |(at_ns, _)| *at_ns);
-            (call.global_request_id.as_str(), Sent { at_ns: call.at_ns, node: call.node, term, since_ns })
-        })
-        .collect()
+    let led = |node: u64, at_ns: u64| {
+        let known = terms.get(&node).into_iter().flatten().rfind(|(since_ns, _)| *since_ns <= at_ns);
+        known.and_then(|(since_ns, term)| Some((*since_ns, (*term)?)))
+    };
+    let sent = |call: &Call| {
+        // A group that was begun while the node did not lead is none of a leader's.
+        let begun = call.group_since_ns.and_then(|group_ns| Some((group_ns, led(call.node, group_ns)?)));
+        let of_node = || led(call.node, call.at_ns);
+        let (since_ns, term) = begun.map(|(_, known)| known).or_else(of_node).unzip();
+        let tasks_since_ns = begun.map(|(group_ns, _)| group_ns);
+        Sent { at_ns: call.at_ns, node: call.node, term, since_ns: since_ns.unwrap_or(0), tasks_since_ns }
+    };
+    record.calls.iter().map(|call| (call, sent(call))).collect()
 }
 
 /// What a node asked Nova for.

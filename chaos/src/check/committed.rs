@@ -3,15 +3,17 @@
 //!
 //! What is meant is written in the ledger as a row (architecture D5): a server is woken for a `start`, imaged for an `end`,
 //! and so on. For each call some row of its reservation that wants it must have been applied by somebody when it was sent.
-//! Whether that row was still open is A3's. Calls that only close or remove (tokens, access, flavors, classes) may be the
-//! read-back's, for which there is no row. A reservation never has two rows open: a step waits for the outcome of the last.
+//! Whether what it opens is still wanted is A3's. Calls that only close or remove (tokens, access, flavors, classes) may be the
+//! read-back's, for which there is no row. A call that says of which row it is leaves after that row was opened, and not from a
+//! node that has applied its outcome. A reservation never has two rows open: a step waits for the outcome of the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::applied::Applied;
 use super::cloud::{Asked, Cloud, asked, opens, sendings};
-use super::rows::rows;
+use super::rows::{Row, rows};
 use super::{Judgement, Sheet};
-use crate::record::Record;
+use crate::record::{Call, Record};
 
 /// Steps that may want a call.
 fn wanted_by(what: Asked<'_>) -> &'static [&'static str] {
@@ -83,6 +85,7 @@ pub fn judge(record: &Record) -> Judgement {
             }
         }
     }
+    of_rows(record, &all, &mut sheet);
     for look in &record.audit {
         let mut seen = BTreeSet::new();
         for row in &look.actuations {
@@ -91,6 +94,25 @@ pub fn judge(record: &Record) -> Judgement {
         }
     }
     sheet.close("A6")
+}
+
+/// Calls of rows leave while these are open, as far as their senders know.
+fn of_rows(record: &Record, rows: &[Row<'_>], sheet: &mut Sheet) {
+    let rows: BTreeMap<u64, &Row<'_>> = rows.iter().map(|row| (row.id, row)).collect();
+    let applied = Applied::new(record);
+    for call in &record.calls {
+        let Some(id) = call.work().and_then(|work| work.strip_prefix("row/")) else { continue };
+        let row = id.parse().ok().and_then(|id: u64| rows.get(&id));
+        let Call { node, at_ns, method, path, .. } = call;
+        sheet.must(row.is_some_and(|row| row.from_ns <= *at_ns), || {
+            format!("node {node} sent {method} {path} at {at_ns} ns for row {id}, which nobody had opened")
+        });
+        let gone = row.and_then(|row| row.gone).map(|look| look.ledger_index);
+        let own = applied.before(*node, *at_ns);
+        sheet.must(gone.is_none_or(|gone| own < gone), || {
+            format!("node {node} sent {method} {path} at {at_ns} ns for row {id}, and had applied index {own}, where that row was closed")
+        });
+    }
 }
 
 /// Reservations by the flavor of their servers.
@@ -166,6 +188,24 @@ mod tests {
         made.watch(2, json!({"lease": lease}));
         made.cloud[0].changes[0].facts["flavor_id"] = json!("r-b");
         assert_eq!(judge(&made.record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_call_for_a_row_leaves_while_that_row_is_open_for_its_sender() {
+        // Row 1 is opened at second 10 and gone at index 3, which node 1 has applied at second 20.
+        let sent_at = |sent_s: u64, row: u64, node: u64| {
+            let mut made = Made::default();
+            made.audit_at(2, 10 * S, &[]);
+            made.row(1, "r-a", "start", 10);
+            made.audit_at(3, 20 * S, &[]);
+            made.calls = vec![Call { attempt: Some(format!("row/{row}/1/500/4/0")), ..sent(1, node, sent_s * S) }];
+            made
+        };
+        assert_eq!(judge(&sent_at(15, 1, 1).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&sent_at(21, 1, 2).record()).verdict, Verdict::Pass, "it has not applied that yet");
+        fires(judge, sent_at(21, 1, 1), "had applied index 3, where that row was closed");
+        fires(judge, sent_at(9, 1, 1), "for row 1, which nobody had opened");
+        fires(judge, sent_at(15, 2, 1), "for row 2, which nobody had opened");
     }
 
     #[test]

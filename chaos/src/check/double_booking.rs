@@ -1,8 +1,31 @@
 //! L1: at no index and at no instant from then on is more of a host booked than there is.
+//!
+//! But for hosts that lost room below what was booked on them: of those is more booked than there is, and must not become still
+//! more, until it fits again. Which they are is found here, by what was observed of them, and not taken from the ledger's word
+//! `overcommitted`; that must be true where it is said, and said where it is true.
 
+use std::collections::BTreeMap;
+
+use super::model::{Amounts, Host};
 use super::replay::Replay;
 use super::{Judgement, Sheet};
 use crate::record::Record;
+
+/// What is booked of a host from each second on.
+type Booked = BTreeMap<u32, Amounts>;
+
+/// Hosts over the indices.
+#[derive(Default)]
+struct Hosts {
+    /// As each was at the index before.
+    before: BTreeMap<u64, Host>,
+    /// At which index each lost room last.
+    lost: BTreeMap<u64, u64>,
+    /// Those on which more was booked than they had left: what was.
+    crowded: BTreeMap<u64, Booked>,
+    /// The index before, if somebody looked there.
+    seen: Option<u64>,
+}
 
 /// See the module.
 pub fn judge(record: &Record) -> Judgement {
@@ -12,10 +35,13 @@ pub fn judge(record: &Record) -> Judgement {
     indices.extend(record.audit.iter().map(|one| one.ledger_index));
     indices.sort_unstable();
     indices.dedup();
+    let mut hosts = Hosts::default();
     for index in indices {
-        let clock = replay.clock_by_s(index);
-        let over = replay.go(index).double_booked(clock);
-        sheet.must(over.is_empty(), || format!("at index {index}: {}", over.join("; ")));
+        let (clock, looked_at) = (replay.clock_by_s(index), replay.looked_at(index));
+        let model = replay.go(index);
+        let over = model.double_booked(clock);
+        let problems = hosts.step(index, looked_at, &model.hosts, over);
+        sheet.must(problems.is_empty(), || format!("at index {index}: {}", problems.join("; ")));
     }
     for text in replay.unreadable {
         sheet.unknown(format!("the model does not read a change: {text}"));
@@ -23,11 +49,68 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("L1")
 }
 
+impl Hosts {
+    /// Goes on to an index; what is wrong there. What nobody sees is only known where somebody looked.
+    fn step(
+        &mut self,
+        index: u64,
+        looked_at: Option<u64>,
+        hosts: &BTreeMap<u64, Host>,
+        over: BTreeMap<u64, (String, Booked)>,
+    ) -> Vec<String> {
+        for host in hosts.values() {
+            let room = |host: &Host| host.room();
+            let less = self.before.get(&host.id).is_some_and(|was| room(was).iter().zip(room(host)).any(|(was, is)| is < *was));
+            if less {
+                self.lost.insert(host.id, index);
+            }
+        }
+        let exact = looked_at == Some(index) && self.seen.is_some_and(|seen| seen + 1 == index);
+        let mut problems = Vec::new();
+        for (id, (text, booked)) in &over {
+            match self.crowded.get(id) {
+                // A host that lost room since somebody looked last may have lost it below what nobody sees.
+                None => {
+                    let lost = self.lost.get(id).is_some_and(|lost| *lost == index || self.seen.is_none_or(|seen| *lost > seen));
+                    if !lost {
+                        problems.push(text.clone());
+                    }
+                }
+                Some(before) if exact => {
+                    problems
+                        .extend(more(before, booked).map(|second| format!("{text}, more from second {second} on than before")));
+                }
+                Some(_) => {}
+            }
+        }
+        for host in hosts.values().filter(|_| looked_at == Some(index)) {
+            let name = &host.description.hypervisor_hostname;
+            match (host.overcommitted, over.get(&host.id)) {
+                (false, Some((text, _))) => problems.push(format!("{text}, and is not said to be overcommitted")),
+                (true, None) if self.before.get(&host.id).is_none_or(|was| !was.overcommitted) => {
+                    problems.push(format!("{name} is said to be overcommitted, and what is booked there fits"));
+                }
+                _ => {}
+            }
+        }
+        self.crowded = over.into_iter().map(|(id, (_, booked))| (id, booked)).collect();
+        self.before.clone_from(hosts);
+        self.seen = looked_at.filter(|looked| *looked == index);
+        problems
+    }
+}
+
+/// The first second from which on more is booked than was.
+fn more(before: &Booked, now: &Booked) -> Option<u32> {
+    let was = |second: &u32| before.range(..=second).next_back().map_or([0; 4], |(_, booked)| *booked);
+    now.iter().find(|(second, booked)| (0..4).any(|class| booked[class] > was(second)[class])).map(|(second, _)| *second)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::Made;
+    use super::super::testing::{Made, fires};
     use super::*;
     use crate::check::model::CALENDAR_UNIX_S;
     use crate::check::model::tests::{host, lease};
@@ -89,5 +172,52 @@ mod tests {
         made.audit_at(3, 0, &[]);
         made.audit[0].clock_ms = (crate::check::model::CALENDAR_UNIX_S + 200) * 1_000;
         assert_eq!(judge(&made.record()).verdict, Verdict::Pass);
+    }
+
+    /// At index 3 host 1 has other vCPUs, of which 3 are booked; at index 4 it is changed or booked again. Each index is looked at.
+    fn lost(vcpus: u64, said: bool, then: Option<serde_json::Value>) -> Made {
+        let mut made = made();
+        let mut less = host(1, vcpus);
+        less["overcommitted"] = json!(said);
+        made.watch(3, json!({"host": less}));
+        if let Some(then) = then {
+            made.watch(4, then);
+        }
+        (1..=4).for_each(|index| made.audit_at(index, index, &[]));
+        made
+    }
+
+    #[test]
+    fn a_host_that_lost_room_may_keep_what_was_booked_and_takes_no_more() {
+        assert_eq!(judge(&lost(2, true, None).record()).verdict, Verdict::Pass);
+        let booked = |slots| Some(json!({"lease": lease("b", 150, 300, &[(1, slots)])}));
+        fires(judge, lost(2, true, booked(1)), "more from second 150 on than before");
+        assert_eq!(judge(&lost(4, false, booked(1)).record()).verdict, Verdict::Pass);
+        // Beside it is room, though the host should take nothing.
+        let beside = Some(json!({"lease": lease("b", 300, 400, &[(1, 1)])}));
+        fires(judge, lost(2, true, beside), "more from second 300 on than before");
+        let fits = Some(json!({"lease": lease("a", 100, 200, &[(1, 2)])}));
+        let mut fits = lost(2, true, fits);
+        let mut freed = host(1, 2);
+        freed["overcommitted"] = json!(false);
+        fits.watch(4, json!({"host": freed}));
+        assert_eq!(judge(&fits.record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn the_ledgers_word_alone_excuses_nothing() {
+        let mut made = made();
+        let mut said = host(1, 4);
+        said["overcommitted"] = json!(true);
+        made.watch(3, json!({"lease": lease("b", 150, 300, &[(1, 2)])}));
+        made.watch(3, json!({"host": said}));
+        (1..=3).for_each(|index| made.audit_at(index, index, &[]));
+        fires(judge, made, "at second 150 it is booked");
+    }
+
+    #[test]
+    fn what_is_said_of_a_host_is_true() {
+        fires(judge, lost(2, false, None), "is not said to be overcommitted");
+        fires(judge, lost(3, true, None), "what is booked there fits");
     }
 }

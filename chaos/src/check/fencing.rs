@@ -1,6 +1,10 @@
 //! A4: once a leader of a newer term has sent a changing call, no leader of an older term sends one, and none of an older
 //! term's that is under way overtakes it (architecture D6).
 //!
+//! A call is of the term in which the tasks were begun of which one sent it, and not of the one in which its node leads when it
+//! leaves: a task that outlives its term is found on a node that leads again, too. Of one term no tasks send after newer ones did
+//! (a node that hands over in vain leads on with others).
+//!
 //! By kind of verb: what Placement carries out names a generation, so a newer term's write is never followed by an older
 //! one's to the same object. Verbs that nothing fences (server delete, createImage, access taken away: docs/decisions/0005)
 //! are sent by the holder of the logged actuation lease only, and a successor that finds one taken waits until it is over
@@ -9,8 +13,8 @@
 
 use std::collections::BTreeMap;
 
-use super::cloud::{Sent, asked, sendings};
-use super::{Judgement, Sheet};
+use super::cloud::{Sent, asked, sendings, sent_by};
+use super::{Judgement, Sheet, signed};
 use crate::record::Record;
 
 /// How long the logged actuation lease lasts (architecture D6).
@@ -20,18 +24,20 @@ const ACTUATION_LEASE_NS: u64 = 15_000_000_000;
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let sent = sendings(record);
-    newer_only(record, &sent, &mut sheet);
+    newer_only(record, &mut sheet);
     unfenced(record, &sent, &mut sheet);
     overtaken(record, &sent, &mut sheet);
     sheet.close("A4")
 }
 
-/// By the instants of sending. What is sent in the name of a client any node may send.
-fn newer_only(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
-    let leaders = record.calls.iter().filter(|call| !call.for_client);
-    let mut calls: Vec<_> = leaders.filter_map(|call| Some((call, sent.get(call.global_request_id.as_str())?))).collect();
+/// By the instants of sending. What is sent in the name of a client any node may send, and anybody logs in.
+fn newer_only(record: &Record, sheet: &mut Sheet) {
+    let mut calls = sent_by(record);
+    calls.retain(|(call, _)| !call.for_client && signed::allowance(call).is_none());
     calls.sort_by_key(|(call, _)| call.at_ns);
     let mut newest: Option<(u64, u64, u64)> = None;
+    // Of the newest term: since when the newest tasks are there of which a call was seen, and when that one was sent.
+    let mut tasks: Option<(u64, u64, u64)> = None;
     for (call, sent) in calls {
         let Some(term) = sent.term else {
             let (node, at_ns) = (call.node, call.at_ns);
@@ -51,6 +57,19 @@ fn newer_only(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
         if newest.is_none_or(|(highest, ..)| term > highest) {
             newest = Some((term, call.node, call.at_ns));
         }
+        let Some(since_ns) = sent.tasks_since_ns else { continue };
+        let newer = tasks.filter(|(of, ..)| *of == term);
+        if let Some((_, last_ns, at_ns)) = newer {
+            sheet.must(since_ns >= last_ns, || {
+                format!(
+                    "node {} sent {} at {} ns by tasks of term {term} that are there since {since_ns} ns, after newer ones, since {last_ns} ns, had sent one at {at_ns} ns",
+                    call.node, call.global_request_id, call.at_ns
+                )
+            });
+        }
+        if tasks.is_none_or(|(of, last_ns, _)| (term, since_ns) > (of, last_ns)) {
+            tasks = Some((term, since_ns, call.at_ns));
+        }
     }
 }
 
@@ -67,7 +86,8 @@ fn unfenced(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
     }
     for line in &record.cloud {
         let Some(what) = asked(line).filter(|what| what.is_unfenced()) else { continue };
-        let Some(Sent { at_ns, node, term: Some(term), since_ns }) = sent.get(line.global_request_id.as_str()).copied() else {
+        let Some(Sent { at_ns, node, term: Some(term), since_ns, .. }) = sent.get(line.global_request_id.as_str()).copied()
+        else {
             continue;
         };
         sheet.must(taken.get(&(term, node)).is_some_and(|since| *since <= at_ns), || {

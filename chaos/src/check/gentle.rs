@@ -1,12 +1,12 @@
 //! A9: nodes are gentle. A call that fails is not sent again and again without a pause, a conflict is not answered with the same action
 //! before anybody can have looked, what ended unclear is looked up before the next call for the same object, and who asks
-//! for a pause gets it.
+//! for a pause gets it. Nobody reads or calls without end ([`paced`](super::paced)).
 //!
 //! Calls are told apart by service, method, path and body, and counted as they left their nodes: the network may bring together
 //! what was sent apart. Unclear is what was not answered, or with an error of the service's own. Looked up are servers:
 //! what is named by its caller (flavors, classes, access) is made and removed without a look, and exists or is gone if it was
-//! done already, and Placement refuses who does not know the generation (architecture D6). `Retry-After` is judged for servers, whose calls have one sender: a
-//! host's providers are written for whoever needs them.
+//! done already, and Placement refuses who does not know the generation (architecture D6). `Retry-After` is judged for servers, whose calls have one sender, and for
+//! whatever else a row's worker calls for, by row: a host's providers are written for whoever needs them.
 
 use std::collections::BTreeMap;
 
@@ -61,6 +61,7 @@ pub fn judge(record: &Record) -> Judgement {
     }
     unclear(record, &mut sheet);
     pauses(record, &mut sheet);
+    super::paced::look(record, &mut sheet);
     sheet.close("A9")
 }
 
@@ -79,16 +80,27 @@ fn unclear(record: &Record, sheet: &mut Sheet) {
 
 /// `Retry-After` is heeded.
 fn pauses(record: &Record, sheet: &mut Sheet) {
-    let lines: BTreeMap<&str, String> = record
+    let lines: BTreeMap<&str, (bool, String)> = record
         .cloud
         .iter()
-        .filter(|line| line.kind == Kind::Request && matches!(asked(line), Some(Asked::Act { .. } | Asked::Delete { .. })))
-        .map(|line| (line.global_request_id.as_str(), format!("{} {} {}", line.method, line.path, line.body)))
+        .filter(|line| line.kind == Kind::Request)
+        .map(|line| {
+            let of_server = matches!(asked(line), Some(Asked::Act { .. } | Asked::Delete { .. }));
+            (
+                line.global_request_id.as_str(),
+                (of_server, format!("{} {} {} {}", line.service, line.method, line.path, line.body)),
+            )
+        })
         .collect();
-    let mut asked_for: BTreeMap<(u64, u32, &str), u64> = BTreeMap::new();
+    let mut asked_for: BTreeMap<(u64, u32, &str, &str), u64> = BTreeMap::new();
     for call in &record.calls {
-        let Some(what) = lines.get(call.global_request_id.as_str()) else { continue };
-        let whose = (call.node, call.life, what.as_str());
+        let Some((of_server, what)) = lines.get(call.global_request_id.as_str()) else { continue };
+        // A server is its reservation's alone, whichever row is at it.
+        // What is to be done anew, by another revision, is another row's.
+        let row = call.attempt.as_deref().filter(|attempt| attempt.starts_with("row/"));
+        let row = row.map(|attempt| attempt.match_indices('/').nth(2).map_or(attempt, |(at, _)| &attempt[..at]));
+        let Some(of_row) = (if *of_server { Some("") } else { row }) else { continue };
+        let whose = (call.node, call.life, of_row, what.as_str());
         if let Some(until_ns) = asked_for.remove(&whose) {
             sheet.must(call.at_ns >= until_ns, || {
                 let early_ms = (until_ns - call.at_ns) / 1_000_000;
@@ -165,5 +177,23 @@ mod tests {
         fires(judge, again(5, 5_999), "1 ms before");
         assert_eq!(judge(&again(60, 11_000).record()).verdict, Verdict::Pass);
         fires(judge, again(60, 10_999), "1 ms before");
+    }
+
+    #[test]
+    fn a_row_makes_the_pause_for_what_is_no_server_s_too_and_others_need_not() {
+        let again = |works: [&str; 2]| {
+            let make = |n| compute(n, "POST", "/flavors", json!({"flavor": {"id": "f"}}));
+            let call = |n: u64, work: &str, at_ns| Call { attempt: Some(format!("{work}/1/{n}/4/0")), ..sent(n, 1, at_ns) };
+            let mut made = Made {
+                cloud: vec![make(1), make(2)],
+                calls: vec![call(1, works[0], 0), call(2, works[1], 3_000_000_000)],
+                ..Made::default()
+            };
+            made.calls[0].ended = Some(CallEnd { at_ns: 1_000_000_000, status: Some(503), retry_after_s: Some(5) });
+            made
+        };
+        fires(judge, again(["row/7", "row/7"]), "3000 ms before");
+        assert_eq!(judge(&again(["row/7", "row/8"]).record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&again(["host/7", "host/7"]).record()).verdict, Verdict::Pass);
     }
 }

@@ -4,6 +4,7 @@
 //! needs to be right are written a second time in [`model`], point by point and slowly, so that one mistake does not hide the
 //! other. Each checker has hand-written histories beside it that make it fire, and one that passes.
 
+mod applied;
 pub mod bounded;
 pub mod cancelled;
 pub mod clean;
@@ -12,8 +13,10 @@ pub mod committed;
 mod crowded;
 pub mod double_booking;
 pub mod early;
+mod failed;
 pub mod fencing;
 pub mod followed;
+mod foreign;
 pub mod gentle;
 pub mod hashes;
 pub mod healing;
@@ -31,11 +34,13 @@ pub mod offers;
 pub mod once;
 pub mod order;
 pub mod outcome;
+mod paced;
 pub mod refused;
 pub mod replay;
 pub mod rows;
 pub mod search;
 mod shown;
+pub mod signed;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod told;
@@ -147,6 +152,7 @@ pub fn judge(record: &Record) -> Board {
         late::judge,
         cancelled::judge,
         fencing::judge,
+        signed::judge,
         once::judge,
         committed::judge,
         order::judge,

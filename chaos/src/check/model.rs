@@ -363,20 +363,22 @@ impl Model {
         }
     }
 
-    /// L1: hosts on which more is booked, at `from` or later, than there is. Hosts that the ledger itself marks as
-    /// overcommitted are known to be so.
-    pub fn double_booked(&self, from: u32) -> Vec<String> {
+    /// Hosts on which more is booked, at `from` or later, than there is; each with a text, and with all that is booked there by the
+    /// second from which it is so.
+    pub fn double_booked(&self, from: u32) -> BTreeMap<u64, (String, BTreeMap<u32, Amounts>)> {
         let booking = self.booking(from, None);
         let instants = instants(&booking, Span { start: from, end: u32::MAX });
-        let mut seen = Vec::new();
-        for host in self.hosts.values().filter(|host| !host.overcommitted) {
+        let mut seen = BTreeMap::new();
+        for host in self.hosts.values() {
             let room = host.room();
             let mut booked = instants.iter().map(|second| (*second, used(&booking, host.id, *second)));
-            if let Some((second, used)) = booked.find(|(_, used)| (0..4).any(|class| used[class] > room[class])) {
+            if let Some((second, over)) = booked.find(|(_, used)| (0..4).any(|class| used[class] > room[class])) {
                 let there = booking.iter().filter(|lease| lease.taken(host.id, second) != [0; 4]);
                 let who: Vec<&str> = there.map(|lease| lease.id.as_str()).collect();
                 let name = &host.description.hypervisor_hostname;
-                seen.push(format!("{name} has {room:?}, at second {second} it is booked {used:?} by {who:?}"));
+                let text = format!("{name} has {room:?}, at second {second} it is booked {over:?} by {who:?}");
+                let all = instants.iter().map(|second| (*second, used(&booking, host.id, *second)));
+                seen.insert(host.id, (text, all.collect()));
             }
         }
         seen
@@ -490,12 +492,11 @@ pub(crate) mod tests {
     #[test]
     fn a_double_booking_is_seen_and_an_unfinished_update_counts_as_the_larger() {
         let mut other = lease("b", 199, 300, &[(1, 1)]);
-        assert_eq!(
-            model(&[lease("a", 100, 200, &[(1, 4)]), lease("b", 200, 300, &[(1, 1)])]).double_booked(0),
-            [] as [String; 0]
-        );
+        assert_eq!(model(&[lease("a", 100, 200, &[(1, 4)]), lease("b", 200, 300, &[(1, 1)])]).double_booked(0), BTreeMap::new());
         let both = [lease("a", 100, 200, &[(1, 4)]), other.clone()];
-        assert!(model(&both).double_booked(0)[0].contains("second 199"));
+        let (text, booked) = &model(&both).double_booked(0)[&1];
+        assert!(text.contains("second 199"));
+        assert_eq!((booked[&100][0], booked[&199][0], booked[&200][0], booked[&300][0]), (4, 5, 1, 0));
         assert!(model(&both).double_booked(200).is_empty(), "what is over is over");
         other["reservations"][0]["previous"] = json!({"interval": {"start": 100, "end": 120}, "wish": wish(2), "staging": null,
             "bindings": [{"phase": "main", "host": 1, "slots": 2}]});

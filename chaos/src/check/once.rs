@@ -1,5 +1,6 @@
-//! A5: every step that was not cancelled reaches its end, what was recorded as done is done ([`outcome`](super::outcome)), and
-//! what would double happens once: no server is woken twice without having been parked in between.
+//! A5: every step that was not cancelled reaches its end, what was recorded as done is done ([`outcome`](super::outcome)), what
+//! was recorded as failed had failed ([`failed`](super::failed)), and what would double happens once: no server is woken twice
+//! without having been parked in between.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ pub fn judge(record: &Record) -> Judgement {
         }
     }
     super::outcome::look(record, &mut sheet);
+    super::failed::look(record, &mut sheet);
     let over = record.over_ms();
     for last in &record.finals {
         for row in &last.actuations {

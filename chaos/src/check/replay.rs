@@ -83,6 +83,11 @@ impl<'a> Replay<'a> {
         after.checked_sub(1).map_or(0, |last| self.reached[last].1)
     }
 
+    /// The last index at which somebody looked, up to an index.
+    pub fn looked_at(&self, index: u64) -> Option<u64> {
+        self.audit.range(..=index).next_back().map(|(index, _)| *index)
+    }
+
     /// The ledger's clock at an index or the last look before it, calendar seconds.
     pub fn clock_s(&self, index: u64) -> u32 {
         let before = self.audit.range(..=index).next_back();

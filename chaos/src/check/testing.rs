@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Judgement;
 use crate::history::{Ending, Operation};
 use crate::plan::Plan;
-use crate::record::{Audited, Call, CloudLine, FinalState, Incident, Probe, Record, Watched};
+use crate::record::{Audited, Call, CloudLine, FinalState, Incident, Probe, Reads, Record, Watched};
 use crate::report::Verdict;
 
 /// A record in the making. Operations follow each other in the order they are pushed.
@@ -16,6 +16,7 @@ pub struct Made {
     pub audit: Vec<Audited>,
     pub cloud: Vec<CloudLine>,
     pub calls: Vec<Call>,
+    pub reads: Vec<Reads>,
     pub probes: Vec<Probe>,
     pub incidents: Vec<Incident>,
     pub finals: Vec<FinalState>,
@@ -88,6 +89,7 @@ impl Made {
             probes: self.probes,
             audit: self.audit,
             calls: self.calls,
+            reads: self.reads,
             rows: Default::default(),
             metered: Vec::new(),
             incidents: self.incidents,
@@ -168,7 +170,7 @@ pub fn compute(n: u64, method: &str, path: &str, body: Value) -> CloudLine {
 
 /// The call of a line as it left its node.
 pub fn sent(n: u64, node: u64, at_ns: u64) -> Call {
-    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}"), for_client: false, ended: None, unsure_since_ns: None }
+    Call { at_ns, node, life: 1, global_request_id: format!("req-{n}"), ..Call::default() }
 }
 
 /// Something that happened.

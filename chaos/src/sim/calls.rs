@@ -11,8 +11,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::cloud::BASE_URL;
+use super::points;
 use super::trace::Trace;
-use crate::record::{Call, CallEnd};
+use crate::record::{Call, CallEnd, Reads};
 
 /// A node in one of its lives.
 type Caller = (u64, u32);
@@ -28,6 +29,27 @@ struct Inner {
     calls: Vec<Call>,
     /// Servers of which a caller does not know what its last call did, and since when.
     unsure: BTreeMap<(Caller, String), u64>,
+    /// By node: the last second in which it read, and what.
+    reading: BTreeMap<u64, (u64, BTreeMap<String, u64>)>,
+    reads: Vec<Reads>,
+}
+
+impl Inner {
+    /// A node reads something.
+    fn read(&mut self, node: u64, at_s: u64, path: &str) {
+        let (second, paths) = self.reading.entry(node).or_insert_with(|| (at_s, BTreeMap::new()));
+        if *second != at_s {
+            let of_second = (std::mem::replace(second, at_s), std::mem::take(paths));
+            self.reads.extend(summed(node, of_second));
+        }
+        *paths.entry(path.to_owned()).or_default() += 1;
+    }
+}
+
+fn summed(node: u64, (at_s, paths): (u64, BTreeMap<String, u64>)) -> Option<Reads> {
+    let reads = paths.values().sum();
+    let most = paths.into_iter().max_by_key(|(_, times)| *times)?;
+    Some(Reads { at_s, node, reads, most })
 }
 
 /// A call under way. Dropped, it ends as one whose sender does not wait for it any more.
@@ -62,29 +84,51 @@ impl Calls {
         self.inner.lock().calls.clone()
     }
 
+    /// What nodes read, by second and node.
+    pub fn reads(&self) -> Vec<Reads> {
+        let mut inner = self.inner.lock();
+        let last: Vec<_> = std::mem::take(&mut inner.reading).into_iter().collect();
+        inner.reads.extend(last.into_iter().filter_map(|(node, of_second)| summed(node, of_second)));
+        inner.reads.sort_by_key(|reads| (reads.at_s, reads.node));
+        inner.reads.clone()
+    }
+
     /// A call leaves its node.
     pub fn leaves(self: &Arc<Self>, node: u64, life: u32, request: &HttpRequest) -> UnderWay {
         let (caller, left_ns) = ((node, life), self.trace.now_ns());
         let path = request.url.strip_prefix(BASE_URL).unwrap_or_default().to_owned();
-        let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok());
-        let what = match id {
-            Some(id) if request.method != Method::GET => {
-                let object = object(&path).map(str::to_owned);
-                let mut inner = self.inner.lock();
-                let known = object.as_ref().and_then(|object| inner.unsure.get(&(caller, object.clone())));
-                let unsure_since_ns = known.copied();
-                let global_request_id = id.to_owned();
-                // Ids of requests are drawn, those of the leader's calls follow from what they are for.
-                let drawn = id.strip_prefix("req-").and_then(|id| Uuid::parse_str(id).ok());
-                // Nothing but server groups is made in a client's name.
-                let for_client = drawn.is_some_and(|id| id.get_version_num() == 4) && path.contains("/os-server-groups");
-                let ended = None;
-                inner.calls.push(Call { at_ns: left_ns, node, life, global_request_id, for_client, ended, unsure_since_ns });
-                What::Change { place: inner.calls.len() - 1, object }
-            }
-            _ if request.method == Method::GET => What::Read { path },
-            _ => What::Ended,
+        // Said in this very step, or not at all.
+        let attempt = points::attempt();
+        let mut inner = self.inner.lock();
+        let what = if request.method == Method::GET {
+            inner.read(node, left_ns / 1_000_000_000, &path);
+            What::Read { path }
+        } else {
+            let id = request.headers.get("x-openstack-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+            let object = object(&path).map(str::to_owned);
+            let known = object.as_ref().and_then(|object| inner.unsure.get(&(caller, object.clone())));
+            let unsure_since_ns = known.copied();
+            // Ids of requests are drawn, those of the leader's calls follow from what they are for.
+            let drawn = id.strip_prefix("req-").and_then(|id| Uuid::parse_str(id).ok());
+            // Nothing but server groups is made in a client's name.
+            let for_client = drawn.is_some_and(|id| id.get_version_num() == 4) && path.contains("/os-server-groups");
+            let group_since_ns = points::group_since_ns().filter(|_| points::whose_step() == node);
+            inner.calls.push(Call {
+                at_ns: left_ns,
+                node,
+                life,
+                method: request.method.to_string(),
+                path,
+                group_since_ns,
+                attempt,
+                global_request_id: id.to_owned(),
+                for_client,
+                ended: None,
+                unsure_since_ns,
+            });
+            What::Change { place: inner.calls.len() - 1, object }
         };
+        drop(inner);
         UnderWay { calls: self.clone(), caller, left_ns, what }
     }
 }

@@ -103,11 +103,35 @@ impl SimCloud {
         self.log_in(user).map(|(token, _)| token)
     }
 
+    /// The id of a project, by one of its users.
+    pub fn project_of(&self, user: &str, project: &str) -> Option<String> {
+        let token = self.log_in_to(user, project)?.1.json();
+        token["token"]["project"]["id"].as_str().map(str::to_owned)
+    }
+
+    /// An image is uploaded.
+    pub fn whole(&self, path: &str, token: &str) {
+        let request = Request::new(Method::PUT, &format!("{path}/file")).token(token).caller("tenant");
+        drop(self.handle(request));
+    }
+
+    /// Acts so that what others draw stays as it is ([`Cloud::lay_aside`]).
+    pub fn aside<T>(&self, stream: u64, act: impl FnOnce() -> T) -> T {
+        let laid = self.cloud.lock().lay_aside(stream);
+        let done = act();
+        self.cloud.lock().take_back(laid);
+        done
+    }
+
     fn log_in(&self, user: &str) -> Option<(String, Answer)> {
+        self.log_in_to(user, user)
+    }
+
+    fn log_in_to(&self, user: &str, project: &str) -> Option<(String, Answer)> {
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {
                 "user": {"name": user, "domain": {"name": "Default"}, "password": PASSWORD}}},
-            "scope": {"project": {"name": user, "domain": {"name": "Default"}}},
+            "scope": {"project": {"name": project, "domain": {"name": "Default"}}},
         }});
         let request = Request::new(Method::POST, "/identity/v3/auth/tokens").json(&body).caller("tenant");
         let answer = self.handle(request).answer()?;

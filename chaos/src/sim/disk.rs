@@ -73,6 +73,21 @@ struct Inner {
     disks: BTreeMap<String, Platter>,
     trouble: Trouble,
     writes: u64,
+    /// The log is not what it was written as.
+    log_lost: bool,
+}
+
+/// What a synced disk has of an entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It, by its digest.
+    Entry(u128),
+    /// It was purged, or the state is beyond it.
+    Later,
+    /// Nothing.
+    Nothing,
+    /// The log was lost, or damaged.
+    Lost,
 }
 
 /// One disk.
@@ -207,7 +222,9 @@ impl SimDisks {
 
     /// One part is gone, or both. The node must be down.
     pub fn lose(&self, part: Option<Part>) {
-        self.inner.lock().disks.retain(|name, _| part.is_some_and(|part| !part.has(name)));
+        let mut inner = self.inner.lock();
+        inner.log_lost |= part != Some(Part::State);
+        inner.disks.retain(|name, _| part.is_some_and(|part| !part.has(name)));
     }
 
     /// A bit of one row flips. The node must be down. `seen`: the disk's checksum tells; else only what reads the row can tell,
@@ -215,6 +232,7 @@ impl SimDisks {
     /// state's hash. Says which row it was; `None`: there is none.
     pub fn rot(&self, part: Part, pick: u64, seen: bool) -> Option<String> {
         let mut inner = self.inner.lock();
+        inner.log_lost |= part == Part::Log;
         let (name, platter) = inner.disks.iter_mut().rfind(|(name, platter)| part.has(name) && !platter.live.is_empty())?;
         let under_hash = |key: &&Bytes| match part {
             Part::Log => key.first() == Some(&1),
@@ -239,6 +257,28 @@ impl SimDisks {
             platter.durable.entry(key.clone()).and_modify(flip);
         }
         Some(format!("{name} row {}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
+    /// What of an entry of the log would be there if the power went now, whatever is drawn.
+    pub fn entry(&self, index: u64) -> Kept {
+        let mut inner = self.inner.lock();
+        if inner.log_lost {
+            return Kept::Lost;
+        }
+        let Some((_, platter)) = inner.disks.iter_mut().find(|(name, _)| Part::Log.has(name)) else { return Kept::Nothing };
+        platter.advance(Instant::now());
+        // As the product keys its entries (`node/src/raft/log_store.rs`).
+        let from = [&[1][..], &index.to_be_bytes()].concat();
+        let is_entry = |key: &Bytes| key.first() == Some(&1);
+        let next =
+            platter.durable.range::<[u8], _>((Bound::Included(&from[..]), Bound::Unbounded)).find(|(key, _)| is_entry(key));
+        match next {
+            Some((key, value)) if key.as_ref() == from => Kept::Entry(xxhash_rust::xxh3::xxh3_128(value)),
+            Some(_) => Kept::Later,
+            // A log without any entry was purged up to where the state is, and what came then would be there.
+            None if platter.durable.contains_key(&b"\0purged"[..]) && !platter.durable.keys().any(is_entry) => Kept::Later,
+            None => Kept::Nothing,
+        }
     }
 
     /// Whether every write fails for want of space.

@@ -107,7 +107,7 @@ mod tests {
         let trace = Arc::new(Trace::new(None, 3));
         let errors = Errors::default();
         errors.tell(&trace);
-        points::stepping(2);
+        points::stepping(2, None);
         trace.set_diskless(2, true);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(errors), || {
             tracing::error!(target: "leasehold_node::raft::fatal", reason = "the disk is full", "this node must end");
@@ -120,7 +120,7 @@ mod tests {
             tracing::warn!(target: "leasehold_node::seams::spawn", "odd, but we went on");
             tracing::error!(target: "leasehold_chaos::sim::trace", "a property does not hold");
             assert!(trace.kept().1.is_empty());
-            points::stepping(3);
+            points::stepping(3, None);
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: error: Error: disk: write: no space");
             tracing::error!(target: "openraft::raft::raft_inner", "recv_msg: {DROPPED}");
             tracing::error!(target: "openraft::core::raft_core", "RaftCore::main error: {GONE}");

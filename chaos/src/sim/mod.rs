@@ -23,6 +23,7 @@ pub mod node;
 pub mod points;
 pub mod rng;
 pub mod roster;
+pub mod synced;
 pub mod tasks;
 pub mod trace;
 pub mod watch;
@@ -116,7 +117,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     errors.tell(&world.trace);
     let cloud = world.cloud.clone();
     tasks::spawn(async move { cloud.run().await });
-    foreign::put(&world.cloud)?;
+    let foreign = foreign::put(&world.cloud)?;
     set_up(&world).await?;
 
     let mut projects = Vec::new();
@@ -185,7 +186,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let history = workload.history();
     let rows = workload.rows.take();
     let cloud = world.cloud.with(|cloud| cloud.take_record());
-    foreign::judge(&world.cloud, &world.trace)?;
+    foreign.judge(&world.cloud, &world.trace);
 
     tasks::judge()?;
     let (trace_hash, events) = world.trace.digest();
@@ -203,6 +204,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         probes: world.probes(),
         audit: world.audit(),
         calls: world.cloud.calls.all(),
+        reads: world.cloud.calls.reads(),
         rows,
         metered: world.meter.lines(),
         incidents,

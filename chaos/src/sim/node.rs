@@ -98,7 +98,8 @@ impl Machine {
     /// A machine with empty disks, switched off. `lies`: see [`SimDisks::new`].
     pub fn new(id: u64, site: Arc<Site>, lies: bool) -> Machine {
         let disks = Arc::new(SimDisks::new(id, site.seed, site.trace.clone(), lies));
-        Machine { id, wall: Arc::default(), disks, site, gate: Arc::new(PauseGate::new(id)), inner: Mutex::default() }
+        let gate = Arc::new(PauseGate::new(id, site.trace.clone()));
+        Machine { id, wall: Arc::default(), disks, site, gate, inner: Mutex::default() }
     }
 
     /// The node on it, if one runs.

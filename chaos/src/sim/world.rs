@@ -15,6 +15,7 @@ use super::moves::Moves;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site};
 use super::roster::{Roster, Standing};
+use super::synced::Synced;
 use super::trace::Trace;
 use super::wire::Tcp;
 use super::{Options, Planted};
@@ -54,6 +55,7 @@ pub struct World {
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
     audit: Mutex<Vec<Audited>>,
     moves: Mutex<Moves>,
+    synced: Mutex<Synced>,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             hashes,
             audit,
             moves,
+            synced: Mutex::default(),
         })
     }
 
@@ -279,6 +282,7 @@ impl World {
                     }
                 }
             }
+            self.look_at_disks();
             self.settle();
             round += 1;
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -309,6 +313,19 @@ impl World {
             held: held(life),
         };
         self.probes.lock().push(probe);
+    }
+
+    /// M1: what the leader has as committed is on the disks.
+    fn look_at_disks(&self) {
+        let Some((leader, life)) = self.leader() else { return };
+        let status = life.raft.status_of_raft();
+        let Some(committed) = status.committed_index else { return };
+        let voters: Vec<u64> = status.members.iter().filter(|member| member.voter).map(|member| member.node_id).collect();
+        let of_voter = |machine: &&Arc<Machine>| voters.contains(&machine.id);
+        let disks = self.machines.iter().filter(of_voter).map(|machine| (machine.id, &*machine.disks)).collect();
+        for problem in self.synced.lock().look(self.machines[leader].id, committed, &disks) {
+            self.trace.finding("M1", problem);
+        }
     }
 
     fn check_invariants(&self, node: u64, life: &Life) {

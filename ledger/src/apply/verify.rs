@@ -169,7 +169,7 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: T
 fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
     let total = others.checked_add(wanted).unwrap_or(Amounts::from_array([u32::MAX; 4]));
     // Planted bug: the plan is believed.
-    if mutant!("M09") {
+    if mutant!("M09") || mutant!("C04") {
         return Ok(());
     }
     let room = host.room().to_array();

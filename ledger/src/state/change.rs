@@ -279,6 +279,15 @@ impl State {
 
     /// A host that was overcommitted takes bookings again when what is left fits.
     fn release_overcommitted(&mut self) {
+        // Planted bug (with the one in apply/verify.rs): a host on which too much was booked is said to have lost room.
+        mutant!("C04", {
+            for id in self.recorder.booked_hosts.clone() {
+                let host = self.hosts.get(&id).filter(|host| !host.overcommitted && self.breaks_promise(host)).cloned();
+                if let Some(host) = host {
+                    self.put_host(Host { overcommitted: true, ..host });
+                }
+            }
+        });
         let fitting: Vec<HostId> = self
             .recorder
             .booked_hosts

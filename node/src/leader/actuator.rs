@@ -94,6 +94,10 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             Err(Setback::Cloud(error)) => {
                 tracing::warn!(row = %row.id, step = ?row.step, reservation = %desk.reservation, %error, "a call failed; trying again");
                 report(&work, &row, &lease, Some(steps::reason_of(&error)), &mut told_at).await;
+                // Planted bug: what did not succeed at once has failed.
+                mutant!("C03", {
+                    record(&work, &row, &lease, Outcome::Failed { reason: steps::reason_of(&error) }).await;
+                });
                 failures = failures.saturating_add(1);
                 back_off(&work, failures, error.retry_after(), pause::asked_max(row.step))
             }
@@ -102,7 +106,8 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
                 Duration::from_millis(100)
             }
         };
-        let waited = work.clock.sleep(wait);
+        // Planted bug: who waits looks without a pause.
+        let waited = work.clock.sleep(if mutant!("C07") { Duration::ZERO } else { wait });
         tokio::select! {
             biased;
             () = waited => {}
@@ -117,6 +122,8 @@ fn back_off(work: &Work, failures: u32, asked: Option<Duration>, asked_max: Dura
     if mutant!("M23") {
         return Duration::from_millis(1);
     }
+    // Planted bug: whatever was asked for.
+    let asked = asked.filter(|_| !mutant!("C08"));
     let full = (BACK_OFF_FIRST * 2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACK_OFF_MAX);
     let full_ms = u64::try_from(full.as_millis()).unwrap_or(u64::MAX);
     let spread = Duration::from_millis(full_ms / 2 + work.rng.below(full_ms / 2 + 1));

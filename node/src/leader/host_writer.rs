@@ -317,7 +317,7 @@ async fn make_classes(work: &Work, host: HostId, write: &Write, refused: &CloudE
     for class in missing {
         let wanted = || work.ledger.look(|state| desired::host_wish(state, host)).is_some_and(|w| w.tokens.contains_key(class));
         let permit = Provided { inner: &work.leader, condition: wanted };
-        let errand = Errand::new(format!("host/{host}/{class}"), work.term, &permit);
+        let errand = Errand::new(format!("host/{host}/{}", work.number()), work.term, &permit);
         work.cloud.urgent().placement().ensure_class(&errand, class).await?;
     }
     Ok(())

@@ -13,10 +13,10 @@ use super::grain::{self, GRAIN_MIN_MB};
 use super::host_monitor;
 use super::host_plan;
 use super::names::{self, ANCHOR_CLASS, HOLD_TYPE, Names};
-use super::permits::Provided;
+use super::permits::{LeaderPermit, Provided};
 use crate::openstack::nova::{Flavor, Hypervisor};
 use crate::openstack::placement::ConsumerWrite;
-use crate::openstack::{Cloud, CloudError, CloudUser, Errand, Permit, Withheld};
+use crate::openstack::{Cloud, CloudError, CloudUser, Errand, Withheld};
 use crate::operations::{HostRequest, OperationError};
 
 /// Most anchors, and so lease servers, of one host.
@@ -51,6 +51,16 @@ impl From<OnboardError> for OperationError {
 /// Whether the ledger has a host with this root provider: then its hold and its children are the leader's tasks' alone.
 pub type IsKnown<'a> = &'a (dyn Fn(Uuid) -> bool + Send + Sync);
 
+/// One host's coming or going.
+pub struct Visit<'a> {
+    /// Asked before every mutating call.
+    pub permit: &'a LeaderPermit,
+    /// What tells its calls from those of another for the same host.
+    pub number: Uuid,
+    /// See there.
+    pub is_known: IsKnown<'a>,
+}
+
 /// Reads a host, makes its children, and raises its first hold; writes nothing for a host that the ledger knows.
 ///
 /// # Errors
@@ -58,8 +68,7 @@ pub type IsKnown<'a> = &'a (dyn Fn(Uuid) -> bool + Send + Sync);
 pub async fn onboard(
     cloud: &Cloud,
     cluster_id: Uuid,
-    permit: &dyn Permit,
-    is_known: IsKnown<'_>,
+    visit: &Visit<'_>,
     request: &HostRequest,
 ) -> Result<RegisterHost, OnboardError> {
     let (names, name, pool) = (&Names::new(cluster_id), request.name.as_str(), request.pool);
@@ -81,8 +90,8 @@ pub async fn onboard(
         let ids: Vec<String> = on_it.iter().map(|server| format!("'{}'", server.id)).collect();
         return Err(OnboardError::Conflict(format!("Servers [{}] found for host {host}", ids.join(", "))));
     }
-    let permit = Provided { inner: permit, condition: || !is_known(root) };
-    let errand = &Errand::new(format!("onboard/{name}"), 0, &permit);
+    let permit = Provided { inner: visit.permit, condition: || !(visit.is_known)(root) };
+    let errand = &Errand::new(format!("onboard/{name}/{}", visit.number), visit.permit.term(), &permit);
     // The hold of a host without reservations, raised before it is promised to anyone: all of a dedicated one, on a shared
     // one the remainder that keeps ordinary servers out of the anchors' memory (D21).
     let hold = desired::hold_of(pool, budget.grain_mb, &observation, Amounts::default());
@@ -102,16 +111,10 @@ pub async fn onboard(
 ///
 /// # Errors
 /// See [`OnboardError`]; what was removed already is not there any more when it is called again.
-pub async fn offboard(
-    cloud: &Cloud,
-    cluster_id: Uuid,
-    permit: &dyn Permit,
-    is_known: IsKnown<'_>,
-    root: Uuid,
-) -> Result<(), OnboardError> {
+pub async fn offboard(cloud: &Cloud, cluster_id: Uuid, visit: &Visit<'_>, root: Uuid) -> Result<(), OnboardError> {
     let names = &Names::new(cluster_id);
-    let permit = Provided { inner: permit, condition: || !is_known(root) };
-    let errand = &Errand::new(format!("offboard/{root}"), 0, &permit);
+    let permit = Provided { inner: visit.permit, condition: || !(visit.is_known)(root) };
+    let errand = &Errand::new(format!("offboard/{root}/{}", visit.number), visit.permit.term(), &permit);
     unless_known(remove_traces(cloud, names, errand, root).await)
 }
 

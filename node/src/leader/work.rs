@@ -66,7 +66,8 @@ impl Work {
             hosts: HostWriter::default(),
             reconcile: Arc::new(Notify::new()),
             passes: Arc::new(Places::new(config.parallel)),
-            numbers: AtomicU64::new(0),
+            // Who hands over in vain leads again in the same term, and names no call as he has named one before.
+            numbers: AtomicU64::new(u64::try_from(elected_at.0.as_micros()).unwrap_or_default()),
         }
     }
 
@@ -75,7 +76,7 @@ impl Work {
         self.spawner.spawn(name, task.instrument(tracing::info_span!("leader", term = self.term)));
     }
 
-    /// Another number in this term, for ids of calls.
+    /// Another number in this term, for ids of calls: counted from when these tasks were begun, in microseconds.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)

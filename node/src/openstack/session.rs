@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use leasehold_ledger::mutant;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use super::keystone::{self, Secret, Service, ServiceToken, TokenSource};
 use super::{CloudError, Withheld};
-use crate::seams::{Clock, Http, HttpRequest, HttpResponse};
+use crate::seams::{Clock, Http, HttpRequest, HttpResponse, fault};
 use crate::telemetry::metrics;
 
 /// Most calls in flight at once to one service; twice as many with those of [`Session::beside`]. Its API is the narrowest
@@ -70,11 +71,32 @@ impl<'a> Errand<'a> {
         Errand::new(format!("{}/{mark}", self.subject), self.term, permit)
     }
 
-    /// Another id for each attempt (architecture D6): uuid5 of work, term and attempt.
-    fn request_id(&self) -> String {
+    /// Another name for each attempt: work, term and attempt.
+    fn attempt(&self) -> String {
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}/{}/{attempt}", self.subject, self.term);
-        format!("req-{}", Uuid::new_v5(&CALLS, name.as_bytes()))
+        format!("{}/{}/{attempt}", self.subject, self.term)
+    }
+}
+
+/// Whose a call is, for the fence and for the services' logs.
+#[derive(Clone, Copy)]
+enum Signature<'a> {
+    /// Nobody's: it changes nothing.
+    None,
+    /// An attempt at an errand, by its name.
+    Attempt(&'a Errand<'a>, &'a str),
+    /// Of the request that it serves.
+    Request(Option<&'a str>),
+}
+
+impl Signature<'_> {
+    /// What the service notes as the caller's own id; of an attempt the uuid5 of its name (architecture D6).
+    fn id(self) -> Option<String> {
+        match self {
+            Signature::None => None,
+            Signature::Attempt(_, name) => Some(format!("req-{}", Uuid::new_v5(&CALLS, name.as_bytes()))),
+            Signature::Request(id) => id.map(str::to_owned),
+        }
     }
 }
 
@@ -303,7 +325,7 @@ impl Session {
     async fn deliver(&self, call: Call, sender: Sender<'_>) -> Result<Answer, CloudError> {
         let service = call.service.name();
         let response = match sender {
-            Sender::Caller(Caller { token, request_id }) => self.send(&call, token, request_id, None).await?,
+            Sender::Caller(Caller { token, request_id }) => self.send(&call, token, Signature::Request(request_id)).await?,
             Sender::Service(errand) => self.send_as_service(&call, errand).await?,
         };
         let status = response.status.as_u16();
@@ -321,27 +343,28 @@ impl Session {
     }
 
     async fn send_as_service(&self, call: &Call, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
-        let permit = errand.map(|errand| errand.permit);
         let token = self.token().await?;
-        let request_id = errand.map(Errand::request_id);
-        let response = self.send(call, &token.token, request_id.as_deref(), permit).await?;
+        let response = self.attempt(call, &token.token, errand).await?;
         if response.status.as_u16() != 401 {
             return Ok(response);
         }
         // A 401 is given before the work, so sending once more with another token repeats nothing.
         self.tokens.refuse(&token);
         let token = self.token().await?;
-        let request_id = errand.map(Errand::request_id);
-        self.send(call, &token.token, request_id.as_deref(), permit).await
+        self.attempt(call, &token.token, errand).await
     }
 
-    async fn send(
-        &self,
-        call: &Call,
-        token: &Secret,
-        request_id: Option<&str>,
-        permit: Option<&dyn Permit>,
-    ) -> Result<HttpResponse, CloudError> {
+    async fn attempt(&self, call: &Call, token: &Secret, errand: Option<&Errand<'_>>) -> Result<HttpResponse, CloudError> {
+        let Some(errand) = errand else { return self.send(call, token, Signature::None).await };
+        let name = errand.attempt();
+        // Planted bug: after its first call an errand does not say any more whose calls are.
+        if mutant!("C01") && !name.ends_with("/0") {
+            return self.send(call, token, Signature::Request(None)).await;
+        }
+        self.send(call, token, Signature::Attempt(errand, &name)).await
+    }
+
+    async fn send(&self, call: &Call, token: &Secret, signature: Signature<'_>) -> Result<HttpResponse, CloudError> {
         let service = call.service.name();
         let base = self.tokens.endpoint(call.service).await.map_err(|error| keystone_failed(&error))?;
         let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
@@ -356,8 +379,8 @@ impl Session {
         if let Some(version) = call.version {
             set(HeaderName::from_static("openstack-api-version"), version)?;
         }
-        if let Some(request_id) = request_id {
-            set(HeaderName::from_static("x-openstack-request-id"), request_id)?;
+        if let Some(id) = signature.id() {
+            set(HeaderName::from_static("x-openstack-request-id"), &id)?;
         }
         let mut body = Bytes::new();
         if let Some(value) = &call.body {
@@ -374,12 +397,13 @@ impl Session {
         // Taken only now: a Keystone that hangs must not keep the places of others.
         let _place = self.in_flight.place(call.service).await;
         // Nothing may wait between this check and the first poll of the sending (architecture D6).
-        if let Some(permit) = permit {
-            permit.check()?;
+        if let Signature::Attempt(errand, name) = signature {
+            errand.permit.check()?;
             crate::fault_point!("leader.call.before");
+            fault::sends(name);
         }
         let answer = self.http.send(request).await.map_err(|error| CloudError::transport(service, &error));
-        if permit.is_some() {
+        if let Signature::Attempt(..) = signature {
             crate::fault_point!("leader.call.after");
         }
         answer

@@ -292,7 +292,7 @@ impl Operations {
             Ok(planned) if !planned.is_whole() && !overlay.is_empty() => Planning::InFlight,
             Ok(planned) => {
                 // Planted bugs of what follows a stale plan: plans in flight are not known, so that plans are stale.
-                let known = !(mutant!("M09") || mutant!("N03"));
+                let known = !(mutant!("M09") || mutant!("N03") || mutant!("C04"));
                 let booked = (known && !planned.bookings().is_empty())
                     .then(|| Booked { overlay: self.inner.overlay.clone(), number: overlay.add(&state, planned.bookings()) });
                 Planning::Found(planned, booked)

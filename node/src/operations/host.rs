@@ -74,7 +74,9 @@ impl Operations {
         }
         let permit =
             lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
-        let registered = onboard::onboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), &request).await?;
+        let is_known = |root| self.has_host_of(root);
+        let visit = onboard::Visit { permit: &permit, number: self.inner.seams.rng.uuid_v4(), is_known: &is_known };
+        let registered = onboard::onboard(cloud, cluster_id, &visit, &request).await?;
         let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
         match committed.outcome {
@@ -82,7 +84,7 @@ impl Operations {
             Ok(other) => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
             Err(rejection) => {
                 // Refused: what was made for it in the cloud goes again, unless the host is there under another name.
-                onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await?;
+                onboard::offboard(cloud, cluster_id, &visit, root).await?;
                 Err(rejection.into())
             }
         }
@@ -169,7 +171,9 @@ impl Operations {
             let root = host.description.root_provider;
             let left = match lead::permit(&self.inner.raft, self.inner.node_id) {
                 Some(permit) => {
-                    let gone = onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await;
+                    let is_known = |root| self.has_host_of(root);
+                    let visit = onboard::Visit { permit: &permit, number: self.inner.seams.rng.uuid_v4(), is_known: &is_known };
+                    let gone = onboard::offboard(cloud, cluster_id, &visit, root).await;
                     gone.err().map(|error| error.to_string())
                 }
                 None => Some("this node ceased to lead".to_owned()),

@@ -27,6 +27,32 @@ pub fn watch(ask: Watch) {
     let _ = WATCH.set(ask);
 }
 
+/// Hears the name of an attempt at a changing call of the cloud, in the step that hands it to the transport: what its id is made
+/// of, so that the simulation can tell whose it is without asking the id.
+#[cfg(feature = "simfaults")]
+pub type Hear = fn(&str);
+
+#[cfg(feature = "simfaults")]
+static HEAR: std::sync::OnceLock<Hear> = std::sync::OnceLock::new();
+
+/// Has this told of every attempt from now on; the first one stays.
+#[cfg(feature = "simfaults")]
+pub fn hear(tell: Hear) {
+    let _ = HEAR.set(tell);
+}
+
+/// An attempt of this name is sent now.
+#[cfg(feature = "simfaults")]
+pub fn sends(name: &str) {
+    if let Some(tell) = HEAR.get() {
+        tell(name);
+    }
+}
+
+/// Without the feature nobody hears of it.
+#[cfg(not(feature = "simfaults"))]
+pub fn sends(_: &str) {}
+
 /// What unwinds a task that was to end at a point.
 #[cfg(feature = "simfaults")]
 struct Ended;

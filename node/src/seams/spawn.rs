@@ -117,6 +117,9 @@ impl Drop for Place {
 pub trait Gate: Send + Sync + std::fmt::Debug {
     /// Whether a task may take its step now. If not, the context's waker is woken when it may.
     fn may_step(&self, context: &mut Context<'_>) -> bool;
+
+    /// The gate of a group that is begun within the one behind this gate.
+    fn within(self: Arc<Self>) -> Arc<dyn Gate>;
 }
 
 impl Default for Spawner {
@@ -181,8 +184,8 @@ impl Spawner {
     /// A group of its own that also stops when this one does, and is awaited by this one's [`shutdown`](Self::shutdown).
     #[must_use]
     pub fn child(&self) -> Self {
-        let (stop, tasks) = (self.stop.child_token(), self.tasks.child());
-        let child = Self { tracker: TaskTracker::new(), stop, tasks, ..self.clone() };
+        let (stop, tasks, gate) = (self.stop.child_token(), self.tasks.child(), self.gate.clone().map(Gate::within));
+        let child = Self { tracker: TaskTracker::new(), stop, tasks, gate, ..self.clone() };
         let (tracker, stop) = (child.tracker.clone(), child.stop.clone());
         self.tracker.spawn(async move {
             stop.cancelled().await;
@@ -323,6 +326,9 @@ mod tests {
                 self.waiting.lock().unwrap().push(context.waker().clone());
             }
             !closed
+        }
+        fn within(self: Arc<Self>) -> Arc<dyn Gate> {
+            self
         }
     }
 

@@ -13,8 +13,13 @@ use crate::message::{Answer, REQUEST_ID, Request, Response, TOKEN};
 use crate::nova::work::{self, Work};
 use crate::record::{Cause, Kind, Log, Record};
 use crate::reply::{self, Reply};
+use crate::rng::Rng;
 use crate::world::World;
 use crate::{control, faults, glance, keystone, neutron, nova, placement};
+
+/// Randomness that was laid aside.
+#[derive(Debug)]
+pub struct Laid(Rng);
 
 /// A simulated Keystone, Nova, Placement, Glance and Neutron.
 ///
@@ -99,6 +104,17 @@ impl Cloud {
     /// The instant of the last call or work, ms since 1970.
     pub fn now_ms(&self) -> u64 {
         self.world.now
+    }
+
+    /// From now on draws from a stream of its own, by a number, until what is answered is taken back: what is drawn after that is
+    /// what it would be without all that is done in between.
+    pub fn lay_aside(&mut self, stream: u64) -> Laid {
+        Laid(std::mem::replace(&mut self.world.rng, Rng::new(crate::rng::mix(stream))))
+    }
+
+    /// See [`lay_aside`](Self::lay_aside).
+    pub fn take_back(&mut self, laid: Laid) {
+        self.world.rng = laid.0;
     }
 
     /// Sets a fault; answers its id.

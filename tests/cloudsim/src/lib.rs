@@ -27,7 +27,7 @@ mod serve;
 mod time;
 mod world;
 
-pub use cloud::Cloud;
+pub use cloud::{Cloud, Laid};
 pub use config::{CloudConfig, Endpoint, HostSpec, Timings};
 pub use faults::{Fault, FaultKind, Match};
 pub use message::{Answer, Request, Response};

@@ -207,7 +207,7 @@ mod tests {
 
     /// Node 1's end, node 2's end, and node 2's gate.
     async fn connected(tcp: &Arc<Tcp>) -> (End, End, Arc<PauseGate>) {
-        let gate = Arc::new(PauseGate::new(2));
+        let gate = Arc::new(PauseGate::new(2, Arc::new(Trace::new(None, 2))));
         let listener = tcp.listen(TO.0, TO.1).behind(gate.clone());
         let (mine, theirs) = tokio::join!(tcp.connect(1, TO, 11, None), listener.accept());
         (mine.unwrap(), theirs.unwrap(), gate)

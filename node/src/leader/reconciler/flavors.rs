@@ -116,6 +116,17 @@ impl Parked {
 pub async fn look(work: &Work, parked: &Parked) -> Result<(), CloudError> {
     // The cloud first: what appears in the ledger afterwards has a worker of its own.
     let there = work.cloud.nova().flavors().await?;
+    // Planted bug: who may use a flavor of another cluster's is tidied up, too.
+    mutant!("C05", {
+        for flavor in
+            there.iter().filter(|flavor| flavor.extra_specs.contains_key(FLAVOR_MARK) && !work.names.owns_flavor(flavor))
+        {
+            let errand = Errand::new(format!("access/{}/{}", flavor.id, work.number()), work.term, &work.leader);
+            for project in work.cloud.nova().flavor_access(&flavor.id).await?.unwrap_or_default() {
+                work.cloud.nova().remove_flavor_access(&errand, &flavor.id, &project).await?;
+            }
+        }
+    });
     let ours: BTreeMap<ReservationId, Flavor> = there
         .into_iter()
         // Planted bug: whatever is named as ours are is ours.

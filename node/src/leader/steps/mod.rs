@@ -22,12 +22,14 @@ use futures::FutureExt;
 use futures::future::join_all;
 use leasehold_ledger::command::{Command, FoundGroup, Outcome};
 use leasehold_ledger::model::{Actuation, ActuationId, Anchor, HostId, Lease, Reason, ReasonCode, Reservation, Step, Timestamp};
+use leasehold_ledger::mutant;
 
 use super::ProposeError;
 use super::desired;
 use super::dispatch::is_urgent;
 use super::host_writer::HostView;
 use super::names;
+use super::pause;
 use super::permits::{RowPermit, Unfenced};
 use super::places::Seat;
 use super::work::Work;
@@ -91,6 +93,8 @@ pub struct Memory {
     closed: bool,
     /// The tenant was seen to have, or not to have, the flavor, as wanted.
     access_done: bool,
+    /// Until when a service that was called for access wants no more of it, and what it said. The rest of a pass comes again sooner.
+    access_paused: Option<(Mono, Reason)>,
     /// State verbs sent to servers; what Nova asked for is kept over rows.
     sent: Sendings,
     /// Nothing of the staging was seen left behind.
@@ -121,7 +125,8 @@ impl Memory {
         if is_new {
             let (avoid, sent) = (std::mem::take(&mut self.avoid), std::mem::take(&mut self.sent));
             sent.for_row();
-            *self = Self { row: Some(now), rebinds: self.rebinds, avoid, sent, ..Self::default() };
+            let access_paused = self.access_paused.take();
+            *self = Self { row: Some(now), rebinds: self.rebinds, avoid, access_paused, sent, ..Self::default() };
         }
         is_new
     }
@@ -246,11 +251,40 @@ impl<'a> Job<'a> {
         told.map(drop).map_err(|rejection| ProposeError(rejection.to_string()).into())
     }
 
+    /// Waits for nothing: while a service wants no call for access, says when to come back.
+    fn access_may_be_asked(&self, memory: &Memory) -> Result<(), Setback> {
+        let now = self.work.clock.mono();
+        match &memory.access_paused {
+            Some((until, reason)) if now < *until => {
+                Err(Setback::NotYet { again_in: until.since(now), reason: Some(reason.clone()) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers what a service asked for that was called for access: others of the pass are waited for less.
+    fn note_access(&self, memory: &mut Memory, done: Result<(), Setback>) -> Result<(), Setback> {
+        if let Err(Setback::Cloud(error)) = &done
+            && let Some(asked) = error.retry_after().filter(|_| !mutant!("C08"))
+        {
+            let until = self.work.clock.mono().after(asked.min(pause::asked_max(self.row.step)));
+            memory.access_paused = Some((until, reason_of(error)));
+        }
+        done
+    }
+
     /// Gives the tenant the flavor, or takes it away.
     async fn set_access(&self, memory: &mut Memory, wanted: bool) -> Result<(), Setback> {
         if memory.access_done {
             return Ok(());
         }
+        self.access_may_be_asked(memory)?;
+        let done = self.call_for_access(wanted).await;
+        memory.access_done = done.is_ok();
+        self.note_access(memory, done)
+    }
+
+    async fn call_for_access(&self, wanted: bool) -> Result<(), Setback> {
         let (id, project) = (self.flavor_id(), &self.lease.project_id.0);
         let nova = self.cloud.nova();
         if wanted {
@@ -262,7 +296,6 @@ impl<'a> Job<'a> {
             let permit = self.unfenced();
             nova.remove_flavor_access(&self.errand.under(&permit), &id, project).await?;
         }
-        memory.access_done = true;
         Ok(())
     }
 }

@@ -110,12 +110,19 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if memory.access_done {
         return Ok(());
     }
+    job.access_may_be_asked(memory)?;
+    let made = whole(job).await;
+    job.note_access(memory, made)?;
+    job.set_access(memory, true).await
+}
+
+async fn whole(job: &Job<'_>) -> Result<(), Setback> {
     let wanted = desired::flavor(&job.work.names, job.reservation, job.anchor());
     let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
         prepare::ensure(job).await?;
     }
-    job.set_access(memory, true).await
+    Ok(())
 }
 
 /// Brings parked servers back. Without staging or adoption there are none: the tenant never had the flavor before. All

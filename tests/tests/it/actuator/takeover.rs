@@ -113,3 +113,21 @@ async fn an_actuation_lease_that_runs_out_while_a_call_waits_for_its_token_lets_
     world.ledger.refuse_actuation_lease(false);
     world.until("the second is over", 30, || world.status(leases[1]) == Some(LeaseStatus::Terminated)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_two_calls_have_one_id_whoever_takes_a_host_in_again_or_leads_on() {
+    let mut world = World::new(&["cmp1"]);
+    // Taken in twice: the first time nobody told the ledger.
+    world.take_in("cmp1", PoolKind::Dedicated).await;
+    world.drop_holds();
+    world.onboard("cmp1", PoolKind::Dedicated).await;
+    let ids: Vec<String> = judge::writes(&world).into_iter().map(|line| line.global_request_id).collect();
+    assert!(ids.len() > 3 && ids.iter().all(|id| ids.iter().filter(|other| *other == id).count() == 1), "{ids:?}");
+    // Its hand-over was in vain, and it leads on in the same term with other tasks.
+    world.lead();
+    let before = world.work();
+    let numbers: Vec<u64> = (0..100).map(|_| before.number()).collect();
+    world.pass(1).await;
+    let after = world.work();
+    assert!((0..100).all(|_| !numbers.contains(&after.number())));
+}

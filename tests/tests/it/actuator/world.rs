@@ -26,13 +26,13 @@ use leasehold_ledger::state::State;
 use leasehold_node::config::Secret;
 use leasehold_node::leader::adopt;
 use leasehold_node::leader::names::Names;
-use leasehold_node::leader::onboard::{OnboardError, onboard};
+use leasehold_node::leader::onboard::{OnboardError, Visit, onboard};
 use leasehold_node::leader::permits::LeaderPermit;
 use leasehold_node::leader::{self, LeaderConfig, LeaderHandle, LedgerPort, Ports, ProposeError, Work};
 use leasehold_node::openstack::keystone::{Credentials, Interface, KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
 use leasehold_node::operations::HostRequest;
-use leasehold_node::seams::rng::SystemRng;
+use leasehold_node::seams::rng::{Rng, SystemRng};
 use leasehold_node::seams::{Clock, Http, HttpError, HttpRequest, HttpResponse, Mono, Spawner};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -249,7 +249,8 @@ impl World {
         let permit = LeaderPermit::new(ledger, term);
         let request = HostRequest { name: name.into(), pool, properties: Default::default() };
         let is_known = |root| self.ledger.look(|state| state.hosts().any(|host| host.description.root_provider == root));
-        onboard(&self.cloud(1), self.cluster_id, &permit, &is_known, &request).await
+        let visit = Visit { permit: &permit, number: SystemRng.uuid_v4(), is_known: &is_known };
+        onboard(&self.cloud(1), self.cluster_id, &visit, &request).await
     }
 
     pub fn now(&self) -> Seconds {
