@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Amounts, HostId, Timestamp};
+use crate::mutant;
 
 /// What kind of pool a host belongs to (architecture D8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,7 +117,8 @@ pub struct Host {
 impl Host {
     /// Whether a new booking may be placed here.
     pub fn accepts_bookings(&self) -> bool {
-        self.reservable && self.observation.up && !self.overcommitted
+        // Planted bug: a host that its operator closed is booked all the same.
+        (self.reservable || mutant!("H01")) && self.observation.up && !self.overcommitted
     }
 
     /// What reservations may use: C − F.

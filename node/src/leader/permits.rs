@@ -38,6 +38,12 @@ impl LeaderPermit {
     pub fn new(ledger: Arc<dyn LedgerPort>, term: u64) -> Self {
         Self { ledger, term }
     }
+
+    /// In which term.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term
+    }
 }
 
 impl Permit for LeaderPermit {

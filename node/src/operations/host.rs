@@ -1,6 +1,7 @@
 //! Hosts: onboarding, capabilities, allocations.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId, Seconds};
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,8 @@ impl Operations {
         }
         let permit =
             lead::permit(&self.inner.raft, self.inner.node_id).ok_or(OperationError::Unavailable(Unavailable::NoLeader))?;
-        let registered = onboard::onboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), &request).await?;
+        let registered =
+            onboard::onboard(cloud, cluster_id, &permit, self.errand(), &|root| self.has_host_of(root), &request).await?;
         let root = registered.description.root_provider;
         let committed = self.propose(key, Command::RegisterHost(Box::new(registered))).await?;
         match committed.outcome {
@@ -82,10 +84,15 @@ impl Operations {
             Ok(other) => Err(OperationError::Internal(format!("register_host answered {other:?}"))),
             Err(rejection) => {
                 // Refused: what was made for it in the cloud goes again, unless the host is there under another name.
-                onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await?;
+                onboard::offboard(cloud, cluster_id, &permit, self.errand(), &|root| self.has_host_of(root), root).await?;
                 Err(rejection.into())
             }
         }
+    }
+
+    /// Another number for what is sent for a host: two tries in one term are two errands.
+    fn errand(&self) -> u64 {
+        self.inner.errands.fetch_add(1, Ordering::Relaxed)
     }
 
     fn has_host_of(&self, root: Uuid) -> bool {
@@ -169,7 +176,8 @@ impl Operations {
             let root = host.description.root_provider;
             let left = match lead::permit(&self.inner.raft, self.inner.node_id) {
                 Some(permit) => {
-                    let gone = onboard::offboard(cloud, cluster_id, &permit, &|root| self.has_host_of(root), root).await;
+                    let is_known = |root| self.has_host_of(root);
+                    let gone = onboard::offboard(cloud, cluster_id, &permit, self.errand(), &is_known, root).await;
                     gone.err().map(|error| error.to_string())
                 }
                 None => Some("this node ceased to lead".to_owned()),

@@ -31,6 +31,7 @@ pub use host::{HostAllocation, HostRequest, ReservedInterval};
 pub use lease::KeyState;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
@@ -80,6 +81,8 @@ struct Inner {
     offer_valid_s_max: u32,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Arc<Mutex<Overlay>>,
+    /// Errands of hosts so far.
+    errands: AtomicU64,
     /// Held while a question about capacity is answered.
     asking: tokio::sync::Mutex<()>,
 }
@@ -88,8 +91,8 @@ impl Operations {
     /// Over a started Raft node. Registers itself as the receiver of forwarded calls. `offer_valid_s_max`: how long an offer
     /// may stand, seconds.
     pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, offer_valid_s_max: u32, seams: Seams) -> Operations {
-        let (overlay, asking) = Default::default();
-        let inner = Inner { raft, seams, cloud, node_id, offer_valid_s_max, overlay, asking };
+        let (overlay, errands, asking) = Default::default();
+        let inner = Inner { raft, seams, cloud, node_id, offer_valid_s_max, overlay, errands, asking };
         let operations = Operations { inner: Arc::new(inner) };
         route::receive_forwarded_calls(&operations);
         operations

@@ -249,7 +249,7 @@ impl World {
         let permit = LeaderPermit::new(ledger, term);
         let request = HostRequest { name: name.into(), pool, properties: Default::default() };
         let is_known = |root| self.ledger.look(|state| state.hosts().any(|host| host.description.root_provider == root));
-        onboard(&self.cloud(1), self.cluster_id, &permit, &is_known, &request).await
+        onboard(&self.cloud(1), self.cluster_id, &permit, 0, &is_known, &request).await
     }
 
     pub fn now(&self) -> Seconds {
