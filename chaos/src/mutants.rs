@@ -22,7 +22,7 @@ pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Mutant {
-    /// Its number in chaos-design §8; `N` are of decisions that came later.
+    /// Its number in chaos-design §8; `N` are of decisions that came later, `H` of hosts and cells.
     pub id: &'static str,
     /// What is wrong.
     pub bug: &'static str,
@@ -37,7 +37,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 42] = [
+pub const MUTANTS: [Mutant; 46] = [
     mutant("M01", "append without sync", &["S1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -80,6 +80,10 @@ pub const MUTANTS: [Mutant; 42] = [
     mutant("N17", "a write waits for every member", &["V3"], Profile::Load),
     mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
     mutant("N20", "a change that comes too late is said to be too early", &["reasons"], Profile::Busy),
+    mutant("H01", "a host that is closed to bookings is booked", &["witness"], Profile::Hosts),
+    mutant("H02", "what was made for a host stays when it goes", &["A8"], Profile::Hosts),
+    mutant("H03", "a host goes though it is booked", &["L1"], Profile::Hosts),
+    mutant("H04", "a list that lacks a silent cell is taken for whole", &["A5"], Profile::Cloud),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

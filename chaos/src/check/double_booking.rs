@@ -41,6 +41,17 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_goes_while_it_is_booked_fires() {
+        let mut made = made();
+        made.watch(3, json!({"host_removed": 1}));
+        assert_eq!(judge(&made.record()).verdict, Verdict::Violation);
+        let mut over = self::made();
+        over.watch(3, json!({"lease_removed": "a"}));
+        over.watch(4, json!({"host_removed": 1}));
+        assert_eq!(judge(&over.record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
     fn back_to_back_passes() {
         let mut made = made();
         made.watch(3, json!({"lease": lease("b", 200, 300, &[(1, 4)])}));

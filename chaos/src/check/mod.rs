@@ -7,6 +7,7 @@
 pub mod bounded;
 pub mod cancelled;
 pub mod clean;
+mod closed;
 pub mod cloud;
 pub mod committed;
 mod crowded;

@@ -87,6 +87,14 @@ pub struct Reservation {
     pub releasing: Vec<Binding>,
 }
 
+impl Reservation {
+    /// Every host that it is bound to, before and after an unfinished update.
+    fn hosts(&self) -> impl Iterator<Item = u64> + '_ {
+        let before = self.previous.iter().flat_map(|previous| &previous.bindings);
+        self.bindings.iter().chain(&self.releasing).chain(before).map(|binding| binding.host)
+    }
+}
+
 /// What an unfinished update may return to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Previous {
@@ -363,12 +371,24 @@ impl Model {
         }
     }
 
+    /// Leases that are booked on hosts which are not there.
+    fn nowhere(&self, booking: &[&Lease], instants: &BTreeSet<u32>) -> Vec<String> {
+        let mut seen = Vec::new();
+        for lease in booking {
+            let hosts: BTreeSet<u64> = lease.reservations.iter().flat_map(Reservation::hosts).collect();
+            let gone = hosts.into_iter().filter(|host| !self.hosts.contains_key(host));
+            let booked = gone.filter(|host| instants.iter().any(|second| lease.taken(*host, *second) != [0; 4]));
+            seen.extend(booked.map(|host| format!("lease {} is booked on host {host}, which is not there", lease.id)));
+        }
+        seen
+    }
+
     /// L1: hosts on which more is booked, at `from` or later, than there is. Hosts that the ledger itself marks as
     /// overcommitted are known to be so.
     pub fn double_booked(&self, from: u32) -> Vec<String> {
         let booking = self.booking(from, None);
         let instants = instants(&booking, Span { start: from, end: u32::MAX });
-        let mut seen = Vec::new();
+        let mut seen = self.nowhere(&booking, &instants);
         for host in self.hosts.values().filter(|host| !host.overcommitted) {
             let room = host.room();
             let mut booked = instants.iter().map(|second| (*second, used(&booking, host.id, *second)));
