@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::check::model::CALENDAR_UNIX_S;
 use crate::history::Ending;
 use crate::nemesis::members::GOES_ROUND;
-use crate::plan::Fault;
+use crate::nemesis::strike::SKIPPED;
+use crate::plan::{Fault, Planned};
 use crate::record::{Probe, Record};
 
 /// How often each thing was got to. The keys are words with spaces between them, as `create ok kill leader`.
@@ -21,6 +22,9 @@ pub struct Coverage {
     pub operations: BTreeMap<String, u64>,
     /// Fault and part of a reservation's life.
     pub phases: BTreeMap<String, u64>,
+    /// How the cloud misbehaved, and part of a reservation's life.
+    #[serde(default)]
+    pub clouds: BTreeMap<String, u64>,
     /// Points at which a node ended.
     pub points: BTreeMap<String, u64>,
     /// How it was asked, at the wire level: operation, result, door.
@@ -35,6 +39,8 @@ pub struct Coverage {
 /// A fault that was under way, nanoseconds after the run's start.
 struct Span {
     kind: String,
+    /// How the cloud misbehaved, if it did.
+    how: Option<String>,
     from_ns: u64,
     until_ns: u64,
 }
@@ -106,6 +112,10 @@ impl Coverage {
             for kind in during(spans, from, until).into_iter().filter(|kind| kind != "none") {
                 *self.phases.entry(format!("{kind} {phase}")).or_default() += 1;
             }
+            let ways: BTreeSet<&String> = under_way(spans, from, until).filter_map(|span| span.how.as_ref()).collect();
+            for how in ways {
+                *self.clouds.entry(format!("{how} {phase}")).or_default() += 1;
+            }
         }
     }
 
@@ -123,6 +133,7 @@ impl Coverage {
         let maps = [
             (&mut self.operations, &other.operations),
             (&mut self.phases, &other.phases),
+            (&mut self.clouds, &other.clouds),
             (&mut self.points, &other.points),
             (&mut self.doors, &other.doors),
         ];
@@ -134,31 +145,30 @@ impl Coverage {
     }
 }
 
-/// The faults of the plan that were carried out.
+/// The faults of the plan that happened, each from when it did.
 fn spans(record: &Record) -> Vec<Span> {
-    let began = record.incidents.iter().find(|incident| incident.what == "phase" && incident.text == "faults");
-    let Some(began_ns) = began.map(|incident| incident.at_ns) else { return Vec::new() };
-    let skipped: BTreeSet<&str> =
-        record.incidents.iter().filter(|incident| incident.what == "skipped").map(|incident| incident.text.as_str()).collect();
-    let carried_out = record.plan.faults.iter().filter(|planned| {
-        let text = serde_json::to_string(&planned.fault).unwrap_or_default();
-        // A node ends at a point when it gets there, not when it is planned.
-        !skipped.contains(text.as_str()) && !matches!(planned.fault, Fault::CrashAt { .. })
+    let happened = record.incidents.iter().filter(|incident| incident.what != SKIPPED);
+    let of = happened.filter_map(|incident| {
+        let place = usize::try_from(incident.fault?).ok()?;
+        let Planned { fault, .. } = record.plan.faults.get(place)?;
+        let lasts_ns = match fault {
+            // A node ends at a point when it gets there, however long that was waited for.
+            Fault::CrashAt { .. } => ENDED_NS,
+            fault => fault.lasts_ms() * 1_000_000,
+        };
+        let how = if let Fault::Cloud { how, .. } = fault { Some(how.kind()) } else { None };
+        Some(Span { kind: fault.kind(), how, from_ns: incident.at_ns, until_ns: incident.at_ns + lasts_ns })
     });
-    let planned = carried_out.map(|planned| {
-        let from_ns = began_ns + planned.at_ms * 1_000_000;
-        Span { kind: planned.fault.kind(), from_ns, until_ns: from_ns + planned.fault.lasts_ms() * 1_000_000 }
-    });
-    let points = record.incidents.iter().filter(|incident| incident.what == "point");
-    let ended =
-        points.map(|incident| Span { kind: "crash_at".to_owned(), from_ns: incident.at_ns, until_ns: incident.at_ns + ENDED_NS });
-    planned.chain(ended).collect()
+    of.collect()
+}
+
+fn under_way(spans: &[Span], from_ns: u64, until_ns: u64) -> impl Iterator<Item = &Span> {
+    spans.iter().filter(move |span| span.from_ns <= until_ns && from_ns <= span.until_ns)
 }
 
 /// Kinds of faults that were under way at some time of `[from, until]`; `none` if there was none.
 fn during(spans: &[Span], from_ns: u64, until_ns: u64) -> BTreeSet<String> {
-    let meets = |span: &&Span| span.from_ns <= until_ns && from_ns <= span.until_ns;
-    let mut kinds: BTreeSet<String> = spans.iter().filter(meets).map(|span| span.kind.clone()).collect();
+    let mut kinds: BTreeSet<String> = under_way(spans, from_ns, until_ns).map(|span| span.kind.clone()).collect();
     if kinds.is_empty() {
         kinds.insert("none".to_owned());
     }
@@ -179,11 +189,12 @@ mod tests {
 
     use super::*;
     use crate::check::model::tests::lease;
-    use crate::check::testing::{Made, incident, operation, probe};
-    use crate::plan::{Planned, Target};
+    use crate::check::testing::{Made, of_fault, operation, probe};
+    use crate::nemesis::strike::HAPPENS;
+    use crate::plan::{CloudFault, Target};
 
     fn record(at_ms: u64) -> Record {
-        let mut made = Made { incidents: vec![incident(None, 0, "phase", "faults")], ..Made::default() };
+        let mut made = Made { incidents: vec![of_fault(0, at_ms * 1_000_000, HAPPENS)], ..Made::default() };
         let mut booked = lease("a", 30, 90, &[(1, 1)]);
         booked["reservations"][0]["staging"] = json!({"window": {"start": 10, "end": 20}, "park_margin_s": 5});
         made.history.push(operation("create", Ending::Ok, Some(1), json!({"reply": booked, "attempts": [{"node": 2}]})));
@@ -211,11 +222,35 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_was_skipped_counts_nowhere() {
+    fn a_fault_that_was_skipped_counts_nowhere_and_takes_no_other_that_looks_alike_with_it() {
         let mut record = record(15_000);
-        let text = serde_json::to_string(&record.plan.faults[0].fault).expect("a fault encodes");
-        record.incidents.push(incident(None, 0, "skipped", &text));
+        let alike = Planned { at_ms: 60_000, ..record.plan.faults[0].clone() };
+        record.plan.faults.push(alike);
+        record.incidents[0].what = SKIPPED.to_owned();
         assert!(Coverage::of(&record).phases.is_empty());
+        record.incidents.push(of_fault(1, 60_000_000_000, HAPPENS));
+        assert_eq!(Coverage::of(&record).phases, BTreeMap::from([("pause running".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_fault_that_nothing_is_known_of_did_not_happen() {
+        let mut record = record(15_000);
+        record.incidents.clear();
+        assert!(Coverage::of(&record).phases.is_empty());
+    }
+
+    #[test]
+    fn how_the_cloud_misbehaved_counts_by_itself() {
+        let mut record = record(15_000);
+        let how = CloudFault::Late { after_ms: 5 };
+        let (body, service) = Default::default();
+        record.plan.faults[0].fault = Fault::Cloud { how, body, service, permille: 1_000, for_ms: 1_000 };
+        let coverage = Coverage::of(&record);
+        assert_eq!(coverage.phases, BTreeMap::from([("cloud staging".to_owned(), 1)]));
+        assert_eq!(coverage.clouds, BTreeMap::from([("late staging".to_owned(), 1)]));
+        let mut sum = coverage.clone();
+        sum.add(&coverage);
+        assert_eq!(sum.clouds["late staging"], 2);
     }
 
     #[test]

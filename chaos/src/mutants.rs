@@ -22,7 +22,7 @@ pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Mutant {
-    /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see.
+    /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see, `H` of hosts and cells.
     pub id: &'static str,
     /// What is wrong.
     pub bug: &'static str,
@@ -37,7 +37,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 52] = [
+pub const MUTANTS: [Mutant; 56] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -90,6 +90,10 @@ pub const MUTANTS: [Mutant; 52] = [
     mutant("C06", "second images of somebody else's servers are tidied up", &["A8"], Profile::Swarm),
     mutant("C07", "who waits for the cloud looks without a pause", &["A9"], Profile::Swarm),
     mutant("C08", "a service that asks for a pause is called again by what is no server's", &["A9"], Profile::Cloud),
+    mutant("H01", "a host that is closed to bookings is booked", &["witness"], Profile::Hosts),
+    mutant("H02", "what was made for a host stays when it goes", &["A8"], Profile::Hosts),
+    mutant("H03", "a host goes though it is booked", &["L1"], Profile::Hosts),
+    mutant("H04", "a list that lacks a silent cell is taken for whole", &["A5"], Profile::Cloud),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

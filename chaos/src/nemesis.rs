@@ -1,8 +1,10 @@
 //! Carries out a plan of faults on a simulated world, each event by itself, and takes each back when its time is over.
 
 pub mod disks;
+mod hosts;
 pub mod members;
 mod others;
+pub mod strike;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,14 @@ use leasehold_node::operations::ClusterChange;
 use tokio::task::JoinHandle;
 
 use crate::meter;
-use crate::plan::{CloudFault, Fault, Planned, Way};
+use crate::plan::{CloudFault, Fault, Planned, Target, Way};
+use crate::sim::cloud::{SERVICE_ROLE, SERVICE_USER};
 use crate::sim::network::{CLOUD, Weather};
 use crate::sim::node::{Death, Machine};
 use crate::sim::points;
 use crate::sim::tasks;
 use crate::sim::world::{World, admin};
+use strike::Strike;
 
 /// The faults under way.
 pub struct Nemesis {
@@ -56,8 +60,10 @@ pub fn heal(world: &Arc<World>) {
     points::disarm_all();
     world.network.heal_all(None);
     world.release();
+    world.cloud.start_all();
     world.cloud.with(|cloud| {
         cloud.clear_faults();
+        cloud.grant_role(SERVICE_USER, SERVICE_ROLE);
         for host in cloud.hosts() {
             cloud.set_host_alive(&host, true);
         }
@@ -80,18 +86,19 @@ pub fn heal_machine(world: &Arc<World>, index: usize) {
 
 async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
     let pause = |ms: u64| tokio::time::sleep(Duration::from_millis(ms));
-    let text = serde_json::to_string(&planned.fault).unwrap_or_default();
     let id = |index: usize| world.machines[index].id;
-    let told = |node: Option<u64>, what: &str| world.trace.incident(node, what, text.clone());
+    let one = &Strike::new(world, number, &planned.fault);
+    let told = |node: Option<u64>, what: &str| one.is_told(node, what);
     let skipped_unless = |done: bool| {
         if !done {
-            told(None, "skipped")
+            one.is_skipped(None)
         }
     };
     match planned.fault {
-        Fault::Kill { target, down_ms } => down(world, world.target(target), Death::Kill, down_ms).await,
-        Fault::PowerCut { target, down_ms } => down(world, world.target(target), Death::Power, down_ms).await,
+        Fault::Kill { target, down_ms } => struck_down(world, one, target, Death::Kill, down_ms).await,
+        Fault::PowerCut { target, down_ms } => struck_down(world, one, target, Death::Power, down_ms).await,
         Fault::Pause { target, for_ms } => {
+            one.happens();
             let machine = &world.machines[world.target(target)];
             machine.pause();
             pause(for_ms).await;
@@ -136,7 +143,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         Fault::ClockStep { target, step_ms, for_ms } => {
             let machine = &world.machines[world.target(target)];
             if !world.may_be_wrong(machine.id) {
-                return world.trace.incident(Some(machine.id), "skipped", text);
+                return one.is_skipped(Some(machine.id));
             }
             told(Some(machine.id), "clock");
             let with_it = |other: &&Arc<Machine>| other.id == machine.id || world.clocks_err_alike();
@@ -147,7 +154,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         Fault::ClockDrift { target, ppm, for_ms } => {
             let machine = &world.machines[world.target(target)];
             if !world.may_be_wrong(machine.id) {
-                return world.trace.incident(Some(machine.id), "skipped", text);
+                return one.is_skipped(Some(machine.id));
             }
             told(Some(machine.id), "clock");
             machine.wall.drift(world.trace.now_ns(), ppm);
@@ -188,6 +195,18 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             pause(for_ms).await;
             world.cloud.with(|cloud| cloud.remove_fault(rule));
         }
+        Fault::CloudRestart { service, for_ms } => {
+            told(None, "cloud");
+            world.cloud.stop_service(&service);
+            pause(for_ms).await;
+            world.cloud.start_service(&service);
+        }
+        Fault::RoleRevoked { for_ms } => {
+            told(None, "cloud");
+            world.cloud.with(|cloud| cloud.revoke_role(SERVICE_USER, SERVICE_ROLE));
+            pause(for_ms).await;
+            world.cloud.with(|cloud| cloud.grant_role(SERVICE_USER, SERVICE_ROLE));
+        }
         Fault::HostDown { host, for_ms } => {
             told(None, "cloud");
             let name = format!("cmp{}", host + 1);
@@ -199,29 +218,38 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             told(None, "cloud");
             world.cloud.with(leasehold_cloudsim::Cloud::expire_tokens);
         }
-        Fault::Meddle { how, pick } => skipped_unless(others::meddle(world, how, pick)),
+        Fault::Meddle { how, pick } => skipped_unless(others::meddle(world, one, how, pick)),
         Fault::Storm { every_ms, for_ms } => {
             told(None, "cloud");
             others::storm(world, Duration::from_millis(every_ms), Duration::from_millis(for_ms)).await;
         }
-        Fault::Audit { pick } => others::audit(world, pick),
-        // These two count as reached also where there was nothing to do (known-gaps).
-        Fault::Join { abandon } => drop(members::join_one(world, abandon).await),
-        Fault::Promote => drop(members::promote(world).await),
-        Fault::Leave { target } => skipped_unless(members::leave(world, world.target(target)).await),
+        Fault::Audit { pick } => {
+            one.happens();
+            others::audit(world, pick);
+        }
+        Fault::HostAdd { shared } => skipped_unless(hosts::add(world, one, shared).await),
+        Fault::HostDrain { pick, for_ms } => {
+            skipped_unless(hosts::drain(world, one, pick, Duration::from_millis(for_ms)).await);
+        }
+        Fault::HostRemove { pick, drain, wait_ms } => {
+            skipped_unless(hosts::remove(world, one, pick, drain, Duration::from_millis(wait_ms)).await);
+        }
+        Fault::Join { abandon } => skipped_unless(members::join_one(world, one, abandon).await),
+        Fault::Promote => skipped_unless(members::promote(world, one).await),
+        Fault::Leave { target } => skipped_unless(members::leave(world, one, world.target(target)).await),
         Fault::Replace { target, join_first } => {
-            skipped_unless(members::replace(world, world.target(target), join_first).await);
+            skipped_unless(members::replace(world, one, world.target(target), join_first).await);
         }
         Fault::Wipe { target, down_ms, replace_ms } => {
-            if disks::wipe(world, target, down_ms).await.is_none() {
-                return world.trace.incident(None, "skipped", text);
+            if disks::wipe(world, one, target, down_ms).await.is_none() {
+                return one.is_skipped(None);
             }
             pause(replace_ms).await;
             members::replace_lost(world).await;
         }
         Fault::LogDamage { target, how, down_ms, replace_ms, beyond } => {
-            if disks::damage_log(world, target, how, down_ms, beyond).await.is_none() {
-                return world.trace.incident(None, "skipped", text);
+            if disks::damage_log(world, one, target, how, down_ms, beyond).await.is_none() {
+                return one.is_skipped(None);
             }
             if !beyond {
                 pause(replace_ms).await;
@@ -229,11 +257,10 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             }
         }
         Fault::StateDamage { target, how, down_ms } => {
-            if disks::damage_state(world, target, how, down_ms).await.is_none() {
-                world.trace.incident(None, "skipped", text);
-            }
+            skipped_unless(disks::damage_state(world, one, target, how, down_ms).await.is_some());
         }
         Fault::PowerMany { all, first, down_ms } => {
+            one.happens();
             let mut which = running(world);
             if !all {
                 let many = which.len() / 2 + 1;
@@ -244,7 +271,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             power(world, &which, down_ms).await;
         }
         Fault::CrashAt { target, point, nth, power, all, for_ms, down_ms } => {
-            crash_at(world, world.target(target), (&point, nth), (power, all), for_ms, down_ms).await;
+            crash_at(world, one, world.target(target), (&point, nth), (power, all), for_ms, down_ms).await;
         }
         Fault::Burst { many, times, for_ms } => {
             told(None, "burst");
@@ -257,15 +284,25 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
             });
         }
         Fault::Transfer => {
-            if let Some((_, life)) = world.leader() {
-                told(None, "transfer");
-                let operations = life.operations.clone();
-                let transfer = ClusterChange::Transfer { to: None };
-                // Whether it worked is the cluster's business; that it broke nothing is checked elsewhere.
-                drop(life.group.spawn("transfer", async move { operations.change_cluster(&admin(), transfer).await }));
-            }
+            let Some((_, life)) = world.leader() else { return one.is_skipped(None) };
+            told(None, "transfer");
+            let operations = life.operations.clone();
+            let transfer = ClusterChange::Transfer { to: None };
+            // Whether it worked is the cluster's business; that it broke nothing is checked elsewhere.
+            drop(life.group.spawn("transfer", async move { operations.change_cluster(&admin(), transfer).await }));
         }
     }
+}
+
+/// Ends a node, if it runs.
+async fn struck_down(world: &Arc<World>, one: &Strike<'_>, target: Target, death: Death, down_ms: u64) {
+    let index = world.target(target);
+    if world.machines[index].is_up() {
+        one.happens();
+    } else {
+        one.is_skipped(Some(world.machines[index].id));
+    }
+    down(world, index, death, down_ms).await;
 }
 
 async fn down(world: &Arc<World>, index: usize, death: Death, down_ms: u64) {
@@ -295,13 +332,21 @@ fn running(world: &World) -> Vec<usize> {
 }
 
 /// Ends a node, and perhaps all others with it, where it gets to a point.
-async fn crash_at(world: &Arc<World>, index: usize, at: (&str, u32), (power_goes, all): (bool, bool), for_ms: u64, down_ms: u64) {
+async fn crash_at(
+    world: &Arc<World>,
+    one: &Strike<'_>,
+    index: usize,
+    at: (&str, u32),
+    (power_goes, all): (bool, bool),
+    for_ms: u64,
+    down_ms: u64,
+) {
     let machine = &world.machines[index];
     let got_there = points::arm(machine, at.0, at.1);
     let there = tokio::time::timeout(Duration::from_millis(for_ms), got_there).await;
     // Not reached in time, or another fault waits for this node now.
-    let Ok(Ok(())) = there else { return };
-    world.trace.incident(Some(machine.id), "point", at.0);
+    let Ok(Ok(())) = there else { return one.is_skipped(Some(machine.id)) };
+    world.trace.incident_of(one.number, Some(machine.id), "point", at.0);
     match (power_goes, all) {
         (true, true) => power(world, &running(world), down_ms).await,
         (true, false) => down(world, index, Death::Power, down_ms).await,
@@ -327,6 +372,7 @@ fn kind(how: CloudFault) -> FaultKind {
         CloudFault::Hang { applied } => FaultKind::Hang { applied },
         CloudFault::Duplicate => FaultKind::Duplicate,
         CloudFault::Garbage => FaultKind::Garbage,
+        CloudFault::Truncated => FaultKind::Truncated,
         CloudFault::AsyncFailure => FaultKind::AsyncFailure,
         CloudFault::Partial => FaultKind::Partial,
     }

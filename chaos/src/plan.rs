@@ -5,7 +5,9 @@
 pub mod cluster;
 mod draw;
 mod fault;
+mod hosts;
 mod others;
+mod outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +45,12 @@ pub struct Plan {
 pub struct Sim {
     /// Compute hosts; every third is in the shared pool.
     pub hosts: u32,
+    /// Compute hosts of the cloud that nobody takes in but an operator in the course of the run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub spare_hosts: u32,
+    /// How far the cloud's clock is off, milliseconds.
+    #[serde(skip_serializing_if = "is_right")]
+    pub cloud_off_ms: i64,
     /// Milliseconds in which faults happen.
     pub safety_ms: u64,
     /// Clients.
@@ -75,10 +83,24 @@ pub struct Sim {
     pub wire: bool,
 }
 
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_right(off_ms: &i64) -> bool {
+    *off_ms == 0
+}
+
 impl Default for Sim {
     fn default() -> Sim {
         Sim {
             hosts: 4,
+            spare_hosts: 0,
+            cloud_off_ms: 0,
             safety_ms: 300_000,
             clients: 5,
             gap_ms: 4_000,
@@ -167,6 +189,8 @@ pub enum Profile {
     Members,
     /// Disks lose and damage what they keep.
     Disks,
+    /// Compute hosts come, are closed and opened, and go.
+    Hosts,
     /// One follower at a time is slow, and once there is too much to do: what writes take is measured.
     Load,
 }
@@ -184,6 +208,7 @@ impl Profile {
             Profile::Clocks => Some(&[8, 8, 9, 0, 14]),
             Profile::Members => Some(&[0, 1, 2, 3, 5, 7]),
             Profile::Disks => Some(&[0, 1, 3, 13]),
+            Profile::Hosts => Some(&[0, 3, 7, 14]),
             Profile::Load => Some(&[]),
         }
     }
@@ -269,6 +294,11 @@ impl Plan {
         } else if !calm {
             faults.extend(cluster::drawn(seed, nodes, sim.safety_ms, profile));
             faults.extend(others::drawn(seed, sim.safety_ms, profile));
+            let (of_hosts, spares) = hosts::drawn(seed, sim.safety_ms, profile);
+            sim.spare_hosts = spares;
+            faults.extend(of_hosts);
+            faults.extend(outside::drawn(seed, sim.safety_ms, profile));
+            sim.cloud_off_ms = outside::clock_off_ms(seed, profile);
             faults.sort_by_key(|planned| planned.at_ms);
         }
         Plan { seed, nodes, faults, sim }
@@ -424,7 +454,7 @@ mod tests {
         for planned in plans.iter().flat_map(|plan| &plan.faults) {
             kinds.insert(planned.fault.kind());
         }
-        assert_eq!(kinds.len(), 26, "{kinds:?}");
+        assert_eq!(kinds.len(), 31, "{kinds:?}");
         assert!(plans.iter().any(|plan| plan.faults.is_empty()));
         let by_wire = plans.iter().filter(|plan| plan.sim.wire).count();
         assert!((10..=30).contains(&by_wire), "{by_wire} of 200 at the wire level");

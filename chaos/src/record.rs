@@ -249,11 +249,15 @@ pub struct Incident {
     /// Which node, if one.
     pub node: Option<u64>,
     /// `phase`, `start`, `crash`, `ended`, `pause`, `resume`, `link`, `clock`, `disk`, `cloud`, `transfer`, `leads`, `tenant`,
-    /// `members` (a change of the cluster), `lost` and `damaged` (what a node keeps: `everything`, `log` or `state`, then how),
-    /// `point` (a node ends at a named point), `power` (several at once), `skipped` (a fault beyond the budget).
+    /// `members` (a change of the cluster), `hosts` (what an operator does with one), `lost` and `damaged` (what a node keeps: `everything`, `log` or `state`, then how),
+    /// `point` (a node ends at a named point), `power` (several at once), `happens` (a fault whose doing is told in other words),
+    /// `skipped` (a fault beyond the budget, or with nothing to do).
     pub what: String,
     /// More.
     pub text: String,
+    /// The place in the plan of the fault that this is the happening of, or the leaving out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<u64>,
 }
 
 /// A node at the end.

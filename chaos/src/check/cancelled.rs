@@ -6,7 +6,7 @@
 //! What a call may go by is every version of its lease from the newest that its sender must know to the newest that anybody
 //! had applied when it was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::applied::Applied;
 use super::cloud::{Cloud, Sent, figure, opens, sendings};
@@ -39,9 +39,10 @@ pub fn judge(record: &Record) -> Judgement {
                 sheet.unknown(format!("line {}: nobody is known to have sent it", line.n));
                 continue;
             };
-            let host = change.host.as_ref().and_then(|name| hosts.get(name.as_str())).copied();
+            let host = change.host.as_ref().and_then(|name| hosts.get_key_value(name.as_str()));
+            let slots = host.zip(slots).map(|((name, ids), slots)| (*name, ids, slots));
             sheet.look();
-            if let Some(problem) = known.problem(&reservation, host.zip(slots), call) {
+            if let Some(problem) = known.problem(&reservation, slots, call) {
                 sheet.violation(format!(
                     "line {}: {} of reservation {reservation} was sent by node {} at {} ns, {problem}",
                     line.n, change.what, call.node, call.at_ns
@@ -52,11 +53,18 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("A3")
 }
 
-/// Hosts by name.
-fn hosts(record: &Record) -> BTreeMap<&str, u64> {
+/// Hosts by name: one that goes and comes back has another number.
+fn hosts(record: &Record) -> BTreeMap<&str, BTreeSet<u64>> {
     let told = record.watches.iter().map(|line| &line.change["host"]);
-    told.filter_map(|host| Some((host["description"]["hypervisor_hostname"].as_str()?, host["id"].as_u64()?))).collect()
+    let mut hosts: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for (name, id) in told.filter_map(|host| Some((host["description"]["hypervisor_hostname"].as_str()?, host["id"].as_u64()?))) {
+        hosts.entry(name).or_default().insert(id);
+    }
+    hosts
 }
+
+/// A host with its numbers, and how many slots of a reservation are opened there.
+type Opened<'a> = (&'a str, &'a BTreeSet<u64>, u64);
 
 /// Leases over all indices, and who knew which index when.
 struct Known<'a> {
@@ -102,7 +110,7 @@ impl<'a> Known<'a> {
     }
 
     /// What is wrong with a call that opens so many slots of a reservation on a host.
-    fn problem(&self, reservation: &str, slots: Option<(u64, u64)>, call: &Sent) -> Option<String> {
+    fn problem(&self, reservation: &str, slots: Option<Opened<'_>>, call: &Sent) -> Option<String> {
         let lease = self.of_lease.get(reservation)?;
         let versions = self.versions.get(lease)?;
         let own = self.applied.before(call.node, call.at_ns);
@@ -126,7 +134,7 @@ impl<'a> Known<'a> {
     }
 
     /// Why a call does not go by a version of its lease.
-    fn against(&self, lease: Option<&Lease>, reservation: &str, slots: Option<(u64, u64)>, at_ns: u64) -> Option<String> {
+    fn against(&self, lease: Option<&Lease>, reservation: &str, slots: Option<Opened<'_>>, at_ns: u64) -> Option<String> {
         let Some(lease) = lease else { return Some("the lease is deleted".to_owned()) };
         if lease.is_offer() {
             return Some("it is an offer that nobody has claimed".to_owned());
@@ -138,12 +146,14 @@ impl<'a> Known<'a> {
         if at_ms + self.tolerance_ms < opening_ms {
             return Some(format!("it is to open {} ms later", opening_ms - at_ms));
         }
-        let (host, slots) = slots?;
+        let (host, ids, slots) = slots?;
         let previous = one.previous.iter().flat_map(|previous| &previous.bindings);
         let mut most: BTreeMap<&str, u64> = BTreeMap::new();
         let kinds = [("bound", &one.bindings), ("releasing", &one.releasing)];
         let bound = kinds.into_iter().flat_map(|(kind, bindings)| bindings.iter().map(move |binding| (kind, binding)));
-        for (kind, binding) in bound.chain(previous.map(|binding| ("previous", binding))).filter(|(_, one)| one.host == host) {
+        for (kind, binding) in
+            bound.chain(previous.map(|binding| ("previous", binding))).filter(|(_, one)| ids.contains(&one.host))
+        {
             let kind = if kind == "bound" && binding.phase == "staging" { "staging" } else { kind };
             *most.entry(kind).or_default() += binding.slots;
         }
@@ -232,10 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_went_and_came_back_has_the_slots_of_both_its_numbers() {
+        let less = || Some(lease("a", 0, 200, &[(1, 1)]));
+        let tokens = |open: u64| json!({"class": "CUSTOM_RESERVATION_R_A", "total": open, "reserved": 0});
+        let again = |open: u64| {
+            let mut made = made(less(), 99, 6, "inventory.set", tokens(open));
+            let mut back = host(7, 4);
+            back["description"]["hypervisor_hostname"] = json!("h");
+            made.watch(4, json!({"host": back}));
+            made
+        };
+        passes(again(1));
+        fires(judge, again(2), "1 slots are left on host h, it opens 2");
+    }
+
+    #[test]
     fn slots_that_were_given_up_are_not_opened() {
         let tokens = |open: u64| json!({"class": "CUSTOM_RESERVATION_R_A", "total": open, "reserved": 0});
         let less = || Some(lease("a", 0, 200, &[(1, 1)]));
-        fires(judge, made(less(), 99, 6, "inventory.set", tokens(3)), "1 slots are left on host 1, it opens 3");
+        fires(judge, made(less(), 99, 6, "inventory.set", tokens(3)), "1 slots are left on host h, it opens 3");
         passes(made(less(), 99, 6, "inventory.set", tokens(1)));
         passes(made(less(), 99, 4, "inventory.set", tokens(3)));
         // What is given back stays open until the cloud confirmed.

@@ -101,6 +101,17 @@ fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, she
     for (group, name) in &cloud.groups {
         sheet.must(living.iter().any(|one| name.contains(one.as_str())), || format!("server group {name} ({group}) is left"));
     }
+    let hosts: BTreeSet<&str> =
+        last.hosts.values().filter_map(|row| row["description"]["hypervisor_hostname"].as_str()).collect();
+    for (consumer, (host, _)) in &cloud.holds {
+        sheet
+            .must(hosts.contains(host.as_str()), || format!("hold {consumer} is left on {host}, which the ledger does not know"));
+    }
+    for (child, host) in &cloud.children {
+        sheet.must(hosts.contains(host.as_str()), || {
+            format!("provider {child} is left on {host}, which the ledger does not know")
+        });
+    }
     holds(last, cloud, living.is_empty(), sheet);
 }
 
@@ -209,6 +220,20 @@ mod tests {
     fn a_wrong_hold_fires() {
         assert_eq!(rest(vec![hold(3)]).verdict, Verdict::Violation);
         assert_eq!(rest(vec![line(2, 2, "allocation.removed", "hold", Value::Null)]).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn traces_of_a_host_that_was_let_go_fire() {
+        let child = |what: &str| {
+            let mut made = line(2, 2, what, "rsv", json!({"name": "leasehold-reservations-other", "root": "other"}));
+            made.changes[0].host = Some("other".to_owned());
+            made
+        };
+        assert_eq!(rest(vec![child("provider.created")]).verdict, Verdict::Violation);
+        assert_eq!(rest(vec![child("provider.created"), child("provider.deleted")]).verdict, Verdict::Pass);
+        let mut hold = hold(4);
+        (hold.changes[0].id, hold.changes[0].host) = ("another hold".to_owned(), Some("other".to_owned()));
+        assert_eq!(rest(vec![hold]).verdict, Verdict::Violation);
     }
 
     #[test]

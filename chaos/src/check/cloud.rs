@@ -182,6 +182,8 @@ pub struct Cloud {
     pub groups: BTreeMap<String, String>,
     /// Consumers of holds: host, vCPUs, MiB, GiB.
     pub holds: BTreeMap<String, (String, [u64; 3])>,
+    /// Child providers that nodes made, with their hosts.
+    pub children: BTreeMap<String, String>,
     /// Consumers of tokens: host and class, one each.
     pub users: BTreeMap<String, (String, String)>,
     /// Servers by id: flavor and status.
@@ -212,6 +214,8 @@ impl Cloud {
                 self.groups.insert(id, facts["name"].as_str().unwrap_or_default().to_owned());
             }
             "group.deleted" => drop(self.groups.remove(&id)),
+            "provider.created" if ours => drop(self.children.insert(id, host)),
+            "provider.deleted" => drop(self.children.remove(&id)),
             "allocation.set" => self.allocate(id, host, facts),
             "allocation.removed" => {
                 self.holds.remove(&id);

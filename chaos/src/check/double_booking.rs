@@ -39,8 +39,9 @@ pub fn judge(record: &Record) -> Judgement {
     for index in indices {
         let (clock, looked_at) = (replay.clock_by_s(index), replay.looked_at(index));
         let model = replay.go(index);
-        let over = model.double_booked(clock);
-        let problems = hosts.step(index, looked_at, &model.hosts, over);
+        let (over, nowhere) = (model.double_booked(clock), model.nowhere(clock));
+        let mut problems = hosts.step(index, looked_at, &model.hosts, over);
+        problems.extend(nowhere);
         sheet.must(problems.is_empty(), || format!("at index {index}: {}", problems.join("; ")));
     }
     for text in replay.unreadable {
@@ -121,6 +122,17 @@ mod tests {
         made.watch(1, json!({"host": host(1, 4)}));
         made.watch(2, json!({"lease": lease("a", 100, 200, &[(1, 3)])}));
         made
+    }
+
+    #[test]
+    fn a_host_that_goes_while_it_is_booked_fires() {
+        let mut made = made();
+        made.watch(3, json!({"host_removed": 1}));
+        assert_eq!(judge(&made.record()).verdict, Verdict::Violation);
+        let mut over = self::made();
+        over.watch(3, json!({"lease_removed": "a"}));
+        over.watch(4, json!({"host_removed": 1}));
+        assert_eq!(judge(&over.record()).verdict, Verdict::Pass);
     }
 
     #[test]

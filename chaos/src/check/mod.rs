@@ -8,6 +8,7 @@ mod applied;
 pub mod bounded;
 pub mod cancelled;
 pub mod clean;
+mod closed;
 pub mod cloud;
 pub mod committed;
 mod crowded;

@@ -87,6 +87,14 @@ pub struct Reservation {
     pub releasing: Vec<Binding>,
 }
 
+impl Reservation {
+    /// Every host that it is bound to, before and after an unfinished update.
+    fn hosts(&self) -> impl Iterator<Item = u64> + '_ {
+        let before = self.previous.iter().flat_map(|previous| &previous.bindings);
+        self.bindings.iter().chain(&self.releasing).chain(before).map(|binding| binding.host)
+    }
+}
+
 /// What an unfinished update may return to.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Previous {
@@ -361,6 +369,20 @@ impl Model {
                 on_one && candidates.map(|(_, fits)| *fits).max().unwrap_or(0) >= wish.amount
             }
         }
+    }
+
+    /// Leases that are booked, at `from` or later, on hosts which are not there.
+    pub fn nowhere(&self, from: u32) -> Vec<String> {
+        let booking = self.booking(from, None);
+        let instants = instants(&booking, Span { start: from, end: u32::MAX });
+        let mut seen = Vec::new();
+        for lease in booking {
+            let hosts: BTreeSet<u64> = lease.reservations.iter().flat_map(Reservation::hosts).collect();
+            let gone = hosts.into_iter().filter(|host| !self.hosts.contains_key(host));
+            let booked = gone.filter(|host| instants.iter().any(|second| lease.taken(*host, *second) != [0; 4]));
+            seen.extend(booked.map(|host| format!("lease {} is booked on host {host}, which is not there", lease.id)));
+        }
+        seen
     }
 
     /// Hosts on which more is booked, at `from` or later, than there is; each with a text, and with all that is booked there by the

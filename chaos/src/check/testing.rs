@@ -175,7 +175,12 @@ pub fn sent(n: u64, node: u64, at_ns: u64) -> Call {
 
 /// Something that happened.
 pub fn incident(node: Option<u64>, at_ns: u64, what: &str, text: &str) -> Incident {
-    Incident { at_ns, node, what: what.to_owned(), text: text.to_owned() }
+    Incident { at_ns, node, what: what.to_owned(), text: text.to_owned(), fault: None }
+}
+
+/// The fault at this place in the plan happened, or was left out.
+pub fn of_fault(fault: u64, at_ns: u64, what: &str) -> Incident {
+    Incident { fault: Some(fault), ..incident(None, at_ns, what, "") }
 }
 
 /// A node begins to lead.

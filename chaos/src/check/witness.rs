@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::closed::Takers;
 use super::lists::Lists;
 use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar};
 use super::replay::Replay;
@@ -105,6 +106,7 @@ fn answers(record: &Record, sheet: &mut Sheet) {
     placed.sort_by_key(|(index, operation)| (*index, operation.n));
     let mut replay = Replay::new(record);
     let mut lists = Lists::default();
+    let takers = Takers::new(&replay);
     for (index, operation) in placed {
         let touched = operation.body["reply"]["id"].as_str().is_none_or(|lease| replay.touches(index, lease));
         let clock = replay.clock_s(index);
@@ -115,7 +117,12 @@ fn answers(record: &Record, sheet: &mut Sheet) {
             (Ending::Ok, "create" | "update" | "claim") if !touched => {
                 Some("nothing changed of the lease at this index".to_owned())
             }
-            (Ending::Ok, "create") => same(record, &replay, operation).or_else(|| wanted::created(model, operation)),
+            (Ending::Ok, "create") => {
+                let made = || model.leases.get(operation.body["reply"]["id"].as_str()?).map(|lease| &lease.reservations);
+                let from = replay.applied_by(operation.invoke_ns);
+                let closed = || takers.problem(made()?, from.min(index), index);
+                same(record, &replay, operation).or_else(|| wanted::created(model, operation)).or_else(closed)
+            }
             (Ending::Ok, "update") => same(record, &replay, operation).or_else(|| wanted::updated(operation)),
             (Ending::Ok, "claim") => same(record, &replay, operation).or_else(|| wanted::claimed(operation)),
             (Ending::Ok, "get") => same(record, &replay, operation),

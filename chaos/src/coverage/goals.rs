@@ -22,7 +22,7 @@ const WRITES: [&str; 4] = ["create", "update", "claim", "delete"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.
-const FAULTS: [&str; 26] = [
+const FAULTS: [&str; 31] = [
     "kill",
     "pause",
     "power_cut",
@@ -49,7 +49,16 @@ const FAULTS: [&str; 26] = [
     "state_damage",
     "power_many",
     "crash_at",
+    "host_add",
+    "host_drain",
+    "host_remove",
+    "cloud_restart",
+    "role_revoked",
 ];
+
+/// Every way in which the cloud misbehaves.
+const CLOUDS: [&str; 11] =
+    ["error", "conflict", "lost_answer", "late", "slow", "hang", "duplicate", "garbage", "truncated", "partial", "async_failure"];
 
 /// What a run must reach for itself.
 pub fn judge(record: &Record) -> Judgement {
@@ -106,6 +115,7 @@ pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
         ("operation, fault", got(&by_fault, names(&[&OPERATIONS, &["ok"], &FAULTS]))),
         ("operation, result, role", got(&by_role, roles)),
         ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
+        ("way of the cloud, part of a reservation's life", got(&sum.clouds, names(&[&CLOUDS, &PHASES]))),
         ("points", got(&sum.points, names(&[&POINTS]))),
     ])
 }
@@ -133,12 +143,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::plan::Fault;
 
     #[test]
     fn every_kind_of_fault_that_is_drawn_is_a_goal() {
         let plans = (0..400).map(|seed| Plan::simulated(seed, 300));
         let kinds: BTreeSet<String> = plans.flat_map(|plan| plan.faults).map(|planned| planned.fault.kind()).collect();
         assert_eq!(kinds, FAULTS.iter().map(|&kind| kind.to_owned()).collect());
+        let faults = (0..400).flat_map(|seed| Plan::simulated(seed, 600).faults);
+        let how = |fault: Fault| if let Fault::Cloud { how, .. } = fault { Some(how.kind()) } else { None };
+        let ways: BTreeSet<String> = faults.filter_map(|planned| how(planned.fault)).collect();
+        assert_eq!(ways, CLOUDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::strike::Strike;
 use super::up;
 use crate::plan::{Damage, Target};
 use crate::sim::disk::Part;
@@ -26,8 +27,9 @@ async fn bearable(world: &World, target: Target) -> Option<usize> {
 }
 
 /// A node loses everything, and is started with an empty disk under its old id.
-pub async fn wipe(world: &Arc<World>, target: Target, down_ms: u64) -> Option<usize> {
+pub async fn wipe(world: &Arc<World>, strike: &Strike<'_>, target: Target, down_ms: u64) -> Option<usize> {
     let index = bearable(world, target).await?;
+    strike.happens();
     world.roster.lost(index);
     let lose = || {
         world.machines[index].disks.lose(None);
@@ -37,15 +39,24 @@ pub async fn wipe(world: &Arc<World>, target: Target, down_ms: u64) -> Option<us
 }
 
 /// A node's log is damaged or lost: it must not come back.
-pub async fn damage_log(world: &Arc<World>, target: Target, how: Damage, down_ms: u64, beyond: bool) -> Option<usize> {
+pub async fn damage_log(
+    world: &Arc<World>,
+    strike: &Strike<'_>,
+    target: Target,
+    how: Damage,
+    down_ms: u64,
+    beyond: bool,
+) -> Option<usize> {
     let index = if beyond { world.target(target) } else { bearable(world, target).await? };
+    strike.happens();
     world.roster.lost(index);
     Some(hurt(world, index, down_ms, "lost", || format!("log: {}", damage(world, index, Part::Log, how))).await)
 }
 
 /// A node's state is damaged or lost: it makes it again.
-pub async fn damage_state(world: &Arc<World>, target: Target, how: Damage, down_ms: u64) -> Option<usize> {
+pub async fn damage_state(world: &Arc<World>, strike: &Strike<'_>, target: Target, how: Damage, down_ms: u64) -> Option<usize> {
     let index = bearable(world, target).await?;
+    strike.happens();
     world.roster.rebuilding(index);
     Some(hurt(world, index, down_ms, "damaged", || format!("state: {}", damage(world, index, Part::State, how))).await)
 }

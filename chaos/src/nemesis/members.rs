@@ -8,6 +8,7 @@ use leasehold_node::operations::{ClusterChange, ClusterStatus};
 use leasehold_node::raft::Member;
 use tokio::time::Instant;
 
+use super::strike::Strike;
 use super::up;
 use crate::sim::node::Death;
 use crate::sim::roster::Standing;
@@ -26,18 +27,26 @@ const STARTING: Duration = Duration::from_secs(5);
 
 /// A new node joins. With `abandon` the leader dies when the node learns, and nobody repeats what was asked. False: nobody does,
 /// because the cluster is large enough, or all machines were used.
-pub async fn join_one(world: &Arc<World>, abandon: bool) -> bool {
+pub async fn join_one(world: &Arc<World>, strike: &Strike<'_>, abandon: bool) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
-    has_room(world) && join(world, abandon).await.is_some()
+    if !has_room(world) || world.roster.all(Standing::Spare).is_empty() {
+        return false;
+    }
+    strike.happens();
+    join(world, abandon).await;
+    true
 }
 
 /// Learners are asked to vote. Where there is none a node that joins is left one first. False: none came about.
-pub async fn promote(world: &Arc<World>) -> bool {
+pub async fn promote(world: &Arc<World>, strike: &Strike<'_>) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     if learners(world).is_empty() && has_room(world) {
         join(world, true).await;
     }
     let learners = learners(world);
+    if !learners.is_empty() {
+        strike.happens();
+    }
     for index in &learners {
         world.roster.unsettle();
         add(world, *index).await;
@@ -56,12 +65,13 @@ fn learners(world: &World) -> Vec<usize> {
 }
 
 /// A voter is removed. False: too few would stay that have everything.
-pub async fn leave(world: &Arc<World>, index: usize) -> bool {
+pub async fn leave(world: &Arc<World>, strike: &Strike<'_>, index: usize) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     let least = (world.plan.nodes as usize).saturating_sub(1).max(1);
     if world.cluster().0.len() <= least || !can_go(world, index) {
         return false;
     }
+    strike.happens();
     remove(world, index).await;
     true
 }
@@ -75,11 +85,12 @@ fn can_go(world: &World, index: usize) -> bool {
 }
 
 /// A node makes place for a new one. False: too few would stay.
-pub async fn replace(world: &Arc<World>, index: usize, join_first: bool) -> bool {
+pub async fn replace(world: &Arc<World>, strike: &Strike<'_>, index: usize, join_first: bool) -> bool {
     let _one_at_a_time = world.roster.operator.lock().await;
     if !can_go(world, index) || (!join_first && world.cluster().0.len() == 1) {
         return false;
     }
+    strike.happens();
     exchange(world, index, join_first).await;
     true
 }

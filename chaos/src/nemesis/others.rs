@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::strike::Strike;
 use crate::plan::Meddling;
 use crate::sim::cloud::SimCloud;
 use crate::sim::world::World;
@@ -15,7 +16,7 @@ use crate::workload::USERS;
 const OPERATOR: &str = "admin";
 
 /// A tenant does something with a server of his. False: he has none.
-pub fn meddle(world: &World, how: Meddling, pick: u64) -> bool {
+pub fn meddle(world: &World, strike: &Strike<'_>, how: Meddling, pick: u64) -> bool {
     let user = USERS[usize::try_from(pick % USERS.len() as u64).unwrap_or(0)];
     let Some(token) = world.cloud.token(user) else { return false };
     let (_, listed) = world.cloud.tenant(Method::GET, "/compute/v2.1/servers", &token, None);
@@ -23,6 +24,7 @@ pub fn meddle(world: &World, how: Meddling, pick: u64) -> bool {
     let chosen =
         usize::try_from(pick >> 8).unwrap_or(0).checked_rem(servers.len()).and_then(|place| servers[place]["id"].as_str());
     let Some(server) = chosen else { return false };
+    strike.happens();
     let path = format!("/compute/v2.1/servers/{server}");
     let act = |verb: &str| world.cloud.tenant(Method::POST, &format!("{path}/action"), &token, Some(&json!({ verb: null })));
     let (status, _) = match how {
@@ -31,6 +33,10 @@ pub fn meddle(world: &World, how: Meddling, pick: u64) -> bool {
         Meddling::Shelve => act("shelve"),
         Meddling::Unshelve => act("unshelve"),
         Meddling::Lock => act("lock"),
+        Meddling::Rename => {
+            let renamed = json!({"server": {"name": format!("renamed-{}", pick % 1_000)}});
+            world.cloud.tenant(Method::PUT, &path, &token, Some(&renamed))
+        }
     };
     world.trace.incident(None, "tenant", format!("{user} asks for {how:?} of {server}: {status}"));
     true

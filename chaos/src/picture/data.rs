@@ -10,6 +10,7 @@ use super::focus::{Focus, Places};
 use super::reservations::{self, Call, Reserved};
 use crate::check::model::CALENDAR_UNIX_S;
 use crate::history::{Ending, Operation};
+use crate::nemesis::strike::HAPPENS;
 use crate::record::{Incident, Record};
 use crate::report::{Report, Verdict};
 
@@ -108,7 +109,8 @@ impl Data {
         let phases = record.incidents.iter().filter(|one| one.what == "phase");
         let phases: Vec<_> = phases.map(|one| (one.at_ns / 1_000, one.text.clone())).collect();
         let faults = faults(record, end);
-        let other = |one: &&Incident| !matches!(one.what.as_str(), "phase" | "pause" | "resume") && planned(one).is_none();
+        let other =
+            |one: &&Incident| !matches!(one.what.as_str(), "phase" | "pause" | "resume" | HAPPENS) && planned(one).is_none();
         let incidents = record.incidents.iter().filter(other);
         let operations = record.history.iter().map(|operation| row(operation, record, &mut words)).collect();
         Data {

@@ -125,6 +125,19 @@ pub enum Fault {
         /// Milliseconds.
         for_ms: u64,
     },
+    /// A service of the cloud, or all of them, is started again: connections are refused meanwhile, and whoever waits for an
+    /// answer of it gets none.
+    CloudRestart {
+        /// As `compute`; empty: all.
+        service: String,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// The service user has no rights in the cloud for a while.
+    RoleRevoked {
+        /// Milliseconds.
+        for_ms: u64,
+    },
     /// A compute host dies and comes back.
     HostDown {
         /// Its index, from 0.
@@ -154,6 +167,27 @@ pub enum Fault {
     Audit {
         /// Chooses the hosts.
         pick: u64,
+    },
+    /// An operator takes a compute host in.
+    HostAdd {
+        /// Ordinary servers may use what is not reserved.
+        shared: bool,
+    },
+    /// An operator closes a compute host to new bookings, and opens it again.
+    HostDrain {
+        /// Chooses the host.
+        pick: u64,
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// An operator lets a compute host go.
+    HostRemove {
+        /// Chooses the host.
+        pick: u64,
+        /// He closes it first, and waits until nothing is bound to it any more.
+        drain: bool,
+        /// For so long at most, milliseconds.
+        wait_ms: u64,
     },
     /// A new node joins: it learns, and votes once it has caught up.
     Join {
@@ -271,13 +305,18 @@ impl Fault {
             | Fault::DiskSlow { for_ms, .. }
             | Fault::Cloud { for_ms, .. }
             | Fault::HostDown { for_ms, .. }
+            | Fault::CloudRestart { for_ms, .. }
+            | Fault::RoleRevoked { for_ms }
+            | Fault::HostDrain { for_ms, .. }
             | Fault::Storm { for_ms, .. }
             | Fault::Burst { for_ms, .. } => *for_ms,
             // How long it is waited for at most.
             Fault::CrashAt { for_ms, down_ms, .. } => for_ms + down_ms,
             Fault::Wipe { down_ms, replace_ms, .. } | Fault::LogDamage { down_ms, replace_ms, .. } => down_ms + replace_ms,
             Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
-            Fault::Meddle { .. } | Fault::Audit { .. } => 10_000,
+            Fault::Meddle { .. } | Fault::Audit { .. } | Fault::HostAdd { .. } => 10_000,
+            // How long it is drained at most.
+            Fault::HostRemove { drain, wait_ms, .. } => 10_000 + if *drain { *wait_ms } else { 0 },
             Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,
             Fault::SyncError { .. } | Fault::ExpireTokens | Fault::Transfer => 1_000,
         }
@@ -351,10 +390,21 @@ pub enum CloudFault {
     Duplicate,
     /// The answer is no JSON.
     Garbage,
+    /// The answer breaks off in its middle.
+    Truncated,
     /// Accepted, and then it fails.
     AsyncFailure,
     /// A cell is down: lists of servers lack those it has.
     Partial,
+}
+
+impl CloudFault {
+    /// Its kind as a plan's file names it.
+    pub fn kind(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let named = value.as_object().and_then(|fields| fields.keys().next()).map(String::as_str);
+        named.or(value.as_str()).unwrap_or_default().to_owned()
+    }
 }
 
 /// What a tenant does with a server of a lease.
@@ -371,6 +421,8 @@ pub enum Meddling {
     Unshelve,
     /// It is locked, and stays so.
     Lock,
+    /// It gets another name.
+    Rename,
 }
 
 /// Whom a fault hits.

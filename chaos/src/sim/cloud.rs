@@ -1,14 +1,16 @@
 //! The simulated cloud behind the HTTP seam, in simulated time, with its faults and a network in between.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use leasehold_cloudsim::{Answer, Cloud, CloudConfig, HostSpec, Request, Response};
+use leasehold_cloudsim::{Answer, Cloud, CloudConfig, HostSpec, Record, Request, Response};
 use leasehold_node::seams::{Http, HttpError, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::calls::Calls;
 use super::network::{CLOUD, Network};
@@ -20,6 +22,10 @@ pub const BASE_URL: &str = "http://cloud.sim";
 pub const ZONE: &str = "east";
 /// What half of the hosts have.
 pub const TRAIT: &str = "CUSTOM_FAST";
+/// Whom nodes log in as.
+pub const SERVICE_USER: &str = "leasehold";
+/// The role that he must have.
+pub const SERVICE_ROLE: &str = "admin";
 /// Everybody's password.
 pub const PASSWORD: &str = "oslab";
 
@@ -27,13 +33,17 @@ pub const PASSWORD: &str = "oslab";
 pub struct SimCloud {
     cloud: Mutex<Cloud>,
     trace: Arc<Trace>,
+    /// How far its clock is off.
+    off_ms: i64,
+    /// Services that are being started again, and how often any was stopped.
+    stopped: watch::Sender<(BTreeSet<String>, u64)>,
     /// Of the nodes.
     pub calls: Arc<Calls>,
 }
 
 impl SimCloud {
-    /// With hosts `cmp1`, `cmp2`, …
-    pub fn new(seed: u64, hosts: u32, trace: Arc<Trace>) -> SimCloud {
+    /// With hosts `cmp1`, `cmp2`, … and a clock that is off by so much.
+    pub fn new(seed: u64, hosts: u32, off_ms: i64, trace: Arc<Trace>) -> SimCloud {
         // Zones and traits cut across the pools, so that hosts of every kind are there.
         let spec = |number: u32| HostSpec {
             vcpus: 16,
@@ -45,32 +55,81 @@ impl SimCloud {
         let config = CloudConfig {
             seed,
             hosts: (1..=hosts).map(spec).collect(),
-            created_at_ms: EPOCH_MS,
+            created_at_ms: EPOCH_MS.saturating_add_signed(off_ms),
             base_url: BASE_URL.to_owned(),
             password: PASSWORD.to_owned(),
             record_reads: false,
             ..CloudConfig::default()
         };
         let calls = Calls::new(trace.clone());
-        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace, calls }
+        SimCloud { cloud: Mutex::new(Cloud::new(config)), trace, off_ms, stopped: watch::Sender::default(), calls }
+    }
+
+    /// What its own clock shows.
+    fn now_ms(&self) -> u64 {
+        self.trace.now_ms().saturating_add_signed(self.off_ms)
+    }
+
+    /// Its record so far, in true time; what comes later is numbered on.
+    pub fn take_record(&self) -> Vec<Record> {
+        let mut lines = self.with(Cloud::take_record);
+        let right = |at_ms: &mut u64| *at_ms = at_ms.saturating_add_signed(-self.off_ms);
+        for line in &mut lines {
+            right(&mut line.at_ms);
+            [&mut line.received_at, &mut line.applied_at, &mut line.answered].into_iter().flatten().for_each(right);
+        }
+        lines
+    }
+
+    /// A service, or with an empty name every one, ends in the middle of what it does.
+    pub fn stop_service(&self, service: &str) {
+        self.stopped.send_modify(|(stopped, times)| {
+            stopped.insert(service.to_owned());
+            *times += 1;
+        });
+    }
+
+    /// It takes connections again.
+    pub fn start_service(&self, service: &str) {
+        self.stopped.send_modify(|(stopped, _)| {
+            stopped.remove(service);
+        });
+    }
+
+    /// All do.
+    pub fn start_all(&self) {
+        self.stopped.send_modify(|(stopped, _)| stopped.clear());
+    }
+
+    fn is_stopped(&self, service: &str) -> bool {
+        let stopped = &self.stopped.borrow().0;
+        stopped.contains("") || stopped.contains(service)
+    }
+
+    /// Until a service is stopped; at once if it is.
+    async fn until_stopped(&self, service: &str) {
+        let mut stopped = self.stopped.subscribe();
+        let is_it = |(stopped, _): &(BTreeSet<String>, u64)| stopped.contains("") || stopped.contains(service);
+        // The sender lives as long as the cloud.
+        drop(stopped.wait_for(is_it).await.map(drop));
     }
 
     /// The cloud as it is now.
     pub fn with<T>(&self, look: impl FnOnce(&mut Cloud) -> T) -> T {
         let mut cloud = self.cloud.lock();
-        cloud.advance(self.trace.now_ms());
+        cloud.advance(self.now_ms());
         look(&mut cloud)
     }
 
     fn handle(&self, request: Request) -> Response {
-        self.cloud.lock().handle(self.trace.now_ms(), request)
+        self.cloud.lock().handle(self.now_ms(), request)
     }
 
     /// Does due work while nobody calls, so that nothing waits for the next call. What becomes due by a call in the meantime is
     /// done at its own instant all the same ([`Cloud::advance`]), only later in the run.
     pub async fn run(&self) {
         loop {
-            let (now, due) = (self.trace.now_ms(), self.with(|cloud| cloud.next_due()));
+            let (now, due) = (self.now_ms(), self.with(|cloud| cloud.next_due()));
             let wait = due.map_or(1_000, |due| due.saturating_sub(now).clamp(1, 1_000));
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
@@ -184,14 +243,26 @@ async fn exchange(cloud: &SimCloud, network: &Network, node: u64, request: HttpR
     if !network.pass_telling("http", node, CLOUD, &call).await {
         return Err(reset());
     }
-    let (after_ms, answer) = match cloud.handle(asked) {
-        Response::Answer { after_ms, answer } => (after_ms, Some(answer)),
-        Response::Lost { after_ms } => (after_ms, None),
-        Response::Hang => std::future::pending().await,
-    };
-    if after_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+    let service = asked.path.split('/').nth(1).unwrap_or_default().to_owned();
+    if cloud.is_stopped(&service) {
+        return Err(HttpError::Connect("connection refused".into()));
     }
+    let answering = async {
+        let (after_ms, answer) = match cloud.handle(asked) {
+            Response::Answer { after_ms, answer } => (after_ms, Some(answer)),
+            Response::Lost { after_ms } => (after_ms, None),
+            Response::Hang => std::future::pending().await,
+        };
+        if after_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        }
+        answer
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = answering => answer,
+        () = cloud.until_stopped(&service) => return Err(HttpError::Reset("the service was stopped".into())),
+    };
     let told = cloud.trace.detail(|| match &answer {
         Some(answer) => format!("{call} -> {}", answer.status),
         None => format!("{call} -> nothing"),
@@ -210,4 +281,59 @@ fn response(answer: Answer) -> Result<HttpResponse, HttpError> {
         headers.append(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(bad)?);
     }
     Ok(HttpResponse { status, headers, body: answer.body })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use leasehold_cloudsim::{Fault, FaultKind};
+
+    use super::*;
+
+    fn cloud(off_ms: i64) -> (Arc<SimCloud>, SimHttp) {
+        let trace = Arc::new(Trace::new(None, 1));
+        let network = Arc::new(Network::new(1, trace.clone(), 0));
+        let cloud = Arc::new(SimCloud::new(1, 1, off_ms, trace));
+        (cloud.clone(), SimHttp::new(cloud, network, 1, 1))
+    }
+
+    fn get(path: &str) -> HttpRequest {
+        let (headers, body) = Default::default();
+        HttpRequest { method: Method::GET, url: format!("{BASE_URL}{path}"), headers, body, timeout: Duration::from_secs(30) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_started_again_refuses_connections_and_leaves_who_waits_without_an_answer() {
+        let (cloud, http) = cloud(0);
+        let slow = Fault::on("GET", "/identity/v3", FaultKind::Slow { after_ms: 10_000 }).times(1);
+        cloud.with(|cloud| cloud.add_fault(slow));
+        let waits = tokio::spawn(http.send(get("/identity/v3")));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cloud.stop_service("identity");
+        assert!(matches!(waits.await.unwrap(), Err(HttpError::Reset(_))));
+        let refused = http.send(get("/identity/v3")).await.unwrap_err();
+        assert!(refused.surely_not_sent(), "{refused}");
+        // Others are not concerned.
+        assert!(http.send(get("/placement")).await.is_ok());
+        cloud.start_service("identity");
+        assert!(http.send(get("/identity/v3")).await.is_ok());
+        cloud.stop_service("");
+        assert!(http.send(get("/placement")).await.is_err());
+        cloud.start_all();
+        assert!(http.send(get("/placement")).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cloud_whose_clock_is_off_says_so_and_its_record_is_in_true_time() {
+        let off_ms = -3_600_000;
+        let ((right, _), (off, _)) = (cloud(0), cloud(off_ms));
+        let issued = |cloud: &SimCloud| cloud.log_in("demo").unwrap().1.json()["token"]["issued_at"].as_str().unwrap().to_owned();
+        assert_eq!(
+            (issued(&right).as_str(), issued(&off).as_str()),
+            ("2026-01-01T00:00:00.000000Z", "2025-12-31T23:00:00.000000Z")
+        );
+        let at_ms = |cloud: &SimCloud| cloud.take_record().last().map(|line| (line.at_ms, line.applied_at));
+        assert_eq!(at_ms(&off), at_ms(&right));
+        assert_eq!(at_ms(&off), None, "it was handed over");
+    }
 }

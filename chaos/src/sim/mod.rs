@@ -16,6 +16,7 @@ mod electorate;
 pub mod errors;
 pub mod foreign;
 pub mod gate;
+pub mod hosts;
 pub mod memory;
 pub mod moves;
 pub mod network;
@@ -43,7 +44,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::record::Record;
 use crate::workload::{Project, USERS, Workload};
 use errors::Errors;
@@ -59,6 +60,10 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 const ELECTIONS: usize = 100;
 /// Work that is owed must be done so long after the last lease's end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(400);
+/// What a call did that took effect late is undone within two rounds of the reconciler.
+const UNDONE: Duration = Duration::from_secs(100);
+/// What was left of a host that went, or that never came, is seen by two sweeps of the reconciler, five minutes apart, and then removed.
+const TRACES_LIMIT: Duration = Duration::from_secs(700);
 
 /// How a run is looked at, and what is wrong with it on purpose.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,6 +177,8 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     // 4. Drain: past every lease's end, until nothing is owed.
     if promised {
         drain(&world).await;
+        late_calls(&world).await;
+        forget_hosts(&world).await;
         // V2 looks at the nodes from then on, however soon the last lease ended.
         tokio::time::sleep_until(healed + HEAL_LIMIT + LOOKED_AT).await;
         if world.plan.sim.weigh {
@@ -185,7 +192,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     let followed = follower.map_or_else(Vec::new, wire::follow::Follower::stop);
     let history = workload.history();
     let rows = workload.rows.take();
-    let cloud = world.cloud.with(|cloud| cloud.take_record());
+    let cloud = world.cloud.take_record();
     foreign.judge(&world.cloud, &world.trace);
 
     tasks::judge()?;
@@ -330,5 +337,28 @@ async fn drain(world: &Arc<World>) {
             state.actuations().map(|row| format!("{row:?} of {:?}", state.lease(row.lease_id).map(|l| &l.reason))).collect()
         });
         world.trace.finding("A5", format!("still owed {DRAIN_LIMIT:?} after the last lease's end: {open:#?}"));
+    }
+}
+
+/// Waits until the last call that the cloud holds back has taken effect, and until what it did has been undone, if it must be.
+async fn late_calls(world: &Arc<World>) {
+    if world.cloud.with(|cloud| cloud.held_back()) == 0 {
+        return;
+    }
+    while world.cloud.with(|cloud| cloud.held_back()) > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(UNDONE).await;
+}
+
+/// Waits until nothing is left in the cloud of hosts that the ledger does not know. What is still there then is A8's to find.
+async fn forget_hosts(world: &Arc<World>) {
+    let come_or_go = |fault: &Fault| matches!(fault, Fault::HostAdd { .. } | Fault::HostRemove { .. });
+    if !world.plan.faults.iter().any(|planned| come_or_go(&planned.fault)) {
+        return;
+    }
+    let give_up = tokio::time::Instant::now() + TRACES_LIMIT;
+    while !hosts::traces(world).is_empty() && tokio::time::Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -17,7 +17,7 @@ use leasehold_node::seams::{Process, Seams, Spawner};
 use parking_lot::Mutex;
 
 use super::clock::{SimClock, WallError};
-use super::cloud::{BASE_URL, PASSWORD, SimCloud, SimHttp};
+use super::cloud::{BASE_URL, PASSWORD, SERVICE_USER, SimCloud, SimHttp};
 use super::disk::SimDisks;
 use super::gate::PauseGate;
 use super::network::{Network, SimTransport};
@@ -305,7 +305,7 @@ fn to_peers(id: u64, site: &Arc<Site>, gate: Arc<PauseGate>, group: &Spawner, se
 fn section() -> CloudSection {
     CloudSection {
         auth_url: format!("{BASE_URL}/identity/v3"),
-        username: Some("leasehold".to_owned()),
+        username: Some(SERVICE_USER.to_owned()),
         password: Some(Secret::new(PASSWORD)),
         project_name: Some("service".to_owned()),
         timeout_s: Some(30),

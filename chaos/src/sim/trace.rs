@@ -87,11 +87,19 @@ impl Trace {
 
     /// Something happened to the cluster, and is kept.
     pub fn incident(&self, node: Option<u64>, what: &str, text: impl Into<String>) {
-        let text = text.into();
+        self.keep(None, node, what, text.into());
+    }
+
+    /// The same of a fault, by its place in the plan.
+    pub fn incident_of(&self, fault: u64, node: Option<u64>, what: &str, text: impl Into<String>) {
+        self.keep(Some(fault), node, what, text.into());
+    }
+
+    fn keep(&self, fault: Option<u64>, node: Option<u64>, what: &str, text: String) {
         self.note(what, node.unwrap_or(0), 0, xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
         let at_ns = self.now_ns();
         self.draw(|diagram| diagram.incident(at_ns, node, what, &text));
-        self.inner.lock().incidents.push(Incident { at_ns, node, what: what.to_owned(), text });
+        self.inner.lock().incidents.push(Incident { at_ns, node, what: what.to_owned(), text, fault });
     }
 
     /// Whether a node's disks have failed it in this life, or take no more orders.

@@ -11,6 +11,7 @@ use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
 
 use super::cloud::SimCloud;
+use super::hosts::Hosts;
 use super::moves::Moves;
 use super::network::Network;
 use super::node::{Death, Life, Machine, SUPERVISOR, Site};
@@ -43,6 +44,8 @@ pub struct World {
     pub machines: Vec<Arc<Machine>>,
     /// Which of them are in the cluster.
     pub roster: Roster,
+    /// Compute hosts, as operators know them.
+    pub hosts: Hosts,
     /// What writes take.
     pub meter: Meter,
     options: Options,
@@ -64,7 +67,7 @@ impl World {
         let trace = Arc::new(Trace::new(options.print, plan.nodes));
         let seed = plan.seed;
         let network = Arc::new(Network::new(seed, trace.clone(), plan.sim.stragglers_permille));
-        let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts, trace.clone()));
+        let cloud = Arc::new(SimCloud::new(seed, plan.sim.hosts + plan.sim.spare_hosts, plan.sim.cloud_off_ms, trace.clone()));
         let ms = Duration::from_millis;
         let timing = Timing {
             heartbeat: ms(plan.sim.heartbeat_ms),
@@ -99,6 +102,7 @@ impl World {
             cloud,
             machines,
             roster,
+            hosts: Hosts::default(),
             meter: Meter::default(),
             options,
             held,

@@ -117,8 +117,8 @@ pub struct Host {
 impl Host {
     /// Whether a new booking may be placed here.
     pub fn accepts_bookings(&self) -> bool {
-        // Planted bug: what is down is booked.
-        self.reservable && (self.observation.up || mutant!("N41")) && !self.overcommitted
+        // Planted bugs: what is closed by its operator is booked all the same, or what is down.
+        (self.reservable || mutant!("H01")) && (self.observation.up || mutant!("N41")) && !self.overcommitted
     }
 
     /// What reservations may use: C − F.

@@ -120,6 +120,11 @@ fn service(name: &str, service: Option<&ServiceState>, report: &mut Report) {
     let subject = format!("host {name}: compute service");
     match service {
         Some(service) if service.usable() => report.ok(&subject, "up and enabled"),
+        Some(service) if service.is_unknown() => {
+            let seen =
+                "its cell does not answer Nova: reservations on it cannot start, and lists of servers lack those of the cell";
+            report.fail(&subject, seen.to_owned(), "look at the database and the message queue of the cell");
+        }
         Some(service) => {
             let forced = if service.forced_down { ", forced down" } else { "" };
             let seen = format!("{} and {}{forced}: reservations on it cannot start", service.state, service.status);

@@ -13,6 +13,7 @@ use leasehold_ledger::mutant;
 use leasehold_ledger::reply::{Rejection, Reply};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::cells::Cells;
 use super::dispatch::{Desk, is_urgent};
 use super::permits::RowPermit;
 use super::steps::{self, Job, Memory, Setback};
@@ -72,6 +73,9 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             }
         });
         let job = Job::new(&work, &row, &lease, &permit, &seat);
+        if job.needs_whole_list() {
+            Cells::refresh(&work);
+        }
         // A call that hangs must not outlive its row: dropping a pass anywhere is what a leader's stop does too.
         let passed = tokio::select! {
             biased;

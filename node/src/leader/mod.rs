@@ -10,6 +10,7 @@
 
 pub mod actuator;
 pub mod adopt;
+mod cells;
 pub mod clock;
 mod courtesy;
 pub mod desired;

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 use super::LeaderConfig;
+use super::cells::Cells;
 use super::host_writer::HostWriter;
 use super::ledger_port::LedgerPort;
 use super::names::Names;
@@ -40,6 +41,8 @@ pub struct Work {
     pub unfenced: UnfencedRight,
     /// The hosts' queues.
     pub hosts: HostWriter,
+    /// Whether lists of servers are whole.
+    pub cells: Cells,
     /// Wakes the reconciler before its period.
     pub reconcile: Arc<Notify>,
     /// Places for passes over reservations.
@@ -64,6 +67,7 @@ impl Work {
             leader: LeaderPermit::new(ledger.clone(), term),
             unfenced: UnfencedRight::new(ledger.clone(), clock.clone(), term, elected_at),
             hosts: HostWriter::default(),
+            cells: Cells::default(),
             reconcile: Arc::new(Notify::new()),
             passes: Arc::new(Places::new(config.parallel)),
             // Who hands over in vain leads again in the same term, and names no call as he has named one before.

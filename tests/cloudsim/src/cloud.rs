@@ -81,6 +81,11 @@ impl Cloud {
         self.world.next_due()
     }
 
+    /// How many calls are held back and take effect later.
+    pub fn held_back(&self) -> usize {
+        self.world.held_back()
+    }
+
     /// The cloud's record so far.
     pub fn record(&self) -> &[Record] {
         self.log.lines()
@@ -170,6 +175,28 @@ impl Cloud {
         true
     }
 
+    /// Gives a role to a user in every project in which he has another one; tokens that exist have it too, as roles are looked up
+    /// whenever a token is validated. False if there is no such user.
+    pub fn grant_role(&mut self, user: &str, role: &str) -> bool {
+        let Some(id) = self.world.keystone.user_named(user) else { return false };
+        let grant = |roles: &mut Vec<String>| {
+            if !roles.iter().any(|one| one == role) {
+                roles.push(role.to_owned());
+            }
+        };
+        for ((known, _), roles) in &mut self.world.keystone.assignments {
+            if *known == id {
+                grant(roles);
+            }
+        }
+        for token in self.world.keystone.tokens.values_mut().filter(|token| token.who.user_id == id) {
+            grant(&mut Arc::make_mut(&mut token.who).roles);
+        }
+        self.world.change("role.granted", &id, None, format!("{user} is {role} again"), json!({}));
+        self.note_event("sim", &Cause::default());
+        true
+    }
+
     /// Adds a service to the catalog, or changes its URL.
     pub fn set_endpoint(&mut self, service_type: &str, name: &str, url: &str) {
         self.world.keystone.set_endpoint(service_type, name, url);
@@ -194,6 +221,7 @@ impl Cloud {
                 true
             }
             Switch::RevokeRole { user, role } => self.revoke_role(&user, &role),
+            Switch::GrantRole { user, role } => self.grant_role(&user, &role),
         }
     }
 
@@ -259,11 +287,24 @@ impl Cloud {
                 answer.body = Bytes::from_static(b"<html>{\"not\": json");
                 at_once(answer)
             }
+            FaultKind::Truncated => {
+                let mut answer = self.serve(request, fault, Some(0), false);
+                answer.body.truncate(answer.body.len() / 2);
+                at_once(answer)
+            }
             FaultKind::Partial => {
                 let mut answer = self.serve(request, fault, Some(0), false);
                 let mut body = answer.json();
                 if let Some(servers) = body["servers"].as_array_mut() {
                     servers.retain(|server| is_up(server["id"].as_str().unwrap_or_default()));
+                    answer.body = body.to_string().into();
+                } else if let Some(services) = body["services"].as_array_mut() {
+                    let is_compute = |service: &Value| service["binary"] == "nova-compute";
+                    for service in services.iter_mut().filter(|service| is_compute(service)) {
+                        if !is_up(service["host"].as_str().unwrap_or_default()) {
+                            *service = json!({"binary": "nova-compute", "host": service["host"], "status": "UNKNOWN"});
+                        }
+                    }
                     answer.body = body.to_string().into();
                 }
                 at_once(answer)
@@ -358,9 +399,9 @@ impl Cloud {
     }
 }
 
-/// Whether a server is in the cell that answers when the other one is down.
-fn is_up(server: &str) -> bool {
-    server.bytes().last().is_some_and(|byte| byte % 2 == 0)
+/// Whether a server or a compute is in the cell that answers when the other one is down.
+fn is_up(name: &str) -> bool {
+    name.bytes().last().is_some_and(|byte| byte % 2 == 0)
 }
 
 /// The body as JSON, if it is some.

@@ -114,7 +114,11 @@ pub enum FaultKind {
     Duplicate,
     /// The call takes effect, the body of the answer is no JSON.
     Garbage,
-    /// A cell is down: every other server is missing from lists of servers, as Nova leaves out those of a cell that does not answer.
+    /// The call takes effect, the body of the answer breaks off in its middle, as behind a proxy that lost its backend. An answer
+    /// without a body is whole.
+    Truncated,
+    /// A cell is down: every other server is missing from lists of servers, as Nova leaves out those of a cell that does not answer;
+    /// every other compute is in the list of services as one of which nothing is known (Nova from 2.69 on).
     Partial,
     /// The call is accepted, but its asynchronous part fails: a boot ends in ERROR, an unshelve goes back to
     /// SHELVED_OFFLOADED, both for want of a host; the image of a shelve or of a createImage cannot be stored.
@@ -234,6 +238,8 @@ pub(crate) enum Switch {
     ExpireTokens,
     /// A user loses a role in every project; its tokens lose it too.
     RevokeRole { user: String, role: String },
+    /// A user gets a role back in every project in which he has another one.
+    GrantRole { user: String, role: String },
 }
 
 /// A fault as the record names it.

@@ -91,6 +91,11 @@ impl World {
         self.queue.keys().next().map(|(due, _)| *due)
     }
 
+    /// Calls that a fault has held back.
+    pub(crate) fn held_back(&self) -> usize {
+        self.queue.values().filter(|(work, _)| matches!(work, Work::Late { .. })).count()
+    }
+
     /// Takes the first work that is due at `now_ms`, with its instant.
     pub(crate) fn take_due(&mut self, now_ms: u64) -> Option<(u64, Work, Cause)> {
         let entry = self.queue.first_entry()?;

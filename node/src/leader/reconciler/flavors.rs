@@ -18,6 +18,7 @@ use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
 use super::collect;
+use crate::leader::cells::Listed;
 use crate::leader::desired;
 use crate::leader::names::{self, FLAVOR_MARK};
 use crate::leader::permits::{Provided, Unfenced};
@@ -160,10 +161,11 @@ fn unwanted_now(work: &Work, id: ReservationId) -> bool {
 /// Removes a flavor that nobody wants, unless servers of it are left: those were parked by `on_end: shelve`.
 async fn remove(work: &Work, id: ReservationId, parked: &Parked, now: Sighting) -> Result<(), CloudError> {
     let flavor_id = id.to_string();
+    let before = work.cells.recent(work).await?;
     let servers = work.cloud.nova().servers_of_flavor(&flavor_id).await?;
     // What is not parked is on its way, and perhaps gone by the next round.
     parked.note(id, !servers.is_empty() && servers.iter().all(Server::is_parked), now);
-    if !servers.is_empty() {
+    if !servers.is_empty() || work.cells.listed(work, Some(before)).await? != Listed::Whole {
         return Ok(());
     }
     let permit = Provided { inner: &work.leader, condition: || unwanted_now(work, id) };

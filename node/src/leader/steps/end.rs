@@ -26,6 +26,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         }
         memory.closed = seen.failed.is_none();
     }
+    let before = job.work.cells.before(job.work.clock.as_ref());
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let treated = treat(job, memory, &servers).await;
     let access = job.set_access(memory, false).await;
@@ -39,6 +40,8 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
     if seen.views.iter().any(|view| view.read.inventories.inventories.contains_key(&class)) {
         return Err(Setback::poll());
     }
+    // Without its flavor a parked server could never be woken, and nobody would look for it any more.
+    job.whole(before).await?;
     forget_group(job).await?;
     let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
     if !keeps {

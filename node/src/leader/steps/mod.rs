@@ -25,6 +25,7 @@ use leasehold_ledger::model::{Actuation, ActuationId, Anchor, HostId, Lease, Rea
 use leasehold_ledger::mutant;
 
 use super::ProposeError;
+use super::cells::{Listed, Look};
 use super::desired;
 use super::dispatch::is_urgent;
 use super::host_writer::HostView;
@@ -39,6 +40,9 @@ use sendings::Sendings;
 
 /// How soon to look again at something that Nova is doing.
 const POLL: Duration = Duration::from_millis(250);
+
+/// How soon to look again at what may be in a cell that does not answer.
+const SILENT_AGAIN: Duration = Duration::from_secs(2);
 
 /// Why a pass did not end the row.
 #[derive(Debug)]
@@ -175,6 +179,25 @@ impl<'a> Job<'a> {
         let subject = format!("row/{}/{}/{}", row.id, row.revision, work.number());
         let cloud = if is_urgent(row.step) { work.cloud.urgent() } else { work.cloud.clone() };
         Self { work, row, lease, reservation, permit, seat, errand: Errand::new(subject, work.term, permit), cloud }
+    }
+
+    /// Whether it ends only when no server of the reservation can have been left out of Nova's list: parked ones show nowhere else.
+    #[must_use]
+    pub fn needs_whole_list(&self) -> bool {
+        match self.row.step {
+            Step::Start => self.reservation.staging.is_some() || self.reservation.adoption.is_some(),
+            Step::End => true,
+            _ => false,
+        }
+    }
+
+    /// `Ok` when a list that was read after this look had all servers.
+    async fn whole(&self, before: Option<Look>) -> Result<(), Setback> {
+        match self.work.cells.listed(self.work, before).await? {
+            Listed::Whole => Ok(()),
+            Listed::Unknown => Err(Setback::poll()),
+            Listed::Partial(reason) => Err(Setback::NotYet { again_in: SILENT_AGAIN, reason: Some(reason) }),
+        }
     }
 
     fn class(&self) -> String {

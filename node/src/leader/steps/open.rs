@@ -131,6 +131,7 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if job.reservation.staging.is_none() && job.reservation.adoption.is_none() {
         return Ok(());
     }
+    let before = job.work.cells.before(job.work.clock.as_ref());
     let servers = job.cloud.nova().servers_of_flavor(&job.flavor_id()).await?;
     let free = desired::slots_free(job.reservation, &servers);
     // Those that still stand elsewhere are on their way here; unshelved now, they would stay there.
@@ -186,6 +187,7 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if servers.iter().any(|server| (wants_waking(server) && !is_surplus(server)) || server.task_state.is_some()) {
         return Err(escalate::waking(job, memory, &servers));
     }
+    job.whole(before).await?;
     if !parked.is_empty() {
         let parked = parked.len();
         tracing::warn!(reservation = %job.reservation.id, parked, "more servers are parked than the reservation has slots left");

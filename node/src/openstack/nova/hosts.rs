@@ -48,9 +48,10 @@ pub struct ServiceState {
     /// Zone.
     #[serde(default)]
     pub zone: String,
-    /// `enabled` or `disabled` by an operator.
+    /// `enabled` or `disabled` by an operator; `UNKNOWN` while its cell does not answer, with nothing of the rest.
     pub status: String,
     /// `up` or `down` by its heartbeat.
+    #[serde(default)]
     pub state: String,
     /// Declared dead.
     #[serde(default)]
@@ -62,6 +63,12 @@ impl ServiceState {
     #[must_use]
     pub fn usable(&self) -> bool {
         self.state == "up" && self.status == "enabled" && !self.forced_down
+    }
+
+    /// Its cell does not answer, so that nobody knows how it is.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.status == "UNKNOWN"
     }
 }
 

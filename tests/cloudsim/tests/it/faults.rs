@@ -145,6 +145,33 @@ fn garbage_is_no_json() {
 }
 
 #[test]
+fn an_answer_breaks_off_in_its_middle_and_one_without_a_body_is_whole() {
+    let (mut lab, server) = running();
+    lab.cloud.add_fault(Fault::on("GET", "/servers/", FaultKind::Truncated).times(1));
+    let token = lab.admin.clone();
+    let request = lab.request(&token, "GET", &format!("/compute/v2.1/servers/{server}"), &Value::Null);
+    let (cut, whole) = (lab.answer(request.clone()), lab.answer(request));
+    assert_eq!((cut.status, cut.body.len()), (200, whole.body.len() / 2));
+    assert!(whole.body.starts_with(&cut.body) && serde_json::from_slice::<Value>(&cut.body).is_err());
+    lab.cloud.add_fault(on_shelve(FaultKind::Truncated));
+    let shelved = shelve(&mut lab, &server);
+    assert_eq!(shelved.status(), Some(202));
+    assert_eq!(lab.settle(&server), "SHELVED_OFFLOADED");
+}
+
+#[test]
+fn calls_that_are_held_back_are_counted_until_they_take_effect() {
+    let (mut lab, server) = running();
+    assert_eq!(lab.cloud.held_back(), 0);
+    lab.cloud.add_fault(on_shelve(FaultKind::Late { after_ms: 1_000, status: None }));
+    shelve(&mut lab, &server);
+    assert_eq!(lab.cloud.held_back(), 1);
+    let due = lab.cloud.now_ms() + 1_000;
+    lab.cloud.advance(due);
+    assert_eq!(lab.cloud.held_back(), 0);
+}
+
+#[test]
 fn while_a_cell_is_down_lists_lack_its_servers_and_nothing_says_so() {
     let mut lab = Lab::new();
     let flavor = lab.flavor("f", 1, 512, &json!({}));
@@ -158,6 +185,24 @@ fn while_a_cell_is_down_lists_lack_its_servers_and_nothing_says_so() {
     let some = listed();
     assert!(0 < some && some < all.len(), "{some}");
     assert_eq!(listed(), all.len());
+}
+
+#[test]
+fn while_a_cell_is_down_the_list_of_services_knows_its_computes_by_name_alone() {
+    let mut lab = Lab::new();
+    let listed = |lab: &mut Lab| {
+        let (status, body) = lab.admin("GET", "/compute/v2.1/os-services?binary=nova-compute", Value::Null);
+        assert_eq!(status, 200);
+        body["services"].as_array().unwrap().clone()
+    };
+    let all = listed(&mut lab);
+    lab.cloud.add_fault(Fault::on("GET", "/os-services", FaultKind::Partial).times(1));
+    let some = listed(&mut lab);
+    assert_eq!(some.len(), all.len());
+    let (silent, well): (Vec<_>, Vec<_>) = some.iter().partition(|service| service["status"] == "UNKNOWN");
+    assert!(!silent.is_empty() && !well.is_empty());
+    assert!(silent.iter().all(|service| service.as_object().unwrap().len() == 3));
+    assert!(well.iter().all(|service| all.contains(service)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod adoption;
 mod ahead;
 mod anchors;
 mod ask;
+mod cells;
 mod ends;
 mod examined;
 mod faults;
