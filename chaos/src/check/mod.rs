@@ -16,6 +16,7 @@ pub mod fencing;
 pub mod followed;
 pub mod gentle;
 pub mod hashes;
+mod inquiries;
 pub mod kept;
 pub mod keys;
 pub mod late;
@@ -30,14 +31,19 @@ pub mod offers;
 pub mod once;
 pub mod order;
 pub mod outcome;
+pub mod quota;
 pub mod refused;
 pub mod replay;
 pub mod rows;
+pub mod rules;
 pub mod search;
+pub mod series;
 mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod told;
+mod unseen;
+pub mod used;
 pub mod wanted;
 pub mod watch;
 pub mod witness;
@@ -138,6 +144,8 @@ pub fn judge(record: &Record) -> Board {
         double_booking::judge,
         kept::judge,
         refused::judge,
+        quota::judge,
+        series::judge,
         offers::judge,
         hashes::judge,
         monotonic::judge,
