@@ -37,7 +37,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 56] = [
+pub const MUTANTS: [Mutant; 63] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -94,6 +94,13 @@ pub const MUTANTS: [Mutant; 56] = [
     mutant("H02", "what was made for a host stays when it goes", &["A8"], Profile::Hosts),
     mutant("H03", "a host goes though it is booked", &["L1"], Profile::Hosts),
     mutant("H04", "a list that lacks a silent cell is taken for whole", &["A5"], Profile::Cloud),
+    mutant("N21", "all or nothing books what fits and says nothing of the rest", &["series"], Profile::Series),
+    mutant("N22", "the deletion of a series forgets one lease", &["series"], Profile::Series),
+    mutant("N23", "best effort leaves out all behind the first without room", &["series"], Profile::Series),
+    mutant("N24", "what fits is counted for the first second of a window only", &["witness"], Profile::Series),
+    mutant("Q01", "quota is looked at when planning only", &["quota"], Profile::Series),
+    mutant("Q02", "what a change adds is not held against the quota", &["quota"], Profile::Series),
+    mutant("Q03", "what a deleted lease had stays used", &["quota"], Profile::Series),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

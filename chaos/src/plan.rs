@@ -81,6 +81,15 @@ pub struct Sim {
     /// Whether nodes and clients speak to each other by the product's HTTP, over simulated TCP; else their messages are carried.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub wire: bool,
+    /// Whether an operator sets quotas and takes them back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub quotas: bool,
+    /// Whether clients book leases that come again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub series: bool,
+    /// Whether clients ask what would be, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub questions: bool,
 }
 
 // As serde wants it.
@@ -115,6 +124,9 @@ impl Default for Sim {
             stragglers_permille: 5,
             late_staging: false,
             wire: false,
+            quotas: false,
+            series: false,
+            questions: false,
         }
     }
 }
@@ -158,6 +170,12 @@ impl Plan {
 
 /// Of so many seeds one is run at the wire level.
 const WIRE_ONE_IN: usize = 10;
+/// In one of so many seeds an operator sets quotas.
+const QUOTAS_ONE_IN: usize = 4;
+/// In one of so many seeds clients book series.
+const SERIES_ONE_IN: usize = 3;
+/// In one of so many seeds clients ask what would be.
+const QUESTIONS_ONE_IN: usize = 3;
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
@@ -179,6 +197,8 @@ pub enum Profile {
     Snapshots,
     /// Many clients in little room.
     Busy,
+    /// Many clients who book series too, under quotas.
+    Series,
     /// The cloud misbehaves.
     Cloud,
     /// Everything, as drawn, and what others do in the cloud.
@@ -203,7 +223,7 @@ impl Profile {
             Profile::Power => Some(&[1, 1, 3, 14]),
             Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
             Profile::Snapshots => Some(&[0, 1, 3, 3]),
-            Profile::Busy => Some(&[0, 2, 3, 7]),
+            Profile::Busy | Profile::Series => Some(&[0, 2, 3, 7]),
             Profile::Cloud => Some(&[15, 15, 15, 6]),
             Profile::Clocks => Some(&[8, 8, 9, 0, 14]),
             Profile::Members => Some(&[0, 1, 2, 3, 5, 7]),
@@ -232,6 +252,8 @@ impl Plan {
         let mut draw = Draw::new(seed, 10);
         let nodes = [3, 3, 3, 5, 1][draw.below(5)];
         let slow = draw.below(4) == 0;
+        // What is measured is so with what clients always did.
+        let is_measured = matches!(profile, Profile::Standard | Profile::Load);
         let mut sim = Sim {
             hosts: u32::try_from(draw.between(3, 7)).unwrap_or(3),
             safety_ms: seconds * 1_000,
@@ -245,6 +267,9 @@ impl Plan {
             weigh: profile == Profile::Links || Draw::new(seed, 12).below(8) == 0,
             late_staging: Draw::new(seed, 15).below(2) == 0,
             wire: Draw::new(seed, 16).below(WIRE_ONE_IN) == 0,
+            quotas: !is_measured && (profile == Profile::Series || Draw::new(seed, 18).below(QUOTAS_ONE_IN) == 0),
+            series: !is_measured && (profile == Profile::Series || Draw::new(seed, 19).below(SERIES_ONE_IN) == 0),
+            questions: !is_measured && (profile == Profile::Series || Draw::new(seed, 23).below(QUESTIONS_ONE_IN) == 0),
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
@@ -271,6 +296,9 @@ impl Plan {
         }
         if profile == Profile::Busy {
             (sim.hosts, sim.clients, sim.gap_ms) = (3, 10, 500);
+        }
+        if profile == Profile::Series {
+            (sim.hosts, sim.clients, sim.gap_ms) = (5, 8, 700);
         }
         if calm {
             on.clear();

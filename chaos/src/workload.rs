@@ -2,6 +2,9 @@
 
 mod attempts;
 mod offers;
+mod quotas;
+mod series;
+pub mod wanted;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -9,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold_ledger::command::{LeaseChange, LeaseWish};
 use leasehold_ledger::model::{Lease, LeaseId, ProjectId, RequestKey, Timestamp};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -27,12 +29,16 @@ use crate::sim::trace::EPOCH_MS;
 use crate::sim::wire::clients::Clients;
 use crate::sim::world::{World, actor};
 use crate::tenant;
-use attempts::{Said, Tried, request};
+use attempts::{Said, Tried};
+use series::KnownSeries;
+pub use wanted::Wanted;
 
 /// Who calls when everything is well is answered within this, deletes included.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Of so many operations one asks again for an earlier one.
 const AGAIN_ONE_IN: usize = 10;
+/// Of so many operations one only asks what would be, where clients do so.
+const QUESTION_ONE_IN: usize = 10;
 /// So many operations are remembered for that.
 const ENDED_MAX: usize = 60;
 /// Keys outlive every run.
@@ -47,10 +53,14 @@ pub struct Project {
     pub user: &'static str,
     /// His id, as leases are said to be his.
     pub user_id: String,
+    /// What he may do.
+    pub role: &'static str,
 }
 
 /// Of all projects.
 pub const USERS: [&str; 2] = ["demo", "alt_demo"];
+/// Who may set quotas.
+pub const OPERATOR: &str = "admin";
 
 /// All clients together.
 pub struct Workload {
@@ -67,6 +77,8 @@ pub struct Workload {
     pub rows: Arc<Rows>,
     /// The last operations that ended clearly under a key.
     ended: Mutex<VecDeque<Ended>>,
+    /// Series that clients booked.
+    series: Mutex<Vec<KnownSeries>>,
 }
 
 /// A lease that clients know of, and the stream of the operation that made it.
@@ -81,15 +93,19 @@ struct Known {
 struct Turn {
     client: u32,
     number: u32,
-    /// What becomes of an offer is a second operation of the turn that asked for it, with streams of its own.
-    is_second: bool,
+    /// What becomes of an offer, or of a series, is a further operation of the turn that asked for it, with streams of its own.
+    part: u32,
 }
 
 impl Turn {
     /// A stream for one purpose.
     fn stream(self, purpose: &str) -> u64 {
         let numbers = [u64::from(self.client), u64::from(self.number)];
-        if self.is_second { stream(&format!("{purpose} of an offer"), &numbers) } else { stream(purpose, &numbers) }
+        match self.part {
+            0 => stream(purpose, &numbers),
+            1 => stream(&format!("{purpose} of an offer"), &numbers),
+            part => stream(&format!("{purpose} of part {part}"), &numbers),
+        }
     }
 }
 
@@ -103,48 +119,14 @@ struct Ended {
     ending: Ending,
 }
 
-/// What a client asks for.
-#[derive(Clone, Debug)]
-pub enum Wanted {
-    /// A lease.
-    Create(Box<LeaseWish>),
-    /// Another one of what was booked.
-    Update {
-        /// Which.
-        lease_id: LeaseId,
-        /// How.
-        change: LeaseChange,
-    },
-    /// A lease of an offer.
-    Claim {
-        /// Which.
-        lease_id: LeaseId,
-    },
-    /// No lease any more.
-    Delete {
-        /// Which.
-        lease_id: LeaseId,
-    },
-    /// A lease as it is.
-    Get {
-        /// Which.
-        lease_id: LeaseId,
-    },
-    /// All leases of the project, or all of its offers that nobody has claimed.
-    List {
-        /// The offers.
-        offers: bool,
-    },
-}
-
 impl Workload {
-    /// For these projects.
-    pub fn new(world: Arc<World>, projects: Vec<Project>) -> Arc<Workload> {
-        let (numbers, history, known, rows, ended) = Default::default();
-        let users = projects.iter().map(|project| (project.id.clone(), project.user));
+    /// For these projects, and perhaps an operator.
+    pub fn new(world: Arc<World>, projects: Vec<Project>, operator: Option<&Project>) -> Arc<Workload> {
+        let (numbers, history, known, rows, ended, series) = Default::default();
+        let users = projects.iter().chain(operator).map(|project| (project.id.clone(), project.user));
         let wire = world.tcp.clone().map(|tcp| Clients::new(tcp, &world.cloud, world.trace.clone(), world.plan.seed, users));
         let wire = wire.map(Arc::new);
-        Arc::new(Workload { world, wire, projects, over: AtomicBool::new(false), numbers, history, known, rows, ended })
+        Arc::new(Workload { world, wire, projects, over: AtomicBool::new(false), numbers, history, known, rows, ended, series })
     }
 
     /// No client begins anything new.
@@ -167,7 +149,7 @@ impl Workload {
         let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&client).is_some_and(|own| own.contains(&number)));
         let mut due = tokio::time::Instant::now();
         for number in 0.. {
-            let turn = Turn { client, number, is_second: false };
+            let turn = Turn { client, number, part: 0 };
             let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
             due += Duration::from_millis(draw.between(gap_ms / 10, gap_ms * 2).max(1));
             if due < tokio::time::Instant::now() {
@@ -190,9 +172,9 @@ impl Workload {
         let mut number = 0;
         for node in self.world.cluster().1 {
             let mut ask = async |wanted: Wanted| {
-                let turn = Turn { client, number, is_second: false };
+                let turn = Turn { client, number, part: 0 };
                 number += 1;
-                let what = request(&wanted, &actor(&project.user_id, &project.id, "member"), Timestamp(0)).0;
+                let what = wanted.request(&actor(&project.user_id, &project.id, project.role), Timestamp(0)).0;
                 let asked = tokio::time::timeout(ANSWER, self.perform(turn, &project, wanted, Some(node))).await;
                 let (refusal, lease) = asked.unwrap_or((Some(Refusal::Unknown), None));
                 if matches!(refusal, Some(Refusal::Unknown | Refusal::Unavailable | Refusal::Forbidden)) {
@@ -215,6 +197,17 @@ impl Workload {
         let mut offer = Draw::new(self.world.plan.seed, turn.stream("offer"));
         if offer.below(offers::ONE_IN) == 0 {
             self.offer(turn, &mut offer, project).await;
+            return;
+        }
+        let mut series = Draw::new(self.world.plan.seed, turn.stream("series"));
+        if self.world.plan.sim.series && series.below(series::ONE_IN) == 0 {
+            self.about_series(turn, &mut series, project).await;
+            return;
+        }
+        let mut asks = Draw::new(self.world.plan.seed, turn.stream("question"));
+        if self.world.plan.sim.questions && asks.below(QUESTION_ONE_IN) == 0 {
+            let wanted = self.question(&mut asks, project);
+            self.perform(turn, project, wanted, None).await;
             return;
         }
         let again = if draw.below(AGAIN_ONE_IN) == 0 { self.ended_before(turn, project) } else { None };
@@ -258,19 +251,18 @@ impl Workload {
         let draw = &mut Draw::new(self.world.plan.seed, turn.stream("attempts"));
         let n = self.number();
         let trace = &self.world.trace;
-        let who = actor(&project.user_id, &project.id, "member");
-        let writes = !matches!(wanted, Wanted::Get { .. } | Wanted::List { .. });
+        let who = actor(&project.user_id, &project.id, project.role);
         let valid_until = Timestamp(trace.now_ms() + KEY_MS);
         let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
-        let key = writes.then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
+        let key = wanted.writes().then(|| RequestKey { project_id: who.project_id.clone(), id, valid_until });
         let invoke_ns = trace.now_ns();
-        let (op, request) = request(&wanted, &who, valid_until);
+        let (op, request) = wanted.request(&who, valid_until);
         trace.remark(CLIENTS, || format!("client {} asks #{n}: {op} {}", turn.client, asked(op, &request, EPOCH_MS)));
         let Tried { attempts, node, ending, said } = self.attempts(turn, &who, key.as_ref(), &wanted, at, draw).await;
         let what = (said.refusal, said.lease.clone());
         self.told(turn, "operation", n, ending, &said);
         if ending == Ending::Ok {
-            self.learn(turn, project, &wanted, said.lease.as_ref());
+            self.learn(turn, project, &wanted, &said);
         }
         let operation = Operation {
             n,
@@ -302,9 +294,9 @@ impl Workload {
     async fn again(&self, turn: Turn, project: &Project, ended: Ended, draw: &mut Draw) {
         let n = self.number();
         let trace = &self.world.trace;
-        let who = actor(&project.user_id, &project.id, "member");
+        let who = actor(&project.user_id, &project.id, project.role);
         let Ended { n: of, wanted, key, ending, .. } = ended;
-        let (_, request) = request(&wanted, &who, key.valid_until);
+        let (_, request) = wanted.request(&who, key.valid_until);
         let id = key.id.to_string();
         let invoke_ns = trace.now_ns();
         let number = turn.number;
@@ -340,9 +332,9 @@ impl Workload {
     }
 
     /// What a client knows after an acknowledgement; its tenant goes to work.
-    fn learn(self: &Arc<Self>, turn: Turn, project: &Project, wanted: &Wanted, lease: Option<&Lease>) {
+    fn learn(self: &Arc<Self>, turn: Turn, project: &Project, wanted: &Wanted, said: &Said) {
         let mut known = self.known.lock();
-        match (wanted, lease) {
+        match (wanted, said.lease.as_ref()) {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
                 // With an offer there is nothing to be done in the cloud.
@@ -362,6 +354,17 @@ impl Workload {
                 }
             }
             (Wanted::Delete { lease_id }, _) => known.retain(|held| held.lease.id != *lease_id),
+            (Wanted::CreateSeries(_), Some(first)) => {
+                let made_by = turn.stream("operation");
+                self.series.lock().extend(KnownSeries::told(made_by, &project.id, &said.reply));
+                known.push(Known { made_by, lease: first.clone() });
+                self.live(project, first);
+            }
+            (Wanted::DeleteSeries { series_id }, _) => {
+                let gone: Vec<LeaseId> = serde_json::from_value(said.reply["deleted"].clone()).unwrap_or_default();
+                known.retain(|held| !gone.contains(&held.lease.id));
+                self.series.lock().retain(|one| !one.is(*series_id));
+            }
             _ => {}
         }
     }
@@ -373,10 +376,14 @@ impl Workload {
         }
     }
 
-    /// Resolves what ended unclear, by the keys; to be called when everything is healed.
+    /// Resolves what ended unclear, by the keys; to be called when everything is healed. So it does with quotas that were set:
+    /// their answer tells what holds then, and its index; since when, only the key tells.
     pub async fn resolve(&self) {
         let mut history = std::mem::take(&mut *self.history.lock());
-        for operation in history.iter_mut().filter(|operation| operation.ending == Ending::Info) {
+        let open = |operation: &&mut Operation| {
+            operation.ending == Ending::Info || (operation.ending == Ending::Ok && operation.op == "set_quota")
+        };
+        for operation in history.iter_mut().filter(open) {
             let Some(key) = operation.key.as_deref().and_then(|key| Uuid::parse_str(key).ok()) else { continue };
             let project_id = ProjectId(operation.body["request"]["project_id"].as_str().unwrap_or_default().into());
             let valid_until = Timestamp(operation.body["request"]["valid_until_ms"].as_u64().unwrap_or_default());

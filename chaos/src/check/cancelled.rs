@@ -105,6 +105,13 @@ impl<'a> Known<'a> {
                 acknowledged.entry(lease).or_default().push((one.return_ns, index, one.n));
             }
         }
+        let of_series = record.history.iter().filter(|one| one.op == "delete_series" && one.ending == Ending::Ok);
+        for one in of_series {
+            let deleted = one.body["reply"]["deleted"].as_array().into_iter().flatten().filter_map(|id| id.as_str());
+            for (lease, index) in deleted.zip(std::iter::repeat(one.index)) {
+                acknowledged.entry(lease).or_default().extend(index.map(|index| (one.return_ns, index, one.n)));
+            }
+        }
         let tolerance_ms = record.clock_tolerance_ms + DRIFT_MS;
         Known { replay, epoch_ms: record.epoch_ms, tolerance_ms, of_lease, versions, applied, acknowledged }
     }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{Judgement, Sheet};
-use crate::history::Ending;
+use crate::history::{Ending, Operation};
 use crate::record::Record;
 
 /// See the module.
@@ -29,6 +31,14 @@ pub fn judge(record: &Record) -> Judgement {
         let request = operation.body["request"]["lease_id"].as_str();
         let (lease, index) = match (operation.op.as_str(), operation.ending) {
             (_, Ending::Fail) => continue,
+            ("create_series" | "delete_series", _) => {
+                let told = of_series(record, operation, &mut unclear);
+                for (lease, told) in told {
+                    let known = fate.entry(lease).or_insert(told);
+                    *known = (*known).max(told);
+                }
+                continue;
+            }
             ("create", Ending::Ok) => (operation.body["reply"]["id"].as_str(), operation.index),
             ("create", Ending::Info) if applied["rejection"].is_null() => {
                 (applied["lease_id"].as_str(), applied["ledger_index"].as_u64())
@@ -76,9 +86,30 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("S1")
 }
 
+/// What becomes of the leases of a series, as an acknowledged operation says; those that one of unclear outcome may have deleted are
+/// unclear.
+fn of_series<'a>(record: &'a Record, operation: &'a Operation, unclear: &mut Vec<&'a str>) -> Vec<(&'a str, (u64, u64, bool))> {
+    let (n, reply) = (operation.n, &operation.body["reply"]);
+    let told = |field: &str, id: fn(&'a Value) -> &'a Value, there: bool| {
+        let all = reply[field].as_array().into_iter().flatten().filter_map(move |one| id(one).as_str());
+        all.filter_map(|lease| Some((lease, (operation.index?, n, there)))).collect()
+    };
+    match (operation.op.as_str(), operation.ending) {
+        ("create_series", Ending::Ok) => told("leases", |one| &one["lease_id"], true),
+        ("delete_series", Ending::Ok) => told("deleted", |one| one, false),
+        ("delete_series", Ending::Info) if operation.body["resolved"] != "never" => {
+            let series = &operation.body["request"]["series_id"];
+            let rows = record.watches.iter().map(|line| &line.change["lease"]);
+            unclear.extend(rows.filter(|row| row["series"]["id"] == *series).filter_map(|row| row["id"].as_str()));
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::testing::{Made, last, operation};
     use super::*;
@@ -97,6 +128,22 @@ mod tests {
     #[test]
     fn what_was_kept_passes() {
         assert_eq!(judge(&made(&[lease("a", 1, 2, &[(1, 1)])], 4).record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn so_are_the_leases_of_a_series_and_their_deletion() {
+        let ends = |leases: &[Value]| {
+            let mut made = Made::default();
+            let booked = json!([{"lease_id": "a"}, {"lease_id": "b"}]);
+            let deleted = json!({"deleted": ["b"], "kept": ["a"]});
+            made.history.push(operation("create_series", Ending::Ok, Some(2), json!({"reply": {"leases": booked}})));
+            made.history.push(operation("delete_series", Ending::Ok, Some(3), json!({"reply": deleted})));
+            made.finals = vec![last(1, 4, leases)];
+            judge(&made.record()).verdict
+        };
+        let (a, b) = (lease("a", 1, 2, &[(1, 1)]), lease("b", 1, 2, &[(1, 1)]));
+        assert_eq!(ends(std::slice::from_ref(&a)), Verdict::Pass);
+        assert_eq!((ends(&[]), ends(&[a, b])), (Verdict::Violation, Verdict::Violation));
     }
 
     #[test]

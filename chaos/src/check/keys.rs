@@ -66,7 +66,9 @@ fn held(first: &Operation, found: &Value) -> Option<String> {
         (Ending::Ok, None) if applied.is_object() => {
             // An answer that was made late tells what the lease had become, with that index.
             let index = applied["ledger_index"].as_u64().unwrap_or(u64::MAX);
-            if first.index.is_none_or(|answered| index > answered || (first.op == "delete" && index < answered)) {
+            if first.index.is_none_or(|answered| {
+                index > answered || (matches!(first.op.as_str(), "delete" | "delete_series") && index < answered)
+            }) {
                 return Some(format!("it was answered at index {:?}, its key holds index {index}", first.index));
             }
             let lease = lease_of(first);
@@ -85,17 +87,34 @@ fn repeated(first: &Operation, again: &Operation, record: &Record) -> Option<Str
             if index < answered && reply["ledger_index"].as_u64().is_none_or(|of_row| of_row != index) {
                 return Some(format!("it was answered at index {answered}, and again at {index}"));
             }
-            if first.op == "delete" {
-                return (index != answered).then(|| format!("it was answered at index {answered}, and again at {index}"));
-            }
             let (was, is) = (&first.body["reply"], reply);
-            if was["id"] != is["id"] {
+            if matches!(first.op.as_str(), "delete" | "delete_series") {
+                return (index != answered || was != is)
+                    .then(|| format!("it was answered at index {answered} with {was}, and again at {index} with {is}"));
+            }
+            // What was booked of a series, and what was left out, stays what it was; its first lease is as it then is.
+            let kept = ["series_id", "leases", "left_out"];
+            if first.op == "create_series" && kept.iter().any(|field| was[*field] != is[*field]) {
+                return Some(format!("it was answered with {was}, and again with {is}"));
+            }
+            let (was, is) = if first.op == "create_series" { (&was["first"], &is["first"]) } else { (was, is) };
+            if was["id"] != is["id"] && first.op != "create_series" {
                 return Some(format!("it was answered with lease {}, and again with {}", was["id"], is["id"]));
             }
-            (index == answered && !agree(record, was, is)).then(|| format!("index {index} was answered otherwise than before"))
+            let same = was["id"] == is["id"];
+            (index == answered && same && !agree(record, was, is))
+                .then(|| format!("index {index} was answered otherwise than before"))
         }
         Ending::Fail => {
-            let gone = is_not_found(again) && (was_deleted(first, again, record) || has_expired(first, again, record));
+            let deleted = || lease_of(first).is_some_and(|lease| was_deleted(lease, again, record));
+            let gone = is_not_found(again) && (deleted() || has_expired(first, again, record));
+            // Of a series nothing is left once all of its leases are deleted.
+            let all_deleted = || {
+                let mut leases = first.body["reply"]["leases"].as_array().into_iter().flatten();
+                leases.all(|one| one["lease_id"].as_str().is_some_and(|lease| was_deleted(lease, again, record)))
+            };
+            let is_gone = reply["rejection"].get("series_not_found").is_some();
+            let gone = gone || (first.op == "create_series" && is_gone && all_deleted());
             let unclear = matches!(reply["kind"].as_str(), Some("unavailable" | "unknown"));
             (!gone && !unclear).then(|| format!("it was answered, and again refused: {reply}"))
         }
@@ -109,15 +128,30 @@ pub fn is_not_found(operation: &Operation) -> bool {
 }
 
 fn lease_of(operation: &Operation) -> Option<&str> {
-    let id = if operation.op == "create" { &operation.body["reply"]["id"] } else { &operation.body["request"]["lease_id"] };
-    id.as_str()
+    let Operation { op, body, .. } = operation;
+    match op.as_str() {
+        "create" => body["reply"]["id"].as_str(),
+        // A key names the first one.
+        "create_series" => body["reply"]["leases"][0]["lease_id"].as_str(),
+        _ => body["request"]["lease_id"].as_str(),
+    }
 }
 
-/// Whether somebody may have deleted the lease of an operation by the time that it was asked for again.
-fn was_deleted(first: &Operation, again: &Operation, record: &Record) -> bool {
-    let lease = lease_of(first);
-    record.history.iter().any(|other| {
-        other.op == "delete" && other.invoke_ns <= again.return_ns && other.ending != Ending::Fail && lease_of(other) == lease
+/// Whether somebody may have deleted a lease, by itself or with its series, by the time that an operation was asked for again.
+fn was_deleted(lease: &str, again: &Operation, record: &Record) -> bool {
+    let rows = || record.watches.iter().map(|line| &line.change["lease"]);
+    let series = || rows().find(|row| row["id"] == lease).map(|row| &row["series"]["id"]);
+    record.history.iter().filter(|other| other.invoke_ns <= again.return_ns).any(|other| {
+        match (other.op.as_str(), other.ending) {
+            (_, Ending::Fail) => false,
+            ("delete", _) => lease_of(other) == Some(lease),
+            ("delete_series", Ending::Ok) => {
+                other.body["reply"]["deleted"].as_array().is_some_and(|all| all.iter().any(|id| id == lease))
+            }
+            // Which of them it took nobody was told.
+            ("delete_series", Ending::Info) => series().is_some_and(|series| other.body["request"]["series_id"] == *series),
+            _ => false,
+        }
     })
 }
 
@@ -130,23 +164,26 @@ fn has_expired(first: &Operation, again: &Operation, record: &Record) -> bool {
     until.is_some_and(|until| until <= u64::from(returned)) && !claimed()
 }
 
-/// One key, at most one lease; a key that will never apply has none, and neither has what failed.
+/// One key, at most one lease, or the leases of one series; a key that will never apply has none, and neither has what failed.
 fn leases(record: &Record, sheet: &mut Sheet) {
     let mut made: BTreeMap<&str, &str> = BTreeMap::new();
     for line in &record.watches {
         let lease = &line.change["lease"];
-        if let (Some(id), Some(key)) = (lease["id"].as_str(), lease["key"]["id"].as_str()) {
+        let id = lease["series"]["id"].as_str().or(lease["id"].as_str());
+        if let (Some(id), Some(key)) = (id, lease["key"]["id"].as_str()) {
             let first = *made.entry(key).or_insert(id);
             sheet.must(first == id, || format!("key {key} made two leases, {first} and {id}"));
         }
     }
-    for operation in record.history.iter().filter(|operation| operation.op == "create") {
+    let creates = |operation: &&Operation| matches!(operation.op.as_str(), "create" | "create_series");
+    for operation in record.history.iter().filter(creates) {
         let (n, key) = (operation.n, operation.key.as_deref().unwrap_or_default());
         let found = made.get(key).copied();
         let resolved = &operation.body["resolved"];
         match operation.ending {
             Ending::Ok => {
-                let said = operation.body["reply"]["id"].as_str();
+                let reply = &operation.body["reply"];
+                let said = reply["id"].as_str().or(reply["series_id"].as_str());
                 sheet.must(found.is_none() || found == said, || format!("operation {n}: made {found:?}, answered {said:?}"));
             }
             Ending::Fail => sheet.must(found.is_none(), || format!("operation {n}: refused, but its key made {found:?}")),
@@ -253,6 +290,66 @@ mod tests {
         made.history.push(operation("delete", Ending::Ok, Some(3), json!({"request": {"lease_id": "a"}})));
         made.history.push(again(Ending::Fail, None, gone));
         assert_eq!(verdict(made), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_lease_may_go_with_its_series() {
+        let gone = |deleted: &[&str], ending: Ending, of: &str| {
+            let mut made = good();
+            made.watches[1].change["lease"]["series"] = json!({"id": "s", "number": 1, "mode": "best_effort"});
+            made.history[0].body["reply"] = made.watches[1].change["lease"].clone();
+            // As if it had been looked at: under the key itself a series was booked.
+            (made.history[0].op, made.history[0].key) = ("update".to_owned(), None);
+            made.history[0].body["request"]["lease_id"] = json!("a");
+            made.history[0].body["request"]["change"] = json!({"reservations": []});
+            made.watch(3, json!({"lease_removed": "a"}));
+            let index = (ending == Ending::Ok).then_some(3);
+            let body = json!({"request": {"series_id": of}, "reply": {"deleted": deleted, "kept": []}, "resolved": null});
+            made.history.push(operation("delete_series", ending, index, body));
+            let reply = json!({"kind": "rejected", "rejection": {"lease_not_found": "a"}});
+            made.history.push(again(Ending::Fail, None, reply));
+            verdict(made)
+        };
+        assert_eq!(gone(&["a"], Ending::Ok, "s"), Verdict::Pass);
+        assert_eq!(gone(&["b"], Ending::Ok, "s"), Verdict::Violation);
+        assert_eq!(gone(&[], Ending::Info, "s"), Verdict::Pass);
+        assert_eq!(gone(&[], Ending::Info, "t"), Verdict::Violation);
+    }
+
+    #[test]
+    fn a_series_is_answered_again_as_it_was() {
+        let booked = |leases: &[&str], left_out: &[u64]| {
+            let leases: Vec<Value> = leases.iter().map(|id| json!({"lease_id": id})).collect();
+            json!({"series_id": "s", "first": lease("a", 100, 200, &[(1, 3)]), "leases": leases, "left_out": left_out})
+        };
+        let asked = |answer: Value, index: u64| {
+            let mut made = good();
+            made.watches[1].change["lease"]["series"] = json!({"id": "s", "number": 1, "mode": "best_effort"});
+            made.history[0].op = "create_series".to_owned();
+            made.history[0].body = json!({"request": {}, "reply": booked(&["a", "b"], &[3])});
+            made.history.push(again(Ending::Ok, Some(index), answer));
+            made
+        };
+        assert_eq!(verdict(asked(booked(&["a", "b"], &[3]), 2)), Verdict::Pass);
+        fires(judge, asked(booked(&["a"], &[3]), 2), "and again with");
+        fires(judge, asked(booked(&["a", "b"], &[]), 2), "and again with");
+        fires(judge, asked(booked(&["a", "b"], &[3]), 1), "and again at 1");
+        let refused = |deleted: &[&str]| {
+            let mut made = asked(Value::Null, 2);
+            made.history.pop();
+            let reply = json!({"deleted": deleted, "kept": []});
+            made.history.push(operation("delete_series", Ending::Ok, Some(3), json!({"request": {}, "reply": reply})));
+            let gone = json!({"kind": "rejected", "rejection": {"series_not_found": "s"}});
+            made.history.push(again(Ending::Fail, None, gone));
+            verdict(made)
+        };
+        assert_eq!((refused(&["a", "b"]), refused(&["a"])), (Verdict::Pass, Verdict::Violation));
+        // One key, one series, however many leases it has.
+        let mut twin = asked(booked(&["a", "b"], &[3]), 2);
+        let mut other = twin.watches[1].change["lease"].clone();
+        (other["id"], other["series"]["id"]) = (json!("c"), json!("t"));
+        twin.watch(4, json!({"lease": other}));
+        fires(judge, twin, "made two leases");
     }
 
     #[test]

@@ -23,7 +23,9 @@ impl<'a> Lists<'a> {
         let project = operation.body["request"]["project_id"].as_str()?;
         let Some(shown) = record.listed(operation) else { return Some("what the list showed is not kept".to_owned()) };
         let told: BTreeMap<&str, &Value> = shown.into_iter().filter_map(|lease| Some((lease["id"].as_str()?, lease))).collect();
-        let there = replay.rows().iter().filter(|(_, lease)| lease["project_id"] == project);
+        let series = &operation.body["request"]["series_id"];
+        let is_asked_for = |lease: &Value| series.is_null() || lease["series"]["id"] == *series;
+        let there = replay.rows().iter().filter(|(_, lease)| lease["project_id"] == project && is_asked_for(lease));
         // What is offered and not claimed is in a list of its own.
         let offers = operation.op == "offers";
         let there = there.filter(|(id, _)| replay.model().leases.get(**id).is_some_and(Lease::is_offer) == offers);
@@ -86,6 +88,26 @@ mod tests {
         // Shown rightly before, and old by now.
         assert_eq!(verdict(["old", "old"]), Verdict::Violation);
         assert_eq!(verdict(["old", "unheard of"]), Verdict::Violation);
+    }
+
+    #[test]
+    fn a_list_of_a_series_has_its_leases_and_no_others() {
+        let listed = |of: &[&str]| {
+            let mut made = Made::default();
+            let member = |id: &str, series: &str| {
+                let mut row = lease(id, 100, 200, &[]);
+                row["series"] = json!({"id": series, "number": 1, "mode": "best_effort"});
+                row
+            };
+            let rows = [member("a", "s"), member("b", "s"), member("c", "t"), lease("d", 100, 200, &[])];
+            rows.iter().for_each(|row| made.watch(2, json!({"lease": row})));
+            let shown: Vec<&Value> = rows.iter().filter(|row| of.iter().any(|id| row["id"] == *id)).collect();
+            let request = json!({"project_id": "p", "series_id": "s"});
+            made.history.push(operation("list_series", Ending::Ok, Some(2), json!({"request": request, "reply": shown})));
+            judge(&made.record()).verdict
+        };
+        assert_eq!(listed(&["a", "b"]), Verdict::Pass);
+        assert_eq!((listed(&["a"]), listed(&["a", "b", "c"])), (Verdict::Violation, Verdict::Violation));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod foreign;
 pub mod gentle;
 pub mod hashes;
 pub mod healing;
+mod inquiries;
 pub mod kept;
 pub mod keys;
 pub mod late;
@@ -36,15 +37,20 @@ pub mod once;
 pub mod order;
 pub mod outcome;
 mod paced;
+pub mod quota;
 pub mod refused;
 pub mod replay;
 pub mod rows;
+pub mod rules;
 pub mod search;
+pub mod series;
 mod shown;
 pub mod signed;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod told;
+mod unseen;
+pub mod used;
 pub mod wanted;
 pub mod watch;
 pub mod witness;
@@ -145,6 +151,8 @@ pub fn judge(record: &Record) -> Board {
         double_booking::judge,
         kept::judge,
         refused::judge,
+        quota::judge,
+        series::judge,
         offers::judge,
         hashes::judge,
         healing::judge,

@@ -43,6 +43,15 @@ pub struct Lease {
     pub updated_at: Option<u64>,
     #[serde(default)]
     pub offer: Option<Offer>,
+    #[serde(default)]
+    pub series: Option<Member>,
+}
+
+/// What makes a lease one of a series.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Member {
+    pub id: String,
+    pub number: u64,
 }
 
 /// What makes a lease an offer.
@@ -368,6 +377,22 @@ impl Model {
                 let candidates = room.iter().filter(|(stays, _)| kept.is_empty() || *stays > 0);
                 on_one && candidates.map(|(_, fits)| *fits).max().unwrap_or(0) >= wish.amount
             }
+        }
+    }
+
+    /// The most that one reservation of a wish may have, whatever amount it asks for.
+    pub fn most(&self, wish: &Wish, span: Span) -> u64 {
+        if span.start >= span.end {
+            return 0;
+        }
+        let booking = self.booking(span.start, None);
+        let instants = instants(&booking, span);
+        let hosts = self.hosts.values().filter(|host| host.takes_more() && host.suits(wish));
+        let fits = hosts.map(|host| fits(host, wish, &booking, &instants));
+        match wish.affinity {
+            None => fits.sum(),
+            Some(true) => fits.max().unwrap_or(0),
+            Some(false) => fits.filter(|fits| *fits > 0).count() as u64,
         }
     }
 

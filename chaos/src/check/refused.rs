@@ -1,5 +1,6 @@
 //! A refusal names a reason that is true: at some index between the call and its answer, and at some second of that time. For want
-//! of room the [witness](super::witness) judges, for keys [keys](super::keys); here is the rest.
+//! of room the [witness](super::witness) judges and [series](super::series), for a quota [quota](super::quota), for keys
+//! [keys](super::keys); here is the rest.
 //!
 //! What each reason means is written here a second time. A reason that is not known here is a violation: who adds one to the
 //! product says here when it holds.
@@ -9,7 +10,7 @@ use std::ops::Bound;
 
 use serde_json::Value;
 
-use super::leases::told;
+use super::leases::{Leases, told};
 use super::replay::Replay;
 use super::witness::{moments, staging};
 use super::{Judgement, Sheet};
@@ -30,16 +31,21 @@ pub fn judge(record: &Record) -> Judgement {
         let rejection = &operation.body["reply"]["rejection"];
         // An edge tells the reason's name alone, and REST for Blazar's clients its text.
         let name = rejection.as_str().or_else(|| rejection.as_object()?.keys().next().map(String::as_str)).unwrap_or_default();
-        if OTHERS.contains(&name) || (record.plan.sim.wire && !rejection.is_object()) {
+        if OTHERS.contains(&name) || name == "quota_exceeded" || (record.plan.sim.wire && !rejection.is_object()) {
             continue;
         }
         let (from, to) = (replay.applied_by(operation.invoke_ns), replay.applied_by(operation.return_ns + LOOK_NS));
-        let lease = operation.body["request"]["lease_id"].as_str().and_then(|id| leases.get(id));
+        let request = &operation.body["request"];
+        let lease = request["lease_id"].as_str().and_then(|id| leases.get(id));
+        let seen = match request["series_id"].as_str() {
+            Some(series) => of_series(&leases, series, from, to),
+            None => lease.map(|changes| between(changes, from, to)),
+        };
         let seconds = moments(replay.clock_s(from), record, operation);
         let call = Call {
-            request: &operation.body["request"],
-            lease: lease.map_or_else(Vec::new, |changes| between(changes, from, to)),
-            known: lease.is_some(),
+            request,
+            known: seen.is_some(),
+            lease: seen.unwrap_or_default(),
             first_s: *seconds.start(),
             last_s: *seconds.end(),
         };
@@ -61,6 +67,17 @@ fn between<'a>(changes: &BTreeMap<u64, Option<&'a Value>>, from: u64, to: u64) -
     std::iter::once(before).chain(within).collect()
 }
 
+/// Of a series, some lease that is to be seen at any index of a time; `None`: nobody ever saw one of it.
+fn of_series<'a>(leases: &Leases<'a>, series: &str, from: u64, to: u64) -> Option<Vec<Option<&'a Value>>> {
+    let is_one =
+        |changes: &&BTreeMap<u64, Option<&Value>>| changes.values().flatten().any(|lease| lease["series"]["id"] == series);
+    let own: Vec<_> = leases.values().filter(is_one).collect();
+    let within = (Bound::Excluded(from), Bound::Included(to.max(from)));
+    let indices = own.iter().flat_map(|changes| changes.range(within)).map(|(index, _)| *index).chain([from]);
+    let at = |index: u64| own.iter().find_map(|changes| between(changes, index, index)[0]);
+    (!own.is_empty()).then(|| indices.map(at).collect())
+}
+
 /// A call as the ledger may have seen it.
 struct Call<'a> {
     request: &'a Value,
@@ -76,7 +93,7 @@ struct Call<'a> {
 impl Call<'_> {
     /// Whether the reason holds; `None`: it is not known here.
     fn bears(&self, operation: &Operation, name: &str, more: &Value) -> Option<bool> {
-        let creates = operation.op == "create";
+        let creates = matches!(operation.op.as_str(), "create" | "create_series" | "what_if" | "density");
         let any = |holds: &dyn Fn(&Value) -> bool| self.lease.iter().flatten().any(|lease| holds(lease));
         let reservations = |lease: &Value, holds: &dyn Fn(&Value) -> bool| {
             lease["reservations"].as_array().is_some_and(|all| all.iter().any(holds))
@@ -84,7 +101,7 @@ impl Call<'_> {
         let last_s = u64::from(self.last_s);
         let ends_by = |lease: &Value| lease["end"].as_u64().is_some_and(|end| end <= last_s);
         Some(match name {
-            "lease_not_found" => self.is_hidden(),
+            "lease_not_found" | "series_not_found" => self.is_hidden(),
             // Being created it is nobody's to see yet.
             "wrong_status" => {
                 any(&|lease| lease["status"] == more["status"]) || (self.is_hidden() && more["status"] == "CREATING")
@@ -139,9 +156,11 @@ impl Call<'_> {
         !self.known || self.lease.iter().any(|lease| lease.is_none_or(foreign))
     }
 
-    /// A second that a create or a change names.
+    /// A second that a create or a change names; of a series, for its first lease.
     fn asked(&self, field: &str) -> Option<u64> {
-        let part = if self.request["wish"].is_object() { &self.request["wish"] } else { &self.request["change"] };
+        let wish = &self.request["wish"];
+        let parts = [&wish["lease"], wish, &self.request["change"]];
+        let part = parts.into_iter().find(|part| part.is_object())?;
         part[field]["at"].as_u64().or(part[field].as_u64())
     }
 
@@ -233,6 +252,22 @@ mod tests {
         let mut foreign = absent((20, 30), "a");
         foreign.history[0].body["request"]["project_id"] = json!("q");
         passes(foreign);
+    }
+
+    #[test]
+    fn a_series_is_not_there_while_no_lease_of_it_is() {
+        let absent = |span, id: &str| {
+            let request = json!({"series_id": id, "project_id": "p"});
+            let mut record = refused("delete_series", span, request, json!({"series_not_found": id}));
+            for line in record.watches.iter_mut().filter(|line| line.change["lease"].is_object()) {
+                line.change["lease"]["series"] = json!({"id": "s", "number": 1, "mode": "best_effort"});
+            }
+            record
+        };
+        passes(absent((5, 6), "s"));
+        passes(absent((145, 151), "s"));
+        passes(absent((20, 30), "other"));
+        fires(absent((20, 30), "s"), "series_not_found");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::lists::Lists;
 use super::model::{Host, Lease, Model, Span, Staging, Wish, calendar};
 use super::replay::Replay;
 use super::shown::is_shown;
-use super::{Judgement, Sheet, keys, wanted};
+use super::unseen::Unseen;
+use super::{Judgement, Sheet, inquiries, keys, wanted};
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -28,7 +29,14 @@ pub fn judge(record: &Record) -> Judgement {
 
 /// Whether it changes the ledger.
 fn writes(operation: &Operation) -> bool {
-    matches!(operation.op.as_str(), "create" | "update" | "claim" | "delete")
+    matches!(operation.op.as_str(), "create" | "update" | "claim" | "delete" | "create_series" | "delete_series")
+}
+
+/// Whether several such operations may take effect at one index: what the cloud did not settle in time is left out of a series by
+/// the clock, of all series at once.
+fn shares_its_index(operation: &Operation) -> bool {
+    let left_out = operation.body["reply"]["left_out"].as_array().into_iter().flatten();
+    left_out.into_iter().any(|one| one["reason"]["withdrawn"].is_object())
 }
 
 /// The index at which an operation took place, and whether it changed something there. What is asked again under an old key took
@@ -38,6 +46,10 @@ fn place(operation: &Operation) -> Option<(u64, bool)> {
         return None;
     }
     let resolved = &operation.body["resolved"]["applied"];
+    // The answer tells what quota holds by then; its key, since when.
+    if operation.op == "set_quota" && operation.ending != Ending::Fail {
+        return resolved["ledger_index"].as_u64().map(|index| (index, resolved["rejection"].is_null()));
+    }
     match operation.ending {
         Ending::Ok => operation.index.map(|index| (index, writes(operation))),
         Ending::Fail => operation.index.map(|index| (index, false)),
@@ -55,7 +67,10 @@ fn real_time(record: &Record, replay: &Replay<'_>, sheet: &mut Sheet) {
             sheet.violation(format!("operation {n}: acknowledged without an index"));
         }
         let Some((index, changed)) = place(operation) else { continue };
-        if changed && let Some(other) = by_index.insert(index, n) {
+        if changed
+            && !shares_its_index(operation)
+            && let Some(other) = by_index.insert(index, n)
+        {
             sheet.violation(format!("operations {other} and {n} both claim index {index}"));
         }
         if operation.ending != Ending::Info {
@@ -105,7 +120,7 @@ fn answers(record: &Record, sheet: &mut Sheet) {
         .collect();
     placed.sort_by_key(|(index, operation)| (*index, operation.n));
     let mut replay = Replay::new(record);
-    let mut lists = Lists::default();
+    let (mut lists, unseen) = (Lists::default(), Unseen::new(record));
     let takers = Takers::new(&replay);
     for (index, operation) in placed {
         let touched = operation.body["reply"]["id"].as_str().is_none_or(|lease| replay.touches(index, lease));
@@ -127,7 +142,9 @@ fn answers(record: &Record, sheet: &mut Sheet) {
             (Ending::Ok, "claim") => same(record, &replay, operation).or_else(|| wanted::claimed(operation)),
             (Ending::Ok, "get") => same(record, &replay, operation),
             (Ending::Ok, "delete") => wanted::deleted(model, operation),
-            (Ending::Ok, "list" | "offers") => lists.problem(&replay, record, operation),
+            (Ending::Ok, "what_if") => inquiries::what_if(model, (index, clock), &unseen, record, operation),
+            (Ending::Ok, "density") => inquiries::density(model, (index, clock), &unseen, record, operation),
+            (Ending::Ok, "list" | "offers" | "list_series") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
             (Ending::Fail, "update") => refused_update(model, clock, record, operation),
             _ => None,
@@ -169,17 +186,7 @@ fn refused_create(model: &Model, clock: u32, record: &Record, operation: &Operat
     if operation.body["reply"]["kind"] != "no_room" {
         return None;
     }
-    let wish = &operation.body["request"]["wish"];
-    let reservations = wish["reservations"].as_array()?;
-    let [one] = reservations.as_slice() else { return None };
-    let asked: Wish = serde_json::from_value(one["resource"]["instance"].clone()).ok()?;
-    let fits = |now: u32| {
-        let start = wish["start"]["at"].as_u64().and_then(|at| u32::try_from(at).ok()).unwrap_or(now);
-        let end = wish["end"].as_u64().and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
-        let main = model.feasible(&asked, Span { start, end }, None, &[]);
-        let staging = staging(&one["staging"], start, now);
-        main && staging.is_none_or(|staging| model.feasible(&asked, staging.booked(), None, &[]))
-    };
+    let fits = inquiries::fits(model, &operation.body["request"]["wish"])?;
     moments(clock, record, operation).all(fits).then(|| "there was room".to_owned())
 }
 

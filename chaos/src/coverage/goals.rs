@@ -15,10 +15,25 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 /// So many seeds together must have got everywhere.
 pub const SEEDS: u64 = 200;
 
-/// Operations of clients.
-const OPERATIONS: [&str; 7] = ["create", "update", "claim", "delete", "get", "list", "offers"];
+/// Operations of clients and of the operator.
+const OPERATIONS: [&str; 14] = [
+    "create",
+    "update",
+    "claim",
+    "delete",
+    "get",
+    "list",
+    "offers",
+    "create_series",
+    "delete_series",
+    "list_series",
+    "what_if",
+    "density",
+    "set_quota",
+    "quota",
+];
 /// Those that leave it open how they ended, when the answer is lost.
-const WRITES: [&str; 4] = ["create", "update", "claim", "delete"];
+const WRITES: [&str; 7] = ["create", "update", "claim", "delete", "create_series", "delete_series", "set_quota"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.

@@ -303,6 +303,18 @@ pub(crate) fn asked(op: &str, request: &Value, epoch_ms: u64) -> String {
             let name = wish["name"].as_str().unwrap_or_default();
             format!("{name}, {amount} from {} to {}{staged}{offered}", at(&wish["start"]["at"]), at(&wish["end"]))
         }
+        "create_series" => {
+            let (lease, recurrence) = (&request["wish"]["lease"], &request["wish"]["recurrence"]);
+            let text = |field: &str| recurrence[field].as_str().unwrap_or_default();
+            let first = asked("create", &json!({"wish": lease}), epoch_ms);
+            format!("{first}, {} {} in {}", text("mode"), text("rule"), text("time_zone"))
+        }
+        "set_quota" => {
+            let set = request["set"].as_object().into_iter().flatten().map(|(kind, limit)| format!("{kind} {}", limit["max"]));
+            let unset = request["unset"].as_array().map_or(0, Vec::len);
+            let of = request["of"].as_str().unwrap_or("all");
+            format!("of {of}, {}, {unset} taken back", set.collect::<Vec<_>>().join(", "))
+        }
         "update" => {
             let change = request["change"].as_object();
             let fields = change.into_iter().flatten().filter(|(_, value)| !value.is_null() && **value != json!([]));

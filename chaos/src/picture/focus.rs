@@ -96,7 +96,12 @@ impl<'a> Places<'a> {
         }
         focus.at = at_ns.map(|at_ns| at_ns / 1_000).or(marks.iter().map(|(at, _)| *at).max());
         // Who made the change at an index that is named, and who booked a lease that is: the operations behind the finding.
-        let changes = |operation: &&Operation| matches!(operation.op.as_str(), "create" | "update" | "claim" | "delete");
+        let changes = |operation: &&Operation| {
+            matches!(
+                operation.op.as_str(),
+                "create" | "update" | "claim" | "delete" | "create_series" | "delete_series" | "set_quota"
+            )
+        };
         for operation in history.iter().filter(changes) {
             let lease = operation.body["reply"]["id"].as_str().or(operation.body["request"]["lease_id"].as_str());
             let at_index = operation.index.is_some_and(|index| named.indices.contains(&index)) && operation.ending == Ending::Ok;

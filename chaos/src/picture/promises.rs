@@ -1,9 +1,9 @@
 //! What each checker guards, in one sentence for a reader who was not there (chaos-design §7).
 
 /// Every checker of a promise. `goals` judges the run and not the product.
-pub const PROMISED: [&str; 30] = [
-    "witness", "search", "watch", "follow", "L1", "S1", "O1", "S2", "H1", "M1", "B1", "R1", "A1", "A2", "A3", "A4", "A5",
-    "A6", "A7", "A8", "A9", "A10", "V1", "V2", "V3", "V4", "V5", "reasons", "R42", "signed",
+pub const PROMISED: [&str; 32] = [
+    "witness", "search", "watch", "follow", "L1", "S1", "O1", "S2", "H1", "M1", "B1", "R1", "A1", "A2", "A3", "A4", "A5", "A6",
+    "A7", "A8", "A9", "A10", "V1", "V2", "V3", "V4", "V5", "reasons", "R42", "signed", "quota", "series",
 ];
 
 /// The promise; empty for a checker that is not known here.
@@ -17,6 +17,8 @@ pub fn promise(check: &str) -> &'static str {
         "reasons" => "a refusal names a reason that is true",
         "R42" => "nothing is booked on a host that is down, and a lease says that it lacks a host only while it does",
         "signed" => "every changing call to the cloud says whose work it is, and says so truly",
+        "quota" => "no project gets beyond its quota, and none is refused for one that it does not reach",
+        "series" => "a series is what its rule says, as a whole, and is deleted as a whole",
         "L1" => "no host is booked for more than it has, at any instant",
         "S1" => "what was acknowledged is kept through every fault",
         "O1" => "an offer stands until it is claimed, deleted or over, and no longer",

@@ -41,7 +41,9 @@ fn kinds(profile: Profile) -> Option<&'static [u64]> {
         Profile::Snapshots => Some(&[0, 3, 7, 9]),
         Profile::Members => Some(&[0, 1, 2, 3, 3, 4, 5]),
         Profile::Disks => Some(&[5, 6, 6, 7, 7, 8, 9]),
-        Profile::Links | Profile::Busy | Profile::Cloud | Profile::Clocks | Profile::Load | Profile::Hosts => Some(&[]),
+        Profile::Links | Profile::Busy | Profile::Series | Profile::Cloud | Profile::Clocks | Profile::Load | Profile::Hosts => {
+            Some(&[])
+        }
     }
 }
 

@@ -46,7 +46,7 @@ use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Fault, Plan};
 use crate::record::Record;
-use crate::workload::{Project, USERS, Workload};
+use crate::workload::{OPERATOR, Project, USERS, Workload};
 use errors::Errors;
 use world::{World, admin};
 
@@ -130,13 +130,20 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
         let (user_id, id) = world.cloud.login(user).with_context(|| format!("a token of {user}"))?;
         // Who calls operations is whoever he says he is.
         let user_id = if world.tcp.is_some() { user_id } else { format!("user-of-{id}") };
-        projects.push(Project { id, user, user_id });
+        projects.push(Project { id, user, user_id, role: "member" });
     }
+    let operator = if world.plan.sim.quotas {
+        let (user_id, id) = world.cloud.login(OPERATOR).context("a token of the operator")?;
+        Some(Project { id, user: OPERATOR, user_id, role: "admin" })
+    } else {
+        None
+    };
     let followed = projects.first().map(|project| project.id.clone());
-    let workload = Workload::new(world.clone(), projects);
+    let workload = Workload::new(world.clone(), projects, operator.as_ref());
     let wire = workload.wire.clone().zip(followed);
     let follower = wire.map(|(clients, project)| wire::follow::Follower::start(&world, clients, project));
-    let clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tasks::spawn(workload.clone().client(client))).collect();
+    let mut clients: Vec<_> = (0..world.plan.sim.clients).map(|client| tasks::spawn(workload.clone().client(client))).collect();
+    clients.extend(operator.map(|operator| tasks::spawn(workload.clone().operator(operator))));
     let watches = watch::Watches::start(&world);
     tasks::spawn(world.clone().probe());
     tasks::spawn(crate::meter::run(world.clone()));

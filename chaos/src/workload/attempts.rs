@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use leasehold_ledger::listing::LeaseFilter;
-use leasehold_ledger::model::{Lease, RequestKey, Timestamp};
+use leasehold_ledger::model::{Lease, RequestKey};
 use leasehold_ledger::mutant;
-use leasehold_node::operations::{Actor, Consistency, KeyState, OperationError, Operations, Unavailable};
+use leasehold_node::operations::{Actor, Answer, Consistency, KeyState, OperationError, Operations, Unavailable};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Turn, Wanted, Workload};
+use super::{Turn, Wanted, Workload, wanted};
 use crate::history::Ending;
 use crate::plan::Draw;
 use crate::record::Refusal;
@@ -56,7 +56,7 @@ impl Workload {
         let trace = &self.world.trace;
         let (mut attempts, mut unsure) = (Vec::new(), false);
         let of_turn = || Draw::new(self.world.plan.seed, turn.stream("door")).next_u64();
-        let door = Door::drawn(key.map_or_else(of_turn, number_of));
+        let door = Door::asked(wanted, key.map_or_else(of_turn, number_of));
         loop {
             let drawn = self.world.member(draw.below(self.world.size()));
             let node = at.unwrap_or(drawn);
@@ -207,8 +207,7 @@ async fn carry_out(
     wanted: Wanted,
     rows: &Rows,
 ) -> Result<(Value, u64, Option<Lease>), OperationError> {
-    let lease =
-        |answer: leasehold_node::operations::Answer<Lease>| (as_json(&answer.value), answer.ledger_index, Some(answer.value));
+    let lease = |answer: Answer<Lease>| (as_json(&answer.value), answer.ledger_index, Some(answer.value));
     Ok(match wanted {
         Wanted::Create(wish) => lease(operations.create_lease(who, key, *wish).await?),
         Wanted::Update { lease_id, change } => lease(operations.update_lease(who, key, lease_id, change).await?),
@@ -220,19 +219,34 @@ async fn carry_out(
             let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
             (rows.name(&answer.value), answer.ledger_index, None)
         }
+        Wanted::CreateSeries(wish) => {
+            let Answer { value, ledger_index } = operations.create_series(who, key, *wish).await?;
+            (wanted::booked(&value, as_json(&value.first)), ledger_index, Some(value.first))
+        }
+        Wanted::DeleteSeries { series_id } => {
+            let Answer { value, ledger_index } = operations.delete_series(who, key, series_id).await?;
+            (wanted::deleted(&value), ledger_index, None)
+        }
+        Wanted::ListSeries { series_id } => {
+            let filter = LeaseFilter { series: Some(series_id), ..LeaseFilter::default() };
+            let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
+            (rows.name(&answer.value), answer.ledger_index, None)
+        }
+        Wanted::WhatIf(wish) => {
+            let Answer { value, ledger_index } = operations.what_if(who, *wish).await?;
+            (wanted::would_be(&value), ledger_index, None)
+        }
+        Wanted::Density(wish) => {
+            let Answer { value, ledger_index } = operations.density(who, *wish).await?;
+            (wanted::fitting(&value), ledger_index, None)
+        }
+        Wanted::SetQuota { of, set, unset } => {
+            let Answer { value, ledger_index } = operations.set_quota(who, key, of, set, unset).await?;
+            (as_json(&value), ledger_index, None)
+        }
+        Wanted::GetQuota { of } => {
+            let Answer { value, ledger_index } = operations.get_quota(who, of).await?;
+            (as_json(&value), ledger_index, None)
+        }
     })
-}
-
-pub(super) fn request(wanted: &Wanted, who: &Actor, valid_until: Timestamp) -> (&'static str, Value) {
-    let (op, mut request) = match wanted {
-        Wanted::Create(wish) => ("create", json!({"wish": as_json(wish)})),
-        Wanted::Update { lease_id, change } => ("update", json!({"lease_id": lease_id, "change": as_json(change)})),
-        Wanted::Claim { lease_id } => ("claim", json!({"lease_id": lease_id})),
-        Wanted::Delete { lease_id } => ("delete", json!({"lease_id": lease_id})),
-        Wanted::Get { lease_id } => ("get", json!({"lease_id": lease_id})),
-        Wanted::List { offers } => (if *offers { "offers" } else { "list" }, json!({})),
-    };
-    request["project_id"] = json!(who.project_id);
-    request["valid_until_ms"] = json!(valid_until);
-    (op, request)
 }

@@ -54,7 +54,7 @@ impl Workload {
         if self.over.load(Ordering::SeqCst) {
             return;
         }
-        if self.perform(Turn { is_second: true, ..turn }, project, wanted, None).await.1.is_none() {
+        if self.perform(Turn { part: 1, ..turn }, project, wanted, None).await.1.is_none() {
             self.forget(lease_id);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use leasehold_client::{DensityWish, WindowWish};
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
@@ -96,6 +97,21 @@ impl Workload {
             ignore_quota: false,
             reservations,
         }
+    }
+
+    /// What a lease would come to, or how many instances fit into a window that is to come.
+    pub(super) fn question(&self, draw: &mut Draw, project: &Project) -> Wanted {
+        let lease = self.wish(draw, project);
+        if draw.below(2) == 0 {
+            return Wanted::WhatIf(Box::new(lease));
+        }
+        let instance = reservation(draw, None).resource.instance().clone();
+        let start = match lease.start {
+            StartWish::At(start) => start,
+            StartWish::Now | StartWish::Earliest { .. } => lease.end.minus(10),
+        };
+        let window = WindowWish { start: StartWish::At(start), end: lease.end };
+        Wanted::Density(Box::new(DensityWish { instance, seek: false, among: None, window }))
     }
 
     /// One small server, in two minutes.

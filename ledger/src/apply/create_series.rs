@@ -9,6 +9,7 @@ use super::series::check_series;
 use super::verify::{check_room, needs_hold, stale};
 use crate::command::CreateSeries;
 use crate::model::{Lease, LeaseStatus, Occurrence, RequestKey, SeriesLease, SeriesMember, SeriesMode, Timestamp};
+use crate::mutant;
 use crate::reply::{Rejection, Reply};
 use crate::state::{Booking, State, lease_bookings};
 
@@ -70,7 +71,9 @@ pub(super) fn create_series(
         open_holds(state, &lease, now);
         state.put_lease(lease);
     }
-    Ok(Reply::SeriesCreated { series_id: create.series_id, leases: booked, left_out: create.left_out.clone(), prepared })
+    let is_silent = mutant!("N21") && create.wish.recurrence.mode == SeriesMode::AllOrNothing;
+    let left_out = if is_silent { Vec::new() } else { create.left_out.clone() };
+    Ok(Reply::SeriesCreated { series_id: create.series_id, leases: booked, left_out, prepared })
 }
 
 /// What was planned and what was left out, by number.
@@ -82,7 +85,7 @@ fn all_occurrences(create: &CreateSeries) -> Vec<Occurrence> {
 }
 
 fn check_ids(state: &State, create: &CreateSeries) -> Result<(), Rejection> {
-    if create.wish.recurrence.mode == SeriesMode::AllOrNothing && !create.left_out.is_empty() {
+    if create.wish.recurrence.mode == SeriesMode::AllOrNothing && !create.left_out.is_empty() && !mutant!("N21") {
         return Err(invalid("left_out", "with all or nothing no occurrence may be left out".to_owned()));
     }
     if !create.occurrences.is_sorted_by_key(|planned| planned.occurrence.number) {

@@ -11,6 +11,7 @@ use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
 use crate::command::{LeaseWish, PlannedReservation, SeriesWish, StartWish};
 use crate::model::{Adoption, HostId, InstanceWish, Interval, LeftOut, Occurrence, Phase, ReservationId, Seconds, Timestamp};
+use crate::mutant;
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -133,7 +134,9 @@ pub fn ask_density(state: &State, wish: &DensityWish, now: Timestamp) -> Result<
     check_instance(&wish.instance)?;
     check_named(state, wish.among.as_ref())?;
     let among = wish.among.as_ref();
-    let fits = what_fits(state, &wish.instance, among, window, now);
+    // Planted bug: only the first second of the window is looked at.
+    let looked_at = if mutant!("N24") { Interval { end: window.start.plus(1), ..window } } else { window };
+    let fits = what_fits(state, &wish.instance, among, looked_at, now);
     let length_s = (window.end != Seconds::OPEN_END).then(|| window.end.0 - window.start.0);
     let sought = || earliest_start(state, &wish.instance, among, window.start, None, length_s, now);
     Ok(Density { window, fits, earliest_start: wish.seek.then(sought).flatten() })

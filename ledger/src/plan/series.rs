@@ -9,6 +9,7 @@ use crate::apply::schedule::resolve_create;
 use crate::apply::series::check_series;
 use crate::command::{LeaseWish, PlannedReservation, SeriesWish};
 use crate::model::{Amounts, HostId, Interval, LeftOut, LeftOutReason, Occurrence, ReservationId, SeriesMode, Timestamp};
+use crate::mutant;
 use crate::state::State;
 
 /// A plan for a series.
@@ -68,7 +69,7 @@ pub fn plan_series(
             }
             Err(short) => {
                 let no_room = explain(state, &overlay, &one, occurrence, short, now);
-                if wish.recurrence.mode == SeriesMode::AllOrNothing {
+                if wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21") {
                     return Err(NoPlan::NoRoom(no_room));
                 }
                 let reason = LeftOutReason::NoRoom {
@@ -79,6 +80,12 @@ pub fn plan_series(
                 };
                 found.left_out.push(LeftOut { occurrence, reason });
                 first_without.get_or_insert(no_room);
+                mutant!("N23", {
+                    let last = found.left_out.last().cloned();
+                    let behind = occurrences.iter().filter(|one| one.number > occurrence.number);
+                    found.left_out.extend(behind.flat_map(|one| last.clone().map(|last| LeftOut { occurrence: *one, ..last })));
+                    break;
+                });
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::model::{
     Amounts, HostId, Interval, Lease, LeaseStatus, LimitKind, Phase, ProjectId, QuotaRow, ReservationStatus, Seconds, Spent,
     Stage, Staging,
 };
+use crate::mutant;
 use crate::storage::keys::RowId;
 
 /// Stands for all hosts: use is not bound to any.
@@ -135,7 +136,8 @@ impl State {
         }
         let project = lease.project_id.clone();
         let (before, after) = (old.map(lease_use).unwrap_or_default(), new.map(lease_use).unwrap_or_default());
-        if before == after {
+        // Planted bug: what a deleted lease had stays used.
+        if before == after || (mutant!("Q03") && after.is_empty()) {
             return;
         }
         let profile = self.usage.entry(project.clone()).or_default();

@@ -80,7 +80,6 @@ struct Inner {
     offer_valid_s_max: u32,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Arc<Mutex<Overlay>>,
-    /// Errands of hosts so far.
     /// Held while a question about capacity is answered.
     asking: tokio::sync::Mutex<()>,
 }

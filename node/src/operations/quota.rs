@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::command::Command;
 use leasehold_ledger::listing::{self, Quota};
-use leasehold_ledger::model::{LimitKind, Limits, ProjectId, RequestKey};
+use leasehold_ledger::model::{LimitKind, Limits, ProjectId, RequestKey, Timestamp};
 use leasehold_ledger::reply::Reply;
 
 use super::route::{Call, Request};
@@ -16,7 +16,7 @@ impl Operations {
     pub async fn get_quota(&self, actor: &Actor, project: Option<ProjectId>) -> Result<Answer<Quota>> {
         actor.authorise(Rule::QuotasGet, Some(project.as_ref().unwrap_or(&actor.project_id)))?;
         self.read_barrier(Consistency::Linearizable).await?;
-        self.quota_now(project.as_ref())
+        Ok(self.quota_at(project.as_ref(), self.inner.raft.now()?))
     }
 
     /// Sets limits and takes them back, of a project or under `None` the defaults. What is booked stays.
@@ -43,15 +43,16 @@ impl Operations {
     ) -> Result<Answer<Quota>> {
         let command = Command::SetQuota { project_id: project_id.clone(), set, unset };
         match self.propose(key, command).await?.outcome {
-            Ok(Reply::Done) => self.quota_now(project_id.as_ref()),
+            // It is set, whatever this node's clock is by now: what is used is told by the ledger's.
+            Ok(Reply::Done) => Ok(self.quota_at(project_id.as_ref(), Timestamp::default())),
             Ok(other) => Err(OperationError::Internal(format!("set_quota answered {other:?}"))),
             Err(rejection) => Err(rejection.into()),
         }
     }
 
-    fn quota_now(&self, project: Option<&ProjectId>) -> Result<Answer<Quota>> {
-        let now = self.inner.raft.now()?;
+    /// At an instant, but not before the ledger's.
+    fn quota_at(&self, project: Option<&ProjectId>, now: Timestamp) -> Answer<Quota> {
         let state = self.inner.raft.state();
-        Ok(Answer { value: listing::quota(&state, project, now), ledger_index: state.ledger_index() })
+        Answer { value: listing::quota(&state, project, now), ledger_index: state.ledger_index() }
     }
 }

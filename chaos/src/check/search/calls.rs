@@ -10,6 +10,7 @@ use super::linear::Call;
 use super::room::Rooms;
 use crate::check::keys::is_not_found;
 use crate::check::model::CALENDAR_UNIX_S;
+use crate::check::rules;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -27,6 +28,9 @@ pub struct History<'a> {
     places: BTreeMap<String, usize>,
     /// Leases by the key that made them.
     by_key: BTreeMap<&'a str, Number>,
+    by_series: BTreeMap<&'a str, BTreeSet<Number>>,
+    /// Leases of a series by its key and their number in it.
+    occurrences: BTreeMap<&'a str, BTreeMap<u64, Number>>,
     /// Leases of which the ledger's clock chose an instant that nobody was told.
     timeless: BTreeSet<Number>,
     /// What lists showed, by row: lists of an hour show the same rows again and again, in every pool.
@@ -36,7 +40,8 @@ pub struct History<'a> {
 impl<'a> History<'a> {
     /// Of a record.
     pub fn new(record: &'a Record) -> History<'a> {
-        let replies = record.history.iter().flat_map(|one| record.listed(one).unwrap_or_else(|| vec![&one.body["reply"]]));
+        let told = |one: &'a Operation| vec![&one.body["reply"], &one.body["reply"]["first"]];
+        let replies = record.history.iter().flat_map(|one| record.listed(one).unwrap_or_else(|| told(one)));
         let rows: Vec<&Value> = record.watches.iter().map(|line| &line.change["lease"]).chain(replies).collect();
         let told = record.watches.iter().map(|line| &line.change["host"]);
         let hosts: BTreeMap<u64, &str> =
@@ -44,12 +49,19 @@ impl<'a> History<'a> {
         let (mut numbers, mut read) = (BTreeMap::new(), BTreeSet::new());
         let (mut pools, mut places, mut by_key): (BTreeMap<Number, BTreeSet<String>>, _, _) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut by_series, mut occurrences): (BTreeMap<_, BTreeSet<_>>, BTreeMap<_, BTreeMap<_, _>>) = Default::default();
         // A row that many lists show is one value.
         for row in rows.into_iter().filter(|row| read.insert(std::ptr::from_ref::<Value>(row))) {
             let Some(id) = row["id"].as_str() else { continue };
             let next = Number::try_from(numbers.len()).unwrap_or(Number::MAX);
             let number = *numbers.entry(id.to_owned()).or_insert(next);
-            if let Some(key) = row["key"]["id"].as_str() {
+            if let Some(series) = row["series"]["id"].as_str() {
+                by_series.entry(series).or_default().insert(number);
+                // Under one key, each with the times that it was booked for.
+                if let (Some(key), Some(place)) = (row["key"]["id"].as_str(), row["series"]["number"].as_u64()) {
+                    occurrences.entry(key).or_default().insert(place, number);
+                }
+            } else if let Some(key) = row["key"]["id"].as_str() {
                 by_key.insert(key, number);
             }
             for (place, one) in row["reservations"].as_array().into_iter().flatten().enumerate() {
@@ -63,7 +75,7 @@ impl<'a> History<'a> {
         }
         let rooms = Rooms::new(record, &numbers);
         let (timeless, shown) = Default::default();
-        let mut history = History { record, rooms, numbers, pools, places, by_key, timeless, shown };
+        let mut history = History { record, rooms, numbers, pools, places, by_key, by_series, occurrences, timeless, shown };
         history.timeless = record.history.iter().filter_map(|operation| history.untold(operation)).collect();
         history
     }
@@ -153,7 +165,21 @@ impl<'a> History<'a> {
         Some(Call { n: operation.n, op: Op::Expire(number), invoke_ns, return_ns: None, applied: false })
     }
 
-    /// One operation as one or two of the specification, and whether it is known to have taken effect without an answer.
+    /// The leases of a series as they were made. That all of them are made at once is not asked here.
+    fn series(&self, operation: &Operation) -> Vec<Op> {
+        let wish = &operation.body["request"]["wish"];
+        let made = operation.key.as_deref().and_then(|key| self.occurrences.get(key)).into_iter().flatten();
+        let times = rules::occurrences(wish).unwrap_or_default();
+        let of = |(place, number): (&u64, &Number)| {
+            let span = times.get(usize::try_from(*place).ok()?.checked_sub(1)?)?;
+            let view = View::asked(&wish["lease"])?;
+            let view = View { start: Some(span.start.into()), end: Some(span.end.into()), ..view };
+            Some(Op::Create(*number, self.view(*number, view)))
+        };
+        made.filter_map(of).collect()
+    }
+
+    /// One operation as one or several of the specification, and whether it is known to have taken effect without an answer.
     ///
     /// What an answer tells of a lease is a read of its own within the operation: a repeated request is answered with what
     /// the lease has become, if what it was is not kept any more.
@@ -196,6 +222,21 @@ impl<'a> History<'a> {
                 vec![of.map(Op::Claim), (ending == Ending::Ok).then(seen).flatten()]
             }
             ("delete", Ending::Ok | Ending::Info) => vec![of.map(Op::Delete)],
+            ("create_series", Ending::Ok | Ending::Info) => {
+                let first = &reply["first"];
+                let seen = self.number(&first["id"]).zip(View::of(first));
+                let seen = seen.map(|(number, view)| Op::Seen(number, self.view(number, view)));
+                self.series(operation).into_iter().map(Some).chain([seen]).collect()
+            }
+            ("delete_series", Ending::Ok) => {
+                let deleted = reply["deleted"].as_array().into_iter().flatten();
+                deleted.map(|id| self.number(id).map(Op::Delete)).collect()
+            }
+            // Which of them had not started nobody was told: each was deleted by it, or was not.
+            ("delete_series", Ending::Info) => {
+                let all = request["series_id"].as_str().and_then(|id| self.by_series.get(id));
+                return all.into_iter().flatten().map(|number| (Op::Delete(*number), false)).collect();
+            }
             ("get", Ending::Ok) => vec![seen()],
             (op @ ("list" | "offers"), Ending::Ok) => {
                 // A row that is not kept is the witness's to tell. One that does not say what its lease is says nothing of the

@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use leasehold_client::{Bytes, Client, Connector, Error, Key, KeyState, LeaseFilter, NewLease, RefusalKind, System};
-use leasehold_ledger::model::{Lease, RequestKey, Timestamp};
+use leasehold_client::{Answer, Bytes, Client, Connector, Error, Key, KeyState, LeaseFilter, NewLease, RefusalKind, System};
+use leasehold_ledger::command::{LeaseWish, SeriesWish};
+use leasehold_ledger::model::{Lease, ProjectId, RequestKey, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::super::network::CLIENTS;
 use super::super::rng::{at, stream};
 use super::super::trace::Trace;
+use super::super::world::json as as_json;
 use super::rest::Rest;
 use super::tokens::Tokens;
 use super::{GRPC, Tcp, address, place, shapes};
 use crate::record::Refusal;
 use crate::rows::Rows;
 use crate::sim::cloud::SimCloud;
-use crate::workload::Wanted;
+use crate::workload::{Wanted, wanted};
 
 /// Lane of connections of gRPC clients.
 const LANE: u64 = 21;
@@ -45,6 +47,16 @@ impl Door {
     /// wording.
     pub fn drawn(number: u64) -> Door {
         [Door::Rest, Door::Grpc, Door::Library][(number % 3) as usize]
+    }
+
+    /// The door of what is asked for: quotas, and what is asked without booking, come through gRPC or the library.
+    pub fn asked(wanted: &Wanted, number: u64) -> Door {
+        match (wanted, Door::drawn(number)) {
+            (Wanted::SetQuota { .. } | Wanted::GetQuota { .. } | Wanted::WhatIf(_) | Wanted::Density(_), Door::Rest) => {
+                Door::Library
+            }
+            (_, door) => door,
+        }
     }
 
     /// As the record names it.
@@ -124,23 +136,49 @@ impl Clients {
     }
 
     /// Asks for an operation.
-    pub async fn carry_out(&self, asked: &Asked<'_>, wanted: Wanted, rows: &Rows) -> Answered {
+    pub async fn carry_out(&self, asked: &Asked<'_>, asked_for: Wanted, rows: &Rows) -> Answered {
         if asked.door == Door::Rest {
             let node = *asked.nodes.first().unwrap_or(&0);
-            return self.rest.carry_out(node, self.tokens_of(asked.project), asked.key.as_ref(), wanted, rows).await;
+            return self.rest.carry_out(node, self.tokens_of(asked.project), asked.key.as_ref(), asked_for, rows).await;
         }
         let client = self.client(asked);
         // Reads have no key; the library asks for one with writes only.
         let key = asked.key.as_ref().map_or(Key { id: uuid::Uuid::nil(), valid_until: Timestamp(0) }, key_of);
-        let lease =
-            |answer: leasehold_client::Answer<Lease>| (shapes::of_grpc(&answer.value), answer.ledger_index, Some(answer.value));
-        let answer = match wanted {
-            Wanted::Create(wish) => {
-                let leasehold_ledger::command::LeaseWish {
-                    name, start, end, before_end, reservations, offer, ignore_quota, ..
-                } = *wish;
-                let wish = NewLease { name, start, end, before_end, reservations, offer, ignore_quota };
-                client.create_lease(key, wish).await.map(lease)
+        let lease = |answer: Answer<Lease>| (shapes::of_grpc(&answer.value), answer.ledger_index, Some(answer.value));
+        let answer = match asked_for {
+            Wanted::Create(wish) => client.create_lease(key, new(*wish)).await.map(lease),
+            Wanted::CreateSeries(wish) => {
+                let SeriesWish { lease, recurrence } = *wish;
+                client.create_series(key, new(lease), recurrence).await.map(|Answer { value, ledger_index }| {
+                    let reply = wanted::booked(&value, shapes::of_grpc(&value.first));
+                    (reply, ledger_index, Some(value.first))
+                })
+            }
+            Wanted::DeleteSeries { series_id } => {
+                let gone = client.delete_series(key, series_id).await;
+                gone.map(|answer| (wanted::deleted(&answer.value), answer.ledger_index, None))
+            }
+            Wanted::ListSeries { series_id } => {
+                let filter = LeaseFilter { series: Some(series_id), ..LeaseFilter::default() };
+                client.list_leases(filter).await.map(|answer| {
+                    let told = answer.value.iter().map(shapes::of_grpc);
+                    (rows.name_told(told), answer.ledger_index, None)
+                })
+            }
+            Wanted::WhatIf(wish) => {
+                let told = client.what_if(new(*wish)).await;
+                told.map(|answer| (wanted::would_be(&answer.value), answer.ledger_index, None))
+            }
+            Wanted::Density(wish) => {
+                let told = client.density(*wish).await;
+                told.map(|answer| (wanted::fitting(&answer.value), answer.ledger_index, None))
+            }
+            Wanted::SetQuota { of, set, unset } => {
+                let settled = client.set_quota(key, named(of), set, unset).await;
+                settled.map(|answer| (as_json(&answer.value), answer.ledger_index, None))
+            }
+            Wanted::GetQuota { of } => {
+                client.quota(Some(named(of))).await.map(|answer| (as_json(&answer.value), answer.ledger_index, None))
             }
             Wanted::Update { lease_id, change } => client.update_lease(key, lease_id, change).await.map(lease),
             Wanted::Claim { lease_id } => client.claim_offer(key, lease_id).await.map(lease),
@@ -251,6 +289,16 @@ impl Clients {
         let rejection = if kind == Refusal::Rejected { shapes::rejection(&refusal.code, &text) } else { Value::Null };
         Refused { rejection, ..Refused::plain(kind, text) }
     }
+}
+
+fn new(wish: LeaseWish) -> NewLease {
+    let LeaseWish { name, start, end, before_end, reservations, offer, ignore_quota, .. } = wish;
+    NewLease { name, start, end, before_end, reservations, offer, ignore_quota }
+}
+
+/// Whose quota, as the edges name it.
+fn named(of: Option<ProjectId>) -> String {
+    of.map_or_else(|| "default".to_owned(), |project| project.0.to_string())
 }
 
 fn key_of(key: &RequestKey) -> Key {

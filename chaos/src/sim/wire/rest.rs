@@ -61,8 +61,11 @@ impl Rest {
         let list = match wanted {
             Wanted::List { offers: false } => Some("leases"),
             Wanted::List { offers: true } => Some("offers"),
+            Wanted::ListSeries { .. } => Some("leases"),
             _ => None,
         };
+        let (books_series, ends_series) =
+            (matches!(wanted, Wanted::CreateSeries(_)), matches!(wanted, Wanted::DeleteSeries { .. }));
         let (method, path, body) = match wanted {
             Wanted::Create(wish) => (Method::POST, "/v1/leases".to_owned(), Some(shapes::create(&wish))),
             Wanted::Update { lease_id, change } => (Method::PUT, of(lease_id), Some(shapes::update(&change))),
@@ -70,6 +73,12 @@ impl Rest {
             Wanted::Delete { lease_id } => (Method::DELETE, of(lease_id), None),
             Wanted::Get { lease_id } => (Method::GET, of(lease_id), None),
             Wanted::List { offers } => (Method::GET, if offers { "/v1/offers" } else { "/v1/leases" }.to_owned(), None),
+            Wanted::CreateSeries(wish) => (Method::POST, "/v1/leases".to_owned(), Some(shapes::create_series(&wish))),
+            Wanted::DeleteSeries { series_id } => (Method::DELETE, format!("/v1/series/{series_id}"), None),
+            Wanted::ListSeries { series_id } => (Method::GET, format!("/v1/leases?series_id={series_id}"), None),
+            Wanted::SetQuota { .. } | Wanted::GetQuota { .. } | Wanted::WhatIf(_) | Wanted::Density(_) => {
+                return Err(self.odd("what no client asks for here"));
+            }
         };
         let told = self.call(node, tokens, key, &Call { method, path, body }).await?;
         if !told.status.is_success() {
@@ -85,6 +94,14 @@ impl Rest {
             let leases = leases.iter().map(|lease| shapes::of_rest(lease).map(|(told, _)| told));
             let leases = leases.collect::<Result<Vec<_>, _>>().map_err(|problem| self.odd(&problem))?;
             return Ok((rows.name_told(leases.into_iter()), index, None));
+        }
+        if ends_series {
+            let series = &told.body["series"];
+            return Ok((json!({"deleted": series["deleted"], "kept": series["kept"]}), index, None));
+        }
+        if books_series {
+            let (reply, first) = shapes::of_series(&told.body).map_err(|problem| self.odd(&problem))?;
+            return Ok((reply, index, Some(first)));
         }
         let (reply, lease) = shapes::of_rest(&told.body["lease"]).map_err(|problem| self.odd(&problem))?;
         Ok((reply, index, Some(lease)))
@@ -189,7 +206,8 @@ impl Rest {
                 Refused { rejection: shapes::rejection("offer_expired", text), ..plain(Refusal::Rejected) }
             }
             StatusCode::NOT_FOUND if problem => {
-                Refused { rejection: shapes::rejection("lease_not_found", text), ..plain(Refusal::Rejected) }
+                let code = if text.contains("'series_id'") { "series_not_found" } else { "lease_not_found" };
+                Refused { rejection: shapes::rejection(code, text), ..plain(Refusal::Rejected) }
             }
             StatusCode::CONFLICT if told.body["offer"].is_object() => {
                 Refused { index: told.body["offer"]["ledger_index"].as_u64(), ..plain(Refusal::NoRoom) }

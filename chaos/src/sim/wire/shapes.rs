@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDateTime};
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish,
 };
 use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Seconds};
 use serde_json::{Map, Value, json};
@@ -165,6 +165,39 @@ pub fn create(wish: &LeaseWish) -> Value {
     body
 }
 
+/// The same with a recurrence.
+pub fn create_series(wish: &SeriesWish) -> Value {
+    let mut body = create(&wish.lease);
+    let Recurrence { rule, time_zone, mode } = &wish.recurrence;
+    body["recurrence"] = json!({"rule": rule, "time_zone": time_zone, "mode": as_json(mode)});
+    body
+}
+
+/// A series as REST told it was booked, and its first lease as a client may go on with it.
+///
+/// # Errors
+/// What is not as it should be.
+pub fn of_series(body: &Value) -> Result<(Value, Lease), String> {
+    let (first, lease) = of_rest(&body["lease"])?;
+    let occurrence = |shown: &Value| {
+        let (start, end) = (second(&shown["start_date"])?, second(&shown["end_date"])?);
+        Ok::<_, String>(json!({"number": shown["occurrence"], "start": start, "end": end}))
+    };
+    let series = &body["series"];
+    let leases = list(series, "leases")?
+        .iter()
+        .map(|one| Ok::<_, String>(json!({"lease_id": one["id"], "occurrence": occurrence(one)?})))
+        .collect::<Result<Vec<_>, _>>()?;
+    let left_out = list(series, "left_out")?
+        .iter()
+        .map(|one| {
+            let reason = if one["reason"]["code"] == "no_room" { "no_room" } else { "withdrawn" };
+            Ok::<_, String>(json!({"occurrence": occurrence(one)?, "reason": {reason: one["reason"]}}))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((json!({"series_id": series["id"], "first": first, "leases": leases, "left_out": left_out}), lease))
+}
+
 /// The body of `PUT /v1/leases/{id}`.
 pub fn update(change: &LeaseChange) -> Value {
     let mut body = Map::new();
@@ -242,9 +275,9 @@ fn instance(wish: &InstanceWish) -> Value {
 
 /// What the ledger rejected, as far as checks must know.
 pub fn rejection(code: &str, text: &str) -> Value {
-    if code == "lease_not_found" {
+    if matches!(code, "lease_not_found" | "series_not_found") {
         let id = text.split('\'').nth(3).unwrap_or_default();
-        return json!({ "lease_not_found": id });
+        return json!({ code: id });
     }
     json!(code)
 }
