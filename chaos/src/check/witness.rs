@@ -340,18 +340,19 @@ mod tests {
         fires(judge, made, "there was room");
     }
 
-    /// The lease is open on its host, which accepts bookings or not; an update is refused for lack of room.
+    /// The lease is open on its host, which accepts bookings still or not any more; an update is refused for lack of room.
     fn refused(accepts: bool, change: serde_json::Value) -> Made {
         let mut made = Made::default();
         let mut there = host(1, 4);
-        there["reservable"] = json!(accepts);
         made.watch(1, json!({"host": there}));
         let mut a = lease("a", 100, 200, &[(1, 3)]);
         a["status"] = json!("ACTIVE");
         a["reservations"][0]["stage"] = json!("open");
         made.create(2, &a);
+        there["reservable"] = json!(accepts);
+        made.watch(3, json!({"host": there}));
         let asked = json!({"request": {"lease_id": "a", "change": change}, "reply": {"kind": "no_room"}});
-        made.history.push(operation("update", Ending::Fail, Some(2), asked));
+        made.history.push(operation("update", Ending::Fail, Some(3), asked));
         made
     }
 

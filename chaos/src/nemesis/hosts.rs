@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use leasehold_ledger::model::{Host, HostId, PoolKind, RequestKey, Timestamp};
 use leasehold_ledger::reply::Rejection;
+use leasehold_ledger::state::State;
 use leasehold_node::operations::{Answer, Consistency, HostRequest, OperationError, Operations};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,14 +74,16 @@ pub async fn drain(world: &Arc<World>, strike: &Strike<'_>, pick: u64, long: Dur
 pub async fn remove(world: &Arc<World>, strike: &Strike<'_>, pick: u64, drain: bool, wait: Duration) -> bool {
     let Some((claim, host)) = hosts::claim_known(world, pick, LEAST) else { return false };
     strike.happens();
-    let closed = drain && set(world, strike, &claim, host.id, false).await;
+    let closed = if drain { set(world, strike, &claim, host.id, false).await } else { None };
     let give_up = Instant::now() + wait;
-    let in_use = || hosts::with_state(world, |state| hosts::is_in_use(state, host.id)).unwrap_or(true);
+    // A node that has just come in knows nothing of the host yet, and may be the only one that runs.
+    let seen_in = |state: &State| closed.is_some_and(|at| state.ledger_index() < at) || hosts::is_in_use(state, host.id);
+    let in_use = || hosts::with_state(world, seen_in).unwrap_or(true);
     while drain && in_use() && Instant::now() < give_up {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     // Closed and empty it stays empty.
-    let was_free = closed && !in_use();
+    let was_free = closed.is_some() && !in_use();
     let key = key(world, strike, 2);
     let answer = ask(world, &claim, "is let go", move |operations| {
         let key = key.clone();
@@ -95,7 +98,7 @@ pub async fn remove(world: &Arc<World>, strike: &Strike<'_>, pick: u64, drain: b
             if was_free {
                 world.trace.finding("reasons", format!("host {} is said to be in use, and nothing is bound to it", claim.name));
             }
-            if closed {
+            if closed.is_some() {
                 set(world, strike, &claim, host.id, true).await;
             }
         }
@@ -105,17 +108,17 @@ pub async fn remove(world: &Arc<World>, strike: &Strike<'_>, pick: u64, drain: b
     true
 }
 
-/// Opens a host to new bookings, or closes it. True: that was acknowledged.
-async fn set(world: &Arc<World>, strike: &Strike<'_>, claim: &Claim, id: HostId, reservable: bool) -> bool {
+/// Opens a host to new bookings, or closes it. The index at which that was acknowledged, if it was.
+async fn set(world: &Arc<World>, strike: &Strike<'_>, claim: &Claim, id: HostId, reservable: bool) -> Option<u64> {
     let key = key(world, strike, if reservable { 1 } else { 3 });
     let what = if reservable { "takes bookings" } else { "takes no bookings" };
     let answer = ask(world, claim, what, move |operations| {
         let key = key.clone();
         async move { operations.update_host(&admin(), Some(key), id, BTreeMap::new(), Some(reservable)).await }.boxed()
     });
-    let Some(Ok(Answer { ledger_index, .. })) = answer.await else { return false };
+    let Some(Ok(Answer { ledger_index, .. })) = answer.await else { return None };
     look(world, claim, id, ledger_index, |host| host.is_some_and(|host| host.reservable == reservable)).await;
-    true
+    Some(ledger_index)
 }
 
 /// A key of its own for each thing that one fault asks for.
