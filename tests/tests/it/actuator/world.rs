@@ -249,7 +249,7 @@ impl World {
         let permit = LeaderPermit::new(ledger, term);
         let request = HostRequest { name: name.into(), pool, properties: Default::default() };
         let is_known = |root| self.ledger.look(|state| state.hosts().any(|host| host.description.root_provider == root));
-        let visit = Visit { permit: &permit, number: SystemRng.uuid_v4(), is_known: &is_known };
+        let visit = Visit { permit: &permit, number: (&SystemRng as &dyn Rng).uuid_v4(), is_known: &is_known };
         onboard(&self.cloud(1), self.cluster_id, &visit, &request).await
     }
 
