@@ -20,6 +20,8 @@ use crate::seams::{Clock, Mono};
 const FRESH: Duration = Duration::from_secs(3);
 /// From the first look's beginning to the second one's end. A cell that is silent for less than that may go unseen.
 const CLOSE: Duration = Duration::from_secs(20);
+/// Between the beginnings of two looks: when many leases end together, those who come in between share the next.
+const APART: Duration = Duration::from_millis(100);
 /// Hosts that are named to people.
 const NAMED_MAX: usize = 5;
 
@@ -90,6 +92,10 @@ impl Cells {
         let _one_at_a_time = self.looking.lock().await;
         if let Some(look) = self.last.lock().clone().filter(|look| look.begun >= since) {
             return Ok(look);
+        }
+        let last = self.last.lock().as_ref().map(|look| look.begun);
+        if let Some(last) = last {
+            work.clock.sleep_until(last.after(APART)).await;
         }
         let begun = work.clock.mono();
         let services = work.cloud.nova().compute_services().await?;
