@@ -81,7 +81,8 @@ pub const MUTANTS: [Mutant; 63] = [
     mutant("N18", "too much is left without an answer", &["V4"], Profile::Load),
     mutant("N20", "a change that comes too late is said to be too early", &["reasons"], Profile::Busy),
     mutant("N40", "a lease that lacked a host says so for ever", &["R42"], Profile::Power),
-    mutant("N41", "hosts that are down are booked", &["R42"], Profile::Power),
+    // New leases are the witness's, those that move R42's.
+    mutant("N41", "hosts that are down are booked", &["witness", "R42"], Profile::Power),
     mutant("C01", "after its first call an errand does not say whose its calls are", &["signed"], Profile::Swarm),
     mutant("C02", "the tasks of a term that is over are not stopped", &["A4"], Profile::Links),
     mutant("C03", "a step whose call failed once is told as failed", &["A5"], Profile::Cloud),

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::applied::Applied;
 use super::cloud::{Asked, Cloud, asked, opens, sendings};
+use super::replay::Replay;
 use super::rows::{Row, rows};
 use super::{Judgement, Sheet};
 use crate::record::{Call, Record};
@@ -40,6 +41,10 @@ pub fn judge(record: &Record) -> Judgement {
     for row in &all {
         let since = committed.entry((row.reservation(), row.step())).or_insert(row.from_ns);
         *since = row.from_ns.min(*since);
+    }
+    for (whose, from_ns) in stages(record) {
+        let since = committed.entry(whose).or_insert(from_ns);
+        *since = from_ns.min(*since);
     }
     let by = |reservation: &str, steps: &[&str], at_ns: u64| {
         steps.iter().any(|step| committed.get(&(reservation, *step)).is_some_and(|since| *since <= at_ns))
@@ -94,6 +99,24 @@ pub fn judge(record: &Record) -> Judgement {
         }
     }
     sheet.close("A6")
+}
+
+/// Reservations that a step had opened, by what was told of them, and since when: its row may have come and gone between two
+/// looks, where a change that waits for its hold came right behind it.
+fn stages(record: &Record) -> impl Iterator<Item = ((&str, &'static str), u64)> {
+    let replay = Replay::new(record);
+    let told = record.watches.iter().filter_map(|line| Some((line.index?, line.change["lease"]["reservations"].as_array()?)));
+    told.flat_map(move |(index, reservations)| {
+        let from_ns = replay.applied_ns(index);
+        reservations.iter().filter_map(move |one| {
+            let step = match one["stage"].as_str()? {
+                "staging" => "staging_open",
+                "open" => "start",
+                _ => return None,
+            };
+            Some(((one["id"].as_str()?, step), from_ns?))
+        })
+    })
 }
 
 /// Calls of rows leave while these are open, as far as their senders know.
@@ -178,6 +201,22 @@ mod tests {
         let mut closed = open;
         closed.changes[0].facts["reserved"] = json!(1);
         assert_eq!(judge(&called("prepare", 10, closed).record()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_step_whose_row_nobody_saw_is_known_by_the_stage_that_was_told() {
+        let open = line(2, 2, "inventory.set", "p", json!({"class": "CUSTOM_RESERVATION_R_A", "total": 1, "reserved": 0}));
+        let told = |sent_s: u64, stage: &str| {
+            let mut made = called("hold", sent_s, open.clone());
+            let mut lease = crate::check::model::tests::lease("a", 1, 2, &[(1, 1)]);
+            lease["reservations"][0]["stage"] = json!(stage);
+            made.watch(1, json!({"lease": lease}));
+            made
+        };
+        assert_eq!(judge(&told(10, "staging").record()).verdict, Verdict::Pass);
+        assert_eq!(judge(&told(10, "open").record()).verdict, Verdict::Pass);
+        fires(judge, told(9, "staging"), "opened tokens");
+        fires(judge, told(10, "prepared"), "opened tokens");
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Look {
 #[derive(Default)]
 pub struct Cells {
     last: parking_lot::Mutex<Option<Look>>,
+    /// When the last one was begun, whatever became of it.
+    tried: parking_lot::Mutex<Option<Mono>>,
     /// Held while somebody looks, so that many who ask make few calls.
     looking: tokio::sync::Mutex<()>,
 }
@@ -63,8 +65,8 @@ impl Cells {
 
     /// Has somebody look, so that there is a look before the next list; nobody waits for it.
     pub fn refresh(work: &Arc<Work>) {
-        let is_old = |look: &Look| work.clock.mono().since(look.begun) > FRESH / 2;
-        if work.cells.looking.try_lock().is_err() || !work.cells.last.lock().as_ref().is_none_or(is_old) {
+        let is_long_ago = |tried: Mono| work.clock.mono().since(tried) > FRESH / 2;
+        if work.cells.looking.try_lock().is_err() || !work.cells.tried.lock().is_none_or(is_long_ago) {
             return;
         }
         let own = work.clone();
@@ -93,11 +95,12 @@ impl Cells {
         if let Some(look) = self.last.lock().clone().filter(|look| look.begun >= since) {
             return Ok(look);
         }
-        let last = self.last.lock().as_ref().map(|look| look.begun);
-        if let Some(last) = last {
-            work.clock.sleep_until(last.after(APART)).await;
+        let tried = *self.tried.lock();
+        if let Some(tried) = tried {
+            work.clock.sleep_until(tried.after(APART)).await;
         }
         let begun = work.clock.mono();
+        *self.tried.lock() = Some(begun);
         let services = work.cloud.nova().compute_services().await?;
         let silent = services.into_iter().filter(|service| service.is_unknown()).map(|service| service.host).collect();
         let look = Look { begun, ended: work.clock.mono(), silent };

@@ -224,6 +224,8 @@ async fn orphans_of_ours_go_and_the_class_before_its_flavor() {
     let (flavor, class) = orphans(&world);
     world.lead();
     world.until("they are gone", 5, || judge::is_there(&world, &flavor, &class) == (false, false)).await;
+    // The group goes in the same round.
+    world.pass(1).await;
     judge::clean_at_rest(&world, 1, 1);
     let sim = world.sim.lock();
     let changes: Vec<_> = sim.record().iter().flat_map(|line| &line.changes).collect();
