@@ -138,7 +138,8 @@ async fn looks_at_the_cells_that_fail_are_paced_too() {
 /// The most of our looks at the compute services within a second.
 fn most_in_a_second(world: &World) -> u32 {
     let sim = world.sim.lock();
-    let looks = sim.record().iter().filter(|line| line.path == "/v2.1/os-services" && line.caller.starts_with("leasehold/"));
+    let looks =
+        sim.record().iter().filter(|line| line.path.starts_with("/v2.1/os-services") && line.caller.starts_with("leasehold/"));
     let mut by_second: std::collections::BTreeMap<u64, u32> = std::collections::BTreeMap::new();
     looks.for_each(|line| *by_second.entry(line.at_ms / 1_000).or_default() += 1);
     assert!(by_second.len() > 3, "{by_second:?}");
