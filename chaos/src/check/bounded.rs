@@ -116,7 +116,9 @@ mod tests {
     fn each_node_that_was_ever_known_costs_a_few_tasks_and_no_more() {
         let known = |tasks: u64| {
             let mut made = made("tasks", tasks, true);
-            made.probes.iter_mut().for_each(|probe| drop(probe.held.insert("clocks".to_owned(), 12)));
+            for probe in &mut made.probes {
+                probe.held.insert("clocks".to_owned(), 12);
+            }
             made
         };
         assert_eq!(judge(&known(TASKS + 12 * TASKS_A_NODE).record()).verdict, Verdict::Pass);

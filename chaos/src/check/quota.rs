@@ -1,7 +1,7 @@
 //! Quotas in time: what was accepted is within every limit, and what was refused for one would have gone beyond it.
 //!
 //! Which limits hold is known by the index of each change of them, that its key holds; what is used is counted again from the leases
-//! ([`used`]). What is judged of whom:
+//! (`used`). What is judged of whom:
 //!
 //! - what took effect at the index of its answer (no hold was needed) is held against the limits of that index; what waited for
 //!   the cloud, against those of any index since it was asked for, but for changes of leases, of which nothing is said;

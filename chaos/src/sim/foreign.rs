@@ -1,7 +1,7 @@
 //! What is another's in the cloud, and looks much like ours: flavors of reservations of another Leasehold, and one that an operator
 //! named alike; the class of a reservation that has no flavor; a server group, an aggregate and two images of an end, all of that
 //! other Leasehold in the same service project. Nobody may touch it: at the end it is word for word as it was put there (A8).
-//! Each change of what is not ours is looked for in the cloud's record, too ([`foreign`](crate::check::foreign)).
+//! Each change of what is not ours is looked for in the cloud's record, too (`check/foreign.rs`).
 
 use std::collections::BTreeMap;
 
