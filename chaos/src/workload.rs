@@ -2,6 +2,7 @@
 
 mod attempts;
 mod offers;
+mod pace;
 mod quotas;
 mod series;
 pub mod wanted;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use crate::history::{Ending, Operation};
 use crate::picture::data::asked;
-use crate::plan::{Draw, Sim};
+use crate::plan::Draw;
 use crate::record::Refusal;
 use crate::rows::Rows;
 use crate::sim::network::CLIENTS;
@@ -30,6 +31,7 @@ use crate::sim::wire::clients::Clients;
 use crate::sim::world::{World, actor};
 use crate::tenant;
 use attempts::{Said, Tried};
+use pace::Pace;
 use series::KnownSeries;
 pub use wanted::Wanted;
 
@@ -141,27 +143,13 @@ impl Workload {
         history
     }
 
-    /// One client, until [`stop`](Self::stop). Each operation has its number and with it its time; one whose time comes while
-    /// an earlier one is under way is left out, and so is one that the plan does not want.
+    /// One client, until [`stop`](Self::stop).
     pub async fn client(self: Arc<Self>, client: u32) {
         let project = self.projects[client as usize % self.projects.len()].clone();
-        let Sim { gap_ms, operations, .. } = &self.world.plan.sim;
-        let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&client).is_some_and(|own| own.contains(&number)));
-        let mut due = tokio::time::Instant::now();
-        for number in 0.. {
-            let turn = Turn { client, number, part: 0 };
-            let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
-            due += Duration::from_millis(draw.between(gap_ms / 10, gap_ms * 2).max(1));
-            if due < tokio::time::Instant::now() {
-                continue;
-            }
-            tokio::time::sleep_until(due).await;
-            if self.over.load(Ordering::SeqCst) {
-                return;
-            }
-            if wanted(number) {
-                self.operate(turn, &project, &mut draw).await;
-            }
+        let gap_ms = self.world.plan.sim.gap_ms;
+        let mut pace = Pace::new(client, (gap_ms / 10, gap_ms * 2));
+        while let Some((turn, mut draw)) = self.turn(&mut pace).await {
+            self.operate(turn, &project, &mut draw).await;
         }
     }
 

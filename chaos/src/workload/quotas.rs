@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use leasehold_ledger::model::{Limit, LimitKind, Limits, ProjectId};
 
-use super::{Project, Turn, Wanted, Workload};
-use crate::plan::{Draw, Sim};
+use super::pace::Pace;
+use super::{Project, Wanted, Workload};
+use crate::plan::Draw;
 
 /// As which client the operator counts in the record.
 pub const OPERATOR: u32 = 900;
@@ -18,24 +17,10 @@ const GAP_MS: (u64, u64) = (3_000, 25_000);
 impl Workload {
     /// The operator, until everything is over. What he does is drawn as what clients do.
     pub async fn operator(self: Arc<Self>, operator: Project) {
-        let Sim { operations, .. } = &self.world.plan.sim;
-        let wanted = |number| operations.as_ref().is_none_or(|all| all.get(&OPERATOR).is_some_and(|own| own.contains(&number)));
-        let mut due = tokio::time::Instant::now();
-        for number in 0.. {
-            let turn = Turn { client: OPERATOR, number, part: 0 };
-            let mut draw = Draw::new(self.world.plan.seed, turn.stream("operation"));
-            due += Duration::from_millis(draw.between(GAP_MS.0, GAP_MS.1));
-            if due < tokio::time::Instant::now() {
-                continue;
-            }
-            tokio::time::sleep_until(due).await;
-            if self.over.load(Ordering::SeqCst) {
-                return;
-            }
-            if wanted(number) {
-                let asked = self.quota(&mut draw);
-                self.perform(turn, &operator, asked, None).await;
-            }
+        let mut pace = Pace::new(OPERATOR, GAP_MS);
+        while let Some((turn, mut draw)) = self.turn(&mut pace).await {
+            let asked = self.quota(&mut draw);
+            self.perform(turn, &operator, asked, None).await;
         }
     }
 
