@@ -71,6 +71,7 @@ pub(super) fn create_series(
         open_holds(state, &lease, now);
         state.put_lease(lease);
     }
+    // Planted bug (with that below): all or nothing books what fits and says nothing of the rest.
     let is_silent = mutant!("N21") && create.wish.recurrence.mode == SeriesMode::AllOrNothing;
     let left_out = if is_silent { Vec::new() } else { create.left_out.clone() };
     Ok(Reply::SeriesCreated { series_id: create.series_id, leases: booked, left_out, prepared })
