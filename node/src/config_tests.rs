@@ -157,6 +157,8 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("leader.parallel", |config| config.leader.parallel = 0),
         ("leader.reconcile_s", |config| config.leader.reconcile_s = 0),
         ("leader.monitor_s", |config| config.leader.monitor_s = 0),
+        ("leader.healing_grace_s", |config| config.leader.healing_grace_s = 1 << 32),
+        ("leader.healing_horizon_s", |config| config.leader.healing_horizon_s = u64::MAX),
     ];
     for (key, change) in cases {
         let mut config = minimal();

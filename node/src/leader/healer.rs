@@ -61,6 +61,7 @@ pub async fn run(work: Arc<Work>) {
 async fn heal(work: &Work, memory: &mut Memory) {
     let (looked_at, ailing) = work.ledger.look(|state| {
         let looked_at = memory.looked_at(work, state);
+        // The ledger's clock may be ten seconds behind (`clock.rs`), which counts for what is frozen.
         let ailing = plan::ailing(state, work.now().max(state.clock()), &looked_at);
         (looked_at, ailing)
     });

@@ -95,7 +95,8 @@ impl Work {
         });
     }
 
-    /// Wall time, for lateness that is shown to people. Never stamped, never a reason to act.
+    /// Wall time, for lateness that is shown to people and for what is looked at ahead. Never stamped, never a reason for a call to the
+    /// cloud.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         Timestamp(self.clock.wall_ms())
