@@ -41,7 +41,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         return Err(Setback::poll());
     }
     // Without its flavor a parked server could never be woken, and nobody would look for it any more.
-    job.whole(before).await?;
+    job.list_was_whole(before).await?;
     forget_group(job).await?;
     let keeps = job.reservation.on_end != OnEnd::Delete && servers.iter().any(|server| !server.is_gone());
     if !keeps {

@@ -192,7 +192,7 @@ impl<'a> Job<'a> {
     }
 
     /// `Ok` when a list that was read after this look had all servers.
-    async fn whole(&self, before: Option<Look>) -> Result<(), Setback> {
+    async fn list_was_whole(&self, before: Option<Look>) -> Result<(), Setback> {
         match self.work.cells.listed(self.work, before).await? {
             Listed::Whole => Ok(()),
             Listed::Unknown => Err(Setback::poll()),

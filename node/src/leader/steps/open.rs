@@ -111,12 +111,13 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
         return Ok(());
     }
     job.access_may_be_asked(memory)?;
-    let made = whole(job).await;
+    let made = ensure_flavor(job).await;
     job.note_access(memory, made)?;
     job.set_access(memory, true).await
 }
 
-async fn whole(job: &Job<'_>) -> Result<(), Setback> {
+/// Makes the flavor where it is not there, or not as wanted.
+async fn ensure_flavor(job: &Job<'_>) -> Result<(), Setback> {
     let wanted = desired::flavor(&job.work.names, job.reservation, job.anchor());
     let there = job.cloud.nova().flavor(&wanted.id).await?;
     if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
@@ -187,7 +188,7 @@ async fn wake(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
     if servers.iter().any(|server| (wants_waking(server) && !is_surplus(server)) || server.task_state.is_some()) {
         return Err(escalate::waking(job, memory, &servers));
     }
-    job.whole(before).await?;
+    job.list_was_whole(before).await?;
     if !parked.is_empty() {
         let parked = parked.len();
         tracing::warn!(reservation = %job.reservation.id, parked, "more servers are parked than the reservation has slots left");
