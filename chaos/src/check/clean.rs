@@ -211,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_provider_had_goes_with_it() {
+        let tokens = |provider: &str| {
+            line(2, 2, "inventory.set", provider, json!({"class": "CUSTOM_RESERVATION_R_A", "total": 1, "reserved": 1}))
+        };
+        let made = |provider: &str| line(1, 1, "provider.created", provider, json!({}));
+        let gone = line(3, 3, "provider.deleted", "rsv", json!({}));
+        assert_eq!(rest(vec![made("rsv"), tokens("rsv"), gone.clone()]).verdict, Verdict::Pass);
+        assert_eq!(rest(vec![made("rsv"), tokens("another"), gone]).verdict, Verdict::Violation);
+    }
+
+    #[test]
     fn the_flavor_of_a_parked_server_stays() {
         let parked = line(3, 3, "server.shelved_offloaded", "s", json!({"flavor_id": "r-a", "status": "SHELVED_OFFLOADED"}));
         assert_eq!(rest(vec![line(2, 2, "flavor.created", "r-a", json!({})), parked]).verdict, Verdict::Pass);

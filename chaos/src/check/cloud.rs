@@ -215,7 +215,11 @@ impl Cloud {
             }
             "group.deleted" => drop(self.groups.remove(&id)),
             "provider.created" if ours => drop(self.children.insert(id, host)),
-            "provider.deleted" => drop(self.children.remove(&id)),
+            "provider.deleted" => {
+                self.children.remove(&id);
+                // Placement takes them with it.
+                self.inventories.retain(|(provider, _), _| *provider != id);
+            }
             "allocation.set" => self.allocate(id, host, facts),
             "allocation.removed" => {
                 self.holds.remove(&id);

@@ -108,7 +108,8 @@ fn unfenced(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
     }
 }
 
-/// Placement refuses who does not know the last write.
+/// Placement refuses who does not know the last write. With its last allocation it forgets a consumer, and what was written of
+/// it: a call to make the consumer that is under way then makes it again, whoever sent it. What it makes, A8 wants gone.
 fn overtaken(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
     let mut written: BTreeMap<&str, u64> = BTreeMap::new();
     for line in record.cloud.iter().filter(|line| line.service == "placement" && line.caller.starts_with("node-")) {
@@ -122,6 +123,9 @@ fn overtaken(record: &Record, sent: &BTreeMap<&str, Sent>, sheet: &mut Sheet) {
                 format!("line {}: {} of {} by term {term} took effect after one by term {last}", line.n, change.what, change.id)
             });
             *last = term.max(*last);
+            if change.what == "allocation.removed" {
+                written.remove(change.id.as_str());
+            }
         }
     }
 }
@@ -223,5 +227,23 @@ mod tests {
         };
         assert_eq!(judge(&written([1, 2]).record()).verdict, Verdict::Pass);
         fires(judge, written([2, 1]), "took effect after one by term 2");
+    }
+
+    #[test]
+    fn a_consumer_that_is_gone_may_be_made_again_by_a_late_call_and_one_that_is_there_is_not_touched() {
+        let late_after = |what: [&str; 2]| {
+            let mut made = Made { incidents: vec![leads(1, 1, 0), leads(2, 2, 10)], ..Made::default() };
+            made.cloud = vec![
+                line(1, 1, "allocation.set", "hold", json!({})),
+                line(2, 2, what[0], "hold", json!({})),
+                line(3, 3, what[1], "hold", json!({})),
+            ];
+            made.cloud.iter_mut().for_each(|line| line.service = "placement".to_owned());
+            made.calls = vec![sent(1, 1, 5), sent(2, 2, 25), sent(3, 1, 6)];
+            made
+        };
+        assert_eq!(judge(&late_after(["allocation.removed", "allocation.set"]).record()).verdict, Verdict::Pass);
+        fires(judge, late_after(["allocation.set", "allocation.set"]), "took effect after one by term 2");
+        fires(judge, late_after(["allocation.set", "allocation.removed"]), "took effect after one by term 2");
     }
 }

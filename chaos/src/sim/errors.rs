@@ -28,7 +28,8 @@ const OF_DISKS: &[(&str, &str)] = &[
     // The same, when the core next wants something applied: the worker ended while it waited for a full disk.
     ("openraft::core::raft_core", "error: when Write Apply("),
     ("openraft::raft::raft_inner", "error: when Write Apply("),
-    ("openraft::core::heartbeat::worker", "failed to send HeartbeatProgress"),
+    // A heartbeat's worker has something to say (its answer, a higher vote) to a core that has just ended.
+    ("openraft::core::heartbeat::worker", "to RaftCore; when:("),
     ("openraft::core::sm::handle", "sm::Worker may have shutdown"),
     ("openraft::raft::stream_append", "RaftCore stopped: when "),
 ];
