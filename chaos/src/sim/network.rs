@@ -318,6 +318,9 @@ impl Transport for SimTransport {
         };
         Arc::new(Remote { network: self.network.clone(), from: self.node, to, lane, group: self.group.clone() })
     }
+
+    /// Nothing is kept for a peer.
+    fn keep_only(&self, _: &BTreeSet<&str>) {}
 }
 
 #[derive(Clone)]

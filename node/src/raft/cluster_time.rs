@@ -160,6 +160,8 @@ impl ClusterTime {
                 self.seen.lock().voters = membership.voter_ids().collect();
                 membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
             };
+            self.forget_others(&members);
+            transport.keep_only(&members.iter().map(|(_, member)| member.peer_address.as_str()).collect());
             let leader = metrics(&engine).current_leader;
             let others = members.into_iter().filter(|(id, _)| *id != self.node_id);
             let asked = others.map(|(id, member)| self.ask(id, member, leader == Some(id), &*transport, &identity));
@@ -168,6 +170,11 @@ impl ClusterTime {
             let sure = !matches!(self.problem(), Some(ClockProblem::NoMajority { .. }));
             self.clock.sleep(if sure { PERIOD } else { PERIOD_UNSURE }).await;
         }
+    }
+
+    /// Nodes that left are asked no more, and nothing of them is kept.
+    fn forget_others(&self, members: &[(u64, Member)]) {
+        self.seen.lock().samples.retain(|id, _| members.iter().any(|(member, _)| member == id));
     }
 
     /// Asks one peer for its clock, and gets to know its disk; tells it the disks that this node knows. What the one that

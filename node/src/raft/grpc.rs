@@ -1,7 +1,7 @@
 //! The transport over gRPC: calls peers, and serves this node to them. Mutual TLS when files are given; without them
 //! only on loopback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -235,6 +235,10 @@ impl Transport for GrpcTransport {
             Arc::new(Calling(client))
         });
         made.clone()
+    }
+
+    fn keep_only(&self, addresses: &BTreeSet<&str>) {
+        self.channels.lock().retain(|(address, _), _| addresses.contains(address.as_str()));
     }
 }
 

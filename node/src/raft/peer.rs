@@ -4,6 +4,7 @@
 //! simulation, which puts loss and delay in between. Every call carries its [`Route`] and is refused by whom it is not
 //! meant for: a node connected to the wrong one can lose committed entries (raft-notes §5.11).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -101,4 +102,8 @@ pub enum Lane {
 pub trait Transport: Send + Sync + 'static {
     /// The peer at `address` (`host:port`). Returns at once; a bad address shows at the first call.
     fn peer(&self, address: &str, lane: Lane) -> Arc<dyn Peer>;
+
+    /// Lets go of the connections to all other addresses: nodes come and go, and nothing that is kept for each may stay. One
+    /// that is in use ends with its use, and one that is wanted after all is made again.
+    fn keep_only(&self, addresses: &BTreeSet<&str>);
 }
