@@ -19,7 +19,7 @@ use super::permits::RowPermit;
 use super::steps::{self, Job, Memory, Setback};
 use super::work::Work;
 use super::{desired, pause, propose_until_seen};
-use crate::openstack::{CloudError, Withheld};
+use crate::openstack::{CloudError, Permit, Withheld};
 use crate::seams::Mono;
 use crate::telemetry::metrics;
 
@@ -28,6 +28,8 @@ const HOSTS_GAP: Duration = Duration::from_millis(250);
 /// First and longest pause after a failure.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// How soon a leader whose lease has run out looks whether it may act again.
+const WITHHELD_AGAIN: Duration = Duration::from_millis(50);
 /// A reason whose text alone changed is told again after so long: one log entry per attempt would be too many.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// A start that is later than this is told as late.
@@ -50,6 +52,11 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
             }
             continue;
         };
+        // Nothing could be sent, so that whatever was read of the cloud would be read for nothing.
+        if work.leader.check().is_err() {
+            work.clock.sleep(WITHHELD_AGAIN).await;
+            continue;
+        }
         // Waited for before the row is read, so that the pass works on what stands now. Never closed.
         let seat = tokio::select! {
             biased;
@@ -94,7 +101,7 @@ pub async fn tend(work: Arc<Work>, desk: Desk) {
                 again_in
             }
             Err(Setback::Cloud(CloudError::Withheld(Withheld::Superseded))) => Duration::from_millis(5),
-            Err(Setback::Cloud(CloudError::Withheld(_))) => Duration::from_millis(50),
+            Err(Setback::Cloud(CloudError::Withheld(_))) => WITHHELD_AGAIN,
             Err(Setback::Cloud(error)) => {
                 tracing::warn!(row = %row.id, step = ?row.step, reservation = %desk.reservation, %error, "a call failed; trying again");
                 report(&work, &row, &lease, Some(steps::reason_of(&error)), &mut told_at).await;

@@ -222,6 +222,34 @@ async fn a_deposed_leader_sends_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_may_not_send_does_not_read_for_it_either_and_goes_on_when_it_may_again() {
+    let mut world = World::dedicated(&["cmp1"]).await;
+    let lease = world.book(2, 10, 60, None, OnEnd::Delete);
+    world.until("it is active", 25, || world.is_active(lease)).await;
+    world.boot_up(lease, "a").await;
+    // So many looks at the lease's servers were recorded.
+    let looks = |world: &World| {
+        let wanted = format!("flavor={}", world.flavor(lease));
+        world.sim.lock().record().iter().filter(|line| line.method == "GET" && line.path.contains(&wanted)).count()
+    };
+    // Its tokens are closed already, and its server is still there.
+    let busy = FaultKind::Error { status: 503, retry_after_s: None };
+    let fault = world.sim.lock().add_fault(Fault::on("DELETE", "/servers/*", busy));
+    let until_end = u64::from(world.lease(lease).unwrap().end.0 - world.now().0);
+    world.pass(until_end + 2).await;
+    world.sim.lock().remove_fault(fault);
+    // Its right to act lapses for a while: the majority does not answer.
+    world.ledger.term.fetch_add(1, Ordering::SeqCst);
+    let before = looks(&world);
+    assert!(before > 0, "looks are recorded");
+    world.pass(12).await;
+    let in_vain = looks(&world) - before;
+    assert!(in_vain <= 1, "{in_vain} looks in vain");
+    world.ledger.term.fetch_sub(1, Ordering::SeqCst);
+    world.until("it is over", 30, || world.is_over(lease)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_inventory_that_somebody_opened_or_a_hold_that_somebody_removed_is_mended() {
     let mut world = World::new(&["cmp1"]);
     world.onboard("cmp1", PoolKind::Dedicated).await;
