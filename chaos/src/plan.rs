@@ -258,7 +258,7 @@ impl Plan {
             hosts: u32::try_from(draw.between(3, 7)).unwrap_or(3),
             safety_ms: seconds * 1_000,
             clients: u32::try_from(draw.between(3, 8)).unwrap_or(3),
-            gap_ms: draw.between(1_500, 6_000),
+            gap_ms: draw.between(1_500, 9_000),
             heartbeat_ms: if slow { 500 } else { 250 },
             election_min_ms: if slow { 2_000 } else { 1_000 },
             election_max_ms: if slow { 4_000 } else { 2_000 },
@@ -275,7 +275,7 @@ impl Plan {
         // Some seeds have no faults at all: what fails there is no matter of faults.
         let calm = draw.below(10) == 0;
         let mut on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
-        let (mut quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 20_000));
+        let (mut quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 40_000));
         let (mut nodes, mut calm) = (nodes, calm);
         if profile == Profile::Standard {
             (nodes, calm, quickest, slowest) = (3, false, 10_000, 50_000);

@@ -14,6 +14,7 @@
 
 mod asked;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -41,7 +42,7 @@ const HOUR_S: u64 = 3_600;
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let Some(limits) = Limits::of(record, &mut sheet) else { return sheet.close("quota") };
-    let known = Known { record, told: told(record), unseen: Unseen::new(record), limits };
+    let known = Known { record, told: told(record), unseen: Unseen::new(record), limits, had: OnceCell::new() };
     let mut replay = Replay::new(record);
     let mut questions = known.questions(&replay, &mut sheet);
     let mut indices: BTreeSet<u64> = questions.iter().flat_map(|one| [one.low, one.high]).collect();
@@ -131,7 +132,11 @@ struct Known<'a> {
     told: Leases<'a>,
     unseen: Unseen<'a>,
     limits: Limits,
+    had: OnceCell<Had<'a>>,
 }
+
+/// All that a lease was ever seen to be, by project and lease.
+type Had<'a> = BTreeMap<String, BTreeMap<&'a str, Vec<Lease>>>;
 
 /// Something that must be so at some index of a time.
 struct Question<'a> {
@@ -285,17 +290,24 @@ impl<'a> Known<'a> {
 
     /// vCPU-seconds that a project ever booked of a span, what is there no more included.
     fn ever(&self, project: &str, within: Span) -> u64 {
-        let mut most: BTreeMap<&str, u64> = BTreeMap::new();
+        let leases = self.had.get_or_init(|| self.had()).get(project);
+        let most = |seen: &Vec<Lease>| seen.iter().map(|lease| vcpu_s(lease, within).1).max().unwrap_or(0);
+        leases.into_iter().flat_map(BTreeMap::values).map(most).sum()
+    }
+
+    fn had(&self) -> Had<'a> {
+        let mut had = Had::new();
         let seen = self.told.iter().flat_map(|(id, seen)| seen.values().flatten().map(|row| (*id, *row)));
         let hidden = self.record.audit.iter().flat_map(|look| look.hidden.iter().map(|(id, row)| (id.as_str(), row)));
-        for (id, row) in seen.chain(hidden).filter(|(_, row)| row["project_id"] == project) {
-            let Ok(lease) = serde_json::from_value::<Lease>(row.clone()) else { continue };
+        for (id, row) in seen.chain(hidden) {
+            let (Some(project), Ok(lease)) = (row["project_id"].as_str(), serde_json::from_value::<Lease>(row.clone())) else {
+                continue;
+            };
             // Deleted, it has what it had.
-            let used = vcpu_s(&Lease { deleted: false, ..lease }, within).1;
-            let known = most.entry(id).or_default();
-            *known = used.max(*known);
+            let lease = Lease { deleted: false, ..lease };
+            had.entry(project.to_owned()).or_default().entry(id).or_default().push(lease);
         }
-        most.values().sum()
+        had
     }
 }
 

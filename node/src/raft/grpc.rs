@@ -477,3 +477,22 @@ impl PeerService for Serving {
         answered(self.peer()?.health(route(request.metadata())?).await)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_kept_for_those_that_are_named_and_for_no_others() {
+        let transport = GrpcTransport::new(None).expect("no files are read");
+        let (stays, goes) = ("127.0.0.1:1", "127.0.0.1:2");
+        let made = |address: &str| [Lane::Log, Lane::Operations].map(|lane| transport.peer(address, lane));
+        let before = [made(stays), made(goes)];
+        transport.keep_only(&BTreeSet::from([stays]));
+        let after = [made(stays), made(goes)];
+        for lane in 0..2 {
+            assert!(Arc::ptr_eq(&before[0][lane], &after[0][lane]));
+            assert!(!Arc::ptr_eq(&before[1][lane], &after[1][lane]));
+        }
+    }
+}
