@@ -1,6 +1,7 @@
 //! Clients: they book, change, delete and read, collide on purpose, try again with the same key, and write down what they saw.
 
 mod attempts;
+pub mod flavors;
 mod offers;
 mod pace;
 mod quotas;
@@ -237,6 +238,7 @@ impl Workload {
         at: Option<usize>,
     ) -> (Option<Refusal>, Option<Lease>) {
         let draw = &mut Draw::new(self.world.plan.seed, turn.stream("attempts"));
+        let wanted = self.perhaps_by_flavor(turn, wanted);
         let n = self.number();
         let trace = &self.world.trace;
         let who = actor(&project.user_id, &project.id, project.role);

@@ -46,7 +46,7 @@ use crate::diagram::View;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Fault, Plan};
 use crate::record::Record;
-use crate::workload::{OPERATOR, Project, USERS, Workload};
+use crate::workload::{OPERATOR, Project, USERS, Workload, flavors};
 use errors::Errors;
 use world::{World, admin};
 
@@ -122,6 +122,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     errors.tell(&world.trace);
     let cloud = world.cloud.clone();
     tasks::spawn(async move { cloud.run().await });
+    flavors::put(&world.cloud)?;
     let foreign = foreign::put(&world.cloud)?;
     set_up(&world).await?;
 

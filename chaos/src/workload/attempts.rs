@@ -134,6 +134,10 @@ impl Workload {
             | OperationError::Conflict(_)
             | OperationError::TooOld { .. } => (Refusal::Rejected, None),
             OperationError::NoRoom { ledger_index, .. } => (Refusal::NoRoom, Some(*ledger_index)),
+            OperationError::FlavorNotFound(problem) => {
+                self.world.trace.finding("R1", format!("of a flavor that is there a node says: {problem}"));
+                (Refusal::Rejected, None)
+            }
             OperationError::Forbidden { .. } => (Refusal::Forbidden, None),
             OperationError::HoldRefused(_) => (Refusal::HoldRefused, None),
             OperationError::Unavailable(Unavailable::Withdrawn(_)) => (Refusal::Withdrawn, None),

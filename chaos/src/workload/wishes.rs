@@ -169,6 +169,7 @@ fn reservation(draw: &mut Draw, staging: Option<StagingWish>) -> ReservationWish
         forbidden_traits: (draw.below(12) == 0).then(|| TRAIT.to_owned()).into_iter().collect(),
         requirements: Vec::new(),
         resource_properties: String::new(),
+        flavor: None,
     };
     let on_end = [OnEnd::Delete, OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot][draw.below(4)];
     ReservationWish { resource: ResourceWish::Instance(instance.into()), staging, on_end, servers: BTreeSet::new() }

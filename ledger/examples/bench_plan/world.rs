@@ -251,6 +251,7 @@ pub fn instance(random: &mut Random, amount: u32) -> InstanceWish {
         forbidden_traits: Default::default(),
         requirements: if (35..38).contains(&kind) { vec![requirement(random.below(100))] } else { Vec::new() },
         resource_properties: String::new(),
+        flavor: None,
     }
 }
 

@@ -156,6 +156,9 @@ fn change_reservation(reservation: &mut Reservation, change: &ReservationChange)
             return refuse("the reservation is in error");
         }
         let amount_only = InstanceWish { amount: old.amount, ..new.clone() } == *old;
+        if (old.flavor.is_some() || new.flavor.is_some()) && !amount_only {
+            return refuse("its servers are like its flavor; only the amount can change");
+        }
         let adopted = reservation.adoption.as_ref().map_or(0, |adoption| adoption.servers.len());
         if adopted > 0 && !amount_only {
             return refuse("it adopts servers, whose flavor is made already; only the amount can change");
@@ -205,6 +208,7 @@ fn first_difference(old: &InstanceWish, new: &InstanceWish) -> Option<&'static s
         ("required_traits", old.required_traits != new.required_traits),
         ("forbidden_traits", old.forbidden_traits != new.forbidden_traits),
         ("resource_properties", old.requirements != new.requirements || old.resource_properties != new.resource_properties),
+        ("flavor", old.flavor != new.flavor),
         ("amount", old.amount != new.amount),
     ]
     .into_iter()
@@ -345,6 +349,22 @@ mod tests {
                14:00:03 update A start=13:00 name=B -> refused AlreadyEnded
                14:00:03 update A start=12:00 name=C -> TERMINATED h1*2
                14:00:03 update A name=B -> TERMINATED h1*2",
+        );
+    }
+
+    #[test]
+    fn servers_like_a_flavor_stay_like_it_and_others_do_not_become_so() {
+        check(
+            "10:00 hosts h1 vcpus=8
+               10:00 lease A 12:00..14:00 n=2 flavor=f -> PENDING h1*2
+               10:00 update A vcpus=2 -> refused CannotUpdate vcpus
+               10:00 update A flavor=g -> refused CannotUpdate flavor
+               10:00 update A zone=z -> refused CannotUpdate zone
+               10:00 update A n=3 -> PENDING h1*3
+               10:00 update A end=15:00 -> PENDING h1*3
+               10:00 lease B 12:00..14:00 n=1 -> PENDING h1*1
+               10:00 update B flavor=f -> refused CannotUpdate flavor
+               10:00 update B vcpus=2 -> PENDING h1*1",
         );
     }
 

@@ -1,6 +1,6 @@
 //! Lease, reservation, event and binding: what a tenant asked for and what was booked for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub enum OnEnd {
 /// Instances of one reservation at most.
 pub const AMOUNT_MAX: u32 = 10_000;
 
-/// What one `virtual:instance` reservation asks for.
+/// What one `virtual:instance` or `flavor:instance` reservation asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InstanceWish {
     /// Virtual CPUs of each instance, ≥ 1.
@@ -58,6 +58,36 @@ pub struct InstanceWish {
     /// The expression as given, echoed verbatim (blazar-api §17).
     #[serde(default)]
     pub resource_properties: String,
+    /// The flavor that the sizes and some of the traits are those of: the reservation is a `flavor:instance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<Arc<SourceFlavor>>,
+}
+
+/// A flavor of the cloud that a `flavor:instance` reservation is to be like, as it was when the lease was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SourceFlavor {
+    /// Identity in Nova.
+    pub id: String,
+    /// Its name then. In a question, before a node looked it up: what it is looked for by where none has the id.
+    #[serde(default)]
+    pub name: String,
+    /// GiB of the reservation's disk that are a second disk.
+    #[serde(default)]
+    pub ephemeral_gb: u32,
+    /// MiB of swap, for which the reservation's disk has as many whole GiB as they need.
+    #[serde(default)]
+    pub swap_mb: u32,
+    /// What it asks of Nova and the hypervisor.
+    #[serde(default)]
+    pub extra_specs: BTreeMap<String, String>,
+}
+
+impl SourceFlavor {
+    /// GiB that a server needs beside its root disk.
+    #[must_use]
+    pub fn more_disk_gb(&self) -> u32 {
+        self.ephemeral_gb.saturating_add(self.swap_mb.div_ceil(1_024))
+    }
 }
 
 impl InstanceWish {
@@ -76,6 +106,7 @@ impl InstanceWish {
             forbidden_traits: BTreeSet::new(),
             requirements: Vec::new(),
             resource_properties: String::new(),
+            flavor: None,
         }
     }
 
@@ -89,7 +120,7 @@ impl InstanceWish {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceWish {
-    /// `virtual:instance`; many reservations ask for the same.
+    /// `virtual:instance` and `flavor:instance`; many reservations ask for the same.
     Instance(Arc<InstanceWish>),
 }
 

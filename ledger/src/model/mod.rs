@@ -20,7 +20,7 @@ pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, SeriesId, UserId};
 pub use lease::{
     AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
-    Reservation, ResourceWish, Stage, Staging,
+    Reservation, ResourceWish, SourceFlavor, Stage, Staging,
 };
 pub use quota::{Excess, InForce, Limit, LimitKind, Limits, PERIOD_DEFAULT_S, PERIOD_MAX_S, PERIOD_MIN_S, QuotaRow, Spent};
 pub use requirement::{Comparison, Requirement};

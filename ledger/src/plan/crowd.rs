@@ -142,6 +142,7 @@ pub(crate) fn wish(random: &mut Random) -> InstanceWish {
         forbidden_traits: (0..random.below(4) / 2).map(|_| trait_name(random)).collect(),
         requirements,
         resource_properties: String::new(),
+        flavor: None,
     }
 }
 

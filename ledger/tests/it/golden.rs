@@ -25,6 +25,7 @@ fn create() -> Entry {
         forbidden_traits: Default::default(),
         requirements: vec![Requirement { key: "vcpus".to_owned(), comparison: Comparison::AtLeast, value: "4".to_owned() }],
         resource_properties: "[\">=\", \"$vcpus\", \"4\"]".to_owned(),
+        flavor: None,
     };
     let create = CreateLease {
         wish: LeaseWish {

@@ -26,6 +26,8 @@ Examples:
     leasehold capacity show --from '2026-11-27 22:00' --to +8h --steps 1 --zone north
   How many more servers of a size fit into the next eight hours, and when 20 do:
     leasehold capacity density --vcpus 4 --memory-mb 8192 --disk-gb 20 --to +8h --amount 20
+  How many more like a flavor fit at any time of the next day:
+    leasehold capacity density --flavor m1.large
   What a whole lease would come to:
     leasehold lease create exam --vcpus 4 --memory-mb 8192 --amount 20 --end +8h --what-if";
 

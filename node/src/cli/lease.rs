@@ -25,6 +25,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   Two servers on different hosts, from now, for an hour:
     leasehold lease create build --vcpus 2 --memory-mb 4096 --disk-gb 10 --amount 2 --affinity different-hosts --end +1h
+  Twenty servers like a flavor of the cloud, on Friday morning:
+    leasehold lease create class --flavor m1.large --amount 20 --start '2026-11-27 08:00' --end +4h
   Booted and parked the evening before, woken at eight, kept (shelved) afterwards:
     leasehold lease create exam --start '2026-11-23 08:00' --end +4h --staging='2026-11-22 20:00..2026-11-22 21:00' \\
       --on-end shelve --vcpus 4 --memory-mb 8192 --amount 30

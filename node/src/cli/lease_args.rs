@@ -8,7 +8,7 @@ use leasehold_client::{HostFilter, NewLease};
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
-use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode};
+use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode, SourceFlavor};
 
 use super::super::Failure;
 use super::super::host::Pool;
@@ -28,12 +28,15 @@ pub struct Servers {
 /// What kind of server.
 #[derive(Args, Clone, Debug)]
 pub struct Kind {
+    /// Servers like this flavor of the cloud, by id or name, instead of sizes
+    #[arg(long, value_name = "FLAVOR", conflicts_with_all = ["vcpus", "memory_mb", "disk_gb"])]
+    flavor: Option<String>,
     /// Virtual CPUs of each server
-    #[arg(long)]
-    vcpus: u32,
+    #[arg(long, required_unless_present = "flavor")]
+    vcpus: Option<u32>,
     /// Memory of each server, MiB
-    #[arg(long)]
-    memory_mb: u32,
+    #[arg(long, required_unless_present = "flavor")]
+    memory_mb: Option<u32>,
     /// Disk of each server, GiB
     #[arg(long, default_value_t = 0)]
     disk_gb: u32,
@@ -243,11 +246,12 @@ fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
 impl Kind {
     /// So many of them.
     pub fn instance(self, amount: u32) -> InstanceWish {
-        let Kind { vcpus, memory_mb, disk_gb, affinity, place } = self;
+        let Kind { flavor, vcpus, memory_mb, disk_gb, affinity, place } = self;
         let Where { zone, required_traits, forbidden_traits, terms, pool } = place;
+        // Of a flavor the node looks the sizes up.
         InstanceWish {
-            vcpus,
-            memory_mb,
+            vcpus: vcpus.unwrap_or(0),
+            memory_mb: memory_mb.unwrap_or(0),
             disk_gb,
             amount,
             affinity: match affinity {
@@ -261,6 +265,7 @@ impl Kind {
             forbidden_traits: forbidden_traits.into_iter().collect(),
             requirements: terms,
             resource_properties: String::new(),
+            flavor: flavor.map(|named| SourceFlavor { id: named.clone(), name: named, ..SourceFlavor::default() }.into()),
         }
     }
 }

@@ -89,7 +89,8 @@ fn reservation_json(reservation: &Reservation) -> Value {
     let wish = instance(&reservation.wish);
     json!({
         "id": reservation.id.to_string(),
-        "resource_type": "virtual:instance",
+        "resource_type": if wish.flavor.is_some() { "flavor:instance" } else { "virtual:instance" },
+        "source_flavor": wish.flavor.as_ref().map(|flavor| json!({ "id": flavor.id, "name": flavor.name })),
         "flavor_id": reservation.flavor().to_string(),
         "servers": adopted(reservation),
         "server_group_id": reservation.server_group_id.map(|id| id.to_string()),
@@ -156,7 +157,8 @@ fn summary(reservation: &Reservation) -> String {
         Some(true) => ", on one host",
         Some(false) => ", on different hosts",
     };
-    format!("{} × {} vCPU, {} MiB, {} GiB{affinity}", wish.amount, wish.vcpus, wish.memory_mb, wish.disk_gb)
+    let flavor = wish.flavor.as_ref().map(|flavor| format!(", like {}", flavor.name)).unwrap_or_default();
+    format!("{} × {} vCPU, {} MiB, {} GiB{flavor}{affinity}", wish.amount, wish.vcpus, wish.memory_mb, wish.disk_gb)
 }
 
 /// One lease, whole.

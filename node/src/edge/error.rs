@@ -116,6 +116,7 @@ impl From<&OperationError> for Problem {
             OperationError::TooOld { .. } => plain(row(Code::OutOfRange, StatusCode::GONE, Retry::No, "changes_forgotten")),
             OperationError::Forbidden { .. } => plain(row(Code::PermissionDenied, StatusCode::FORBIDDEN, Retry::No, "forbidden")),
             OperationError::ComputeHostNotFound(_) => plain(not_found("compute_host_not_found")),
+            OperationError::FlavorNotFound(_) => plain(not_found("flavor_not_found")),
             OperationError::Conflict(_) => plain(conflict("conflict")),
             OperationError::HoldRefused(_) => plain(conflict("hold_refused")),
             OperationError::CloudUnavailable(_) => plain(unavailable("cloud_unavailable")),

@@ -78,6 +78,7 @@ fn operation_errors() -> Vec<Sample<OperationError>> {
         (OperationError::TooOld { oldest: 7 }, OutOfRange, 410, No),
         (OperationError::Forbidden { rule: text() }, PermissionDenied, 403, No),
         (OperationError::ComputeHostNotFound(text()), NotFound, 404, No),
+        (OperationError::FlavorNotFound(text()), NotFound, 404, No),
         (OperationError::Conflict(text()), FailedPrecondition, 409, No),
         (OperationError::HoldRefused(text()), FailedPrecondition, 409, No),
         (OperationError::CloudUnavailable(text()), Unavailable, 503, SameKey),

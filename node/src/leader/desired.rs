@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::model::{
-    Amounts, Anchor, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, Stage,
+    Amounts, Anchor, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, SourceFlavor, Stage,
 };
 use leasehold_ledger::state::State;
 
@@ -195,13 +195,18 @@ pub fn flavor(names: &Names, reservation: &Reservation, anchor: Anchor) -> NewFl
         ("hw:cpu_policy".to_owned(), "shared".to_owned()),
         (FLAVOR_MARK.to_owned(), names.mark()),
     ];
+    // Ours stand where both have one.
+    let source = wish.flavor.as_deref();
+    let of_source = source.into_iter().flat_map(|source| source.extra_specs.clone());
     NewFlavor {
         id: reservation.flavor().to_string(),
         name: names::flavor(reservation.flavor()),
         vcpus: wish.vcpus,
         ram: wish.memory_mb,
-        disk: wish.disk_gb,
-        extra_specs: extra_specs.into_iter().chain(of_class).collect(),
+        disk: wish.disk_gb.saturating_sub(source.map_or(0, SourceFlavor::more_disk_gb)),
+        ephemeral: source.map_or(0, |source| source.ephemeral_gb),
+        swap: source.map_or(0, |source| source.swap_mb),
+        extra_specs: of_source.chain(extra_specs).chain(of_class).collect(),
     }
 }
 

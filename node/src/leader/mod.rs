@@ -29,6 +29,7 @@ pub mod permits;
 mod places;
 pub mod reconciler;
 mod server_groups;
+pub mod source_flavor;
 mod steps;
 mod work;
 

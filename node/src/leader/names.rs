@@ -185,7 +185,7 @@ mod tests {
         let id = one.reservation(Uuid::from_u128(0xabc));
         let with = |id: ReservationId, name: String, mark: Option<String>| {
             let extra_specs = mark.map(|mark| (FLAVOR_MARK.to_owned(), mark)).into_iter().collect();
-            Flavor { id: id.to_string(), name, vcpus: 1, ram: 512, disk: 1, extra_specs }
+            Flavor { id: id.to_string(), name, vcpus: 1, ram: 512, disk: 1, ephemeral: 0, swap: 0, is_public: true, extra_specs }
         };
         assert!(one.owns_flavor(&with(id, flavor(id), None)));
         assert!(!other.owns_flavor(&with(id, flavor(id), None)));

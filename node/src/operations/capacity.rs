@@ -22,6 +22,7 @@ impl Operations {
     /// How many instances of one kind fit into a window: what a refused create would tell.
     pub async fn density(&self, actor: &Actor, wish: DensityWish) -> Result<Answer<Density>> {
         actor.authorise(Rule::CapacityDensity, Some(&actor.project_id))?;
+        let wish = DensityWish { instance: self.with_flavor(&actor.project_id, &wish.instance).await?, ..wish };
         self.read_barrier(Consistency::Linearizable).await?;
         self.answer(|state, now| ask_density(state, &wish, now)).await
     }
@@ -31,6 +32,7 @@ impl Operations {
     pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
+        let wish = self.with_flavors(wish).await?;
         self.read_barrier(Consistency::Linearizable).await?;
         // Made for the question alone: they join reservations and what they adopt.
         let rng = &self.inner.seams.rng;

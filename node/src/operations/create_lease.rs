@@ -104,6 +104,7 @@ impl Operations {
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);
+        let wish = self.with_flavors(wish).await?;
         let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some() };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         match (self.on_leader(call).await?, maker) {

@@ -43,6 +43,9 @@ pub enum OperationError {
     /// The cloud knows no compute host of this name.
     #[error("Host '{0}' not found!")]
     ComputeHostNotFound(String),
+    /// The project sees no such flavor; Nova's own words.
+    #[error("{0}")]
+    FlavorNotFound(String),
     /// The cloud's state does not allow it (servers on the host, a grain of memory too small, …). Nothing was changed.
     #[error("{0}")]
     Conflict(String),

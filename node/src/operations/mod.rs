@@ -11,6 +11,7 @@ mod cluster;
 mod create_lease;
 mod delete_lease;
 mod error;
+mod flavors;
 mod groups;
 mod host;
 mod lease;

@@ -32,6 +32,7 @@ impl Operations {
     pub async fn create_series(&self, actor: &Actor, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.lease.project_id))?;
         actor.may_ignore_quota(wish.lease.ignore_quota)?;
+        let wish = SeriesWish { lease: self.with_flavors(wish.lease).await?, ..wish };
         let request = Request::CreateSeries { wish };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         self.on_leader(call).await?.series()
@@ -86,6 +87,7 @@ impl Operations {
     pub async fn what_if_series(&self, actor: &Actor, wish: SeriesWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
         actor.may_ignore_quota(wish.lease.ignore_quota)?;
+        let wish = SeriesWish { lease: self.with_flavors(wish.lease).await?, ..wish };
         let occurrences = long(|| occurrences(&wish))?;
         self.read_barrier(Consistency::Linearizable).await?;
         self.answer(|state, now| what_if_series(state, &wish, &occurrences, now)).await

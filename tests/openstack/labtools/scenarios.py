@@ -18,6 +18,7 @@ import time
 
 from .adoption import Adoption
 from .cluster import NODES
+from .flavors import Flavors
 from .groups import Groups
 from .leases import flavor_of, iso
 from .observe import eventually, until
@@ -34,6 +35,7 @@ NAMES = {
     "h": "python-blazarclient and openstack reservation sessions",
     "i": "tenants boot with the server groups of affinity as hints",
     "j": "a parked server is adopted by the next lease",
+    "n": "servers like a flavor of the cloud are reserved by it",
 }
 RECONCILE_S = 75        # a full comparison of the cloud with the ledger, and room
 LATE_S = 2              # the bar, beyond Nova's own time
@@ -81,6 +83,8 @@ class Scenarios:
                 self.servers["neighbour"]).run(self.lease["C"])
         with self.v.scenario("g"):
             self.pair_ends()
+        with self.v.scenario("n"):
+            Flavors(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("f"):
             self.at_rest()
 
@@ -89,6 +93,8 @@ class Scenarios:
             self.onboard()
         with self.v.scenario("i"):
             Groups(self.t, self.leases, self.o, self.v).run()
+        with self.v.scenario("n"):
+            Flavors(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("f"):
             self.desired_at_rest("at rest")
 

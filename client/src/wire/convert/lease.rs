@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use leasehold_ledger::model::{
     Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, ProjectId, Reason, Requirement,
-    Reservation, ReservationId, ResourceWish, Seconds, Staging, Timestamp, UserId,
+    Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId,
 };
 
 use super::enums::{Enumeration, optional};
@@ -240,7 +240,22 @@ impl From<InstanceWish> for v1::Instance {
             forbidden_traits: wish.forbidden_traits.into_iter().collect(),
             requirements: wish.requirements.into_iter().map(encode_requirement).collect(),
             resource_properties: wish.resource_properties,
+            flavor: wish.flavor.map(|flavor| Arc::unwrap_or_clone(flavor).into()),
         }
+    }
+}
+
+impl From<SourceFlavor> for v1::SourceFlavor {
+    fn from(flavor: SourceFlavor) -> Self {
+        let SourceFlavor { id, name, ephemeral_gb, swap_mb, extra_specs } = flavor;
+        v1::SourceFlavor { id, name, ephemeral_gb, swap_mb, extra_specs: extra_specs.into_iter().collect() }
+    }
+}
+
+impl From<v1::SourceFlavor> for SourceFlavor {
+    fn from(wire: v1::SourceFlavor) -> Self {
+        let v1::SourceFlavor { id, name, ephemeral_gb, swap_mb, extra_specs } = wire;
+        SourceFlavor { id, name, ephemeral_gb, swap_mb, extra_specs: extra_specs.into_iter().collect() }
     }
 }
 
@@ -260,6 +275,7 @@ impl TryFrom<v1::Instance> for InstanceWish {
             forbidden_traits: BTreeSet::from_iter(wire.forbidden_traits),
             requirements: each("requirements", wire.requirements, decode_requirement)?,
             resource_properties: wire.resource_properties,
+            flavor: wire.flavor.map(|flavor| SourceFlavor::from(flavor).into()),
         })
     }
 }

@@ -61,6 +61,7 @@ impl World {
             forbidden_traits: set(words, "without"),
             requirements: requirements(words),
             resource_properties: option(words, "properties").map(text).unwrap_or_default(),
+            flavor: source_flavor(words),
         }
     }
 
@@ -206,7 +207,7 @@ impl World {
             before_end: before_end(words),
             reservations: Vec::new(),
         };
-        let resized = ["n", "vcpus", "affinity", "zone", "traits", "memory"].iter().any(|key| option(words, key).is_some());
+        let resized = ["n", "vcpus", "affinity", "zone", "traits", "memory", "flavor"].iter().any(|key| option(words, key).is_some());
         let on_end = option(words, "on_end").map(|on_end| if on_end == "shelve" { OnEnd::Shelve } else { OnEnd::Delete });
         if (resized || on_end.is_some())
             && let Some(one) = self.state.lease(lease_id).and_then(|lease| lease.reservations.first())
@@ -223,6 +224,7 @@ impl World {
             };
             instance.zone = option(words, "zone").map(text).or(instance.zone.take());
             instance.required_traits.extend(set(words, "traits"));
+            instance.flavor = source_flavor(words).or(instance.flavor.take());
             let reservation_id = if words.contains(&"foreign") { ReservationId(Uuid::nil()) } else { one.id };
             change.reservations.push(ReservationChange { reservation_id, resource, on_end });
         }
@@ -438,4 +440,8 @@ impl World {
             KeyLookup::Expired => "expired".to_owned(),
         }
     }
+}
+
+fn source_flavor(words: &[&str]) -> Option<Arc<SourceFlavor>> {
+    option(words, "flavor").map(|id| SourceFlavor { id: text(id), ..SourceFlavor::default() }.into())
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{Nova, call};
@@ -22,9 +23,33 @@ pub struct Flavor {
     pub ram: u32,
     /// GiB.
     pub disk: u32,
+    /// GiB of a second disk.
+    #[serde(default, rename = "OS-FLV-EXT-DATA:ephemeral")]
+    pub ephemeral: u32,
+    /// MiB of swap.
+    #[serde(default, deserialize_with = "swap")]
+    pub swap: u32,
+    /// Everybody may use it.
+    #[serde(default, rename = "os-flavor-access:is_public")]
+    pub is_public: bool,
     /// What Placement and the scheduler make of it.
     #[serde(default)]
     pub extra_specs: BTreeMap<String, String>,
+}
+
+/// Before 2.75 none is an empty text.
+fn swap<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Swap {
+        Size(u32),
+        Text(String),
+    }
+    match Swap::deserialize(from)? {
+        Swap::Size(mib) => Ok(mib),
+        Swap::Text(text) if text.is_empty() => Ok(0),
+        Swap::Text(text) => text.parse().map_err(D::Error::custom),
+    }
 }
 
 /// A private flavor to be made.
@@ -38,8 +63,12 @@ pub struct NewFlavor {
     pub vcpus: u32,
     /// MiB.
     pub ram: u32,
-    /// GiB.
+    /// GiB of the root disk.
     pub disk: u32,
+    /// GiB of a second disk.
+    pub ephemeral: u32,
+    /// MiB of swap.
+    pub swap: u32,
     /// Set in a call of their own.
     pub extra_specs: BTreeMap<String, String>,
 }
@@ -84,6 +113,7 @@ impl Nova<'_> {
     pub async fn ensure_flavor(&self, errand: &Errand<'_>, new: &NewFlavor) -> Result<(), CloudError> {
         let body = json!({"flavor": {
             "id": new.id, "name": new.name, "vcpus": new.vcpus, "ram": new.ram, "disk": new.disk,
+            "OS-FLV-EXT-DATA:ephemeral": new.ephemeral, "swap": new.swap,
             "os-flavor-access:is_public": false,
         }});
         match self.write(errand, call(Method::POST, "/flavors").body(body)).await {

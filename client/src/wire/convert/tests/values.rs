@@ -57,12 +57,23 @@ pub(super) fn requirement() -> impl Strategy<Value = Requirement> {
     (text(), comparison, text()).prop_map(|(key, comparison, value)| Requirement { key, comparison, value })
 }
 
+fn flavor() -> impl Strategy<Value = SourceFlavor> {
+    let specs = btree_map(text(), text(), 0..3);
+    (text(), text(), any::<u32>(), any::<u32>(), specs).prop_map(|(id, name, ephemeral_gb, swap_mb, extra_specs)| SourceFlavor {
+        id,
+        name,
+        ephemeral_gb,
+        swap_mb,
+        extra_specs,
+    })
+}
+
 pub(super) fn resource() -> impl Strategy<Value = ResourceWish> {
     let sizes = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
-    let terms = (vec(requirement(), 0..3), text());
+    let terms = (vec(requirement(), 0..3), text(), of(flavor()));
     (sizes, of(any::<bool>()), of(text()), of(pool()), btree_set(text(), 0..3), btree_set(text(), 0..3), terms).prop_map(
         |((vcpus, memory_mb, disk_gb, amount), affinity, zone, pool, required_traits, forbidden_traits, terms)| {
-            let (requirements, resource_properties) = terms;
+            let (requirements, resource_properties, flavor) = terms;
             ResourceWish::Instance(
                 InstanceWish {
                     vcpus,
@@ -76,6 +87,7 @@ pub(super) fn resource() -> impl Strategy<Value = ResourceWish> {
                     forbidden_traits,
                     requirements,
                     resource_properties,
+                    flavor: flavor.map(Into::into),
                 }
                 .into(),
             )

@@ -7,6 +7,7 @@ use leasehold_ledger::model::{Event, Host, InstanceWish, Lease, LeaseId, OnEnd, 
 use serde_json::{Map, Value, json};
 
 use super::dates::{lease_date, row_date};
+use super::flavor;
 use crate::edge::rest::microversion::Microversion;
 use crate::operations::{HostAllocation, KeyState};
 
@@ -82,7 +83,7 @@ fn reservation(lease_id: LeaseId, reservation: &Reservation, version: Microversi
         "id": reservation.id.to_string(),
         "lease_id": lease_id.to_string(),
         "resource_id": reservation.resource_id.to_string(),
-        "resource_type": "virtual:instance",
+        "resource_type": flavor::type_of(wish),
         "status": reservation.status.as_str(),
         "missing_resources": reservation.missing_resources,
         "resources_changed": reservation.resources_changed,
@@ -93,7 +94,7 @@ fn reservation(lease_id: LeaseId, reservation: &Reservation, version: Microversi
         "disk_gb": wish.disk_gb,
         "amount": wish.amount,
         "affinity": wish.affinity,
-        "resource_properties": wish.resource_properties,
+        "resource_properties": flavor::properties(wish),
         "flavor_id": reservation.flavor().to_string(),
         "aggregate_id": null,
         "server_group_id": reservation.server_group_id.map(|id| id.to_string()),
@@ -105,6 +106,7 @@ fn reservation(lease_id: LeaseId, reservation: &Reservation, version: Microversi
 }
 
 fn add_1_1(shown: &mut Value, reservation: &Reservation, wish: &InstanceWish) {
+    shown["source_flavor_id"] = json!(wish.flavor.as_deref().map(|flavor| &flavor.id));
     shown["zone"] = json!(wish.zone);
     shown["pool"] = wish.pool.map_or(Value::Null, pool);
     shown["required_traits"] = json!(wish.required_traits);

@@ -3,14 +3,14 @@
 //! A query has the keys of a reservation.
 
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{Class, Interval};
+use leasehold_ledger::model::{Class, InstanceWish, Interval};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostCount, STEPS_MAX, Sums, WhatIf, WindowWish};
 use serde_json::{Map, Value, json};
 
 use super::dates::lease_date;
 use super::query::{HOST_KEYS, host_filter, hosts, object};
 use super::series::{self, occurrence};
-use super::{Fields, create, instance};
+use super::{Fields, create, flavor, instance};
 use crate::edge::error::{Offer, Problem};
 use crate::edge::rest::microversion::Microversion;
 
@@ -29,17 +29,23 @@ pub fn capacity_wish(query: Vec<(String, String)>, version: Microversion) -> Res
 /// Reads `GET /v1/capacity/density`.
 pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Result<DensityWish, Problem> {
     let mut object = object(query)?;
-    let seek = object.contains_key("amount");
-    // One is enough to ask how many fit, and a flavor without a disk has none.
-    for (key, unless_given) in [("amount", 1), ("disk_gb", 0)] {
-        object.entry(key).or_insert_with(|| json!(unless_given));
+    let (seek, of_flavor) = (object.contains_key("amount"), object.contains_key("flavor_id"));
+    // One is enough to ask how many fit, and a server without a disk has none.
+    object.entry("amount").or_insert_with(|| json!(1));
+    if !of_flavor {
+        object.entry("disk_gb").or_insert_with(|| json!(0));
     }
     let fields = Fields::of_object(&object);
-    let sizes = ["vcpus", "memory_mb", "disk_gb", "amount", "affinity"];
-    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, &sizes].concat(), &[])?;
+    let sizes: &[&str] = if of_flavor { &["flavor_id"] } else { &["vcpus", "memory_mb", "disk_gb"] };
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, sizes, &["amount", "affinity"]].concat(), &[])?;
     let window = window(&fields, version)?;
     let among = hosts(&fields)?;
-    Ok(DensityWish { instance: instance::read(&fields)?.into_wish()?, seek, among, window })
+    let read = instance::read(&fields)?;
+    let instance = match flavor::asked(&fields, version)? {
+        Some(flavor) => read.onto(&InstanceWish { flavor: Some(flavor), ..instance::nothing() })?,
+        None => read.into_wish()?,
+    };
+    Ok(DensityWish { instance, seek, among, window })
 }
 
 /// `start_date` and `end_date`: from now on, without end, unless they say otherwise.

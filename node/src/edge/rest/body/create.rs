@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::dates::{self, Given};
 use super::fields::cut;
-use super::{Fields, NAME_CHARS_MAX, instance};
+use super::{Fields, NAME_CHARS_MAX, flavor, instance};
 use crate::edge::error::Problem;
 use crate::edge::rest::answer;
 use crate::edge::rest::microversion::Microversion;
@@ -186,16 +186,20 @@ pub fn rejected(rejection: Rejection) -> Problem {
     Problem::from(OperationError::Rejected(rejection))
 }
 
-/// Refuses what is not `virtual:instance`.
-pub fn resource_type(fields: &Fields<'_>) -> Result<(), Problem> {
+/// Refuses what is neither `virtual:instance` nor `flavor:instance`. Whether it is of a flavor.
+pub fn resource_type(fields: &Fields<'_>) -> Result<bool, Problem> {
     match fields.get("resource_type") {
-        Some(Value::String(name)) if name == "virtual:instance" => Ok(()),
-        Some(Value::String(name)) if ["physical:host", "flavor:instance", "virtual:floatingip"].contains(&name.as_str()) => {
-            let text = format!("The {name} resource type is not supported by this version of Leasehold, virtual:instance is");
+        Some(Value::String(name)) if name == "virtual:instance" => Ok(false),
+        Some(Value::String(name)) if name == flavor::TYPE => Ok(true),
+        Some(Value::String(name)) if ["physical:host", "virtual:floatingip"].contains(&name.as_str()) => {
+            let text = format!(
+                "The {name} resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are"
+            );
             Err(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
         }
         Some(Value::String(name)) => {
-            Err(Problem::malformed(format!("The {} resource type is not supported, virtual:instance is", cut(name))))
+            let text = format!("The {} resource type is not supported, virtual:instance and flavor:instance are", cut(name));
+            Err(Problem::malformed(text))
         }
         Some(other) => Err(fields.wrong("resource_type", other, "must be a string, as in \"virtual:instance\"")),
         None => Err(Problem::malformed("Missing parameter resource_type")),
@@ -203,7 +207,14 @@ pub fn resource_type(fields: &Fields<'_>) -> Result<(), Problem> {
 }
 
 fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<ReservationWish, Problem> {
-    resource_type(fields)?;
+    if resource_type(fields)? {
+        return Ok(ReservationWish {
+            resource: ResourceWish::Instance(flavor::wish(fields, version)?.into()),
+            staging: fields.object("staging")?.map(|fields| staging(&fields, version)).transpose()?,
+            on_end: instance::on_end(fields)?.unwrap_or_default(),
+            servers: BTreeSet::new(),
+        });
+    }
     let known = [&["resource_type", "id"][..], &instance::KEYS].concat();
     fields.refuse_others(version, &known, &[&instance::KEYS_1_1[..], &["servers"]].concat())?;
     let wish = instance::read(fields)?;

@@ -77,6 +77,11 @@ impl InstanceFields {
         Ok(merged)
     }
 
+    /// The same without an expression: what is there stays.
+    pub fn without_properties(self) -> InstanceFields {
+        InstanceFields { resource_properties: None, ..self }
+    }
+
     /// A new wish; the sizes and the amount must be there.
     pub fn into_wish(self) -> Result<InstanceWish, Problem> {
         let required = [("vcpus", self.vcpus), ("memory_mb", self.memory_mb), ("disk_gb", self.disk_gb), ("amount", self.amount)];

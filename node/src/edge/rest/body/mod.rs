@@ -10,6 +10,7 @@ mod create;
 mod dates;
 mod expression;
 mod fields;
+mod flavor;
 mod host_request;
 mod instance;
 mod listing;

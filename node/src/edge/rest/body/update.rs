@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::create::{self, LEASE_KEYS, RESERVATIONS_MAX, date, rejected, second};
 use super::dates::Given;
 use super::fields::cut;
-use super::{Fields, instance};
+use super::{Fields, flavor, instance};
 use crate::edge::error::Problem;
 use crate::edge::rest::answer;
 use crate::edge::rest::microversion::Microversion;
@@ -43,6 +43,13 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
         reservations,
         ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
     };
+    let renames = LeaseChange { name: change.name.clone(), ..LeaseChange::default() };
+    let is_of_flavor = |one: &Reservation| one.wish.instance().flavor.is_some();
+    if version < Microversion::V1_1 && change != renames && lease.reservations.iter().any(is_of_flavor) {
+        // Blazar's own words; 1.1 changes what can be changed.
+        let text = "Updating leases for 'flavor:instance' type reservations is not yet supported.";
+        return Err(conflict("not_implemented", text));
+    }
     Ok((change != LeaseChange::default()).then_some(change))
 }
 
@@ -119,10 +126,12 @@ fn reservation_change(
         "aggregate_id",
         "server_group_id",
         "stage",
+        "source_flavor_id",
     ];
     let since_1_1 = [&instance::KEYS_1_1[..], &["servers"]].concat();
     fields.refuse_others(version, &[&shown[..], &instance::KEYS].concat(), &since_1_1)?;
-    if fields.get("resource_type").is_some_and(|name| name.as_str() != Some("virtual:instance")) {
+    let current = reservation.wish.instance();
+    if fields.get("resource_type").is_some_and(|name| name.as_str() != Some(flavor::type_of(current))) {
         return Err(conflict("cannot_update", "resource_type cannot be updated"));
     }
     let adopted = reservation.adoption.as_ref().map(|adoption| adoption.servers.clone()).unwrap_or_default();
@@ -133,8 +142,14 @@ fn reservation_change(
         let problem = "a staging window stands from creation on; delete the lease and make another".to_owned();
         return Err(rejected(Rejection::CannotUpdate { field: "staging".to_owned(), problem }));
     }
-    let current = reservation.wish.instance();
-    let wish = instance::read(fields)?.onto(current)?;
+    let wish = if current.flavor.is_some() {
+        if !flavor::are_shown(fields, reservation)? {
+            return Err(conflict("cannot_update", "the flavor of a reservation cannot be updated; make another lease"));
+        }
+        instance::read(fields)?.without_properties().onto(current)?
+    } else {
+        instance::read(fields)?.onto(current)?
+    };
     if version < Microversion::V1_1 && wish != *current {
         match reservation.status {
             ReservationStatus::Error => {

@@ -158,12 +158,12 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
         (
             request(none(), json!({"resource_type": "no:such"})),
             400,
-            "The no:such resource type is not supported, virtual:instance is",
+            "The no:such resource type is not supported, virtual:instance and flavor:instance are",
         ),
         (
             request(none(), json!({"resource_type": "physical:host"})),
             501,
-            "The physical:host resource type is not supported by this version of Leasehold, virtual:instance is",
+            "The physical:host resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are",
         ),
         (request(none(), json!({"-amount": 0})), 400, "Missing parameter amount"),
         (request(none(), json!({"-vcpus": 0, "-affinity": 0})), 400, "Missing parameter vcpus, affinity"),
