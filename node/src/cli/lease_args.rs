@@ -8,7 +8,9 @@ use leasehold_client::{HostFilter, NewLease};
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish,
 };
-use leasehold_ledger::model::{Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode, SourceFlavor};
+use leasehold_ledger::model::{
+    Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode, SourceFlavor,
+};
 
 use super::super::Failure;
 use super::super::host::Pool;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::model::{
-    Amounts, Anchor, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds, SourceFlavor, Stage,
+    Amounts, Anchor, Binding, Host, HostId, Lease, Observation, Phase, PoolKind, Reservation, ReservationId, Seconds,
+    SourceFlavor, Stage,
 };
 use leasehold_ledger::state::State;
 

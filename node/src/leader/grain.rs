@@ -80,7 +80,17 @@ mod tests {
 
     fn flavor(name: &str, ram: u32, specs: &[(&str, &str)]) -> Flavor {
         let extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Flavor { id: name.to_owned(), name: name.to_owned(), vcpus: 1, ram, disk: 1, ephemeral: 0, swap: 0, is_public: true, extra_specs }
+        Flavor {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            vcpus: 1,
+            ram,
+            disk: 1,
+            ephemeral: 0,
+            swap: 0,
+            is_public: true,
+            extra_specs,
+        }
     }
 
     #[test]

@@ -119,7 +119,9 @@ fn taken_over(flavor: Flavor, wish: &InstanceWish) -> Result<InstanceWish, Flavo
             // The reservation's flavor says itself what it takes of Placement.
             Some((_, amount)) if *value == amount.to_string() => drop(kept.remove(key)),
             Some((_, amount)) => {
-                return wrong(format!("asks for {key}={value} beside a size of {amount}; reserve with sizes instead (virtual:instance)"));
+                return wrong(format!(
+                    "asks for {key}={value} beside a size of {amount}; reserve with sizes instead (virtual:instance)"
+                ));
             }
             None if key == "hw:cpu_policy" && value == "shared" => drop(kept.remove(key)),
             None if HARMLESS.iter().any(|harmless| key.starts_with(harmless)) => {}

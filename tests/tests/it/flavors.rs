@@ -170,7 +170,11 @@ async fn a_lease_by_a_flavor_changes_as_blazar_says_in_1_0_and_in_all_but_its_si
     assert_eq!(status, 200, "{told}");
     let reservation = &told["lease"]["reservations"][0];
     assert_eq!((&reservation["amount"], &reservation["source_flavor_id"]), (&json!(3), &json!(source)));
-    for change in [json!({"vcpus": 3}), json!({"resource_properties": "[\"=\", \"$vcpus\", \"2\"]"}), json!({"resource_type": "virtual:instance"})] {
+    for change in [
+        json!({"vcpus": 3}),
+        json!({"resource_properties": "[\"=\", \"$vcpus\", \"2\"]"}),
+        json!({"resource_type": "virtual:instance"}),
+    ] {
         let mut reservation = json!({"id": id});
         reservation.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let (status, told) = put(V1_1, json!({"reservations": [reservation]})).await;

@@ -207,7 +207,8 @@ impl World {
             before_end: before_end(words),
             reservations: Vec::new(),
         };
-        let resized = ["n", "vcpus", "affinity", "zone", "traits", "memory", "flavor"].iter().any(|key| option(words, key).is_some());
+        let resized =
+            ["n", "vcpus", "affinity", "zone", "traits", "memory", "flavor"].iter().any(|key| option(words, key).is_some());
         let on_end = option(words, "on_end").map(|on_end| if on_end == "shelve" { OnEnd::Shelve } else { OnEnd::Delete });
         if (resized || on_end.is_some())
             && let Some(one) = self.state.lease(lease_id).and_then(|lease| lease.reservations.first())

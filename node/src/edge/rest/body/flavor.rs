@@ -53,7 +53,8 @@ pub fn wish(fields: &Fields<'_>, version: Microversion) -> Result<InstanceWish, 
 pub fn asked(fields: &Fields<'_>, version: Microversion) -> Result<Option<Arc<SourceFlavor>>, Problem> {
     let Some(id) = fields.text("flavor_id")? else { return Ok(None) };
     if id.is_empty() || id.chars().count() > ID_CHARS_MAX {
-        let text = format!("flavor_id is \"{}\"; it must be the id or the name of a flavor, 1 to {ID_CHARS_MAX} characters", cut(id));
+        let text =
+            format!("flavor_id is \"{}\"; it must be the id or the name of a flavor, 1 to {ID_CHARS_MAX} characters", cut(id));
         return Err(Problem::malformed(text));
     }
     let name = if version < Microversion::V1_1 { "" } else { id };
