@@ -297,7 +297,7 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
 fn help_about_capacity_teaches_with_examples_that_parse() {
     let help = [capacity::EXAMPLES, capacity::HOW_TO_READ, capacity::HOW_TO_COUNT].join("\n");
     let examples: Vec<&str> = help.lines().filter_map(|line| line.trim().strip_prefix("leasehold ")).collect();
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     for example in examples {
         assert!(line(example).is_ok(), "{example}");
     }
