@@ -74,6 +74,7 @@ pub async fn adoption(
             return Err(AdoptError::Wrong(format!("server {id} was booted with another reservation than the others")));
         }
         check_size(&server, wish)?;
+        check_traits(&server, wish)?;
         check_zone(&server, wish)?;
         if !server.is_parked() {
             let text = format!("server {id} is {} and cannot be adopted; it must be SHELVED_OFFLOADED", server.status);
@@ -116,8 +117,27 @@ fn flavor_of(names: &Names, server: &Server) -> Result<(ReservationId, Anchor), 
     }
 }
 
+/// What its flavor says of traits Nova asks of the host on which it wakes (docs/decisions/0020).
+fn check_traits(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
+    let wish = wish.resource.instance();
+    for (key, value) in &server.flavor.extra_specs {
+        let Some(name) = key.strip_prefix("trait:") else { continue };
+        let asked = if value == "forbidden" { &wish.forbidden_traits } else { &wish.required_traits };
+        if !asked.contains(name) {
+            let text = format!(
+                "server {} keeps a flavor with trait {name} {value}, and the reservation must ask for the same",
+                server.id
+            );
+            return Err(AdoptError::Wrong(text));
+        }
+    }
+    Ok(())
+}
+
 fn check_size(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
-    let EmbeddedFlavor { vcpus, ram, disk, .. } = server.flavor;
+    let EmbeddedFlavor { vcpus, ram, disk, ephemeral, swap, .. } = server.flavor;
+    // As a reservation counts it, and Nova asks Placement for it.
+    let disk = disk.saturating_add(ephemeral).saturating_add(swap.div_ceil(1_024));
     let wish = wish.resource.instance();
     if (vcpus, ram, disk) == (wish.vcpus, wish.memory_mb, wish.disk_gb) {
         return Ok(());
@@ -212,6 +232,45 @@ mod tests {
         for zone in [None, Some("b")] {
             let refused = check_zone(&pinned, &asked(zone)).unwrap_err();
             assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains("zone a")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_disk_of_a_server_is_all_that_it_has() {
+        let asked = |disk_gb: u32| ReservationWish {
+            resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, disk_gb, 1).into()),
+            staging: None,
+            on_end: OnEnd::Delete,
+            servers: BTreeSet::new(),
+        };
+        let (_, mut server) = server(1, "p");
+        server.flavor = EmbeddedFlavor { vcpus: 1, ram: 512, disk: 3, ephemeral: 2, swap: 1_025, ..EmbeddedFlavor::default() };
+        assert_eq!(check_size(&server, &asked(7)), Ok(()));
+        for other in [3, 5, 8] {
+            let refused = check_size(&server, &asked(other)).unwrap_err();
+            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains("7 GB of disk")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_traits_of_a_servers_flavor_are_asked_for_too() {
+        let (_, mut server) = server(1, "p");
+        let specs = [("trait:A", "required"), ("trait:B", "forbidden"), ("hw_rng:allowed", "true")];
+        server.flavor.extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let asked = |required: &[&str], forbidden: &[&str]| {
+            let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let instance = InstanceWish {
+                required_traits: set(required),
+                forbidden_traits: set(forbidden),
+                ..InstanceWish::anywhere(1, 1, 0, 1)
+            };
+            let resource = ResourceWish::Instance(instance.into());
+            ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: BTreeSet::new() }
+        };
+        assert_eq!(check_traits(&server, &asked(&["A", "C"], &["B"])), Ok(()));
+        for (required, forbidden, missing) in [(&["A"][..], &[][..], "trait B forbidden"), (&["B"], &["B"], "trait A required")] {
+            let refused = check_traits(&server, &asked(required, forbidden)).unwrap_err();
+            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains(missing)), "{refused}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! At a start the order matters: tokens are fenced by generations and unshelve by the server's state, so neither waits
 //! for a predecessor's actuation lease; access does (architecture D6).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -120,7 +121,9 @@ async fn access(job: &Job<'_>, memory: &mut Memory) -> Result<(), Setback> {
 async fn ensure_flavor(job: &Job<'_>) -> Result<(), Setback> {
     let wanted = desired::flavor(&job.work.names, job.reservation, job.anchor());
     let there = job.cloud.nova().flavor(&wanted.id).await?;
-    if there.is_none_or(|flavor| flavor.extra_specs != wanted.extra_specs) {
+    // The flavor of an adopting reservation may have more of them: those of the flavor that its servers were reserved by.
+    let has_all = |there: &BTreeMap<String, String>| wanted.extra_specs.iter().all(|(key, value)| there.get(key) == Some(value));
+    if !there.is_some_and(|flavor| has_all(&flavor.extra_specs)) {
         prepare::ensure(job).await?;
     }
     Ok(())

@@ -42,8 +42,12 @@ pub struct EmbeddedFlavor {
     pub vcpus: u32,
     /// Memory in MiB.
     pub ram: u32,
-    /// Disk in GiB.
+    /// Root disk in GiB.
     pub disk: u32,
+    /// Second disk in GiB.
+    pub ephemeral: u32,
+    /// Swap in MiB.
+    pub swap: u32,
     /// As [`Flavor::extra_specs`](super::Flavor::extra_specs).
     pub extra_specs: BTreeMap<String, String>,
 }
