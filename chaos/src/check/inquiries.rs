@@ -15,10 +15,12 @@ pub fn fits(model: &Model, wish: &Value) -> Option<impl Fn(u32) -> bool> {
     let second = |value: &Value| value.as_u64().and_then(|at| u32::try_from(at).ok());
     let (start, end) = (second(&wish["start"]["at"]), second(&wish["end"]).unwrap_or(u32::MAX));
     Some(move |now: u32| {
+        // A start or a window may have begun within the minute: only what is to come counts.
+        let to_come = |span: Span| Span { start: span.start.max(now), ..span };
         let start = start.unwrap_or(now);
-        let main = model.feasible(&asked, Span { start, end }, None, &[]);
+        let main = model.feasible(&asked, to_come(Span { start, end }), None, &[]);
         let staging = staging(&one["staging"], start, now);
-        main && staging.is_none_or(|staging| model.feasible(&asked, staging.booked(), None, &[]))
+        main && staging.is_none_or(|staging| model.feasible(&asked, to_come(staging.booked()), None, &[]))
     })
 }
 
@@ -104,6 +106,23 @@ mod tests {
         passes(told(6, false));
         fires(judge, told(6, true), "told to fit");
         fires(judge, told(5, false), "there was room");
+    }
+
+    #[test]
+    fn what_is_over_by_the_time_of_the_question_is_in_nobody_s_way() {
+        // Asked for from second 1 on, at second 3 or earlier.
+        let told = |taken_until: u32| {
+            let mut made = Made::default();
+            made.watch(1, json!({"host": host(1, 4)}));
+            made.create(2, &lease("a", 0, taken_until, &[(1, 4)]));
+            made.audit_at(2, 3, &[]);
+            let wish = json!({"start": {"at": 1}, "end": 50, "reservations": [{"resource": wish(4), "staging": null}]});
+            let body = json!({"request": {"wish": wish}, "reply": {"fits": true}});
+            made.history.push(operation("what_if", Ending::Ok, Some(2), body));
+            made
+        };
+        passes(told(2));
+        fires(judge, told(20), "told to fit");
     }
 
     #[test]
