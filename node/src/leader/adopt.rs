@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_ledger::command::ReservationWish;
-use leasehold_ledger::model::{Adoption, Anchor, ProjectId, ReservationId};
+use leasehold_ledger::model::{Adoption, Anchor, ProjectId, ReservationId, SourceFlavor};
 use leasehold_ledger::plan::flavor_taken;
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::State;
@@ -73,9 +73,7 @@ pub async fn adoption(
         if found.is_some_and(|first| first != flavor) {
             return Err(AdoptError::Wrong(format!("server {id} was booted with another reservation than the others")));
         }
-        check_size(&server, wish)?;
-        check_traits(&server, wish)?;
-        check_zone(&server, wish)?;
+        check_kind(&server, wish)?;
         if !server.is_parked() {
             let text = format!("server {id} is {} and cannot be adopted; it must be SHELVED_OFFLOADED", server.status);
             return Err(AdoptError::Conflict(text));
@@ -117,7 +115,14 @@ fn flavor_of(names: &Names, server: &Server) -> Result<(ReservationId, Anchor), 
     }
 }
 
-/// What its flavor says of traits Nova asks of the host on which it wakes (docs/decisions/0020).
+/// Whether the reservation asks for what the server is, and where it is to be: it wakes on the hosts of the reservation.
+fn check_kind(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
+    check_size(server, wish)?;
+    check_traits(server, wish)?;
+    check_zone(server, wish)
+}
+
+/// What its flavor says of traits Nova asks of the host on which it wakes (docs/decisions/0018).
 fn check_traits(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
     let wish = wish.resource.instance();
     for (key, value) in &server.flavor.extra_specs {
@@ -137,7 +142,8 @@ fn check_traits(server: &Server, wish: &ReservationWish) -> Result<(), AdoptErro
 fn check_size(server: &Server, wish: &ReservationWish) -> Result<(), AdoptError> {
     let EmbeddedFlavor { vcpus, ram, disk, ephemeral, swap, .. } = server.flavor;
     // As a reservation counts it, and Nova asks Placement for it.
-    let disk = disk.saturating_add(ephemeral).saturating_add(swap.div_ceil(1_024));
+    let beside = SourceFlavor { ephemeral_gb: ephemeral, swap_mb: swap, ..SourceFlavor::default() };
+    let disk = disk.saturating_add(beside.more_disk_gb());
     let wish = wish.resource.instance();
     if (vcpus, ram, disk) == (wish.vcpus, wish.memory_mb, wish.disk_gb) {
         return Ok(());
@@ -214,63 +220,65 @@ mod tests {
         check_all(flavor, &project, &there, &[Uuid::from_u128(1)].into()).unwrap_err().to_string()
     }
 
+    fn asking(instance: InstanceWish) -> ReservationWish {
+        let resource = ResourceWish::Instance(instance.into());
+        ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: BTreeSet::new() }
+    }
+
+    /// A server of one vCPU, 512 MiB and 3 GiB, with more of a flavor.
+    fn like(more: EmbeddedFlavor) -> Server {
+        let (_, server) = server(1, "p");
+        Server { flavor: EmbeddedFlavor { vcpus: 1, ram: 512, disk: 3, ..more }, ..server }
+    }
+
+    fn refused(server: &Server, instance: InstanceWish) -> String {
+        match check_kind(server, &asking(instance)) {
+            Err(AdoptError::Wrong(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_server_that_is_pinned_to_a_zone_is_adopted_by_a_reservation_in_it_alone() {
-        let asked = |zone: Option<&str>| ReservationWish {
-            resource: ResourceWish::Instance(
-                InstanceWish { zone: zone.map(str::to_owned), ..InstanceWish::anywhere(1, 1, 0, 1) }.into(),
-            ),
-            staging: None,
-            on_end: OnEnd::Delete,
-            servers: BTreeSet::new(),
-        };
-        let (_, free) = server(1, "p");
+        let asked = |zone: Option<&str>| InstanceWish { zone: zone.map(str::to_owned), ..InstanceWish::anywhere(1, 512, 3, 1) };
+        let free = like(EmbeddedFlavor::default());
         let pinned = Server { pinned_availability_zone: Some("a".to_owned()), ..free.clone() };
-        assert_eq!(check_zone(&free, &asked(None)), Ok(()));
-        assert_eq!(check_zone(&free, &asked(Some("b"))), Ok(()));
-        assert_eq!(check_zone(&pinned, &asked(Some("a"))), Ok(()));
+        assert_eq!(check_kind(&free, &asking(asked(None))), Ok(()));
+        assert_eq!(check_kind(&free, &asking(asked(Some("b")))), Ok(()));
+        assert_eq!(check_kind(&pinned, &asking(asked(Some("a")))), Ok(()));
         for zone in [None, Some("b")] {
-            let refused = check_zone(&pinned, &asked(zone)).unwrap_err();
-            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains("zone a")), "{refused}");
+            let told = refused(&pinned, asked(zone));
+            assert!(told.contains("zone a"), "{told}");
         }
     }
 
     #[test]
     fn the_disk_of_a_server_is_all_that_it_has() {
-        let asked = |disk_gb: u32| ReservationWish {
-            resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, disk_gb, 1).into()),
-            staging: None,
-            on_end: OnEnd::Delete,
-            servers: BTreeSet::new(),
-        };
-        let (_, mut server) = server(1, "p");
-        server.flavor = EmbeddedFlavor { vcpus: 1, ram: 512, disk: 3, ephemeral: 2, swap: 1_025, ..EmbeddedFlavor::default() };
-        assert_eq!(check_size(&server, &asked(7)), Ok(()));
+        let server = like(EmbeddedFlavor { ephemeral: 2, swap: 1_025, ..EmbeddedFlavor::default() });
+        assert_eq!(check_kind(&server, &asking(InstanceWish::anywhere(1, 512, 7, 1))), Ok(()));
         for other in [3, 5, 8] {
-            let refused = check_size(&server, &asked(other)).unwrap_err();
-            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains("7 GB of disk")), "{refused}");
+            let told = refused(&server, InstanceWish::anywhere(1, 512, other, 1));
+            assert!(told.contains("7 GB of disk"), "{told}");
         }
     }
 
     #[test]
     fn the_traits_of_a_servers_flavor_are_asked_for_too() {
-        let (_, mut server) = server(1, "p");
         let specs = [("trait:A", "required"), ("trait:B", "forbidden"), ("hw_rng:allowed", "true")];
-        server.flavor.extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let extra_specs = specs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let server = like(EmbeddedFlavor { extra_specs, ..EmbeddedFlavor::default() });
         let asked = |required: &[&str], forbidden: &[&str]| {
             let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            let instance = InstanceWish {
+            InstanceWish {
                 required_traits: set(required),
                 forbidden_traits: set(forbidden),
-                ..InstanceWish::anywhere(1, 1, 0, 1)
-            };
-            let resource = ResourceWish::Instance(instance.into());
-            ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: BTreeSet::new() }
+                ..InstanceWish::anywhere(1, 512, 3, 1)
+            }
         };
-        assert_eq!(check_traits(&server, &asked(&["A", "C"], &["B"])), Ok(()));
+        assert_eq!(check_kind(&server, &asking(asked(&["A", "C"], &["B"]))), Ok(()));
         for (required, forbidden, missing) in [(&["A"][..], &[][..], "trait B forbidden"), (&["B"], &["B"], "trait A required")] {
-            let refused = check_traits(&server, &asked(required, forbidden)).unwrap_err();
-            assert!(matches!(&refused, AdoptError::Wrong(text) if text.contains(missing)), "{refused}");
+            let told = refused(&server, asked(required, forbidden));
+            assert!(told.contains(missing), "{told}");
         }
     }
 

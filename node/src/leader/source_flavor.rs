@@ -1,4 +1,4 @@
-//! What a `flavor:instance` reservation takes over of a flavor of the cloud (blazar-api §7, docs/decisions/0020).
+//! What a `flavor:instance` reservation takes over of a flavor of the cloud (blazar-api §7, docs/decisions/0018).
 //!
 //! Its servers get a flavor of the reservation's own, of the same sizes and with the same extra specs. What an extra spec demands
 //! of a host must be known to the planner, or a start would find no host: traits are, and everything else that Nova chooses

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use leasehold_ledger::command::LeaseWish;
 use leasehold_ledger::model::{InstanceWish, ProjectId, ResourceWish};
+use leasehold_ledger::reply::Rejection;
 
 use super::{OperationError, Operations, Result};
 use crate::leader::source_flavor;
@@ -17,8 +18,7 @@ impl Operations {
             if instance.flavor.is_some() {
                 if !one.servers.is_empty() {
                     let problem = "servers keep the flavor that they have; name their sizes".to_owned();
-                    let rejection = leasehold_ledger::reply::Rejection::Invalid { field: "servers".to_owned(), problem };
-                    return Err(OperationError::Rejected(rejection));
+                    return Err(Rejection::Invalid { field: "servers".to_owned(), problem }.into());
                 }
                 let like = self.with_flavor(&wish.project_id, instance).await?;
                 one.resource = ResourceWish::Instance(Arc::new(like));

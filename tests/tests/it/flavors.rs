@@ -1,4 +1,4 @@
-//! Reservations of servers like a flavor of the cloud (`flavor:instance`), over every face (docs/decisions/0020).
+//! Reservations of servers like a flavor of the cloud (`flavor:instance`), over every face (docs/decisions/0018).
 
 use leasehold_client::command::StartWish;
 use leasehold_client::model::SourceFlavor;
@@ -125,6 +125,11 @@ async fn what_a_flavor_cannot_be_is_told_and_nothing_is_booked() {
         assert_eq!(told_status, status, "{body}: {told}");
         assert!(told["error_message"].as_str().unwrap().contains(text), "{body}: {told}");
     }
+    // As Blazar: under 1.0 affinity is named, if only as null.
+    let mut silent = like(&public, json!({}));
+    silent["reservations"][0].as_object_mut().unwrap().remove("affinity");
+    let (status, told) = ask(&rig, 0, &demo, V1_0, (Method::POST, "leases", silent)).await;
+    assert_eq!((status, &told["error_message"]), (400, &json!("Missing parameter affinity")));
     let servers = json!({"servers": ["7a5e9b6c-6c39-4d0c-8f4c-6a7a39dbb6d1"]});
     let (status, told) = ask(&rig, 0, &demo, V1_1, (Method::POST, "leases", like(&public, servers))).await;
     assert_eq!(status, 400, "{told}");
