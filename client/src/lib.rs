@@ -19,6 +19,7 @@
 //!     end: Seconds::from_unix_s(1_900_000_000).ok_or("out of the calendar")?,
 //!     before_end: BeforeEndWish::SecondsBefore(600),
 //!     offer: None,
+//!     wait: None,
 //!     ignore_quota: false,
 //!     reservations: vec![ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: Default::default() }],
 //! };

@@ -46,6 +46,8 @@ pub enum Command {
     },
     /// Changes a lease, all or nothing.
     UpdateLease(Box<UpdateLease>),
+    /// Books a lease that waits for room, as planned.
+    PromoteLease(Box<PromoteLease>),
     /// Makes an offer a lease like any other.
     ClaimOffer {
         /// Which.
@@ -170,6 +172,23 @@ pub struct CreateLease {
     /// The node that took the request has a token of the caller's and makes the server groups with it; no part of the wish.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub caller_makes_groups: bool,
+    /// No room was found, and the wish says that it would wait: the plan has ids and no bindings; part of the plan, not of the wish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
+}
+
+/// See [`Command::PromoteLease`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromoteLease {
+    /// Which.
+    pub lease_id: LeaseId,
+    /// Bindings of every reservation of the lease, in order.
+    pub plan: Vec<PlannedReservation>,
+    /// The start that was planned, if it is not the first one that the lease may have.
+    #[serde(default)]
+    pub moved_to: Option<Seconds>,
+    /// Ledger index the plan was computed at.
+    pub planned_at: u64,
 }
 
 /// What a user asks for with a new lease.
@@ -192,6 +211,10 @@ pub struct LeaseWish {
     /// `None`: a lease at once. Not written then, so that keys of older releases keep their content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offer: Option<OfferWish>,
+    /// Without room it waits for some instead of being refused. Not written where it does not, so that keys of older releases
+    /// keep their content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<WaitWish>,
     /// Whatever the quota of the project says. Who may ask for that is decided before the log. Not written where it is false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_quota: bool,
@@ -205,6 +228,16 @@ pub enum OfferWish {
     Until(Seconds),
     /// So many seconds from the entry's time on, which counts in whole seconds.
     For(u32),
+}
+
+/// How long a lease is to wait for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitWish {
+    /// Until the last start it may have.
+    UntilStart,
+    /// Until this second; not after the last start it may have.
+    Until(Seconds),
 }
 
 /// When a lease is to start.

@@ -31,7 +31,8 @@ pub const ELEMENTS_MAX: usize = 100;
 pub struct LeaseFilter {
     /// Only this project; `None`: all that the asker may see.
     pub project_id: Option<ProjectId>,
-    /// In one of these statuses; empty: in any.
+    /// In one of these statuses; empty: in any, but for leases that wait for room, which are listed only where WAITING or what
+    /// they are is asked for (docs/decisions/0019).
     pub statuses: BTreeSet<LeaseStatus>,
     /// With exactly this name.
     pub name: Option<String>,
@@ -175,12 +176,20 @@ impl LeaseFilter {
         lease.visible() && self.project_id.as_ref().is_none_or(|project| lease.project_id == *project)
     }
 
+    /// What is being promoted is UPDATING, and on the waitlist until the cloud has accepted its hold.
+    fn takes_status(&self, lease: &Lease) -> bool {
+        let waits = lease.wait.is_some();
+        (self.statuses.is_empty() && !waits)
+            || self.statuses.contains(&lease.status)
+            || (waits && self.statuses.contains(&LeaseStatus::Waiting))
+    }
+
     fn takes(&self, state: &State, lease: &Lease) -> bool {
         // Planted bug: lists of leases have the offers, too.
         let of_kind = mutant!("N05") || lease.unclaimed_until().is_some() == self.offers;
         self.is_theirs(lease)
             && of_kind
-            && (self.statuses.is_empty() || self.statuses.contains(&lease.status))
+            && self.takes_status(lease)
             && self.series.is_none_or(|series| lease.series_id() == Some(series))
             && self.name.as_ref().is_none_or(|name| lease.name == *name)
             && self.window.is_none_or(|(window, scope)| scope.takes(window, lease.interval()))

@@ -44,6 +44,13 @@ pub enum Reply {
         /// Settled already.
         prepared: bool,
     },
+    /// The waiting lease was booked. When `prepared` is false it waits for its hold.
+    LeasePromoted {
+        /// Which.
+        lease_id: LeaseId,
+        /// Settled already.
+        prepared: bool,
+    },
     /// The offer is a lease like any other, now or since it was claimed before.
     OfferClaimed {
         /// Which.
@@ -157,6 +164,16 @@ pub enum Rejection {
     /// An offer takes no changes.
     #[error("lease {0} is an offer that was not claimed: claim it, then change it; or drop it and ask for another")]
     OfferUnclaimed(LeaseId),
+    /// As many leases wait as may. Neither stored nor consumes the key: it may be over soon.
+    #[error("{waiting} leases wait for room already, and no more than {limit} may {whose}: delete some, or ask without waiting")]
+    TooManyWaiting {
+        /// How many.
+        waiting: u64,
+        /// How many may.
+        limit: u64,
+        /// Of one project, or of all.
+        whose: String,
+    },
     /// A change that the reservation's stage does not allow any more.
     #[error("{field} cannot be updated: {problem}")]
     CannotUpdate {

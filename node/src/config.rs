@@ -281,6 +281,9 @@ impl Default for LeaderSection {
 /// How long an offer may stand where nobody says, seconds: a week.
 pub const OFFER_VALID_S_MAX: u32 = 7 * 24 * 3600;
 
+/// How long a lease may wait for room where nobody says, seconds: 90 days.
+pub const WAIT_S_MAX: u32 = 90 * 24 * 3600;
+
 /// `[api]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -289,6 +292,8 @@ pub struct ApiSection {
     pub minutes_before_end_lease: u32,
     /// How long an offer may stand, seconds.
     pub offer_valid_s_max: u32,
+    /// How long a lease may wait for room, seconds.
+    pub wait_s_max: u32,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -300,6 +305,7 @@ impl Default for ApiSection {
         ApiSection {
             minutes_before_end_lease: 60,
             offer_valid_s_max: OFFER_VALID_S_MAX,
+            wait_s_max: WAIT_S_MAX,
             requests_max: 4096,
             connections_max: 8192,
         }

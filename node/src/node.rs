@@ -17,7 +17,7 @@ use crate::lead;
 use crate::listen::tls;
 use crate::openstack::keystone::{KeystoneOptions, TokenSource};
 use crate::openstack::{Cloud, Session};
-use crate::operations::Operations;
+use crate::operations::{Bounds, Operations};
 use crate::raft::{Member, RaftConfig, RaftHandle, RaftNode, Timing, TlsFiles};
 use crate::seams::{Seams, process};
 use crate::telemetry::health;
@@ -109,7 +109,8 @@ impl Node {
 
         let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
         let node_id = NodeId(config.node.id);
-        let operations = Operations::new(raft.clone(), cloud.clone(), node_id, config.api.offer_valid_s_max, seams.clone());
+        let bounds = Bounds { offer_valid_s_max: config.api.offer_valid_s_max, wait_s_max: config.api.wait_s_max };
+        let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();
         lead::follow(&raft, cloud, &config.leader, node_id, &seams);
 

@@ -118,6 +118,7 @@ mod tests {
             end: at(end_s),
             before_end: BeforeEndWish::Never,
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: Vec::new(),
         };
@@ -134,6 +135,7 @@ mod tests {
             moved_to: None,
             adoptions,
             caller_makes_groups: false,
+            waits: false,
         }))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::model::NodeId;
-use leasehold_node::config::{CloudSection, LeaderSection, OFFER_VALID_S_MAX, Secret};
+use leasehold_node::config::{CloudSection, LeaderSection, Secret};
 use leasehold_node::lead;
 use leasehold_node::openstack::keystone::{KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
@@ -255,7 +255,7 @@ async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(
         }
         text
     })?;
-    let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), OFFER_VALID_S_MAX, seams.clone());
+    let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), Bounds::default(), seams.clone());
     let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
     lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
     if let Some(tcp) = &site.tcp {

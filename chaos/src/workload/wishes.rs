@@ -94,6 +94,7 @@ impl Workload {
             end: second(end),
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations,
         }
@@ -126,6 +127,7 @@ impl Workload {
             end: second(start + 60),
             before_end: BeforeEndWish::Never,
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, 1, 1).into()),

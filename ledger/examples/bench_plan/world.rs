@@ -152,6 +152,7 @@ impl World {
             moved_to: planned.moved_to,
             adoptions: Default::default(),
             caller_makes_groups: false,
+            waits: false,
             wish,
         };
         (Entry { key: Some(key), proposed_at: self.at, command: Command::CreateLease(Box::new(create)) }, slots)
@@ -202,6 +203,7 @@ impl World {
             end: start.plus(length),
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),

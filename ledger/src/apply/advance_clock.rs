@@ -6,6 +6,7 @@ use super::progress::{
     settle_start, unstarted_reason,
 };
 use super::series;
+use super::waitlist::drop_expired;
 use super::withdraw_lease::withdraw;
 use crate::model::{
     EventKind, EventStatus, Lease, LeaseId, LeaseStatus, Reason, ReasonCode, Reservation, ReservationStatus, Stage, Step,
@@ -27,6 +28,7 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     let now = if mutant!("N11") { Timestamp(now.0 + 5_000) } else { now };
     // Before all else: what they held is free for what is due now.
     withdraw_expired(state, now, LEASES_PER_ENTRY);
+    drop_expired(state, now, LEASES_PER_ENTRY);
     let waiting: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(|id| waits_for_hold(state, *id)).collect();
     for id in waiting {
         // A series is given up as a whole with the first of its leases.
@@ -34,9 +36,10 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
             give_up_hold(state, now, id);
         }
     }
-    // What returned to what it was may be due itself. An offer is never moved on: one that is due here came after as many
-    // others, and the next entry drops it.
-    let is_to_move = |id: &LeaseId| !waits_for_hold(state, *id) && !is_unclaimed(state, *id);
+    // What returned to what it was may be due itself. An offer, or a lease that waits for room, is never moved on: one that is
+    // due here came after as many others, or waits again, and the next entry drops it.
+    let waits = |id: LeaseId| state.lease(id).is_some_and(|lease| lease.status == LeaseStatus::Waiting);
+    let is_to_move = |id: &LeaseId| !waits_for_hold(state, *id) && !is_unclaimed(state, *id) && !waits(*id);
     let due: Vec<LeaseId> = state.due_leases(now).take(LEASES_PER_ENTRY).filter(is_to_move).collect();
 
     // Rows are numbered in order of opening: the ends of one instant come before its starts, so that a host that changes

@@ -9,6 +9,7 @@ use super::progress::open_row;
 use super::quota::check_new;
 use super::schedule::{Schedule, invalid, moved, new_events, resolve_create};
 use super::verify::{check_anchors, check_hosts, check_room, check_shape, needs_hold, stale};
+use super::waitlist;
 use crate::command::{CreateLease, LeaseWish, PlannedReservation};
 use crate::model::{
     Adoption, EventId, Lease, LeaseId, LeaseStatus, Offer, RequestKey, Reservation, ReservationId, ReservationStatus,
@@ -25,7 +26,8 @@ const EVENT_IDS: usize = 6;
 ///
 /// Times are whole seconds UTC. `end` is exclusive: a lease may start at the instant another ends. Where the cloud must agree
 /// first (architecture D24) the lease is CREATING with `Hold` rows, else PENDING at once.
-/// Rejections, in this order: `Invalid` (ids), those of `moved`, those of `resolve_create`, `QuotaExceeded`,
+/// Rejections, in this order: `Invalid` (ids), those of `moved`, those of `resolve_create`, where it
+/// is to wait those of `enlist`, `QuotaExceeded`,
 /// those of `check_adoptions`, `PlanStale`.
 /// Source: Blazar API v1, `POST /v1/leases`.
 pub(super) fn create_lease(
@@ -40,6 +42,9 @@ pub(super) fn create_lease(
     let schedule = resolve_create(wish, now)?;
     if moved.is_none() && schedule.starts_within_offer() {
         return Err(stale("the offer would stand for longer than until the planned start"));
+    }
+    if create.waits {
+        return waitlist::enlist(state, now, create, &schedule, key);
     }
     // Planted bug: a plan is taken to have looked at the quota, whatever came in between.
     if !mutant!("Q01") {
@@ -147,6 +152,7 @@ impl Draft<'_> {
             before_update: None,
             offer: self.schedule.offer.map(|expires_at| Box::new(Offer { expires_at, claimed_at: None })),
             series: self.series.map(Box::new),
+            wait: None,
             created_at: now,
             updated_at: None,
             ledger_index: 0,

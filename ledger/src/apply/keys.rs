@@ -20,7 +20,8 @@ const PROJECT_ID_BYTES_MAX: usize = 255;
 /// Carries `run` out unless the key was answered before; stores the answer. Gives the answer and the index that makes it true.
 ///
 /// Rejections of its own, in this order, none of them stored: `Invalid`, `KeyExpired`, `KeyForgotten`, `RequestIdReused`,
-/// `TooManyKeys`. `PlanStale` is not stored either: the leader plans again under the same key; nor is `QuotaExceeded`.
+/// `TooManyKeys`. `PlanStale` is not stored either: the leader plans again under the same key; nor are `QuotaExceeded` and
+/// `TooManyWaiting`.
 pub(super) fn once(
     state: &mut State,
     now: Timestamp,
@@ -65,7 +66,7 @@ pub(super) fn once(
         // Planted bug: stored as the answer.
         Err(Rejection::PlanStale { .. }) if !mutant!("N03") => return (outcome, index),
         // As with a lack of room: what is refused now may be granted to the same key later.
-        Err(Rejection::QuotaExceeded(_)) => return (outcome, index),
+        Err(Rejection::QuotaExceeded(_) | Rejection::TooManyWaiting { .. }) => return (outcome, index),
         Ok(Reply::KeyForgotten) => KeyFate::Forgotten,
         Ok(reply @ (Reply::LeaseCreated { lease_id, prepared: false } | Reply::LeaseUpdated { lease_id, prepared: false })) => {
             KeyFate::Pending { lease_id: *lease_id, reply: reply.clone() }
@@ -143,6 +144,7 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::CreateSeries(create) => of("create_series", key, &create.wish),
         Command::DeleteSeries { series_id } => of("delete_series", key, series_id),
         Command::UpdateLease(update) => of("update_lease", key, (update.lease_id, &update.change)),
+        Command::PromoteLease(promote) => of("promote_lease", key, promote.lease_id),
         Command::ClaimOffer { lease_id } => of("claim_offer", key, lease_id),
         Command::DeleteLease { lease_id } => of("delete_lease", key, lease_id),
         Command::WithdrawLease { lease_id, .. } => of("withdraw_lease", key, lease_id),

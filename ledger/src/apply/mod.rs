@@ -30,6 +30,7 @@ pub(crate) mod series;
 mod set_quota;
 pub(crate) mod update_lease;
 pub(crate) mod verify;
+mod waitlist;
 mod withdraw_lease;
 
 use crate::command::{Command, Entry};
@@ -39,6 +40,7 @@ use crate::reply::{Rejection, Reply};
 use crate::state::{Delta, State};
 
 pub use keys::KEYS_PER_PROJECT_MAX;
+pub use waitlist::{WAITING_MAX, WAITING_PER_PROJECT_MAX};
 
 /// What one entry did.
 #[derive(Clone, Debug)]
@@ -78,6 +80,7 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
         Command::CreateSeries(create) => create_series::create_series(state, now, create, entry.key.as_ref()),
         Command::DeleteSeries { series_id } => delete_series::delete_series(state, now, *series_id),
         Command::UpdateLease(update) => update_lease::update_lease(state, now, update, entry.key.as_ref()),
+        Command::PromoteLease(promote) => waitlist::promote_lease(state, now, promote),
         Command::ClaimOffer { lease_id } => claim_offer::claim_offer(state, now, *lease_id),
         Command::DeleteLease { lease_id } => delete_lease::delete_lease(state, now, *lease_id),
         Command::WithdrawLease { lease_id, reason } => withdraw_lease::withdraw_lease(state, now, *lease_id, reason),

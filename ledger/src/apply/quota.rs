@@ -32,6 +32,16 @@ pub(crate) fn check_series(state: &State, wish: &LeaseWish, all: &[&Schedule], n
     check_use(state, &limits, &wish.project_id, &[], &pieces, now)
 }
 
+/// Of a lease that waited for room, as it is to be booked: until now it took nothing. Rejections: `QuotaExceeded`.
+pub(crate) fn check_promoted(state: &State, lease: &Lease, now: Timestamp) -> Result<(), Rejection> {
+    let limits = state.limits_of(&lease.project_id);
+    if limits.none() {
+        return Ok(());
+    }
+    check_reach(&limits, None, lease.interval(), now)?;
+    check_use(state, &limits, &lease.project_id, &[], &lease_use(lease), now)
+}
+
 /// Of a lease as it is to be. Rejections: `QuotaExceeded`.
 pub(crate) fn check_change(state: &State, before: &Lease, after: &Lease, now: Timestamp) -> Result<(), Rejection> {
     let limits = state.limits_of(&before.project_id);

@@ -189,6 +189,8 @@ pub(super) fn update_held(state: &mut State, mut lease: Lease, now: Timestamp) {
     lease.before_update = None;
     lease.update_key = None;
     lease.reason = None;
+    // It waited for room, and has it now.
+    lease.wait = None;
     let settled = settled_status(&lease);
     move_lease(&mut lease, settled, now);
     // A hold row may have superseded what the cloud was following before, so all of it is followed anew.

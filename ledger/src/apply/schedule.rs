@@ -3,7 +3,7 @@
 use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
 use super::verify::stale;
-use crate::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish};
+use crate::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
 use crate::model::{
     AMOUNT_MAX, Event, EventId, EventKind, EventStatus, InstanceWish, Interval, LeaseId, Reservation, Seconds, Stage, Staging,
     Timestamp,
@@ -28,6 +28,8 @@ pub(crate) struct Schedule {
     pub staging: Vec<Option<Staging>>,
     /// When the offer expires, of what is one.
     pub offer: Option<Seconds>,
+    /// Until when it waits for room, of what would.
+    pub wait: Option<Seconds>,
 }
 
 impl Schedule {
@@ -40,7 +42,7 @@ impl Schedule {
 /// Checks everything of a wish that needs no host, and fixes its times.
 ///
 /// Rejections, in this order: `Invalid` (name), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`, `Invalid`
-/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer). Source: blazar-api §6.1.
+/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer, wait). Source: blazar-api §6.1.
 pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedule, Rejection> {
     check_name(&wish.name)?;
     let start = resolve_start(wish.start, now)?;
@@ -62,7 +64,43 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     let staging = resolve_staging(&wish.reservations, start, now)?;
     let before_end = resolve_before_end(wish.before_end, interval)?;
     let offer = wish.offer.map(|offer| resolve_offer(offer, wish.start, start, now)).transpose()?;
-    Ok(Schedule { interval, before_end, staging, offer })
+    let wait = wish.wait.map(|wait| resolve_wait(wait, wish, start)).transpose()?;
+    Ok(Schedule { interval, before_end, staging, offer, wait })
+}
+
+/// The last start that is asked for. `start` is the first one.
+fn latest_start(wish: StartWish, start: Seconds) -> Seconds {
+    match wish {
+        StartWish::Earliest { latest, .. } => latest,
+        StartWish::Now | StartWish::At(_) => start,
+    }
+}
+
+/// Until when a lease waits: by the latest start. What is promised once and for all, or hangs on a time of its own, cannot.
+fn resolve_wait(wait: WaitWish, wish: &LeaseWish, start: Seconds) -> Result<Seconds, Rejection> {
+    let refused = |problem: &str| Err(invalid("wait", problem.to_owned()));
+    if wish.offer.is_some() {
+        return refused("an offer is there at once or not at all; it cannot wait for room");
+    }
+    if wish.reservations.iter().any(|one| one.staging.is_some()) {
+        return refused("a lease with staging cannot wait for room");
+    }
+    if wish.reservations.iter().any(|one| !one.servers.is_empty()) {
+        return refused("a lease that takes parked servers over cannot wait for room");
+    }
+    if wish.reservations.is_empty() {
+        return refused("a lease without reservations has nothing to wait for");
+    }
+    let latest = latest_start(wish.start, start);
+    match wait {
+        WaitWish::UntilStart => Ok(latest),
+        WaitWish::Until(until) if until <= latest => Ok(until),
+        WaitWish::Until(until) => {
+            let late_s = until.0 - latest.0;
+            let problem = format!("it lies {late_s} s after the latest start; a lease waits until then at most");
+            Err(invalid("wait.until", problem))
+        }
+    }
 }
 
 pub(crate) fn offer_end(offer: OfferWish, now: Timestamp) -> Seconds {
@@ -136,7 +174,8 @@ pub(crate) fn moved(wish: &LeaseWish, to: Seconds, now: Timestamp) -> Result<Lea
         BeforeEndWish::At(at) => BeforeEndWish::At(at.plus(by)),
         other @ (BeforeEndWish::Never | BeforeEndWish::SecondsBefore(_)) => other,
     };
-    let mut moved = LeaseWish { start: StartWish::At(to), end: wish.end.plus(by), before_end, ..wish.clone() };
+    // It has room where it is moved to, so it does not wait.
+    let mut moved = LeaseWish { start: StartWish::At(to), end: wish.end.plus(by), before_end, wait: None, ..wish.clone() };
     for staging in moved.reservations.iter_mut().filter_map(|reservation| reservation.staging.as_mut()) {
         // A window that begins now stays where it is.
         if let Some(start) = staging.start {

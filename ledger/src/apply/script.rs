@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{Applied, apply};
 use crate::command::*;
 use crate::model::*;
-use crate::plan::{NoPlan, Overlay, plan_adopting, plan_rebind, plan_update};
+use crate::plan::{NoPlan, Overlay, plan_adopting, plan_promotion, plan_rebind, plan_update, waiting};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, invariants};
 use crate::storage::Store;
@@ -141,6 +141,8 @@ impl World {
             "series" => self.create_series(words[1], &words[2..]),
             "listed" => Ok(self.listed(words[1])),
             "deleteseries" => self.delete_series(words[1], &words[2..]),
+            "promote" => self.promote(words[1], &words[2..]),
+            "waitlist" => Ok(self.waitlist()),
             "claim" => self.claim(words[1], &words[2..]),
             "withdraw" => {
                 let lease_id = self.leases[words[1]];

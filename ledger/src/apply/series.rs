@@ -48,6 +48,9 @@ pub fn check_series_wish(wish: &SeriesWish) -> Result<(Seconds, u32), Rejection>
     if wish.lease.offer.is_some() {
         return Err(invalid("offer", "a series cannot be an offer".to_owned()));
     }
+    if wish.lease.wait.is_some() {
+        return Err(invalid("wait", "a series cannot wait for room".to_owned()));
+    }
     let longest = |field: &str, text: &str, max: usize| match text.len() {
         length if length <= max => Ok(()),
         length => Err(invalid(field, format!("it has {length} bytes; it must have at most {max}"))),
@@ -207,6 +210,7 @@ mod tests {
             before_end: BeforeEndWish::Never,
             reservations: vec![reservation; 8],
             offer: None,
+            wait: None,
             ignore_quota: false,
         };
         let bytes = rmp_serde::to_vec_named(&lease).expect("it is plain data").len() as u64;

@@ -1,7 +1,7 @@
 //! Takes a promise back that was never given: a creation or an update whose hold was not accepted (architecture D24).
 
 use super::progress::{close_row, close_rows, follow_step, move_lease, open_row, restamp_rows, settled_status};
-use super::{keys, series};
+use super::{keys, series, waitlist};
 use crate::model::{EventStatus, LeaseId, LeaseStatus, Reason, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
@@ -67,7 +67,8 @@ pub(super) fn withdraw(state: &mut State, now: Timestamp, id: LeaseId, reason: &
     lease.update_key = None;
     lease.revision += 1;
     lease.reason = Some(reason.clone());
-    let settled = settled_status(&lease);
+    // One that waited for room waits again.
+    let settled = if waitlist::give_back(&mut lease, now) { LeaseStatus::Waiting } else { settled_status(&lease) };
     move_lease(&mut lease, settled, now);
     // A hold row may have superseded a row of before the update: what that wanted is wanted again.
     let held: Vec<_> =

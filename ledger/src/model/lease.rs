@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey,
-    Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId,
+    Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId, Wait,
 };
 
 /// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
@@ -423,6 +423,10 @@ pub struct Lease {
     /// It is an occurrence of a series. Not written where it is none, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Box<SeriesMember>>,
+    /// It waits for room, or its promotion for the cloud. Not written where it does not, so that rows of older releases keep
+    /// their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Box<Wait>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.

@@ -12,6 +12,7 @@ mod series;
 mod status;
 mod text;
 mod time;
+mod wait;
 
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
@@ -28,3 +29,4 @@ pub use series::{LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, SERIES_SLO
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
 pub use text::Text;
 pub use time::{Interval, LEDGER_EPOCH_UNIX_S, Seconds, Timestamp};
+pub use wait::Wait;

@@ -1,4 +1,4 @@
-//! Blazar's statuses and their allowed moves, as tables (blazar-api §12).
+//! Blazar's statuses and their allowed moves, as tables (blazar-api §12), and one of ours: WAITING (docs/decisions/0019).
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,12 @@ pub enum LeaseStatus {
     Terminated,
     Deleting,
     Error,
+    Waiting,
 }
 
 impl LeaseStatus {
     /// All of them.
-    pub const ALL: [LeaseStatus; 9] = [
+    pub const ALL: [LeaseStatus; 10] = [
         LeaseStatus::Creating,
         LeaseStatus::Pending,
         LeaseStatus::Starting,
@@ -30,6 +31,7 @@ impl LeaseStatus {
         LeaseStatus::Terminated,
         LeaseStatus::Deleting,
         LeaseStatus::Error,
+        LeaseStatus::Waiting,
     ];
 
     /// Blazar's spelling.
@@ -44,6 +46,7 @@ impl LeaseStatus {
             LeaseStatus::Terminated => "TERMINATED",
             LeaseStatus::Deleting => "DELETING",
             LeaseStatus::Error => "ERROR",
+            LeaseStatus::Waiting => "WAITING",
         }
     }
 
@@ -58,9 +61,10 @@ impl LeaseStatus {
                 | (Active, Terminating | Updating | Deleting)
                 | (Terminating, Terminated | Error | Deleting)
                 | (Terminated, Updating | Deleting)
-                | (Updating, Pending | Active | Terminated | Error | Deleting)
+                | (Updating, Pending | Active | Terminated | Error | Deleting | Waiting)
                 | (Deleting, Error)
                 | (Error, Terminating | Updating | Deleting)
+                | (Waiting, Pending | Updating | Deleting)
         )
     }
 }

@@ -73,6 +73,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
                     moved_to: planned.moved_to,
                     adoptions: Default::default(),
                     caller_makes_groups: false,
+                    waits: false,
                 };
                 send(&mut state, Command::CreateLease(Box::new(create)));
             }
@@ -184,6 +185,7 @@ pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) ->
         end: if random.below(50) == 0 { Seconds::OPEN_END } else { start.plus(length) },
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: vec![reservation],
     }

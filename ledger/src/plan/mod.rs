@@ -2,7 +2,7 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `ailing.rs` says who
+//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `ailing.rs` says who
 //! must move, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
 //! is asked.
 
@@ -19,6 +19,7 @@ mod search;
 mod series;
 mod starts;
 mod update;
+mod waitlist;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub(crate) use question::levels;
 pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
 pub use series::{OccurrencePlan, SeriesPlan, plan_series};
 pub use update::{plan_rebind, plan_update};
+pub use waitlist::{plan_promotion, waiting};
 
 use room::View;
 use search::search;

@@ -139,6 +139,15 @@ impl State {
             self.degraded.remove(&id);
         }
 
+        let place = |lease: &Lease| lease.wait.as_ref().map(|wait| (wait.since, id));
+        let (before, after) = (old.and_then(place), new.and_then(place));
+        if before != after {
+            if let Some(place) = before {
+                self.waitlist.remove(&place);
+            }
+            self.waitlist.extend(after);
+        }
+
         let (before, after) = (old.and_then(lease_due), new.and_then(lease_due));
         if before != after {
             if let Some(at) = before {

@@ -24,6 +24,7 @@ fn next_of(lease: &Lease) -> Option<Timestamp> {
         // Nothing but the update itself moves `updated_at` while it waits.
         LeaseStatus::Updating => Some(lease.updated_at.unwrap_or(lease.created_at).plus_ms(PREPARE_TIMEOUT_MS)),
         LeaseStatus::Deleting => None,
+        LeaseStatus::Waiting => lease.wait.as_ref().map(|wait| wait.until.timestamp()),
         LeaseStatus::Pending
         | LeaseStatus::Starting
         | LeaseStatus::Active

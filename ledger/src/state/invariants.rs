@@ -55,6 +55,7 @@ struct FromLeases<'a> {
     flavors: Vec<(ReservationId, LeaseId, bool)>,
     series: Vec<(SeriesId, LeaseId)>,
     degraded: Vec<LeaseId>,
+    waitlist: Vec<(u64, LeaseId)>,
     due: Vec<(Timestamp, LeaseId)>,
     on_host: Vec<(HostId, LeaseId)>,
     begun_on: Vec<(HostId, LeaseId)>,
@@ -69,6 +70,7 @@ impl<'a> FromLeases<'a> {
             flavors: Vec::with_capacity(leases),
             series: Vec::new(),
             degraded: Vec::new(),
+            waitlist: Vec::new(),
             due: Vec::with_capacity(leases),
             on_host: Vec::with_capacity(leases),
             begun_on: Vec::new(),
@@ -85,6 +87,7 @@ impl<'a> FromLeases<'a> {
             }
         }
         self.degraded.extend(lease.degraded.then_some(lease.id));
+        self.waitlist.extend(lease.wait.as_ref().map(|wait| (wait.since, lease.id)));
         self.series.extend(lease.series_id().map(|series| (series, lease.id)));
         self.due.extend(lease_due(lease).map(|at| (at, lease.id)));
         let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
@@ -125,6 +128,7 @@ fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
         check_reservation(state, lease, reservation, violations);
     }
     check_offer(lease, violations);
+    check_wait(state, lease, violations);
 }
 
 /// An offer that was not claimed is booked and no more, and is over before its lease begins.
@@ -139,6 +143,29 @@ fn check_offer(lease: &Lease, violations: &mut Vec<Violation>) {
     }
 }
 
+/// What waits for room is bound to no host and nothing is done for it; one that is being promoted waits for its hold.
+fn check_wait(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
+    let waits = lease.status == LeaseStatus::Waiting;
+    let Some(wait) = lease.wait.as_deref() else {
+        if waits {
+            violated(violations, "wait", format!("lease {}: it waits, and nobody knows until when", lease.id));
+        }
+        return;
+    };
+    let last = wait.latest.unwrap_or(wait.first);
+    if wait.until > last || lease.start < wait.first || lease.start > last || (waits && lease.start != wait.first) {
+        violated(violations, "wait", format!("lease {}: it would wait or start too late, or start too early", lease.id));
+    }
+    if !waits && lease.status != LeaseStatus::Updating {
+        violated(violations, "wait", format!("lease {}: it is {:?}, and would wait still", lease.id, lease.status));
+    }
+    let rows = state.actuations_of(lease.id).count();
+    let bound = lease.reservations.iter().any(|one| !one.bindings.is_empty());
+    if lease.reservations.iter().any(|one| one.stage != Stage::Booked) || (waits && (bound || rows > 0)) {
+        violated(violations, "wait", format!("lease {}: something is booked or was done for it", lease.id));
+    }
+}
+
 /// Blazar's table of legal combinations (blazar-api §12). An ended lease whose start or end failed stays ERROR, with
 /// reservations that are gone already.
 fn legal(
@@ -150,7 +177,7 @@ fn legal(
     use EventStatus::{Done, Error, InProgress, Undone};
     use ReservationStatus as R;
     match lease {
-        LeaseStatus::Creating | LeaseStatus::Pending => {
+        LeaseStatus::Creating | LeaseStatus::Pending | LeaseStatus::Waiting => {
             start == Undone && end == Undone && reservations.all(|one| one == R::Pending)
         }
         LeaseStatus::Starting => start == InProgress && end == Undone && reservations.all(|one| one != R::Deleted),
@@ -205,12 +232,14 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
     let staged = if reservation.staging.is_some() { u64::from(wish.amount) } else { 0 };
     // Once staging has begun an update changes the amount of the main window only.
     let staging_counts = reservation.stage < Stage::Staging;
-    if slots(Phase::Main) != u64::from(wish.amount) || (staging_counts && slots(Phase::Staging) != staged) {
+    // `check_wait` says what is so of them.
+    let waits = lease.status == LeaseStatus::Waiting;
+    if !waits && (slots(Phase::Main) != u64::from(wish.amount) || (staging_counts && slots(Phase::Staging) != staged)) {
         violated(violations, "bindings", format!("reservation {id}: slots differ from the amount {}", wish.amount));
     }
     let one_host = reservation.bindings.iter().filter(|one| one.phase == Phase::Main).count() == 1;
     let apart = reservation.bindings.iter().all(|one| one.slots == 1);
-    if (wish.affinity == Some(true) && !one_host) || (wish.affinity == Some(false) && !apart) {
+    if (wish.affinity == Some(true) && !one_host && !waits) || (wish.affinity == Some(false) && !apart) {
         violated(violations, "affinity", format!("reservation {id}"));
     }
     let differ = |bindings: &[Binding]| {
@@ -304,12 +333,13 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     by_flavor.dedup();
     // `check_series` has sorted them.
     let series_agree = found.series.iter().eq(&state.by_series);
-    let degraded_agree = found.degraded.iter().eq(&state.degraded);
+    found.waitlist.sort_unstable();
+    let degraded_agree = found.degraded.iter().eq(&state.degraded) && found.waitlist.iter().eq(&state.waitlist);
     if !series_agree || !degraded_agree || !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
         violated(
             violations,
             "indexes",
-            "leases by host, project, flavor or series, or those that lack a host, differ".to_owned(),
+            "leases by host, project, flavor or series, or those that lack a host or wait for room, differ".to_owned(),
         );
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();

@@ -98,7 +98,7 @@ impl Loader {
         let (mut bookings, mut due) = (Vec::with_capacity(some), Vec::with_capacity(some));
         let (mut on_host, mut begun_on) = (Vec::with_capacity(some), Vec::new());
         let mut by_flavor = Vec::with_capacity(some);
-        let (mut by_series, mut degraded) = (Vec::new(), Vec::new());
+        let (mut by_series, mut degraded, mut waitlist) = (Vec::new(), Vec::new(), Vec::new());
         let mut by_project: BTreeMap<ProjectId, Vec<LeaseId>> = BTreeMap::new();
         for (id, row) in &leases {
             let lease = &row.value;
@@ -109,6 +109,7 @@ impl Loader {
             by_flavor.extend(lease.reservations.iter().map(|reservation| (reservation.flavor(), *id)));
             by_series.extend(lease.series_id().map(|series| (series, *id)));
             degraded.extend(lease.degraded.then_some(*id));
+            waitlist.extend(lease.wait.as_ref().map(|wait| (wait.since, *id)));
             by_project.entry(lease.project_id.clone()).or_default().push(*id);
         }
         state.leases.load(leases);
@@ -119,6 +120,7 @@ impl Loader {
         state.by_flavor = by_flavor.into_iter().collect();
         state.by_series = by_series.into_iter().collect();
         state.degraded = degraded.into_iter().collect();
+        state.waitlist = waitlist.into_iter().collect();
         state.by_project = by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();
         state.count_all_use();
         // Planted bug: what is due is forgotten.

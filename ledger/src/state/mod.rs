@@ -68,6 +68,8 @@ pub struct State {
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_series: BTreeSet<(SeriesId, LeaseId)>,
     degraded: BTreeSet<LeaseId>,
+    /// By the index of the entry that put them there.
+    waitlist: BTreeSet<(u64, LeaseId)>,
     by_name: BTreeMap<String, HostId>,
     on_host: BTreeMap<HostId, BTreeSet<LeaseId>>,
     begun_on: BTreeMap<HostId, BTreeSet<LeaseId>>,
@@ -164,6 +166,11 @@ impl State {
     /// The leases that say that they lack a host, by id.
     pub fn degraded_leases(&self) -> impl Iterator<Item = &Lease> + '_ {
         self.degraded.iter().filter_map(|id| self.leases.get(id))
+    }
+
+    /// The leases that wait for room, or whose promotion waits for the cloud, the longest waiting first.
+    pub fn waitlist(&self) -> impl Iterator<Item = &Lease> + '_ {
+        self.waitlist.iter().filter_map(|(_, id)| self.leases.get(id))
     }
 
     /// Leases with a reservation bound to this host (any phase, also ended ones not yet confirmed), by id.

@@ -39,7 +39,8 @@ pub(crate) fn wish_use(main: Interval, vcpus: u32, slots: u32, staging: Option<(
 
 /// What a lease uses.
 pub(crate) fn lease_use(lease: &Lease) -> Vec<Booking> {
-    if lease.deleted {
+    // What waits for room has nothing yet.
+    if lease.deleted || lease.status == LeaseStatus::Waiting {
         return Vec::new();
     }
     let (mut new, mut old, mut waits) = (Vec::new(), Vec::new(), false);

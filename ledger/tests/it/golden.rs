@@ -36,6 +36,7 @@ fn create() -> Entry {
             end: Seconds::OPEN_END,
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
@@ -58,6 +59,7 @@ fn create() -> Entry {
         moved_to: None,
         adoptions: Default::default(),
         caller_makes_groups: false,
+        waits: false,
     };
     Entry {
         key: Some(RequestKey { project_id: ProjectId("p".into()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),

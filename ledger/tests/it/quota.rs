@@ -245,6 +245,7 @@ impl Run {
             end: self.at(until),
             before_end: BeforeEndWish::Never,
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(vcpus, 1, 0, amount).into()),
@@ -275,6 +276,7 @@ impl Run {
             moved_to: None,
             adoptions: Default::default(),
             caller_makes_groups: false,
+            waits: false,
         }));
         let applied = self.world.send(None, command);
         self.judge(expected, planned.as_ref(), applied.as_ref().err());

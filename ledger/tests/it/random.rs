@@ -191,6 +191,7 @@ impl Run {
             end: Seconds(start + u32::from(create.length) * 60),
             before_end: BeforeEndWish::SecondsBefore(120),
             ignore_quota: false,
+            wait: None,
             // One that expires before it starts, after now.
             offer: create.offer.filter(|_| create.start > 0).map(|after| {
                 let minutes = 1 + after % create.start;
@@ -271,6 +272,7 @@ impl Run {
             moved_to,
             adoptions: Default::default(),
             caller_makes_groups: false,
+            waits: false,
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, RefusalKind, WhatIf};
-use leasehold_ledger::model::{Class, Lease, LeaseId, SeriesId};
+use leasehold_ledger::model::{Class, Lease, LeaseId, LeaseStatus, SeriesId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -115,6 +115,12 @@ pub struct Create {
     /// A parked server of an earlier lease that this one takes over and wakes at its start; name all that are left
     #[arg(long = "server", value_name = "UUID")]
     adopted: Vec<Uuid>,
+    /// Without room, wait for some until the lease's latest start; it is shown by: leasehold lease list --status waiting
+    #[arg(long, conflicts_with = "wait_until")]
+    wait: bool,
+    /// As --wait, and no longer than until then: +2h (from now) or a UTC date, by the latest start
+    #[arg(long, value_name = "UNTIL", value_parser = time::parse)]
+    wait_until: Option<When>,
     #[command(flatten)]
     pub(super) repeat: args::Repeat,
     /// Whatever the quota of the project says (admins)
@@ -403,6 +409,12 @@ async fn find(session: &Session, lease: &str) -> Result<Lease, Failure> {
         return Ok(session.client.get_lease(id).await?.value);
     }
     let mut found = session.client.list_leases(LeaseFilter::default()).await?.value;
+    // A list of leases has none of those that wait for room.
+    let waiting = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
+    let waiting = session.client.list_leases(waiting).await?.value;
+    // One that was promoted in between may be in both.
+    let waiting: Vec<Lease> = waiting.into_iter().filter(|one| found.iter().all(|known| known.id != one.id)).collect();
+    found.extend(waiting);
     found.retain(|known| known.name == lease);
     match found.len() {
         0 => Err(Failure::Name(format!(

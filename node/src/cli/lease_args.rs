@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use leasehold_client::wire::convert::DEFAULT_PARK_MARGIN_S;
 use leasehold_client::{HostFilter, NewLease};
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::{
     Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode, SourceFlavor,
@@ -189,8 +189,8 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
-    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, repeat: _, ignore_quota, what_if: _ } =
-        create;
+    let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, .. } = create;
+    let (ignore_quota, wait) = (create.ignore_quota, waits(create.wait, create.wait_until, now)?);
     let start = match start {
         When::Now => StartWish::Now,
         When::After(seconds) => StartWish::At(now.plus(seconds)),
@@ -225,7 +225,24 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
     }
     let resource = ResourceWish::Instance(servers.kind.instance(servers.amount).into());
     let reservation = ReservationWish { resource, staging, on_end: on_end.into(), servers: named };
-    Ok(NewLease { name, start, end, before_end: before_end.0, reservations: vec![reservation], offer: None, ignore_quota })
+    if wait.is_some() && start == StartWish::Now {
+        let text = "--wait: a lease that starts now cannot wait; say a later start, or leave it open with --earliest";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let (before_end, reservations) = (before_end.0, vec![reservation]);
+    Ok(NewLease { name, start, end, before_end, reservations, offer: None, wait, ignore_quota })
+}
+
+/// How long it waits for room: dates, which stay the same when the command is repeated under its key.
+fn waits(wait: bool, until: Option<When>, now: Seconds) -> Result<Option<WaitWish>, Failure> {
+    match until {
+        None => Ok(wait.then_some(WaitWish::UntilStart)),
+        Some(When::After(seconds)) => Ok(Some(WaitWish::Until(now.plus(seconds)))),
+        Some(When::At(second)) => Ok(Some(WaitWish::Until(second))),
+        Some(When::Now | When::Never) => {
+            Err(Failure::Usage("--wait-until: say until when, as in +2h or a date; without an end of its own: --wait".to_owned()))
+        }
+    }
 }
 
 fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {

@@ -127,6 +127,9 @@ pub(super) fn lease_json(lease: &Lease) -> Value {
         "offer": lease.offer.as_ref().map(|offer| json!({
             "expires_at": rfc3339(offer.expires_at), "claimed_at": offer.claimed_at.and_then(rfc3339_ms),
         })),
+        "wait": lease.wait.as_ref().map(|wait| json!({
+            "until": rfc3339(wait.until), "latest_start": wait.latest.and_then(rfc3339), "since": wait.since,
+        })),
         "series": lease.series.as_ref().map(|member| json!({ "id": member.id.to_string(), "occurrence": member.number })),
         "ledger_index": lease.ledger_index,
     })
@@ -172,6 +175,8 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         ("status", lease.status.as_str().to_owned()),
         ("series", lease.series.as_ref().map(|one| format!("{}, occurrence {}", one.id, one.number)).unwrap_or_default()),
         ("offer until (UTC)", lease.unclaimed_until().map(utc).unwrap_or_default()),
+        ("waits until (UTC)", lease.wait.as_ref().map(|wait| utc(wait.until)).unwrap_or_default()),
+        ("starts by (UTC)", lease.wait.as_ref().and_then(|wait| wait.latest).map(utc).unwrap_or_default()),
         ("reason", lease.reason.as_ref().map(|reason| reason.text.clone()).unwrap_or_default()),
         ("degraded", if lease.degraded { "yes" } else { "" }.to_owned()),
     ];

@@ -169,6 +169,9 @@ fn of_rejection(rejection: &Rejection) -> Row {
         // It is as good as gone: the clock drops it.
         Rejection::OfferExpired(_) => not_found("offer_expired"),
         Rejection::OfferUnclaimed(_) => conflict("offer_unclaimed"),
+        Rejection::TooManyWaiting { .. } => {
+            row(Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS, Retry::No, "too_many_waiting")
+        }
         Rejection::CannotUpdate { .. } => conflict("cannot_update"),
         Rejection::HostNotFound(_) => not_found("host_not_found"),
         Rejection::HostExists(_) => row(Code::AlreadyExists, StatusCode::CONFLICT, Retry::No, "host_exists"),

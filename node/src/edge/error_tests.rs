@@ -40,6 +40,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::NotAnOffer(LeaseId(ID)), FailedPrecondition, 409, No),
         (Rejection::OfferExpired(LeaseId(ID)), NotFound, 404, No),
         (Rejection::OfferUnclaimed(LeaseId(ID)), FailedPrecondition, 409, No),
+        (Rejection::TooManyWaiting { waiting: 1, limit: 1, whose: text() }, ResourceExhausted, 429, No),
         (Rejection::CannotUpdate { field: text(), problem: text() }, FailedPrecondition, 409, No),
         (Rejection::HostNotFound(HostId(1)), NotFound, 404, No),
         (Rejection::HostExists(text()), AlreadyExists, 409, No),

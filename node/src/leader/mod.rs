@@ -4,7 +4,7 @@
 //! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off,
 //! [`host_writer`] keeps each host's hold and tokens as the ledger wants them, [`reconciler`] reads everything back,
 //! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. `healer` moves leases
-//! away from hosts that cannot serve them. [`onboard`] takes
+//! away from hosts that cannot serve them, `waitlist` has those booked that waited for room. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
@@ -31,6 +31,7 @@ pub mod reconciler;
 mod server_groups;
 pub mod source_flavor;
 mod steps;
+mod waitlist;
 mod work;
 
 use std::sync::Arc;
@@ -121,18 +122,22 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         work.spawn("leader-reconciler", reconciler::run(work.clone()));
         work.spawn("leader-monitor", host_monitor::run(work.clone()));
         work.spawn("leader-healer", healer::run(work.clone()));
+        work.spawn("leader-waitlist", waitlist::run(work.ledger.clone(), work.clock.clone()));
     });
     LeaderHandle { spawner }
 }
 
-/// As [`start`] where no cloud is configured: the clock moves and rows are opened; nobody works them off.
+/// As [`start`] where no cloud is configured: the clock moves, rows are opened and nobody works them off; what waited for room
+/// is booked.
 #[must_use]
 pub fn start_clock_alone(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>, spawner: &Spawner) -> LeaderHandle {
     let spawner = spawner.child();
+    let waiting = (ledger.clone(), clock.clone());
     spawner.spawn("leader-clock", async move {
         clock::advance_until_taken(&ledger, &clock).await;
         clock::run(ledger, clock).await;
     });
+    spawner.spawn("leader-waitlist", waitlist::run(waiting.0, waiting.1));
     LeaderHandle { spawner }
 }
 

@@ -34,7 +34,7 @@ impl Operations {
 
     /// Refuses an offer that would stand for longer than this cluster allows; the ledger judges the rest.
     pub(super) fn check_offer(&self, offer: Option<OfferWish>, now: Timestamp) -> Result<()> {
-        let max_s = self.inner.offer_valid_s_max;
+        let max_s = self.inner.bounds.offer_valid_s_max;
         let (field, asked_s) = match offer {
             None => return Ok(()),
             Some(OfferWish::For(seconds)) => ("offer.valid_s", seconds),

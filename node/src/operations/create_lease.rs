@@ -16,7 +16,7 @@ use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
 use super::route::{Call, Given, Request};
-use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups};
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups, waitlist};
 use crate::config::Secret;
 use crate::leader::adopt;
 use crate::leader::names::Names;
@@ -90,7 +90,7 @@ impl Operations {
         self.create_lease_with(actor, None, key, wish).await
     }
 
-    /// Books a lease and answers when it is final: at commit, or once the cloud has accepted what had to be prepared. With the
+    /// Books a lease, or puts one that would wait on the waitlist, and answers when it is final: at commit, or once the cloud has accepted what had to be prepared. With the
     /// caller's token this node makes the server groups that it wants (docs/decisions/0013).
     pub async fn create_lease_with(
         &self,
@@ -133,10 +133,12 @@ impl Operations {
         for _ in 0..PLANS {
             self.check_free(key.as_ref(), &wish.project_id, &adoptions).await?;
             let now = self.inner.raft.now()?;
+            let mut waits = false;
             let (plan, moved_to, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), None, 0, None)
             } else {
                 self.check_offer(wish.offer, now)?;
+                self.check_wait(&wish, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
                 };
@@ -144,6 +146,10 @@ impl Operations {
                     Ok((planned, booked)) => (planned.reservations, planned.moved_to, planned.planned_at, booked),
                     // The same key may have been on its way twice: its own first lease is what takes the room.
                     Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), None, 0, None),
+                    Err(refused) if waitlist::waits(&wish, &refused, now) => {
+                        waits = true;
+                        (waitlist::unbound(&reservation_ids), None, 0, None)
+                    }
                     Err(refused) => return Err(refused),
                 }
             };
@@ -156,7 +162,8 @@ impl Operations {
                 planned_at,
                 moved_to,
                 adoptions: adoptions.clone(),
-                caller_makes_groups,
+                caller_makes_groups: caller_makes_groups && !waits,
+                waits,
             }));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
@@ -165,7 +172,7 @@ impl Operations {
             match committed.outcome {
                 Ok(Reply::LeaseCreated { lease_id, prepared }) => {
                     let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
-                    tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, "lease created");
+                    tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, waits, "lease created");
                     return if prepared {
                         self.lease_left_at(lease_id, ledger_index).map(Given::Lease)
                     } else if let Some(booked) = self.booked(lease_id, ledger_index).filter(|_| caller_makes_groups) {

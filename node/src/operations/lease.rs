@@ -158,6 +158,7 @@ fn lease_of(reply: &Reply) -> Option<LeaseId> {
         Reply::LeaseCreated { lease_id, .. }
         | Reply::LeaseUpdated { lease_id, .. }
         | Reply::OfferClaimed { lease_id }
+        | Reply::LeasePromoted { lease_id, .. }
         | Reply::LeaseDeleted { lease_id, .. } => Some(*lease_id),
         Reply::SeriesCreated { leases, .. } => leases.first().map(|first| first.lease_id),
         Reply::Done

@@ -20,6 +20,7 @@ mod recurrence;
 mod route;
 mod series;
 mod settle;
+mod waitlist;
 mod watch;
 
 #[cfg(test)]
@@ -71,14 +72,28 @@ pub struct Operations {
     inner: Arc<Inner>,
 }
 
+/// What clients may ask for at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long an offer may stand, seconds.
+    pub offer_valid_s_max: u32,
+    /// How long a lease may wait for room, seconds.
+    pub wait_s_max: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { offer_valid_s_max: crate::config::OFFER_VALID_S_MAX, wait_s_max: crate::config::WAIT_S_MAX }
+    }
+}
+
 struct Inner {
     raft: RaftHandle,
     seams: Seams,
     /// `None` where no cloud is configured: hosts cannot be onboarded then.
     cloud: Option<Cloud>,
     node_id: NodeId,
-    /// How long an offer may stand, seconds.
-    offer_valid_s_max: u32,
+    bounds: Bounds,
     /// Plans in flight of this node while it leads (architecture D2). Emptied by those who filled it.
     overlay: Arc<Mutex<Overlay>>,
     /// Held while a question about capacity is answered.
@@ -86,11 +101,10 @@ struct Inner {
 }
 
 impl Operations {
-    /// Over a started Raft node. Registers itself as the receiver of forwarded calls. `offer_valid_s_max`: how long an offer
-    /// may stand, seconds.
-    pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, offer_valid_s_max: u32, seams: Seams) -> Operations {
+    /// Over a started Raft node. Registers itself as the receiver of forwarded calls.
+    pub fn new(raft: RaftHandle, cloud: Option<Cloud>, node_id: NodeId, bounds: Bounds, seams: Seams) -> Operations {
         let (overlay, asking) = Default::default();
-        let inner = Inner { raft, seams, cloud, node_id, offer_valid_s_max, overlay, asking };
+        let inner = Inner { raft, seams, cloud, node_id, bounds, overlay, asking };
         let operations = Operations { inner: Arc::new(inner) };
         route::receive_forwarded_calls(&operations);
         operations

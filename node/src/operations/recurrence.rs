@@ -257,6 +257,7 @@ mod tests {
             before_end: BeforeEndWish::Never,
             reservations: Vec::new(),
             offer: None,
+            wait: None,
             ignore_quota: false,
         };
         let recurrence = Recurrence { rule: rule.to_owned(), time_zone: time_zone.to_owned(), mode: SeriesMode::AllOrNothing };

@@ -19,8 +19,8 @@ use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::ChangeSubject;
 
+use super::Bounds;
 use super::{Actor, Consistency, OperationError, Operations, Unavailable};
-use crate::config::OFFER_VALID_S_MAX;
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
@@ -45,7 +45,7 @@ impl Lone {
             timing: Timing::default(),
         };
         let raft = RaftNode::start(config, &seams).await.unwrap();
-        Lone { operations: Operations::new(raft, None, NodeId(1), OFFER_VALID_S_MAX, seams), _folder: folder }
+        Lone { operations: Operations::new(raft, None, NodeId(1), Bounds::default(), seams), _folder: folder }
     }
 
     /// Leads, and has one host with this many vCPUs.
@@ -110,6 +110,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         end: start.plus(3600),
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
@@ -266,6 +267,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         moved_to: planned.moved_to,
         adoptions,
         caller_makes_groups: false,
+        waits: false,
     };
     let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
     made.outcome.unwrap();

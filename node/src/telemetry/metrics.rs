@@ -37,6 +37,8 @@ struct Metrics {
     anchors_missing: IntGauge,
     leases_degraded: IntGauge,
     leases_moved: IntCounter,
+    leases_waiting: IntGauge,
+    leases_promoted: IntCounter,
     last_reconcile: Mutex<Option<Mono>>,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -131,6 +133,14 @@ impl Metrics {
             leases_moved: register!(IntCounter::new(
                 "leasehold_leases_moved_total",
                 "Leases moved away from hosts that are down or promise more than they have."
+            )),
+            leases_waiting: register!(IntGauge::new(
+                "leasehold_leases_waiting",
+                "Leases that wait for room, as the leader last saw."
+            )),
+            leases_promoted: register!(IntCounter::new(
+                "leasehold_leases_promoted_total",
+                "Leases that had waited for room and were booked."
             )),
             last_reconcile: Mutex::new(None),
             oldest: Mutex::new(None),
@@ -227,6 +237,16 @@ pub fn leases_degraded(leases: usize) {
 /// A lease was moved away from hosts that cannot serve it.
 pub fn lease_moved() {
     METRICS.leases_moved.inc();
+}
+
+/// So many leases wait for room.
+pub fn leases_waiting(leases: usize) {
+    METRICS.leases_waiting.set(i64::try_from(leases).unwrap_or(i64::MAX));
+}
+
+/// A lease that had waited for room was booked.
+pub fn lease_promoted() {
+    METRICS.leases_promoted.inc();
 }
 
 /// The cloud was compared in full at `at`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leasehold_ledger::model::{NodeId, ProjectId, UserId};
-use leasehold_node::config::{ApiSection, OFFER_VALID_S_MAX, Secret};
+use leasehold_node::config::{ApiSection, Secret};
 use leasehold_node::edge::auth::{AuthError, Authenticator};
 use leasehold_node::edge::rest;
 use leasehold_node::operations::{Actor, Operations};
@@ -77,7 +77,7 @@ impl Edge {
         if initialised {
             raft.initialise().await.unwrap();
         }
-        let operations = Operations::new(raft.clone(), None, NodeId(1), OFFER_VALID_S_MAX, seams.clone());
+        let operations = Operations::new(raft.clone(), None, NodeId(1), Bounds::default(), seams.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

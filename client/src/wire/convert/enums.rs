@@ -52,7 +52,8 @@ enumeration!(
     Terminating,
     Terminated,
     Deleting,
-    Error
+    Error,
+    Waiting
 );
 enumeration!(ReservationStatus, "a ReservationStatus of leasehold.v1 (is the server newer?)", Pending, Active, Deleted, Error);
 enumeration!(EventStatus, "an EventStatus of leasehold.v1 (is the server newer?)", Undone, InProgress, Done, Error);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use leasehold_ledger::model::{
     Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, ProjectId, Reason, Requirement,
-    Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId,
+    Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId, Wait,
 };
 
 use super::enums::{Enumeration, optional};
@@ -37,6 +37,12 @@ impl From<Lease> for v1::Lease {
                 .offer
                 .map(|offer| v1::Offer { expires_at: unix_s(offer.expires_at), claimed_at_ms: offer.claimed_at.map(|at| at.0) }),
             series: lease.series.map(|member| encode_member(*member)),
+            wait: lease.wait.map(|wait| v1::Wait {
+                until: unix_s(wait.until),
+                first: unix_s(wait.first),
+                latest: wait.latest.map(unix_s),
+                since: wait.since,
+            }),
         }
     }
 }
@@ -64,11 +70,23 @@ impl TryFrom<v1::Lease> for Lease {
             before_update: None,
             series: wire.series.map(decode_member).transpose()?.map(Box::new),
             offer: wire.offer.map(decode_offer).transpose()?.map(Box::new),
+            wait: wire.wait.map(decode_wait).transpose()?.map(Box::new),
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
             ledger_index: wire.ledger_index,
         })
     }
+}
+
+fn decode_wait(wire: v1::Wait) -> Result<Wait> {
+    Ok(Wait {
+        until: seconds("wait.until", wire.until)?,
+        first: seconds("wait.first", wire.first)?,
+        latest: wire.latest.map(|latest| seconds("wait.latest", latest)).transpose()?,
+        since: wire.since,
+        // Of no use outside of the ledger.
+        ignore_quota: false,
+    })
 }
 
 fn decode_adoption(wire: v1::Adoption) -> Result<Adoption> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
+    WaitWish,
 };
 use leasehold_ledger::model::{ProjectId, ReservationId, Seconds, UserId};
 
@@ -33,6 +34,8 @@ pub struct NewLease {
     pub reservations: Vec<ReservationWish>,
     /// How long it is to stand as an offer; `None`: a lease at once.
     pub offer: Option<OfferWish>,
+    /// How long it is to wait for room where there is none; `None`: not at all.
+    pub wait: Option<WaitWish>,
     /// Whatever the quota of the project says; for admins.
     pub ignore_quota: bool,
 }
@@ -49,6 +52,7 @@ impl NewLease {
             before_end: self.before_end,
             reservations: self.reservations,
             offer: self.offer,
+            wait: self.wait,
             ignore_quota: self.ignore_quota,
         }
     }
@@ -64,6 +68,7 @@ impl NewLease {
             before_end: Some(encode_before_end(self.before_end)),
             reservations: self.reservations.into_iter().map(encode_reservation).collect(),
             offer: self.offer.map(encode_offer),
+            wait: self.wait.map(encode_wait),
             recurrence: None,
             ignore_quota: self.ignore_quota,
         }
@@ -82,6 +87,7 @@ impl NewLease {
             before_end: decode_before_end(wire.before_end)?.unwrap_or(BeforeEndWish::SecondsBefore(DEFAULT_BEFORE_END_S)),
             reservations: each("reservations", wire.reservations, decode_reservation)?,
             offer: wire.offer.map(decode_offer).transpose()?,
+            wait: wire.wait.map(decode_wait).transpose()?,
             ignore_quota: wire.ignore_quota,
         })
     }
@@ -101,6 +107,19 @@ fn decode_offer(wire: v1::OfferWish) -> Result<OfferWish> {
         Some(v1::offer_wish::Until::ValidS(seconds)) => Ok(OfferWish::For(seconds)),
         None => Err(BadValue::missing("offer", "expires_at (a second) or valid_s (so many seconds from now)")),
     }
+}
+
+fn encode_wait(wait: WaitWish) -> v1::WaitWish {
+    let until = match wait {
+        WaitWish::UntilStart => None,
+        WaitWish::Until(second) => Some(unix_s(second)),
+    };
+    v1::WaitWish { until }
+}
+
+fn decode_wait(wire: v1::WaitWish) -> Result<WaitWish> {
+    let until = wire.until.map(|second| seconds("wait.until", second)).transpose()?;
+    Ok(until.map_or(WaitWish::UntilStart, WaitWish::Until))
 }
 
 fn encode_reservation(wish: ReservationWish) -> v1::ReservationWish {

@@ -93,6 +93,10 @@ impl World {
                 (None, Some(seconds)) => Some(OfferWish::For(seconds.parse().unwrap())),
                 (None, None) => None,
             },
+            wait: option(words, "wait").map(|until| match until {
+                "start" => WaitWish::UntilStart,
+                until => WaitWish::Until(second(until)),
+            }),
             ignore_quota: words.contains(&"exempt"),
         }
     }
@@ -131,10 +135,17 @@ impl World {
         let adoption =
             flavor.map(|flavor_of| Adoption { flavor_of, anchor, servers: wish.reservations[0].servers.clone(), opened: false });
         let adoptions: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, adoption.clone()?))).collect();
+        let mut waits = words.contains(&"waits");
+        let without = || ids.iter().map(|id| PlannedReservation { reservation_id: *id, bindings: Vec::new() }).collect();
         let (plan, moved_to) = match option(words, "plan") {
+            None if waits => (without(), None),
             Some(plan) => (ids.iter().map(|id| self.by_hand(*id, plan)).collect(), option(words, "moved").map(second)),
             None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at) {
                 Ok(planned) => (planned.reservations, planned.moved_to),
+                Err(NoPlan::NoRoom(_) | NoPlan::Rejected(Rejection::QuotaExceeded(_))) if wish.wait.is_some() => {
+                    waits = true;
+                    (without(), None)
+                }
                 Err(refused) => return Err(self.no_plan(refused)),
             },
         };
@@ -148,6 +159,7 @@ impl World {
             moved_to,
             adoptions,
             caller_makes_groups: words.contains(&"callers"),
+            waits,
         };
         match self.tell(key(words), Command::CreateLease(Box::new(create)))? {
             Reply::LeaseCreated { lease_id, prepared } => {
@@ -301,6 +313,40 @@ impl World {
         let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
         assert_eq!(self.tell(key(words), Command::ClaimOffer { lease_id })?, Reply::OfferClaimed { lease_id });
         Ok(self.lease(name).map_or("gone".to_owned(), |lease| lease.status.as_str().to_owned()))
+    }
+
+    /// `promote A`: as the planner finds it by now; `plan=h1*2 moved=12:30` by hand.
+    pub(super) fn promote(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
+        let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
+        let (plan, moved_to) = match option(words, "plan") {
+            Some(plan) => {
+                let ids = self.lease(name).map(|lease| lease.reservations.iter().map(|one| one.id).collect::<Vec<_>>());
+                let plan = ids.unwrap_or_default().into_iter().map(|id| self.by_hand(id, plan)).collect();
+                (plan, option(words, "moved").map(second))
+            }
+            None => match plan_promotion(&self.state, lease_id, self.at) {
+                Ok(Some(planned)) => (planned.reservations, planned.moved_to),
+                Ok(None) => return Err("no room".to_owned()),
+                Err(rejection) => return Err(rejection_text(&rejection)),
+            },
+        };
+        let promote = PromoteLease { lease_id, plan, moved_to, planned_at: self.state.ledger_index() };
+        match self.tell(key(words), Command::PromoteLease(Box::new(promote)))? {
+            Reply::LeasePromoted { lease_id, prepared } => {
+                let lease = self.state.lease(lease_id).unwrap();
+                assert_eq!(prepared, lease.status == LeaseStatus::Pending);
+                assert_eq!(prepared, lease.wait.is_none());
+                let (start, end) = (clock_text(lease.start), clock_text(lease.end));
+                Ok(format!("{} {start}..{end}{}", lease.status.as_str(), self.bindings_text(lease)))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Who waits for room, the longest waiting first.
+    pub(super) fn waitlist(&self) -> String {
+        let all: Vec<&str> = waiting(&self.state).map(|id| self.lease_name(id)).collect();
+        if all.is_empty() { "nobody".to_owned() } else { all.join(" ") }
     }
 
     pub(super) fn offer_text(&self, name: &str) -> String {

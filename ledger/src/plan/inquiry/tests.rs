@@ -70,6 +70,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
         end: after(end),
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance(amount).into()),
@@ -92,6 +93,7 @@ fn book(state: &mut State, wish: LeaseWish) {
         moved_to: planned.moved_to,
         adoptions: BTreeMap::new(),
         caller_makes_groups: false,
+        waits: false,
     };
     send(state, Command::CreateLease(Box::new(create)));
 }

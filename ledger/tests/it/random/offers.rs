@@ -51,6 +51,7 @@ impl Run {
             moved_to: None,
             adoptions: Default::default(),
             caller_makes_groups: false,
+            waits: false,
         }));
         let applied = apply(&mut state, &Entry { key: None, proposed_at: self.world.at, command });
         assert!(matches!(applied.outcome, Ok(Reply::LeaseCreated { .. })), "{what}: {:?} for {wish:?}", applied.outcome);

@@ -169,6 +169,7 @@ fn book(state: &mut State, at: Timestamp, wish: LeaseWish, found: leasehold_ledg
         moved_to: None,
         adoptions: Default::default(),
         caller_makes_groups: false,
+        waits: false,
     }));
     let applied = apply(state, &Entry { key: None, proposed_at: at, command });
     assert!(applied.outcome.is_ok(), "{:?}", applied.outcome);

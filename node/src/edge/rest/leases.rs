@@ -15,7 +15,8 @@ use super::{Rest, body, idempotency};
 use crate::operations::{Consistency, OperationError};
 use crate::seams::long;
 
-/// `GET /v1/leases`: offers that were not claimed are not among them (architecture D9).
+/// `GET /v1/leases`: offers that were not claimed are not among them (architecture D9), and what waits for room only where
+/// that status is asked for.
 pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
     let filter = body::lease_filter(pairs(query)?, caller.version)?;
     listing(&rest, &caller, "leases", filter).await
@@ -73,7 +74,8 @@ pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment
     let id = lease_id(&id)?;
     let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
     // What Blazar's version lists nowhere it does not show either.
-    if found.value.unclaimed_until().is_some() && caller.version < Microversion::V1_1 {
+    let unknown_to_blazar = found.value.unclaimed_until().is_some() || found.value.wait.is_some();
+    if unknown_to_blazar && caller.version < Microversion::V1_1 {
         return Err(OperationError::from(Rejection::LeaseNotFound(id)).into());
     }
     let lease = body::lease(&found.value, caller.version);

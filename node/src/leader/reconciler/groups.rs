@@ -89,7 +89,7 @@ fn still_missing(state: &State, lease: LeaseId, id: ReservationId) -> Option<(Le
 
 /// Whether a reservation should have a group and nobody is about to make it: its promise was given without.
 fn is_missing(state: &State, lease: &Lease, reservation: &Reservation) -> bool {
-    let promised = lease.status != LeaseStatus::Creating;
+    let promised = !matches!(lease.status, LeaseStatus::Creating | LeaseStatus::Waiting);
     let held = || state.open_row(lease.id, reservation.id).is_none_or(|row| row.step != Step::Hold);
     let wanted = reservation.server_group_id.is_none() && reservation.wish.instance().affinity.is_some();
     !takes_none(lease, reservation) && wanted && promised && held()

@@ -197,13 +197,15 @@ pub(super) fn reason() -> impl Strategy<Value = Reason> {
 
 pub(super) fn lease() -> impl Strategy<Value = Lease> {
     use LeaseStatus::*;
-    let status = select(vec![Creating, Pending, Starting, Active, Updating, Terminating, Terminated, Deleting, Error]);
+    let status = select(vec![Creating, Pending, Starting, Active, Updating, Terminating, Terminated, Deleting, Error, Waiting]);
     let who = (any_uuid(), text(), text(), text());
     let when = (second(), any_end(), timestamp(), of(timestamp()));
     let offer = (second(), of(timestamp())).prop_map(|(expires_at, claimed_at)| Box::new(Offer { expires_at, claimed_at }));
     let series = (any_uuid(), any::<u32>(), mode())
         .prop_map(|(id, number, mode)| Box::new(SeriesMember { id: SeriesId(id), number, mode }));
-    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series));
+    let wait = (second(), second(), of(second()), any::<u64>())
+        .prop_map(|(until, first, latest, since)| Box::new(Wait { until, first, latest, since, ignore_quota: false }));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series), of(wait));
     (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
         |(who, when, status, rest, reservations, events)| {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
@@ -221,6 +223,7 @@ pub(super) fn lease() -> impl Strategy<Value = Lease> {
                 ledger_index: rest.3,
                 offer: rest.4,
                 series: rest.5,
+                wait: rest.6,
                 reservations,
                 events,
                 ..Lease::try_from(wire).unwrap()
@@ -308,14 +311,16 @@ pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
     let reservation = (resource(), of(staging), on_end(), btree_set(any_uuid(), 0..3))
         .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     let offer = prop_oneof![second().prop_map(OfferWish::Until), any::<u32>().prop_map(OfferWish::For)];
-    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), any::<bool>()).prop_map(
-        |(name, start, end, before_end, reservations, offer, ignore_quota)| NewLease {
+    let wait = prop_oneof![Just(WaitWish::UntilStart), second().prop_map(WaitWish::Until)];
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), of(wait), any::<bool>()).prop_map(
+        |(name, start, end, before_end, reservations, offer, wait, ignore_quota)| NewLease {
             name,
             start,
             end,
             before_end,
             reservations,
             offer,
+            wait,
             ignore_quota,
         },
     )

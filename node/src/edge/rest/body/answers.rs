@@ -61,6 +61,10 @@ pub fn lease(lease: &Lease, version: Microversion) -> Value {
             }
             None => Value::Null,
         };
+        shown["wait"] = match lease.wait.as_deref() {
+            Some(wait) => json!({"until": lease_date(wait.until), "latest_start_date": wait.latest.map(lease_date)}),
+            None => Value::Null,
+        };
     }
     shown
 }

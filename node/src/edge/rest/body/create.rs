@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use http::StatusCode;
-use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish};
+use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
 use leasehold_ledger::model::{ResourceWish, Seconds};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
@@ -30,7 +30,7 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
-    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer", "recurrence", "ignore_quota"])?;
+    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer", "wait", "recurrence", "ignore_quota"])?;
     match version {
         Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
         Microversion::V1_1 => fields.require(&["name", "start_date"])?,
@@ -61,6 +61,7 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         before_end,
         reservations,
         offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
+        wait: fields.object("wait")?.map(|fields| wait(&fields, version)).transpose()?,
         ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
     })
 }
@@ -84,6 +85,21 @@ fn offer(fields: &Fields<'_>, version: Microversion) -> Result<OfferWish, Proble
         (None, Some(seconds)) => Ok(OfferWish::For(seconds)),
         (None, None) => Err(Problem::malformed("offer is empty; it must say expires_at (a date) or valid_s (seconds from now)")),
         (Some(_), Some(_)) => Err(Problem::malformed("offer says expires_at and valid_s; it must say one of them")),
+    }
+}
+
+/// How long a lease is to wait for room: `until`, or without it until its latest start.
+fn wait(fields: &Fields<'_>, version: Microversion) -> Result<WaitWish, Problem> {
+    fields.refuse_others(version, &["until"], &[])?;
+    match date(fields, "until", version)? {
+        None => Ok(WaitWish::UntilStart),
+        Some(Given::At { unix_s, .. }) => {
+            let past = Rejection::Invalid { field: "wait.until".to_owned(), problem: "it is past; it must come".to_owned() };
+            Ok(WaitWish::Until(second(unix_s, past)?))
+        }
+        Some(Given::Now | Given::OpenEnd) => {
+            Err(Problem::malformed("wait.until must be a date, as in 2027-01-31 14:00, after now; or leave it out"))
+        }
     }
 }
 

@@ -81,6 +81,7 @@ impl World {
             end: at(end),
             before_end: BeforeEndWish::Never,
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(wish.into()),
