@@ -67,10 +67,13 @@ impl Coverage {
                 Ending::Fail => "fail",
                 Ending::Info => "info",
             };
+            // What would wait for room is a goal of its own.
+            let would_wait = operation.op == "create" && operation.body["request"]["wish"]["wait"].is_object();
+            let op = if would_wait { "wait" } else { &operation.op };
             let asked = operation.body["attempts"][0]["node"].as_u64().unwrap_or_default();
             let role = role(&looks, asked, operation.invoke_ns);
             for kind in during(&spans, operation.invoke_ns, operation.return_ns) {
-                *coverage.operations.entry(format!("{} {result} {kind} {role}", operation.op)).or_default() += 1;
+                *coverage.operations.entry(format!("{op} {result} {kind} {role}")).or_default() += 1;
             }
             if let Some(door) = operation.body["attempts"][0]["door"].as_str() {
                 *coverage.doors.entry(format!("{} {result} {door}", operation.op)).or_default() += 1;

@@ -22,7 +22,8 @@ pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Mutant {
-    /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see, `H` of hosts and cells.
+    /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see, `H` of hosts and cells, `W` of
+    /// what waits for room.
     pub id: &'static str,
     /// What is wrong.
     pub bug: &'static str,
@@ -37,7 +38,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 63] = [
+pub const MUTANTS: [Mutant; 64] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -102,6 +103,7 @@ pub const MUTANTS: [Mutant; 63] = [
     mutant("Q01", "quota is looked at when planning only", &["quota"], Profile::Series),
     mutant("Q02", "what a change adds is not held against the quota", &["quota"], Profile::Series),
     mutant("Q03", "what a deleted lease had stays used", &["quota"], Profile::Series),
+    mutant("W01", "what waits for room waits for ever", &["W1"], Profile::Busy),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

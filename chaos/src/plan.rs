@@ -90,6 +90,9 @@ pub struct Sim {
     /// Whether clients ask what would be, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub questions: bool,
+    /// Whether clients ask for leases that wait for room.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 // As serde wants it.
@@ -127,6 +130,7 @@ impl Default for Sim {
             quotas: false,
             series: false,
             questions: false,
+            waits: false,
         }
     }
 }
@@ -176,6 +180,8 @@ const QUOTAS_ONE_IN: usize = 4;
 const SERIES_ONE_IN: usize = 3;
 /// In one of so many seeds clients ask what would be.
 const QUESTIONS_ONE_IN: usize = 3;
+/// In one of so many seeds clients ask for leases that wait for room.
+const WAITS_ONE_IN: usize = 2;
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
@@ -270,6 +276,7 @@ impl Plan {
             quotas: !is_measured && (profile == Profile::Series || Draw::new(seed, 18).below(QUOTAS_ONE_IN) == 0),
             series: !is_measured && (profile == Profile::Series || Draw::new(seed, 19).below(SERIES_ONE_IN) == 0),
             questions: !is_measured && (profile == Profile::Series || Draw::new(seed, 23).below(QUESTIONS_ONE_IN) == 0),
+            waits: !is_measured && (profile == Profile::Busy || Draw::new(seed, 29).below(WAITS_ONE_IN) == 0),
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.

@@ -7,7 +7,7 @@
 //! - `Operation.body` of the history is `{"request": …, "reply": …, "attempts": [{"node", "invoke_ns", "return_ns",
 //!   "answer"}]}`. `request` by `op`: `create` has `{"wish": LeaseWish, "valid_until_ms"}`, `update`
 //!   `{"lease_id", "change": LeaseChange, "valid_until_ms"}`, `claim`, `delete` and `get` `{"lease_id"}`, `list` and
-//!   `offers` (a list of those that nobody has claimed) `{}`. `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
+//!   `offers` (a list of those that nobody has claimed) and `waiting` (of what waits for room) `{}`. `reply` is the lease, the digests of the listed leases ([`Record::listed`]), or null; of a failure `{"error": text, "kind": …}` (see [`Refusal`]).
 //!   The actor's project is `request.project_id`; `body.number` is the client's own count of its operations (`Sim.operations`).
 //!   Of what the ledger rejected, `rejection` is it. At the wire level an attempt also has its `door` (`rest`, `grpc`, `library`),
 //!   and a lease is told as far as that door tells it.

@@ -6,6 +6,7 @@ mod offers;
 mod pace;
 mod quotas;
 mod series;
+mod waits;
 pub mod wanted;
 mod wishes;
 
@@ -188,6 +189,11 @@ impl Workload {
             self.offer(turn, &mut offer, project).await;
             return;
         }
+        let mut waits = Draw::new(self.world.plan.seed, turn.stream("wait"));
+        if self.world.plan.sim.waits && waits.below(waits::ONE_IN) == 0 {
+            self.wait(turn, &mut waits, project).await;
+            return;
+        }
         let mut series = Draw::new(self.world.plan.seed, turn.stream("series"));
         if self.world.plan.sim.series && series.below(series::ONE_IN) == 0 {
             self.about_series(turn, &mut series, project).await;
@@ -327,8 +333,8 @@ impl Workload {
         match (wanted, said.lease.as_ref()) {
             (Wanted::Create(_), Some(lease)) => {
                 known.push(Known { made_by: turn.stream("operation"), lease: lease.clone() });
-                // With an offer there is nothing to be done in the cloud.
-                if lease.unclaimed_until().is_none() {
+                // With an offer, or what waits for room, there is nothing to be done in the cloud.
+                if lease.unclaimed_until().is_none() && lease.wait.is_none() {
                     self.live(project, lease);
                 }
             }
@@ -340,7 +346,11 @@ impl Workload {
             }
             (Wanted::Update { .. } | Wanted::Get { .. }, Some(lease)) => {
                 if let Some(held) = known.iter_mut().find(|held| held.lease.id == lease.id) {
+                    let has_room = held.lease.wait.is_some() && lease.wait.is_none();
                     held.lease = lease.clone();
+                    if has_room {
+                        self.live(project, lease);
+                    }
                 }
             }
             (Wanted::Delete { lease_id }, _) => known.retain(|held| held.lease.id != *lease_id),

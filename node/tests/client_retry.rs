@@ -176,6 +176,7 @@ fn wish() -> NewLease {
         end: Seconds::OPEN_END,
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: Vec::new(),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Judgement, Sheet};
+use super::{Judgement, Sheet, waits};
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -24,7 +24,7 @@ pub fn judge(record: &Record) -> Judgement {
     // What a lease is to be in the end: the operation that made it, and the last index that says whether it is there.
     let mut fate: BTreeMap<&str, (u64, u64, bool)> = BTreeMap::new();
     let mut unclear: Vec<&str> = Vec::new();
-    // What was offered goes by itself unless it was claimed.
+    // What was offered goes by itself unless it was claimed, and what waits unless it was promoted.
     let (mut offered, mut claimed): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
     for operation in &record.history {
         let applied = &operation.body["resolved"]["applied"];
@@ -57,7 +57,8 @@ pub fn judge(record: &Record) -> Judgement {
             _ => continue,
         };
         let (Some(lease), Some(index)) = (lease, index) else { continue };
-        if operation.body["request"]["wish"]["offer"].is_object() {
+        let wish = &operation.body["request"]["wish"];
+        if wish["offer"].is_object() || (wish["wait"].is_object() && waits::ended_waiting(record, lease)) {
             offered.insert(lease);
         }
         let told = (index, operation.n, operation.op != "delete");

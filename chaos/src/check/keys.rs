@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Sheet;
 use super::model::calendar;
 use super::shown::agree;
+use super::waits::ended_waiting;
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -155,9 +156,11 @@ fn was_deleted(lease: &str, again: &Operation, record: &Record) -> bool {
     })
 }
 
-/// Whether an operation made an offer that nobody claimed, and that was over by the time that it was asked for again.
+/// Whether an operation made an offer that nobody claimed, or what waited for room and found none, and that was over by the time that it was asked for again.
 fn has_expired(first: &Operation, again: &Operation, record: &Record) -> bool {
-    let until = first.body["request"]["wish"]["offer"]["until"].as_u64();
+    let wish = &first.body["request"]["wish"];
+    let waits = || wish["wait"]["until"].as_u64().filter(|_| lease_of(first).is_some_and(|lease| ended_waiting(record, lease)));
+    let until = wish["offer"]["until"].as_u64().or_else(waits);
     let returned = calendar(record.epoch_ms + again.return_ns / 1_000_000 + record.clock_tolerance_ms);
     let lease = lease_of(first);
     let claimed = || record.history.iter().any(|one| one.op == "claim" && one.ending == Ending::Ok && lease_of(one) == lease);

@@ -26,9 +26,10 @@ impl<'a> Lists<'a> {
         let series = &operation.body["request"]["series_id"];
         let is_asked_for = |lease: &Value| series.is_null() || lease["series"]["id"] == *series;
         let there = replay.rows().iter().filter(|(_, lease)| lease["project_id"] == project && is_asked_for(lease));
-        // What is offered and not claimed is in a list of its own.
-        let offers = operation.op == "offers";
-        let there = there.filter(|(id, _)| replay.model().leases.get(**id).is_some_and(Lease::is_offer) == offers);
+        // What is offered and not claimed, and what waits for room, is in lists of their own.
+        let (offers, waiting) = (operation.op == "offers", operation.op == "waiting");
+        let is_of = |lease: &Lease| lease.is_offer() == offers && lease.wait.is_some() == waiting;
+        let there = there.filter(|(id, _)| replay.model().leases.get(**id).is_some_and(is_of));
         let there: BTreeMap<&str, &Value> = there.map(|(id, lease)| (*id, *lease)).collect();
         let missing: Vec<_> = there.keys().filter(|id| !told.contains_key(*id)).collect();
         let extra: Vec<_> = told.keys().filter(|id| !there.contains_key(*id)).collect();

@@ -51,6 +51,7 @@ pub(crate) mod testing;
 pub mod told;
 mod unseen;
 pub mod used;
+pub mod waits;
 pub mod wanted;
 pub mod watch;
 pub mod witness;
@@ -154,6 +155,7 @@ pub fn judge(record: &Record) -> Board {
         quota::judge,
         series::judge,
         offers::judge,
+        waits::judge,
         hashes::judge,
         healing::judge,
         monotonic::judge,

@@ -45,6 +45,8 @@ pub struct Lease {
     pub offer: Option<Offer>,
     #[serde(default)]
     pub series: Option<Member>,
+    #[serde(default)]
+    pub wait: Option<Wait>,
 }
 
 /// What makes a lease one of a series.
@@ -60,6 +62,12 @@ pub struct Offer {
     pub expires_at: u32,
     #[serde(default)]
     pub claimed_at: Option<u64>,
+}
+
+/// What makes a lease one that waits for room, or whose promotion waits for the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Wait {
+    pub until: u32,
 }
 
 /// An idempotency key.
@@ -268,6 +276,11 @@ impl Lease {
     /// Whether it is an offer that nobody has claimed: it takes its room, and nothing is done for it.
     pub fn is_offer(&self) -> bool {
         self.offer.is_some_and(|offer| offer.claimed_at.is_none())
+    }
+
+    /// Whether it waits for room: nothing is booked for it, and nothing is done.
+    pub fn waits(&self) -> bool {
+        self.status == "WAITING"
     }
 
     /// Whether its users see it.

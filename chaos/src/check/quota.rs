@@ -254,6 +254,10 @@ impl<'a> Known<'a> {
                     let first = |id: &str| Some((id.to_owned(), *self.told.get(id)?.keys().next()?));
                     let Some((id, index)) = reply["id"].as_str().and_then(first) else { continue };
                     let Some(new) = self.row(&id, index, false) else { continue };
+                    // Its quota is asked for when it is promoted.
+                    if new.waits() {
+                        continue;
+                    }
                     let low = if waited(&new) { low.min(index) } else { index };
                     ask(low, index, About::Accepted { new: vec![new], old: None });
                 }

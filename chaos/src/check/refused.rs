@@ -126,6 +126,7 @@ impl Call<'_> {
             "staging_outside" if creates => self.stages_outside(),
             "staging_outside" => any(&|lease| reservations(lease, &|one| self.ends_staging_after(one))),
             "invalid" if more["field"] == "offer.expires_at" => self.expires_outside(),
+            "invalid" if more["field"] == "wait.until" => self.waits_outside(),
             "reservation_not_found" => any(&|lease| {
                 let asked = self.request["change"]["reservations"].as_array().into_iter().flatten();
                 asked.map(|one| &one["reservation_id"]).any(|id| !reservations(lease, &|own| own["id"] == *id))
@@ -183,6 +184,13 @@ impl Call<'_> {
         let (staging, start) = (&reservation["staging"], self.asked("start"));
         let end = staging["window"]["end"].as_u64().zip(staging["park_margin_s"].as_u64());
         end.zip(start).is_some_and(|((end, margin), start)| end + margin > start)
+    }
+
+    /// It would wait until before now, or after the start.
+    fn waits_outside(&self) -> bool {
+        let start = self.asked("start").unwrap_or(u64::from(self.first_s));
+        let until = self.request["wish"]["wait"]["until"].as_u64();
+        until.is_some_and(|until| until <= u64::from(self.last_s) || until > start)
     }
 
     /// An offer that ends before now, or after the start.

@@ -50,6 +50,9 @@ impl Made {
         if lease["offer"].is_object() {
             wish["offer"] = json!({"until": lease["offer"]["expires_at"]});
         }
+        if lease["wait"].is_object() {
+            wish["wait"] = json!({"until": lease["wait"]["until"]});
+        }
         let mut made = operation("create", Ending::Ok, Some(index), json!({"request": {"wish": wish}, "reply": lease}));
         made.key = lease["key"]["id"].as_str().map(str::to_owned);
         made.return_ns = (self.history.len() as u64) * 10 + 5;

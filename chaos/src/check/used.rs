@@ -54,7 +54,7 @@ pub fn at(pieces: &[Piece], second: u32) -> Use {
 
 /// What a lease has reserved at a second, at least and at most.
 pub fn of_lease(lease: &Lease, second: u32) -> (Use, Use) {
-    if lease.deleted {
+    if lease.deleted || lease.waits() {
         return ([0; 2], [0; 2]);
     }
     let (mut news, mut olds, mut most) = ([0; 2], [0; 2], [0; 2]);

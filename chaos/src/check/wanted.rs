@@ -19,6 +19,10 @@ pub fn created(model: &Model, operation: &Operation) -> Option<String> {
     if wish["offer"]["until"] != reply["offer"]["expires_at"] {
         return Some(format!("offer {} was asked for, {} was made", wish["offer"], reply["offer"]));
     }
+    // Only a lease that was asked to wait does, and for as long.
+    if reply["wait"].is_object() && wish["wait"]["until"] != reply["wait"]["until"] {
+        return Some(format!("wait {} was asked for, {} was made", wish["wait"], reply["wait"]));
+    }
     let (asked, made) = (wish["reservations"].as_array()?, reply["reservations"].as_array()?);
     if asked.len() != made.len() {
         return Some("another number of reservations".to_owned());
@@ -32,6 +36,10 @@ pub fn created(model: &Model, operation: &Operation) -> Option<String> {
         }
     }
     let lease = model.leases.get(reply["id"].as_str()?)?;
+    if lease.waits() {
+        let bound = lease.reservations.iter().any(|one| !one.bindings.is_empty());
+        return bound.then(|| "it waits for room, and has some".to_owned());
+    }
     lease.reservations.iter().find_map(|one| plan_problem(one, &model.hosts))
 }
 

@@ -144,7 +144,7 @@ fn answers(record: &Record, sheet: &mut Sheet) {
             (Ending::Ok, "delete") => wanted::deleted(model, operation),
             (Ending::Ok, "what_if") => inquiries::what_if(model, (index, clock), &unseen, record, operation),
             (Ending::Ok, "density") => inquiries::density(model, (index, clock), &unseen, record, operation),
-            (Ending::Ok, "list" | "offers" | "list_series") => lists.problem(&replay, record, operation),
+            (Ending::Ok, "list" | "offers" | "waiting" | "list_series") => lists.problem(&replay, record, operation),
             (Ending::Fail, "create") => refused_create(model, clock, record, operation),
             (Ending::Fail, "update") => refused_update(model, clock, record, operation),
             _ => None,

@@ -16,7 +16,7 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 pub const SEEDS: u64 = 200;
 
 /// Operations of clients and of the operator.
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 16] = [
     "create",
     "update",
     "claim",
@@ -24,6 +24,8 @@ const OPERATIONS: [&str; 14] = [
     "get",
     "list",
     "offers",
+    "wait",
+    "waiting",
     "create_series",
     "delete_series",
     "list_series",

@@ -10,7 +10,7 @@ use leasehold_node::config::{CloudSection, LeaderSection, Secret};
 use leasehold_node::lead;
 use leasehold_node::openstack::keystone::{KeystoneOptions, TokenSource};
 use leasehold_node::openstack::{Cloud, Session};
-use leasehold_node::operations::Operations;
+use leasehold_node::operations::{Bounds, Operations};
 use leasehold_node::raft::peer::Transport;
 use leasehold_node::raft::{GrpcTransport, Member, RaftConfig, RaftHandle, RaftNode, Serve, Timing};
 use leasehold_node::seams::{Process, Seams, Spawner};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use leasehold_ledger::listing::LeaseFilter;
-use leasehold_ledger::model::{Lease, RequestKey};
+use leasehold_ledger::model::{Lease, LeaseStatus, RequestKey};
 use leasehold_ledger::mutant;
 use leasehold_node::operations::{Actor, Answer, Consistency, KeyState, OperationError, Operations, Unavailable};
 use serde_json::{Value, json};
@@ -220,6 +220,11 @@ async fn carry_out(
         Wanted::Get { lease_id } => lease(operations.get_lease(who, lease_id, Consistency::Linearizable).await?),
         Wanted::List { offers } => {
             let filter = LeaseFilter { offers, ..LeaseFilter::default() };
+            let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
+            (rows.name(&answer.value), answer.ledger_index, None)
+        }
+        Wanted::Waiting => {
+            let filter = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
             let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
             (rows.name(&answer.value), answer.ledger_index, None)
         }

@@ -42,6 +42,8 @@ pub enum Wanted {
         /// The offers.
         offers: bool,
     },
+    /// All leases of the project that wait for room.
+    Waiting,
     /// A lease that comes again.
     CreateSeries(Box<SeriesWish>),
     /// None of its leases that have not started.
@@ -87,6 +89,7 @@ impl Wanted {
             | Wanted::SetQuota { .. } => true,
             Wanted::Get { .. }
             | Wanted::List { .. }
+            | Wanted::Waiting
             | Wanted::ListSeries { .. }
             | Wanted::WhatIf(_)
             | Wanted::Density(_)
@@ -103,6 +106,7 @@ impl Wanted {
             Wanted::Delete { lease_id } => ("delete", json!({"lease_id": lease_id})),
             Wanted::Get { lease_id } => ("get", json!({"lease_id": lease_id})),
             Wanted::List { offers } => (if *offers { "offers" } else { "list" }, json!({})),
+            Wanted::Waiting => ("waiting", json!({})),
             Wanted::CreateSeries(wish) => ("create_series", json!({"wish": as_json(wish)})),
             Wanted::DeleteSeries { series_id } => ("delete_series", json!({"series_id": series_id})),
             Wanted::ListSeries { series_id } => ("list_series", json!({"series_id": series_id})),

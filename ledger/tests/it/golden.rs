@@ -3,7 +3,7 @@
 
 use leasehold_ledger::command::{
     BeforeEndWish, Command, CreateLease, CreateSeries, Entry, LeaseWish, OfferWish, Outcome, PlannedOccurrence,
-    PlannedReservation, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish,
+    PlannedReservation, PromoteLease, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::storage::codec::{decode_entry, encode_entry};
@@ -85,6 +85,28 @@ fn offer() -> Entry {
     entry
 }
 
+/// The same where there was no room, as it waits for some.
+fn waits() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = &mut entry.command else { panic!("it creates") };
+    create.wish.wait = Some(WaitWish::Until(Seconds(216_003_000)));
+    create.wish.reservations[0].staging = None;
+    create.plan[0].bindings.clear();
+    create.waits = true;
+    entry
+}
+
+fn promote() -> Entry {
+    let Command::CreateLease(create) = create().command else { panic!("it creates") };
+    let command = Command::PromoteLease(Box::new(PromoteLease {
+        lease_id: create.lease_id,
+        plan: create.plan,
+        moved_to: Some(Seconds(216_007_200)),
+        planned_at: 9,
+    }));
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
 /// A series of two, of which the second had no room.
 fn series() -> Entry {
     let mut entry = create();
@@ -142,6 +164,8 @@ fn entries_of_version_1_keep_their_bytes() {
         (create(), include_str!("golden/create_lease.hex")),
         (moved(), include_str!("golden/create_lease_moved.hex")),
         (offer(), include_str!("golden/create_lease_offer.hex")),
+        (waits(), include_str!("golden/create_lease_waits.hex")),
+        (promote(), include_str!("golden/promote_lease.hex")),
         (series(), include_str!("golden/create_series.hex")),
         (delete_series(), include_str!("golden/delete_series.hex")),
         (claim(), include_str!("golden/claim_offer.hex")),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use clap::{CommandFactory, Parser};
-use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish};
+use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish, WaitWish};
 use leasehold_client::{
     Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Refusal, Scope, Utilisation, UtilisationStep, WhatFits,
     WhatIf,
@@ -147,6 +147,19 @@ fn utilisation_is_drawn_beside_its_most() {
     assert!(told.contains(&drawn), "{told}");
     let figure = listing::utilisation_text(&Utilisation { window, leases: 1, steps: vec![step(0, 3)] });
     assert!(figure.contains("1 lease\n") && !figure.contains("over time"), "{figure}");
+}
+
+#[test]
+fn a_lease_may_be_asked_to_wait_for_room() {
+    let wait = |text: &str| create(&format!("{SIZE} --start +2h --end +1h {text}")).map(|wish| wish.wait);
+    assert_eq!(wait("").unwrap(), None);
+    assert_eq!(wait("--wait").unwrap(), Some(WaitWish::UntilStart));
+    assert_eq!(wait("--wait-until +30m").unwrap(), Some(WaitWish::Until(second("2026-11-22 12:30"))));
+    assert_eq!(wait("--wait-until '2026-11-22 13:00'").unwrap(), Some(WaitWish::Until(second("2026-11-22 13:00"))));
+    assert!(wait("--wait-until never").unwrap_err().contains("--wait"));
+    assert!(wait("--wait --wait-until +1h").unwrap_err().contains("cannot be used with"));
+    assert!(create(&format!("{SIZE} --end +1h --wait")).unwrap_err().contains("--earliest"));
+    assert_eq!(create(&format!("{SIZE} --end +1h --earliest +3h --wait")).unwrap().wait, Some(WaitWish::UntilStart));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use leasehold_ledger::model::{NodeId, ProjectId, UserId};
 use leasehold_node::config::{ApiSection, Secret};
 use leasehold_node::edge::auth::{AuthError, Authenticator};
 use leasehold_node::edge::rest;
-use leasehold_node::operations::{Actor, Operations};
+use leasehold_node::operations::{Actor, Bounds, Operations};
 use leasehold_node::raft::{Member, RaftConfig, RaftHandle, RaftNode, Timing};
 use leasehold_node::seams::{HttpOptions, Seams};
 use serde_json::{Value, json};

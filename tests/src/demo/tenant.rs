@@ -34,6 +34,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         end: second(plan.end_s)?,
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

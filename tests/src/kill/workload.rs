@@ -125,6 +125,7 @@ impl Worker {
             end: second(end)?,
             before_end: BeforeEndWish::Never,
             offer: None,
+            wait: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),

@@ -181,3 +181,21 @@ async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
     assert!(code == 1 && told.contains("no lease is called 'mroe'"), "{code} {told}");
     assert!(says(cluster, &["lease", "delete", "more", "--key", &keyed]).await.contains("is deleted"));
 }
+
+#[tokio::test]
+async fn what_waits_for_room_is_listed_by_its_status_shown_by_name_and_deleted() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let create = ["lease", "create", "large", "--start", "+2h", "--end", "+1h", "--amount", "5000", "--wait"];
+    let made = json(cluster, &[&create[..], &SIZE[..]].concat()).await;
+    assert_eq!(made["status"], "WAITING", "{made}");
+    assert_eq!(made["wait"]["until"], made["start"], "{made}");
+    assert_eq!(json(cluster, &["lease", "list"]).await.as_array().unwrap().len(), 0);
+    let listed = says(cluster, &["lease", "list", "--status", "waiting"]).await;
+    assert!(listed.contains("large") && listed.contains("WAITING"), "{listed}");
+    assert!(says(cluster, &["lease", "show", "large"]).await.contains("waits until (UTC)"));
+    let (code, told) = fails(cluster, &["lease", "update", "large", "--name", "larger"]).await;
+    assert!(code == 1 && told.contains("WAITING"), "{code} {told}");
+    assert!(says(cluster, &["lease", "delete", "large"]).await.contains("is deleted"));
+    assert_eq!(json(cluster, &["lease", "list", "--status", "waiting"]).await.as_array().unwrap().len(), 0);
+}

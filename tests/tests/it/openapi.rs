@@ -212,6 +212,51 @@ async fn an_offer(session: &mut Session) {
     }
 }
 
+/// A date so many hours from now.
+fn in_hours(hours: i64) -> String {
+    (chrono::Utc::now() + chrono::Duration::hours(hours)).format("%Y-%m-%d %H:%M").to_string()
+}
+
+async fn a_waiting_lease(session: &mut Session) {
+    let mut asked = lease(instance(json!({"amount": 5_000})));
+    asked["wait"] = json!({"until": in_hours(5)});
+    session.version = "1.0";
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("1.1"), "{refused}");
+    session.version = "1.1";
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["status"]), (201, &json!("WAITING")), "{made}");
+    assert_eq!(made["lease"]["wait"]["latest_start_date"], Value::Null, "{made}");
+    let id = made["lease"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(session.get("/leases").await["leases"], json!([]));
+    assert_eq!(session.get("/leases?status=WAITING").await["leases"][0]["id"], json!(id));
+    assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), json!({"name": "b"})).await.0, 409);
+    session.version = "1.0";
+    assert_eq!(session.ask(Method::GET, &format!("/leases/{id}"), None).await.0, 404);
+    assert_eq!(session.get("/leases").await["leases"], json!([]));
+    session.version = "1.1";
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
+
+    // With room it is a lease like any other.
+    asked["reservations"][0]["amount"] = json!(1);
+    let (_, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((&made["lease"]["status"], &made["lease"]["wait"]), (&json!("PENDING"), &Value::Null), "{made}");
+    let id = made["lease"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
+    for (wait, field) in [
+        (json!({"until": "2098-01-01 10:01"}), "wait.until"),
+        (json!({"until": "2019-02-01 10:00"}), "wait.until"),
+        (json!({}), "wait.until"),
+        (json!({"until": "now"}), "wait.until"),
+        (json!({"for": 3}), "for"),
+    ] {
+        asked["wait"] = wait;
+        let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+}
+
 async fn a_series(session: &mut Session) {
     let mut asked = lease(instance(json!({})));
     asked["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=3", "time_zone": "Europe/Berlin", "mode": "all_or_nothing"});
@@ -314,6 +359,7 @@ async fn answers_are_as_the_document_says() {
     let staged = json!({"start_date": "2098-01-01 08:00", "end_date": "2098-01-01 09:00", "park_margin": 600});
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
     an_offer(&mut session).await;
+    a_waiting_lease(&mut session).await;
     a_series(&mut session).await;
     a_quota(&mut session).await;
     let mut open = lease(instance(json!({})));

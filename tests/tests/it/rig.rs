@@ -68,6 +68,7 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         end,
         before_end: BeforeEndWish::Never,
         offer: None,
+        wait: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

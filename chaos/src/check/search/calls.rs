@@ -33,6 +33,8 @@ pub struct History<'a> {
     occurrences: BTreeMap<&'a str, BTreeMap<u64, Number>>,
     /// Leases of which the ledger's clock chose an instant that nobody was told.
     timeless: BTreeSet<Number>,
+    /// Leases that began to wait for room when they were made, and whether they were ever seen to have some.
+    waited: BTreeMap<Number, bool>,
     /// What lists showed, by row: lists of an hour show the same rows again and again, in every pool.
     shown: RefCell<BTreeMap<*const Value, Option<(Number, Hashed)>>>,
 }
@@ -73,9 +75,22 @@ impl<'a> History<'a> {
                 pools.entry(number).or_default().extend(of);
             }
         }
+        let mut waited: BTreeMap<Number, bool> = BTreeMap::new();
+        let mut told: BTreeSet<Number> = BTreeSet::new();
+        for row in record.watches.iter().map(|line| &line.change["lease"]) {
+            let Some(number) = row["id"].as_str().and_then(|id| numbers.get(id)).copied() else { continue };
+            if told.insert(number) && row["wait"].is_object() {
+                waited.insert(number, false);
+            } else if row["wait"].is_null()
+                && let Some(has_room) = waited.get_mut(&number)
+            {
+                *has_room = true;
+            }
+        }
         let rooms = Rooms::new(record, &numbers);
         let (timeless, shown) = Default::default();
-        let mut history = History { record, rooms, numbers, pools, places, by_key, by_series, occurrences, timeless, shown };
+        let mut history =
+            History { record, rooms, numbers, pools, places, by_key, by_series, occurrences, timeless, waited, shown };
         history.timeless = record.history.iter().filter_map(|operation| history.untold(operation)).collect();
         history
     }
@@ -147,18 +162,34 @@ impl<'a> History<'a> {
                 }
             }
             calls.extend(self.expiry(operation).filter(|call| call.op.lease().is_some_and(here)));
+            calls.extend(self.promotion(operation).filter(|call| call.op.lease().is_some_and(here)));
         }
         calls
     }
 
-    /// That an offer goes by itself from its expiry on, if it was not claimed: nobody asks for that, and nobody is told when.
-    fn expiry(&self, operation: &Operation) -> Option<Call<Op>> {
-        let until = operation.body["request"]["wish"]["offer"]["until"].as_u64().filter(|_| operation.op == "create")?;
-        let number = match operation.ending {
+    /// The lease that an operation made by itself.
+    fn created(&self, operation: &Operation) -> Option<Number> {
+        match operation.ending {
+            _ if operation.op != "create" => None,
             Ending::Ok => self.number(&operation.body["reply"]["id"]),
             Ending::Info => self.made(operation),
             Ending::Fail => None,
-        }?;
+        }
+    }
+
+    /// That what waited for room was booked, if it was ever seen so: the leader does that at any time.
+    fn promotion(&self, operation: &Operation) -> Option<Call<Op>> {
+        let number = self.created(operation).filter(|number| self.waited.get(number) == Some(&true))?;
+        let invoke_ns = operation.invoke_ns;
+        Some(Call { n: operation.n, op: Op::Promote(number), invoke_ns, return_ns: None, applied: false })
+    }
+
+    /// That an offer goes by itself from its expiry on, if it was not claimed, and what waits for room from the end of its time on: nobody asks for that, and nobody is told when.
+    fn expiry(&self, operation: &Operation) -> Option<Call<Op>> {
+        let wish = &operation.body["request"]["wish"];
+        let number = self.created(operation)?;
+        let waits = || wish["wait"]["until"].as_u64().filter(|_| self.waited.contains_key(&number));
+        let until = wish["offer"]["until"].as_u64().or_else(waits)?;
         let unix_ms = (until + CALENDAR_UNIX_S) * 1_000;
         let since_ms = unix_ms.saturating_sub(self.record.epoch_ms + self.record.clock_tolerance_ms + DRIFT_MS);
         let invoke_ns = (since_ms * 1_000_000).max(operation.invoke_ns);
@@ -190,7 +221,10 @@ impl<'a> History<'a> {
             Some(Op::Seen(number, self.view(number, View::of(reply)?)))
         };
         let create = |number: Option<Number>, view: Option<View>| {
-            number.zip(view).map(|(number, view)| Op::Create(number, self.view(number, view)))
+            number.zip(view).map(|(number, view)| {
+                let waiting = self.waited.contains_key(&number);
+                Op::Create(number, self.view(number, View { waiting, ..view }))
+            })
         };
         let of = self.number(&request["lease_id"]);
         let resolved = &operation.body["resolved"];
@@ -238,14 +272,18 @@ impl<'a> History<'a> {
                 return all.into_iter().flatten().map(|number| (Op::Delete(*number), false)).collect();
             }
             ("get", Ending::Ok) => vec![seen()],
-            (op @ ("list" | "offers"), Ending::Ok) => {
+            (op @ ("list" | "offers" | "waiting"), Ending::Ok) => {
                 // A row that is not kept is the witness's to tell. One that does not say what its lease is says nothing of the
                 // others: only a whole list tells who is not there.
                 let rows = self.record.listed(operation).into_iter().flatten();
                 let told: Option<Vec<_>> = rows.map(|row| self.shown(row)).collect();
                 let told = told.map(|told| told.into_iter().filter(|(number, _)| here(*number)).collect());
                 let project = request["project_id"].as_str();
-                let kind = if op == "offers" { Kind::Offers } else { Kind::Leases };
+                let kind = match op {
+                    "offers" => Kind::Offers,
+                    "waiting" => Kind::Waiting,
+                    _ => Kind::Leases,
+                };
                 vec![project.zip(told).map(|(project, told)| Op::List(List::new((project.into(), kind), told)))]
             }
             (_, Ending::Fail) if is_not_found(operation) => vec![of.map(Op::Absent)],
@@ -262,6 +300,7 @@ pub fn told(call: &Call<Op>, history: &History<'_>) -> String {
         Op::Update(number, _) => format!("lease {} was changed", history.id(*number)),
         Op::Claim(number) => format!("offer {} was claimed", history.id(*number)),
         Op::Expire(number) => format!("offer {} expired", history.id(*number)),
+        Op::Promote(number) => format!("lease {} was promoted", history.id(*number)),
         Op::Delete(number) => format!("lease {} was deleted", history.id(*number)),
         Op::Seen(number, view) => format!("lease {} was seen as {:?}", history.id(*number), view.view),
         Op::Absent(number) => format!("lease {} was not there", history.id(*number)),

@@ -29,6 +29,8 @@ pub struct View {
     pub reservations: Vec<(String, String)>,
     /// It is an offer that was not claimed.
     pub offered: bool,
+    /// It waits for room.
+    pub waiting: bool,
 }
 
 impl View {
@@ -55,6 +57,7 @@ impl View {
             end: second("end"),
             reservations: ones.iter().map(|one| (before(one, "wish"), before(one, "on_end"))).collect(),
             offered: lease["offer"].is_object() && lease["offer"]["claimed_at"].is_null(),
+            waiting: lease["wait"].is_object(),
         })
     }
 
@@ -68,12 +71,18 @@ impl View {
             end: wish["end"].as_u64(),
             reservations: ones.iter().map(|one| (one["resource"].to_string(), one["on_end"].to_string())).collect(),
             offered: wish["offer"].is_object(),
+            waiting: false,
         })
     }
 
     /// The list that has it.
     pub fn list(&self) -> (Rc<str>, Kind) {
-        (self.project.clone(), if self.offered { Kind::Offers } else { Kind::Leases })
+        let kind = match (self.offered, self.waiting) {
+            (true, _) => Kind::Offers,
+            (false, true) => Kind::Waiting,
+            (false, false) => Kind::Leases,
+        };
+        (self.project.clone(), kind)
     }
 
     /// Without its instants.
@@ -162,8 +171,10 @@ pub enum Op {
     Update(Number, Change),
     /// An offer was claimed.
     Claim(Number),
-    /// An offer was not claimed in time, and went.
+    /// An offer was not claimed in time, or what waited for room found none in time, and went.
     Expire(Number),
+    /// What waited for room was booked.
+    Promote(Number),
     /// A lease was deleted.
     Delete(Number),
     /// A lease was seen so.
@@ -176,13 +187,15 @@ pub enum Op {
     NoRoom(Box<Refused>),
 }
 
-/// What a list has: offers that nobody has claimed stand in one of their own.
+/// What a list has: offers that nobody has claimed stand in one of their own, and so does what waits for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// All that are no such offers.
+    /// All others.
     Leases,
-    /// These.
+    /// Such offers.
     Offers,
+    /// What waits for room.
+    Waiting,
 }
 
 /// A list of a project: all leases of a kind.
@@ -221,6 +234,7 @@ impl Op {
             | Op::Update(number, _)
             | Op::Claim(number)
             | Op::Expire(number)
+            | Op::Promote(number)
             | Op::Delete(number)
             | Op::Seen(number, _)
             | Op::Absent(number) => Some(*number),
@@ -245,7 +259,11 @@ impl Spec for Ledger {
                 let claimed = View { offered: false, ..View::clone(&is.view) };
                 state.with(*number, Some(claimed.into()))
             }),
-            Op::Expire(number) => is.filter(|is| is.view.offered).map(|_| state.with(*number, None)),
+            Op::Promote(number) => is.filter(|is| is.view.waiting).map(|is| {
+                let promoted = View { waiting: false, ..View::clone(&is.view) };
+                state.with(*number, Some(promoted.into()))
+            }),
+            Op::Expire(number) => is.filter(|is| is.view.offered || is.view.waiting).map(|_| state.with(*number, None)),
             Op::Delete(number) => is.map(|_| state.with(*number, None)),
             Op::Seen(_, seen) => is.filter(|is| is.hash == seen.hash).map(|_| state.clone()),
             Op::Absent(_) => is.is_none().then(|| state.clone()),
@@ -255,7 +273,7 @@ impl Spec for Ledger {
     }
 
     fn writes(&self, op: &Op) -> bool {
-        matches!(op, Op::Create(..) | Op::Update(..) | Op::Claim(_) | Op::Expire(_) | Op::Delete(_))
+        matches!(op, Op::Create(..) | Op::Update(..) | Op::Claim(_) | Op::Expire(_) | Op::Promote(_) | Op::Delete(_))
     }
 
     fn relevant(&self, state: &State, op: &Op, write: &Op) -> bool {
@@ -265,8 +283,8 @@ impl Spec for Ledger {
                 let (told, is) = list.parts(state, number);
                 told != is
             }
-            // What makes a lease may take room; what deletes one never does.
-            Op::NoRoom(_) => !matches!(write, Op::Delete(_) | Op::Expire(_) | Op::Claim(_)),
+            // What makes a lease may take room, of one that waits too; what deletes one never does.
+            Op::NoRoom(_) => !matches!(write, Op::Delete(_) | Op::Expire(_) | Op::Promote(_) | Op::Claim(_)),
             _ => op.lease() == Some(number),
         }
     }

@@ -92,7 +92,7 @@ mod tests {
 
     fn view(project: &str, name: &str) -> Hashed {
         let (project, name) = (project.into(), name.to_owned());
-        View { project, name, start: None, end: None, reservations: Vec::new(), offered: false }.into()
+        View { project, name, start: None, end: None, reservations: Vec::new(), offered: false, waiting: false }.into()
     }
 
     #[test]

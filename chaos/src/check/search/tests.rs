@@ -240,7 +240,8 @@ mod many {
 
     fn view(name: u64) -> Hashed {
         let (project, reservations) = ("p".into(), Vec::new());
-        View { project, name: name.to_string(), start: Some(1), end: Some(2), reservations, offered: false }.into()
+        View { project, name: name.to_string(), start: Some(1), end: Some(2), reservations, offered: false, waiting: false }
+            .into()
     }
 
     /// Ten clients that are never at rest: creations, changes, deletions, looks at one lease and at all of them.

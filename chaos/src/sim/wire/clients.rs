@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use leasehold_client::{Answer, Bytes, Client, Connector, Error, Key, KeyState, LeaseFilter, NewLease, RefusalKind, System};
 use leasehold_ledger::command::{LeaseWish, SeriesWish};
-use leasehold_ledger::model::{Lease, ProjectId, RequestKey, Timestamp};
+use leasehold_ledger::model::{Lease, LeaseStatus, ProjectId, RequestKey, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -186,6 +186,13 @@ impl Clients {
                 client.delete_lease(key, lease_id).await.map(|answer| (Value::Null, answer.ledger_index, None))
             }
             Wanted::Get { lease_id } => client.get_lease(lease_id).await.map(lease),
+            Wanted::Waiting => {
+                let filter = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
+                client.list_leases(filter).await.map(|answer| {
+                    let told = answer.value.iter().map(shapes::of_grpc);
+                    (rows.name_told(told), answer.ledger_index, None)
+                })
+            }
             Wanted::List { offers } => client.list_leases(LeaseFilter { offers, ..LeaseFilter::default() }).await.map(|answer| {
                 let told = answer.value.iter().map(shapes::of_grpc);
                 (rows.name_told(told), answer.ledger_index, None)
@@ -292,8 +299,8 @@ impl Clients {
 }
 
 fn new(wish: LeaseWish) -> NewLease {
-    let LeaseWish { name, start, end, before_end, reservations, offer, ignore_quota, .. } = wish;
-    NewLease { name, start, end, before_end, reservations, offer, ignore_quota }
+    let LeaseWish { name, start, end, before_end, reservations, offer, wait, ignore_quota, .. } = wish;
+    NewLease { name, start, end, before_end, reservations, offer, wait, ignore_quota }
 }
 
 /// Whose quota, as the edges name it.

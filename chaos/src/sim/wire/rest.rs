@@ -61,7 +61,7 @@ impl Rest {
         let list = match wanted {
             Wanted::List { offers: false } => Some("leases"),
             Wanted::List { offers: true } => Some("offers"),
-            Wanted::ListSeries { .. } => Some("leases"),
+            Wanted::ListSeries { .. } | Wanted::Waiting => Some("leases"),
             _ => None,
         };
         let (books_series, ends_series) =
@@ -73,6 +73,7 @@ impl Rest {
             Wanted::Delete { lease_id } => (Method::DELETE, of(lease_id), None),
             Wanted::Get { lease_id } => (Method::GET, of(lease_id), None),
             Wanted::List { offers } => (Method::GET, if offers { "/v1/offers" } else { "/v1/leases" }.to_owned(), None),
+            Wanted::Waiting => (Method::GET, "/v1/leases?status=WAITING".to_owned(), None),
             Wanted::CreateSeries(wish) => (Method::POST, "/v1/leases".to_owned(), Some(shapes::create_series(&wish))),
             Wanted::DeleteSeries { series_id } => (Method::DELETE, format!("/v1/series/{series_id}"), None),
             Wanted::ListSeries { series_id } => (Method::GET, format!("/v1/leases?series_id={series_id}"), None),

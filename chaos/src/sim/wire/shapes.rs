@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDateTime};
 use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish,
+    WaitWish,
 };
 use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Seconds};
 use serde_json::{Map, Value, json};
@@ -44,6 +45,7 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     }
     told.insert("reason".to_owned(), shown["status_reason"].clone());
     told.insert("offer".to_owned(), offer(&shown["offer"])?);
+    told.insert("wait".to_owned(), wait(&shown["wait"])?);
     let reservations = list(shown, "reservations")?.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
     let events = list(shown, "events")?.iter().map(|event| {
         let time = second(&event["time"])?;
@@ -53,6 +55,9 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     told.insert("events".to_owned(), events.collect::<Result<Vec<_>, _>>()?.into());
     let told = Value::Object(told);
     let mut whole = told.clone();
+    if whole["wait"].is_object() {
+        (whole["wait"]["first"], whole["wait"]["since"]) = (told["start"].clone(), json!(0));
+    }
     (whole["revision"], whole["created_at"]) = (json!(0), json!(0));
     for one in whole["events"].as_array_mut().into_iter().flatten() {
         one["created_at"] = json!(0);
@@ -62,6 +67,15 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     }
     let lease = serde_json::from_value(whole).map_err(|error| format!("{error} in {shown}"))?;
     Ok((told, lease))
+}
+
+/// Where it stands on the waitlist REST does not tell.
+fn wait(shown: &Value) -> Result<Value, String> {
+    if shown.is_null() {
+        return Ok(Value::Null);
+    }
+    let latest = Some(&shown["latest_start_date"]).filter(|date| !date.is_null()).map(second).transpose()?;
+    Ok(json!({"until": second(&shown["until"])?, "latest": latest}))
 }
 
 /// Since when it is claimed REST tells in whole seconds.
@@ -156,6 +170,11 @@ pub fn create(wish: &LeaseWish) -> Value {
         None => {}
         Some(OfferWish::Until(at)) => body["offer"] = json!({"expires_at": date(at)}),
         Some(OfferWish::For(seconds)) => body["offer"] = json!({"valid_s": seconds}),
+    }
+    match wish.wait {
+        None => {}
+        Some(WaitWish::UntilStart) => body["wait"] = json!({}),
+        Some(WaitWish::Until(at)) => body["wait"] = json!({"until": date(at)}),
     }
     match wish.before_end {
         BeforeEndWish::Never => {}

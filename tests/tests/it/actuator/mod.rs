@@ -24,6 +24,7 @@ mod places;
 mod reconcile;
 mod series;
 mod takeover;
+mod waitlist;
 mod world;
 
 use leasehold_cloudsim::FaultKind;

@@ -110,6 +110,7 @@ impl World {
             moved_to: planned.moved_to,
             adoptions,
             caller_makes_groups: self.callers,
+            waits: false,
         };
         Ok(self.ledger.apply(Command::CreateLease(Box::new(create))).map(|_| lease_id))
     }
