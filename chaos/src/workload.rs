@@ -180,6 +180,9 @@ impl Workload {
                 ask(Wanted::Delete { lease_id: lease.id }).await;
             }
         }
+        if self.world.plan.sim.waits {
+            self.wait_after_all(Turn { client, number, part: 0 }, &project).await;
+        }
     }
 
     /// One operation.

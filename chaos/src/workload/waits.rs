@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use leasehold_ledger::command::{StartWish, WaitWish};
+use leasehold_ledger::command::{LeaseWish, StartWish, WaitWish};
 use leasehold_ledger::model::{Lease, Seconds};
 
 use super::{Project, Turn, Wanted, Workload};
@@ -18,15 +18,45 @@ const BORDER_MS: u64 = 1_500;
 /// A client waits for so long at most for what he does with it.
 const PATIENCE_MS: u64 = 20_000;
 
+/// What fills the room when everything is well is so large at first, in instances of one vCPU.
+const FILLS: u32 = 64;
+/// And is so many leases at most.
+const FILLERS_MAX: usize = 24;
+
 impl Workload {
+    /// Everything is healed: all room of a time is taken, and given back when somebody waits for it. W1 judges what comes of it.
+    pub(super) async fn wait_after_all(self: &Arc<Self>, first: Turn, project: &Project) {
+        let modest = self.modest(project);
+        let mut number = first.number;
+        let mut ask = async |wanted: Wanted| {
+            let turn = Turn { number, ..first };
+            number += 1;
+            self.perform(turn, project, wanted, None).await.1
+        };
+        let (mut amount, mut fillers) = (FILLS, Vec::new());
+        while amount > 0 && fillers.len() < FILLERS_MAX {
+            let mut wish = modest.clone();
+            wish.reservations[0].resource.instance_mut().amount = amount;
+            match ask(Wanted::Create(Box::new(wish))).await {
+                Some(lease) => fillers.push(lease.id),
+                None => amount /= 2,
+            }
+        }
+        let StartWish::At(start) = modest.start else { return };
+        ask(Wanted::Create(Box::new(LeaseWish { wait: Some(WaitWish::Until(start)), ..modest }))).await;
+        for lease_id in fillers {
+            ask(Wanted::Delete { lease_id }).await;
+        }
+    }
+
     /// Asks for a lease that would wait, and does with it what was drawn.
     pub(super) async fn wait(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project) {
         let mut wish = self.wish(draw, project);
-        // So large that it finds no room, often; and so late that others end before it.
+        // Others are deleted, or end early, before it.
         wish.reservations.truncate(1);
         for one in &mut wish.reservations {
             one.staging = None;
-            one.resource.instance_mut().amount = u32::try_from(draw.between(2, 9)).unwrap_or(2);
+            one.resource.instance_mut().amount = u32::try_from(draw.between(1, 6)).unwrap_or(2);
         }
         let grid = Seconds::from_unix_s(i64::try_from(self.now_s() / 10 * 10).unwrap_or(0)).unwrap_or_default();
         let tens = |draw: &mut Draw, from, to| 10 * u32::try_from(draw.between(from, to)).unwrap_or(1);

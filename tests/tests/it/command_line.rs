@@ -186,7 +186,7 @@ async fn the_same_command_with_its_key_does_nothing_twice_and_answers_alike() {
 async fn what_waits_for_room_is_listed_by_its_status_shown_by_name_and_deleted() {
     let rig = rig(1).await;
     let cluster = &rig.cluster;
-    let create = ["lease", "create", "large", "--start", "+2h", "--end", "+1h", "--amount", "5000", "--wait"];
+    let create = ["lease", "create", "large", "--end", "+1h", "--amount", "5000", "--wait"];
     let made = json(cluster, &[&create[..], &SIZE[..]].concat()).await;
     assert_eq!(made["status"], "WAITING", "{made}");
     assert_eq!(made["wait"]["until"], made["start"], "{made}");

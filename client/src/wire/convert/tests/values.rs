@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, EndWish, LeaseChange, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
+    BeforeEndWish, EndWish, LeaseChange, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{
