@@ -1,6 +1,7 @@
 //! Carries out a plan of faults on a simulated world, each event by itself, and takes each back when its time is over.
 
 pub mod disks;
+mod downtimes;
 mod hosts;
 pub mod members;
 mod others;
@@ -230,6 +231,10 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         Fault::HostAdd { shared } => skipped_unless(hosts::add(world, one, shared).await),
         Fault::HostDrain { pick, for_ms } => {
             skipped_unless(hosts::drain(world, one, pick, Duration::from_millis(for_ms)).await);
+        }
+        Fault::HostDowntime { pick, vcpus, after_ms, for_ms, drop_after_ms } => {
+            let asked = downtimes::Asked { pick, vcpus, after_ms, for_ms, drop_after_ms };
+            skipped_unless(downtimes::declare(world, one, asked).await);
         }
         Fault::HostRemove { pick, drain, wait_ms } => {
             skipped_unless(hosts::remove(world, one, pick, drain, Duration::from_millis(wait_ms)).await);

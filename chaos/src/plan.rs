@@ -3,6 +3,7 @@
 //! Every choice is `hash(seed, stream, counter)`: taking one event out of a plan does not move the others.
 
 pub mod cluster;
+mod downtimes;
 mod draw;
 mod fault;
 mod hosts;
@@ -332,6 +333,7 @@ impl Plan {
             let (of_hosts, spares) = hosts::drawn(seed, sim.safety_ms, profile);
             sim.spare_hosts = spares;
             faults.extend(of_hosts);
+            faults.extend(downtimes::drawn(seed, sim.safety_ms, profile));
             faults.extend(outside::drawn(seed, sim.safety_ms, profile));
             sim.cloud_off_ms = outside::clock_off_ms(seed, profile);
             faults.sort_by_key(|planned| planned.at_ms);

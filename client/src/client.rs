@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leasehold_ledger::command::{LeaseChange, Recurrence};
 use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish};
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
+use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::connect::Builder;
 use crate::error::Error;
 use crate::retry::{Caller, Patience, Repeat};
 use crate::watch::Watch;
-use crate::wire::convert::{self, HostChange, NewHost, NewLease};
+use crate::wire::convert::{self, HostChange, NewDowntime, NewHost, NewLease};
 use crate::wire::v1;
 use crate::wire::v1::capacity_service_client::CapacityServiceClient;
 use crate::wire::v1::host_service_client::HostServiceClient;
@@ -248,6 +248,26 @@ impl Client {
         let host_id = host_id.0;
         let request = v1::UpdateHostRequest { request_id, valid_until_ms, host_id, properties, reservable };
         let send = send!(HostServiceClient, update_host);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// Declares that a host, or some of it, is not to be had for a time, or changes what was declared under the id.
+    pub async fn set_downtime(&self, key: Key, host_id: HostId, downtime: NewDowntime) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let host_id = host_id.0;
+        let request = v1::SetDowntimeRequest { request_id, valid_until_ms, host_id, ..downtime.into_request() };
+        let send = send!(HostServiceClient, set_downtime);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// Takes a downtime back; gives the host with those that are left.
+    pub async fn drop_downtime(&self, key: Key, host_id: HostId, downtime_id: DowntimeId) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let (host_id, downtime_id) = (host_id.0, downtime_id.to_string());
+        let request = v1::DropDowntimeRequest { request_id, valid_until_ms, host_id, downtime_id };
+        let send = send!(HostServiceClient, drop_downtime);
         let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
         host(wire.host, wire.ledger_index)
     }

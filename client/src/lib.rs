@@ -68,7 +68,7 @@ pub use leasehold_ledger::{command, model, state};
 pub use system::{RealSystem, System};
 pub use token::{FixedToken, NoToken, TokenError, TokenSource};
 pub use watch::Watch;
-pub use wire::convert::{BadValue, HostChange, NewHost, NewLease};
+pub use wire::convert::{BadValue, HostChange, NewDowntime, NewHost, NewLease};
 
 /// Metadata the contract names.
 pub mod metadata {

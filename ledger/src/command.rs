@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::model::{
-    ActuationId, Adoption, Binding, EventId, HostDescription, HostId, LeaseId, LimitKind, Limits, NodeId, Observation, OnEnd,
-    ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
+    ActuationId, Adoption, Binding, DowntimeId, EventId, HostDescription, HostId, LeaseId, LimitKind, Limits, NodeId,
+    Observation, OnEnd, ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
+    Withheld,
 };
 
 pub use series::{CreateSeries, PlannedOccurrence, Recurrence, SeriesWish};
@@ -95,6 +96,28 @@ pub enum Command {
         /// Which.
         host_id: HostId,
     },
+    /// Declares that a host, or some of it, is not to be had for a time, or changes what was declared under the id. What is
+    /// booked stays, also where it lies in that time.
+    SetDowntime {
+        /// Of which host.
+        host_id: HostId,
+        /// Which downtime.
+        downtime_id: DowntimeId,
+        /// From when on. Of one that is there already, now is the begin that it has.
+        start: StartWish,
+        /// First second after, or [`Seconds::OPEN_END`].
+        end: Seconds,
+        /// How much of the host; without any amount all of it.
+        #[serde(default)]
+        withheld: Withheld,
+    },
+    /// Takes back what was declared.
+    DropDowntime {
+        /// Of which host.
+        host_id: HostId,
+        /// Which downtime.
+        downtime_id: DowntimeId,
+    },
     /// What Nova and Placement say of a host now. Does not read the time.
     ReportHost {
         /// Which.
@@ -102,7 +125,7 @@ pub enum Command {
         /// As read.
         observation: Observation,
     },
-    /// Moves the clock on: due events become actuation rows, keys and creations expire.
+    /// Moves the clock on: due events become actuation rows, keys, creations and downtimes expire.
     AdvanceClock,
     /// How an attempt on the cloud ended. Does not read the time.
     RecordOutcome {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ActuationId, Class, Excess, HostId, LeaseId, LeaseStatus, LeftOut, ProjectId, ReservationId, SeriesId, SeriesLease,
+    ActuationId, Class, DowntimeId, Excess, HostId, LeaseId, LeaseStatus, LeftOut, ProjectId, ReservationId, SeriesId,
+    SeriesLease,
 };
 
 /// A command that was carried out. Answers for users are rebuilt from the state at `ledger_index` or later.
@@ -185,6 +186,14 @@ pub enum Rejection {
     /// No such host.
     #[error("Object with {{'host_id': '{0}'}} not found")]
     HostNotFound(HostId),
+    /// The host has no such downtime (any more).
+    #[error("host {host_id} has no downtime {downtime_id}: it was dropped, is over, or was declared under another id")]
+    DowntimeNotFound {
+        /// Which host.
+        host_id: HostId,
+        /// Which downtime.
+        downtime_id: DowntimeId,
+    },
     /// A host of this name is there already.
     #[error("host {0} is registered already")]
     HostExists(String),

@@ -2,10 +2,12 @@
 //!
 //! But for hosts that lost room below what was booked on them: of those is more booked than there is, and must not become still
 //! more, until it fits again. Which they are is found here, by what was observed of them, and not taken from the ledger's word
-//! `overcommitted`; that must be true where it is said, and said where it is true.
+//! `overcommitted`; that must be true where it is said, and said where it is true. What is declared not to be had of a host is not
+//! promised anew either (`downtimes.rs`).
 
 use std::collections::BTreeMap;
 
+use super::downtimes::Downtimes;
 use super::model::{Amounts, Host};
 use super::replay::Replay;
 use super::{Judgement, Sheet};
@@ -35,13 +37,15 @@ pub fn judge(record: &Record) -> Judgement {
     indices.extend(record.audit.iter().map(|one| one.ledger_index));
     indices.sort_unstable();
     indices.dedup();
-    let mut hosts = Hosts::default();
+    let (mut hosts, mut downtimes) = (Hosts::default(), Downtimes::default());
     for index in indices {
         let (clock, looked_at) = (replay.clock_by_s(index), replay.looked_at(index));
-        let model = replay.go(index);
+        replay.go(index);
+        let model = replay.model();
         let (over, nowhere) = (model.double_booked(clock), model.nowhere(clock));
         let mut problems = hosts.step(index, looked_at, &model.hosts, over);
         problems.extend(nowhere);
+        problems.extend(downtimes.step(&replay, index, clock));
         sheet.must(problems.is_empty(), || format!("at index {index}: {}", problems.join("; ")));
     }
     for text in replay.unreadable {

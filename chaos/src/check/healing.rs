@@ -1,4 +1,5 @@
-//! R42: nothing is booked anew on a host that is down, and a lease says that it lacks a host only while it does (R-42, docs/decisions/0017).
+//! R42: nothing is booked anew on a host that is down, and a lease says that it lacks a host only while it does (R-42,
+//! docs/decisions/0017), or while a downtime may take what it was promised there (docs/decisions/0020).
 //!
 //! Hosts as the ledger had them at the same index. A lease that is first seen may have been booked unseen before, so only what
 //! changed is judged. When everything is at rest all hosts are up, so nobody lacks any.
@@ -41,8 +42,8 @@ fn changed(index: u64, before: &Value, lease: &Value, hosts: &BTreeMap<u64, Host
             sheet.must(is_up(host), || format!("at index {index} lease {id} is bound to host {host} for {phase}, which is down"));
         }
         if one["missing_resources"] == true && last["missing_resources"] != true {
-            let lacks = bindings(one).any(|(_, host)| !is_up(host));
-            sheet.must(lacks, || format!("at index {index} lease {id} says that it lacks a host, and all are up"));
+            let lacks = bindings(one).any(|(_, host)| !is_up(host) || hosts.get(&host).is_some_and(|host| may_lack(host, lease)));
+            sheet.must(lacks, || format!("at index {index} lease {id} says that it lacks a host, and all are up and to be had"));
         }
     }
     let missing = reservations(lease).any(|one| one["missing_resources"] == true);
@@ -55,12 +56,24 @@ fn changed(index: u64, before: &Value, lease: &Value, hosts: &BTreeMap<u64, Host
 fn at_rest(record: &Record, sheet: &mut Sheet) {
     for last in &record.finals {
         let all_up = last.hosts.values().all(|host| host["observation"]["up"] == true);
-        for (id, lease) in last.leases.iter().filter(|_| all_up) {
+        let hosts: Vec<Host> = last.hosts.values().filter_map(|host| serde_json::from_value(host.clone()).ok()).collect();
+        let may_lack = |lease: &Value| {
+            reservations(lease).flat_map(bindings).any(|(_, id)| hosts.iter().any(|host| host.id == id && may_lack(host, lease)))
+        };
+        for (id, lease) in last.leases.iter().filter(|(_, lease)| all_up && !may_lack(lease)) {
             sheet.must(lease["degraded"] != true, || {
                 format!("in the end lease {id} lacks a host on node {}, and all are up", last.node)
             });
         }
     }
+}
+
+/// Whether a downtime of a host meets the time of a lease, or of its staging.
+fn may_lack(host: &Host, lease: &Value) -> bool {
+    let span = |of: &Value| Some((of["start"].as_u64()?, of["end"].as_u64()?));
+    let spans: Vec<_> = reservations(lease).map(|one| &one["staging"]["window"]).chain([lease]).filter_map(span).collect();
+    let meets = |start: u64, end: u64| spans.iter().any(|(from, until)| *from < end && start < *until);
+    host.downtimes.iter().any(|one| meets(u64::from(one.interval.start), u64::from(one.interval.end)))
 }
 
 fn reservations(lease: &Value) -> impl Iterator<Item = &Value> {
@@ -113,6 +126,27 @@ mod tests {
     fn who_lacks_a_host_says_so_and_moves() {
         let judgement = judge(&made().record());
         assert_eq!((judgement.verdict, judgement.looked_at), (Verdict::Pass, 5), "{judgement:?}");
+    }
+
+    #[test]
+    fn who_is_to_lack_a_host_for_a_time_may_say_so() {
+        let told = |start: u32, end: u32| {
+            let mut made = Made::default();
+            let mut less = host(2, 4);
+            less["downtimes"] = json!([{"id": "d", "interval": {"start": start, "end": end}}]);
+            made.watch(1, json!({"host": less}));
+            made.watch(2, json!({"lease": lacking(2, false)}));
+            made.watch(3, json!({"lease": lacking(2, true)}));
+            let mut end = last(1, 3, &[lacking(2, true)]);
+            end.hosts = [("2".to_owned(), less)].into();
+            made.finals.push(end);
+            made
+        };
+        assert_eq!(judge(&told(50, 60).record()).verdict, Verdict::Pass);
+        fires(judge, told(100, 200), "at index 3 lease \"a\" says that it lacks");
+        let mut end = told(100, 200);
+        end.watches.truncate(2);
+        fires(judge, end, "in the end lease a lacks");
     }
 
     #[test]

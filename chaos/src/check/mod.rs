@@ -13,6 +13,7 @@ pub mod cloud;
 pub mod committed;
 mod crowded;
 pub mod double_booking;
+mod downtimes;
 pub mod early;
 mod failed;
 pub mod fencing;

@@ -129,7 +129,8 @@ pub struct Span {
 }
 
 impl Span {
-    fn holds(self, second: u32) -> bool {
+    /// Whether a second is inside.
+    pub fn holds(self, second: u32) -> bool {
         self.start <= second && second < self.end
     }
 }
@@ -197,6 +198,35 @@ pub struct Host {
     pub observation: Observation,
     pub reservable: bool,
     pub overcommitted: bool,
+    #[serde(default)]
+    pub downtimes: Vec<Downtime>,
+}
+
+/// What is declared not to be had of a host for a time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Downtime {
+    pub id: String,
+    pub interval: Span,
+    #[serde(default)]
+    pub withheld: Withheld,
+}
+
+/// So much of it; without any amount all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Withheld {
+    #[serde(default)]
+    pub vcpus: Option<u64>,
+    #[serde(default)]
+    pub memory_mb: Option<u64>,
+    #[serde(default)]
+    pub disk_gb: Option<u64>,
+}
+
+impl Withheld {
+    /// Whether nothing at all is left of the host.
+    pub fn everything(self) -> bool {
+        self.vcpus.or(self.memory_mb).or(self.disk_gb).is_none()
+    }
 }
 
 /// What a host is.
@@ -240,6 +270,21 @@ impl Host {
     pub fn room(&self) -> Amounts {
         let (capacity, firm) = (self.observation.capacity.amounts(), self.observation.firm.amounts());
         std::array::from_fn(|class| capacity[class].saturating_sub(firm[class]))
+    }
+
+    /// What is left of it for reservations in one second, whatever is booked there.
+    pub fn left(&self, second: u32) -> Amounts {
+        let mut left = self.room();
+        for one in self.downtimes.iter().filter(|one| one.interval.holds(second)) {
+            if one.withheld.everything() {
+                return [0; 4];
+            }
+            let Withheld { vcpus, memory_mb, disk_gb } = one.withheld;
+            for (class, amount) in [vcpus, memory_mb, disk_gb].into_iter().enumerate() {
+                left[class] = left[class].saturating_sub(amount.unwrap_or(0));
+            }
+        }
+        left
     }
 
     /// Whether something new may come here.
@@ -338,8 +383,9 @@ fn instants(booking: &[&Lease], span: Span) -> BTreeSet<u32> {
 
 /// Slots that fit on a host at all of these seconds, beside these leases.
 fn fits(host: &Host, wish: &Wish, booking: &[&Lease], instants: &BTreeSet<u32>) -> u64 {
-    let (room, need) = (host.room(), wish.need());
+    let need = wish.need();
     let fit = |second: &u32| {
+        let room = host.left(*second);
         let used = used(booking, host.id, *second);
         (0..4).filter(|class| need[*class] > 0).map(|class| room[class].saturating_sub(used[class]) / need[class]).min()
     };
@@ -364,6 +410,18 @@ impl Model {
         all.filter(|lease| Some(lease.id.as_str()) != except && lease.takes_from(from)).collect()
     }
 
+    /// All seconds of a span at which what is left of any host may change.
+    fn instants(&self, booking: &[&Lease], span: Span) -> BTreeSet<u32> {
+        let downtimes = self.hosts.values().flat_map(|host| &host.downtimes);
+        let borders = downtimes.flat_map(|one| [one.interval.start, one.interval.end]);
+        instants(booking, span).into_iter().chain(borders.filter(|second| span.holds(*second))).collect()
+    }
+
+    /// What is booked of a host at a second, as far as it is known.
+    pub fn booked(&self, host: u64, second: u32) -> Amounts {
+        used(&self.booking(second, None), host, second)
+    }
+
     /// Whether so many slots can be found all over a span. `kept` are bindings that must stay where they are.
     pub fn feasible(&self, wish: &Wish, span: Span, except: Option<&str>, kept: &[Binding]) -> bool {
         if span.start >= span.end {
@@ -371,7 +429,7 @@ impl Model {
         }
         let stays = |host: u64| kept.iter().filter(|one| one.host == host).map(|one| one.slots).sum::<u64>();
         let booking = self.booking(span.start, except);
-        let instants = instants(&booking, span);
+        let instants = self.instants(&booking, span);
         let mut room = Vec::new();
         for host in self.hosts.values() {
             let fits = fits(host, wish, &booking, &instants);
@@ -399,7 +457,7 @@ impl Model {
             return 0;
         }
         let booking = self.booking(span.start, None);
-        let instants = instants(&booking, span);
+        let instants = self.instants(&booking, span);
         let hosts = self.hosts.values().filter(|host| host.takes_more() && host.suits(wish));
         let fits = hosts.map(|host| fits(host, wish, &booking, &instants));
         match wish.affinity {
@@ -537,6 +595,27 @@ pub(crate) mod tests {
         assert!(model.feasible(&asked(4, Some(true)), span(200, 250), None, &[]));
         assert!(!model.feasible(&asked(3, Some(false)), span(0, 10), None, &[]));
         assert!(model.feasible(&asked(8, None), span(120, 150), Some("a"), &[]));
+    }
+
+    #[test]
+    fn what_is_declared_not_to_be_had_is_not_there_and_only_then() {
+        let mut model = model(&[lease("a", 100, 200, &[(1, 1)])]);
+        let downtime = |start: u32, end: u32, withheld: Value| -> Downtime {
+            let one = json!({"id": "d", "interval": {"start": start, "end": end}, "withheld": withheld});
+            serde_json::from_value(one).expect("it reads")
+        };
+        let mut declare = |host: u64, one: Downtime| model.hosts.get_mut(&host).expect("it is there").downtimes.push(one);
+        declare(1, downtime(150, 160, json!({"vcpus": 2})));
+        declare(2, downtime(155, 300, json!({})));
+        let span = |start, end| Span { start, end };
+        assert_eq!(model.most(&asked(1, None), span(100, 150)), 7);
+        assert_eq!(model.most(&asked(1, None), span(149, 151)), 5);
+        assert_eq!(model.most(&asked(1, None), span(154, 156)), 1);
+        assert_eq!(model.most(&asked(1, None), span(160, 200)), 3);
+        assert!(model.feasible(&asked(4, None), span(200, 400), None, &[]));
+        assert!(!model.feasible(&asked(5, None), span(200, 301), None, &[]));
+        assert_eq!(model.hosts[&1].left(155), [2, 100_000, 1_000, 255]);
+        assert_eq!(model.hosts[&2].left(155), [0; 4]);
     }
 
     #[test]

@@ -40,7 +40,7 @@ const WRITES: [&str; 6] = ["create", "update", "claim", "delete", "create_series
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.
-const FAULTS: [&str; 31] = [
+const FAULTS: [&str; 32] = [
     "kill",
     "pause",
     "power_cut",
@@ -69,6 +69,7 @@ const FAULTS: [&str; 31] = [
     "crash_at",
     "host_add",
     "host_drain",
+    "host_downtime",
     "host_remove",
     "cloud_restart",
     "role_revoked",

@@ -122,14 +122,14 @@ async fn set(world: &Arc<World>, strike: &Strike<'_>, claim: &Claim, id: HostId,
 }
 
 /// A key of its own for each thing that one fault asks for.
-fn key(world: &World, strike: &Strike<'_>, what: u64) -> RequestKey {
+pub(super) fn key(world: &World, strike: &Strike<'_>, what: u64) -> RequestKey {
     let mut draw = Draw::new(world.plan.seed, stream("key of a host", &[strike.number, what]));
     let id = Uuid::from_u64_pair(draw.next_u64(), draw.next_u64());
     RequestKey { project_id: admin().project_id, id, valid_until: Timestamp(world.trace.now_ms() + KEY_MS) }
 }
 
 /// S1: what was acknowledged is so on any node from then on. Nobody else does anything with this host meanwhile.
-async fn look(world: &Arc<World>, claim: &Claim, id: HostId, index: u64, is_right: impl Fn(Option<&Host>) -> bool) {
+pub(super) async fn look(world: &Arc<World>, claim: &Claim, id: HostId, index: u64, is_right: impl Fn(Option<&Host>) -> bool) {
     let answer = ask(world, claim, "is looked at", move |operations| {
         async move { operations.get_host(&admin(), id, Consistency::Linearizable).await }.boxed()
     });
@@ -146,7 +146,7 @@ async fn look(world: &Arc<World>, claim: &Claim, id: HostId, index: u64, is_righ
 }
 
 /// Asks one node after the other until somebody knows the answer. `None`: nobody did in time.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     world: &Arc<World>,
     claim: &Claim,
     what: &str,

@@ -180,6 +180,19 @@ pub enum Fault {
         /// Milliseconds.
         for_ms: u64,
     },
+    /// An operator declares that a compute host, or some of it, is not to be had for a while.
+    HostDowntime {
+        /// Chooses the host.
+        pick: u64,
+        /// So many of its vCPUs; `None`: all of the host.
+        vcpus: Option<u32>,
+        /// From so many milliseconds from now on.
+        after_ms: u64,
+        /// Milliseconds.
+        for_ms: u64,
+        /// He takes it back after so many milliseconds.
+        drop_after_ms: Option<u64>,
+    },
     /// An operator lets a compute host go.
     HostRemove {
         /// Chooses the host.
@@ -315,6 +328,7 @@ impl Fault {
             Fault::Wipe { down_ms, replace_ms, .. } | Fault::LogDamage { down_ms, replace_ms, .. } => down_ms + replace_ms,
             Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
             Fault::Meddle { .. } | Fault::Audit { .. } | Fault::HostAdd { .. } => 10_000,
+            Fault::HostDowntime { after_ms, for_ms, .. } => 10_000 + after_ms + for_ms,
             // How long it is drained at most.
             Fault::HostRemove { drain, wait_ms, .. } => 10_000 + if *drain { *wait_ms } else { 0 },
             Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,

@@ -1,6 +1,7 @@
 //! Due events become actuation rows, in Blazar's order: all before_end, then all ends, then the rest.
 
 use super::claim_offer::{is_unclaimed, withdraw_expired};
+use super::downtimes::drop_over_downtimes;
 use super::progress::{
     begin_event, end_event, end_stage, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end,
     settle_start, unstarted_reason,
@@ -20,6 +21,8 @@ use crate::state::State;
 const LEASES_PER_ENTRY: usize = 1_000;
 /// Expired keys that one entry drops.
 const KEYS_PER_ENTRY: usize = 1_000;
+/// Hosts of which one entry drops the downtimes that are over.
+const HOSTS_PER_ENTRY: usize = 1_000;
 
 /// Moves the clock on. It was raised before; here is what that brings about.
 pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
@@ -65,6 +68,7 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
         }
     }
     drop_expired_keys(state, now);
+    drop_over_downtimes(state, now, HOSTS_PER_ENTRY);
     let opened = state.meta().last_actuation - rows_before;
     Reply::ClockAdvanced { opened: u32::try_from(opened).unwrap_or(u32::MAX) }
 }

@@ -31,6 +31,7 @@ pub(super) fn register_host(state: &mut State, now: Timestamp, register: &Regist
         properties: register.properties.clone(),
         reservable: true,
         overcommitted: false,
+        downtimes: Vec::new(),
         created_at: now,
         updated_at: None,
     });

@@ -157,6 +157,10 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         }
         Command::UpdateHost { host_id, properties, reservable } => of("update_host", key, (host_id, properties, reservable)),
         Command::RemoveHost { host_id } => of("remove_host", key, host_id),
+        Command::SetDowntime { host_id, downtime_id, start, end, withheld } => {
+            of("set_downtime", key, (host_id, downtime_id, start, end, withheld))
+        }
+        Command::DropDowntime { host_id, downtime_id } => of("drop_downtime", key, (host_id, downtime_id)),
         Command::ReportHost { host_id, .. } => of("report_host", key, host_id),
         Command::RecordOutcome { actuation_id, revision, .. } => of("record_outcome", key, (actuation_id, revision)),
         Command::RecordServerGroups { lease_id, groups } => of("record_server_groups", key, (lease_id, groups)),

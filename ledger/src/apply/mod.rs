@@ -12,6 +12,7 @@ mod create_lease;
 mod create_series;
 mod delete_lease;
 mod delete_series;
+mod downtimes;
 mod hosts;
 mod keys;
 pub(crate) mod limits;
@@ -91,6 +92,10 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
             hosts::update_host(state, now, *host_id, properties, *reservable)
         }
         Command::RemoveHost { host_id } => hosts::remove_host(state, *host_id),
+        Command::SetDowntime { host_id, downtime_id, start, end, withheld } => {
+            downtimes::set_downtime(state, now, *host_id, *downtime_id, *start, *end, *withheld)
+        }
+        Command::DropDowntime { host_id, downtime_id } => downtimes::drop_downtime(state, now, *host_id, *downtime_id),
         Command::ReportHost { host_id, observation } => report_host::report_host(state, now, *host_id, observation),
         Command::AdvanceClock => Ok(advance_clock::advance_clock(state, now)),
         Command::RecordOutcome { actuation_id, revision, outcome } => {

@@ -4,15 +4,15 @@ use crate::model::{LeaseId, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
-/// Writes down which reservations are bound to a host that is down now, and makes the lease degraded while any is. Whose end
+/// Writes down which reservations are bound to a host that is down now, or that a downtime takes from them, and makes the lease degraded while any is. Whose end
 /// has begun lacks nothing. Changes nothing when nothing is new.
 ///
 /// Rejections: `LeaseNotFound`.
 pub(super) fn review_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Result<Reply, Rejection> {
     let before = state.lease(id).filter(|lease| !lease.deleted).cloned().ok_or(Rejection::LeaseNotFound(id))?;
     let mut lease = before.clone();
-    for reservation in &mut lease.reservations {
-        reservation.missing_resources = state.lacks_host(reservation);
+    for (reservation, found) in lease.reservations.iter_mut().zip(&before.reservations) {
+        reservation.missing_resources = state.lacks_host(&before, found);
     }
     lease.degraded = lease.reservations.iter().any(|one| one.missing_resources || one.resources_changed);
     if lease != before {

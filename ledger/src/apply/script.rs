@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod downtimes;
 mod series;
 mod words;
 
@@ -157,8 +158,14 @@ impl World {
             "group" => Ok(self.group_text(words[1])),
             "review" => self.review(words[1]),
             "ailing" => Ok(self.ailing(words)),
+            "short" => Ok(self.short()),
+            "misjudged" => Ok(self.misjudged()),
             "observe" => self.observe(words),
             "sethost" => self.set_host(words),
+            "downtime" => self.set_downtime(&words[1..]),
+            "dropdowntime" => self.drop_downtime(&words[1..]),
+            "downtimes" => Ok(self.downtimes_text(self.hosts[words[1]])),
+            "free" => Ok(self.free(words)),
             "removehost" => {
                 let host_id = self.hosts.get(words[1]).copied().unwrap_or(HostId(99));
                 self.tell(None, Command::RemoveHost { host_id }).map(|_| "removed".to_owned())

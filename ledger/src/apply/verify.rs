@@ -2,8 +2,8 @@
 
 use crate::command::PlannedReservation;
 use crate::model::{
-    Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Interval, Phase, PoolKind, Reservation, ReservationId, Stage,
-    Staging, Timestamp, misfit,
+    Amounts, Anchor, Binding, Class, Host, HostId, InstanceWish, Phase, PoolKind, Reservation, ReservationId, Stage, Staging,
+    Timestamp, misfit,
 };
 use crate::mutant;
 use crate::reply::Rejection;
@@ -126,7 +126,7 @@ fn same_terms(a: &InstanceWish, b: &InstanceWish) -> bool {
 }
 
 /// L1 for every instant from `now` on at which `new` takes more of a host than `old`, both of one lease; `old` is in the
-/// calendar. What is over is in nobody's way: an open lease that grows books the more from its start on, and a staging
+/// calendar. What downtimes withhold is not there. What is over is in nobody's way: an open lease that grows books the more from its start on, and a staging
 /// window of another that was over before is not asked for room. A host that takes more must accept bookings, and to carry
 /// an open lease for longer is to take more: what stands on a host that is down or closed stays, but nothing is promised of
 /// it for a time that was not promised before. Gives the hosts that take more, in order.
@@ -145,11 +145,10 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: T
                 continue;
             }
             // Inside a segment what the lease holds already is constant, so the peak without it is exact.
-            let others_in = |part: Interval| {
-                state.calendar().peak(id, part).checked_sub(before).expect("the calendar holds what the lease books")
-            };
+            let booked = state.calendar().peak(id, segment);
+            let others = booked.checked_sub(before).expect("the calendar holds what the lease books");
             // What is over is not bounded by the host's room, but the calendar still sums it up.
-            if others_in(segment).checked_add(after).is_none() {
+            if others.checked_add(after).is_none() {
                 return Err(stale_on(id, None, "more was booked there than can be counted"));
             }
             let Some(to_come) = segment.to_come(now) else { continue };
@@ -157,7 +156,7 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: T
             if !host.accepts_bookings() {
                 return Err(stale_on(id, None, "host accepts no bookings"));
             }
-            check_fits(host, others_in(to_come), after)?;
+            check_fits(host, state.calendar().taken(id, to_come).without(before), after)?;
         }
         if grows {
             grown.push(id);
@@ -167,7 +166,7 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: T
 }
 
 fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
-    let total = others.checked_add(wanted).unwrap_or(Amounts::from_array([u32::MAX; 4]));
+    let total = others.saturating_add(wanted);
     // Planted bug: the plan is believed.
     if mutant!("M09") || mutant!("C04") {
         return Ok(());

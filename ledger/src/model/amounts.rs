@@ -44,6 +44,9 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// As much as can be counted, or more.
+    pub const MOST: Amounts = Amounts { vcpus: u32::MAX, memory_mb: u32::MAX, disk_gb: u32::MAX, slots: u32::MAX };
+
     /// By class, in the order of [`Class::ALL`].
     pub fn to_array(self) -> [u32; 4] {
         [self.vcpus, self.memory_mb, self.disk_gb, self.slots]
@@ -78,6 +81,24 @@ impl Amounts {
     pub fn saturating_sub(self, other: Amounts) -> Amounts {
         let (a, b) = (self.to_array(), other.to_array());
         Amounts::from_array(std::array::from_fn(|i| a[i].saturating_sub(b[i])))
+    }
+
+    /// Class by class; what cannot be counted any more is as much as can be.
+    pub fn saturating_add(self, other: Amounts) -> Amounts {
+        let (a, b) = (self.to_array(), other.to_array());
+        Amounts::from_array(std::array::from_fn(|i| a[i].saturating_add(b[i])))
+    }
+
+    /// Class by class without `part`, not below 0; what could not be counted with it cannot be without it.
+    pub fn without(self, part: Amounts) -> Amounts {
+        let (a, b) = (self.to_array(), part.to_array());
+        Amounts::from_array(std::array::from_fn(|i| if a[i] == u32::MAX { u32::MAX } else { a[i].saturating_sub(b[i]) }))
+    }
+
+    /// The smaller of both, class by class.
+    pub fn min(self, other: Amounts) -> Amounts {
+        let (a, b) = (self.to_array(), other.to_array());
+        Amounts::from_array(std::array::from_fn(|i| a[i].min(b[i])))
     }
 
     /// `None` on overflow of any class.

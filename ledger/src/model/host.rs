@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Amounts, HostId, Timestamp};
+use super::{Amounts, Downtime, HostId, Interval, Timestamp};
 use crate::mutant;
 
 /// What kind of pool a host belongs to (architecture D8).
@@ -108,6 +108,10 @@ pub struct Host {
     pub reservable: bool,
     /// Firm usage or lost capacity broke L1 here: accepts nothing new until it holds again (scheduling-design §1).
     pub overcommitted: bool,
+    /// What is declared not to be had of it for a time, by begin. Not written where there is none, so that rows of older
+    /// releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downtimes: Vec<Downtime>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When anything here changed last.
@@ -121,7 +125,16 @@ impl Host {
         (self.reservable || mutant!("H01")) && (self.observation.up || mutant!("N41")) && !self.overcommitted
     }
 
-    /// What reservations may use: C − F.
+    /// What its downtimes take of it, and when.
+    pub fn withheld(&self) -> Vec<(Interval, Amounts)> {
+        // Planted bug: what is declared is shown, and nobody heeds it.
+        if mutant!("H28") {
+            return Vec::new();
+        }
+        self.downtimes.iter().map(|one| (one.interval, one.withheld.amounts())).collect()
+    }
+
+    /// What reservations may use: C − F, where no downtime takes of it.
     pub fn room(&self) -> Amounts {
         self.observation.capacity.saturating_sub(self.observation.firm)
     }

@@ -61,6 +61,8 @@ uuid_id!(/// An event of a lease.
     EventId);
 uuid_id!(/// A series: leases that were asked for by one recurring request.
     SeriesId);
+uuid_id!(/// A downtime of a host.
+    DowntimeId);
 number_id!(/// A host: a ledger sequence number, shown as digits (architecture D7).
     HostId);
 number_id!(/// One piece of work owed to the cloud; counted by the ledger, never used twice.

@@ -2,6 +2,7 @@
 
 mod actuation;
 mod amounts;
+mod downtime;
 mod eligibility;
 mod host;
 mod ids;
@@ -16,9 +17,12 @@ mod wait;
 
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
+pub use downtime::{DOWNTIMES_MAX, Downtime, Withheld};
 pub use eligibility::{ColumnValue, Misfit, column_values, meets, misfit, value_meets};
 pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
-pub use ids::{ActuationId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, SeriesId, UserId};
+pub use ids::{
+    ActuationId, DowntimeId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, SeriesId, UserId,
+};
 pub use lease::{
     AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
     Reservation, ResourceWish, SourceFlavor, Stage, Staging,

@@ -1,4 +1,5 @@
-//! Leases that cannot be served where they are bound, because a host is down or promises more than it has.
+//! Leases that cannot be served where they are bound, because a host is down, or promises more than it has or, in a downtime, is to
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,17 +18,24 @@ pub struct Ailing {
     pub avoid: Vec<HostId>,
     /// When it needs what it has there.
     pub begins: Seconds,
-    /// Whether one of these hosts is down. If not they have less than they promise, and some of their leases may stay.
+    /// Whether one of these hosts is down, or is not to be had at all when it is needed. If not they have less than they promise,
+    /// and some of their leases may stay.
     pub lost: bool,
 }
 
-/// How far the leases of a sick host are looked at.
+/// How far the leases of a sick host are looked at. Those that lack something because of a downtime are always looked at: it was
+/// declared, and nothing is mended by waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
     /// Those that begin before this second.
     pub until: Seconds,
     /// Also those that have begun: the host has been sick for long enough.
     pub begun: bool,
+}
+
+impl Looked {
+    /// Only those that lack something because of a downtime.
+    pub const DOWNTIMES: Looked = Looked { until: Seconds(0), begun: false };
 }
 
 /// Hosts that are down, or that promise more than they have, by number.
@@ -37,7 +45,8 @@ pub fn sick_hosts(state: &State) -> impl Iterator<Item = HostId> + '_ {
 
 /// Leases that are to be moved away from these hosts, each of which is looked at so far: first those of
 /// hosts that are down, by the time at which they begin; then those that have a part in what a host promises too much, the
-/// latest first, because what begins last has most time to be moved again.
+/// latest first, because what begins last has most time to be moved again. A host that is to have nothing in a downtime is
+/// as one that is down.
 ///
 /// Only what can be moved counts: the phases that do not begin within ten seconds, of leases that wait for nothing.
 pub fn ailing(state: &State, now: Timestamp, looked_at: &BTreeMap<HostId, Looked>) -> Vec<Ailing> {
@@ -47,15 +56,17 @@ pub fn ailing(state: &State, now: Timestamp, looked_at: &BTreeMap<HostId, Looked
         let Some(host) = state.host(host_id) else { continue };
         let lost = !host.observation.up;
         let overloads = if lost { Vec::new() } else { overloads(state, host_id, now) };
+        let shortages = state.shortages(host_id);
+        let closed: Vec<Interval> = host.downtimes.iter().filter(|one| one.withheld.all()).map(|one| one.interval).collect();
         for lease in state.leases_on(host_id).filter(|lease| lease.status == LeaseStatus::Pending) {
-            let Some(begins) = needed_from(lease, host_id).filter(|begins| *begins > now.plus(FROZEN_S) && *begins < until)
-            else {
-                continue;
-            };
-            let has_part = || lease_bookings(lease).iter().any(|one| one.host == host_id && meets(one.interval, &overloads));
-            if !lost && !has_part() {
+            let Some(begins) = needed_from(lease, host_id).filter(|begins| *begins > now.plus(FROZEN_S)) else { continue };
+            let has_part =
+                |spans: &[Interval]| lease_bookings(lease).iter().any(|one| one.host == host_id && meets(one.interval, spans));
+            let (sick, short) = (begins < until && (lost || has_part(&overloads)), has_part(&shortages));
+            if !sick && !short {
                 continue;
             }
+            let lost = (sick && lost) || (short && has_part(&closed));
             let one = found.entry(lease.id).or_insert(Ailing { lease_id: lease.id, avoid: Vec::new(), begins, lost: false });
             one.avoid.push(host_id);
             one.begins = one.begins.min(begins);
@@ -69,15 +80,23 @@ pub fn ailing(state: &State, now: Timestamp, looked_at: &BTreeMap<HostId, Looked
     lost
 }
 
+/// Whether one that was found is still to be moved: of a host that promises too much no more is taken than what is too much.
+pub fn still_ails(state: &State, one: &Ailing) -> bool {
+    let is_short = |lease: &Lease| lease.reservations.iter().any(|reservation| state.is_short(lease, reservation));
+    let promises_too_much = |host: &HostId| state.host(*host).is_some_and(|host| host.overcommitted);
+    one.lost || one.avoid.iter().any(promises_too_much) || state.lease(one.lease_id).is_some_and(is_short)
+}
+
 /// Leases that do not say what is so, by id: those that lack one of these hosts and are looked at there, and all that say they
 /// lack a host and do not.
 pub fn misjudged(state: &State, looked_at: &BTreeMap<HostId, Looked>) -> BTreeSet<LeaseId> {
-    let differs = |lease: &&Lease| lease.reservations.iter().any(|one| one.missing_resources != state.lacks_host(one));
+    let differs = |lease: &&Lease| lease.reservations.iter().any(|one| one.missing_resources != state.lacks_host(lease, one));
+    let is_short = |lease: &Lease| lease.reservations.iter().any(|one| state.is_short(lease, one));
     let on = |(host, looked): (&HostId, &Looked)| {
         let (host, Looked { until, begun }) = (*host, *looked);
-        let meant = move |lease: &&Lease| needed_from(lease, host).map_or(begun, |begins| begins < until);
+        let meant = |lease: &&Lease| needed_from(lease, host).map_or(begun, |begins| begins < until) || is_short(lease);
         let there = state.leases_on(host).filter(|lease| lease.visible());
-        there.filter(meant).filter(differs).map(|lease| lease.id).collect::<Vec<_>>()
+        there.filter(differs).filter(meant).map(|lease| lease.id).collect::<Vec<_>>()
     };
     let well_again = state.degraded_leases().filter(|lease| lease.visible()).filter(differs).map(|lease| lease.id);
     looked_at.iter().flat_map(on).chain(well_again).collect()

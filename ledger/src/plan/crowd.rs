@@ -95,6 +95,20 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
         observation.up = random.below(10) > 0;
         send(&mut state, Command::ReportHost { host_id, observation });
     }
+    // Some are not to be had for a time, as a whole or in part, whatever is booked there; some of that is taken back.
+    for number in 0..hosts / 5 {
+        let (host_id, downtime_id) = (HostId(u64::from(1 + random.below(hosts))), DowntimeId(random.uuid()));
+        let start = ORIGIN_S + random.below(100 * DAY_S);
+        let (length, vcpus, memory_mb) = (1 + random.below(40 * DAY_S), 1 + random.below(8), 1 + random.below(9000));
+        let end = random.one_of(&[Seconds::OPEN_END, Seconds(start + length), Seconds(start + 3600)]);
+        let (vcpus, memory_mb) = random.one_of(&[(None, None), (Some(vcpus), None), (Some(vcpus), Some(memory_mb))]);
+        let withheld = Withheld { vcpus, memory_mb, disk_gb: None };
+        let start = StartWish::At(Seconds(start));
+        send(&mut state, Command::SetDowntime { host_id, downtime_id, start, end, withheld });
+        if number % 5 == 0 {
+            send(&mut state, Command::DropDowntime { host_id, downtime_id });
+        }
+    }
     state
 }
 

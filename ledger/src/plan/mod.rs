@@ -38,7 +38,7 @@ use crate::state::{Booking, State};
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use crate::apply::series::check_series_wish;
-pub use ailing::{Ailing, Looked, ailing, misjudged, sick_hosts};
+pub use ailing::{Ailing, Looked, ailing, misjudged, sick_hosts, still_ails};
 pub use inquiry::{
     CapacityWish, Density, DensityWish, HostCount, NAMED_HOSTS_MAX, STEPS_MAX, WhatIf, WindowWish, ask_capacity, ask_density,
     what_if, what_if_series,

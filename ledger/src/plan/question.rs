@@ -100,9 +100,11 @@ pub struct Piece {
     pub reserved: Sums,
     /// The least that is available at one instant, class by class.
     pub available: Sums,
+    /// The most that downtimes withhold at one instant of what the hosts have, class by class.
+    pub withheld: Sums,
 }
 
-/// What is reserved and available over a window, in at most `pieces_max` (≥ 1) pieces: as steps where there are so few, else
+/// What is reserved, withheld and available over a window, in at most `pieces_max` (≥ 1) pieces: as steps where there are so few, else
 /// in pieces of equal length. With 1 it is one figure: what is there during all of the window.
 #[must_use]
 pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max: usize) -> Capacity {
@@ -119,14 +121,24 @@ pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max
         add(&mut capacity.firm, host.observation.firm.to_array());
         let room = if host.accepts_bookings() { host.room() } else { Amounts::default() };
         capacity.open_hosts += u32::from(host.accepts_bookings());
-        let level = |used: Amounts| Level {
-            reserved: used.to_array().map(i64::from),
-            available: room.saturating_sub(used).to_array().map(i64::from),
+        let calendar = state.calendar();
+        let level = |at: Seconds, used: Amounts| {
+            let withheld = calendar.withheld_at(host.id, at);
+            Level {
+                reserved: used.to_array().map(i64::from),
+                available: room.saturating_sub(used.saturating_add(withheld)).to_array().map(i64::from),
+                withheld: withheld.min(host.observation.capacity).to_array().map(i64::from),
+            }
         };
-        let mut before = level(state.calendar().at(host.id, window.start));
+        let mut before = level(window.start, calendar.at(host.id, window.start));
         begin = begin.plus(before);
-        for (at, used) in state.calendar().steps_in(host.id, later) {
-            let after = level(used);
+        let booked = calendar.steps_in(host.id, later);
+        let declared = calendar.withheld_steps(host.id).filter(|(at, _)| later.contains(*at));
+        // Each of the two may change without the other.
+        let mut steps: Vec<(Seconds, Amounts)> = booked.chain(declared.map(|(at, _)| (at, calendar.at(host.id, at)))).collect();
+        steps.sort_unstable_by_key(|(at, _)| *at);
+        for (at, used) in steps {
+            let after = level(at, used);
             changes.push((at, after.minus(before)));
             before = after;
         }
@@ -160,16 +172,22 @@ pub(crate) fn levels(window: Interval, spans: &[(Interval, Sums)], pieces_max: u
 struct Level {
     reserved: [i64; 4],
     available: [i64; 4],
+    withheld: [i64; 4],
 }
 
 impl Level {
     fn plus(self, other: Level) -> Level {
         let sum = |a: [i64; 4], b: [i64; 4]| std::array::from_fn(|class| a[class] + b[class]);
-        Level { reserved: sum(self.reserved, other.reserved), available: sum(self.available, other.available) }
+        Level {
+            reserved: sum(self.reserved, other.reserved),
+            available: sum(self.available, other.available),
+            withheld: sum(self.withheld, other.withheld),
+        }
     }
 
     fn minus(self, other: Level) -> Level {
-        self.plus(Level { reserved: other.reserved.map(|one| -one), available: other.available.map(|one| -one) })
+        let less = |amounts: [i64; 4]| amounts.map(|one| -one);
+        self.plus(Level { reserved: less(other.reserved), available: less(other.available), withheld: less(other.withheld) })
     }
 }
 
@@ -224,6 +242,7 @@ impl Piece {
             start,
             reserved: level.reserved.map(|one| one.unsigned_abs()),
             available: level.available.map(|one| one.unsigned_abs()),
+            withheld: level.withheld.map(|one| one.unsigned_abs()),
         }
     }
 
@@ -232,6 +251,7 @@ impl Piece {
         for class in 0..4 {
             self.reserved[class] = self.reserved[class].max(other.reserved[class]);
             self.available[class] = self.available[class].min(other.available[class]);
+            self.withheld[class] = self.withheld[class].max(other.withheld[class]);
         }
     }
 }

@@ -66,8 +66,13 @@ impl<'a> View<'a> {
         !self.avoid.contains(&host) && self.among.is_none_or(|among| among.contains(&host))
     }
 
-    /// The most booked at any instant of what is still to come of an interval, class by class.
+    /// The most taken at any instant of what is still to come of an interval, class by class.
     pub fn peak(&self, host: HostId, interval: Interval) -> Amounts {
+        interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().taken(host, to_come))
+    }
+
+    /// The same of what is booked, which is what is held: nothing is held for a downtime.
+    pub fn booked_peak(&self, host: HostId, interval: Interval) -> Amounts {
         interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().peak(host, to_come))
     }
 
@@ -81,7 +86,7 @@ impl<'a> View<'a> {
     pub fn fit(&self, host: HostId, room: Amounts, interval: Interval, need: Amounts, enough: u32) -> u32 {
         let Some(interval) = interval.to_come(self.now) else { return remaining(room, Amounts::default(), need) };
         let in_flight = self.overlay.on(host);
-        let used = self.state.calendar().peak(host, interval);
+        let used = self.state.calendar().taken(host, interval);
         let concerns = |booking: &Booking| booking.host == host && booking.interval.overlaps(interval);
         let planned: Vec<Booking> = in_flight
             .iter()
@@ -105,7 +110,7 @@ impl<'a> View<'a> {
             .into_iter()
             .filter(|segment| segment.overlaps(interval))
             .map(|segment| {
-                let kept = self.state.calendar().peak(host, segment).saturating_sub(sum_at(host, segment, &own));
+                let kept = self.state.calendar().taken(host, segment).without(sum_at(host, segment, &own));
                 let used = kept.checked_add(sum_at(host, segment, &planned));
                 used.map_or(0, |used| remaining(room, used, need))
             })

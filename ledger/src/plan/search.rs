@@ -122,7 +122,7 @@ fn hold_grows(view: &View<'_>, place: Place, interval: Interval, wish: &Instance
     }
     let calendar = view.state.calendar();
     let held = calendar.peak_from(place.host, view.state.clock().floor_to_second());
-    let more = wish.need().checked_mul(slots).and_then(|more| view.peak(place.host, interval).checked_add(more));
+    let more = wish.need().checked_mul(slots).and_then(|more| view.booked_peak(place.host, interval).checked_add(more));
     !more.unwrap_or(Amounts::from_array([u32::MAX; 4])).fits_in(held)
 }
 

@@ -201,8 +201,8 @@ impl OneHost {
         let fit = |used: Amounts| slots_on(wish.affinity, remaining(place.room, used, wish.need()), wish.amount);
         let later = Interval { start: Seconds(starts.first.0.saturating_add(1)), ..starts.hull() };
         self.steps.clear();
-        self.steps.push((u64::from(starts.first.0), fit(calendar.at(place.host, starts.first))));
-        for (at, used) in calendar.steps_in(place.host, later) {
+        self.steps.push((u64::from(starts.first.0), fit(calendar.taken_at(place.host, starts.first))));
+        for (at, used) in calendar.taken_steps_in(place.host, later) {
             let fit = fit(used);
             // Where as many fit as before there is no step.
             if self.steps.last().is_some_and(|(_, last)| *last != fit) {

@@ -173,6 +173,7 @@ impl State {
         self.touch_host(id);
         let old = self.hosts.remove(&id);
         self.reindex_host(old.as_ref(), Some(&host));
+        self.reindex_downtimes(old.as_ref(), Some(&host));
         self.hosts.insert(id, host, 0);
     }
 
@@ -180,6 +181,7 @@ impl State {
         self.touch_host(id);
         let old = self.hosts.remove(&id);
         self.reindex_host(old.as_ref(), None);
+        self.reindex_downtimes(old.as_ref(), None);
     }
 
     fn touch_host(&mut self, id: HostId) {

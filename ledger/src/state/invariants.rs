@@ -363,6 +363,11 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     if !counts_agree || !key_expiry.into_iter().eq(expiry) {
         violated(violations, "indexes", "keys by project or expiry differ".to_owned());
     }
+    let ends: BTreeSet<_> =
+        state.hosts.values().flat_map(|host| host.downtimes.iter().map(|one| (one.interval.end, host.id))).collect();
+    if ends != state.downtime_ends {
+        violated(violations, "indexes", "the ends of downtimes differ".to_owned());
+    }
     if let Some(project) = state.miscounted_use() {
         violated(violations, "use", format!("what project {project} has reserved differs from its leases"));
     }

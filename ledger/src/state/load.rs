@@ -114,6 +114,8 @@ impl Loader {
         }
         state.leases.load(leases);
         state.calendar = Calendar::of(bookings);
+        let with_downtimes: Vec<Host> = state.hosts.values().filter(|host| !host.downtimes.is_empty()).cloned().collect();
+        with_downtimes.iter().for_each(|host| state.reindex_downtimes(None, Some(host)));
         state.due = due.into_iter().collect();
         state.on_host = index_of(on_host);
         state.begun_on = index_of(begun_on);

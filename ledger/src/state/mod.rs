@@ -7,6 +7,7 @@ mod bookings;
 mod calendar;
 mod change;
 mod delta;
+mod downtimes;
 mod due;
 mod host_index;
 pub mod invariants;
@@ -35,8 +36,8 @@ pub(crate) use load::Loader;
 pub use rows::{Change, ChangeSubject, JournalError, KeyFate, KeyLookup, KeyRow, Meta};
 
 use crate::model::{
-    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, Phase, ProjectId, QuotaRow,
-    RequestKey, Reservation, ReservationId, SeriesId, Stage, Timestamp,
+    Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, ProjectId, QuotaRow,
+    RequestKey, Reservation, ReservationId, Seconds, SeriesId, Timestamp,
 };
 use change::Recorder;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
@@ -78,6 +79,8 @@ pub struct State {
     key_expiry: BTreeSet<(Timestamp, ProjectId, Uuid)>,
     keys_of: BTreeMap<ProjectId, usize>,
     calendar: Calendar,
+    /// When downtimes end.
+    downtime_ends: BTreeSet<(Seconds, HostId)>,
     host_index: HostIndex,
     shared: Shared,
     /// Of the projects whose use is limited, and no others.
@@ -197,13 +200,6 @@ impl State {
     /// A host by `hypervisor_hostname`.
     pub fn host_by_name(&self, name: &str) -> Option<&Host> {
         self.hosts.get(self.by_name.get(name)?)
-    }
-
-    /// Whether one of the hosts that a reservation uses, or is still to use, is down or gone.
-    pub fn lacks_host(&self, reservation: &Reservation) -> bool {
-        let needed = |binding: &&Binding| binding.phase == Phase::Main || reservation.stage < Stage::Parked;
-        let is_up = |binding: &Binding| self.host(binding.host).is_some_and(|host| host.observation.up);
-        !reservation.has_ended() && reservation.bindings.iter().filter(needed).any(|binding| !is_up(binding))
     }
 
     /// All hosts by number.

@@ -13,8 +13,18 @@ pub(super) struct Profile {
 impl Profile {
     /// The sum of the bookings of one host.
     pub fn of(bookings: &[Booking]) -> Profile {
-        let mut borders = Vec::with_capacity(2 * bookings.len());
-        for Booking { interval, amounts, .. } in bookings {
+        let spans = bookings.iter().map(|booking| (booking.interval, booking.amounts));
+        Profile::summed(spans, |amount| u32::try_from(amount).expect("amounts were verified against a capacity"))
+    }
+
+    /// The sum of these spans, where more than can be counted is as much as can be.
+    pub fn capped(spans: &[(Interval, Amounts)]) -> Profile {
+        Profile::summed(spans.iter().copied(), |amount| u32::try_from(amount).unwrap_or(u32::MAX))
+    }
+
+    fn summed(spans: impl ExactSizeIterator<Item = (Interval, Amounts)>, count: impl Fn(i64) -> u32) -> Profile {
+        let mut borders = Vec::with_capacity(2 * spans.len());
+        for (interval, amounts) in spans {
             let more = amounts.to_array().map(i64::from);
             borders.push((interval.start, more));
             borders.push((interval.end, more.map(|amount| -amount)));
@@ -22,19 +32,34 @@ impl Profile {
         borders.sort_unstable_by_key(|(at, _)| *at);
         let (mut profile, mut level) = (Profile::default(), [0i64; 4]);
         for at_once in borders.chunk_by(|one, other| one.0 == other.0) {
-            let before = level;
             for (_, change) in at_once {
                 level = std::array::from_fn(|class| level[class] + change[class]);
             }
-            if level != before {
-                let used = level.map(|amount| u32::try_from(amount).expect("amounts were verified against a capacity"));
-                profile.times.push(at_once[0].0);
-                profile.used.push(Amounts::from_array(used));
-            }
+            profile.push(at_once[0].0, Amounts::from_array(level.map(&count)));
         }
         profile.times.shrink_to_fit();
         profile.used.shrink_to_fit();
         profile
+    }
+
+    /// Both together; what cannot be counted any more is as much as can be.
+    pub fn with(&self, other: &Profile) -> Profile {
+        let mut times: Vec<Seconds> = self.times.iter().chain(&other.times).copied().collect();
+        times.sort_unstable();
+        times.dedup();
+        let mut both = Profile::default();
+        for at in times {
+            both.push(at, self.at(at).saturating_add(other.at(at)));
+        }
+        both
+    }
+
+    /// The next step, if it is one.
+    fn push(&mut self, at: Seconds, used: Amounts) {
+        if self.used.last().copied().unwrap_or_default() != used {
+            self.times.push(at);
+            self.used.push(used);
+        }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -22,6 +22,21 @@ pub fn used(state: &State, host: u64, second: u32, except: Option<&Lease>) -> Us
     sum
 }
 
+/// The same and what downtimes of the host take in that minute: of a host as a whole more than any has.
+pub fn taken(state: &State, host: &Host, second: u32, except: Option<&Lease>) -> Used {
+    let mut sum = used(state, host.id.0, second, except);
+    for one in host.downtimes.iter().filter(|one| one.interval.start.0 <= second && second < one.interval.end.0) {
+        let amounts = [one.withheld.vcpus, one.withheld.memory_mb, one.withheld.disk_gb];
+        if amounts == [None; 3] {
+            return [1 << 40; 4];
+        }
+        for (class, amount) in amounts.into_iter().enumerate() {
+            sum[class] += amount.map_or(0, i64::from);
+        }
+    }
+    sum
+}
+
 fn used_by(lease: &Lease, host: u64, second: u32) -> Used {
     let mut sum = [0i64; 4];
     for reservation in &lease.reservations {
@@ -121,7 +136,7 @@ pub fn largest(state: &State, wish: &InstanceWish, anchor: Anchor, start: u32, e
         let mut fit = i64::MAX;
         let mut second = start;
         while second < end {
-            let (have, used) = (room(host), used(state, host.id.0, second, except));
+            let (have, used) = (room(host), taken(state, host, second, except));
             let mut slots = 0;
             while (0..4).all(|class| used[class] + times(wish, slots + 1)[class] <= have[class]) {
                 slots += 1;

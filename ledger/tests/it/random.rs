@@ -2,6 +2,7 @@
 
 mod changes;
 mod cloud;
+mod downtimes;
 mod offers;
 mod promises;
 mod questions;
@@ -18,7 +19,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use uuid::Uuid;
 
-use crate::brute_force::{ANCHORS, largest, of_the_kind, room, used};
+use crate::brute_force::{ANCHORS, largest, of_the_kind, room, taken, used};
 use crate::world::{ORIGIN_S, World};
 use promises::{Promise, main_of, need_of, promise_of};
 use steps::{Create, Step, Update, step, traits};
@@ -139,6 +140,8 @@ impl Run {
                 let ms = (u64::from(*minutes) * 60 + u64::from(*seconds)) * 1000;
                 self.world.at = self.world.at.plus_ms(ms);
                 let offers = self.unclaimed();
+                let downtimes = |run: &Run| run.world.state.hosts().map(|host| host.downtimes.len()).sum::<usize>();
+                let before = downtimes(self);
                 self.world.send(None, Command::AdvanceClock).unwrap();
                 for (id, expires_at) in offers {
                     let left = self.world.state.lease(id).is_some();
@@ -146,6 +149,12 @@ impl Run {
                     if expires_at.timestamp() <= self.world.at {
                         self.reach("offer expired");
                     }
+                }
+                let now = self.world.at.floor_to_second();
+                let over = |host: &Host| host.downtimes.iter().any(|one| one.interval.end <= now);
+                assert!(!self.world.state.hosts().any(over), "what is over is dropped");
+                if downtimes(self) < before {
+                    self.reach("downtime over");
                 }
                 let due = self.world.state.next_due();
                 assert!(due.is_none_or(|due| due > self.world.at), "what is due is done in one entry in a small world");
@@ -157,11 +166,14 @@ impl Run {
                     self.reach("key forgotten");
                 }
             }
+            Step::Downtime(downtime) => self.set_downtime(downtime),
+            Step::DropDowntime { host, id } => self.drop_downtime(*host, *id),
             Step::Follow => self.world.install_follower(),
         }
         self.settle_promises();
         self.check_promises();
         self.check_calendar();
+        self.check_downtimes();
     }
 
     fn wish(&self, create: &Create) -> LeaseWish {
@@ -279,6 +291,7 @@ impl Run {
                 if promise.main.iter().any(|(host, _)| *host == 5) {
                     self.reach("created on the class of anchors");
                 }
+                self.check_taken(&promise);
                 self.promises.insert(lease_id, promise);
                 self.check_kind(&instance, &bindings, None);
                 self.reach(if by_hand.is_some() { "created by hand" } else { "created" });
@@ -371,6 +384,13 @@ fn random_sequences_reach_everything_that_matters() {
         "fits at once",
         "fits later or never",
         "capacity in pieces",
+        "downtime set",
+        "downtime replaced",
+        "downtime dropped",
+        "downtime over",
+        "short because of a downtime",
+        "moved away from a downtime",
+        "booked beside a downtime",
     ] {
         assert!(reached.get(what).is_some_and(|times| *times >= 3), "{what}: too seldom in {reached:#?}");
     }

@@ -46,6 +46,7 @@ pub(super) const HOW_TO_READ: &str = "\
   total      what the hosts have, after Nova's allocation ratios
   used       what ordinary servers use of it, as last seen
   reserved   what leases have booked, used or not: the most of it at one instant
+  withheld   what downtimes take of it: the most at one instant
   available  what is left for new leases on hosts that accept them: the least at one instant
 In the picture a column is the least that is available within it; a full block is the total.
 
@@ -131,13 +132,18 @@ async fn named(session: &Session, hosts: &[String]) -> Result<Option<BTreeSet<Ho
 /// The window that is asked about, as a command given at `now` means it.
 pub(super) fn window_of(command: &CapacityCommand, now: Seconds) -> Result<WindowWish, Failure> {
     let (CapacityCommand::Show(Show { from, to, .. }) | CapacityCommand::Density(Ask { from, to, .. })) = command;
-    let (start, began) = match *from {
+    window(*from, *to, now)
+}
+
+/// A window between two times of a command given at `now`.
+pub(super) fn window(from: When, to: When, now: Seconds) -> Result<WindowWish, Failure> {
+    let (start, began) = match from {
         When::Now => (StartWish::Now, now),
         When::After(seconds) => (StartWish::At(now.plus(seconds)), now.plus(seconds)),
         When::At(second) => (StartWish::At(second), second),
         When::Never => return Err(Failure::Usage("--from never: write now, +1h or a date".to_owned())),
     };
-    let end = match *to {
+    let end = match to {
         When::After(seconds) => began.plus(seconds),
         When::At(second) => second,
         When::Never => Seconds::OPEN_END,

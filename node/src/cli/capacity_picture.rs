@@ -25,7 +25,7 @@ pub fn json(capacity: &Capacity, ledger_index: u64) -> Value {
     let steps = capacity.pieces.iter().zip(ends).map(|(piece, end)| {
         json!({
             "start": rfc3339(piece.start), "end": rfc3339(end),
-            "reserved": sums(piece.reserved), "available": sums(piece.available),
+            "reserved": sums(piece.reserved), "available": sums(piece.available), "withheld": sums(piece.withheld),
         })
     });
     json!({
@@ -49,10 +49,11 @@ pub fn text(capacity: &Capacity) -> String {
     }
     let rows = Class::ALL.iter().enumerate().map(|(place, class)| {
         let most = capacity.pieces.iter().map(|piece| piece.reserved[place]).max().unwrap_or_default();
-        let figures = [capacity.total[place], capacity.firm[place], most, least(capacity, place)];
+        let withheld = capacity.pieces.iter().map(|piece| piece.withheld[place]).max().unwrap_or_default();
+        let figures = [capacity.total[place], capacity.firm[place], most, withheld, least(capacity, place)];
         std::iter::once(class.name().to_owned()).chain(figures.map(|figure| figure.to_string())).collect()
     });
-    let head = ["class", "total", "used", "reserved (most)", "available (least)"];
+    let head = ["class", "total", "used", "reserved (most)", "withheld (most)", "available (least)"];
     text += &format!("\n{}", table(&head, rows.collect(), ""));
     if capacity.pieces.len() > 1 {
         let steps: Vec<_> = capacity.pieces.iter().map(|piece| (piece.start, piece.available)).collect();
@@ -143,6 +144,7 @@ mod tests {
             start: second(hour),
             reserved: [reserved, reserved * 1024, 0, reserved],
             available: [40 - reserved, (40 - reserved) * 1024, 0, 100 - reserved],
+            withheld: [reserved / 10, 0, 0, 0],
         };
         Capacity {
             hosts: 3,
@@ -159,7 +161,7 @@ mod tests {
         let told = text(&capacity());
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "From 2026-11-23 00:00:00 to 2026-11-24 00:00:00 (UTC), 3 hosts, 1 of which accept no leases now");
-        assert!(told.contains("│ VCPU      ┆ 40    ┆ 2    ┆ 30              ┆ 10                │"), "{told}");
+        assert!(told.contains("│ VCPU      ┆ 40    ┆ 2    ┆ 30              ┆ 3               ┆ 10                │"), "{told}");
         let (full, quarter) = ("█".repeat(20), "▂".repeat(20));
         assert_eq!(
             lines[lines.len() - 5..],
@@ -205,6 +207,7 @@ mod tests {
         assert_eq!(told["steps"][1]["start"], "2026-11-23T08:00:00Z");
         assert_eq!(told["steps"][1]["end"], "2026-11-23T16:00:00Z");
         assert_eq!(told["steps"][1]["available"]["vcpus"], 10);
+        assert_eq!(told["steps"][1]["withheld"]["vcpus"], 3);
         assert_eq!(told["steps"][2]["end"], told["end"]);
     }
 }

@@ -7,6 +7,7 @@ use leasehold_client::{AllocationFilter, HostChange, NewHost};
 use leasehold_ledger::model::{HostId, LeaseId, PoolKind};
 use serde_json::json;
 
+use super::downtime::{self, DowntimeCommand};
 use super::listing::{Hosts, more};
 use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
 use super::wait::with_progress;
@@ -17,6 +18,7 @@ Examples:
   leasehold host add compute-1                      its servers come from reservations only
   leasehold host add compute-2 --pool shared        ordinary servers use what is not reserved
   leasehold host set 1 --property gpu=a100 --reservable false
+  leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
   leasehold host allocations";
 
 /// Hosts.
@@ -51,6 +53,9 @@ pub enum HostCommand {
         #[arg(long, value_name = "BOOL")]
         reservable: Option<bool>,
     },
+    /// What is not to be had of a host for a time: maintenance, a planned upgrade, a buffer
+    #[command(subcommand, after_help = downtime::EXAMPLES)]
+    Downtime(DowntimeCommand),
     /// Remove a host without reservations and servers
     Remove {
         /// Number or hypervisor hostname
@@ -118,6 +123,7 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
             let host = with_progress("the change", client.update_host(session.key(), id, change)).await?.value;
             output.print(host_json(&host), || host_details(&host))?;
         }
+        HostCommand::Downtime(command) => downtime::run(command, session).await?,
         HostCommand::Remove { host } => {
             let id = find(session, &host).await?;
             let waiting = format!("host {id} to be released in Nova and Placement");

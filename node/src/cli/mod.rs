@@ -7,6 +7,7 @@
 mod capacity;
 mod cluster;
 mod doctor;
+mod downtime;
 mod host;
 mod keystone;
 mod lease;

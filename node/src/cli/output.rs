@@ -208,6 +208,7 @@ pub(super) fn host_json(host: &Host) -> Value {
         "vcpus": about.vcpus, "memory_mb": about.memory_mb, "local_gb": about.local_gb, "zone": about.zone,
         "pool": pool(about.pool), "capacity": spelled(seen.capacity), "firm": spelled(seen.firm), "traits": seen.traits,
         "up": seen.up, "properties": host.properties, "reservable": host.reservable, "overcommitted": host.overcommitted,
+        "downtimes": host.downtimes.len(),
         "created_at": rfc3339_ms(host.created_at), "updated_at": host.updated_at.and_then(rfc3339_ms),
     })
 }
@@ -224,6 +225,11 @@ fn condition(host: &Host) -> String {
         words.push("overcommitted");
     }
     if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
+}
+
+fn counted_downtimes(host: &Host) -> String {
+    let number = u32::try_from(host.downtimes.len()).unwrap_or(u32::MAX);
+    format!("{}; see: leasehold host downtime list {}", counted(number, "downtime"), host.id)
 }
 
 /// Hosts in a table.
@@ -258,6 +264,7 @@ pub(super) fn host_details(host: &Host) -> String {
         ("properties", properties.join(", ")),
         ("traits", seen.traits.iter().cloned().collect::<Vec<_>>().join(", ")),
         ("condition", condition(host)),
+        ("downtimes", if host.downtimes.is_empty() { String::new() } else { counted_downtimes(host) }),
     ])
 }
 

@@ -307,6 +307,34 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
 }
 
 #[test]
+fn a_downtime_is_what_the_line_says() {
+    let now = second("2026-11-22 12:00");
+    let made = leasehold_ledger::model::DowntimeId(uuid::Uuid::from_u128(7));
+    let wish = |text: &str| {
+        let Line { command, .. } = line(&format!("host downtime add compute-1 {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Host(host::HostCommand::Downtime(downtime::DowntimeCommand::Add(add))) = command else { panic!() };
+        add.wish(now, made).map_err(|error| error.to_string())
+    };
+    let one = wish("--from '2026-11-29 06:00' --to +4h").unwrap();
+    assert_eq!(
+        one.window,
+        leasehold_client::WindowWish { start: StartWish::At(second("2026-11-29 06:00")), end: second("2026-11-29 10:00") }
+    );
+    assert!(one.withheld.all() && one.id == made);
+    let two = wish("--to never --vcpus 2 --id 6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b").unwrap();
+    assert_eq!((two.window.start, two.window.end, two.withheld.vcpus), (StartWish::Now, Seconds::OPEN_END, Some(2)));
+    assert_ne!(two.id, made);
+    for (text, told) in
+        [("", "--to"), ("--to now", "--to now"), ("--from never --to +1h", "--from never"), ("--to +1h --id 5", "--id")]
+    {
+        let refused = wish(text).unwrap_err();
+        assert!(refused.contains(told), "{refused}");
+    }
+    let examples = downtime::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold "));
+    assert_eq!(examples.map(|text| line(text).unwrap()).count(), 6);
+}
+
+#[test]
 fn help_about_capacity_teaches_with_examples_that_parse() {
     let help = [capacity::EXAMPLES, capacity::HOW_TO_READ, capacity::HOW_TO_COUNT].join("\n");
     let examples: Vec<&str> = help.lines().filter_map(|line| line.trim().strip_prefix("leasehold ")).collect();

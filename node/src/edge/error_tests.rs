@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use leasehold_ledger::model::{
-    ActuationId, Class, Excess, HostId, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, SeriesId,
+    ActuationId, Class, DowntimeId, Excess, HostId, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, SeriesId,
 };
 use uuid::Uuid;
 
@@ -43,6 +43,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::TooManyWaiting { waiting: 1, limit: 1, whose: text() }, ResourceExhausted, 429, No),
         (Rejection::CannotUpdate { field: text(), problem: text() }, FailedPrecondition, 409, No),
         (Rejection::HostNotFound(HostId(1)), NotFound, 404, No),
+        (Rejection::DowntimeNotFound { host_id: HostId(1), downtime_id: DowntimeId(ID) }, NotFound, 404, No),
         (Rejection::HostExists(text()), AlreadyExists, 409, No),
         (Rejection::HostInUse(HostId(1)), FailedPrecondition, 409, No),
         (Rejection::PropertyInUse { host_id: HostId(1), keys: text() }, FailedPrecondition, 409, No),

@@ -272,6 +272,7 @@ mod tests {
             properties: BTreeMap::new(),
             reservable: true,
             overcommitted: false,
+            downtimes: Vec::new(),
             created_at: Timestamp(0),
             updated_at: None,
         }

@@ -1,4 +1,4 @@
-//! Moves leases that have not begun away from hosts that are down or promise more than they have, and has those that cannot be
+//! Moves leases that have not begun away from hosts that are down or promise more than they have or, in a downtime, are to have, and has those that cannot be
 //! moved say that they lack a host. Sends nothing to the cloud: what moved is followed as any change of a lease is.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ struct Memory {
 
 impl Memory {
     /// How far the leases of each sick host are looked at: of one that has been so for the grace to the horizon, else only to
-    /// the end of the grace. A restart of nova-compute moves nobody but who needs the host at once.
+    /// the end of the grace. A restart of nova-compute moves nobody but who needs the host at once. A downtime was declared, so
+    /// neither grace nor horizon count for who is short of what it takes.
     fn looked_at(&mut self, work: &Work, state: &State) -> BTreeMap<HostId, Looked> {
         let now = work.clock.mono();
         let since = |host| (host, self.sick.get(&host).copied().unwrap_or(now));
@@ -44,7 +45,11 @@ impl Memory {
             let until = state.clock().floor_to_second().plus(u32::try_from(far.as_secs()).unwrap_or(u32::MAX));
             Looked { until, begun: for_long && !horizon.is_zero() }
         };
-        self.sick.iter().map(|(host, since)| (*host, looked(*since))).collect()
+        let mut all: BTreeMap<HostId, Looked> = self.sick.iter().map(|(host, since)| (*host, looked(*since))).collect();
+        for host in state.short_hosts().filter(|_| !horizon.is_zero()) {
+            all.entry(host).or_insert(Looked::DOWNTIMES);
+        }
+        all
     }
 }
 
@@ -66,7 +71,8 @@ async fn heal(work: &Work, memory: &mut Memory) {
         (looked_at, ailing)
     });
     for one in ailing {
-        if !memory.tried.contains_key(&one.lease_id) && still_ails(work, &one) {
+        let still_ails = || work.ledger.look(|state| plan::still_ails(state, &one));
+        if !memory.tried.contains_key(&one.lease_id) && still_ails() {
             memory.tried.insert(one.lease_id, work.clock.mono());
             move_away(work, &one).await;
         }
@@ -82,11 +88,6 @@ async fn heal(work: &Work, memory: &mut Memory) {
         }
     }
     metrics::leases_degraded(work.ledger.look(|state| state.degraded_leases().count()));
-}
-
-/// Of a host that promises too much no more is taken than what is too much.
-fn still_ails(work: &Work, one: &Ailing) -> bool {
-    one.lost || work.ledger.look(|state| one.avoid.iter().any(|host| state.host(*host).is_some_and(|host| host.overcommitted)))
 }
 
 async fn move_away(work: &Work, one: &Ailing) {

@@ -102,7 +102,7 @@ impl Operations {
     }
 
     /// The host as it is now, with the index of now: later than what its caller waited for, if others were quick.
-    fn host_now(&self, host_id: HostId) -> Result<Answer<Host>> {
+    pub(super) fn host_now(&self, host_id: HostId) -> Result<Answer<Host>> {
         let state = self.inner.raft.state();
         match state.host(host_id) {
             Some(host) => Ok(Answer { value: host.clone(), ledger_index: state.ledger_index() }),

@@ -10,6 +10,7 @@ mod claim_offer;
 mod cluster;
 mod create_lease;
 mod delete_lease;
+mod downtime;
 mod error;
 mod flavors;
 mod groups;

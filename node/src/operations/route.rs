@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_client::{BookedSeries, DeletedSeries};
-use leasehold_ledger::command::{FoundGroup, LeaseChange, LeaseWish, SeriesWish};
+use leasehold_ledger::command::{Command, FoundGroup, LeaseChange, LeaseWish, SeriesWish, StartWish};
 use leasehold_ledger::listing::Quota;
-use leasehold_ledger::model::{Host, HostId, Lease, LeaseId, LimitKind, Limits, ProjectId, RequestKey, ReservationId, SeriesId};
+use leasehold_ledger::model::{
+    DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, ProjectId, RequestKey, ReservationId, Seconds, SeriesId,
+    Withheld,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
@@ -48,6 +51,8 @@ pub(super) enum Request {
     LookUpKey,
     RegisterHost(HostRequest),
     UpdateHost { host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool> },
+    SetDowntime { host_id: HostId, downtime_id: DowntimeId, start: StartWish, end: Seconds, withheld: Withheld },
+    DropDowntime { host_id: HostId, downtime_id: DowntimeId },
     DeleteHost { host_id: HostId },
     SetQuota { project_id: Option<ProjectId>, set: Limits, unset: BTreeSet<LimitKind> },
     Probe { payload: Vec<u8> },
@@ -193,6 +198,14 @@ impl Operations {
             Request::RegisterHost(request) => self.register_here(key, request).await.map(Given::Host),
             Request::UpdateHost { host_id, properties, reservable } => {
                 self.update_host_here(key, host_id, properties, reservable).await.map(Given::Host)
+            }
+            Request::SetDowntime { host_id, downtime_id, start, end, withheld } => {
+                let command = Command::SetDowntime { host_id, downtime_id, start, end, withheld };
+                self.change_downtimes_here(key, host_id, command).await.map(Given::Host)
+            }
+            Request::DropDowntime { host_id, downtime_id } => {
+                let command = Command::DropDowntime { host_id, downtime_id };
+                self.change_downtimes_here(key, host_id, command).await.map(Given::Host)
             }
             Request::DeleteHost { host_id } => self.delete_host_here(key, host_id).await.map(Given::Done),
             Request::SetQuota { project_id, set, unset } => {

@@ -12,6 +12,7 @@ mod capacity;
 mod command_line;
 mod damaged_disk;
 mod doctor;
+mod downtimes;
 mod flavors;
 mod idempotency;
 mod leader_change;

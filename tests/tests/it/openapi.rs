@@ -342,6 +342,41 @@ async fn a_quota(session: &mut Session) {
     assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
 }
 
+async fn a_downtime(session: &mut Session, host: &str) {
+    let path = format!("/os-hosts/{host}/downtimes");
+    let one = format!("{path}/00000000-0000-4000-8000-000000000001");
+    assert_eq!(session.get(&path).await, json!({"downtimes": []}));
+    let asked = json!({"start_date": "2098-01-01 10:00", "end_date": "2098-01-01 12:00", "vcpus": 1});
+    for _ in 0..2 {
+        let (status, set) = session.send(Method::PUT, &one, asked.clone()).await;
+        let shown = &set["downtimes"][0];
+        assert_eq!((status, &shown["vcpus"], &shown["memory_mb"]), (200, &json!(1), &Value::Null), "{set}");
+        assert_eq!(shown["end_date"], json!("2098-01-01T12:00:00.000000"), "{set}");
+    }
+    let (_, set) = session.send(Method::PUT, &one, json!({"start_date": "2098-01-01 10:00"})).await;
+    assert_eq!((&set["downtimes"][0]["vcpus"], set["downtimes"].as_array().unwrap().len()), (&Value::Null, 1), "{set}");
+    let window = "start_date=2098-01-01%2010:00&end_date=2098-01-01%2012:00";
+    let shown = session.get(&format!("/capacity?{window}&hosts={host}")).await;
+    let step = &shown["capacity"]["steps"][0];
+    assert_eq!((&step["withheld"], &step["available"]["VCPU"]), (&shown["capacity"]["total"], &json!(0)), "{shown}");
+    assert_eq!(session.get(&path).await["downtimes"][0]["end_date"], json!("9999-12-31T23:59:59.000000"));
+    for (asked, field) in [
+        (json!({"vcpus": 50_000}), "vcpus"),
+        (json!({"vcpus": 0}), "vcpus"),
+        (json!({"memory_mb": "much"}), "memory_mb"),
+        (json!({"start_date": "2020-02-01 10:00"}), "Start date"),
+        (json!({"rooms": 1}), "rooms"),
+    ] {
+        let (status, refused) = session.send(Method::PUT, &one, asked).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+    assert_eq!(session.send(Method::PUT, &format!("{path}/x"), json!({})).await.0, 400);
+    assert_eq!(session.send(Method::PUT, &one.replace(&path, "/os-hosts/999/downtimes"), json!({})).await.0, 404);
+    assert_eq!(session.ask(Method::DELETE, &one, None).await.0, 204);
+    assert_eq!(session.ask(Method::DELETE, &one, None).await.0, 404);
+}
+
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
     let Rig { cluster, cloud: _cloud, client: _client } = rig(1).await;
@@ -362,6 +397,7 @@ async fn answers_are_as_the_document_says() {
     a_waiting_lease(&mut session).await;
     a_series(&mut session).await;
     a_quota(&mut session).await;
+    a_downtime(&mut session, &host).await;
     let mut open = lease(instance(json!({})));
     open["latest_start_date"] = json!("2098-01-01 20:00");
     let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;

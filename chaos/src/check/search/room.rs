@@ -206,6 +206,9 @@ fn least(versions: &[Option<&Host>], wish: &Wish) -> Option<Host> {
     for host in versions {
         let host = (*host).filter(|host| gives(host))?;
         (0..4).for_each(|class| room[class] = room[class].min(host.room()[class]));
+        // Any of them may have been in the way.
+        let more = host.downtimes.iter().filter(|one| !least.downtimes.contains(one)).cloned().collect::<Vec<_>>();
+        least.downtimes.extend(more);
     }
     let [vcpus, memory_mb, disk_gb, slots] = room;
     least.observation.capacity = Figures { vcpus, memory_mb, disk_gb, slots };

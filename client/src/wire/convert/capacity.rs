@@ -17,7 +17,7 @@ use crate::wire::v1;
 use crate::wire::v1::what_if_response::{Fits, Outcome};
 
 /// A window; without a word it is from now on, without end.
-fn decode_window(start: Option<v1::When>, end: Option<v1::When>) -> Result<WindowWish> {
+pub(super) fn decode_window(start: Option<v1::When>, end: Option<v1::When>) -> Result<WindowWish> {
     let start = decode_start("start", start)?.unwrap_or(StartWish::Now);
     let end = match decode_end("end", end)? {
         None => Seconds::OPEN_END,
@@ -111,6 +111,7 @@ pub fn capacity_response(capacity: Capacity, ledger_index: u64) -> v1::ShowCapac
         start: unix_s(piece.start),
         reserved: encode_sums(piece.reserved),
         available: encode_sums(piece.available),
+        withheld: encode_sums(piece.withheld),
     };
     v1::ShowCapacityResponse {
         start: unix_s(capacity.window.start),
@@ -139,6 +140,7 @@ impl TryFrom<v1::ShowCapacityResponse> for Capacity {
                     start: seconds("start", step.start)?,
                     reserved: decode_sums("reserved", step.reserved)?,
                     available: decode_sums("available", step.available)?,
+                    withheld: step.withheld.map_or(Ok(Sums::default()), |sums| decode_sums("withheld", Some(sums)))?,
                 })
             })?,
         })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasehold_ledger::model::{Amounts, Host, HostDescription, HostId, Observation, PoolKind, Timestamp};
 
 use super::enums::{Enumeration, optional};
-use super::{BadValue, Result, uuid};
+use super::{BadValue, Result, each, uuid};
 use crate::wire::v1;
 
 /// A compute host to be onboarded.
@@ -63,7 +63,8 @@ impl From<v1::Amounts> for Amounts {
 
 impl From<Host> for v1::Host {
     fn from(host: Host) -> Self {
-        let Host { id, description, observation, properties, reservable, overcommitted, created_at, updated_at } = host;
+        let Host { id, description, observation, properties, reservable, overcommitted, downtimes, created_at, updated_at } =
+            host;
         v1::Host {
             id: id.0,
             hypervisor_hostname: description.hypervisor_hostname,
@@ -88,6 +89,7 @@ impl From<Host> for v1::Host {
             properties,
             reservable,
             overcommitted,
+            downtimes: downtimes.into_iter().map(Into::into).collect(),
             created_at_ms: created_at.0,
             updated_at_ms: updated_at.map(|at| at.0),
         }
@@ -126,6 +128,7 @@ impl TryFrom<v1::Host> for Host {
             properties: wire.properties,
             reservable: wire.reservable,
             overcommitted: wire.overcommitted,
+            downtimes: each("downtimes", wire.downtimes, TryInto::try_into)?,
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
         })

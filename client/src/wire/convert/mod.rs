@@ -3,6 +3,7 @@
 
 mod capacity;
 mod change;
+mod downtime;
 mod enums;
 mod host;
 mod lease;
@@ -15,6 +16,7 @@ mod wish;
 mod tests;
 
 pub use capacity::{capacity_response, density_response, what_if_response};
+pub use downtime::NewDowntime;
 pub use host::{HostChange, NewHost};
 pub use listing::utilisation_response;
 pub(crate) use quota::quota_of;

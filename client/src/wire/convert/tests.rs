@@ -62,6 +62,11 @@ proptest! {
     }
 
     #[test]
+    fn a_new_downtime_survives_the_wire(downtime in new_downtime()) {
+        prop_assert_eq!(NewDowntime::from_request(downtime.into_request()).unwrap(), downtime);
+    }
+
+    #[test]
     fn a_new_host_survives_the_wire(name in text(), pool in pool(), properties in properties()) {
         let host = NewHost { name, pool, properties };
         prop_assert_eq!(NewHost::from_request(host.clone().into_request()).unwrap(), host);

@@ -33,7 +33,7 @@ fn the_first_start_is_the_first_of_all_starts_at_which_it_fits() {
         let until = last.unwrap_or(from.plus(HORIZON_S));
         let mut starts: Vec<u32> = vec![from.0];
         for host in state.hosts() {
-            for (at, _) in state.calendar().steps(host.id) {
+            for (at, _) in state.calendar().taken_steps(host.id) {
                 starts.push(at.0);
                 starts.extend(length.and_then(|length| (at.0.checked_add(1)?).checked_sub(length)));
             }

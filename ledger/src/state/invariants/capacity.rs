@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{State, Violation, violated};
-use crate::model::{Amounts, Binding, HostId, Interval, Lease, Phase, Reservation, Seconds};
+use crate::model::{Amounts, Binding, Host, HostId, Interval, Lease, Phase, Reservation, Seconds};
 use crate::state::block_of;
 
 /// L1 from the leases alone; the calendar must say the same.
@@ -34,11 +34,33 @@ pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, A
         }
         let (block, lane) = block_of(host.id);
         let (to_come, calendar) = (Interval { start: now, end: Seconds::OPEN_END }, state.calendar());
-        let (known, peak) = (calendar.window(block, to_come), calendar.peak(host.id, to_come));
+        let (known, peak) = (calendar.window(block, to_come), calendar.taken(host.id, to_come));
         if !known.at_least(lane).fits_in(peak) || known.at_most(lane).is_some_and(|most| !peak.fits_in(most)) {
             violated(violations, "wide index", format!("host {}: {peak:?} is not within what it says", host.id));
         }
+        if let Some(at) = wrongly_taken(state, host) {
+            violated(violations, "downtimes", format!("host {} at {at:?}: not what is booked and withheld", host.id));
+        }
     }
+}
+
+/// A second at which what is taken of a host is not what its bookings and its downtimes come to, one by one.
+fn wrongly_taken(state: &State, host: &Host) -> Option<Seconds> {
+    let (calendar, withheld) = (state.calendar(), host.withheld());
+    if withheld.is_empty() {
+        let same = calendar.taken_steps(host.id).eq(calendar.steps(host.id));
+        return (!same).then_some(Seconds(0));
+    }
+    let borders = withheld.iter().flat_map(|(span, _)| [span.start, span.end]);
+    let borders = borders.chain(calendar.steps(host.id).chain(calendar.taken_steps(host.id)).map(|(at, _)| at));
+    let sum_at = |at: Seconds| {
+        let here = withheld.iter().filter(|(span, _)| span.contains(at)).map(|(_, amounts)| amounts.to_array());
+        here.chain([calendar.at(host.id, at).to_array()]).fold([0u64; 4], |sum, one| {
+            std::array::from_fn(|class| (sum[class] + u64::from(one[class])).min(u64::from(u32::MAX)))
+        })
+    };
+    let mut wrong = borders.filter(|at| calendar.taken_at(host.id, *at).to_array().map(u64::from) != sum_at(*at));
+    wrong.next()
 }
 
 /// Written apart from `bookings.rs` on purpose: by amounts at borders instead of merged spans.

@@ -67,7 +67,7 @@ impl Run {
         for host in state.hosts().filter(|host| suits(host, instance)) {
             let mut most = [0; 4];
             for second in (start.0..wish.end.0).step_by(60) {
-                let used = used(state, host.id.0, second, None);
+                let used = taken(state, host, second, None);
                 most = std::array::from_fn(|class| used[class].max(most[class]));
             }
             let left = |class: usize| (room(host)[class] - most[class]).max(0) / need[class];

@@ -1,5 +1,6 @@
 //! What is drawn: one random step, and how often which.
 
+use super::downtimes::{Downtime, downtime};
 use super::*;
 
 /// One random step. Numbers are taken modulo what there is.
@@ -19,6 +20,8 @@ pub(super) enum Step {
     Outcome { row: u8, how: u8, old: bool },
     Observe { host: u8, firm: u8, up: bool, traits: Option<u8> },
     Forget { key: u8 },
+    Downtime(Downtime),
+    DropDowntime { host: u8, id: u8 },
     Follow,
 }
 
@@ -172,6 +175,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..6, 0u8..5, prop::bool::weighted(0.8), prop_oneof![2 => Just(None), 1 => (0u8..4).prop_map(Some)])
             .prop_map(|(host, firm, up, traits)| Step::Observe { host, firm, up, traits }),
         1 => (0u8..4).prop_map(|key| Step::Forget { key }),
+        2 => downtime().prop_map(Step::Downtime),
+        1 => (0u8..6, 0u8..3).prop_map(|(host, id)| Step::DropDowntime { host, id }),
         1 => Just(Step::Follow),
     ]
 }

@@ -1,10 +1,10 @@
 //! Hosts.
 
-use leasehold_client::wire::convert::{self, NewHost};
+use leasehold_client::wire::convert::{self, NewDowntime, NewHost};
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::host_service_server::HostService;
 use leasehold_ledger::listing::AllocationFilter;
-use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
+use leasehold_ledger::model::{DowntimeId, HostId, LeaseId, ReservationId};
 use tonic::{Request, Response, Status};
 
 use super::lease::consistency;
@@ -59,6 +59,26 @@ impl HostService for Edge {
         let id = HostId(message.host_id);
         let answer = self.operations.update_host(&actor, key, id, message.properties, message.reservable).await.map_err(of)?;
         Ok(Response::new(v1::UpdateHostResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn set_downtime(&self, request: Request<v1::SetDowntimeRequest>) -> Result<Response<v1::SetDowntimeResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let host_id = HostId(message.host_id);
+        let NewDowntime { id, window, withheld } = NewDowntime::from_request(message).map_err(malformed)?;
+        let answer = self.operations.set_downtime(&actor, key, host_id, id, window, withheld).await.map_err(of)?;
+        Ok(Response::new(v1::SetDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn drop_downtime(
+        &self,
+        request: Request<v1::DropDowntimeRequest>,
+    ) -> Result<Response<v1::DropDowntimeResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let id = DowntimeId(convert::uuid("downtime_id", &message.downtime_id).map_err(malformed)?);
+        let answer = self.operations.drop_downtime(&actor, key, HostId(message.host_id), id).await.map_err(of)?;
+        Ok(Response::new(v1::DropDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
     async fn delete_host(&self, request: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {

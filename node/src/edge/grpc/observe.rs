@@ -104,6 +104,8 @@ fn operation(path: &str) -> &'static str {
         "GetHost" => "get_host",
         "ListHosts" => "list_hosts",
         "UpdateHost" => "update_host",
+        "SetDowntime" => "set_downtime",
+        "DropDowntime" => "drop_downtime",
         "DeleteHost" => "delete_host",
         "ListAllocations" => "host_allocations",
         "Watch" => "watch",

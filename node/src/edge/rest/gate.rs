@@ -183,6 +183,20 @@ impl FromRequestParts<Rest> for Segment {
     }
 }
 
+/// The two variable segments of a path.
+pub struct Segments(pub String, pub String);
+
+impl FromRequestParts<Rest> for Segments {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, rest: &Rest) -> Result<Self, Self::Rejection> {
+        match Path::<(String, String)>::from_request_parts(parts, rest).await {
+            Ok(Path((first, second))) => Ok(Segments(first, second)),
+            Err(_) => Err(Refused::Framework(StatusCode::BAD_REQUEST, "the path is not UTF-8".to_owned())),
+        }
+    }
+}
+
 /// A JSON body.
 pub struct Json(pub Value);
 

@@ -84,7 +84,7 @@ pub async fn allocation(State(rest): State<Rest>, caller: Caller, Segment(id): S
 }
 
 /// What is no number names no host.
-fn host_id(text: &str) -> std::result::Result<HostId, Refused> {
+pub(super) fn host_id(text: &str) -> std::result::Result<HostId, Refused> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok().map(HostId)).flatten().ok_or_else(|| no_host(text))
 }

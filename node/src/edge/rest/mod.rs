@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod capacity;
+mod downtimes;
 mod gate;
 mod hosts;
 mod idempotency;

@@ -13,7 +13,7 @@ use tower::util::MapResponseLayer;
 use super::answer::{self, Refused};
 use super::gate::{self, Operation};
 use super::microversion::Microversion;
-use super::{Rest, capacity, hosts, leases, quotas};
+use super::{Rest, capacity, downtimes, hosts, leases, quotas};
 use crate::operations::Rule;
 
 /// Blazar's texts, which are those of its framework.
@@ -77,6 +77,14 @@ pub fn router(rest: Rest) -> Router {
                 .route_layer(named("host_get"))
                 .merge(put(hosts::update).route_layer(may!(Rule::OshostsPut)).route_layer(named("host_update")))
                 .merge(delete(hosts::delete).route_layer(named("host_delete"))),
+        )
+        .route("/v1/os-hosts/{id}/downtimes", get(downtimes::list).route_layer(named("downtime_list")))
+        .route(
+            "/v1/os-hosts/{id}/downtimes/{downtime_id}",
+            put(downtimes::update)
+                .route_layer(may!(Rule::OshostsPut))
+                .route_layer(named("downtime_set"))
+                .merge(delete(downtimes::delete).route_layer(named("downtime_drop"))),
         )
         .route("/v1/os-hosts/{id}/allocation", get(hosts::allocation).route_layer(named("allocation_get")))
         .merge(not_yet())

@@ -13,7 +13,7 @@ use super::judge;
 use super::world::World;
 
 /// Names of the hosts of a lease, without repeats.
-fn hosts(world: &World, lease: LeaseId) -> Vec<String> {
+pub(super) fn hosts(world: &World, lease: LeaseId) -> Vec<String> {
     let lease = world.lease(lease).unwrap();
     let ids: std::collections::BTreeSet<HostId> = lease.reservations[0].bindings.iter().map(|binding| binding.host).collect();
     let name = |id: HostId| world.ledger.look(|state| state.host(id).unwrap().description.hypervisor_hostname.clone());
@@ -24,7 +24,7 @@ fn set_alive(world: &World, host: &str, alive: bool) {
     assert!(world.sim.lock().set_host_alive(host, alive));
 }
 
-fn is_degraded(world: &World, lease: LeaseId) -> bool {
+pub(super) fn is_degraded(world: &World, lease: LeaseId) -> bool {
     let lease = world.lease(lease).unwrap();
     assert_eq!(lease.degraded, lease.reservations[0].missing_resources);
     lease.degraded

@@ -7,6 +7,7 @@ mod ahead;
 mod anchors;
 mod ask;
 mod cells;
+mod downtimes;
 mod ends;
 mod examined;
 mod faults;

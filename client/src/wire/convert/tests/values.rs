@@ -275,18 +275,46 @@ pub(super) fn host() -> impl Strategy<Value = Host> {
         );
     let observation = (amounts(), amounts(), amounts(), btree_set(text(), 0..3), any::<bool>())
         .prop_map(|(capacity, firm, max_unit, traits, up)| Observation { capacity, firm, max_unit, traits, up });
-    (any::<u64>(), description, observation, properties(), any::<[bool; 2]>(), timestamp(), of(timestamp())).prop_map(
-        |(id, description, observation, properties, flags, created_at, updated_at)| Host {
+    (
+        any::<u64>(),
+        description,
+        observation,
+        (properties(), vec(downtime(), 0..3)),
+        any::<[bool; 2]>(),
+        timestamp(),
+        of(timestamp()),
+    )
+        .prop_map(|(id, description, observation, (properties, downtimes), flags, created_at, updated_at)| Host {
             id: HostId(id),
             description,
             observation,
             properties,
             reservable: flags[0],
             overcommitted: flags[1],
+            downtimes,
             created_at,
             updated_at,
-        },
-    )
+        })
+}
+
+pub(super) fn withheld() -> impl Strategy<Value = Withheld> {
+    (any::<Option<u32>>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(|(vcpus, memory_mb, disk_gb)| Withheld {
+        vcpus,
+        memory_mb,
+        disk_gb,
+    })
+}
+
+pub(super) fn downtime() -> impl Strategy<Value = Downtime> {
+    (any_uuid(), window(), withheld()).prop_map(|(id, interval, withheld)| Downtime { id: DowntimeId(id), interval, withheld })
+}
+
+pub(super) fn new_downtime() -> impl Strategy<Value = NewDowntime> {
+    (any_uuid(), window_wish(), withheld()).prop_map(|(id, window, withheld)| NewDowntime {
+        id: DowntimeId(id),
+        window,
+        withheld,
+    })
 }
 
 pub(super) fn start_wish() -> impl Strategy<Value = StartWish> {
@@ -390,7 +418,12 @@ pub(super) fn sums() -> impl Strategy<Value = Sums> {
 }
 
 pub(super) fn capacity() -> impl Strategy<Value = Capacity> {
-    let piece = (second(), sums(), sums()).prop_map(|(start, reserved, available)| Piece { start, reserved, available });
+    let piece = (second(), sums(), sums(), sums()).prop_map(|(start, reserved, available, withheld)| Piece {
+        start,
+        reserved,
+        available,
+        withheld,
+    });
     (any::<(u32, u32)>(), sums(), sums(), window(), vec(piece, 0..3)).prop_map(
         |((hosts, open_hosts), total, firm, window, pieces)| Capacity { hosts, open_hosts, total, firm, window, pieces },
     )

@@ -71,6 +71,7 @@ pub fn capacity(capacity: &Capacity) -> Value {
         let mut step = dated(Interval { start: piece.start, end });
         step.insert("reserved".to_owned(), sums(piece.reserved));
         step.insert("available".to_owned(), sums(piece.available));
+        step.insert("withheld".to_owned(), sums(piece.withheld));
         Value::Object(step)
     });
     let mut shown = dated(capacity.window);

@@ -95,7 +95,12 @@ fn a_bad_query_is_refused_with_the_field_its_value_and_what_would_be_right() {
 
 #[test]
 fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
-    let piece = |start: &str, reserved| Piece { start: at(start), reserved: [reserved; 4], available: [10 - reserved; 4] };
+    let piece = |start: &str, reserved| Piece {
+        start: at(start),
+        reserved: [reserved; 4],
+        available: [8 - reserved; 4],
+        withheld: [2; 4],
+    };
     let shown = capacity(&Capacity {
         hosts: 2,
         open_hosts: 1,
@@ -113,8 +118,8 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
             "total": {"VCPU": 12, "MEMORY_MB": 24, "DISK_GB": 36, "SLOT": 48},
             "used": {"VCPU": 1, "MEMORY_MB": 2, "DISK_GB": 3, "SLOT": 4},
             "steps": [
-                {"start_date": first, "end_date": second, "reserved": all(3), "available": all(7)},
-                {"start_date": second, "end_date": open, "reserved": all(4), "available": all(6)},
+                {"start_date": first, "end_date": second, "reserved": all(3), "available": all(5), "withheld": all(2)},
+                {"start_date": second, "end_date": open, "reserved": all(4), "available": all(4), "withheld": all(2)},
             ],
         })
     );

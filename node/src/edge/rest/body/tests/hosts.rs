@@ -59,6 +59,7 @@ fn a_host_is_shown_exactly_as_blazar_shows_it() {
         properties: [("gpu".to_owned(), "True".to_owned()), ("vcpus".to_owned(), "lies".to_owned())].into(),
         reservable: true,
         overcommitted: false,
+        downtimes: Vec::new(),
         created_at: stamp("2026-11-22 10:36:30"),
         updated_at: None,
     };

@@ -1,0 +1,154 @@
+//! `leasehold host downtime …`: what is not to be had of a host for a time.
+
+use clap::{Args, Subcommand};
+use leasehold_client::NewDowntime;
+use leasehold_ledger::command::StartWish;
+use leasehold_ledger::model::{Downtime, DowntimeId, Host, Seconds, Withheld};
+use leasehold_ledger::plan::WindowWish;
+use serde_json::{Value, json};
+
+use super::capacity::window;
+use super::host::find;
+use super::output::table;
+use super::time::{self, When, rfc3339, utc};
+use super::wait::with_progress;
+use super::{Failure, Session};
+
+pub(super) const EXAMPLES: &str = "\
+In a downtime nothing new is promised of what it takes. Leases that were promised it before and have not begun move to other
+hosts within seconds; where there is no room they say `degraded` until there is, or the downtime is dropped. Leases that have
+begun stay: their servers are their owners'. Nova and Placement are told nothing: disable the compute service when you begin.
+
+Examples:
+  The host is to be taken apart on Sunday:
+    leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
+  A part of its memory goes in January, for good:
+    leasehold host downtime add compute-1 --from 2027-01-01 --to never --memory-mb 65536
+  Two vCPUs are to be left free for what is no reservation, from now on, under an id of your own:
+    leasehold host downtime add compute-1 --to never --vcpus 2 --id 6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b
+  It takes longer than that: the same id again, and from when on it is stays as it was:
+    leasehold host downtime add compute-1 --to '2026-11-29 12:00' --id 0c6d8d0e-5b1f-4d55-8f53-1a2b3c4d5e6f
+  What is planned, and what is not after all:
+    leasehold host downtime list
+    leasehold host downtime remove compute-1 0c6d8d0e-5b1f-4d55-8f53-1a2b3c4d5e6f";
+
+/// Downtimes.
+#[derive(Subcommand, Clone, Debug)]
+pub enum DowntimeCommand {
+    /// Declare that a host, or some of it, is not to be had for a time
+    Add(Add),
+    /// List the downtimes that are declared
+    List {
+        /// Only of this host, by number or hypervisor hostname
+        host: Option<String>,
+    },
+    /// Take a downtime back: what it took is there again at once
+    Remove {
+        /// Number or hypervisor hostname
+        host: String,
+        /// Of the downtime, as the list shows it
+        #[arg(value_name = "UUID")]
+        id: DowntimeId,
+    },
+}
+
+/// `host downtime add`
+#[derive(Args, Clone, Debug)]
+pub struct Add {
+    /// Number or hypervisor hostname
+    host: String,
+    /// now, +30m, or a UTC date as '2026-11-22 14:00'
+    #[arg(long, default_value = "now", value_parser = time::parse)]
+    from: When,
+    /// +2h (after --from), a UTC date, or never
+    #[arg(long, value_parser = time::parse)]
+    to: When,
+    /// Only so many vCPUs of it (after Nova's allocation ratio); without any amount all of the host
+    #[arg(long, value_name = "N")]
+    vcpus: Option<u32>,
+    /// Only so much of its memory
+    #[arg(long, value_name = "MIB")]
+    memory_mb: Option<u32>,
+    /// Only so much of its disk
+    #[arg(long, value_name = "GIB")]
+    disk_gb: Option<u32>,
+    /// Changes the downtime of this id, if the host has it; a new one unless given
+    #[arg(long, value_name = "UUID")]
+    id: Option<DowntimeId>,
+}
+
+impl Add {
+    /// As it is meant at `now`; `made` is the id where none is given.
+    pub(super) fn wish(&self, now: Seconds, made: DowntimeId) -> Result<NewDowntime, Failure> {
+        let WindowWish { start, end } = window(self.from, self.to, now)?;
+        let withheld = Withheld { vcpus: self.vcpus, memory_mb: self.memory_mb, disk_gb: self.disk_gb };
+        // Now is the begin that it has, where it is there already.
+        let start = if self.from == When::Now { StartWish::Now } else { start };
+        Ok(NewDowntime { id: self.id.unwrap_or(made), window: WindowWish { start, end }, withheld })
+    }
+}
+
+pub(super) async fn run(command: DowntimeCommand, session: &Session) -> Result<(), Failure> {
+    let (client, output) = (&session.client, session.output);
+    match command {
+        DowntimeCommand::Add(add) => {
+            let (key, now) = session.key_and_now();
+            let wish = add.wish(now, DowntimeId(key.id))?;
+            let id = find(session, &add.host).await?;
+            let host = with_progress("the downtime", client.set_downtime(key, id, wish)).await?.value;
+            let of = of_hosts(std::slice::from_ref(&host)).into_iter().filter(|(_, one)| one.id == wish.id).collect::<Vec<_>>();
+            output.print(downtimes_json(&of), || downtimes_table(&of))?;
+        }
+        DowntimeCommand::List { host } => {
+            let hosts = match host {
+                Some(host) => vec![client.get_host(find(session, &host).await?).await?.value],
+                None => with_progress("the list", client.list_hosts(Default::default())).await?.value,
+            };
+            let all = of_hosts(&hosts);
+            output.print(downtimes_json(&all), || downtimes_table(&all))?;
+        }
+        DowntimeCommand::Remove { host, id } => {
+            let host_id = find(session, &host).await?;
+            let answer = with_progress("the downtime", client.drop_downtime(session.key(), host_id, id)).await?;
+            let removed = json!({ "removed": id, "host_id": host_id.0, "ledger_index": answer.ledger_index });
+            output.print(removed, || format!("Downtime {id} of host {host_id} is dropped."))?;
+        }
+    }
+    Ok(())
+}
+
+/// With their hosts, by begin.
+fn of_hosts(hosts: &[Host]) -> Vec<(&Host, &Downtime)> {
+    let mut all: Vec<_> = hosts.iter().flat_map(|host| host.downtimes.iter().map(move |one| (host, one))).collect();
+    all.sort_by_key(|(host, one)| (one.interval, host.id, one.id));
+    all
+}
+
+/// For programs.
+pub(super) fn downtimes_json(downtimes: &[(&Host, &Downtime)]) -> Value {
+    let one = |(host, one): &(&Host, &Downtime)| {
+        json!({
+            "id": one.id, "host_id": host.id.0, "hypervisor_hostname": host.description.hypervisor_hostname,
+            "start": rfc3339(one.interval.start), "end": rfc3339(one.interval.end), "whole_host": one.withheld.all(),
+            "vcpus": one.withheld.vcpus, "memory_mb": one.withheld.memory_mb, "disk_gb": one.withheld.disk_gb,
+        })
+    };
+    downtimes.iter().map(one).collect()
+}
+
+/// For people.
+pub(super) fn downtimes_table(downtimes: &[(&Host, &Downtime)]) -> String {
+    let taken = |withheld: Withheld| {
+        let named = [(withheld.vcpus, "vCPU"), (withheld.memory_mb, "MiB"), (withheld.disk_gb, "GiB")];
+        let amounts: Vec<String> =
+            named.into_iter().filter_map(|(amount, unit)| amount.map(|amount| format!("{amount} {unit}"))).collect();
+        if amounts.is_empty() { "all".to_owned() } else { amounts.join(", ") }
+    };
+    let row = |(host, one): &(&Host, &Downtime)| {
+        let name = host.description.hypervisor_hostname.clone();
+        vec![one.id.to_string(), name, utc(one.interval.start), utc(one.interval.end), taken(one.withheld)]
+    };
+    let head = ["id", "host", "start (UTC)", "end (UTC)", "not to be had"];
+    let empty = "No downtimes. Declare one: leasehold host downtime add HOST --from TIME --to TIME";
+    table(&head, downtimes.iter().map(row).collect(), empty)
+}

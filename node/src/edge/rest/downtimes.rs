@@ -1,0 +1,55 @@
+//! `/v1/os-hosts/{id}/downtimes` (1.1): what is declared not to be had of a host for a time.
+
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use leasehold_ledger::model::{DowntimeId, Host, HostId};
+use serde_json::{Value, json};
+
+use super::answer::{Answered, Refused, Result};
+use super::gate::{Caller, Json, Segment, Segments};
+use super::hosts::host_id;
+use super::{Rest, body, idempotency};
+use crate::edge::error::Problem;
+use crate::operations::Consistency;
+
+/// `GET /v1/os-hosts/{id}/downtimes`
+pub async fn list(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
+    caller.since_1_1()?;
+    let found = rest.operations.get_host(&caller.actor, host_id(&id)?, Consistency::Linearizable).await?;
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, of_host(&found.value)))
+}
+
+/// `PUT /v1/os-hosts/{id}/downtimes/{downtime_id}`: declares it, or replaces what was declared under the id.
+pub async fn update(
+    State(rest): State<Rest>,
+    caller: Caller,
+    Segments(host, id): Segments,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result {
+    caller.since_1_1()?;
+    let (host, id) = named(&host, &id)?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let (window, withheld) = body::downtime_wish(&body, caller.version)?;
+    let settled = rest.operations.set_downtime(&caller.actor, key, host, id, window, withheld).await?;
+    Ok(Answered::at(settled.ledger_index, StatusCode::OK, of_host(&settled.value)))
+}
+
+/// `DELETE /v1/os-hosts/{id}/downtimes/{downtime_id}`
+pub async fn delete(State(rest): State<Rest>, caller: Caller, Segments(host, id): Segments, headers: HeaderMap) -> Result {
+    caller.since_1_1()?;
+    let (host, id) = named(&host, &id)?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let gone = rest.operations.drop_downtime(&caller.actor, key, host, id).await?;
+    Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
+}
+
+/// All downtimes of a host, by begin.
+fn of_host(host: &Host) -> Value {
+    json!({"downtimes": host.downtimes.iter().map(body::downtime).collect::<Vec<_>>()})
+}
+
+fn named(host: &str, id: &str) -> std::result::Result<(HostId, DowntimeId), Refused> {
+    let wrong = || Problem::malformed(format!("the id of the downtime is {}; it must be a UUID", body::cut(id)));
+    Ok((host_id(host)?, id.parse().map_err(|_| wrong())?))
+}

@@ -1,0 +1,54 @@
+//! Downtimes of hosts: what is declared not to be had for a time.
+
+use leasehold_ledger::command::Command;
+use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Withheld};
+use leasehold_ledger::plan::WindowWish;
+
+use super::route::{Call, Request};
+use super::{Actor, Answer, Operations, Result, Rule};
+use crate::telemetry::request_id;
+
+impl Operations {
+    /// Declares a downtime, or changes the one of this id. What is booked stays, and moves away where it has not begun.
+    pub async fn set_downtime(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        downtime_id: DowntimeId,
+        window: WindowWish,
+        withheld: Withheld,
+    ) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPut, None)?;
+        let WindowWish { start, end } = window;
+        let request = Request::SetDowntime { host_id, downtime_id, start, end, withheld };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
+        self.on_leader(call).await?.host()
+    }
+
+    /// Takes a downtime back.
+    pub async fn drop_downtime(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        downtime_id: DowntimeId,
+    ) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPut, None)?;
+        let request = Request::DropDowntime { host_id, downtime_id };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
+        self.on_leader(call).await?.host()
+    }
+
+    /// Either of the two, on the leader.
+    pub(super) async fn change_downtimes_here(
+        &self,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        command: Command,
+    ) -> Result<Answer<Host>> {
+        let committed = self.propose(key, command).await?;
+        committed.outcome?;
+        self.host_now(host_id)
+    }
+}

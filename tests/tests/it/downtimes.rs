@@ -1,0 +1,138 @@
+//! Downtimes as operators declare them: over gRPC, as they see them on the command line, and what becomes of the leases there.
+
+use leasehold_client::command::StartWish;
+use leasehold_client::model::{DowntimeId, HostId, Lease, LeaseId, PoolKind, Withheld};
+use leasehold_client::{CapacityWish, Client, Error, HostFilter, NewDowntime, NewHost, RefusalKind, WindowWish};
+use leasehold_tests::caller;
+use leasehold_tests::settings::{Auth, Timing};
+use leasehold_tests::wait::wait_for;
+use uuid::Uuid;
+
+use crate::command_line::{fails, json, says};
+use crate::rig::{PATIENCE, from_now, rig, rig_with, tomorrow, wish};
+
+fn of_tomorrow(id: u128, withheld: Withheld) -> NewDowntime {
+    let window = WindowWish { start: StartWish::At(from_now(86_400 + 60)), end: from_now(86_400 + 600) };
+    NewDowntime { id: DowntimeId(Uuid::from_u128(id)), window, withheld }
+}
+
+fn host_of(lease: &Lease) -> HostId {
+    lease.reservations[0].bindings[0].host
+}
+
+async fn until(client: &Client, lease: LeaseId, what: &str, so: impl Fn(&Lease) -> bool) -> Lease {
+    wait_for(what, PATIENCE, || async {
+        let now = client.get_lease(lease).await.map_err(|error| error.to_string())?.value;
+        if so(&now) { Ok(now) } else { Err(format!("{now:?}")) }
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn who_was_promised_a_host_moves_before_its_downtime_and_nobody_is_promised_it_anew() {
+    let mut rig = rig(2).await;
+    let client = &rig.client.clone();
+    let made = client.create_lease(client.new_key(), tomorrow("a")).await.unwrap().value;
+    let first = host_of(&made);
+    let key = client.new_key();
+    for _ in 0..2 {
+        let host = client.set_downtime(key, first, of_tomorrow(1, Withheld::ALL)).await.unwrap().value;
+        assert_eq!((host.downtimes.len(), host.downtimes[0].withheld), (1, Withheld::ALL));
+    }
+    let moved = until(client, made.id, "the lease to move", |lease| host_of(lease) != first).await;
+    assert!(!moved.degraded);
+
+    // Beside it there is room on the other host only, and the leader's end changes nothing of that.
+    let leader = rig.cluster.wait_leader(PATIENCE).await.unwrap();
+    rig.cluster.kill9(leader);
+    for name in ["b", "c"] {
+        let more = client.create_lease(client.new_key(), tomorrow(name)).await.unwrap().value;
+        assert_ne!(host_of(&more), first, "{more:?}");
+    }
+    // On both nothing is left of the window.
+    let second = host_of(&moved);
+    client.set_downtime(client.new_key(), second, of_tomorrow(2, Withheld::ALL)).await.unwrap();
+    let Err(Error::Refused(refused)) = client.create_lease(client.new_key(), tomorrow("d")).await else { panic!("no room") };
+    assert_eq!(refused.code, "no_room");
+    until(client, made.id, "the lease to be degraded", |lease| lease.degraded).await;
+    let window = WindowWish { start: StartWish::At(from_now(86_400 + 120)), end: from_now(86_400 + 130) };
+    let asked = CapacityWish { filter: HostFilter::default(), window, steps_max: 1 };
+    let found = client.capacity(asked.clone()).await.unwrap().value;
+    assert_eq!((found.pieces[0].available, found.pieces[0].withheld), ([0; 4], found.total));
+
+    client.drop_downtime(client.new_key(), second, DowntimeId(Uuid::from_u128(2))).await.unwrap();
+    until(client, made.id, "the lease to be well again", |lease| !lease.degraded).await;
+    client.create_lease(client.new_key(), tomorrow("d")).await.unwrap();
+    let Err(Error::Refused(gone)) = client.drop_downtime(client.new_key(), second, DowntimeId(Uuid::from_u128(2))).await else {
+        panic!("it is gone")
+    };
+    assert_eq!((gone.kind, gone.code.as_str()), (RefusalKind::NotFound, "downtime_not_found"));
+    let some = Withheld { vcpus: Some(1), ..Withheld::ALL };
+    client.set_downtime(client.new_key(), first, of_tomorrow(1, some)).await.unwrap();
+    let found = client.capacity(asked).await.unwrap().value;
+    assert_eq!((found.pieces[0].withheld[0], found.pieces[0].withheld[1]), (1, 0));
+}
+
+#[tokio::test]
+async fn tenants_declare_nothing() {
+    let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
+    let tenant = rig.cloud.tenant("demo").await.unwrap();
+    let client = caller::connect(&rig.cluster, Some(tenant.token())).unwrap();
+    let forbidden =
+        |result: Result<_, Error>| matches!(result, Err(Error::Refused(refused)) if refused.kind == RefusalKind::Forbidden);
+    let host = HostId(1);
+    assert!(forbidden(client.set_downtime(client.new_key(), host, of_tomorrow(1, Withheld::ALL)).await.map(drop)));
+    let id = DowntimeId(Uuid::from_u128(1));
+    assert!(forbidden(client.drop_downtime(client.new_key(), host, id).await.map(drop)));
+}
+
+#[tokio::test]
+async fn downtimes_are_managed_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let none = says(cluster, &["host", "downtime", "list"]).await;
+    assert!(none.contains("No downtimes"), "{none}");
+    let made = json(cluster, &["host", "downtime", "add", "cmp1", "--from", "+1h", "--to", "+2h"]).await;
+    let id = made[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!((&made[0]["whole_host"], &made[0]["hypervisor_hostname"]), (&true.into(), &"cmp1".into()), "{made}");
+    let some = says(cluster, &["host", "downtime", "add", "1", "--to", "never", "--vcpus", "1", "--memory-mb", "512"]).await;
+    assert!(some.contains("1 vCPU, 512 MiB") && some.contains("never"), "{some}");
+    let listed = json(cluster, &["host", "downtime", "list"]).await;
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!(listed[0]["end"], serde_json::Value::Null, "what begins first comes first, and has no end: {listed}");
+    let shown = says(cluster, &["host", "show", "cmp1"]).await;
+    assert!(shown.contains("2 downtimes"), "{shown}");
+
+    // The same id again: another one in its place.
+    let longer = json(cluster, &["host", "downtime", "add", "cmp1", "--to", "+9h", "--id", &id]).await;
+    assert_eq!(longer[0]["start"], made[0]["start"], "{longer}");
+    assert_ne!(longer[0]["end"], made[0]["end"], "{longer}");
+    let (code, text) = fails(cluster, &["host", "downtime", "add", "cmp1", "--to", "+1h", "--vcpus", "5000"]).await;
+    assert!(code != 0 && text.contains("vcpus") && text.contains("5000"), "{text}");
+    let gone = says(cluster, &["host", "downtime", "remove", "cmp1", &id]).await;
+    assert!(gone.contains(&id), "{gone}");
+    let (code, text) = fails(cluster, &["host", "downtime", "remove", "cmp1", &id]).await;
+    assert!(code != 0 && text.contains(&id), "{text}");
+    assert_eq!(json(cluster, &["host", "downtime", "list", "cmp1"]).await.as_array().unwrap().len(), 1);
+}
+
+/// What is registered on shared hosts waits for its hold, and moves with it.
+#[tokio::test]
+async fn on_shared_hosts_the_hold_moves_too() {
+    let rig = rig(0).await;
+    let client = &rig.client;
+    client
+        .register_host(client.new_key(), NewHost { name: "cmp1".into(), pool: PoolKind::Shared, properties: Default::default() })
+        .await
+        .unwrap();
+    let made = client.create_lease(client.new_key(), wish("a", from_now(3_600), from_now(7_200))).await.unwrap().value;
+    let window = WindowWish { start: StartWish::Now, end: from_now(86_400) };
+    let all = NewDowntime { id: DowntimeId(Uuid::from_u128(1)), window, withheld: Withheld::ALL };
+    client.set_downtime(client.new_key(), host_of(&made), all).await.unwrap();
+    until(client, made.id, "the lease to be degraded", |lease| lease.degraded).await;
+    let Err(Error::Refused(refused)) = client.create_lease(client.new_key(), wish("b", from_now(60), from_now(90))).await else {
+        panic!("nothing is left")
+    };
+    assert_eq!(refused.code, "no_room");
+}
