@@ -95,7 +95,7 @@ pub const MUTANTS: [Mutant; 65] = [
     mutant("H01", "a host that is closed to bookings is booked", &["witness"], Profile::Hosts),
     mutant("H02", "what was made for a host stays when it goes", &["A8"], Profile::Hosts),
     mutant("H03", "a host goes though it is booked", &["L1"], Profile::Hosts),
-    mutant("H28", "what is declared not to be had of a host is shown, and nobody heeds it", &["L1", "R42"], Profile::Hosts),
+    mutant("H28", "what is declared not to be had of a host is shown, and nobody heeds it", &["L1"], Profile::Hosts),
     mutant("H04", "a list that lacks a silent cell is taken for whole", &["A5"], Profile::Cloud),
     mutant("N21", "all or nothing books what fits and says nothing of the rest", &["series"], Profile::Series),
     mutant("N22", "the deletion of a series forgets one lease", &["series"], Profile::Series),

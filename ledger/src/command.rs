@@ -103,11 +103,11 @@ pub enum Command {
         host_id: HostId,
         /// Which downtime.
         downtime_id: DowntimeId,
-        /// From when on. Of one that is there already, now is the begin that it has.
-        start: StartWish,
+        /// From when on. Not given it is now, and of one that is there already the begin that it has.
+        start: Option<StartWish>,
         /// First second after, or [`Seconds::OPEN_END`].
         end: Seconds,
-        /// How much of the host; without any amount all of it.
+        /// How much of the host; without any amount all of it, and of one that is there already as much as it takes.
         #[serde(default)]
         withheld: Withheld,
     },

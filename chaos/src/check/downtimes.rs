@@ -1,8 +1,8 @@
 //! Of what is declared not to be had of a host nothing is promised after that was declared. Part of L1.
 //!
 //! What was promised before stays, so only what is new is judged: what a lease takes more of a host than it did at its last change,
-//! by hosts as they were at the same index; and of a lease that is seen for the first time what it takes within a downtime that was
-//! declared before it was made.
+//! by hosts as they were at the same index; of a lease that is seen as it was made all that it takes; and of one that is seen for the
+//! first time later what it takes within a downtime of all of the host that was declared before it was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,11 @@ impl Downtimes {
                 let seconds: BTreeSet<u32> =
                     seconds.chain(lease.borders()).chain([clock]).filter(|second| *second >= clock).collect();
                 let booked = |second: u32| model.booked(host.id, second);
+                // As it was made: nothing happened to it since, nor to its hosts.
+                let is_new = change["lease"]["updated_at"].is_null();
                 let wrong = seconds.into_iter().find(|second| match &last {
                     Some(last) => more_than_is_left(host, *second, last.taken(host.id, *second), lease, booked),
+                    None if is_new => more_than_is_left(host, *second, [0; 4], lease, booked),
                     None => self.was_declared(host, *second, lease),
                 });
                 problems.extend(wrong.map(|second| {
@@ -107,9 +110,10 @@ mod tests {
         made
     }
 
+    /// Made then, and seen later.
     fn made_at(ms: u64, start: u32, end: u32) -> Value {
         let mut one = lease("b", start, end, &[(1, 1)]);
-        one["created_at"] = json!(ms);
+        (one["created_at"], one["updated_at"]) = (json!(ms), json!(ms + 1));
         one
     }
 
@@ -126,6 +130,15 @@ mod tests {
         passes(with(declared(json!({})), made_at(60, 300, 400)));
         passes(with(declared(json!({})), made_at(60, 100, 150)));
         passes(with(declared(json!({})), made_at(40, 290, 400)));
+    }
+
+    #[test]
+    fn a_new_lease_takes_none_of_what_is_withheld_in_part() {
+        let new = |start: u32, end: u32| lease("b", start, end, &[(1, 2)]);
+        fires(judge, with(declared(json!({"vcpus": 3})), new(290, 400)), "at second 290");
+        passes(with(declared(json!({"vcpus": 2})), new(290, 400)));
+        passes(with(declared(json!({"vcpus": 3})), new(300, 400)));
+        fires(judge, with(declared(json!({})), new(290, 400)), "at second 290");
     }
 
     #[test]

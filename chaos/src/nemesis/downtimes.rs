@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use leasehold_ledger::command::StartWish;
 use leasehold_ledger::model::{Downtime, DowntimeId, Host, HostId, Seconds, Withheld};
-use leasehold_ledger::plan::WindowWish;
 use leasehold_ledger::reply::Rejection;
 use leasehold_node::operations::{Answer, OperationError};
 
@@ -48,7 +47,7 @@ pub async fn declare(world: &Arc<World>, strike: &Strike<'_>, asked: Asked) -> b
     let begins = second(world.trace.now_ms() + asked.after_ms);
     let start = if asked.after_ms < 1_000 { StartWish::Now } else { StartWish::At(begins) };
     // A clock that is behind sees the begin as it is, and one that is far ahead an end that is over.
-    let window = WindowWish { start, end: second(ends_ms).max(begins.plus(1)) };
+    let window = (Some(start), second(ends_ms).max(begins.plus(1)));
     let withheld = Withheld { vcpus: asked.vcpus, ..Withheld::ALL };
     let answer = ask(world, &claim, "has a downtime", move |operations| {
         let set = set.clone();
@@ -56,7 +55,7 @@ pub async fn declare(world: &Arc<World>, strike: &Strike<'_>, asked: Asked) -> b
     });
     let Some(Ok(Answer { ledger_index, .. })) = answer.await else { return true };
     if world.trace.now_ms() + SLACK_MS < ends_ms {
-        let right = |one: &Downtime| one.id == id && one.withheld == withheld && one.interval.end == window.end;
+        let right = |one: &Downtime| one.id == id && one.withheld == withheld && one.interval.end == window.1;
         let known = |host: Option<&Host>| host.is_some_and(|host| host.downtimes.iter().any(right));
         look_before_its_end(world, &claim, host.id, ledger_index, ends_ms, known).await;
     }

@@ -7,7 +7,8 @@ use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
 /// Declares a downtime, or changes the one of this id. Nothing new is promised of what it takes; what was promised stays, and
-/// its leases move away where they can (docs/decisions/0020). Changes nothing when nothing is new.
+/// its leases move away where they can (docs/decisions/0020). What is not said of one that is there stays: its begin, and what it takes.
+/// Changes nothing when nothing is new.
 ///
 /// Rejections, in this order: `HostNotFound`, `Invalid` (start), `StartInPast`, `EndNotAfterStart`, `EndInPast`,
 /// `EndBeyondCalendar`, `Invalid` (amounts, downtimes).
@@ -16,20 +17,23 @@ pub(super) fn set_downtime(
     now: Timestamp,
     host_id: HostId,
     id: DowntimeId,
-    start: StartWish,
+    start: Option<StartWish>,
     end: Seconds,
     withheld: Withheld,
 ) -> Result<Reply, Rejection> {
     let host = state.host(host_id).ok_or(Rejection::HostNotFound(host_id))?;
     let known = host.downtimes.iter().find(|one| one.id == id);
     let start = match (start, known.map(|one| one.interval.start)) {
-        (StartWish::Now, Some(begin)) => begin,
-        (StartWish::At(start), Some(begin)) if start == begin => begin,
-        (StartWish::Earliest { .. }, _) => {
+        (None, Some(begin)) => begin,
+        // Also sent again: what has begun does not begin anew.
+        (Some(StartWish::Now), Some(begin)) if begin <= now.floor_to_second() => begin,
+        (Some(StartWish::At(start)), Some(begin)) if start == begin => begin,
+        (Some(StartWish::Earliest { .. }), _) => {
             return Err(invalid("start", "only the start of a new lease may be left open; name one second".to_owned()));
         }
-        (start, _) => resolve_start(start, now)?,
+        (start, _) => resolve_start(start.unwrap_or(StartWish::Now), now)?,
     };
+    let withheld = known.map(|one| one.withheld).filter(|_| withheld.all()).unwrap_or(withheld);
     let interval = Interval::new(start, end).ok_or(Rejection::EndNotAfterStart)?;
     if end <= now.floor_to_second() {
         return Err(Rejection::EndInPast);

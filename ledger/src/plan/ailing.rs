@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp};
+use crate::model::{Binding, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp};
 use crate::state::{State, lease_bookings};
 
 /// A lease stays where it is from so many seconds before it begins: what a hold of other hosts may take (architecture D24).
@@ -23,19 +23,21 @@ pub struct Ailing {
     pub lost: bool,
 }
 
-/// How far the leases of a sick host are looked at. Those that lack something because of a downtime are always looked at: it was
-/// declared, and nothing is mended by waiting.
+/// How far the leases of a sick host are looked at. Those that lack something because of a downtime are looked at whenever they
+/// begin: it was declared, and nothing is mended by waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
     /// Those that begin before this second.
     pub until: Seconds,
     /// Also those that have begun: the host has been sick for long enough.
     pub begun: bool,
+    /// Also those that lack something because of a downtime.
+    pub downtimes: bool,
 }
 
 impl Looked {
     /// Only those that lack something because of a downtime.
-    pub const DOWNTIMES: Looked = Looked { until: Seconds(0), begun: false };
+    pub const DOWNTIMES: Looked = Looked { until: Seconds(0), begun: false, downtimes: true };
 }
 
 /// Hosts that are down, or that promise more than they have, by number.
@@ -52,17 +54,18 @@ pub fn sick_hosts(state: &State) -> impl Iterator<Item = HostId> + '_ {
 pub fn ailing(state: &State, now: Timestamp, looked_at: &BTreeMap<HostId, Looked>) -> Vec<Ailing> {
     let now = now.floor_to_second();
     let mut found: BTreeMap<LeaseId, Ailing> = BTreeMap::new();
-    for (&host_id, &Looked { until, .. }) in looked_at {
+    for (&host_id, &Looked { until, downtimes, .. }) in looked_at {
         let Some(host) = state.host(host_id) else { continue };
         let lost = !host.observation.up;
         let overloads = if lost { Vec::new() } else { overloads(state, host_id, now) };
-        let shortages = state.shortages(host_id);
+        let shortages = if downtimes { state.shortages(host_id) } else { Vec::new() };
         let closed: Vec<Interval> = host.downtimes.iter().filter(|one| one.withheld.all()).map(|one| one.interval).collect();
         for lease in state.leases_on(host_id).filter(|lease| lease.status == LeaseStatus::Pending) {
             let Some(begins) = needed_from(lease, host_id).filter(|begins| *begins > now.plus(FROZEN_S)) else { continue };
             let has_part =
                 |spans: &[Interval]| lease_bookings(lease).iter().any(|one| one.host == host_id && meets(one.interval, spans));
-            let (sick, short) = (begins < until && (lost || has_part(&overloads)), has_part(&shortages));
+            let sick = begins < until && (lost || (!overloads.is_empty() && has_part(&overloads)));
+            let short = !shortages.is_empty() && has_part(&shortages);
             if !sick && !short {
                 continue;
             }
@@ -80,11 +83,26 @@ pub fn ailing(state: &State, now: Timestamp, looked_at: &BTreeMap<HostId, Looked
     lost
 }
 
-/// Whether one that was found is still to be moved: of a host that promises too much no more is taken than what is too much.
-pub fn still_ails(state: &State, one: &Ailing) -> bool {
+/// Whether one that was found is still to be moved: it does not begin within ten seconds by now, and of a host that promises too
+/// much no more is taken than what is too much. Who is on the way off such a host is waited for: on shared hosts it is booked there
+/// until the cloud has accepted its new hold.
+pub fn still_ails(state: &State, now: Timestamp, one: &Ailing) -> bool {
+    if one.begins <= now.floor_to_second().plus(FROZEN_S) {
+        return false;
+    }
     let is_short = |lease: &Lease| lease.reservations.iter().any(|reservation| state.is_short(lease, reservation));
     let promises_too_much = |host: &HostId| state.host(*host).is_some_and(|host| host.overcommitted);
-    one.lost || one.avoid.iter().any(promises_too_much) || state.lease(one.lease_id).is_some_and(is_short)
+    let is_left = |host: &HostId| state.leases_on(*host).any(|lease| leaves(lease, *host));
+    let too_much = || one.avoid.iter().any(promises_too_much) || state.lease(one.lease_id).is_some_and(is_short);
+    one.lost || (too_much() && !one.avoid.iter().any(is_left))
+}
+
+/// Whether a lease is on the way off a host: it is booked there only until the cloud has accepted what it was moved to.
+fn leaves(lease: &Lease, host: HostId) -> bool {
+    let is_there = |bindings: &[Binding]| bindings.iter().any(|binding| binding.host == host);
+    let of_before = |reservation: &Reservation| reservation.previous.as_ref().is_some_and(|before| is_there(&before.bindings));
+    let leaves = |reservation: &Reservation| of_before(reservation) && !is_there(&reservation.bindings);
+    lease.status == LeaseStatus::Updating && lease.reservations.iter().any(leaves)
 }
 
 /// Leases that do not say what is so, by id: those that lack one of these hosts and are looked at there, and all that say they
@@ -93,8 +111,9 @@ pub fn misjudged(state: &State, looked_at: &BTreeMap<HostId, Looked>) -> BTreeSe
     let differs = |lease: &&Lease| lease.reservations.iter().any(|one| one.missing_resources != state.lacks_host(lease, one));
     let is_short = |lease: &Lease| lease.reservations.iter().any(|one| state.is_short(lease, one));
     let on = |(host, looked): (&HostId, &Looked)| {
-        let (host, Looked { until, begun }) = (*host, *looked);
-        let meant = |lease: &&Lease| needed_from(lease, host).map_or(begun, |begins| begins < until) || is_short(lease);
+        let (host, Looked { until, begun, downtimes }) = (*host, *looked);
+        let meant =
+            |lease: &&Lease| needed_from(lease, host).map_or(begun, |begins| begins < until) || (downtimes && is_short(lease));
         let there = state.leases_on(host).filter(|lease| lease.visible());
         there.filter(differs).filter(meant).map(|lease| lease.id).collect::<Vec<_>>()
     };

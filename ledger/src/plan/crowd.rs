@@ -104,7 +104,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
         let (vcpus, memory_mb) = random.one_of(&[(None, None), (Some(vcpus), None), (Some(vcpus), Some(memory_mb))]);
         let withheld = Withheld { vcpus, memory_mb, disk_gb: None };
         let start = StartWish::At(Seconds(start));
-        send(&mut state, Command::SetDowntime { host_id, downtime_id, start, end, withheld });
+        send(&mut state, Command::SetDowntime { host_id, downtime_id, start: Some(start), end, withheld });
         if number % 5 == 0 {
             send(&mut state, Command::DropDowntime { host_id, downtime_id });
         }

@@ -133,7 +133,7 @@ pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max
         let mut before = level(window.start, calendar.at(host.id, window.start));
         begin = begin.plus(before);
         let booked = calendar.steps_in(host.id, later);
-        let declared = calendar.withheld_steps(host.id).filter(|(at, _)| later.contains(*at));
+        let declared = calendar.withheld_steps_in(host.id, later);
         // Each of the two may change without the other.
         let mut steps: Vec<(Seconds, Amounts)> = booked.chain(declared.map(|(at, _)| (at, calendar.at(host.id, at)))).collect();
         steps.sort_unstable_by_key(|(at, _)| *at);

@@ -77,9 +77,9 @@ impl Calendar {
         self.downtimes.get(&host).map_or(Amounts::default(), |one| one.withheld.at(at))
     }
 
-    /// The seconds at which downtimes of a host begin to withhold something else.
-    pub fn withheld_steps(&self, host: HostId) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
-        self.downtimes.get(&host).into_iter().flat_map(|one| one.withheld.steps())
+    /// The steps of what downtimes withhold of one host that begin within the interval.
+    pub fn withheld_steps_in(&self, host: HostId, interval: Interval) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
+        self.downtimes.get(&host).into_iter().flat_map(move |one| one.withheld.steps_in(interval))
     }
 
     /// The hosts with downtimes, by number.

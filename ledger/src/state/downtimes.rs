@@ -1,7 +1,7 @@
 //! What follows from downtimes: which leases lack what was promised to them, and which downtimes are over.
 
 use super::State;
-use crate::model::{Amounts, Binding, Downtime, Host, HostId, Interval, Lease, Phase, Reservation, Seconds, Stage};
+use crate::model::{Amounts, Binding, Host, HostId, Interval, Lease, Phase, Reservation, Seconds, Stage};
 
 impl State {
     /// Whether one of the hosts that a reservation uses, or is still to use, is down or gone, or is not to be had when it is
@@ -15,7 +15,7 @@ impl State {
     pub fn is_short(&self, lease: &Lease, reservation: &Reservation) -> bool {
         let is_short = |binding: &Binding| {
             let when = match (binding.phase, reservation.staging) {
-                (Phase::Staging, Some(staging)) => staging.window,
+                (Phase::Staging, Some(staging)) => staging.booked(),
                 (Phase::Staging, None) | (Phase::Main, _) => lease.interval(),
             };
             self.is_short_in(binding.host, when)
@@ -23,44 +23,39 @@ impl State {
         needed(reservation).any(is_short)
     }
 
-    /// Whether a host has less than is booked there at an instant to come of an interval, while a downtime takes of it.
+    /// Whether a host has less than is booked there at an instant to come of an interval, because a downtime takes of it.
     fn is_short_in(&self, id: HostId, interval: Interval) -> bool {
-        let Some(host) = self.host(id) else { return false };
         let to_come = interval.to_come(self.clock().floor_to_second());
-        let within = |one: &Downtime| Interval::new(one.interval.start.max(to_come?.start), one.interval.end.min(to_come?.end));
-        let is_short = |span: Interval| {
-            self.calendar.peak(id, span) != Amounts::default() && !self.calendar.taken(id, span).fits_in(host.room())
-        };
-        host.downtimes.iter().filter_map(within).any(is_short)
+        to_come.is_some_and(|to_come| self.shortages_in(id, to_come).next().is_some())
     }
 
-    /// Spans from now on in which a host with downtimes has less than is booked there, while one of them takes of it.
+    /// Spans from now on in which a host with downtimes has less than is booked there, because one of them takes of it.
     pub fn shortages(&self, id: HostId) -> Vec<Interval> {
-        let Some(host) = self.host(id).filter(|host| !host.downtimes.is_empty()) else { return Vec::new() };
-        let (room, now) = (host.room(), self.clock().floor_to_second());
-        // A step of what is withheld may be none of what is taken, which cannot be more than can be counted.
-        let steps = self.calendar.taken_steps(id).chain(self.calendar.withheld_steps(id)).map(|(at, _)| at);
-        let booked = self.calendar.steps(id).map(|(at, _)| at);
-        let mut borders: Vec<Seconds> = steps.chain(booked).collect();
+        let to_come = Interval { start: self.clock().floor_to_second(), end: Seconds::OPEN_END };
+        self.shortages_in(id, to_come).collect()
+    }
+
+    /// The same within an interval, in order.
+    fn shortages_in(&self, id: HostId, within: Interval) -> impl Iterator<Item = Interval> + '_ {
+        let host = self.host(id).filter(|host| !host.downtimes.is_empty());
+        let booked = host.into_iter().flat_map(move |_| self.calendar.steps_in(id, within));
+        let withheld = host.into_iter().flat_map(move |_| self.calendar.withheld_steps_in(id, within));
+        let mut borders: Vec<Seconds> = booked.chain(withheld).map(|(at, _)| at).chain(host.map(|_| within.start)).collect();
+        borders.retain(|at| within.start <= *at && *at < within.end);
         borders.sort_unstable();
         borders.dedup();
-        let spans = borders.iter().enumerate().filter_map(|(place, at)| {
-            let until = borders.get(place + 1).copied().unwrap_or(Seconds::OPEN_END);
-            let span = Interval::new(*at, until)?.to_come(now)?;
-            let (booked, withheld) = (self.calendar.at(id, *at), self.calendar.withheld_at(id, *at));
-            let is_short =
-                booked != Amounts::default() && withheld != Amounts::default() && !self.calendar.taken_at(id, *at).fits_in(room);
-            is_short.then_some(span)
-        });
-        spans.collect()
+        let ends: Vec<Seconds> = borders.iter().skip(1).copied().chain([within.end]).collect();
+        let spans = borders.into_iter().zip(ends).filter_map(|(at, until)| Interval::new(at, until));
+        spans.filter(move |span| {
+            let (booked, withheld) = (self.calendar.at(id, span.start), self.calendar.withheld_at(id, span.start));
+            host.is_some_and(|host| takes_of_promised(host.observation.capacity, booked, withheld))
+        })
     }
 
     /// Hosts of which a downtime takes what was promised before, by number.
     pub fn short_hosts(&self) -> impl Iterator<Item = HostId> + '_ {
-        let always = Interval { start: Seconds(0), end: Seconds::OPEN_END };
-        // Most are not, which is cheaper to say than where they are.
-        let may_be = move |host: &HostId| self.is_short_in(*host, always);
-        self.calendar.with_downtimes().filter(may_be).filter(|host| !self.shortages(*host).is_empty())
+        let to_come = Interval { start: self.clock().floor_to_second(), end: Seconds::OPEN_END };
+        self.calendar.with_downtimes().filter(move |host| self.shortages_in(*host, to_come).next().is_some())
     }
 
     /// Hosts with downtimes that are over at `now`, the longest over first.
@@ -79,6 +74,20 @@ impl State {
         self.downtime_ends.extend(after.iter().map(|one| (one.interval.end, id)));
         self.calendar.withhold(id, &new.map(Host::withheld).unwrap_or_default());
     }
+}
+
+/// Whether what is booked on a host lacks something because of what downtimes withhold there. Of all of the host everything lacks.
+/// Of an amount what is more than the host has, in a class of which it is and of which enough were there without it: that a host
+/// lost room is not the downtime's doing, and may mend. Nor is what ordinary servers use there: they come and go, and are looked at
+/// when the lease is about to begin.
+fn takes_of_promised(capacity: Amounts, booked: Amounts, withheld: Amounts) -> bool {
+    if booked == Amounts::default() || withheld == Amounts::default() {
+        return false;
+    }
+    let classes = booked.to_array().into_iter().zip(withheld.to_array()).zip(capacity.to_array());
+    let mut lacks = classes.filter(|((booked, _), _)| *booked > 0);
+    withheld == Amounts::MOST
+        || lacks.any(|((booked, withheld), has)| withheld > 0 && booked <= has && booked.saturating_add(withheld) > has)
 }
 
 /// The bindings that a reservation uses, or is still to use.

@@ -150,6 +150,22 @@ fn outcome() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command }
 }
 
+fn set_downtime() -> Entry {
+    let command = Command::SetDowntime {
+        host_id: HostId(3),
+        downtime_id: DowntimeId(Uuid::from_u128(12)),
+        start: Some(StartWish::At(Seconds(216_003_600))),
+        end: Seconds(216_007_200),
+        withheld: Withheld { vcpus: Some(2), memory_mb: None, disk_gb: Some(10) },
+    };
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
+fn drop_downtime() -> Entry {
+    let command = Command::DropDowntime { host_id: HostId(3), downtime_id: DowntimeId(Uuid::from_u128(12)) };
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -170,6 +186,8 @@ fn entries_of_version_1_keep_their_bytes() {
         (delete_series(), include_str!("golden/delete_series.hex")),
         (claim(), include_str!("golden/claim_offer.hex")),
         (outcome(), include_str!("golden/record_outcome.hex")),
+        (set_downtime(), include_str!("golden/set_downtime.hex")),
+        (drop_downtime(), include_str!("golden/drop_downtime.hex")),
     ] {
         let golden: String = golden.split_whitespace().collect();
         assert_eq!(hex(&encode_entry(&entry)), golden);
@@ -198,5 +216,21 @@ fn a_short_history_keeps_its_hash() {
     world.send(None, Command::InitCluster { cluster_id: Uuid::from_u128(77) }).unwrap();
     world.send(None, Command::AdvanceClock).unwrap();
     assert_eq!(format!("{:032x}", world.state.hash()), include_str!("golden/state.hash").trim());
+    world.check_replicas();
+}
+
+/// The same of a host with downtimes.
+#[test]
+fn a_host_with_downtimes_keeps_its_hash() {
+    let mut world = World::new();
+    world.register("h1", PoolKind::Dedicated, 8, 16);
+    let host_id = HostId(1);
+    for (id, withheld) in [(1, Withheld::ALL), (2, Withheld { vcpus: Some(2), memory_mb: Some(512), disk_gb: None })] {
+        let start = Some(StartWish::At(Seconds(crate::world::ORIGIN_S + 3_600)));
+        let end = Seconds(crate::world::ORIGIN_S + 7_200);
+        let downtime_id = DowntimeId(Uuid::from_u128(id));
+        world.send(None, Command::SetDowntime { host_id, downtime_id, start, end, withheld }).unwrap();
+    }
+    assert_eq!(format!("{:032x}", world.state.hash()), include_str!("golden/state_downtimes.hash").trim());
     world.check_replicas();
 }

@@ -24,9 +24,9 @@ Examples:
     leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
   A part of its memory goes in January, for good:
     leasehold host downtime add compute-1 --from 2027-01-01 --to never --memory-mb 65536
-  Two vCPUs are to be left free for what is no reservation, from now on, under an id of your own:
+  Two vCPUs are given to something else from now on, under an id of your own:
     leasehold host downtime add compute-1 --to never --vcpus 2 --id 6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b
-  It takes longer than that: the same id again, and from when on it is stays as it was:
+  It takes longer than that: the same id again; what is not said, its begin and what it takes, stays as it was:
     leasehold host downtime add compute-1 --to '2026-11-29 12:00' --id 0c6d8d0e-5b1f-4d55-8f53-1a2b3c4d5e6f
   What is planned, and what is not after all:
     leasehold host downtime list
@@ -57,13 +57,14 @@ pub enum DowntimeCommand {
 pub struct Add {
     /// Number or hypervisor hostname
     host: String,
-    /// now, +30m, or a UTC date as '2026-11-22 14:00'
-    #[arg(long, default_value = "now", value_parser = time::parse)]
-    from: When,
+    /// now, +30m, or a UTC date as '2026-11-22 14:00'; now unless given, and as it was with the --id of one that is there
+    #[arg(long, value_parser = time::parse)]
+    from: Option<When>,
     /// +2h (after --from), a UTC date, or never
     #[arg(long, value_parser = time::parse)]
     to: When,
-    /// Only so many vCPUs of it (after Nova's allocation ratio); without any amount all of the host
+    /// Only so many vCPUs of it (after Nova's allocation ratio); without any amount all of the host, and as it was with the --id
+    /// of one that is there
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
     /// Only so much of its memory
@@ -80,11 +81,11 @@ pub struct Add {
 impl Add {
     /// As it is meant at `now`; `made` is the id where none is given.
     pub(super) fn wish(&self, now: Seconds, made: DowntimeId) -> Result<NewDowntime, Failure> {
-        let WindowWish { start, end } = window(self.from, self.to, now)?;
+        let WindowWish { start, end } = window(self.from.unwrap_or(When::Now), self.to, now)?;
         let withheld = Withheld { vcpus: self.vcpus, memory_mb: self.memory_mb, disk_gb: self.disk_gb };
-        // Now is the begin that it has, where it is there already.
-        let start = if self.from == When::Now { StartWish::Now } else { start };
-        Ok(NewDowntime { id: self.id.unwrap_or(made), window: WindowWish { start, end }, withheld })
+        // Now is the cluster's, whose clock may differ from this machine's.
+        let start = self.from.map(|from| if from == When::Now { StartWish::Now } else { start });
+        Ok(NewDowntime { id: self.id.unwrap_or(made), start, end, withheld })
     }
 }
 

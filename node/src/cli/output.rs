@@ -208,7 +208,7 @@ pub(super) fn host_json(host: &Host) -> Value {
         "vcpus": about.vcpus, "memory_mb": about.memory_mb, "local_gb": about.local_gb, "zone": about.zone,
         "pool": pool(about.pool), "capacity": spelled(seen.capacity), "firm": spelled(seen.firm), "traits": seen.traits,
         "up": seen.up, "properties": host.properties, "reservable": host.reservable, "overcommitted": host.overcommitted,
-        "downtimes": host.downtimes.len(),
+        "downtime_count": host.downtimes.len(),
         "created_at": rfc3339_ms(host.created_at), "updated_at": host.updated_at.and_then(rfc3339_ms),
     })
 }

@@ -316,13 +316,11 @@ fn a_downtime_is_what_the_line_says() {
         add.wish(now, made).map_err(|error| error.to_string())
     };
     let one = wish("--from '2026-11-29 06:00' --to +4h").unwrap();
-    assert_eq!(
-        one.window,
-        leasehold_client::WindowWish { start: StartWish::At(second("2026-11-29 06:00")), end: second("2026-11-29 10:00") }
-    );
+    assert_eq!((one.start, one.end), (Some(StartWish::At(second("2026-11-29 06:00"))), second("2026-11-29 10:00")));
     assert!(one.withheld.all() && one.id == made);
     let two = wish("--to never --vcpus 2 --id 6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b").unwrap();
-    assert_eq!((two.window.start, two.window.end, two.withheld.vcpus), (StartWish::Now, Seconds::OPEN_END, Some(2)));
+    assert_eq!((two.start, two.end, two.withheld.vcpus), (None, Seconds::OPEN_END, Some(2)));
+    assert_eq!(wish("--from now --to +2h").unwrap().start, Some(StartWish::Now));
     assert_ne!(two.id, made);
     for (text, told) in
         [("", "--to"), ("--to now", "--to now"), ("--from never --to +1h", "--from never"), ("--to +1h --id 5", "--id")]

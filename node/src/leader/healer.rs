@@ -1,7 +1,8 @@
-//! Moves leases that have not begun away from hosts that are down or promise more than they have or, in a downtime, are to have, and has those that cannot be
-//! moved say that they lack a host. Sends nothing to the cloud: what moved is followed as any change of a lease is.
+//! Moves leases that have not begun away from hosts that are down or promise more than they have or, in a downtime, are to
+//! have, and has those that cannot be moved say that they lack a host. Sends nothing to the cloud: what moved is followed as
+//! any change of a lease is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +13,27 @@ use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::{mutant, state::State};
 
 use super::work::Work;
-use crate::seams::Mono;
+use crate::seams::{Mono, long};
 use crate::telemetry::metrics;
 
 /// Between two rounds.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A lease that was tried is left alone for so long: its hold may have been refused, and room does not come back at once.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// For how many times as long at most, after that many tries.
+const TRY_AGAIN_TIMES_MAX: u32 = 20;
+/// A round ends after so long, or after so many leases for which there was no room: to find none, all hosts are asked, and a host
+/// that dies meanwhile is to be seen. The next round goes on with those that were not tried yet.
+const ROUND: Duration = LOOK_EVERY;
+const REFUSED_PER_ROUND: usize = 32;
 
 /// What one leader remembers between its rounds.
 #[derive(Default)]
 struct Memory {
     /// Since when hosts are seen to be sick.
     sick: BTreeMap<HostId, Mono>,
-    /// When leases were tried last.
-    tried: BTreeMap<LeaseId, Mono>,
+    /// When leases that are still to be moved were tried last, and how often.
+    tried: BTreeMap<LeaseId, (Mono, u32)>,
 }
 
 impl Memory {
@@ -37,19 +44,35 @@ impl Memory {
         let now = work.clock.mono();
         let since = |host| (host, self.sick.get(&host).copied().unwrap_or(now));
         self.sick = plan::sick_hosts(state).map(since).collect();
-        self.tried.retain(|_, at| now.since(*at) < TRY_AGAIN);
         let (grace, horizon) = (work.config.healing_grace, work.config.healing_horizon);
         let looked = |since: Mono| {
             let for_long = now.since(since) >= grace;
             let far = if for_long { horizon } else { grace.min(horizon) };
             let until = state.clock().floor_to_second().plus(u32::try_from(far.as_secs()).unwrap_or(u32::MAX));
-            Looked { until, begun: for_long && !horizon.is_zero() }
+            Looked { until, begun: for_long && !horizon.is_zero(), downtimes: !horizon.is_zero() }
         };
         let mut all: BTreeMap<HostId, Looked> = self.sick.iter().map(|(host, since)| (*host, looked(*since))).collect();
         for host in state.short_hosts().filter(|_| !horizon.is_zero()) {
             all.entry(host).or_insert(Looked::DOWNTIMES);
         }
         all
+    }
+}
+
+impl Memory {
+    /// Those of these leases that are tried now: first those that were not yet, each group in the order given. Forgets the others.
+    fn to_try(&mut self, now: Mono, mut ailing: Vec<Ailing>) -> Vec<Ailing> {
+        let ids: BTreeSet<LeaseId> = ailing.iter().map(|one| one.lease_id).collect();
+        self.tried.retain(|id, (at, _)| ids.contains(id) || now.since(*at) < TRY_AGAIN);
+        let pause = |times: u32| TRY_AGAIN * times.min(TRY_AGAIN_TIMES_MAX);
+        ailing.retain(|one| self.tried.get(&one.lease_id).is_none_or(|(at, times)| now.since(*at) >= pause(*times)));
+        ailing.sort_by_key(|one| self.tried.contains_key(&one.lease_id));
+        ailing
+    }
+
+    fn has_tried(&mut self, now: Mono, lease: LeaseId) {
+        let (at, times) = self.tried.entry(lease).or_insert((now, 0));
+        (*at, *times) = (now, times.saturating_add(1));
     }
 }
 
@@ -64,18 +87,27 @@ pub async fn run(work: Arc<Work>) {
 
 /// One round.
 async fn heal(work: &Work, memory: &mut Memory) {
+    // The ledger's clock may be ten seconds behind (`clock.rs`), which counts for what is frozen.
+    let now = |state: &State| work.now().max(state.clock());
     let (looked_at, ailing) = work.ledger.look(|state| {
         let looked_at = memory.looked_at(work, state);
-        // The ledger's clock may be ten seconds behind (`clock.rs`), which counts for what is frozen.
-        let ailing = plan::ailing(state, work.now().max(state.clock()), &looked_at);
+        let ailing = plan::ailing(state, now(state), &looked_at);
         (looked_at, ailing)
     });
-    for one in ailing {
-        let still_ails = || work.ledger.look(|state| plan::still_ails(state, &one));
-        if !memory.tried.contains_key(&one.lease_id) && still_ails() {
-            memory.tried.insert(one.lease_id, work.clock.mono());
-            move_away(work, &one).await;
+    let (begun, mut refused) = (work.clock.mono(), Vec::new());
+    for one in memory.to_try(begun, ailing) {
+        if refused.len() >= REFUSED_PER_ROUND || work.clock.mono().since(begun) >= ROUND {
+            break;
         }
+        if work.ledger.look(|state| plan::still_ails(state, now(state), &one)) {
+            memory.has_tried(work.clock.mono(), one.lease_id);
+            if !move_away(work, &one).await {
+                refused.push(one.lease_id);
+            }
+        }
+    }
+    if let Some(first) = refused.first() {
+        tracing::warn!(leases = refused.len(), lease = %first, "no other hosts have room for leases that are to be moved, this one among them");
     }
     let misjudged = work.ledger.look(|state| plan::misjudged(state, &looked_at));
     for lease_id in misjudged {
@@ -90,17 +122,25 @@ async fn heal(work: &Work, memory: &mut Memory) {
     metrics::leases_degraded(work.ledger.look(|state| state.degraded_leases().count()));
 }
 
-async fn move_away(work: &Work, one: &Ailing) {
+/// Whether there was room for it, or it does not matter any more.
+async fn move_away(work: &Work, one: &Ailing) -> bool {
     let Ailing { lease_id, avoid, .. } = one;
-    match work.ledger.look(|state| plan::plan_rebind(state, &Overlay::default(), *lease_id, avoid)) {
+    match long(|| work.ledger.look(|state| plan::plan_rebind(state, &Overlay::default(), *lease_id, avoid))) {
         Ok(planned) => {
             if propose(work, *lease_id, Command::Rebind { lease_id: *lease_id, moves: planned.reservations }).await {
                 metrics::lease_moved();
                 tracing::info!(lease = %lease_id, ?avoid, lost = one.lost, "a lease moved away from hosts that cannot serve it");
             }
+            true
         }
-        Err(NoPlan::NoRoom(_)) => tracing::warn!(lease = %lease_id, ?avoid, "no other hosts have room for a lease"),
-        Err(NoPlan::Rejected(rejection)) => tracing::info!(lease = %lease_id, %rejection, "a lease is not moved"),
+        Err(NoPlan::NoRoom(_)) => {
+            tracing::debug!(lease = %lease_id, ?avoid, "no other hosts have room for a lease");
+            false
+        }
+        Err(NoPlan::Rejected(rejection)) => {
+            tracing::info!(lease = %lease_id, %rejection, "a lease is not moved");
+            true
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Downtimes of hosts: what is declared not to be had for a time.
 
-use leasehold_ledger::command::Command;
-use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Withheld};
-use leasehold_ledger::plan::WindowWish;
+use leasehold_ledger::command::{Command, StartWish};
+use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Seconds, Withheld};
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Operations, Result, Rule};
@@ -16,11 +15,10 @@ impl Operations {
         key: Option<RequestKey>,
         host_id: HostId,
         downtime_id: DowntimeId,
-        window: WindowWish,
+        (start, end): (Option<StartWish>, Seconds),
         withheld: Withheld,
     ) -> Result<Answer<Host>> {
         actor.authorise(Rule::OshostsPut, None)?;
-        let WindowWish { start, end } = window;
         let request = Request::SetDowntime { host_id, downtime_id, start, end, withheld };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         self.on_leader(call).await?.host()

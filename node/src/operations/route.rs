@@ -51,7 +51,7 @@ pub(super) enum Request {
     LookUpKey,
     RegisterHost(HostRequest),
     UpdateHost { host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool> },
-    SetDowntime { host_id: HostId, downtime_id: DowntimeId, start: StartWish, end: Seconds, withheld: Withheld },
+    SetDowntime { host_id: HostId, downtime_id: DowntimeId, start: Option<StartWish>, end: Seconds, withheld: Withheld },
     DropDowntime { host_id: HostId, downtime_id: DowntimeId },
     DeleteHost { host_id: HostId },
     SetQuota { project_id: Option<ProjectId>, set: Limits, unset: BTreeSet<LimitKind> },

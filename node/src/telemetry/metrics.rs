@@ -132,7 +132,7 @@ impl Metrics {
             )),
             leases_moved: register!(IntCounter::new(
                 "leasehold_leases_moved_total",
-                "Leases moved away from hosts that are down or promise more than they have."
+                "Leases moved away from hosts that are down, or promise more than they have or, in a downtime, are to have."
             )),
             leases_waiting: register!(IntGauge::new(
                 "leasehold_leases_waiting",

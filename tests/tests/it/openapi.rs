@@ -353,6 +353,11 @@ async fn a_downtime(session: &mut Session, host: &str) {
         assert_eq!((status, &shown["vcpus"], &shown["memory_mb"]), (200, &json!(1), &Value::Null), "{set}");
         assert_eq!(shown["end_date"], json!("2098-01-01T12:00:00.000000"), "{set}");
     }
+    // What is not said stays, but for the end; another one takes all of the host.
+    let (_, set) = session.send(Method::PUT, &one, json!({})).await;
+    let shown = &set["downtimes"][0];
+    assert_eq!((&shown["start_date"], &shown["vcpus"]), (&json!("2098-01-01T10:00:00.000000"), &json!(1)), "{set}");
+    assert_eq!(session.ask(Method::DELETE, &one, None).await.0, 204);
     let (_, set) = session.send(Method::PUT, &one, json!({"start_date": "2098-01-01 10:00"})).await;
     assert_eq!((&set["downtimes"][0]["vcpus"], set["downtimes"].as_array().unwrap().len()), (&Value::Null, 1), "{set}");
     let window = "start_date=2098-01-01%2010:00&end_date=2098-01-01%2012:00";

@@ -1,22 +1,23 @@
 //! Downtimes as declared and answered.
 
-use leasehold_ledger::command::EndWish;
-use leasehold_ledger::model::{Downtime, DowntimeId, Withheld};
-use leasehold_ledger::plan::WindowWish;
+use leasehold_ledger::command::{EndWish, StartWish};
+use leasehold_ledger::model::{Downtime, DowntimeId, Seconds, Withheld};
 
 use super::capacity::decode_window;
-use super::wish::{encode_end, encode_start};
+use super::wish::{decode_start, encode_end, encode_start};
 use super::{BadValue, Result, end_unix_s, interval, unix_s, uuid};
 use crate::wire::v1;
 
 /// A downtime to be declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewDowntime {
-    /// What it is named by from now on; another one of the same id replaces it.
+    /// What it is named by from now on; another one of the same id changes it.
     pub id: DowntimeId,
-    /// When.
-    pub window: WindowWish,
-    /// How much of the host.
+    /// From when on; not given it is now, and of one that is there already the begin that it has.
+    pub start: Option<StartWish>,
+    /// First second after, or [`Seconds::OPEN_END`].
+    pub end: Seconds,
+    /// How much of the host; without any amount all of it, and of one that is there already as much as it takes.
     pub withheld: Withheld,
 }
 
@@ -29,19 +30,20 @@ impl NewDowntime {
             valid_until_ms: 0,
             host_id: 0,
             downtime_id: self.id.to_string(),
-            start: Some(encode_start(self.window.start)),
-            end: Some(encode_end(EndWish::At(self.window.end))),
+            start: self.start.map(encode_start),
+            end: Some(encode_end(EndWish::At(self.end))),
             vcpus,
             memory_mb,
             disk_gb,
         }
     }
 
-    /// What a request asks for: from now on, without end, unless it says otherwise.
+    /// What a request asks for, without end unless it says otherwise.
     pub fn from_request(wire: v1::SetDowntimeRequest) -> Result<NewDowntime> {
         Ok(NewDowntime {
             id: DowntimeId(uuid("downtime_id", &wire.downtime_id)?),
-            window: decode_window(wire.start, wire.end)?,
+            start: decode_start("start", wire.start)?,
+            end: decode_window(None, wire.end)?.end,
             withheld: Withheld { vcpus: wire.vcpus, memory_mb: wire.memory_mb, disk_gb: wire.disk_gb },
         })
     }

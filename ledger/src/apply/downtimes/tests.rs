@@ -162,12 +162,82 @@ fn a_repeat_changes_nothing_and_another_window_replaces() {
            10:05 downtime h1 now..12:00 -> 1:10:00..12:00:all
            10:05 downtime h1 10:00..12:00 -> 1:10:00..12:00:all
            10:05 downtime h1 now..13:00 vcpus=1 -> 1:10:00..13:00:1
-           10:05 downtime h1 11:00..open -> 1:11:00..open:all
-           10:05 downtime h1 12:00..13:00 key=1 id=2 -> 1:11:00..open:all 2:12:00..13:00:all
-           10:05 dropdowntime h1 id=2 -> 1:11:00..open:all
-           10:05 downtime h1 12:00..13:00 key=1 id=2 -> 1:11:00..open:all
+           10:05 downtime h1 11:00..open memory=512 -> 1:11:00..open:512
+           10:05 downtime h1 12:00..13:00 key=1 id=2 -> 1:11:00..open:512 2:12:00..13:00:all
+           10:05 dropdowntime h1 id=2 -> 1:11:00..open:512
+           10:05 downtime h1 12:00..13:00 key=1 id=2 -> 1:11:00..open:512
            10:05 downtime h1 12:00..14:00 key=1 id=2 -> refused RequestIdReused
            10:05 removehost h1 -> removed",
+    );
+}
+
+#[test]
+fn what_is_not_said_of_a_downtime_that_is_there_stays_as_it_is() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 downtime h1 ..12:00 id=1 -> 1:10:00..12:00:all
+           10:00 downtime h1 11:00..12:00 id=2 vcpus=2 -> 1:10:00..12:00:all 2:11:00..12:00:2
+           10:01 downtime h1 ..13:00 id=2 -> 1:10:00..12:00:all 2:11:00..13:00:2
+           10:01 downtime h1 ..13:00 id=1 -> 1:10:00..13:00:all 2:11:00..13:00:2
+           10:02 downtime h1 now..13:00 id=2 -> 1:10:00..13:00:all 2:10:02..13:00:2
+           10:03 downtime h1 now..13:00 id=2 -> 1:10:00..13:00:all 2:10:02..13:00:2
+           10:03 downtime h1 ..13:00 id=1 vcpus=1 -> 1:10:00..13:00:1 2:10:02..13:00:2",
+    );
+}
+
+#[test]
+fn what_others_use_now_and_what_a_host_lost_is_not_the_downtimes_doing() {
+    check(
+        "10:00 hosts s1 s2 shared vcpus=8
+           10:00 lease A 12:00..14:00 n=6 plan=s1*6 -> CREATING s1*6
+           10:00 held A -> A PENDING pending:Booked
+           10:00 downtime s1 11:00..open vcpus=2
+           10:00 observe s1 firm=2 -> fine
+           10:00 short -> nobody
+           10:00 review A -> well
+           10:00 lease B 12:00..14:00 n=1 plan=s1*1 -> refused PlanStale
+           10:01 observe s1 vcpus=4 firm=0 -> overcommitted
+           10:01 short -> nobody
+           10:01 review A -> well
+           10:02 observe s1 vcpus=8 firm=2 -> fine
+           10:02 downtime s1 ..open vcpus=3
+           10:02 short -> A s1",
+    );
+}
+
+#[test]
+fn who_waits_to_leave_a_shared_host_counts_as_gone() {
+    check(
+        "10:00 hosts s1 s2 shared vcpus=8
+           10:00 lease A 12:00..14:00 n=2 plan=s1*2 -> CREATING s1*2
+           10:00 held A -> A PENDING pending:Booked
+           10:00 lease B 13:00..14:00 n=2 plan=s1*2 -> CREATING s1*2
+           10:00 held B -> B PENDING pending:Booked
+           10:00 lease C 13:30..14:00 n=2 plan=s1*2 -> CREATING s1*2
+           10:00 held C -> C PENDING pending:Booked
+           10:01 downtime s1 11:00..20:00 vcpus=3
+           10:01 short -> C s1, B s1, A s1
+           10:01 rebind C s1 -> UPDATING s2*2
+           10:01 booked s1 13:30 -> 6 vcpus 6 slots
+           10:01 short -> nobody
+           10:01 held C -> C PENDING pending:Booked
+           10:01 short -> nobody
+           10:01 downtime s1 ..20:00 id=2
+           10:01 short -> A s1, B s1
+           10:01 rebind A s1 -> UPDATING s2*2
+           10:01 short -> B s1",
+    );
+}
+
+#[test]
+fn a_class_that_a_lease_has_nothing_of_makes_it_lack_nothing() {
+    check(
+        "10:00 hosts h1 vcpus=4 disk=100
+           10:00 lease A 12:00..14:00 n=4 disk=0 -> PENDING h1*4
+           10:00 downtime h1 11:00..20:00 id=1 disk=60
+           10:00 downtime h1 11:00..20:00 id=2 disk=60
+           10:00 short -> nobody
+           10:00 review A -> well",
     );
 }
 

@@ -290,16 +290,16 @@ impl World {
 
     /// `ailing before 13:00`: who is to be moved away from which hosts, of those that begin before then.
     pub(super) fn ailing(&self, words: &[&str]) -> String {
-        let looked = crate::plan::Looked { until: second(words[2]), begun: true };
+        let looked = crate::plan::Looked { until: second(words[2]), begun: true, downtimes: true };
         let looked_at = crate::plan::sick_hosts(&self.state).map(|host| (host, looked)).collect();
         self.ailing_text(&looked_at)
     }
 
     pub(super) fn ailing_text(&self, looked_at: &BTreeMap<HostId, crate::plan::Looked>) -> String {
         let all = crate::plan::ailing(&self.state, self.at, looked_at);
-        assert!(all.iter().all(|one| crate::plan::still_ails(&self.state, one)));
         let hosts = |one: &crate::plan::Ailing| one.avoid.iter().map(|host| self.host_name(*host)).collect::<Vec<_>>().join("+");
-        let told: Vec<String> = all.iter().map(|one| format!("{} {}", self.lease_name(one.lease_id), hosts(one))).collect();
+        let still = all.iter().filter(|one| crate::plan::still_ails(&self.state, self.at, one));
+        let told: Vec<String> = still.map(|one| format!("{} {}", self.lease_name(one.lease_id), hosts(one))).collect();
         if told.is_empty() { "nobody".to_owned() } else { told.join(", ") }
     }
 

@@ -8,14 +8,16 @@ fn id(words: &[&str]) -> DowntimeId {
 }
 
 impl World {
-    /// `downtime h1 12:00..14:00 id=1 vcpus=2 memory=256 disk=10`; without an amount all of the host. Gives all of the host's.
+    /// `downtime h1 12:00..14:00 id=1 vcpus=2 memory=256 disk=10`; without a start or an amount nothing is said of it. Gives all of
+    /// the host's.
     pub(super) fn set_downtime(&mut self, words: &[&str]) -> Result<String, String> {
         let host_id = self.hosts.get(words[0]).copied().unwrap_or(HostId(99));
         let (start, end) = words[1].split_once("..").unwrap();
         let start = match start {
-            "now" => StartWish::Now,
-            "any" => StartWish::Earliest { from: None, latest: second(end) },
-            start => StartWish::At(second(start)),
+            "" => None,
+            "now" => Some(StartWish::Now),
+            "any" => Some(StartWish::Earliest { from: None, latest: second(end) }),
+            start => Some(StartWish::At(second(start))),
         };
         let amount = |key: &str| option(words, key).map(|amount| amount.parse().unwrap());
         let withheld = Withheld { vcpus: amount("vcpus"), memory_mb: amount("memory"), disk_gb: amount("disk") };

@@ -1,6 +1,7 @@
 //! Downtimes among random commands: nothing new is booked of what they take, who is short is found, and all of it goes away.
 
 use leasehold_ledger::plan::{Looked, ailing, still_ails};
+use leasehold_ledger::state::State;
 
 use super::*;
 
@@ -25,6 +26,16 @@ fn id_of(id: u8) -> DowntimeId {
     DowntimeId(Uuid::from_u128(u128::from(id)))
 }
 
+/// Whether downtimes take of what is booked on a host in that minute: all of it, or more than there is of a class of which there
+/// is enough without them.
+fn lacks(state: &State, host: &Host, second: u32) -> bool {
+    let (taken, used) = (taken(state, host, second, None), used(state, host.id.0, second, None));
+    let has = host.observation.capacity.to_array().map(i64::from);
+    let closed = taken.iter().all(|amount| *amount >= 1 << 40) && used != [0; 4];
+    let of = |class: usize| used[class] > 0 && used[class] <= has[class] && taken[class] > has[class].max(used[class]);
+    closed || (0..4).any(of)
+}
+
 impl Run {
     pub(super) fn set_downtime(&mut self, one: &Downtime) {
         let (host_id, downtime_id) = (HostId(u64::from(one.host)), id_of(one.id));
@@ -37,12 +48,14 @@ impl Run {
             host.downtimes.iter().find(|one| one.id == downtime_id).copied()
         };
         let before = known(self);
-        let start = StartWish::At(Seconds(start));
+        let start = Some(StartWish::At(Seconds(start)));
         let set = self.world.send(None, Command::SetDowntime { host_id, downtime_id, start, end, withheld });
         match set {
             Ok(_) => {
                 let now = known(self).unwrap();
-                assert_eq!((now.interval.end, now.withheld), (end, withheld));
+                // Where no amount is given what is there takes what it did.
+                let takes = before.map(|before| before.withheld).filter(|_| withheld.all()).unwrap_or(withheld);
+                assert_eq!((now.interval.end, now.withheld), (end, takes));
                 self.reach(if before.is_some() { "downtime replaced" } else { "downtime set" });
             }
             Err(Rejection::HostNotFound(_)) => assert!(!(1..=5).contains(&one.host)),
@@ -86,25 +99,23 @@ impl Run {
         let state = &self.world.state;
         for lease in state.leases() {
             let reservation = &lease.reservations[0];
-            let first = lease.start.0.max(self.minute(0));
-            // No lease of the small world ends later than that.
-            let last = lease.end.0.min(self.minute(0) + 4 * u32::from(u8::MAX) * 60);
-            let on = reservation.bindings.iter().filter(|one| one.phase == Phase::Main);
             let counted = !reservation.has_ended()
-                && on.map(|one| state.host(one.host).unwrap()).any(|host| {
-                    (first..last).step_by(60).any(|second| {
-                        let (taken, used) = (taken(state, host, second, None), used(state, host.id.0, second, None));
-                        let over = (0..4).any(|class| taken[class] > room(host)[class]);
-                        over && taken != used
-                    })
+                && reservation.bindings.iter().any(|one| {
+                    let (start, end) = match (one.phase, reservation.staging) {
+                        (Phase::Staging, _) if reservation.stage >= Stage::Parked => return false,
+                        (Phase::Staging, Some(staging)) => (staging.window.start, staging.booked().end),
+                        _ => (lease.start, lease.end),
+                    };
+                    let first = start.0.max(self.minute(0));
+                    // No lease of the small world ends later than that.
+                    let last = end.0.min(self.minute(0) + 4 * u32::from(u8::MAX) * 60);
+                    (first..last).step_by(60).any(|second| lacks(state, state.host(one.host).unwrap(), second))
                 });
-            if reservation.staging.is_none() {
-                assert_eq!(state.is_short(lease, reservation), counted, "{lease:?} at {:?}", self.world.at);
-            }
+            assert_eq!(state.is_short(lease, reservation), counted, "{lease:?} at {:?}", self.world.at);
         }
         let looked_at = state.short_hosts().map(|host| (host, Looked::DOWNTIMES)).collect();
         let all = ailing(state, self.world.at, &looked_at);
-        assert!(all.iter().all(|one| still_ails(state, one)));
+        assert!(all.iter().all(|one| still_ails(state, self.world.at, one)));
         if !all.is_empty() {
             self.reach("short because of a downtime");
         }

@@ -65,8 +65,8 @@ impl HostService for Edge {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
         let host_id = HostId(message.host_id);
-        let NewDowntime { id, window, withheld } = NewDowntime::from_request(message).map_err(malformed)?;
-        let answer = self.operations.set_downtime(&actor, key, host_id, id, window, withheld).await.map_err(of)?;
+        let NewDowntime { id, start, end, withheld } = NewDowntime::from_request(message).map_err(malformed)?;
+        let answer = self.operations.set_downtime(&actor, key, host_id, id, (start, end), withheld).await.map_err(of)?;
         Ok(Response::new(v1::SetDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 

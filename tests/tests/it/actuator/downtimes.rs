@@ -18,7 +18,7 @@ fn host(world: &World, name: &str) -> HostId {
 
 /// From and to in seconds from now.
 fn declare(world: &World, name: &str, (from, to): (u32, u32), withheld: Withheld) {
-    let (start, end) = (StartWish::At(world.now().plus(from)), world.now().plus(to));
+    let (start, end) = (Some(StartWish::At(world.now().plus(from))), world.now().plus(to));
     let downtime_id = DowntimeId(Uuid::from_u128(1));
     let command = Command::SetDowntime { host_id: host(world, name), downtime_id, start, end, withheld };
     world.ledger.apply(command).unwrap();

@@ -310,9 +310,10 @@ pub(super) fn downtime() -> impl Strategy<Value = Downtime> {
 }
 
 pub(super) fn new_downtime() -> impl Strategy<Value = NewDowntime> {
-    (any_uuid(), window_wish(), withheld()).prop_map(|(id, window, withheld)| NewDowntime {
+    (any_uuid(), of(start_wish()), any_end(), withheld()).prop_map(|(id, start, end, withheld)| NewDowntime {
         id: DowntimeId(id),
-        window,
+        start,
+        end,
         withheld,
     })
 }

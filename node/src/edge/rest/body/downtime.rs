@@ -1,8 +1,7 @@
 //! Downtimes, which Blazar does not have.
 
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{Downtime, Withheld};
-use leasehold_ledger::plan::WindowWish;
+use leasehold_ledger::model::{Downtime, Seconds, Withheld};
 use serde_json::{Value, json};
 
 use super::capacity::dated;
@@ -21,13 +20,12 @@ pub fn downtime(downtime: &Downtime) -> Value {
     Value::Object(shown)
 }
 
-/// A window, from now on and without end unless it says otherwise, and amounts; without any all of the host. What the host has is
-/// the ledger's to know.
-pub fn downtime_wish(body: &Value, version: Microversion) -> Result<(WindowWish, Withheld), Problem> {
+/// When, without end unless it says otherwise, and amounts. What the host has is the ledger's to know, and what a downtime that is
+/// there already is where nothing is said of it.
+pub fn downtime_wish(body: &Value, version: Microversion) -> Result<((Option<StartWish>, Seconds), Withheld), Problem> {
     let fields = Fields::of_body(body)?;
     fields.refuse_others(version, &["start_date", "end_date", "vcpus", "memory_mb", "disk_gb"], &[])?;
-    let start = create::start(&fields, version)?.unwrap_or(StartWish::Now);
-    let window = WindowWish { start, end: create::end(&fields, version)? };
+    let window = (create::start(&fields, version)?, create::end(&fields, version)?);
     let amount = |key: &str| fields.whole(key, 1, u32::MAX);
     let withheld = Withheld { vcpus: amount("vcpus")?, memory_mb: amount("memory_mb")?, disk_gb: amount("disk_gb")? };
     Ok((window, withheld))
