@@ -110,16 +110,18 @@ enum Found {
 /// One full read-back. Every part is tried; the first failure is told.
 async fn read_back(work: &Work, memory: &mut Memory) -> Result<(), CloudError> {
     let now = work.clock.mono();
-    let mut parts = vec![hosts(work).await, flavors::look(work, &memory.parked).await, classes::look(work).await];
+    let sweeps = memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD);
+    let mut parts = vec![hosts(work).await];
+    // Before the classes: one that a host that was let go still has in its inventory cannot go.
+    let traced = if sweeps { traces::look(work, &mut memory.traces).await } else { Ok(()) };
+    parts.extend([flavors::look(work, &memory.parked).await, classes::look(work).await]);
     // The groups of all projects, though the list grows with the cloud: each counts against a tenant's quota.
     parts.extend([groups::look(work).await, groups::make_missing(work).await]);
-    if memory.swept.is_none_or(|last| now.since(last) >= SWEEP_PERIOD) {
-        let swept = [traces::look(work, &mut memory.traces).await, images::look(work).await];
-        if swept.iter().all(Result::is_ok) {
-            memory.swept = Some(now);
-        }
-        parts.extend(swept);
+    let imaged = if sweeps { images::look(work).await } else { Ok(()) };
+    if sweeps && traced.is_ok() && imaged.is_ok() {
+        memory.swept = Some(now);
     }
+    parts.extend([traced, imaged]);
     parts.into_iter().collect()
 }
 

@@ -115,6 +115,8 @@ pub struct Memory {
     images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
     given: BTreeSet<String>,
+    /// Placement would not let the class go though no host of the reservation had it.
+    class_refused: bool,
     /// Rebinds tried for this reservation; kept over rows.
     rebinds: u32,
     /// Hosts that refused a hold of this reservation; kept over rows.

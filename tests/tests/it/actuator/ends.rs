@@ -2,7 +2,9 @@
 
 use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind};
+use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode};
+use leasehold_node::leader::names;
 use serde_json::json;
 
 use super::ask::Ask;
@@ -172,7 +174,7 @@ async fn a_lease_deleted_in_any_status_leaves_nothing() {
                 world.sim.lock().clear_faults();
             }
             world.until("the moment comes", 200, || world.now() >= begin.plus(after)).await;
-            world.ledger.apply(leasehold_ledger::command::Command::DeleteLease { lease_id: lease }).unwrap();
+            world.ledger.apply(Command::DeleteLease { lease_id: lease }).unwrap();
             let deleted = world.now().plus(1);
             world.until("it is forgotten", 60, || world.lease(lease).is_none()).await;
             world.pass(130).await;
@@ -184,4 +186,29 @@ async fn a_lease_deleted_in_any_status_leaves_nothing() {
             assert_eq!(world.tenant(Method::GET, "/servers", None).1["servers"].as_array().unwrap().len(), 0, "after {after} s");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_does_not_wait_for_a_host_that_the_lease_was_moved_from_and_that_was_let_go() {
+    let mut world = World::new(&["cmp1", "cmp2"]);
+    let left = world.onboard("cmp1", PoolKind::Dedicated).await;
+    world.lead();
+    let lease = world.ask(&Ask::new(1, 30, 50));
+    let (flavor, class) = (world.flavor(lease), names::class(world.flavor(lease).parse().unwrap()));
+    world
+        .until("it is prepared", 5, || judge::is_there(&world, &flavor, &class) == (true, true) && world.rows().is_empty())
+        .await;
+    world.kill().await;
+    world.onboard("cmp2", PoolKind::Dedicated).await;
+    // The lease moves, and nobody leads who would tell Placement; the calls that were to follow the host's removal never come.
+    let close = Command::UpdateHost { host_id: left, properties: Default::default(), reservable: Some(false) };
+    world.ledger.apply(close).unwrap();
+    world.resize(lease, &Ask::new(2, 30, 50)).unwrap();
+    world.ledger.apply(Command::RemoveHost { host_id: left }).unwrap();
+    world.lead();
+    world.until("it is active", 30, || world.is_active(lease)).await;
+    world.until("it is over", 25, || world.is_over(lease)).await;
+    assert_eq!(judge::is_there(&world, &flavor, &class), (false, true), "the host that was let go still has the class");
+    world.until("that host is tidied up", 130, || judge::is_there(&world, &flavor, &class) == (false, false)).await;
+    judge::clean_at_rest(&world, 1, 1);
 }
