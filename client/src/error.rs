@@ -24,7 +24,7 @@ pub enum Error {
         last: String,
     },
     /// It may have been done: it was sent and no answer was seen until the deadline, or only one that does not hold for the
-    /// attempts before (there was no room left). Send it again with the same key, or look the key up.
+    /// attempts before (there was no room left, a right was revoked, the key has expired). Send it again with the same key, or look the key up.
     #[error("the outcome is not known ({attempts} attempts, last: {last}); {}", how_to_learn(.key))]
     OutcomeUnknown {
         /// The request's key; `None` for calls that have none.

@@ -19,8 +19,21 @@ use crate::{Key, metadata};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// The code of refusals for lack of room.
-const NO_ROOM: &str = "no_room";
+/// Codes of refusals that are of one attempt alone: they are not stored with the key, and an attempt before, admitted when rights,
+/// quota, room, cloud or clock stood otherwise, may still be carried out.
+const UNSTORED: [&str; 11] = [
+    "compute_host_not_found",
+    "conflict",
+    "flavor_not_found",
+    "forbidden",
+    "hold_refused",
+    "key_expired",
+    "no_room",
+    "quota_exceeded",
+    "token_invalid",
+    "token_missing",
+    "too_many_keys",
+];
 
 /// Whether a request may be sent again when it may have been done already.
 #[derive(Clone, Copy, Debug)]
@@ -208,11 +221,11 @@ pub(crate) fn judge(status: Status) -> Failure {
     }
 }
 
-/// Whether the refusal is of this attempt alone. Most are stored with the key, so that an attempt still on its way meets
-/// them; for lack of room the leader refuses before anything enters the log, and an earlier attempt may still book what it
-/// had found.
+/// Whether the refusal is of this attempt alone. All others are stored with the key, so that an attempt still on its way meets them,
+/// or would be refused alike whenever it comes.
 fn unstored(status: &Status) -> bool {
-    status.metadata().get(metadata::REJECTION).is_some_and(|code| code == NO_ROOM)
+    let code = status.metadata().get(metadata::REJECTION).and_then(|code| code.to_str().ok());
+    code.is_some_and(|code| UNSTORED.contains(&code))
 }
 
 fn came_from_connecting(status: &Status) -> bool {
@@ -224,4 +237,66 @@ fn came_from_connecting(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use leasehold_ledger::model::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::RefusalKind;
+    use crate::system::RealSystem;
+    use crate::token::FixedToken;
+
+    fn told(code: Code, rejection: &'static str) -> Status {
+        let mut status = Status::new(code, rejection);
+        status.metadata_mut().insert(metadata::REJECTION, MetadataValue::from_static(rejection));
+        status
+    }
+
+    /// What comes of a call with a key whose attempts meet these, one after the other.
+    async fn meets(statuses: Vec<Status>) -> Error {
+        let endpoints = Endpoints::new(&["a:1".to_owned()], None, true).unwrap();
+        let caller = Caller { endpoints, tokens: Arc::new(FixedToken("t".to_owned())), system: Arc::new(RealSystem) };
+        let repeat = Repeat::Keyed(Key { id: Uuid::from_u128(1), valid_until: Timestamp(1) });
+        let patience = Patience { overall: Duration::from_secs(60), attempt: Duration::from_secs(10) };
+        let statuses = Mutex::new(statuses.into_iter());
+        let send = |_, _: Request<()>| {
+            let next = statuses.lock().unwrap().next().expect("no more attempts than these");
+            async { Err::<Response<()>, Status>(next) }
+        };
+        caller.call(repeat, patience, (), send).await.unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_of_one_attempt_alone_says_nothing_of_the_one_before() {
+        let unknown = || told(Code::DeadlineExceeded, "outcome_unknown");
+        let of_this_attempt = [
+            told(Code::FailedPrecondition, "no_room"),
+            told(Code::FailedPrecondition, "quota_exceeded"),
+            told(Code::FailedPrecondition, "key_expired"),
+            told(Code::FailedPrecondition, "conflict"),
+            told(Code::NotFound, "flavor_not_found"),
+            told(Code::PermissionDenied, "forbidden"),
+        ];
+        for refused in of_this_attempt {
+            let alone = meets(vec![refused.clone()]).await;
+            assert!(matches!(alone, Error::Refused(_)), "{alone:?}");
+            let second = meets(vec![unknown(), refused]).await;
+            assert!(matches!(second, Error::OutcomeUnknown { key: Some(_), attempts: 2, .. }), "{second:?}");
+        }
+        let token = || told(Code::Unauthenticated, "token_invalid");
+        let second = meets(vec![unknown(), token(), token()]).await;
+        assert!(matches!(second, Error::OutcomeUnknown { attempts: 3, .. }), "{second:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_is_stored_with_the_key_is_the_answer() {
+        let second = meets(vec![told(Code::DeadlineExceeded, "outcome_unknown"), told(Code::InvalidArgument, "invalid")]).await;
+        assert!(matches!(&second, Error::Refused(refusal) if refusal.kind == RefusalKind::Invalid), "{second:?}");
+    }
 }

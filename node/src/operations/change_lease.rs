@@ -64,6 +64,7 @@ impl Operations {
         let owner = self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
         // A group in an administrator's own project would not be the owner's.
         let caller_makes_groups = caller_makes_groups && owner == actor.project_id;
+        let mut stale = OperationError::Unavailable(Unavailable::Busy);
         for _ in 0..PLANS {
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
@@ -84,6 +85,10 @@ impl Operations {
                     Ok((planned, booked)) => (planned.reservations, planned.planned_at, booked),
                     // The same key may have been on its way twice, and the first have taken the room.
                     Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), 0, None),
+                    Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
+                        stale = refused;
+                        (Vec::new(), 0, None)
+                    }
                     Err(refused) => return Err(refused),
                 }
             };
@@ -115,7 +120,7 @@ impl Operations {
                 Ok(other) => return Err(OperationError::Internal(format!("update_lease answered {other:?}"))),
             }
         }
-        Err(OperationError::Unavailable(Unavailable::Busy))
+        Err(stale)
     }
 
     /// Waits until the cloud has accepted or refused the hold of a change booked at `booked_at`, or had too long. The answer is

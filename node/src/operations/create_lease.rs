@@ -130,6 +130,7 @@ impl Operations {
         let is_known = Self::key_is_known(&self.inner.raft.state(), key.as_ref());
         let adoptions =
             if is_known { BTreeMap::new() } else { self.adoptions_for(key.as_ref(), &wish, &reservation_ids).await? };
+        let mut stale = OperationError::Unavailable(Unavailable::Busy);
         for _ in 0..PLANS {
             self.check_free(key.as_ref(), &wish.project_id, &adoptions).await?;
             let now = self.inner.raft.now()?;
@@ -149,6 +150,10 @@ impl Operations {
                     Err(refused) if waitlist::waits(&wish, &refused, now) => {
                         waits = true;
                         (waitlist::unbound(&reservation_ids), None, 0, None)
+                    }
+                    Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
+                        stale = refused;
+                        (Vec::new(), None, 0, None)
                     }
                     Err(refused) => return Err(refused),
                 }
@@ -186,7 +191,7 @@ impl Operations {
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
             }
         }
-        Err(OperationError::Unavailable(Unavailable::Busy))
+        Err(stale)
     }
 
     /// What the cloud knows of the servers that the reservations are to take over; nothing when the key was answered meanwhile.

@@ -6,7 +6,7 @@ use leasehold_ledger::model::{
     EventId, Lease, LeaseId, LeftOut, LeftOutReason, Occurrence, Reason, ReasonCode, RequestKey, ReservationId, SeriesId,
     SeriesLease, SeriesMode, Timestamp,
 };
-use leasehold_ledger::plan::{Overlay, SeriesPlan, WhatIf, plan_series, what_if_series};
+use leasehold_ledger::plan::{OccurrencePlan, Overlay, SeriesPlan, WhatIf, plan_series, what_if_series};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use uuid::Uuid;
@@ -42,6 +42,7 @@ impl Operations {
         let series_id = SeriesId(self.inner.seams.rng.uuid_v4());
         let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
         let (mut times, mut ids) = (Vec::new(), self.ids_of(&wish, 0)?);
+        let mut stale = OperationError::Unavailable(Unavailable::Busy);
         for _ in 0..PLANS {
             let mut plan = None;
             if !is_known() {
@@ -55,6 +56,10 @@ impl Operations {
                     Ok(planned) => plan = Some(planned),
                     // The same key may have been on its way twice: its own first leases are what takes the room.
                     Err(_) if is_known() => {}
+                    Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
+                        stale = refused;
+                        plan = Some((unplanned(&times), None));
+                    }
                     Err(refused) => return Err(refused),
                 }
             }
@@ -80,7 +85,7 @@ impl Operations {
                 Ok(other) => return Err(OperationError::Internal(format!("create_series answered {other:?}"))),
             }
         }
-        Err(OperationError::Unavailable(Unavailable::Busy))
+        Err(stale)
     }
 
     /// What [`Operations::create_series`] would come to now; nothing is booked.
@@ -239,12 +244,19 @@ impl Operations {
     }
 }
 
+/// All occurrences, and hosts for none: `apply` refuses them for what is wrong with the wish.
+fn unplanned(times: &[Occurrence]) -> SeriesPlan {
+    let occurrence = |occurrence: &Occurrence| OccurrencePlan { occurrence: *occurrence, reservations: Vec::new() };
+    let occurrences = times.iter().map(occurrence).collect();
+    SeriesPlan { occurrences, left_out: Vec::new(), planned_at: 0, bookings: Vec::new() }
+}
+
 /// Without a plan only the wish counts: the key is known, and `apply` answers what it answered.
 fn command(wish: &SeriesWish, series_id: SeriesId, planned: Option<SeriesPlan>, ids: &[Ids]) -> CreateSeries {
     let Some(planned) = planned else {
         return CreateSeries { wish: wish.clone(), series_id, occurrences: Vec::new(), left_out: Vec::new(), planned_at: 0 };
     };
-    let occurrence = |one: leasehold_ledger::plan::OccurrencePlan| {
+    let occurrence = |one: OccurrencePlan| {
         let ids = &ids[one.occurrence.number as usize - 1];
         PlannedOccurrence {
             occurrence: one.occurrence,

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use leasehold_ledger::command::{
-    BeforeEndWish, Command, CreateLease, EndWish, LeaseChange, LeaseWish, RegisterHost, ReservationWish, StartWish,
+    BeforeEndWish, Command, CreateLease, EndWish, LeaseChange, LeaseWish, Recurrence, RegisterHost, ReservationWish, SeriesWish,
+    StartWish,
 };
 use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{
     Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId,
-    RequestKey, ReservationId, ResourceWish, Seconds, UserId,
+    RequestKey, ReservationId, ResourceWish, Seconds, SeriesMode, UserId,
 };
 use leasehold_ledger::plan::{CapacityWish, DensityWish, HostFilter, Overlay, WindowWish, plan_adopting};
 
@@ -20,7 +21,7 @@ use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::ChangeSubject;
 
 use super::Bounds;
-use super::{Actor, Consistency, OperationError, Operations, Unavailable};
+use super::{Actor, Consistency, KeyState, OperationError, Operations, Unavailable};
 use crate::raft::{Member, RaftConfig, RaftNode, Timing};
 use crate::seams::{HttpOptions, Seams};
 
@@ -294,6 +295,48 @@ async fn a_key_sent_twice_at_once_is_not_refused_for_the_room_that_its_own_lease
         assert_eq!(one, other);
         operations.delete_lease(&member, None, one).await.unwrap();
     }
+    lone.end().await;
+}
+
+// The simulation's witness found an offer refused as over while the first attempt stood in the log, whose disk hung (seed 200).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_planning_refuses_is_stored_with_the_key_so_that_no_other_attempt_books_it() {
+    let lone = Lone::with_host(4).await;
+    let (operations, member) = (lone.operations.clone(), actor("member"));
+    let valid_until = operations.inner.raft.now().unwrap().plus_ms(60_000);
+    let key = |id| RequestKey { project_id: ProjectId("p".into()), id: uuid::Uuid::from_u128(id), valid_until };
+    let stored = async |id| match operations.look_up_key(&member, key(id)).await.unwrap().value {
+        KeyState::Applied { lease_id: None, rejection, .. } => rejection,
+        KeyState::Never => None,
+        other => panic!("{other:?}"),
+    };
+    let text = |rejection: Rejection| Some(rejection.to_string());
+    let past = StartWish::At(Seconds::from_unix_s(1_600_000_000).unwrap());
+
+    let late = LeaseWish { start: past, ..wish(1) };
+    let refused = operations.create_lease(&member, Some(key(1)), late.clone()).await.unwrap_err();
+    assert_eq!(refused, OperationError::Rejected(Rejection::StartInPast));
+    assert_eq!(stored(1).await, text(Rejection::StartInPast));
+
+    let recurrence = Recurrence {
+        rule: "FREQ=DAILY;COUNT=2".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        mode: SeriesMode::AllOrNothing,
+    };
+    let series = SeriesWish { lease: LeaseWish { end: Seconds::from_unix_s(1_600_003_600).unwrap(), ..late }, recurrence };
+    let refused = operations.create_series(&member, Some(key(2)), series).await.unwrap_err();
+    assert_eq!(refused, OperationError::Rejected(Rejection::StartInPast));
+    assert_eq!(stored(2).await, text(Rejection::StartInPast));
+
+    let made = operations.create_lease(&member, None, wish(1)).await.unwrap().value;
+    let change = LeaseChange { start: Some(past), ..LeaseChange::default() };
+    let refused = operations.update_lease(&member, Some(key(3)), made.id, change).await.unwrap_err();
+    assert_eq!(refused, OperationError::Rejected(Rejection::StartInPast));
+    assert_eq!(stored(3).await, text(Rejection::StartInPast));
+
+    // There may be room later, for the same key.
+    assert!(matches!(operations.create_lease(&member, Some(key(4)), wish(9)).await, Err(OperationError::NoRoom { .. })));
+    assert_eq!(stored(4).await, None);
     lone.end().await;
 }
 
