@@ -20,7 +20,7 @@ use crate::telemetry::metrics;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A lease that was tried is left alone for so long: its hold may have been refused, and room does not come back at once.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
-/// For how many times as long at most, after that many tries.
+/// For how many times as long at most, after there was no room that many times.
 const TRY_AGAIN_TIMES_MAX: u32 = 20;
 /// A round ends after so long, or after so many leases for which there was no room: to find none, all hosts are asked, and a host
 /// that dies meanwhile is to be seen. The next round goes on with those that were not tried yet.
@@ -32,7 +32,7 @@ const REFUSED_PER_ROUND: usize = 32;
 struct Memory {
     /// Since when hosts are seen to be sick.
     sick: BTreeMap<HostId, Mono>,
-    /// When leases that are still to be moved were tried last, and how often.
+    /// When leases that are still to be moved were tried last, and how often there was no room for them.
     tried: BTreeMap<LeaseId, (Mono, u32)>,
 }
 
@@ -64,15 +64,15 @@ impl Memory {
     fn to_try(&mut self, now: Mono, mut ailing: Vec<Ailing>) -> Vec<Ailing> {
         let ids: BTreeSet<LeaseId> = ailing.iter().map(|one| one.lease_id).collect();
         self.tried.retain(|id, (at, _)| ids.contains(id) || now.since(*at) < TRY_AGAIN);
-        let pause = |times: u32| TRY_AGAIN * times.min(TRY_AGAIN_TIMES_MAX);
+        let pause = |times: u32| TRY_AGAIN * times.clamp(1, TRY_AGAIN_TIMES_MAX);
         ailing.retain(|one| self.tried.get(&one.lease_id).is_none_or(|(at, times)| now.since(*at) >= pause(*times)));
         ailing.sort_by_key(|one| self.tried.contains_key(&one.lease_id));
         ailing
     }
 
-    fn has_tried(&mut self, now: Mono, lease: LeaseId) {
+    fn has_tried(&mut self, now: Mono, lease: LeaseId, had_room: bool) {
         let (at, times) = self.tried.entry(lease).or_insert((now, 0));
-        (*at, *times) = (now, times.saturating_add(1));
+        (*at, *times) = (now, if had_room { 0 } else { times.saturating_add(1) });
     }
 }
 
@@ -100,8 +100,9 @@ async fn heal(work: &Work, memory: &mut Memory) {
             break;
         }
         if work.ledger.look(|state| plan::still_ails(state, now(state), &one)) {
-            memory.has_tried(work.clock.mono(), one.lease_id);
-            if !move_away(work, &one).await {
+            let had_room = move_away(work, &one).await;
+            memory.has_tried(work.clock.mono(), one.lease_id, had_room);
+            if !had_room {
                 refused.push(one.lease_id);
             }
         }
@@ -161,5 +162,48 @@ async fn propose(work: &Work, lease_id: LeaseId, command: Command) -> bool {
             tracing::warn!(lease = %lease_id, %error, "the ledger did not take the healing of a lease; trying again");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold_ledger::model::Seconds;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn ailing(ids: impl IntoIterator<Item = u128>) -> Vec<Ailing> {
+        let one = |id| Ailing { lease_id: LeaseId(Uuid::from_u128(id)), avoid: Vec::new(), begins: Seconds(0), lost: false };
+        ids.into_iter().map(one).collect()
+    }
+
+    /// Those that are tried at a second, by id.
+    fn tried(memory: &mut Memory, second: u64, ids: impl IntoIterator<Item = u128>) -> Vec<u128> {
+        let found = memory.to_try(Mono(Duration::from_secs(second)), ailing(ids));
+        found.iter().map(|one| one.lease_id.0.as_u128()).collect()
+    }
+
+    #[test]
+    fn those_that_were_not_tried_come_first_and_those_without_room_more_and_more_rarely() {
+        let mut memory = Memory::default();
+        let mut try_one = |memory: &mut Memory, second: u64, id: u128, had_room: bool| {
+            memory.has_tried(Mono(Duration::from_secs(second)), LeaseId(Uuid::from_u128(id)), had_room);
+        };
+        assert_eq!(tried(&mut memory, 100, 1..=4), [1, 2, 3, 4]);
+        try_one(&mut memory, 100, 1, false);
+        try_one(&mut memory, 100, 2, true);
+        assert_eq!(tried(&mut memory, 129, 1..=4), [3, 4]);
+        assert_eq!(tried(&mut memory, 130, 1..=4), [3, 4, 1, 2]);
+        try_one(&mut memory, 130, 1, false);
+        try_one(&mut memory, 130, 2, true);
+        assert_eq!(tried(&mut memory, 160, 1..=2), [2]);
+        assert_eq!(tried(&mut memory, 190, 1..=2), [1, 2]);
+        for _ in 0..100 {
+            try_one(&mut memory, 190, 1, false);
+        }
+        assert_eq!(tried(&mut memory, 789, [1]), [0; 0]);
+        assert_eq!(tried(&mut memory, 790, [1]), [1]);
+        assert_eq!(tried(&mut memory, 791, [5]), [5], "who is not to be moved any more");
+        assert_eq!(tried(&mut memory, 792, [1, 5]), [1, 5], "is forgotten");
     }
 }

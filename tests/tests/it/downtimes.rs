@@ -120,9 +120,10 @@ async fn downtimes_are_managed_from_the_command_line() {
 /// On shared hosts a lease moves once the cloud has accepted its hold on the other host; where there is none it says so.
 #[tokio::test]
 async fn on_shared_hosts_a_lease_moves_with_its_hold_or_is_degraded() {
-    let rig = rig(0).await;
+    let rig = rig(2).await;
     let client = &rig.client;
-    for name in ["cmp1", "cmp2"] {
+    for (id, name) in [(HostId(1), "cmp1"), (HostId(2), "cmp2")] {
+        client.delete_host(client.new_key(), id).await.unwrap();
         let host = NewHost { name: name.into(), pool: PoolKind::Shared, properties: Default::default() };
         client.register_host(client.new_key(), host).await.unwrap();
     }

@@ -1,12 +1,14 @@
 //! Declared downtimes: leases that have not begun move away at once, whatever is far off; who cannot says that it lacks a
 //! host until the downtime is dropped or over.
 
+use std::time::Duration;
+
 use leasehold_ledger::command::{Command, StartWish};
-use leasehold_ledger::model::{DowntimeId, HostId, Withheld};
+use leasehold_ledger::model::{DowntimeId, HostId, PoolKind, Withheld};
 use uuid::Uuid;
 
 use super::ask::Ask;
-use super::healing::{hosts, is_degraded};
+use super::healing::{hosts, is_degraded, set_alive};
 use super::judge;
 use super::world::World;
 
@@ -106,4 +108,21 @@ async fn a_successor_moves_what_the_leader_left_when_it_died() {
     world.until("they move", 20, || leases.iter().all(|lease| hosts(&world, *lease) == ["cmp2"])).await;
     world.until("the first is active", 700, || world.is_active(leases[0])).await;
     judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_moves_where_no_healing_is_wanted_also_of_a_host_that_is_down() {
+    let mut world = World::new(&["cmp1", "cmp2"]);
+    world.config.healing_horizon = Duration::ZERO;
+    for host in ["cmp1", "cmp2"] {
+        world.onboard(host, PoolKind::Dedicated).await;
+    }
+    world.lead();
+    let lease = world.ask(&Ask::new(2, 300, 400));
+    let from = hosts(&world, lease);
+    declare(&world, &from[0], (200, 500), ALL);
+    set_alive(&world, &from[0], false);
+    world.pass(280).await;
+    assert_eq!(hosts(&world, lease), from);
+    assert!(!is_degraded(&world, lease));
 }

@@ -20,7 +20,7 @@ pub(super) fn hosts(world: &World, lease: LeaseId) -> Vec<String> {
     ids.into_iter().map(name).collect()
 }
 
-fn set_alive(world: &World, host: &str, alive: bool) {
+pub(super) fn set_alive(world: &World, host: &str, alive: bool) {
     assert!(world.sim.lock().set_host_alive(host, alive));
 }
 
