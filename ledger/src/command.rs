@@ -176,6 +176,10 @@ pub enum Command {
 pub struct CreateLease {
     /// What the user asked for: the content of the key.
     pub wish: LeaseWish,
+    /// The wish before the flavors that it names were looked up: what they are may change from one try to the next, and so this is
+    /// the content of the key then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<LeaseWish>>,
     /// Made by the operation.
     pub lease_id: LeaseId,
     /// For start, end, before_end, prepare; then two for staging. Always six; unused ones are ignored.

@@ -292,8 +292,10 @@ pub struct ApiSection {
     pub minutes_before_end_lease: u32,
     /// How long an offer may stand, seconds.
     pub offer_valid_s_max: u32,
-    /// How long a lease may wait for room, seconds.
+    /// How long a lease may wait for room, seconds; 0: none waits.
     pub wait_s_max: u32,
+    /// Whether servers may be asked for like a flavor of the cloud.
+    pub flavor_reservations: bool,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -306,6 +308,7 @@ impl Default for ApiSection {
             minutes_before_end_lease: 60,
             offer_valid_s_max: OFFER_VALID_S_MAX,
             wait_s_max: WAIT_S_MAX,
+            flavor_reservations: true,
             requests_max: 4096,
             connections_max: 8192,
         }

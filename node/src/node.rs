@@ -109,7 +109,11 @@ impl Node {
 
         let raft = RaftNode::start(raft_config(&config, &addresses), &seams).await?;
         let node_id = NodeId(config.node.id);
-        let bounds = Bounds { offer_valid_s_max: config.api.offer_valid_s_max, wait_s_max: config.api.wait_s_max };
+        let bounds = Bounds {
+            offer_valid_s_max: config.api.offer_valid_s_max,
+            wait_s_max: config.api.wait_s_max,
+            flavors: config.api.flavor_reservations,
+        };
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();
         lead::follow(&raft, cloud, &config.leader, node_id, &seams);

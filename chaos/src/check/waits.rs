@@ -1,7 +1,7 @@
 //! W1: a lease that waits for room books nothing. It becomes an ordinary one with the reservations that it was asked for, on
 //! hosts that may serve it, while its time is not over; and it goes when its time is over, or somebody deletes it, and not before.
-//! Once everything is healed one for which there is room does not wait any longer than [`PROMOTED_S`], and none that is over
-//! stands. That a promotion takes no more than there is, is L1's; that lists have none that wait, the witness's and the search's.
+//! Once everything is healed one for which there is room does not wait any longer than [`PROMOTED_S`], or where the cloud has not
+//! agreed to it before [`RETRIED_S`] more, and none that is over stands. That a promotion takes no more than there is, is L1's; that lists have none that wait, the witness's and the search's.
 //!
 //! Who waits for room while an operator sets quotas may wait for those, and is not held to be late.
 
@@ -19,6 +19,8 @@ use crate::record::Record;
 const DROPPED_S: u32 = 10;
 /// Where there is room it is booked so soon, while there is a leader, seconds: a pass over all that wait, and an election.
 const PROMOTED_S: u32 = 20;
+/// One whose promotion the cloud has not agreed to is left alone for so long at most before it is tried again.
+const RETRIED_S: u32 = 160;
 /// There is a leader so soon after the healing (V2), milliseconds.
 const LED_MS: u64 = 30_000;
 
@@ -142,7 +144,9 @@ fn in_time(record: &Record, sheet: &mut Sheet) {
                 *since = (now, tried);
             }
             let since = since.0;
-            sheet.must(now.saturating_sub(since) <= PROMOTED_S, || {
+            // What waits takes no changes: it was updated by being promoted and withdrawn.
+            let patience = PROMOTED_S + if tried == 0 { 0 } else { RETRIED_S };
+            sheet.must(now.saturating_sub(since) <= patience, || {
                 format!("lease {id} waits at index {index}, second {now}, and there is room for it since second {since}")
             });
         }

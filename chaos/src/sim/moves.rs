@@ -136,6 +136,7 @@ mod tests {
             adoptions,
             caller_makes_groups: false,
             waits: false,
+            asked: None,
         }))
     }
 

@@ -153,6 +153,7 @@ impl World {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: false,
+            asked: None,
             wish,
         };
         (Entry { key: Some(key), proposed_at: self.at, command: Command::CreateLease(Box::new(create)) }, slots)

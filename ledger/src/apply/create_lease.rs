@@ -26,7 +26,7 @@ const EVENT_IDS: usize = 6;
 ///
 /// Times are whole seconds UTC. `end` is exclusive: a lease may start at the instant another ends. Where the cloud must agree
 /// first (architecture D24) the lease is CREATING with `Hold` rows, else PENDING at once.
-/// Rejections, in this order: `Invalid` (ids), those of `moved`, those of `resolve_create`, where it
+/// Rejections, in this order: `PlanStale` (nothing looked up), `Invalid` (ids), those of `moved`, those of `resolve_create`, where it
 /// is to wait those of `enlist`, `QuotaExceeded`,
 /// those of `check_adoptions`, `PlanStale`.
 /// Source: Blazar API v1, `POST /v1/leases`.
@@ -36,6 +36,10 @@ pub(super) fn create_lease(
     create: &CreateLease,
     key: Option<&RequestKey>,
 ) -> Result<Reply, Rejection> {
+    // Sent for a stored answer that is there no more: no flavor was looked up and nothing planned.
+    if create.asked.is_some() && create.plan.is_empty() {
+        return Err(stale("its flavors were not looked up"));
+    }
     check_ids(state, create)?;
     let moved = create.moved_to.map(|to| moved(&create.wish, to, now)).transpose()?;
     let wish = moved.as_ref().unwrap_or(&create.wish);

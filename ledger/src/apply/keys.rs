@@ -140,8 +140,11 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         xxh3_128(&encode(&(kind, key.valid_until, wish)))
     }
     match command {
-        Command::CreateLease(create) => of("create_lease", key, &create.wish),
-        Command::CreateSeries(create) => of("create_series", key, &create.wish),
+        Command::CreateLease(create) => of("create_lease", key, create.asked.as_deref().unwrap_or(&create.wish)),
+        Command::CreateSeries(create) => match &create.asked {
+            Some(asked) => of("create_series", key, (asked, &create.wish.recurrence)),
+            None => of("create_series", key, &create.wish),
+        },
         Command::DeleteSeries { series_id } => of("delete_series", key, series_id),
         Command::UpdateLease(update) => of("update_lease", key, (update.lease_id, &update.change)),
         Command::PromoteLease(promote) => of("promote_lease", key, promote.lease_id),

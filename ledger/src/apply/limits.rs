@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::schedule::invalid;
-use crate::model::{InstanceWish, Requirement};
+use crate::model::{InstanceWish, Requirement, SourceFlavor};
 use crate::reply::Rejection;
 
 /// Longest name of a lease, in characters.
@@ -19,6 +19,10 @@ const TRAIT_BYTES_MAX: usize = 255;
 const TERMS_MAX: usize = 64;
 /// Longest property expression as given, in bytes.
 const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+/// Longest id and name of a flavor, and key and value of its extra specs, in characters (Nova's).
+const FLAVOR_CHARS_MAX: usize = 255;
+/// Extra specs that a flavor may have; Nova itself has no bound.
+const EXTRA_SPECS_MAX: usize = 128;
 /// Longest key of an extra capability, in characters.
 const KEY_CHARS_MAX: usize = 64;
 /// Longest value of an extra capability, and of a term, in characters.
@@ -46,7 +50,20 @@ pub(crate) fn check_demands(wish: &InstanceWish) -> Result<(), Rejection> {
     at_most("resource_properties", wish.resource_properties.len(), EXPRESSION_BYTES_MAX, "bytes")?;
     // An expression is JSON, and people write JSON over several lines.
     check_printable("resource_properties", &wish.resource_properties.replace(['\n', '\r', '\t'], " "))?;
-    check_terms(&wish.requirements)
+    check_terms(&wish.requirements)?;
+    wish.flavor.as_deref().map_or(Ok(()), check_flavor)
+}
+
+/// The flavor that a reservation is to be like. Nodes look it up; what a cloud may have of one is bounded as in Nova.
+fn check_flavor(flavor: &SourceFlavor) -> Result<(), Rejection> {
+    check_text("flavor", &flavor.id, 1, FLAVOR_CHARS_MAX)?;
+    check_text("flavor", &flavor.name, 0, FLAVOR_CHARS_MAX)?;
+    at_most("flavor", flavor.extra_specs.len(), EXTRA_SPECS_MAX, "extra specs")?;
+    for (key, value) in &flavor.extra_specs {
+        check_text("flavor", key, 1, FLAVOR_CHARS_MAX)?;
+        check_text("flavor", value, 0, FLAVOR_CHARS_MAX)?;
+    }
+    Ok(())
 }
 
 /// Extra capabilities that a host is given.
@@ -129,6 +146,7 @@ fn check_terms(terms: &[Requirement]) -> Result<(), Rejection> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::apply::script::check;
 
     #[test]
@@ -150,6 +168,9 @@ mod tests {
                10:00 lease A 12:00..14:00 need=a:eq:x\\ty -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x\\ay -> refused Invalid resource_properties
                10:00 lease A 12:00..14:00 properties=x*16385 -> refused Invalid resource_properties
+               10:00 lease A 12:00..14:00 flavor=x*256 -> refused Invalid flavor
+               10:00 lease A 12:00..14:00 flavor=a\\tb -> refused Invalid flavor
+               10:00 lease A 12:00..14:00 flavor= -> refused Invalid flavor
                10:00 lease A 12:00..14:00 n=10001 -> refused Invalid amount
                10:00 lease A 12:00..14:00 n=10000 vcpus=500000 -> refused Invalid amount
                10:00 lease A 12:00..14:00 name=x*255 without=64 -> PENDING h1*1
@@ -158,6 +179,29 @@ mod tests {
                10:00 update A n=10001 -> refused Invalid amount
                10:00 lease B 12:00..14:00 n=10000 -> no room short=9997 largest=3 tightest=VCPU next=-",
         );
+    }
+
+    #[test]
+    fn a_flavor_has_a_bounded_number_of_extra_specs_of_bounded_length() {
+        let specs = |count: usize, key: &str, value: &str| {
+            let more = (1..count).map(|number| (format!("k{number}"), "v".to_owned()));
+            let extra_specs = more.chain([(key.to_owned(), value.to_owned())]).collect();
+            let flavor = SourceFlavor { id: "f".to_owned(), extra_specs, ..SourceFlavor::default() };
+            check_demands(&InstanceWish { flavor: Some(flavor.into()), ..InstanceWish::anywhere(1, 1, 0, 1) })
+        };
+        let long = "x".repeat(FLAVOR_CHARS_MAX);
+        assert_eq!(specs(EXTRA_SPECS_MAX, &long, &long), Ok(()));
+        assert_eq!(specs(1, "k", ""), Ok(()));
+        for (count, key, value) in [
+            (EXTRA_SPECS_MAX + 1, "k", "v"),
+            (1, &*format!("{long}x"), "v"),
+            (1, "k", &*format!("{long}x")),
+            (1, "", "v"),
+            (1, "k", "a\tb"),
+        ] {
+            let refused = specs(count, key, value);
+            assert!(matches!(&refused, Err(Rejection::Invalid { field, .. }) if field == "flavor"), "{refused:?}");
+        }
     }
 
     #[test]

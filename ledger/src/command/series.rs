@@ -11,6 +11,9 @@ use crate::model::{EventId, LeaseId, LeftOut, Occurrence, SeriesId, SeriesMode};
 pub struct CreateSeries {
     /// What the user asked for: the content of the key.
     pub wish: SeriesWish,
+    /// Its lease before the flavors that it names were looked up, as of [`CreateLease`](super::CreateLease).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<LeaseWish>>,
     /// Made by the operation.
     pub series_id: SeriesId,
     /// What is to be booked, by number. What the rule comes to is part of the plan, not of the wish.

@@ -74,6 +74,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
                     adoptions: Default::default(),
                     caller_makes_groups: false,
                     waits: false,
+                    asked: None,
                 };
                 send(&mut state, Command::CreateLease(Box::new(create)));
             }

@@ -151,8 +151,8 @@ impl State {
         if profile.is_empty() {
             self.usage.remove(&project);
         }
-        // What was withdrawn while it was being made was never had.
-        let never_had = new.is_none() && old.is_some_and(|old| old.status == LeaseStatus::Creating);
+        // What was withdrawn while it was being made was never had, nor what waits for room until its promotion is agreed to.
+        let never_had = old.is_some_and(|old| old.wait.is_some() || (new.is_none() && old.status == LeaseStatus::Creating));
         if limits.get(LimitKind::VcpuHours).is_some() && !never_had {
             self.keep_spent(&project, limits.period_s(), &before, &after);
         }

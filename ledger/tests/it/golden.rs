@@ -60,6 +60,7 @@ fn create() -> Entry {
         adoptions: Default::default(),
         caller_makes_groups: false,
         waits: false,
+        asked: None,
     };
     Entry {
         key: Some(RequestKey { project_id: ProjectId("p".into()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),
@@ -120,6 +121,7 @@ fn series() -> Entry {
     let reason = LeftOutReason::NoRoom { reservation: 0, short_by: 2, largest_amount: 1, tightest: Some(Class::Vcpu) };
     entry.command = Command::CreateSeries(Box::new(CreateSeries {
         wish: SeriesWish { lease: LeaseWish { end: at(1).end, ..create.wish }, recurrence },
+        asked: None,
         series_id: SeriesId(Uuid::from_u128(11)),
         occurrences: vec![PlannedOccurrence {
             occurrence: at(1),

@@ -277,6 +277,7 @@ impl Run {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: false,
+            asked: None,
         }));
         let applied = self.world.send(None, command);
         self.judge(expected, planned.as_ref(), applied.as_ref().err());

@@ -285,6 +285,7 @@ impl Run {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: false,
+            asked: None,
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {

@@ -403,18 +403,33 @@ pub(super) fn meant(error: Failure, peeked: Result<Option<KeyState>, Error>) -> 
     }
 }
 
+/// A member of an older release does not know the status, and has nothing that waits.
+fn none_if_unknown(waiting: Result<Vec<Lease>, Error>) -> Result<Vec<Lease>, Error> {
+    match waiting {
+        Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::Invalid => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// What is in one list or in both, as the later one has it.
+pub(super) fn either<T, K: PartialEq>(earlier: Vec<T>, later: Vec<T>, id: impl Fn(&T) -> K) -> Vec<T> {
+    let gone = |one: &T| later.iter().all(|known| id(known) != id(one));
+    let mut all: Vec<T> = earlier.into_iter().filter(gone).collect();
+    all.extend(later);
+    all
+}
+
 /// By UUID, or by name through the list.
 async fn find(session: &Session, lease: &str) -> Result<Lease, Failure> {
     if let Ok(id) = lease.parse() {
         return Ok(session.client.get_lease(id).await?.value);
     }
-    let mut found = session.client.list_leases(LeaseFilter::default()).await?.value;
-    // A list of leases has none of those that wait for room.
+    // A list of leases has none of those that wait for room. They come first: one that is promoted in between is then in both
+    // lists, and not in none.
     let waiting = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
-    let waiting = session.client.list_leases(waiting).await?.value;
-    // One that was promoted in between may be in both.
-    let waiting: Vec<Lease> = waiting.into_iter().filter(|one| found.iter().all(|known| known.id != one.id)).collect();
-    found.extend(waiting);
+    let waiting = none_if_unknown(session.client.list_leases(waiting).await.map(|answer| answer.value))?;
+    let found = session.client.list_leases(LeaseFilter::default()).await?.value;
+    let mut found = either(waiting, found, |lease| lease.id);
     found.retain(|known| known.name == lease);
     match found.len() {
         0 => Err(Failure::Name(format!(

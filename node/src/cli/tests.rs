@@ -456,3 +456,9 @@ fn a_member_that_knows_no_peek_leaves_the_name_unknown_and_other_refusals_are_to
     let forbidden = lease::meant(no_lease(), refused(RefusalKind::Forbidden)).unwrap_err();
     assert!(matches!(forbidden, Failure::Call(_)), "{forbidden}");
 }
+
+#[test]
+fn a_lease_that_is_promoted_between_two_lists_is_found_once() {
+    let (waiting, found) = (vec![(1, "waits"), (2, "waits")], vec![(2, "promoted"), (3, "booked")]);
+    assert_eq!(lease::either(waiting, found, |lease| lease.0), [(1, "waits"), (2, "promoted"), (3, "booked")]);
+}

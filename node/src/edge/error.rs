@@ -108,9 +108,13 @@ impl From<&OperationError> for Problem {
         let plain = |row: Row| Problem { row, message: error.to_string(), offer: None };
         match error {
             OperationError::Rejected(rejection) => plain(of_rejection(rejection)),
-            OperationError::NoRoom { offer, ledger_index } => Problem {
+            OperationError::NoRoom { offer, ledger_index, not_waiting } => Problem {
                 row: conflict("no_room"),
-                message: format!("Not enough hosts available: {}", advice(offer)),
+                message: format!(
+                    "Not enough hosts available: {}{}",
+                    advice(offer),
+                    not_waiting.as_ref().map(|why| format!("; it does not wait: {why}")).unwrap_or_default()
+                ),
                 offer: Some(Offer::new(offer, *ledger_index)),
             },
             OperationError::TooOld { .. } => plain(row(Code::OutOfRange, StatusCode::GONE, Retry::No, "changes_forgotten")),

@@ -76,7 +76,7 @@ fn operation_errors() -> Vec<Sample<OperationError>> {
     let text = || "x".to_owned();
     let unavailable = |why: Why| (OperationError::Unavailable(why), Unavailable, 503, SameKey);
     vec![
-        (OperationError::NoRoom { offer: no_room(), ledger_index: 9 }, FailedPrecondition, 409, No),
+        (OperationError::NoRoom { offer: no_room(), ledger_index: 9, not_waiting: None }, FailedPrecondition, 409, No),
         (OperationError::TooOld { oldest: 7 }, OutOfRange, 410, No),
         (OperationError::Forbidden { rule: text() }, PermissionDenied, 403, No),
         (OperationError::ComputeHostNotFound(text()), NotFound, 404, No),
@@ -149,8 +149,15 @@ fn only_unavailable_and_unknown_outcomes_are_sent_again() {
 }
 
 #[test]
+fn no_room_tells_why_it_does_not_wait() {
+    let not_waiting = Some("100 leases wait".to_owned());
+    let problem = Problem::from(OperationError::NoRoom { offer: no_room(), ledger_index: 9, not_waiting });
+    assert!(problem.message.ends_with("15:00:00 UTC; it does not wait: 100 leases wait"), "{}", problem.message);
+}
+
+#[test]
 fn no_room_tells_what_would_fit() {
-    let problem = Problem::from(OperationError::NoRoom { offer: no_room(), ledger_index: 9 });
+    let problem = Problem::from(OperationError::NoRoom { offer: no_room(), ledger_index: 9, not_waiting: None });
     assert_eq!(
         problem.message,
         "Not enough hosts available: reservation 0 is 3 instances short (VCPU is the tightest); amount 5 fits this window; \

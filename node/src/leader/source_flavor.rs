@@ -61,12 +61,11 @@ impl From<FlavorError> for OperationError {
     }
 }
 
-/// The wish with what the flavor that it names gives it.
+/// The flavor that is asked for, if the project may use it.
 ///
 /// # Errors
 /// See [`FlavorError`].
-pub async fn like(cloud: &Cloud, project: &ProjectId, wish: &InstanceWish) -> Result<InstanceWish, FlavorError> {
-    let Some(asked) = &wish.flavor else { return Ok(wish.clone()) };
+pub async fn look_up(cloud: &Cloud, project: &ProjectId, asked: &SourceFlavor) -> Result<Flavor, FlavorError> {
     let shown = if asked.id.is_empty() { &asked.name } else { &asked.id };
     let not_found = || FlavorError::NotFound(shown.clone());
     let flavor = find(cloud, asked).await?.ok_or_else(not_found)?;
@@ -77,7 +76,7 @@ pub async fn like(cloud: &Cloud, project: &ProjectId, wish: &InstanceWish) -> Re
             return Err(not_found());
         }
     }
-    taken_over(flavor, wish)
+    Ok(flavor)
 }
 
 /// By id, or else by name.
@@ -92,8 +91,11 @@ async fn find(cloud: &Cloud, asked: &SourceFlavor) -> Result<Option<Flavor>, Clo
     Ok(cloud.nova().flavors().await?.into_iter().find(|flavor| flavor.name == asked.name))
 }
 
-/// The sizes, traits and extra specs of a flavor.
-fn taken_over(flavor: Flavor, wish: &InstanceWish) -> Result<InstanceWish, FlavorError> {
+/// The wish with the sizes, traits and extra specs of a flavor.
+///
+/// # Errors
+/// [`FlavorError::Wrong`].
+pub fn taken_over(flavor: Flavor, wish: &InstanceWish) -> Result<InstanceWish, FlavorError> {
     let Flavor { id, name, vcpus, ram, disk, ephemeral, swap, extra_specs, .. } = flavor;
     let wrong = |problem: String| Err(FlavorError::Wrong(format!("flavor {name} {problem}")));
     if extra_specs.contains_key(FLAVOR_MARK) {

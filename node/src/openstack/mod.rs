@@ -40,6 +40,12 @@ impl Cloud {
         Self { session: self.urgent.clone(), ..self.clone() }
     }
 
+    /// The same cloud with the calls in flight that callers have, as [`Cloud::groups_of`].
+    #[must_use]
+    pub fn of_callers(&self) -> Self {
+        Self { session: self.callers.clone(), ..self.clone() }
+    }
+
     /// Compute.
     #[must_use]
     pub fn nova(&self) -> nova::Nova<'_> {

@@ -16,7 +16,7 @@ use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
 use super::route::{Call, Given, Request};
-use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups, waitlist};
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, flavors, groups, waitlist};
 use crate::config::Secret;
 use crate::leader::adopt;
 use crate::leader::names::Names;
@@ -104,8 +104,8 @@ impl Operations {
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);
-        let wish = self.with_flavors(wish).await?;
-        let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some() };
+        let (wish, asked) = self.with_flavors_once(key.as_ref(), wish).await?;
+        let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some(), asked: asked.map(Box::new) };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         match (self.on_leader(call).await?, maker) {
             (Given::Booked(booked), Some(maker)) => {
@@ -116,7 +116,14 @@ impl Operations {
         }
     }
 
-    pub(super) async fn create_here(&self, key: Option<RequestKey>, wish: LeaseWish, caller_makes_groups: bool) -> Result<Given> {
+    pub(super) async fn create_here(
+        &self,
+        key: Option<RequestKey>,
+        wish: LeaseWish,
+        asked: Option<Box<LeaseWish>>,
+        caller_makes_groups: bool,
+    ) -> Result<Given> {
+        self.check_may_wait(&wish)?;
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
@@ -134,10 +141,12 @@ impl Operations {
         for _ in 0..PLANS {
             self.check_free(key.as_ref(), &wish.project_id, &adoptions).await?;
             let now = self.inner.raft.now()?;
-            let mut waits = false;
+            // What a lease that goes on the waitlist would have been refused with.
+            let mut short = None;
             let (plan, moved_to, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), None, 0, None)
             } else {
+                flavors::check_looked_up(&wish)?;
                 self.check_offer(wish.offer, now)?;
                 self.check_wait(&wish, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
@@ -148,7 +157,7 @@ impl Operations {
                     // The same key may have been on its way twice: its own first lease is what takes the room.
                     Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), None, 0, None),
                     Err(refused) if waitlist::waits(&wish, &refused, now) => {
-                        waits = true;
+                        short = Some(refused);
                         (waitlist::unbound(&reservation_ids), None, 0, None)
                     }
                     Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
@@ -158,8 +167,10 @@ impl Operations {
                     Err(refused) => return Err(refused),
                 }
             };
+            let waits = short.is_some();
             let command = Command::CreateLease(Box::new(CreateLease {
                 wish: wish.clone(),
+                asked: asked.clone(),
                 lease_id,
                 event_ids: event_ids.clone(),
                 plan,
@@ -187,6 +198,7 @@ impl Operations {
                     };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
+                Err(full @ Rejection::TooManyWaiting { .. }) => return Err(waitlist::not_on(full, short)),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
             }
@@ -366,5 +378,5 @@ pub(super) fn gone(reason: Option<Reason>) -> OperationError {
 
 fn no_room(offer: NoRoom, ledger_index: u64) -> OperationError {
     metrics::refused_no_room();
-    OperationError::NoRoom { offer, ledger_index }
+    OperationError::NoRoom { offer, ledger_index, not_waiting: None }
 }

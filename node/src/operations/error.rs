@@ -27,6 +27,9 @@ pub enum OperationError {
         offer: NoRoom,
         /// Index it was decided at.
         ledger_index: u64,
+        /// Why it does not wait for room though it would.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_waiting: Option<String>,
     },
     /// The journal of changes does not reach back to where a watch is to begin, or its reader fell behind it.
     #[error("after: changes are kept from index {oldest} on; read the leases again and watch from the index of that answer")]

@@ -80,11 +80,13 @@ pub struct Bounds {
     pub offer_valid_s_max: u32,
     /// How long a lease may wait for room, seconds.
     pub wait_s_max: u32,
+    /// Whether servers may be asked for like a flavor of the cloud.
+    pub flavors: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { offer_valid_s_max: crate::config::OFFER_VALID_S_MAX, wait_s_max: crate::config::WAIT_S_MAX }
+        Bounds { offer_valid_s_max: crate::config::OFFER_VALID_S_MAX, wait_s_max: crate::config::WAIT_S_MAX, flavors: true }
     }
 }
 

@@ -41,21 +41,64 @@ pub(super) struct Call {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    CreateLease { wish: LeaseWish, caller_makes_groups: bool },
-    CreateSeries { wish: SeriesWish },
-    DeleteSeries { series_id: SeriesId },
-    UpdateLease { lease_id: LeaseId, change: LeaseChange, caller_makes_groups: bool },
-    RecordServerGroups { lease_id: LeaseId, groups: BTreeMap<ReservationId, FoundGroup> },
-    ClaimOffer { lease_id: LeaseId },
-    DeleteLease { lease_id: LeaseId },
+    CreateLease {
+        wish: LeaseWish,
+        caller_makes_groups: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Box<LeaseWish>>,
+    },
+    CreateSeries {
+        wish: SeriesWish,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Box<LeaseWish>>,
+    },
+    DeleteSeries {
+        series_id: SeriesId,
+    },
+    UpdateLease {
+        lease_id: LeaseId,
+        change: LeaseChange,
+        caller_makes_groups: bool,
+    },
+    RecordServerGroups {
+        lease_id: LeaseId,
+        groups: BTreeMap<ReservationId, FoundGroup>,
+    },
+    ClaimOffer {
+        lease_id: LeaseId,
+    },
+    DeleteLease {
+        lease_id: LeaseId,
+    },
     LookUpKey,
     RegisterHost(HostRequest),
-    UpdateHost { host_id: HostId, properties: BTreeMap<String, String>, reservable: Option<bool> },
-    SetDowntime { host_id: HostId, downtime_id: DowntimeId, start: Option<StartWish>, end: Seconds, withheld: Withheld },
-    DropDowntime { host_id: HostId, downtime_id: DowntimeId },
-    DeleteHost { host_id: HostId },
-    SetQuota { project_id: Option<ProjectId>, set: Limits, unset: BTreeSet<LimitKind> },
-    Probe { payload: Vec<u8> },
+    UpdateHost {
+        host_id: HostId,
+        properties: BTreeMap<String, String>,
+        reservable: Option<bool>,
+    },
+    SetDowntime {
+        host_id: HostId,
+        downtime_id: DowntimeId,
+        start: Option<StartWish>,
+        end: Seconds,
+        withheld: Withheld,
+    },
+    DropDowntime {
+        host_id: HostId,
+        downtime_id: DowntimeId,
+    },
+    DeleteHost {
+        host_id: HostId,
+    },
+    SetQuota {
+        project_id: Option<ProjectId>,
+        set: Limits,
+        unset: BTreeSet<LimitKind>,
+    },
+    Probe {
+        payload: Vec<u8>,
+    },
     ChangeCluster(ClusterChange),
 }
 
@@ -179,9 +222,11 @@ impl Operations {
             Span::current().record("lease_id", display(lease_id));
         }
         match request {
-            Request::CreateLease { wish, caller_makes_groups } => self.create_here(key, wish, caller_makes_groups).await,
-            Request::CreateSeries { wish } => {
-                self.create_series_here(key, wish).await.map(|booked| Given::Series(Box::new(booked)))
+            Request::CreateLease { wish, caller_makes_groups, asked } => {
+                self.create_here(key, wish, asked, caller_makes_groups).await
+            }
+            Request::CreateSeries { wish, asked } => {
+                self.create_series_here(key, wish, asked).await.map(|booked| Given::Series(Box::new(booked)))
             }
             Request::DeleteSeries { series_id } => {
                 self.delete_series_here(&actor, key, series_id).await.map(Given::DeletedSeries)

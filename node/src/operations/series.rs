@@ -1,7 +1,7 @@
 //! Booking and deleting a series: many leases, one entry of the log, one key.
 
 use leasehold_client::{BookedSeries, DeletedSeries};
-use leasehold_ledger::command::{Command, CreateSeries, PlannedOccurrence, SeriesWish};
+use leasehold_ledger::command::{Command, CreateSeries, LeaseWish, PlannedOccurrence, SeriesWish};
 use leasehold_ledger::model::{
     EventId, Lease, LeaseId, LeftOut, LeftOutReason, Occurrence, Reason, ReasonCode, RequestKey, ReservationId, SeriesId,
     SeriesLease, SeriesMode, Timestamp,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::create_lease::{EVENTS, PLANS, PREPARING, gone};
 use super::recurrence::occurrences;
 use super::route::{Call, Request};
-use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
+use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable, flavors};
 use crate::leader::names::Names;
 use crate::seams::long;
 use crate::telemetry::{metrics, request_id};
@@ -32,13 +32,19 @@ impl Operations {
     pub async fn create_series(&self, actor: &Actor, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.lease.project_id))?;
         actor.may_ignore_quota(wish.lease.ignore_quota)?;
-        let wish = SeriesWish { lease: self.with_flavors(wish.lease).await?, ..wish };
-        let request = Request::CreateSeries { wish };
+        let (lease, asked) = self.with_flavors_once(key.as_ref(), wish.lease).await?;
+        let request = Request::CreateSeries { wish: SeriesWish { lease, ..wish }, asked: asked.map(Box::new) };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         self.on_leader(call).await?.series()
     }
 
-    pub(super) async fn create_series_here(&self, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
+    pub(super) async fn create_series_here(
+        &self,
+        key: Option<RequestKey>,
+        wish: SeriesWish,
+        asked: Option<Box<LeaseWish>>,
+    ) -> Result<Answer<BookedSeries>> {
+        self.check_may_wait(&wish.lease)?;
         let series_id = SeriesId(self.inner.seams.rng.uuid_v4());
         let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
         let (mut times, mut ids) = (Vec::new(), self.ids_of(&wish, 0)?);
@@ -46,6 +52,7 @@ impl Operations {
         for _ in 0..PLANS {
             let mut plan = None;
             if !is_known() {
+                flavors::check_looked_up(&wish.lease)?;
                 // A rule that is refused was never booked under any key. A key that was known may be free again: what was booked
                 // under it was withdrawn.
                 if times.is_empty() {
@@ -64,7 +71,7 @@ impl Operations {
                 }
             }
             let (planned, booked) = plan.unzip();
-            let command = Command::CreateSeries(Box::new(command(&wish, series_id, planned, &ids)));
+            let command = Command::CreateSeries(Box::new(command(&wish, asked.clone(), series_id, planned, &ids)));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
             drop(booked);
@@ -252,9 +259,16 @@ fn unplanned(times: &[Occurrence]) -> SeriesPlan {
 }
 
 /// Without a plan only the wish counts: the key is known, and `apply` answers what it answered.
-fn command(wish: &SeriesWish, series_id: SeriesId, planned: Option<SeriesPlan>, ids: &[Ids]) -> CreateSeries {
+fn command(
+    wish: &SeriesWish,
+    asked: Option<Box<LeaseWish>>,
+    series_id: SeriesId,
+    planned: Option<SeriesPlan>,
+    ids: &[Ids],
+) -> CreateSeries {
     let Some(planned) = planned else {
-        return CreateSeries { wish: wish.clone(), series_id, occurrences: Vec::new(), left_out: Vec::new(), planned_at: 0 };
+        let (occurrences, left_out) = (Vec::new(), Vec::new());
+        return CreateSeries { wish: wish.clone(), asked, series_id, occurrences, left_out, planned_at: 0 };
     };
     let occurrence = |one: OccurrencePlan| {
         let ids = &ids[one.occurrence.number as usize - 1];
@@ -268,6 +282,7 @@ fn command(wish: &SeriesWish, series_id: SeriesId, planned: Option<SeriesPlan>, 
     };
     CreateSeries {
         wish: wish.clone(),
+        asked,
         series_id,
         occurrences: planned.occurrences.into_iter().map(occurrence).collect(),
         left_out: planned.left_out,

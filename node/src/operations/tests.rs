@@ -34,6 +34,10 @@ pub(crate) struct Lone {
 impl Lone {
     /// Started, without a leader.
     pub async fn start() -> Lone {
+        Lone::start_with(Bounds::default()).await
+    }
+
+    async fn start_with(bounds: Bounds) -> Lone {
         let folder = tempfile::tempdir().unwrap();
         let seams = Seams::system(&HttpOptions::default()).unwrap();
         let config = RaftConfig {
@@ -46,12 +50,21 @@ impl Lone {
             timing: Timing::default(),
         };
         let raft = RaftNode::start(config, &seams).await.unwrap();
-        Lone { operations: Operations::new(raft, None, NodeId(1), Bounds::default(), seams), _folder: folder }
+        Lone { operations: Operations::new(raft, None, NodeId(1), bounds, seams), _folder: folder }
     }
 
     /// Leads, and has one host with this many vCPUs.
     pub async fn with_host(vcpus: u32) -> Lone {
-        let lone = Lone::start().await;
+        Lone::start().await.led(vcpus).await
+    }
+
+    /// The same with one host of four vCPUs, where so much may be asked for.
+    pub async fn with(bounds: Bounds) -> Lone {
+        Lone::start_with(bounds).await.led(4).await
+    }
+
+    async fn led(self, vcpus: u32) -> Lone {
+        let lone = self;
         lone.operations.inner.raft.initialise().await.unwrap();
         lone.operations.probe(&actor("admin"), Vec::new()).await.unwrap();
         lone.register(host("h1", PoolKind::Dedicated, vcpus)).await;
@@ -77,7 +90,7 @@ pub(crate) fn actor(role: &str) -> Actor {
     Actor { user_id: UserId("u".into()), project_id: ProjectId("p".into()), roles: BTreeSet::from([role.to_owned()]) }
 }
 
-fn host(name: &str, pool: PoolKind, vcpus: u32) -> RegisterHost {
+pub(crate) fn host(name: &str, pool: PoolKind, vcpus: u32) -> RegisterHost {
     let capacity = Amounts { vcpus, memory_mb: 8192, disk_gb: 100, slots: 64 };
     let description = HostDescription {
         hypervisor_hostname: name.to_owned(),
@@ -269,6 +282,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         adoptions,
         caller_makes_groups: false,
         waits: false,
+        asked: None,
     };
     let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
     made.outcome.unwrap();

@@ -1,12 +1,22 @@
 //! Which new leases wait for room (docs/decisions/0019); the leader has them booked when there is some (`leader/waitlist.rs`).
 
 use leasehold_ledger::command::{LeaseWish, PlannedReservation, StartWish, WaitWish};
-use leasehold_ledger::model::{ReservationId, Seconds, Timestamp};
+use leasehold_ledger::model::{Excess, LimitKind, ReservationId, Seconds, Timestamp};
 use leasehold_ledger::reply::Rejection;
 
 use super::{OperationError, Operations, Result};
 
 impl Operations {
+    /// Refuses to wait at all where that is switched off, also under a key that is known: members of an older release do not
+    /// know the field, so nothing with it may get into the log.
+    pub(super) fn check_may_wait(&self, wish: &LeaseWish) -> Result<()> {
+        if self.inner.bounds.wait_s_max > 0 || wish.wait.is_none() {
+            return Ok(());
+        }
+        let problem = "no lease waits for room here (wait_s_max is 0)".to_owned();
+        Err(Rejection::Invalid { field: "wait".to_owned(), problem }.into())
+    }
+
     /// Refuses to wait for longer than this cluster allows; the ledger judges the rest.
     pub(super) fn check_wait(&self, wish: &LeaseWish, now: Timestamp) -> Result<()> {
         let max_s = self.inner.bounds.wait_s_max;
@@ -31,8 +41,33 @@ fn until(wish: &LeaseWish) -> Option<Seconds> {
 
 /// Whether what is refused now waits instead: what it lacks may come, and there is time for that.
 pub(super) fn waits(wish: &LeaseWish, refused: &OperationError, now: Timestamp) -> bool {
-    let may_come = matches!(refused, OperationError::NoRoom { .. } | OperationError::Rejected(Rejection::QuotaExceeded(_)));
+    let may_come = match refused {
+        OperationError::NoRoom { .. } => true,
+        OperationError::Rejected(Rejection::QuotaExceeded(excess)) => frees_itself(excess),
+        _ => false,
+    };
     may_come && until(wish).is_some_and(|until| until.timestamp() > now)
+}
+
+/// Whether a quota may have room for it some day as it is set now: others' use goes and time passes, but nobody's lease gets shorter
+/// or smaller by waiting.
+fn frees_itself(excess: &Excess) -> bool {
+    match excess.kind {
+        LimitKind::DurationS => false,
+        LimitKind::Slots | LimitKind::Vcpus => excess.wanted.is_some_and(|wanted| wanted <= u64::from(excess.limit)),
+        _ => true,
+    }
+}
+
+/// What is answered where the waitlist is full: the refusal that was to be waited out, which says what would fit, with the
+/// reason for which it is not.
+pub(super) fn not_on(full: Rejection, refused: Option<OperationError>) -> OperationError {
+    match refused {
+        Some(OperationError::NoRoom { offer, ledger_index, .. }) => {
+            OperationError::NoRoom { offer, ledger_index, not_waiting: Some(full.to_string()) }
+        }
+        _ => full.into(),
+    }
 }
 
 /// The plan of what is bound to no host: the ids alone.
@@ -50,7 +85,7 @@ mod tests {
     use super::*;
     use crate::config::WAIT_S_MAX;
     use crate::operations::tests::{Lone, actor, wish};
-    use crate::operations::{Actor, Consistency};
+    use crate::operations::{Actor, Bounds, Consistency};
 
     fn patient(amount: u32) -> LeaseWish {
         LeaseWish { wait: Some(WaitWish::UntilStart), ..wish(amount) }
@@ -78,6 +113,60 @@ mod tests {
         assert_eq!(seen.status, LeaseStatus::Waiting);
         operations.delete_lease(&member, None, second.id).await.unwrap();
         assert_eq!(listed(&operations, &member, &[LeaseStatus::Waiting]).await, Vec::<Uuid>::new());
+        lone.end().await;
+    }
+
+    #[test]
+    fn only_what_others_or_time_may_bring_is_waited_for() {
+        let over = |kind, limit, wanted| {
+            let excess = Excess { kind, limit, used: 0, wanted, at: None, fits: 0 };
+            waits(&patient(1), &OperationError::Rejected(Rejection::QuotaExceeded(excess)), Timestamp(0))
+        };
+        for (kind, wanted, may_come) in [
+            (LimitKind::Slots, Some(4), true),
+            (LimitKind::Slots, Some(5), false),
+            (LimitKind::Vcpus, Some(4), true),
+            (LimitKind::Vcpus, Some(5), false),
+            (LimitKind::DurationS, Some(5), false),
+            (LimitKind::DurationS, None, false),
+            (LimitKind::StartAheadS, Some(5), true),
+            (LimitKind::EndAheadS, Some(5), true),
+            (LimitKind::VcpuHours, Some(4), true),
+        ] {
+            assert_eq!(over(kind, 4, wanted), may_come, "{kind:?} {wanted:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_the_waitlist_is_full_it_is_told_what_would_fit() {
+        let lone = Lone::with_host(4).await;
+        let (operations, member) = (lone.operations.clone(), actor("member"));
+        for _ in 0..100 {
+            operations.create_lease(&member, None, patient(9)).await.unwrap();
+        }
+        match operations.create_lease(&member, None, patient(5)).await.unwrap_err() {
+            OperationError::NoRoom { offer, not_waiting: Some(why), .. } => {
+                assert_eq!(offer.largest_amount, 4);
+                assert!(why.contains("100 leases wait for room already"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        lone.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_waiting_is_switched_off_nothing_of_it_is_proposed() {
+        let lone = Lone::with(Bounds { wait_s_max: 0, ..Bounds::default() }).await;
+        let (operations, member) = (lone.operations.clone(), actor("member"));
+        let index = || operations.inner.raft.state().ledger_index();
+        let before = index();
+        let now = LeaseWish { start: StartWish::Now, ..patient(1) };
+        for asked in [patient(1), patient(9), LeaseWish { wait: Some(WaitWish::Until(Seconds(1))), ..patient(1) }, now] {
+            let refused = operations.create_lease(&member, None, asked).await.unwrap_err();
+            assert!(refused.to_string().contains("wait_s_max is 0"), "{refused}");
+        }
+        assert_eq!(index(), before);
+        operations.create_lease(&member, None, wish(1)).await.unwrap();
         lone.end().await;
     }
 

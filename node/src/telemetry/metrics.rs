@@ -140,7 +140,7 @@ impl Metrics {
             )),
             leases_promoted: register!(IntCounter::new(
                 "leasehold_leases_promoted_total",
-                "Leases that had waited for room and were booked."
+                "Leases that had waited for room and have it; where the cloud had to agree, once it has."
             )),
             last_reconcile: Mutex::new(None),
             oldest: Mutex::new(None),
@@ -194,6 +194,8 @@ pub fn leading(leads: bool) {
         METRICS.open_actuations.set(0);
         METRICS.grain_too_small.set(0);
         METRICS.anchors_missing.set(0);
+        METRICS.leases_degraded.set(0);
+        METRICS.leases_waiting.set(0);
         *METRICS.oldest.lock() = None;
         *METRICS.last_reconcile.lock() = None;
     }
@@ -303,16 +305,20 @@ mod tests {
         reconcile_done(Mono::default());
         grain_too_small(2);
         anchors_missing(4);
-        let all = |open, oldest, reconciled, small, missing| {
+        leases_degraded(6);
+        leases_waiting(7);
+        let all = |open, oldest, reconciled, small, missing, degraded, waiting| {
+            assert_eq!(shown("leasehold_leases_degraded "), degraded);
+            assert_eq!(shown("leasehold_leases_waiting "), waiting);
             assert_eq!(shown("leasehold_hosts_anchors_missing "), missing);
             assert_eq!(shown("leasehold_actuations_open "), open);
             assert_eq!(shown("leasehold_actuations_oldest_age_seconds "), oldest);
             assert_eq!(shown("leasehold_reconcile_age_seconds "), reconciled);
             assert_eq!(shown("leasehold_hosts_grain_too_small "), small);
         };
-        all(3.0, 5.0, 0.0, 2.0, 4.0);
+        all(3.0, 5.0, 0.0, 2.0, 4.0, 6.0, 7.0);
         leading(false);
-        all(0.0, 0.0, -1.0, 0.0, 0.0);
+        all(0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0);
     }
 
     #[test]

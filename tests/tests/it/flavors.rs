@@ -3,15 +3,16 @@
 use leasehold_client::command::StartWish;
 use leasehold_client::model::SourceFlavor;
 use leasehold_client::{DensityWish, Error, NewLease, RefusalKind, WindowWish};
+use leasehold_cloudsim::Record;
 use leasehold_tests::caller;
-use leasehold_tests::cloud::{Tenant, http_client};
+use leasehold_tests::cloud::{CloudSettings, Tenant, http_client};
 use leasehold_tests::settings::{Auth, Timing};
 use leasehold_tests::wait::wait_for;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::command_line;
-use crate::rig::{PATIENCE, Rig, from_now, rig_with, tomorrow};
+use crate::rig::{PATIENCE, Rig, from_now, rig_on, rig_with, tomorrow};
 
 async fn ask(rig: &Rig, node: usize, tenant: &Tenant, version: &str, what: (Method, &str, Value)) -> (u16, Value) {
     let (method, path, body) = what;
@@ -151,7 +152,7 @@ async fn what_a_flavor_cannot_be_is_told_and_nothing_is_booked() {
 }
 
 #[tokio::test]
-async fn a_lease_by_a_flavor_changes_as_blazar_says_in_1_0_and_in_all_but_its_sizes_in_1_1() {
+async fn of_a_lease_by_a_flavor_only_the_name_changes_in_1_0_and_the_amount_and_dates_too_in_1_1() {
     let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
     let (admin, demo) = (rig.cloud.tenant("admin").await.unwrap(), rig.cloud.tenant("demo").await.unwrap());
     let source = flavor(&admin, "m1.course", true, json!({})).await;
@@ -170,7 +171,7 @@ async fn a_lease_by_a_flavor_changes_as_blazar_says_in_1_0_and_in_all_but_its_si
     // What was shown may be sent back.
     let shown = &lease["reservations"][0]["resource_properties"];
     let more = json!({"end_date": "2099-02-01 00:00", "reservations": [{"id": id, "amount": 3, "resource_properties": shown,
-                      "resource_type": "flavor:instance", "vcpus": 2}]});
+                      "resource_type": "flavor:instance", "vcpus": 2, "flavor_id": id, "source_flavor_id": source}]});
     let (status, told) = put(V1_1, more).await;
     assert_eq!(status, 200, "{told}");
     let reservation = &told["lease"]["reservations"][0];
@@ -179,6 +180,10 @@ async fn a_lease_by_a_flavor_changes_as_blazar_says_in_1_0_and_in_all_but_its_si
         json!({"vcpus": 3}),
         json!({"resource_properties": "[\"=\", \"$vcpus\", \"2\"]"}),
         json!({"resource_type": "virtual:instance"}),
+        json!({"flavor_id": "m1.other"}),
+        json!({"source_flavor_id": id}),
+        json!({"zone": "nova"}),
+        json!({"required_traits": ["HW_CPU_X86_AVX2"]}),
     ] {
         let mut reservation = json!({"id": id});
         reservation.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
@@ -229,4 +234,85 @@ async fn how_many_more_like_a_flavor_fit_is_told_over_every_face() {
     assert_eq!(reservation["source_flavor"], json!({"id": source, "name": "m1.course"}));
     let told = with_token(&["capacity", "density", "--flavor", &source]).await;
     assert_eq!(told["largest_amount"], json!(fits - 1), "{told}");
+}
+
+/// The answer to a create under a key.
+async fn keyed(rig: &Rig, node: usize, tenant: &Tenant, key: &str, body: &Value) -> (u16, Value) {
+    let request = http_client().unwrap().post(format!("{}/leases", rig.cluster.nodes()[node].rest_url()));
+    let request = request.header("X-Auth-Token", tenant.token()).header("OpenStack-API-Version", V1_1);
+    let request = request.header("Idempotency-Key", key).header("Idempotency-Valid-Until", in_ten_minutes());
+    let answer = request.json(body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+fn in_ten_minutes() -> String {
+    let at = chrono::DateTime::from_timestamp(from_now(600).unix_s() as i64, 0).unwrap();
+    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[tokio::test]
+async fn a_create_that_is_repeated_under_its_key_is_answered_whatever_became_of_the_flavor_and_of_nova() {
+    let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
+    let (admin, demo) = (rig.cloud.tenant("admin").await.unwrap(), rig.cloud.tenant("demo").await.unwrap());
+    let source = flavor(&admin, "m1.course", true, json!({"hw_rng:allowed": "true"})).await;
+    let (lease, series) = ("9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b001", "9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b002");
+    let mut one = like("m1.course", json!({"amount": 1}));
+    one["start_date"] = json!("2098-01-01 00:00");
+    let mut many = one.clone();
+    many["end_date"] = json!("2098-01-01 01:00");
+    many["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=2"});
+    let (status, made) = keyed(&rig, 0, &demo, lease, &one).await;
+    assert_eq!(status, 201, "{made}");
+    let (status, booked) = keyed(&rig, 0, &demo, series, &many).await;
+    assert_eq!(status, 201, "{booked}");
+    let again = async |what: &str| {
+        for node in 0..3 {
+            let (status, told) = keyed(&rig, node, &demo, lease, &one).await;
+            assert_eq!((status, &told["lease"]["id"]), (201, &made["lease"]["id"]), "{what}: {told}");
+            let (status, told) = keyed(&rig, node, &demo, series, &many).await;
+            assert_eq!((status, &told["series"]), (201, &booked["series"]), "{what}: {told}");
+        }
+        let (status, told) = keyed(&rig, 1, &demo, lease, &like("m1.course", json!({"amount": 3}))).await;
+        assert_eq!(status, 409, "{what}, another content: {told}");
+    };
+    again("as it was").await;
+    let specs = format!("/flavors/{source}/os-extra_specs");
+    let (status, told) =
+        admin.compute(Method::POST, &specs, Some(&json!({"extra_specs": {"hw:cpu_policy": "dedicated"}}))).await.unwrap();
+    assert!(status.is_success(), "{told}");
+    again("changed").await;
+    rig.cloud.set_fault(&json!({"method": "GET", "path": "/flavors*", "kind": "error", "status": 503})).await.unwrap();
+    again("Nova is away").await;
+    let fresh = "9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b003";
+    let (status, told) = keyed(&rig, 0, &demo, fresh, &one).await;
+    assert_eq!(status, 503, "a key that nobody knows: {told}");
+    rig.cloud.clear_faults().await.unwrap();
+    let (status, told) = admin.compute(Method::DELETE, &format!("/flavors/{source}"), None).await.unwrap();
+    assert!(status.is_success(), "{told}");
+    again("deleted").await;
+}
+
+#[tokio::test]
+async fn a_flavor_is_looked_up_once_a_request() {
+    let rig =
+        rig_on(CloudSettings { hosts: 1, record_reads: true, ..CloudSettings::default() }, Auth::Keystone, Timing::default())
+            .await;
+    let (admin, demo) = (rig.cloud.tenant("admin").await.unwrap(), rig.cloud.tenant("demo").await.unwrap());
+    let source = flavor(&admin, "m1.course", true, json!({})).await;
+    let other = flavor(&admin, "m1.other", true, json!({})).await;
+    let looked_up = async |id: &str| {
+        let path = format!("/flavors/{id}");
+        let is_lookup = |record: &&Record| record.method == "GET" && record.path.ends_with(&path);
+        rig.cloud.record().await.unwrap().iter().filter(is_lookup).count()
+    };
+    let before = looked_up(&source).await;
+    let mut body = like(&source, json!({"amount": 1}));
+    let one = body["reservations"][0].clone();
+    let mut second = one.clone();
+    second["flavor_id"] = json!(other);
+    body["reservations"] = json!([one, one, second, one]);
+    body["start_date"] = json!("2098-01-01 00:00");
+    let (status, made) = ask(&rig, 0, &demo, V1_1, (Method::POST, "leases", body)).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!((looked_up(&source).await - before, looked_up(&other).await), (1, 1));
 }

@@ -27,4 +27,5 @@ mod server_groups;
 mod shutdown;
 mod snapshot;
 mod tokens;
+mod waitlist;
 mod watch;

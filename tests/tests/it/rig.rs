@@ -30,8 +30,17 @@ pub async fn rig(hosts: u32) -> Rig {
 /// As [`rig`], with Keystone and another timing.
 pub async fn rig_with(hosts: u32, auth: Auth, timing: Timing) -> Rig {
     // One at least, for tests that register hosts themselves.
-    let settings = CloudSettings { hosts: hosts.max(1), ..CloudSettings::default() };
-    let cloud = CloudProcess::start(&settings).await.unwrap();
+    on(CloudSettings { hosts: hosts.max(1), ..CloudSettings::default() }, hosts, auth, timing).await
+}
+
+/// As [`rig_with`], on a cloud that is made as is said, with all of its hosts.
+pub async fn rig_on(cloud: CloudSettings, auth: Auth, timing: Timing) -> Rig {
+    let hosts = cloud.hosts;
+    on(cloud, hosts, auth, timing).await
+}
+
+async fn on(cloud: CloudSettings, hosts: u32, auth: Auth, timing: Timing) -> Rig {
+    let cloud = CloudProcess::start(&cloud).await.unwrap();
     let admin = match auth {
         Auth::Noauth => None,
         Auth::Keystone => Some(cloud.tenant("admin").await.unwrap()),

@@ -110,6 +110,17 @@ fn who_has_room_is_booked_soon_once_everything_is_healed() {
     again["updated_at"] = json!(1);
     refused.watch(55, json!({"lease": again}));
     passes(refused);
+    // And is tried again.
+    let looked_until = |end_s: u64| {
+        let mut made = healed(400, false);
+        let mut again = waiting(400);
+        again["updated_at"] = json!(1);
+        made.watches[1].change = json!({"lease": again});
+        (71..=end_s).for_each(|at_s| made.audit_at(at_s, at_s * S, &[]));
+        made
+    };
+    passes(looked_until(220));
+    fires(judge, looked_until(221), "there is room for it since second 40");
 }
 
 #[test]

@@ -160,6 +160,7 @@ impl World {
             adoptions,
             caller_makes_groups: words.contains(&"callers"),
             waits,
+            asked: None,
         };
         match self.tell(key(words), Command::CreateLease(Box::new(create)))? {
             Reply::LeaseCreated { lease_id, prepared } => {

@@ -92,7 +92,7 @@ impl World {
         }
         let series_id = SeriesId(self.uuid());
         let planned_at = self.state.ledger_index();
-        let create = CreateSeries { wish, series_id, occurrences, left_out, planned_at };
+        let create = CreateSeries { wish, asked: None, series_id, occurrences, left_out, planned_at };
         match self.tell(key(words), Command::CreateSeries(Box::new(create)))? {
             Reply::SeriesCreated { series_id, leases, left_out, prepared } => {
                 self.series.insert(name.to_owned(), series_id);

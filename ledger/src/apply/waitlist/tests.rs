@@ -221,6 +221,36 @@ fn what_waits_in_the_quota_of_a_budget_has_used_nothing() {
 }
 
 #[test]
+fn a_promotion_that_is_not_agreed_to_has_used_nothing() {
+    check(
+        "10:00 hosts s1 shared vcpus=8
+           10:00 quota for=p vcpu_hours=100 -> 1 rows
+           10:00 lease A 11:00..13:00 n=8 -> CREATING s1*8
+           10:00 held A -> A PENDING pending:Booked
+           10:00 lease B 11:00..13:00 n=2 latest=12:30 wait=start -> WAITING
+           10:00 lease C 11:00..13:00 n=2 latest=12:30 wait=start -> WAITING
+           10:00 lease D 11:00..13:00 n=2 latest=12:30 wait=start -> WAITING
+           10:01 delete A -> free, row gone
+           10:01 spent -> 0 vcpu_s
+           11:30 promote B -> UPDATING 11:30:05..13:30:05 s1*2
+           11:30 promote C -> UPDATING 11:30:05..13:30:05 s1*2
+           11:30 promote D -> UPDATING 11:30:05..13:30:05 s1*2
+           11:30 spent -> 43200 vcpu_s
+           11:30:08 refused B -> B WAITING pending:Booked
+           11:30:09 delete C -> free, row gone
+           11:30:10 clock -> nothing
+           11:30:10 status D -> D WAITING pending:Booked
+           11:30:10 spent -> 0 vcpu_s
+           11:31 promote D -> UPDATING 11:31:05..13:31:05 s1*2
+           11:31:04 held D -> D PENDING pending:Booked
+           11:31:05 clock -> start D
+           11:31:06 done start D -> D ACTIVE active:Open
+           11:41:05 delete D -> booked, row stays
+           11:41:05 spent -> 1200 vcpu_s",
+    );
+}
+
+#[test]
 fn what_cannot_wait_is_told_so() {
     check(
         "10:00 hosts h1 vcpus=4

@@ -94,6 +94,7 @@ fn book(state: &mut State, wish: LeaseWish) {
         adoptions: BTreeMap::new(),
         caller_makes_groups: false,
         waits: false,
+        asked: None,
     };
     send(state, Command::CreateLease(Box::new(create)));
 }

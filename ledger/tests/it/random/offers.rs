@@ -52,6 +52,7 @@ impl Run {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: false,
+            asked: None,
         }));
         let applied = apply(&mut state, &Entry { key: None, proposed_at: self.world.at, command });
         assert!(matches!(applied.outcome, Ok(Reply::LeaseCreated { .. })), "{what}: {:?} for {wish:?}", applied.outcome);

@@ -89,7 +89,7 @@ impl Run {
             .collect();
         let series_id = SeriesId(self.world.uuid());
         let planned_at = planned.planned_at;
-        let create = CreateSeries { wish, series_id, occurrences, left_out: left_out.clone(), planned_at };
+        let create = CreateSeries { wish, asked: None, series_id, occurrences, left_out: left_out.clone(), planned_at };
         let key = series.first.key.map(key);
         let keyed = key.is_some();
         match self.world.send(key, Command::CreateSeries(Box::new(create))) {
@@ -170,6 +170,7 @@ fn book(state: &mut State, at: Timestamp, wish: LeaseWish, found: leasehold_ledg
         adoptions: Default::default(),
         caller_makes_groups: false,
         waits: false,
+        asked: None,
     }));
     let applied = apply(state, &Entry { key: None, proposed_at: at, command });
     assert!(applied.outcome.is_ok(), "{:?}", applied.outcome);

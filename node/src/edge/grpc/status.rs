@@ -56,7 +56,7 @@ mod tests {
             occurrence: None,
             staging: false,
         };
-        let status = of(OperationError::NoRoom { offer, ledger_index: 7 });
+        let status = of(OperationError::NoRoom { offer, ledger_index: 7, not_waiting: None });
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert_eq!(status.metadata().get("leasehold-rejection").unwrap(), "no_room");
         let offer: serde_json::Value =

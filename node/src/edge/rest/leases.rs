@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use leasehold_ledger::command::SeriesWish;
 use leasehold_ledger::listing::LeaseFilter;
-use leasehold_ledger::model::{LeaseId, SeriesId};
+use leasehold_ledger::model::{Lease, LeaseId, SeriesId};
 use leasehold_ledger::reply::Rejection;
 use serde_json::json;
 
@@ -73,11 +73,7 @@ pub async fn create(State(rest): State<Rest>, caller: Caller, headers: HeaderMap
 pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
     let id = lease_id(&id)?;
     let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
-    // What Blazar's version lists nowhere it does not show either.
-    let unknown_to_blazar = found.value.unclaimed_until().is_some() || found.value.wait.is_some();
-    if unknown_to_blazar && caller.version < Microversion::V1_1 {
-        return Err(OperationError::from(Rejection::LeaseNotFound(id)).into());
-    }
+    shown_to(&caller, &found.value)?;
     let lease = body::lease(&found.value, caller.version);
     Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"lease": lease})))
 }
@@ -93,6 +89,7 @@ pub async fn update(
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let id = lease_id(&id)?;
     let found = rest.operations.get_lease(&caller.actor, id, Consistency::Linearizable).await?;
+    shown_to(&caller, &found.value)?;
     let settled = match body::update(&body, caller.version, &found.value, key.is_some())? {
         Some(change) => {
             let changed = rest.operations.update_lease_with(&caller.actor, caller.token.as_ref(), key, id, change).await;
@@ -102,6 +99,15 @@ pub async fn update(
     };
     let lease = body::lease(&settled.value, caller.version);
     Ok(Answered::at(settled.ledger_index, StatusCode::OK, json!({"lease": lease})))
+}
+
+/// What Blazar's version lists nowhere it does not show either.
+fn shown_to(caller: &Caller, lease: &Lease) -> std::result::Result<(), Refused> {
+    let unknown_to_blazar = lease.unclaimed_until().is_some() || lease.wait.is_some();
+    if unknown_to_blazar && caller.version < Microversion::V1_1 {
+        return Err(OperationError::from(Rejection::LeaseNotFound(lease.id)).into());
+    }
+    Ok(())
 }
 
 /// Blazar answers 403 to a new lease that its enforcement refuses, and 400 to a change (blazar-api §14).

@@ -45,7 +45,14 @@ impl World {
             .collect();
         let leases = occurrences.iter().map(|one| one.lease_id).collect();
         let series_id = SeriesId(self.number());
-        let create = CreateSeries { wish, series_id, occurrences, left_out: planned.left_out, planned_at: planned.planned_at };
+        let create = CreateSeries {
+            wish,
+            asked: None,
+            series_id,
+            occurrences,
+            left_out: planned.left_out,
+            planned_at: planned.planned_at,
+        };
         self.ledger.apply(Command::CreateSeries(Box::new(create))).unwrap();
         leases
     }

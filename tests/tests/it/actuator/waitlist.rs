@@ -45,6 +45,7 @@ impl World {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: true,
+            asked: None,
         };
         self.ledger.apply(Command::CreateLease(Box::new(create))).expect("it may wait");
         assert_eq!(self.status(lease_id), Some(LeaseStatus::Waiting));

@@ -85,8 +85,16 @@ fn source(wish: &InstanceWish, flavor: &SourceFlavor) -> Value {
     })
 }
 
-/// Whether `resource_properties` are missing or those that the reservation is shown with: clients send back what they saw.
+/// Whether what says something of the flavor is missing or as the reservation is shown: clients send back what they saw.
 pub fn are_shown(fields: &Fields<'_>, reservation: &Reservation) -> Result<bool, Problem> {
+    let wish = reservation.wish.instance();
+    let own = reservation.flavor().to_string();
+    let source = wish.flavor.as_deref().map(|flavor| flavor.id.as_str()).unwrap_or_default();
+    for (key, shown) in [("flavor_id", own.as_str()), ("source_flavor_id", source)] {
+        if fields.text(key)?.is_some_and(|given| given != shown) {
+            return Ok(false);
+        }
+    }
     let given = fields.text("resource_properties")?;
-    Ok(given.is_none_or(|given| given.is_empty() || given == properties(reservation.wish.instance())))
+    Ok(given.is_none_or(|given| given.is_empty() || given == properties(wish)))
 }

@@ -111,6 +111,7 @@ impl World {
             adoptions,
             caller_makes_groups: self.callers,
             waits: false,
+            asked: None,
         };
         Ok(self.ledger.apply(Command::CreateLease(Box::new(create))).map(|_| lease_id))
     }
