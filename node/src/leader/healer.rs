@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn those_that_were_not_tried_come_first_and_those_without_room_more_and_more_rarely() {
         let mut memory = Memory::default();
-        let mut try_one = |memory: &mut Memory, second: u64, id: u128, had_room: bool| {
+        let try_one = |memory: &mut Memory, second: u64, id: u128, had_room: bool| {
             memory.has_tried(Mono(Duration::from_secs(second)), LeaseId(Uuid::from_u128(id)), had_room);
         };
         assert_eq!(tried(&mut memory, 100, 1..=4), [1, 2, 3, 4]);
