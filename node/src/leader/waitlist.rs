@@ -33,6 +33,8 @@ const TRY_AGAIN_MAX: Duration = Duration::from_secs(160);
 /// What one leader remembers between its rounds.
 #[derive(Default)]
 struct Memory {
+    /// How many wait, as seen last.
+    waiting: usize,
     /// Who is still to be looked at in this pass; a pass goes over all that wait, in their order.
     left: VecDeque<LeaseId>,
     /// The ledger index at which the pass began, and when.
@@ -55,7 +57,7 @@ impl Memory {
             return;
         }
         let (index, waiting) = ledger.look(|state| (state.ledger_index(), plan::waiting(state).collect::<VecDeque<_>>()));
-        metrics::leases_waiting(waiting.len());
+        self.waiting = waiting.len();
         if self.began.is_none_or(|(began_at, at)| began_at != index || now.since(at) >= LOOK_ANYWAY) {
             (self.left, self.began) = (waiting, Some((index, now)));
         }
@@ -104,6 +106,7 @@ pub async fn run(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>) {
     loop {
         clock.sleep(LOOK_EVERY).await;
         look(&*ledger, &*clock, &mut memory).await;
+        metrics::leases_waiting(memory.waiting);
     }
 }
 

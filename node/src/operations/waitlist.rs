@@ -77,7 +77,7 @@ pub(super) fn unbound(ids: &[ReservationId]) -> Vec<PlannedReservation> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use leasehold_ledger::listing::LeaseFilter;
     use leasehold_ledger::model::LeaseStatus;
     use uuid::Uuid;
@@ -87,8 +87,10 @@ mod tests {
     use crate::operations::tests::{Lone, actor, wish};
     use crate::operations::{Actor, Bounds, Consistency};
 
+    /// From tomorrow on: not for as long may be waited as others are far ahead.
     fn patient(amount: u32) -> LeaseWish {
-        LeaseWish { wait: Some(WaitWish::UntilStart), ..wish(amount) }
+        let start = Seconds::from_unix_s(chrono::Utc::now().timestamp() + 86_400).unwrap();
+        LeaseWish { wait: Some(WaitWish::UntilStart), start: StartWish::At(start), end: start.plus(3_600), ..wish(amount) }
     }
 
     async fn listed(operations: &Operations, actor: &Actor, statuses: &[LeaseStatus]) -> Vec<Uuid> {
