@@ -69,6 +69,7 @@ impl Unread {
         if limit == 0 || !may_have_ended(state, filter, None) {
             return Unread::NONE;
         }
+        let read_max = read_max.max(limit);
         let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
         let project = filter.project_id.as_ref();
@@ -144,7 +145,7 @@ enum Marker {
 }
 
 impl LeaseList {
-    /// What the state has of the leases of a filter. Of a page by id at most `read_max` rows are named.
+    /// What the state has of the leases of a filter. Of a page by id at most `read_max` rows are named, or as many as it is long.
     ///
     /// # Errors
     /// `Invalid` (marker: a lease that is not there has no place in an order by something else than the id; `with_any`, `with_all`,
@@ -157,8 +158,11 @@ impl LeaseList {
             let unread = Unread::of_page(state, filter, &found, limit as usize, read_max);
             return Ok(LeaseList { wanted, found, marker: Marker::No, unread });
         }
-        let unread = Unread::all(state, filter, None)?;
+        let mut unread = Unread::all(state, filter, None)?;
         if filter.order == LeaseOrder::Id {
+            let is_behind =
+                |id: LeaseId| filter.after.is_none_or(|after| if filter.descending { id < after } else { id > after });
+            unread.which.retain(|which| is_behind(which.id));
             return Ok(LeaseList { wanted, found: owned(leases(state, filter)?), marker: Marker::No, unread });
         }
         let left = filter.after.and_then(|id| state.archived(id));

@@ -51,7 +51,7 @@ impl Twins {
         let ended_before = Seconds(ORIGIN_S + (days - young) * DAY_S).timestamp();
         twins.one(Command::ArchiveLeases { ended_before });
         assert!(invariants::check(&twins.state).is_empty());
-        assert!(twins.state.archived_len() > 20, "{}", twins.state.archived_len());
+        assert!(twins.state.archived_len() > 10, "{}", twins.state.archived_len());
         twins
     }
 
