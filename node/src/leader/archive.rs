@@ -20,9 +20,13 @@ pub async fn run(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>, in_memory: 
     let in_memory_ms = u64::try_from(in_memory.as_millis()).unwrap_or(u64::MAX);
     loop {
         clock.sleep(LOOK_EVERY).await;
-        let ended_before = Timestamp(clock.wall_ms().saturating_sub(in_memory_ms));
+        let long_ago = Timestamp(clock.wall_ms().saturating_sub(in_memory_ms));
         loop {
-            let (any, archived) = ledger.look(|state| (state.archivable(ended_before).next().is_some(), state.archived_len()));
+            let (any, archived, ended_before) = ledger.look(|state| {
+                // This node's clock may be ahead of the one that decides.
+                let ended_before = long_ago.min(state.clock());
+                (state.archivable(ended_before).next().is_some(), state.archived_len(), ended_before)
+            });
             metrics::leases_archived(archived);
             if !any {
                 break;

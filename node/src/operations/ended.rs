@@ -119,7 +119,10 @@ impl Operations {
             let Some(archived) = archived else { return Ok(()) };
             let mut rows = raft.rows_at(ledger_index).await?;
             match long(|| rows.reader.stored(&archived)) {
-                Ok(row) => return self.propose(None, Command::RecallLease { lease_id, row }).await?.outcome.map(drop).or(Ok(())),
+                Ok(row) => {
+                    self.propose(None, Command::RecallLease { lease_id, row }).await?.outcome?;
+                    return Ok(());
+                }
                 Err(ArchiveError::Missing(_) | ArchiveError::Disk(_)) if tries < TRIES => tries += 1,
                 Err(error) => return Err(unread(&error)),
             }
@@ -131,4 +134,85 @@ impl Operations {
 fn unread(error: &ArchiveError) -> OperationError {
     tracing::error!(%error, "a lease that left memory cannot be read; a restart makes the state again from the log or a peer");
     OperationError::Internal(format!("{error}; another node may have it"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use leasehold_ledger::command::{EndWish, LeaseChange, LeaseWish, StartWish};
+    use leasehold_ledger::listing::LeaseFilter;
+    use leasehold_ledger::model::{LeaseStatus, ProjectId, Timestamp};
+
+    use super::*;
+    use crate::operations::tests::{Lone, actor, wish};
+    use crate::operations::{Actor, Consistency};
+
+    /// Until it does.
+    async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        for _ in 0..200 {
+            if holds().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not within 10 s: {what}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lease_that_left_memory_answers_as_before_and_comes_back_where_it_is_changed() {
+        let lone = Lone::with_host(4).await;
+        let (operations, member) = (lone.operations.clone(), actor("member"));
+        let raft = operations.inner.raft.clone();
+        let end = raft.now().unwrap().floor_to_second().plus(1);
+        let brief = LeaseWish { start: StartWish::Now, end, reservations: Vec::new(), ..wish(1) };
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(operations.create_lease(&member, None, brief.clone()).await.unwrap().value.id);
+        }
+        ids.sort_unstable();
+        let list = async || operations.list_leases(&member, LeaseFilter::default(), Consistency::Stale).await.unwrap().value;
+        let advance = async || drop(raft.propose(None, Command::AdvanceClock).await.unwrap());
+        until("their end", async || {
+            advance().await;
+            list().await.iter().all(|lease| lease.status == LeaseStatus::Terminated)
+        })
+        .await;
+        let before = list().await;
+        let archive = async || {
+            let command = Command::ArchiveLeases { ended_before: Timestamp(u64::MAX) };
+            raft.propose(None, command).await.unwrap().outcome.unwrap();
+        };
+        archive().await;
+        assert_eq!((raft.state().leases_len(), raft.state().archived_len()), (0, 3));
+        assert_eq!(list().await, before);
+        let get = async |id| operations.get_lease(&member, id, Consistency::Linearizable).await;
+        assert_eq!(get(ids[0]).await.unwrap().value, before[0]);
+        let stranger = Actor { project_id: ProjectId("q".into()), ..actor("member") };
+        let foreign = operations.get_lease(&stranger, ids[0], Consistency::Linearizable).await.unwrap_err();
+        assert!(matches!(foreign, OperationError::Forbidden { .. }));
+
+        let longer = LeaseChange { end: Some(EndWish::At(end.plus(1_000))), ..LeaseChange::default() };
+        let refused = operations.update_lease(&member, None, ids[0], longer).await.unwrap_err();
+        assert_eq!(refused, OperationError::Rejected(Rejection::AlreadyEnded));
+        assert!(raft.state().lease(ids[0]).is_some(), "it came back");
+        archive().await;
+        let renamed = LeaseChange { name: Some("b".to_owned()), ..LeaseChange::default() };
+        assert_eq!(operations.update_lease(&member, None, ids[0], renamed).await.unwrap().value.name, "b");
+        archive().await;
+        assert_eq!(get(ids[0]).await.unwrap().value.name, "b");
+        let claimed = operations.claim_offer(&member, None, ids[1]).await.unwrap_err();
+        assert_eq!(claimed, OperationError::Rejected(Rejection::NotAnOffer(ids[1])));
+        archive().await;
+
+        let foreign = operations.delete_lease(&stranger, None, ids[2]).await.unwrap_err();
+        assert!(matches!(foreign, OperationError::Forbidden { .. }));
+        operations.delete_lease(&member, None, ids[2]).await.unwrap();
+        let gone = OperationError::Rejected(Rejection::LeaseNotFound(ids[2]));
+        assert_eq!(get(ids[2]).await.unwrap_err(), gone);
+        assert_eq!(operations.delete_lease(&member, None, ids[2]).await.unwrap_err(), gone);
+        assert_eq!(list().await.len(), 2);
+        lone.end().await;
+    }
 }
