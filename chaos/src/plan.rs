@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sim::rng::stream;
+
 pub use draw::Draw;
 pub use fault::{CloudFault, Damage, Fault, Meddling, Target, Way};
 
@@ -94,6 +96,9 @@ pub struct Sim {
     /// Whether clients ask for leases that wait for room.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+    /// Seconds that ended leases stay in memory; 0: as many as where nobody says.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ended_in_memory_s: u32,
 }
 
 // As serde wants it.
@@ -132,6 +137,7 @@ impl Default for Sim {
             series: false,
             questions: false,
             waits: false,
+            ended_in_memory_s: 0,
         }
     }
 }
@@ -278,6 +284,7 @@ impl Plan {
             series: !is_measured && (profile == Profile::Series || Draw::new(seed, 19).below(SERIES_ONE_IN) == 0),
             questions: !is_measured && (profile == Profile::Series || Draw::new(seed, 23).below(QUESTIONS_ONE_IN) == 0),
             waits: !is_measured && (profile == Profile::Busy || Draw::new(seed, 29).below(WAITS_ONE_IN) == 0),
+            ended_in_memory_s: ended_in_memory_s(seed, is_measured),
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.
@@ -340,6 +347,12 @@ impl Plan {
         }
         Plan { seed, nodes, faults, sim }
     }
+}
+
+/// In every other run ended leases leave memory while clients still ask for them.
+fn ended_in_memory_s(seed: u64, is_measured: bool) -> u32 {
+    let mut draw = Draw::new(seed, stream("ended leases in memory", &[]));
+    if is_measured || draw.below(2) == 0 { 0 } else { [1, 5, 30][draw.below(3)] }
 }
 
 /// Faults one after the other, of kinds among `on`, with pauses within `pauses` (milliseconds). Each is drawn from a stream of its own,

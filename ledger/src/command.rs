@@ -127,6 +127,19 @@ pub enum Command {
     },
     /// Moves the clock on: due events become actuation rows, keys, creations and downtimes expire.
     AdvanceClock,
+    /// Takes ended leases out of memory (docs/decisions/0022); their rows stay. Users see nothing of it.
+    ArchiveLeases {
+        /// Only those that were not changed after this.
+        ended_before: Timestamp,
+    },
+    /// Takes one into memory again, as somebody changes it.
+    RecallLease {
+        /// Which.
+        lease_id: LeaseId,
+        /// Its row as it is stored: entries read no disk.
+        #[serde(with = "serde_bytes_vec")]
+        row: Vec<u8>,
+    },
     /// How an attempt on the cloud ended. Does not read the time.
     RecordOutcome {
         /// Which row.

@@ -1,6 +1,6 @@
 //! Listings: which leases or hosts, in which order, from where on, and how many; and what such leases reserve over time.
 //!
-//! Pure reads of one state. An order always ends with the id, so a page goes on behind the last element of the one before, whatever
+//! Pure reads of one state, and of the rows of leases that left memory (`ended.rs`). An order always ends with the id, so a page goes on behind the last element of the one before, whatever
 //! came or went in between.
 
 use std::collections::BTreeSet;
@@ -15,13 +15,15 @@ use crate::plan::{HostFilter, STEPS_MAX, Sums};
 use crate::reply::Rejection;
 use crate::state::State;
 
+mod ended;
 mod order;
 mod quota;
 mod utilisation;
 
+pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
 pub use order::{HostOrder, LeaseOrder};
 pub use quota::{Quota, QuotaUse, quota};
-pub use utilisation::{Utilisation, UtilisationStep, UtilisationWish, utilisation};
+pub use utilisation::{Utilisation, UtilisationDraft, UtilisationStep, UtilisationWish};
 
 /// Elements that one filter names, at most, of each of its three sorts.
 pub const ELEMENTS_MAX: usize = 100;
@@ -111,19 +113,20 @@ pub struct AllocationFilter {
     pub limit: Option<u32>,
 }
 
-/// The leases of a filter, in its order. Only those that users may see.
+/// The leases of a filter that are in memory, in its order. Only those that users may see.
 ///
 /// # Errors
 /// `Invalid` (marker: a lease that is not there has no place in an order by something else than the id; `with_any`, `with_all`,
 /// `without`: too many).
-pub fn leases<'a>(state: &'a State, filter: &LeaseFilter) -> Result<Vec<&'a Lease>, Rejection> {
+pub(crate) fn leases<'a>(state: &'a State, filter: &LeaseFilter) -> Result<Vec<&'a Lease>, Rejection> {
     for (field, elements) in [("with_any", &filter.with_any), ("with_all", &filter.with_all), ("without", &filter.without)] {
         if elements.len() > ELEMENTS_MAX {
             return Err(invalid(field, format!("{} are named; at most {ELEMENTS_MAX} may be", elements.len())));
         }
     }
     let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    let wanted = |lease: &&Lease| filter.takes(state, lease);
+    let of_zone = filter.hosts_of_zone(state);
+    let wanted = |lease: &&Lease| filter.takes(&of_zone, lease);
     if filter.order == LeaseOrder::Id && !filter.descending {
         let from = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         return Ok(state.leases_in(filter.project_id.as_ref(), (from, Bound::Unbounded)).filter(wanted).take(limit).collect());
@@ -184,7 +187,13 @@ impl LeaseFilter {
             || (waits && self.statuses.contains(&LeaseStatus::Waiting))
     }
 
-    fn takes(&self, state: &State, lease: &Lease) -> bool {
+    /// Hosts of the zone that is asked for.
+    fn hosts_of_zone(&self, state: &State) -> BTreeSet<HostId> {
+        let Some(zone) = self.zone.as_deref() else { return BTreeSet::new() };
+        state.hosts().filter(|host| host.description.zone.as_deref() == Some(zone)).map(|host| host.id).collect()
+    }
+
+    fn takes(&self, of_zone: &BTreeSet<HostId>, lease: &Lease) -> bool {
         // Planted bug: lists of leases have the offers, too.
         let of_kind = mutant!("N05") || lease.unclaimed_until().is_some() == self.offers;
         self.is_theirs(lease)
@@ -193,7 +202,7 @@ impl LeaseFilter {
             && self.series.is_none_or(|series| lease.series_id() == Some(series))
             && self.name.as_ref().is_none_or(|name| lease.name == *name)
             && self.window.is_none_or(|(window, scope)| scope.takes(window, lease.interval()))
-            && self.zone.as_ref().is_none_or(|zone| is_in_zone(state, lease, zone))
+            && self.zone.as_ref().is_none_or(|zone| is_in_zone(of_zone, lease, zone))
             && (self.with_any.is_empty() || self.with_any.iter().any(|element| element.is_in(lease)))
             && self.with_all.iter().all(|element| element.is_in(lease))
             && !self.without.iter().any(|element| element.is_in(lease))
@@ -227,11 +236,10 @@ impl Element {
     }
 }
 
-fn is_in_zone(state: &State, lease: &Lease, zone: &str) -> bool {
+fn is_in_zone(of_zone: &BTreeSet<HostId>, lease: &Lease, zone: &str) -> bool {
     lease.reservations.iter().any(|reservation| {
-        let there = |host: HostId| state.host(host).is_some_and(|host| host.description.zone.as_deref() == Some(zone));
         reservation.wish.instance().zone.as_deref() == Some(zone)
-            || reservation.bindings.iter().any(|binding| there(binding.host))
+            || reservation.bindings.iter().any(|binding| of_zone.contains(&binding.host))
     })
 }
 

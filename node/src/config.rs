@@ -270,11 +270,20 @@ pub struct LeaderSection {
     pub healing_grace_s: u64,
     /// Leases that begin within so many seconds are moved away from such hosts, and are degraded where they cannot be; 0: none.
     pub healing_horizon_s: u64,
+    /// Seconds that a lease stays in memory after it ended or was changed last.
+    pub ended_leases_in_memory_s: u64,
 }
 
 impl Default for LeaderSection {
     fn default() -> Self {
-        LeaderSection { reconcile_s: 60, monitor_s: 30, parallel: 64, healing_grace_s: 60, healing_horizon_s: 3600 }
+        LeaderSection {
+            reconcile_s: 60,
+            monitor_s: 30,
+            parallel: 64,
+            healing_grace_s: 60,
+            healing_horizon_s: 3600,
+            ended_leases_in_memory_s: 7 * 24 * 3600,
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
         parallel: section.parallel,
         healing_grace: Duration::from_secs(section.healing_grace_s),
         healing_horizon: Duration::from_secs(section.healing_horizon_s),
+        ended_in_memory: Duration::from_secs(section.ended_leases_in_memory_s),
     };
     let (raft, group) = (raft.clone(), seams.clone());
     drop(seams.spawner.spawn("lead", async move {
@@ -109,7 +110,7 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
                     let (clock, rng) = (group.clock.clone(), group.rng.clone());
                     *running = Some(match cloud.clone() {
                         Some(cloud) => leader::start(Ports { ledger, cloud, clock, rng }, config, &group.spawner, term),
-                        None => leader::start_clock_alone(ledger, clock, &group.spawner),
+                        None => leader::start_clock_alone(ledger, clock, config, &group.spawner),
                     });
                 }
             }

@@ -70,16 +70,18 @@ impl Moves {
 fn others<'a>(before: &BTreeMap<LeaseId, Standing>, state: &'a State) -> Vec<(LeaseId, Option<&'a Lease>)> {
     let mut others = Vec::new();
     let mut before = before.iter().peekable();
+    // What left memory stands as it stood: users see it as before.
+    let gone = |id: LeaseId| state.archived(id).is_none().then_some((id, None));
     for lease in state.leases().filter(|lease| lease.visible()) {
-        while let Some((gone, _)) = before.next_if(|(id, _)| **id < lease.id) {
-            others.push((*gone, None));
+        while let Some((id, _)) = before.next_if(|(id, _)| **id < lease.id) {
+            others.extend(gone(*id));
         }
         let known = before.next_if(|(id, _)| **id == lease.id);
         if !known.is_some_and(|(_, standing)| standing.is_of(lease)) {
             others.push((lease.id, Some(lease)));
         }
     }
-    others.extend(before.map(|(gone, _)| (*gone, None)));
+    others.extend(before.filter_map(|(id, _)| gone(*id)));
     others
 }
 

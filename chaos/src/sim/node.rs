@@ -49,6 +49,8 @@ pub struct Site {
     pub cloud: Arc<SimCloud>,
     /// Durations of Raft.
     pub timing: Timing,
+    /// Seconds that ended leases stay in memory; 0: as many as where nobody says.
+    pub ended_in_memory_s: u32,
 }
 
 impl Site {
@@ -256,7 +258,10 @@ async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(
         text
     })?;
     let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), Bounds::default(), seams.clone());
-    let leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
+    let mut leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
+    if site.ended_in_memory_s > 0 {
+        leader.ended_leases_in_memory_s = u64::from(site.ended_in_memory_s);
+    }
     lead::follow(&raft, Some(cloud), &leader, NodeId(id), &seams);
     if let Some(tcp) = &site.tcp {
         edges::serve(id, tcp, &gate, &operations, &section(), &seams)?;

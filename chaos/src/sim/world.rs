@@ -1,11 +1,12 @@
 //! Everything of one simulated run: machines, network, cloud, and what is watched as it goes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold_ledger::state::{State, invariants};
+use leasehold_ledger::state::{Archived, State, invariants};
 use leasehold_node::operations::Actor;
 use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
@@ -85,6 +86,7 @@ impl World {
             tcp: tcp.clone(),
             cloud: cloud.clone(),
             timing,
+            ended_in_memory_s: plan.sim.ended_in_memory_s,
         });
         let lies = options.planted == Some(Planted::LyingSync);
         let many = u64::from(plan.nodes) + plan.spares();
@@ -356,16 +358,35 @@ impl World {
             .map(|(node, life)| {
                 self.check_invariants(node, &life);
                 let state = life.raft.state();
+                let archived = self.archived(node, &life, &state);
                 FinalState {
                     node,
                     ledger_index: state.ledger_index(),
                     state_hash: format!("{:032x}", state.hash()),
-                    leases: state.leases().map(|lease| (lease.id.to_string(), json(lease))).collect(),
+                    leases: state.leases().map(|lease| (lease.id.to_string(), json(lease))).chain(archived).collect(),
                     hosts: state.hosts().map(|host| (host.id.to_string(), json(host))).collect(),
                     actuations: state.actuations().map(json).collect(),
                 }
             })
             .collect()
+    }
+
+    /// Leases that left memory, as this node's disk has them.
+    fn archived(&self, node: u64, life: &Life, state: &State) -> Vec<(String, serde_json::Value)> {
+        let all = state.archived_in(None, (Bound::Unbounded, Bound::Unbounded));
+        let Ok(mut rows) = life.raft.rows() else { return Vec::new() };
+        let mut read = |one: Archived| match rows.reader.read(&one) {
+            Ok(lease) => Some((one.id.to_string(), json(&lease))),
+            Err(error) => {
+                self.trace.finding("S1", format!("node {node}: {error}"));
+                None
+            }
+        };
+        let leases: Vec<_> = all.filter_map(&mut read).collect();
+        if self.plan.sim.ended_in_memory_s > 0 {
+            self.trace.incident(Some(node), "archived", format!("{} leases are on the disk alone", leases.len()));
+        }
+        leases
     }
 
     /// Makes the cluster of its first machines, which are up.

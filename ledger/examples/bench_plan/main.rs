@@ -5,6 +5,7 @@
 //! which the ledger itself never does.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, missing_docs)]
 
+mod archived;
 mod arguments;
 mod measure;
 mod plot;
@@ -32,6 +33,7 @@ fn main() {
         world.grow(leases);
         let mut rows = measure::all(&world, arguments.samples as usize);
         rows.extend(restart::measure(&world));
+        rows.extend(archived::measure(leases, arguments.seed));
         let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load: world.load(), rows };
         report::print(&stage);
         stages.push(stage);

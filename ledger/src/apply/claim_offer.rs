@@ -1,6 +1,7 @@
 //! Offers: a lease that is booked and held, and of which nothing more is done until it is claimed. One that is not
 //! claimed in time goes with the clock, one that its owner does not want as any lease does (`delete_lease.rs`).
 
+use super::archive_leases::visible_lease;
 use super::delete_lease::delete_lease;
 use super::withdraw_lease::withdraw;
 use crate::model::{LeaseId, LeaseStatus, Offer, Reason, ReasonCode, Timestamp};
@@ -12,9 +13,9 @@ use crate::state::State;
 ///
 /// The entry's time decides: at the second of its expiry an offer is over, whether the clock has dropped it or not. One whose
 /// bindings just move to other hosts, and which waits for their hold, is claimed as any.
-/// Rejections, in this order: `LeaseNotFound`, `NotAnOffer`, `OfferExpired`.
+/// Rejections, in this order: those of `visible_lease`, `NotAnOffer`, `OfferExpired`.
 pub(super) fn claim_offer(state: &mut State, now: Timestamp, id: LeaseId) -> Result<Reply, Rejection> {
-    let mut lease = state.lease(id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(id))?;
+    let mut lease = visible_lease(state, id)?.clone();
     let Some(offer) = lease.offer.as_deref().copied() else { return Err(Rejection::NotAnOffer(id)) };
     if offer.claimed_at.is_some() {
         return Ok(Reply::OfferClaimed { lease_id: id });

@@ -186,7 +186,7 @@ pub(super) fn check_lease_ids(
     resource_ids: &[Uuid],
     reservations: usize,
 ) -> Result<(), Rejection> {
-    if state.lease(lease_id).is_some() {
+    if state.lease(lease_id).is_some() || state.archived(lease_id).is_some() {
         return Err(invalid("lease_id", format!("{lease_id} is in use already")));
     }
     if event_ids.len() != EVENT_IDS {

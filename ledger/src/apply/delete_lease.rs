@@ -12,6 +12,10 @@ use crate::state::State;
 ///
 /// Rejections: `LeaseNotFound`. Source: blazar-api §6.3, improved.
 pub(super) fn delete_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Result<Reply, Rejection> {
+    if state.archived(id).is_some() {
+        state.remove_archived(id);
+        return Ok(Reply::LeaseDeleted { lease_id: id, freed: true });
+    }
     let status = match state.lease(id) {
         Some(lease) if !lease.deleted => lease.status,
         _ => return Err(Rejection::LeaseNotFound(id)),

@@ -171,6 +171,8 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
         Command::InitCluster { cluster_id } => of("init_cluster", key, cluster_id),
         Command::Probe { payload } => of("probe", key, payload),
         Command::SetQuota { project_id, set, unset } => of("set_quota", key, (project_id, set, unset)),
+        Command::ArchiveLeases { ended_before } => of("archive_leases", key, ended_before),
+        Command::RecallLease { lease_id, .. } => of("recall_lease", key, lease_id),
         Command::AdvanceClock => of("advance_clock", key, ()),
         Command::ForgetKey => of("forget_key", key, ()),
     }

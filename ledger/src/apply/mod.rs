@@ -6,6 +6,7 @@
 
 pub(crate) mod adoption;
 mod advance_clock;
+pub(crate) mod archive_leases;
 mod claim_offer;
 mod cluster;
 mod create_lease;
@@ -40,6 +41,7 @@ use crate::model::Timestamp;
 use crate::reply::{Rejection, Reply};
 use crate::state::{Delta, State};
 
+pub use archive_leases::ARCHIVED_PER_ENTRY;
 pub use keys::KEYS_PER_PROJECT_MAX;
 pub use waitlist::{WAITING_MAX, WAITING_PER_PROJECT_MAX};
 
@@ -98,6 +100,8 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
         Command::DropDowntime { host_id, downtime_id } => downtimes::drop_downtime(state, now, *host_id, *downtime_id),
         Command::ReportHost { host_id, observation } => report_host::report_host(state, now, *host_id, observation),
         Command::AdvanceClock => Ok(advance_clock::advance_clock(state, now)),
+        Command::ArchiveLeases { ended_before } => Ok(archive_leases::archive_leases(state, now, *ended_before)),
+        Command::RecallLease { lease_id, row } => archive_leases::recall_lease(state, *lease_id, row),
         Command::RecordOutcome { actuation_id, revision, outcome } => {
             record_outcome::record_outcome(state, now, *actuation_id, *revision, outcome)
         }

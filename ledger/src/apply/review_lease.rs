@@ -9,6 +9,9 @@ use crate::state::State;
 ///
 /// Rejections: `LeaseNotFound`.
 pub(super) fn review_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Result<Reply, Rejection> {
+    if state.archived(id).is_some() {
+        return Ok(Reply::Done);
+    }
     let before = state.lease(id).filter(|lease| !lease.deleted).cloned().ok_or(Rejection::LeaseNotFound(id))?;
     let mut lease = before.clone();
     for (reservation, found) in lease.reservations.iter_mut().zip(&before.reservations) {

@@ -153,6 +153,7 @@ impl World {
             "quota" => self.set_quota(&words[1..]),
             "spent" => Ok(self.spent(words)),
             "clock" => Ok(self.clock()),
+            "archive" => Ok(self.archive(words[1])),
             "done" | "held" | "refused" | "failed" | "delayed" => self.outcome(words),
             "made" => self.made(words),
             "group" => Ok(self.group_text(words[1])),

@@ -1,5 +1,6 @@
 //! Changes a lease, all or nothing: checks what is asked for; `rebook.rs` makes the change.
 
+use super::archive_leases::visible_lease;
 use super::limits::check_name;
 use super::progress::event_mut;
 use super::quota::check_change;
@@ -17,7 +18,7 @@ use crate::state::State;
 /// Changes a lease. What is open stays where it is: more is added, or slots are given back; what is not open yet is booked
 /// anew as planned. Where Placement must agree first the lease is UPDATING, and old and new are booked both.
 ///
-/// Rejections, in this order: `LeaseNotFound`, those of [`resolve_update`], `QuotaExceeded`, `PlanStale`.
+/// Rejections, in this order: those of [`visible_lease`], of [`resolve_update`], `QuotaExceeded`, `PlanStale`.
 /// Source: `PUT /v1/leases/{id}`, blazar-api §6.2.
 pub(super) fn update_lease(
     state: &mut State,
@@ -26,7 +27,7 @@ pub(super) fn update_lease(
     key: Option<&RequestKey>,
 ) -> Result<Reply, Rejection> {
     let lease_id = update.lease_id;
-    let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
+    let before = visible_lease(state, lease_id)?.clone();
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
     if !update.change.ignore_quota {
         check_change(state, &before, &lease, now)?;

@@ -34,6 +34,13 @@ fn ids(leases: &[&Lease]) -> Vec<LeaseId> {
     leases.iter().map(|lease| lease.id).collect()
 }
 
+/// Of a state whose leases are all in memory.
+fn utilised(state: &State, wish: &UtilisationWish) -> Result<Utilisation, Rejection> {
+    let draft = UtilisationDraft::begin(state, wish)?;
+    assert!(!draft.reads());
+    Ok(draft.finish(&mut |_| panic!("nothing is to be read")).unwrap().unwrap())
+}
+
 /// Page by page.
 fn walked(state: &State, filter: &LeaseFilter, limit: u32) -> Vec<LeaseId> {
     let mut all = Vec::new();
@@ -47,6 +54,8 @@ fn walked(state: &State, filter: &LeaseFilter, limit: u32) -> Vec<LeaseId> {
         after = page.last().copied();
     }
 }
+
+mod archived;
 
 #[test]
 fn pages_put_together_are_the_whole_list_in_its_order() {
@@ -212,7 +221,7 @@ fn utilisation_is_what_the_leases_asked_for_at_each_second() {
         let start = Seconds(ORIGIN_S + random.below(20 * DAY_S));
         let window = Interval { start, end: start.plus(DAY_S + random.below(80 * DAY_S)) };
         let filter = LeaseFilter { statuses, limit: Some(1), descending: true, ..LeaseFilter::default() };
-        let told = utilisation(&state, &UtilisationWish { filter: filter.clone(), window, steps_max: STEPS_MAX }).unwrap();
+        let told = utilised(&state, &UtilisationWish { filter: filter.clone(), window, steps_max: STEPS_MAX }).unwrap();
         let found = leases(&state, &LeaseFilter { limit: None, ..filter.clone() }).unwrap();
         assert_eq!(told.leases as usize, found.iter().filter(|lease| lease.interval().overlaps(window)).count());
         assert_eq!(told.steps[0].start, window.start);
@@ -227,7 +236,7 @@ fn utilisation_is_what_the_leases_asked_for_at_each_second() {
             let step = told.steps.iter().rev().find(|step| step.start <= at).unwrap();
             assert_eq!(step.reserved[0], naive, "{at:?}");
         }
-        let figure = utilisation(&state, &UtilisationWish { filter, window, steps_max: 1 }).unwrap();
+        let figure = utilised(&state, &UtilisationWish { filter, window, steps_max: 1 }).unwrap();
         assert_eq!(figure.steps.len(), 1);
         assert_eq!(figure.steps[0].reserved[0], told.steps.iter().map(|step| step.reserved[0]).max().unwrap());
     }
@@ -236,8 +245,8 @@ fn utilisation_is_what_the_leases_asked_for_at_each_second() {
         window: Interval { start: Seconds(1), end: Seconds(2) },
         steps_max,
     };
-    assert!(utilisation(&state, &wish(0)).is_err() && utilisation(&state, &wish(STEPS_MAX + 1)).is_err());
-    let nothing = utilisation(&state, &wish(1)).unwrap();
+    assert!(utilised(&state, &wish(0)).is_err() && utilised(&state, &wish(STEPS_MAX + 1)).is_err());
+    let nothing = utilised(&state, &wish(1)).unwrap();
     assert_eq!((nothing.leases, nothing.steps[0].reserved), (0, [0; 4]));
 }
 

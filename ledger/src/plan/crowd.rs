@@ -1,6 +1,8 @@
 //! A crowded cloud for tests: hosts of all kinds in several blocks, thousands of leases, made by the real commands.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod twins;
+
 use uuid::Uuid;
 
 use super::{NoPlan, Overlay, plan_create};

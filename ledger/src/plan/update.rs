@@ -3,6 +3,7 @@
 use super::room::View;
 use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
+use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
@@ -21,8 +22,7 @@ pub fn plan_update(
     now: Timestamp,
 ) -> Result<Option<Planned>, NoPlan> {
     let now = now.max(state.clock());
-    let before =
-        state.lease(lease_id).filter(|lease| lease.visible()).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
+    let before = visible_lease(state, lease_id).map_err(NoPlan::Rejected)?;
     let resolved = resolve_update(before, change, now).map_err(NoPlan::Rejected)?;
     if !change.ignore_quota {
         check_change(state, before, &resolved.lease, now).map_err(NoPlan::Rejected)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::archive::archivable_since;
 use super::bookings::lease_bookings;
 use super::due::lease_due;
 use super::{Delta, KeyRow, Meta, State};
@@ -16,7 +17,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::mutant;
-use crate::storage::codec::encode_into;
+use crate::storage::codec::{encode, encode_into};
 use crate::storage::disk::RowChange;
 use crate::storage::keys::{self, RowId};
 
@@ -32,6 +33,8 @@ pub(super) struct Recorder {
     pub(super) leases: BTreeMap<LeaseId, Option<ProjectId>>,
     /// Touched hosts.
     pub(super) hosts: BTreeSet<HostId>,
+    /// Rows of leases that leave memory, as they are stored.
+    archived: BTreeMap<LeaseId, Vec<u8>>,
     /// Hosts on which bookings changed.
     booked_hosts: BTreeSet<HostId>,
     opened: Vec<ActuationId>,
@@ -75,6 +78,44 @@ impl State {
         self.recount_use(old.as_ref(), None);
         self.reindex_lease(old.as_ref(), None);
         old.iter().for_each(|old| self.shared.release(old));
+    }
+
+    /// Takes a lease that is over for good out of memory; its row goes on in the table of those. For its users nothing changes.
+    pub(crate) fn archive_lease(&mut self, id: LeaseId) {
+        let hash = self.leases.hash(&id);
+        let Some(lease) = self.leases.remove(&id) else { return };
+        self.recorder.rows.entry(RowId::Lease(id)).or_insert(hash);
+        self.recount_use(Some(&lease), None);
+        self.reindex_lease(Some(&lease), None);
+        self.shared.release(&lease);
+        self.recorder.rows.entry(RowId::Archived(lease.project_id.clone(), id)).or_insert(0);
+        self.archive.insert(id, &lease.project_id, 0);
+        self.recorder.archived.insert(id, encode(&lease));
+    }
+
+    /// Takes it into memory again, as it was.
+    pub(crate) fn recall_lease(&mut self, mut lease: Lease) {
+        self.forget_archived(lease.id);
+        let id = lease.id;
+        self.recorder.rows.entry(RowId::Lease(id)).or_insert(0);
+        self.shared.take(&mut lease);
+        self.recount_use(None, Some(&lease));
+        self.reindex_lease(None, Some(&lease));
+        self.leases.insert(id, lease, 0);
+    }
+
+    /// A lease that left memory is deleted.
+    pub(crate) fn remove_archived(&mut self, id: LeaseId) {
+        let project = self.archived(id).map(|archived| archived.project_id);
+        self.recorder.leases.entry(id).or_insert(project);
+        self.forget_archived(id);
+    }
+
+    fn forget_archived(&mut self, id: LeaseId) {
+        if let Some(archived) = self.archived(id) {
+            self.recorder.rows.entry(RowId::Archived(archived.project_id, id)).or_insert(archived.hash);
+            self.archive.remove(id);
+        }
     }
 
     fn touch_lease(&mut self, id: LeaseId) {
@@ -137,6 +178,14 @@ impl State {
             self.degraded.insert(id);
         } else {
             self.degraded.remove(&id);
+        }
+
+        let (before, after) = (old.and_then(archivable_since), new.and_then(archivable_since));
+        if before != after {
+            if let Some(at) = before {
+                self.ended.remove(&(at, id));
+            }
+            self.ended.extend(after.map(|at| (at, id)));
         }
 
         let place = |lease: &Lease| lease.wait.as_ref().map(|wait| (wait.since, id));
@@ -276,7 +325,10 @@ impl State {
         for (row, old_hash) in recorder.rows {
             let key = row.to_bytes();
             buffer.clear();
-            let value = self.encode_row(&row, &mut buffer).then(|| buffer.clone());
+            let value = match &row {
+                RowId::Archived(_, id) => recorder.archived.remove(id).filter(|_| self.archived(*id).is_some()),
+                _ => self.encode_row(&row, &mut buffer).then(|| buffer.clone()),
+            };
             let new_hash = value.as_ref().map_or(0, |value| row_hash(&key, value));
             self.set_row_hash(&row, new_hash);
             self.hash = self.hash.wrapping_sub(old_hash).wrapping_add(new_hash);
@@ -331,6 +383,8 @@ impl State {
             RowId::Actuation(id) => put(self.actuations.get(id), into),
             RowId::Key(project, id) => put(self.key_row(project, *id), into),
             RowId::Quota(project) => put(self.quotas.get(project), into),
+            // Memory does not have it; the entry that writes it does.
+            RowId::Archived(..) => false,
             RowId::Change(index, place) => {
                 self.changes.get(&(*index, *place)).map(|row| into.extend_from_slice(row.bytes())).is_some()
             }
@@ -367,6 +421,7 @@ impl State {
             RowId::Key(project, id) => self.keys.row_mut(&(*id, project.clone())).map(|row| &mut row.hash),
             RowId::Quota(project) => self.quotas.row_mut(project).map(|row| &mut row.hash),
             RowId::Change(index, place) => self.changes.row_mut(&(*index, *place)).map(|row| &mut row.hash),
+            RowId::Archived(_, id) => return self.archive.set_hash(*id, hash),
         };
         if let Some(place) = place {
             *place = hash;
@@ -375,7 +430,7 @@ impl State {
 }
 
 /// The hash of one row: its key's length, key and value.
-pub(super) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
+pub(crate) fn row_hash(key: &[u8], value: &[u8]) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&(key.len() as u64).to_be_bytes());
     hasher.update(key);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::State;
+use super::archive::archivable_since;
 use super::change::bound_hosts;
 use super::due::lease_due;
 use super::host_index::HostIndex;
@@ -56,6 +57,7 @@ struct FromLeases<'a> {
     series: Vec<(SeriesId, LeaseId)>,
     degraded: Vec<LeaseId>,
     waitlist: Vec<(u64, LeaseId)>,
+    ended: Vec<(Timestamp, LeaseId)>,
     due: Vec<(Timestamp, LeaseId)>,
     on_host: Vec<(HostId, LeaseId)>,
     begun_on: Vec<(HostId, LeaseId)>,
@@ -71,6 +73,7 @@ impl<'a> FromLeases<'a> {
             series: Vec::new(),
             degraded: Vec::new(),
             waitlist: Vec::new(),
+            ended: Vec::new(),
             due: Vec::with_capacity(leases),
             on_host: Vec::with_capacity(leases),
             begun_on: Vec::new(),
@@ -88,6 +91,7 @@ impl<'a> FromLeases<'a> {
         }
         self.degraded.extend(lease.degraded.then_some(lease.id));
         self.waitlist.extend(lease.wait.as_ref().map(|wait| (wait.since, lease.id)));
+        self.ended.extend(archivable_since(lease).map(|at| (at, lease.id)));
         self.series.extend(lease.series_id().map(|series| (series, lease.id)));
         self.due.extend(lease_due(lease).map(|at| (at, lease.id)));
         let begun = lease.reservations.iter().any(|reservation| reservation.stage != Stage::Booked);
@@ -368,6 +372,13 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     if ends != state.downtime_ends {
         violated(violations, "indexes", "the ends of downtimes differ".to_owned());
     }
+    found.ended.sort_unstable();
+    if !found.ended.iter().eq(&state.ended) || !state.archive.agrees() {
+        violated(violations, "archive", "leases that have ended, or those that left memory, by project, differ".to_owned());
+    }
+    if let Some(id) = state.archived_twice() {
+        violated(violations, "archive", format!("lease {id} left memory and is there"));
+    }
     if let Some(project) = state.miscounted_use() {
         violated(violations, "use", format!("what project {project} has reserved differs from its leases"));
     }
@@ -379,6 +390,7 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
         state.keys.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
         check_journal(state, violations),
         state.quotas.iter().map(|(_, row)| row.hash).fold(0, u128::wrapping_add),
+        state.archive.sum(),
     ];
     if hashes.into_iter().fold(0, u128::wrapping_add) != state.hash {
         violated(violations, "hash", "is not the sum of the rows' hashes".to_owned());

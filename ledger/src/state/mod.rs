@@ -3,6 +3,7 @@
 //! Here are the reads. `change.rs` has the only ways to write, for `apply`; `load.rs` builds a state from rows. Indexes, the
 //! calendar and the due queue are derived from the rows, rebuilt at load, never stored or hashed.
 
+mod archive;
 mod bookings;
 mod calendar;
 mod change;
@@ -25,6 +26,7 @@ use std::ops::RangeBounds;
 
 use uuid::Uuid;
 
+pub use archive::Archived;
 pub use bookings::{Booking, lease_bookings, reservation_bookings, segments, sum_at, wish_bookings};
 pub use calendar::Calendar;
 pub(crate) use calendar::{block_of, host_at};
@@ -39,7 +41,9 @@ use crate::model::{
     Actuation, ActuationId, ActuationLease, Anchor, Binding, Host, HostId, InForce, Lease, LeaseId, ProjectId, QuotaRow,
     RequestKey, Reservation, ReservationId, Seconds, SeriesId, Timestamp,
 };
+use archive::Archive;
 use change::Recorder;
+pub(crate) use change::row_hash;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
 use journal::JournalRow;
 use profile::Profile;
@@ -61,6 +65,8 @@ pub struct State {
     changes: Table<(u64, u32), JournalRow>,
     /// Of projects, and the defaults under `None`.
     quotas: Table<Option<ProjectId>, QuotaRow>,
+    /// Ended leases whose rows are on the disk alone.
+    archive: Archive,
     /// Sum of the hashes of all rows.
     hash: u128,
 
@@ -69,6 +75,8 @@ pub struct State {
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_series: BTreeSet<(SeriesId, LeaseId)>,
     degraded: BTreeSet<LeaseId>,
+    /// Leases that may leave memory, by the time from which on they may.
+    ended: BTreeSet<(Timestamp, LeaseId)>,
     /// By the index of the entry that put them there.
     waitlist: BTreeSet<(u64, LeaseId)>,
     by_name: BTreeMap<String, HostId>,
@@ -116,17 +124,17 @@ impl State {
         self.meta.cluster_id
     }
 
-    /// A lease, visible or not.
+    /// A lease, visible or not; not one that left memory ([`State::archived`]).
     pub fn lease(&self, id: LeaseId) -> Option<&Lease> {
         self.leases.get(&id)
     }
 
-    /// All leases by id, visible or not.
+    /// All leases in memory by id, visible or not.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> + '_ {
         self.leases.values()
     }
 
-    /// How many leases there are, visible or not.
+    /// How many leases are in memory, visible or not.
     pub fn leases_len(&self) -> usize {
         self.leases.len()
     }

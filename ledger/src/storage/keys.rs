@@ -11,6 +11,7 @@
 //! | `23` | length of project id, 2 bytes; project id; key id, 16 bytes | [`KeyRow`](crate::state::KeyRow) |
 //! | `24` | ledger index, 8 bytes; place in its entry, 4 bytes | [`Change`](crate::state::Change) |
 //! | `25` | length of project id, 2 bytes; project id, none for the defaults | [`QuotaRow`](crate::model::QuotaRow) |
+//! | `26` | length of project id, 2 bytes; project id; lease id, 16 bytes | [`Lease`](crate::model::Lease) that left memory |
 //!
 //! A new table takes a new first byte. A byte is never given another meaning.
 
@@ -37,6 +38,8 @@ pub const CHANGE: u8 = 0x24;
 
 /// Quotas.
 pub const QUOTA: u8 = 0x25;
+/// Ended leases that left memory.
+pub const ARCHIVED: u8 = 0x26;
 
 /// Names one hashed row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +58,8 @@ pub enum RowId {
     Change(u64, u32),
     /// The quota of a project; `None`: the defaults for all.
     Quota(Option<ProjectId>),
+    /// An ended lease that left memory.
+    Archived(ProjectId, LeaseId),
 }
 
 impl RowId {
@@ -77,6 +82,11 @@ impl RowId {
                 join(QUOTA, &[&length.to_be_bytes(), id.as_bytes()])
             }
             RowId::Change(index, place) => join(CHANGE, &[&index.to_be_bytes(), &place.to_be_bytes()]),
+            RowId::Archived(project, id) => {
+                // Bounded where leases are made.
+                let length = u16::try_from(project.0.len()).unwrap_or(u16::MAX);
+                join(ARCHIVED, &[&length.to_be_bytes(), project.0.as_bytes(), id.0.as_bytes()])
+            }
         }
     }
 
@@ -88,13 +98,8 @@ impl RowId {
             LEASE => Some(RowId::Lease(LeaseId(Uuid::from_slice(rest).ok()?))),
             HOST => Some(RowId::Host(HostId(u64::from_be_bytes(rest.try_into().ok()?)))),
             ACTUATION => Some(RowId::Actuation(ActuationId(u64::from_be_bytes(rest.try_into().ok()?)))),
-            KEY => {
-                let (length, rest) = rest.split_first_chunk::<2>()?;
-                let length = usize::from(u16::from_be_bytes(*length));
-                let (project, id) = rest.split_at_checked(length)?;
-                let project = ProjectId(std::str::from_utf8(project).ok()?.into());
-                Some(RowId::Key(project, Uuid::from_slice(id).ok()?))
-            }
+            KEY => of_project(rest).map(|(project, id)| RowId::Key(project, id)),
+            ARCHIVED => of_project(rest).map(|(project, id)| RowId::Archived(project, LeaseId(id))),
             QUOTA => {
                 let (length, id) = rest.split_first_chunk::<2>()?;
                 let id = std::str::from_utf8(id).ok().filter(|id| id.len() == usize::from(u16::from_be_bytes(*length)))?;
@@ -107,6 +112,14 @@ impl RowId {
             _ => None,
         }
     }
+}
+
+/// Length of project id, project id, id.
+fn of_project(rest: &[u8]) -> Option<(ProjectId, Uuid)> {
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let (project, id) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let project = ProjectId(std::str::from_utf8(project).ok()?.into());
+    Some((project, Uuid::from_slice(id).ok()?))
 }
 
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -136,6 +149,7 @@ mod tests {
             RowId::Change(5, 1),
             RowId::Quota(None),
             RowId::Quota(Some(ProjectId("p".into()))),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7))),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -146,7 +160,9 @@ mod tests {
 
     #[test]
     fn foreign_bytes_name_no_row() {
-        for key in [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x", b"\x25\x00\x02p"] {
+        for key in
+            [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x", b"\x25\x00\x02p", b"\x26\x00\x01p"]
+        {
             assert_eq!(RowId::from_bytes(key), None);
         }
     }

@@ -3,6 +3,7 @@
 //! [`Store`] turns a disk into a [`State`](crate::state::State) and an applied position, commits a delta together with the
 //! position, and reads and installs snapshots. It knows no rules and no Raft: the position is opaque bytes of the caller.
 
+pub mod archive;
 pub mod codec;
 pub mod disk;
 pub mod keys;

@@ -1,7 +1,7 @@
 //! The rows of one replica on its disk.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::codec::CodecError;
 use super::disk::{Disk, DiskError, DiskFuture, FrozenView, RowChange};
@@ -60,6 +60,11 @@ impl Store {
     /// Wraps a disk; reads nothing.
     pub fn new(disk: Arc<dyn Disk>) -> Store {
         Store { disk }
+    }
+
+    /// The disk, for those who must not keep it open.
+    pub fn disk(&self) -> Weak<dyn Disk> {
+        Arc::downgrade(&self.disk)
     }
 
     /// Reads every row.

@@ -141,6 +141,15 @@ fn delete_series() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command: Command::DeleteSeries { series_id } }
 }
 
+fn archive() -> Entry {
+    Entry { key: None, proposed_at: Timestamp(5), command: Command::ArchiveLeases { ended_before: Timestamp(4) } }
+}
+
+fn recall() -> Entry {
+    let command = Command::RecallLease { lease_id: LeaseId(Uuid::from_u128(2)), row: vec![1, 0x80] };
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
 fn claim() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command: Command::ClaimOffer { lease_id: LeaseId(Uuid::from_u128(2)) } }
 }
@@ -187,6 +196,8 @@ fn entries_of_version_1_keep_their_bytes() {
         (series(), include_str!("golden/create_series.hex")),
         (delete_series(), include_str!("golden/delete_series.hex")),
         (claim(), include_str!("golden/claim_offer.hex")),
+        (archive(), include_str!("golden/archive_leases.hex")),
+        (recall(), include_str!("golden/recall_lease.hex")),
         (outcome(), include_str!("golden/record_outcome.hex")),
         (set_downtime(), include_str!("golden/set_downtime.hex")),
         (drop_downtime(), include_str!("golden/drop_downtime.hex")),

@@ -1,5 +1,6 @@
 //! Random sequences of commands: no sequence breaks a promise, every refusal is justified, replicas agree.
 
+mod archive;
 mod changes;
 mod cloud;
 mod downtimes;
@@ -168,6 +169,7 @@ impl Run {
             }
             Step::Downtime(downtime) => self.set_downtime(downtime),
             Step::DropDowntime { host, id } => self.drop_downtime(*host, *id),
+            Step::Archive(what) => self.of_archive(*what),
             Step::Follow => self.world.install_follower(),
         }
         self.settle_promises();
@@ -392,6 +394,9 @@ fn random_sequences_reach_everything_that_matters() {
         "short because of a downtime",
         "moved away from a downtime",
         "booked beside a downtime",
+        "left memory",
+        "came back to memory",
+        "deleted out of memory",
     ] {
         assert!(reached.get(what).is_some_and(|times| *times >= 3), "{what}: too seldom in {reached:#?}");
     }

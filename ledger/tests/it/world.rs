@@ -1,15 +1,18 @@
 //! A small cluster state that is driven command by command, with everything checked after each.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use futures::executor::block_on;
 use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{Command, Entry, RegisterHost};
+use leasehold_ledger::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
 use leasehold_ledger::model::{Amounts, Anchor, HostDescription, Observation, PoolKind, RequestKey, Seconds, Timestamp};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{State, invariants};
 use leasehold_ledger::storage::Store;
+use leasehold_ledger::storage::archive::ArchiveReader;
 use leasehold_ledger::storage::disk::{Disk, RowChange};
 use leasehold_ledger::storage::memory::MemoryDisk;
 use leasehold_ledger::storage::snapshot::{SnapshotReader, SnapshotWriter};
@@ -24,6 +27,8 @@ pub struct World {
     pub store: Store,
     pub log: Vec<Entry>,
     pub follower: Option<State>,
+    /// Had the same commands, but no lease has left its memory.
+    pub whole: State,
     pub at: Timestamp,
     ids: u128,
 }
@@ -35,6 +40,7 @@ impl World {
             store: Store::new(Arc::new(MemoryDisk::default())),
             log: Vec::new(),
             follower: None,
+            whole: State::default(),
             at: Seconds(ORIGIN_S).timestamp(),
             ids: 0,
         }
@@ -54,6 +60,11 @@ impl World {
         assert_eq!(self.state.ledger_index(), before + 1);
         let violations = invariants::check(&self.state);
         assert!(violations.is_empty(), "{violations:?} after {entry:#?}");
+        if matches!(entry.command, Command::ArchiveLeases { .. } | Command::RecallLease { .. }) {
+            apply(&mut self.whole, &Entry { command: Command::Probe { payload: Vec::new() }, ..entry.clone() });
+        } else {
+            assert_eq!(apply(&mut self.whole, &entry).outcome, applied.outcome, "of one with all leases in memory");
+        }
         if let Some(follower) = &mut self.follower {
             let followed = apply(follower, &entry);
             assert_eq!(followed.outcome, applied.outcome);
@@ -129,6 +140,31 @@ impl World {
             apply(&mut replayed, entry);
         }
         assert_same(&replayed, &self.state);
+        self.check_lists();
+    }
+
+    /// Lists show what they show of a state with all leases in memory.
+    fn check_lists(&self) {
+        let filter = LeaseFilter::default();
+        for order in [LeaseOrder::Id, LeaseOrder::Name, LeaseOrder::End] {
+            for (limit, descending) in [(None, false), (Some(2), false), (Some(3), true)] {
+                let mut after = None;
+                loop {
+                    let page = |state: &State, after| {
+                        let filter = LeaseFilter { order, limit, descending, after, ..filter.clone() };
+                        let mut reader = ArchiveReader::new(self.store.freeze());
+                        let list = LeaseList::begin(state, &filter, 1_000).unwrap();
+                        list.finish(&mut |which| reader.read(which)).unwrap().unwrap()
+                    };
+                    let (found, expected) = (page(&self.state, after), page(&self.whole, after));
+                    assert_eq!(found, expected);
+                    after = found.last().map(|lease| lease.id);
+                    if limit.is_none_or(|limit| found.len() < limit as usize) {
+                        break;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -138,6 +174,8 @@ fn assert_same(a: &State, b: &State) {
     assert_eq!(a.calendar(), b.calendar());
     assert_eq!(a.next_due(), b.next_due());
     assert!(a.leases().eq(b.leases()));
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    assert!(a.archived_in(None, all).eq(b.archived_in(None, all)));
     assert!(a.hosts().eq(b.hosts()));
     assert!(a.actuations().eq(b.actuations()));
     let from = a.meta().journal_from;

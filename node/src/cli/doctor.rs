@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::Args;
 use leasehold_client::{Client, Error, FixedToken, LeaseFilter};
-use leasehold_ledger::model::Timestamp;
+use leasehold_ledger::model::{Lease, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -138,6 +138,9 @@ async fn client(globals: &Globals, config: &Config, tokens: &TokenSource) -> Res
     builder.build().map_err(|error| told(error.into()))
 }
 
+/// Leases that are asked for at a time.
+const PAGE: u32 = 1_000;
+
 /// The cluster's rows, by its public contract.
 struct Rows {
     client: Client,
@@ -150,7 +153,18 @@ impl doctor::Rows for Rows {
     async fn read(&self) -> Result<Ledger, String> {
         let read = async {
             let hosts = self.client.list_hosts(Default::default()).await?.value;
-            Ok((hosts, self.client.list_leases(LeaseFilter::default()).await?.value))
+            // Page by page, as all that ever ended are among them. By id, so that what goes meanwhile leaves no gap.
+            let mut leases = Vec::new();
+            loop {
+                let after = leases.last().map(|lease: &Lease| lease.id);
+                let page = LeaseFilter { after, limit: Some(PAGE), ..LeaseFilter::default() };
+                let page = self.client.list_leases(page).await?.value;
+                let is_last = page.len() < PAGE as usize;
+                leases.extend(page);
+                if is_last {
+                    return Ok((hosts, leases));
+                }
+            }
         };
         let (hosts, leases) = read.await.map_err(|error: Error| error.to_string())?;
         let now = Timestamp(self.clock.wall_ms()).floor_to_second();

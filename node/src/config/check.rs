@@ -112,15 +112,18 @@ impl Config {
             ("leader.parallel", leader.parallel == 0),
             ("leader.reconcile_s", leader.reconcile_s == 0),
             ("leader.monitor_s", leader.monitor_s == 0),
+            ("leader.ended_leases_in_memory_s", leader.ended_leases_in_memory_s == 0),
         ] {
             if is_zero {
                 return wrong(key, &0, "must be at least 1");
             }
         }
         // Times of leases are whole seconds of 32 bits.
-        for (key, seconds) in
-            [("leader.healing_grace_s", leader.healing_grace_s), ("leader.healing_horizon_s", leader.healing_horizon_s)]
-        {
+        for (key, seconds) in [
+            ("leader.healing_grace_s", leader.healing_grace_s),
+            ("leader.healing_horizon_s", leader.healing_horizon_s),
+            ("leader.ended_leases_in_memory_s", leader.ended_leases_in_memory_s),
+        ] {
             if u32::try_from(seconds).is_err() {
                 return wrong(key, &seconds, "must be below 4294967296");
             }

@@ -199,6 +199,7 @@ fn of_unavailable(reason: &Unavailable) -> Row {
         Unavailable::NoLeader => unavailable("no_leader"),
         Unavailable::NoQuorum => unavailable("no_quorum"),
         Unavailable::ClockDisagrees => unavailable("clock_disagrees"),
+        Unavailable::DiskBehind => unavailable("disk_behind"),
         Unavailable::Stopping => unavailable("stopping"),
         Unavailable::Busy => unavailable("busy"),
         Unavailable::Overloaded => unavailable("overloaded"),

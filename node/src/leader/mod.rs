@@ -4,12 +4,13 @@
 //! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off,
 //! [`host_writer`] keeps each host's hold and tokens as the ledger wants them, [`reconciler`] reads everything back,
 //! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. `healer` moves leases
-//! away from hosts that cannot serve them, `waitlist` has those booked that waited for room. [`onboard`] takes
+//! away from hosts that cannot serve them, `waitlist` has those booked that waited for room, `archive` takes ended ones out of memory. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
 
 pub mod actuator;
 pub mod adopt;
+mod archive;
 mod cells;
 pub mod clock;
 mod courtesy;
@@ -61,6 +62,8 @@ pub struct LeaderConfig {
     pub healing_grace: Duration,
     /// Leases that begin within this are moved, and are told to lack a host; zero: none.
     pub healing_horizon: Duration,
+    /// Leases stay in memory for so long after they ended or were changed last.
+    pub ended_in_memory: Duration,
 }
 
 impl Default for LeaderConfig {
@@ -72,6 +75,7 @@ impl Default for LeaderConfig {
             parallel: 64,
             healing_grace: Duration::from_secs(60),
             healing_horizon: Duration::from_secs(3600),
+            ended_in_memory: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -122,17 +126,24 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         work.spawn("leader-reconciler", reconciler::run(work.clone()));
         work.spawn("leader-monitor", host_monitor::run(work.clone()));
         work.spawn("leader-healer", healer::run(work.clone()));
+        work.spawn("leader-archive", archive::run(work.ledger.clone(), work.clock.clone(), config.ended_in_memory));
         work.spawn("leader-waitlist", waitlist::run(work.ledger.clone(), work.clock.clone()));
     });
     LeaderHandle { spawner }
 }
 
 /// As [`start`] where no cloud is configured: the clock moves, rows are opened and nobody works them off; what waited for room
-/// is booked.
+/// is booked, and what ended long ago leaves memory.
 #[must_use]
-pub fn start_clock_alone(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>, spawner: &Spawner) -> LeaderHandle {
+pub fn start_clock_alone(
+    ledger: Arc<dyn LedgerPort>,
+    clock: Arc<dyn Clock>,
+    config: LeaderConfig,
+    spawner: &Spawner,
+) -> LeaderHandle {
     let spawner = spawner.child();
     let waiting = (ledger.clone(), clock.clone());
+    spawner.spawn("leader-archive", archive::run(ledger.clone(), clock.clone(), config.ended_in_memory));
     spawner.spawn("leader-clock", async move {
         clock::advance_until_taken(&ledger, &clock).await;
         clock::run(ledger, clock).await;

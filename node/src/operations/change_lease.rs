@@ -66,6 +66,7 @@ impl Operations {
         let caller_makes_groups = caller_makes_groups && owner == actor.project_id;
         let mut stale = OperationError::Unavailable(Unavailable::Busy);
         for _ in 0..PLANS {
+            self.recall(lease_id).await?;
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
@@ -108,7 +109,7 @@ impl Operations {
                     let ledger_index = committed.ledger_index;
                     tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, prepared, "lease updated");
                     return if prepared {
-                        self.lease_left_at(lease_id, ledger_index).map(Given::Lease)
+                        self.lease_left_at(lease_id, ledger_index).await.map(Given::Lease)
                     } else if let Some(booked) = self.booked(lease_id, ledger_index).filter(|_| caller_makes_groups) {
                         Ok(Given::Booked(booked))
                     } else {
@@ -167,11 +168,11 @@ impl Operations {
     pub(super) async fn authorise_lease(&self, actor: &Actor, rule: Rule, lease_id: LeaseId) -> Result<ProjectId> {
         self.confirmed_index().await?;
         let state = self.inner.raft.state();
-        let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
-            return Err(Rejection::LeaseNotFound(lease_id).into());
-        };
-        actor.authorise(rule, Some(&lease.project_id))?;
-        Ok(lease.project_id.clone())
+        let archived = state.archived(lease_id).map(|archived| archived.project_id);
+        let there = || state.lease(lease_id).filter(|lease| lease.visible()).map(|lease| lease.project_id.clone());
+        let owner = archived.or_else(there).ok_or(Rejection::LeaseNotFound(lease_id))?;
+        actor.authorise(rule, Some(&owner))?;
+        Ok(owner)
     }
 }
 

@@ -4,8 +4,9 @@ use leasehold_ledger::command::{Command, OfferWish};
 use leasehold_ledger::model::{Lease, LeaseId, RequestKey, Timestamp};
 use leasehold_ledger::reply::{Rejection, Reply};
 
+use super::create_lease::PLANS;
 use super::route::{Call, Request};
-use super::{Actor, Answer, OperationError, Operations, Result, Rule};
+use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
 use crate::telemetry::request_id;
 
 impl Operations {
@@ -20,16 +21,22 @@ impl Operations {
 
     pub(super) async fn claim_here(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<Lease>> {
         self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
-        let committed = self.propose(key, Command::ClaimOffer { lease_id }).await?;
-        match committed.outcome {
-            Ok(Reply::OfferClaimed { lease_id }) => {
-                let ledger_index = committed.ledger_index;
-                tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, "offer claimed");
-                self.lease_left_at(lease_id, ledger_index)
+        for _ in 0..PLANS {
+            self.recall(lease_id).await?;
+            let committed = self.propose(key.clone(), Command::ClaimOffer { lease_id }).await?;
+            match committed.outcome {
+                Ok(Reply::OfferClaimed { lease_id }) => {
+                    let ledger_index = committed.ledger_index;
+                    tracing::info!(%lease_id, project_id = %actor.project_id, ledger_index, "offer claimed");
+                    return self.lease_left_at(lease_id, ledger_index).await;
+                }
+                // It has left memory again.
+                Err(Rejection::PlanStale { .. }) => {}
+                Err(rejection) => return Err(rejection.into()),
+                Ok(other) => return Err(OperationError::Internal(format!("claim_offer answered {other:?}"))),
             }
-            Err(rejection) => Err(rejection.into()),
-            Ok(other) => Err(OperationError::Internal(format!("claim_offer answered {other:?}"))),
         }
+        Err(OperationError::Unavailable(Unavailable::Busy))
     }
 
     /// Refuses an offer that would stand for longer than this cluster allows; the ledger judges the rest.

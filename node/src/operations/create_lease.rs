@@ -190,7 +190,7 @@ impl Operations {
                     let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
                     tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, waits, "lease created");
                     return if prepared {
-                        self.lease_left_at(lease_id, ledger_index).map(Given::Lease)
+                        self.lease_left_at(lease_id, ledger_index).await.map(Given::Lease)
                     } else if let Some(booked) = self.booked(lease_id, ledger_index).filter(|_| caller_makes_groups) {
                         Ok(Given::Booked(booked))
                     } else {

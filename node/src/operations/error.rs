@@ -83,6 +83,9 @@ pub enum Unavailable {
     /// The nodes' clocks disagree, so no time is stamped (architecture D4).
     #[error("the nodes' clocks disagree; no time is stamped until they meet (see `leasehold cluster status`)")]
     ClockDisagrees,
+    /// The rows of this node's state are not on its disk in time.
+    #[error("the disk of this node is behind; try again, or another node")]
+    DiskBehind,
     /// This node is stopping.
     #[error("this node is stopping; try another")]
     Stopping,

@@ -1,6 +1,6 @@
 //! Leases: create, get, list, update, delete, and what is known of an idempotency key.
 
-use leasehold_ledger::listing::{self, LeaseFilter, Utilisation, UtilisationWish};
+use leasehold_ledger::listing::{LeaseFilter, LeaseList, Utilisation, UtilisationDraft, UtilisationWish};
 use leasehold_ledger::model::LeaseId;
 use serde::{Deserialize, Serialize};
 
@@ -36,18 +36,14 @@ use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
 use crate::telemetry::request_id;
 
-use crate::seams::long;
-
 impl Operations {
     /// One lease. Errors: foreign is `Forbidden`; unknown, hidden or deleted is `Rejected(LeaseNotFound)`.
     pub async fn get_lease(&self, actor: &Actor, lease_id: LeaseId, consistency: Consistency) -> Result<Answer<Lease>> {
         self.read_barrier(consistency).await?;
-        let state = self.inner.raft.state();
-        let Some(lease) = state.lease(lease_id).filter(|lease| lease.visible()) else {
-            return Err(Rejection::LeaseNotFound(lease_id).into());
-        };
-        actor.authorise(Rule::LeasesGet, Some(&lease.project_id))?;
-        Ok(Answer { value: lease.clone(), ledger_index: state.ledger_index() })
+        let Answer { value, ledger_index } = self.lease_now(lease_id).await?;
+        let value = value.ok_or(Rejection::LeaseNotFound(lease_id))?;
+        actor.authorise(Rule::LeasesGet, Some(&value.project_id))?;
+        Ok(Answer { value, ledger_index })
     }
 
     /// Visible leases of a filter: of all projects for an admin, else of the actor's own.
@@ -59,21 +55,14 @@ impl Operations {
     ) -> Result<Answer<Vec<Lease>>> {
         confine(actor, &mut filter)?;
         self.read_barrier(consistency).await?;
-        long(|| {
-            let state = self.inner.raft.state();
-            let value = listing::leases(&state, &filter)?.into_iter().cloned().collect();
-            Ok(Answer { value, ledger_index: state.ledger_index() })
-        })
+        self.with_ended(|state, read_max| LeaseList::begin(state, &filter, read_max)).await
     }
 
     /// What such leases reserve over time.
     pub async fn utilisation(&self, actor: &Actor, mut wish: UtilisationWish) -> Result<Answer<Utilisation>> {
         confine(actor, &mut wish.filter)?;
         self.read_barrier(Consistency::Linearizable).await?;
-        long(|| {
-            let state = self.inner.raft.state();
-            Ok(Answer { value: listing::utilisation(&state, &wish)?, ledger_index: state.ledger_index() })
-        })
+        self.with_ended(|state, _| UtilisationDraft::begin(state, &wish)).await
     }
 
     /// What is known of a key; when nothing is, states in the log that it never will apply.

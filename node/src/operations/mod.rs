@@ -11,6 +11,7 @@ mod cluster;
 mod create_lease;
 mod delete_lease;
 mod downtime;
+mod ended;
 mod error;
 mod flavors;
 mod groups;

@@ -82,7 +82,7 @@ impl Operations {
                     let (count, left) = (leases.len(), left_out.len());
                     tracing::info!(%series_id, project_id = %project, ledger_index, prepared, count, left, "series created");
                     return if prepared {
-                        self.series_left_at(series_id, leases, left_out, ledger_index)
+                        self.series_left_at(series_id, leases, left_out, ledger_index).await
                     } else {
                         self.series_settled(series_id, leases, left_out, ledger_index).await
                     };
@@ -186,7 +186,7 @@ impl Operations {
     }
 
     /// What the entry at `index` booked, which was visible at once, or long ago.
-    fn series_left_at(
+    async fn series_left_at(
         &self,
         id: SeriesId,
         leases: Vec<SeriesLease>,
@@ -194,7 +194,7 @@ impl Operations {
         index: u64,
     ) -> Result<Answer<BookedSeries>> {
         for one in &leases {
-            match self.lease_left_at(one.lease_id, index) {
+            match self.lease_left_at(one.lease_id, index).await {
                 // The next one is shown in its place.
                 Err(OperationError::Rejected(Rejection::LeaseNotFound(_))) => {}
                 found => {

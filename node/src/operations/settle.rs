@@ -39,6 +39,7 @@ impl From<ReadError> for OperationError {
         match error {
             ReadError::NoLeader => OperationError::Unavailable(Unavailable::NoLeader),
             ReadError::NoQuorum => OperationError::Unavailable(Unavailable::NoQuorum),
+            ReadError::DiskBehind => OperationError::Unavailable(Unavailable::DiskBehind),
             ReadError::Stopping => OperationError::Unavailable(Unavailable::Stopping),
         }
     }
@@ -99,13 +100,13 @@ impl Operations {
 
     /// The lease as the entry at `index` left it, as long as the journal knows; what came after is another answer's. A change
     /// that changed nothing, and a key from long ago, are answered with the lease as it is now.
-    pub(super) fn lease_left_at(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
-        let state = self.inner.raft.state();
-        if let Some(lease) = state.lease_as_left(lease_id, index, |_| true)?.filter(|lease| lease.ledger_index == index) {
+    pub(super) async fn lease_left_at(&self, lease_id: LeaseId, index: u64) -> Result<Answer<Lease>> {
+        let left = self.inner.raft.state().lease_as_left(lease_id, index, |_| true)?;
+        if let Some(lease) = left.filter(|lease| lease.ledger_index == index) {
             return Ok(Answer { value: lease, ledger_index: index });
         }
-        match state.lease(lease_id).filter(|lease| lease.visible()) {
-            Some(lease) => Ok(Answer { value: lease.clone(), ledger_index: index.max(lease.ledger_index) }),
+        match self.lease_now(lease_id).await?.value {
+            Some(lease) => Ok(Answer { ledger_index: index.max(lease.ledger_index), value: lease }),
             // Deleted by someone else between commit and answer: for this caller it is gone, too.
             None => Err(Rejection::LeaseNotFound(lease_id).into()),
         }

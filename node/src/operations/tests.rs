@@ -363,9 +363,9 @@ async fn an_answer_is_the_lease_as_its_own_entry_left_it_whatever_came_after() {
     let renamed = LeaseChange { name: Some("later".to_owned()), ..LeaseChange::default() };
     let changed = operations.update_lease(&member, None, made.value.id, renamed).await.unwrap();
     assert!(changed.ledger_index > made.ledger_index);
-    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).unwrap(), made);
-    assert_eq!(operations.lease_left_at(made.value.id, changed.ledger_index).unwrap(), changed);
+    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).await.unwrap(), made);
+    assert_eq!(operations.lease_left_at(made.value.id, changed.ledger_index).await.unwrap(), changed);
     operations.delete_lease(&member, None, made.value.id).await.unwrap();
-    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).unwrap(), made);
+    assert_eq!(operations.lease_left_at(made.value.id, made.ledger_index).await.unwrap(), made);
     lone.end().await;
 }

@@ -22,6 +22,7 @@ pub mod peer;
 mod peer_service;
 mod propose;
 mod read;
+mod rows;
 mod runtime;
 mod snapshot;
 mod start;
@@ -55,6 +56,7 @@ pub use membership::{ChangeError, StopWork};
 pub use peer_service::ForwardHandler;
 pub use propose::{Committed, ProposeError};
 pub use read::ReadError;
+pub use rows::Rows;
 pub use start::{RaftNode, Serve, StartError};
 pub use status::Held;
 pub use types::Member;
@@ -128,6 +130,22 @@ impl RaftHandle {
     /// The state as applied here. Hold the guard shortly: entries wait for it.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.parts.shared.state.read()
+    }
+
+    /// The rows of the state as they are on the disk.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub fn rows(&self) -> Result<Rows, ReadError> {
+        rows::now(&self.parts.shared)
+    }
+
+    /// As [`RaftHandle::rows`], once they are of an index that the state has: it is ahead of the disk for a moment.
+    ///
+    /// # Errors
+    /// When the node is stopping, or the disk does not come after.
+    pub async fn rows_at(&self, ledger_index: u64) -> Result<Rows, ReadError> {
+        rows::at(&self.parts.shared, &self.parts.clock, ledger_index).await
     }
 
     /// What a command proposed now would be stamped with, never below the ledger's clock.

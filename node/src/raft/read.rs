@@ -25,6 +25,9 @@ pub enum ReadError {
     /// The leader does not answer, or no quorum confirms it, or this node does not catch up.
     #[error("no quorum confirms the leader in time")]
     NoQuorum,
+    /// The rows of this node's state are not written in time.
+    #[error("the disk of this node is behind its state")]
+    DiskBehind,
     /// This node is stopping.
     #[error("this node is stopping")]
     Stopping,

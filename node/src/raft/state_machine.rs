@@ -15,7 +15,8 @@ use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::{LeaseId, Reason, Timestamp};
 use leasehold_ledger::mutant;
 use leasehold_ledger::state::{Delta, State};
-use leasehold_ledger::storage::disk::FrozenView;
+use leasehold_ledger::storage::disk::{Disk, FrozenView};
+use leasehold_ledger::storage::memory::MemoryDisk as Nowhere;
 use leasehold_ledger::storage::{self, Store, codec as rows};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -54,9 +55,23 @@ pub(super) struct Shared {
     pub(super) state: RwLock<State>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) ledger_index: watch::Sender<u64>,
+    /// Up to which command the rows are on the disk; the state is ahead of it by what is being written.
+    pub(super) written: watch::Sender<u64>,
+    /// Where they are. Who stops the node closes it.
+    pub(super) disk: RwLock<Weak<dyn Disk>>,
     pub(super) effects: broadcast::Sender<Arc<[Effect]>>,
     /// Why leases were withdrawn lately, for those who wait for them here; oldest first.
     pub(super) withdrawn: Mutex<VecDeque<(LeaseId, Reason)>>,
+}
+
+impl Shared {
+    /// A state that was read from a disk, all of whose rows are there.
+    fn take_state(&self, taken: State, store: &Store) {
+        let mut state = self.state.write();
+        *state = taken;
+        *self.disk.write() = store.disk();
+        self.written.send_replace(state.ledger_index());
+    }
 }
 
 /// The state does not open.
@@ -100,6 +115,8 @@ impl StateMachine {
             state: RwLock::new(State::default()),
             progress: watch::Sender::new(Progress::default()),
             ledger_index: watch::Sender::new(0),
+            written: watch::Sender::new(0),
+            disk: RwLock::new(Weak::<Nowhere>::new()),
             effects: broadcast::Sender::new(EFFECTS_KEPT),
             withdrawn: Mutex::default(),
         });
@@ -107,7 +124,7 @@ impl StateMachine {
             match open_generation(&generations, generation) {
                 Ok(None) => tracing::error!(generation, "the state is missing; it is made again from the log or a peer"),
                 Ok(Some((store, state, applied))) => {
-                    *shared.state.write() = state;
+                    shared.take_state(state, &store);
                     let machine = Self { shared, clock, log, generations, generation, store, applied, built: None };
                     machine.tell_progress();
                     return Ok(machine);
@@ -122,6 +139,7 @@ impl StateMachine {
         let empty = generations.begin()?.finish_empty().await?;
         log.set_value(GENERATION, empty.generation().to_be_bytes().to_vec()).await?;
         let (generation, store) = (empty.generation(), Store::new(empty.disk()));
+        shared.take_state(State::default(), &store);
         empty.keep();
         generations.remove_others(Some(generation))?;
         let applied = SnapshotMeta::default();
@@ -206,7 +224,7 @@ impl StateMachine {
         self.built = None;
         self.applied = applied;
         received.keep();
-        *self.shared.state.write() = opened.state;
+        self.shared.take_state(opened.state, &self.store);
         self.tell_progress();
         // Nobody listening is no fault; a listener that was there looks at everything after a gap.
         drop(self.shared.effects.send(Arc::new([])));
@@ -282,6 +300,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             }
             // Memory is ahead of the disk now; if that stays so, the node ends.
             self.store.commit(deltas, &self.position(), false).await.map_err(io::Error::other)?;
+            self.shared.written.send_replace(*self.shared.ledger_index.borrow());
             metrics::applied_batch(self.clock.mono().since(begun).as_secs_f64());
             crate::fault_point!("raft.apply.after");
         }

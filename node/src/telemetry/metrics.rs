@@ -38,6 +38,7 @@ struct Metrics {
     leases_degraded: IntGauge,
     leases_moved: IntCounter,
     leases_waiting: IntGauge,
+    leases_archived: IntGauge,
     leases_promoted: IntCounter,
     last_reconcile: Mutex<Option<Mono>>,
     oldest: Mutex<Option<Oldest>>,
@@ -137,6 +138,10 @@ impl Metrics {
             leases_waiting: register!(IntGauge::new(
                 "leasehold_leases_waiting",
                 "Leases that wait for room, as the leader last saw."
+            )),
+            leases_archived: register!(IntGauge::new(
+                "leasehold_leases_archived",
+                "Leases that ended long ago and are on the disk alone, as the leader last saw."
             )),
             leases_promoted: register!(IntCounter::new(
                 "leasehold_leases_promoted_total",
@@ -244,6 +249,11 @@ pub fn lease_moved() {
 /// So many leases wait for room.
 pub fn leases_waiting(leases: usize) {
     METRICS.leases_waiting.set(i64::try_from(leases).unwrap_or(i64::MAX));
+}
+
+/// So many leases are on the disk alone.
+pub fn leases_archived(leases: usize) {
+    METRICS.leases_archived.set(i64::try_from(leases).unwrap_or(i64::MAX));
 }
 
 /// A lease that had waited for room was booked.

@@ -13,6 +13,7 @@ mod command_line;
 mod damaged_disk;
 mod doctor;
 mod downtimes;
+mod ended_leases;
 mod flavors;
 mod idempotency;
 mod leader_change;

@@ -372,6 +372,15 @@ impl World {
         if opened.is_empty() { "nothing".to_owned() } else { opened.join(", ") }
     }
 
+    /// `archive 11:00`: the leases that leave memory.
+    pub(super) fn archive(&mut self, ended_before: &str) -> String {
+        let before: Vec<LeaseId> = self.leases.values().copied().filter(|id| self.state.archived(*id).is_some()).collect();
+        self.tell(None, Command::ArchiveLeases { ended_before: instant(ended_before) }).unwrap();
+        let left = |id: &LeaseId| self.state.archived(*id).is_some() && !before.contains(id);
+        let left: Vec<&str> = self.leases.iter().filter(|(_, id)| left(id)).map(|(name, _)| name.as_str()).collect();
+        if left.is_empty() { "none".to_owned() } else { left.join(" ") }
+    }
+
     pub(super) fn row_text(&self, row: &Actuation) -> String {
         format!("{} {}", step_text(row.step), self.lease_name(row.lease_id))
     }

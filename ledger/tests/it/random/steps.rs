@@ -1,5 +1,6 @@
 //! What is drawn: one random step, and how often which.
 
+use super::archive::{OfArchive, archive};
 use super::downtimes::{Downtime, downtime};
 use super::*;
 
@@ -23,6 +24,7 @@ pub(super) enum Step {
     Downtime(Downtime),
     DropDowntime { host: u8, id: u8 },
     Follow,
+    Archive(OfArchive),
 }
 
 #[derive(Clone, Debug)]
@@ -178,5 +180,6 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => downtime().prop_map(Step::Downtime),
         1 => (0u8..6, 0u8..3).prop_map(|(host, id)| Step::DropDowntime { host, id }),
         1 => Just(Step::Follow),
+        3 => archive().prop_map(Step::Archive),
     ]
 }

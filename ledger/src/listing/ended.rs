@@ -1,0 +1,252 @@
+//! Lists that reach leases which left memory (docs/decisions/0022). What stands in memory is taken while the state is looked at,
+//! with the names of the rows that may belong to the answer; the rows are read afterwards, when nobody waits for the state any
+//! more. The answer is of the one state that was looked at: a row never changes, and one that is gone by then is an error.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use super::{LeaseFilter, LeaseOrder, leases, no_marker};
+use crate::apply::schedule::invalid;
+use crate::model::{HostId, Interval, Lease, LeaseId, LeaseStatus};
+use crate::mutant;
+use crate::reply::Rejection;
+use crate::state::{Archived, State};
+use crate::storage::archive::ArchiveError;
+
+/// Rows that are read for one answer at most: each is decoded, and an answer of more is of no use to anybody.
+pub const READ_MAX: usize = 100_000;
+
+/// Reads a lease that left memory.
+pub type Read<'a> = dyn FnMut(&Archived) -> Result<Lease, ArchiveError> + 'a;
+
+/// An answer that may be waiting for rows.
+pub trait Draft: Sized {
+    /// What is asked for.
+    type Value;
+
+    /// Whether any row is to be read.
+    fn reads(&self) -> bool;
+
+    /// The answer; `None`: more rows than were named may belong to it.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    fn finish(self, read: &mut Read<'_>) -> Result<Option<Self::Value>, ArchiveError>;
+}
+
+/// Why an answer that needs more than [`READ_MAX`] rows is not given.
+pub fn too_many_ended() -> Rejection {
+    let way = "page by id, or ask for some statuses, a project, or a time that is not past";
+    invalid("statuses", format!("more than {READ_MAX} leases that ended long ago would have to be read: {way}"))
+}
+
+/// Leases that left memory and may be of a filter.
+pub(super) struct Unread {
+    which: Vec<Archived>,
+    /// There are others behind them.
+    more: bool,
+}
+
+impl Unread {
+    const NONE: Unread = Unread { which: Vec::new(), more: false };
+
+    /// All of them. In the order of their rows, which is the fastest to read.
+    pub fn all(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> Result<Unread, Rejection> {
+        if !may_have_ended(state, filter, window) {
+            return Ok(Unread::NONE);
+        }
+        if state.archived_of(filter.project_id.as_ref()) > READ_MAX {
+            return Err(too_many_ended());
+        }
+        let which = state.archived_in(filter.project_id.as_ref(), (Bound::Unbounded, Bound::Unbounded));
+        let mut which: Vec<Archived> = which.collect();
+        which.sort_unstable_by(|one, other| (&one.project_id, one.id).cmp(&(&other.project_id, other.id)));
+        Ok(Unread { which, more: false })
+    }
+
+    /// Those that come on a page by id before the last of what is in memory, at most so many.
+    fn of_page(state: &State, filter: &LeaseFilter, found: &[Lease], limit: usize, read_max: usize) -> Unread {
+        if limit == 0 || !may_have_ended(state, filter, None) {
+            return Unread::NONE;
+        }
+        let read_max = read_max.max(limit);
+        let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
+        let project = filter.project_id.as_ref();
+        let mut which: Vec<Archived> = if filter.descending {
+            state.archived_in(project, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
+        } else {
+            state.archived_in(project, (behind, last)).take(read_max.saturating_add(1)).collect()
+        };
+        let more = which.len() > read_max;
+        which.truncate(read_max);
+        Unread { which, more }
+    }
+
+    pub fn reads(&self) -> bool {
+        !self.which.is_empty()
+    }
+
+    /// Reads them, one by one, and shows those of the filter.
+    pub fn each(&self, wanted: &Wanted, read: &mut Read<'_>, mut show: impl FnMut(Lease)) -> Result<(), ArchiveError> {
+        for which in &self.which {
+            let lease = read(which)?;
+            if wanted.takes(&lease) {
+                show(lease);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a lease that left memory, which is TERMINATED, of no series and no offer that was not claimed, may be of a filter.
+fn may_have_ended(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> bool {
+    let now = state.clock().floor_to_second();
+    // They are over by now.
+    let is_past = |window: Interval| window.start < now;
+    let of_status = filter.statuses.is_empty() || filter.statuses.contains(&LeaseStatus::Terminated);
+    let of_time = window.is_none_or(is_past) && filter.window.is_none_or(|(window, _)| is_past(window));
+    // Planted bug: what left memory is left out.
+    of_status && of_time && filter.series.is_none() && !filter.offers && !mutant!("E01")
+}
+
+/// A filter, with all that it needs of the state.
+pub(super) struct Wanted {
+    filter: LeaseFilter,
+    /// Hosts of its zone.
+    of_zone: BTreeSet<HostId>,
+}
+
+impl Wanted {
+    pub fn new(state: &State, filter: &LeaseFilter) -> Wanted {
+        Wanted { filter: filter.clone(), of_zone: filter.hosts_of_zone(state) }
+    }
+
+    fn takes(&self, lease: &Lease) -> bool {
+        self.filter.takes(&self.of_zone, lease)
+    }
+}
+
+/// A list of leases.
+pub struct LeaseList {
+    wanted: Wanted,
+    /// Of memory, in order; a page at most, unless the marker left memory.
+    found: Vec<Lease>,
+    marker: Marker,
+    unread: Unread,
+}
+
+enum Marker {
+    /// None, or its place is known by its id.
+    No,
+    There(Box<Lease>),
+    /// It left memory.
+    Left(Archived),
+}
+
+impl LeaseList {
+    /// What the state has of the leases of a filter. Of a page by id at most `read_max` rows are named, or as many as it is long.
+    ///
+    /// # Errors
+    /// `Invalid` (marker: a lease that is not there has no place in an order by something else than the id; `with_any`, `with_all`,
+    /// `without`: too many; statuses: too many rows would have to be read).
+    pub fn begin(state: &State, filter: &LeaseFilter, read_max: usize) -> Result<LeaseList, Rejection> {
+        let wanted = Wanted::new(state, filter);
+        let owned = |leases: Vec<&Lease>| leases.into_iter().cloned().collect::<Vec<Lease>>();
+        if let (LeaseOrder::Id, Some(limit)) = (filter.order, filter.limit) {
+            let found = owned(leases(state, filter)?);
+            let unread = Unread::of_page(state, filter, &found, limit as usize, read_max);
+            return Ok(LeaseList { wanted, found, marker: Marker::No, unread });
+        }
+        let mut unread = Unread::all(state, filter, None)?;
+        if filter.order == LeaseOrder::Id {
+            let is_behind =
+                |id: LeaseId| filter.after.is_none_or(|after| if filter.descending { id < after } else { id > after });
+            unread.which.retain(|which| is_behind(which.id));
+            return Ok(LeaseList { wanted, found: owned(leases(state, filter)?), marker: Marker::No, unread });
+        }
+        let left = filter.after.and_then(|id| state.archived(id));
+        if let Some(left) = left {
+            if filter.project_id.as_ref().is_some_and(|project| *project != left.project_id) {
+                return Err(no_marker(&left.id));
+            }
+            let whole = LeaseFilter { after: None, limit: None, ..filter.clone() };
+            return Ok(LeaseList { wanted, found: owned(leases(state, &whole)?), marker: Marker::Left(left), unread });
+        }
+        let found = owned(leases(state, filter)?);
+        let marker = filter.after.and_then(|id| state.lease(id)).cloned();
+        let marker = marker.map_or(Marker::No, |lease| Marker::There(Box::new(lease)));
+        Ok(LeaseList { wanted, found, marker, unread })
+    }
+
+    fn limit(&self) -> usize {
+        self.wanted.filter.limit.map_or(usize::MAX, |limit| limit as usize)
+    }
+
+    /// Whether `one` comes before `other` by id.
+    fn comes_before(&self, one: LeaseId, other: LeaseId) -> bool {
+        if self.wanted.filter.descending { one > other } else { one < other }
+    }
+
+    /// A page by id stops as soon as it is full.
+    fn page_by_id(mut self, read: &mut Read<'_>) -> Result<Option<Vec<Lease>>, ArchiveError> {
+        let limit = self.limit();
+        let (mut taken, mut is_full) = (Vec::new(), false);
+        for which in &self.unread.which {
+            let before = self.found.partition_point(|lease| self.comes_before(lease.id, which.id));
+            is_full = before + taken.len() >= limit;
+            if is_full {
+                break;
+            }
+            let lease = read(which)?;
+            if self.wanted.takes(&lease) {
+                taken.push(lease);
+            }
+            is_full = before + taken.len() >= limit;
+        }
+        if self.unread.more && !is_full {
+            return Ok(None);
+        }
+        self.found.append(&mut taken);
+        Ok(Some(self.in_order()))
+    }
+
+    fn in_order(self) -> Vec<Lease> {
+        let LeaseFilter { order, descending, .. } = self.wanted.filter;
+        let limit = self.limit();
+        let mut found = self.found;
+        found.sort_unstable_by(|one, other| if descending { order.compare(other, one) } else { order.compare(one, other) });
+        found.truncate(limit);
+        found
+    }
+}
+
+impl Draft for LeaseList {
+    type Value = Vec<Lease>;
+
+    fn reads(&self) -> bool {
+        self.unread.reads() || matches!(self.marker, Marker::Left(_))
+    }
+
+    fn finish(mut self, read: &mut Read<'_>) -> Result<Option<Vec<Lease>>, ArchiveError> {
+        let LeaseFilter { order, descending, limit, .. } = self.wanted.filter;
+        if order == LeaseOrder::Id && limit.is_some() {
+            return self.page_by_id(read);
+        }
+        let marker = match std::mem::replace(&mut self.marker, Marker::No) {
+            Marker::No => None,
+            Marker::There(lease) => Some(*lease),
+            Marker::Left(which) => Some(read(&which)?),
+        };
+        let is_behind = |lease: &Lease| match &marker {
+            Some(marker) if descending => order.compare(marker, lease).is_gt(),
+            Some(marker) => order.compare(marker, lease).is_lt(),
+            None => true,
+        };
+        self.found.retain(is_behind);
+        let mut found = std::mem::take(&mut self.found);
+        self.unread.each(&self.wanted, read, |lease| found.extend(Some(lease).filter(|lease| is_behind(lease))))?;
+        self.found = found;
+        Ok(Some(self.in_order()))
+    }
+}

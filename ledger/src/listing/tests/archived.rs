@@ -1,0 +1,136 @@
+//! A state that ended leases left answers as one that has them all.
+
+use std::ops::Bound;
+
+use super::*;
+use crate::plan::crowd::twins::Twins;
+use crate::storage::archive::ArchiveError;
+
+/// What a node does: more rows until there are enough. Gives the list, and how many rows were read for it.
+fn listed(twins: &Twins, filter: &LeaseFilter) -> (Result<Vec<Lease>, Rejection>, usize) {
+    let (mut read, mut read_max) = (0, 3);
+    loop {
+        let list = match LeaseList::begin(&twins.state, filter, read_max) {
+            Ok(list) => list,
+            Err(rejection) => return (Err(rejection), read),
+        };
+        let (reads, mut reader) = (list.reads(), twins.reader());
+        let found = list.finish(&mut |which| {
+            assert!(reads, "a list that reads says so");
+            read += 1;
+            reader.read(which)
+        });
+        match found.unwrap() {
+            Some(found) => return (Ok(found), read),
+            None => read_max *= 4,
+        }
+    }
+}
+
+fn same(twins: &Twins, filter: &LeaseFilter) -> usize {
+    let expected = leases(&twins.whole, filter).map(|found| found.into_iter().cloned().collect::<Vec<_>>());
+    let (found, read) = listed(twins, filter);
+    let ids =
+        |found: &Result<Vec<Lease>, Rejection>| found.clone().map(|found| found.iter().map(|one| one.id).collect::<Vec<_>>());
+    assert_eq!(ids(&found), ids(&expected), "{filter:?}");
+    assert!(found == expected, "other than they were: {filter:?}");
+    read
+}
+
+#[test]
+fn every_list_is_what_it_is_with_all_leases_in_memory() {
+    let mut random = Random(21);
+    let twins = Twins::after(90, 20, 700, &mut random);
+    let all: Vec<Lease> = twins.whole.leases().cloned().collect();
+    let (there, left) = (twins.state.leases_len(), twins.state.archived_len());
+    assert!(there > 40 && left > 40, "{there} {left}");
+    let orders =
+        [LeaseOrder::Id, LeaseOrder::Name, LeaseOrder::Status, LeaseOrder::Start, LeaseOrder::End, LeaseOrder::CreatedAt];
+    let (mut read, mut markers) = (0, [0, 0]);
+    for _ in 0..3_000 {
+        let lease = &all[random.below(all.len() as u32) as usize];
+        let binding = lease.reservations[0].bindings.first().copied();
+        let elements = |random: &mut Random| -> BTreeSet<Element> {
+            let host = binding.map(|binding| Element::Host(binding.host));
+            let one = [host, Some(Element::Id(lease.reservations[0].id.0)), Some(Element::Id(random.uuid()))];
+            one.into_iter().flatten().filter(|_| random.below(3) == 0).collect()
+        };
+        let start = ORIGIN_S + random.below(120 * DAY_S);
+        let window = Interval { start: Seconds(start), end: Seconds(start + 1 + random.below(30 * DAY_S)) };
+        let scope = random.one_of(&[Scope::Overlapping, Scope::Inclusive, Scope::Exclusive]);
+        let statuses = [LeaseStatus::Terminated, LeaseStatus::Active, LeaseStatus::Pending];
+        let filter = LeaseFilter {
+            project_id: random.one_of(&[None, Some("p"), Some("p"), Some("q")]).map(|id| ProjectId(id.into())),
+            statuses: statuses.into_iter().filter(|_| random.below(4) == 0).collect(),
+            name: random.one_of(&[None, None, None, Some("one"), Some("crowd")]).map(str::to_owned),
+            zone: random.one_of(&[None, None, None, Some("a"), Some("none")]).map(str::to_owned),
+            offers: random.below(20) == 0,
+            window: (random.below(3) == 0).then_some((window, scope)),
+            with_any: if random.below(6) == 0 { elements(&mut random) } else { BTreeSet::new() },
+            with_all: if random.below(6) == 0 { elements(&mut random) } else { BTreeSet::new() },
+            without: if random.below(6) == 0 { elements(&mut random) } else { BTreeSet::new() },
+            order: random.one_of(&orders),
+            descending: random.below(2) == 0,
+            after: (random.below(2) == 0).then_some(if random.below(9) == 0 { LeaseId(random.uuid()) } else { lease.id }),
+            limit: (random.below(3) > 0).then(|| random.below(30)),
+            ..LeaseFilter::default()
+        };
+        read += same(&twins, &filter);
+        if filter.after.is_some() && filter.order != LeaseOrder::Id {
+            markers[usize::from(twins.state.archived(lease.id).is_some())] += 1;
+        }
+    }
+    assert!(read > 1000 && markers[0] > 100 && markers[1] > 100, "{read} {markers:?}");
+}
+
+#[test]
+fn only_rows_that_may_be_of_the_answer_are_read() {
+    let twins = Twins::after(90, 20, 700, &mut Random(22));
+    let reads = |filter: &LeaseFilter| same(&twins, filter);
+    let of = |statuses: &[LeaseStatus]| LeaseFilter { statuses: statuses.iter().copied().collect(), ..LeaseFilter::default() };
+    assert_eq!(reads(&of(&[])), twins.state.archived_len());
+    assert_eq!(reads(&of(&[LeaseStatus::Active, LeaseStatus::Error])), 0);
+    assert_eq!(reads(&LeaseFilter { series: Some(SeriesId(uuid::Uuid::nil())), ..of(&[]) }), 0);
+    assert_eq!(reads(&LeaseFilter { project_id: Some(ProjectId("q".into())), ..of(&[]) }), 0);
+    let now = twins.state.clock().floor_to_second();
+    let ahead = Interval { start: now, end: Seconds::OPEN_END };
+    assert_eq!(reads(&LeaseFilter { window: Some((ahead, Scope::Overlapping)), ..of(&[]) }), 0);
+    let page = reads(&LeaseFilter { limit: Some(10), ..of(&[]) });
+    // The first try takes too few.
+    assert!((1..=30).contains(&page), "{page}");
+}
+
+#[test]
+fn what_was_reserved_is_summed_over_all_that_was_ever_there() {
+    let mut random = Random(23);
+    let twins = Twins::after(90, 20, 700, &mut random);
+    let mut read = 0;
+    for _ in 0..200 {
+        let start = ORIGIN_S + random.below(120 * DAY_S);
+        let window = Interval { start: Seconds(start), end: Seconds(start + 1 + random.below(30 * DAY_S)) };
+        let name = random.one_of(&[None, Some("one"), Some("crowd")]).map(str::to_owned);
+        let filter = LeaseFilter { name, ..LeaseFilter::default() };
+        let wish = UtilisationWish { filter, window, steps_max: 1 + random.below(20) };
+        let mut reader = twins.reader();
+        let draft = UtilisationDraft::begin(&twins.state, &wish).unwrap();
+        let told = draft.finish(&mut |which| {
+            read += 1;
+            reader.read(which)
+        });
+        assert_eq!(told.unwrap().unwrap(), utilised(&twins.whole, &wish).unwrap());
+    }
+    assert!(read > 100, "{read}");
+}
+
+#[test]
+fn a_row_that_is_gone_is_an_error_and_no_shorter_list() {
+    let mut twins = Twins::after(90, 20, 700, &mut Random(24));
+    let list = LeaseList::begin(&twins.state, &LeaseFilter::default(), 9).unwrap();
+    let (all, none) = ((Bound::Unbounded, Bound::Unbounded), Vec::new());
+    let gone = twins.state.archived_in(None, all).last().unwrap();
+    twins.both(Command::DeleteLease { lease_id: gone.id }).unwrap();
+    let mut reader = twins.reader();
+    assert!(matches!(list.finish(&mut |which| reader.read(which)), Err(ArchiveError::Missing(id)) if id == gone.id));
+    assert_eq!(twins.state.archived_in(None, (Bound::Excluded(gone.id), Bound::Excluded(gone.id))).collect::<Vec<_>>(), none);
+    same(&twins, &LeaseFilter::default());
+}

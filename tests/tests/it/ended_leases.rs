@@ -1,0 +1,158 @@
+//! Ended leases leave the nodes' memory after a while, and nobody who asks for them sees it.
+
+use std::time::Duration;
+
+use leasehold_client::command::{EndWish, LeaseChange, StartWish};
+use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus};
+use leasehold_client::{Client, Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, UtilisationWish};
+use leasehold_tests::caller;
+use leasehold_tests::cloud::http_client;
+use leasehold_tests::cluster::Cluster;
+use leasehold_tests::settings::Settings;
+use leasehold_tests::wait::wait_for;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::command_line;
+use crate::rig::{PATIENCE, empty, from_now};
+
+/// Seconds that they stay.
+const IN_MEMORY_S: u64 = 10;
+const ENDED: usize = 6;
+
+async fn rest(cluster: &Cluster, node: usize, version: &str, method: Method, path: &str) -> (StatusCode, Value) {
+    let url = format!("{}{path}", cluster.nodes()[node].rest_url());
+    let request = http_client().unwrap().request(method, url).header("openstack-api-version", format!("reservation {version}"));
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap_or(Value::Null))
+}
+
+/// How many leases left memory, as the leader tells.
+async fn left_memory(cluster: &Cluster) -> Option<usize> {
+    let leader = cluster.wait_leader(PATIENCE).await.unwrap();
+    let text = reqwest::get(format!("{}/metrics", cluster.nodes()[leader].metrics_url())).await.unwrap().text().await.unwrap();
+    text.lines().find_map(|line| line.strip_prefix("leasehold_leases_archived ")?.parse().ok())
+}
+
+/// Everything that is asked of leases, of each node and over each face.
+async fn answers(cluster: &Cluster, client: &Client, leases: &[LeaseId], past: Interval) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    let mut paths: Vec<(&str, String)> = leases.iter().map(|id| ("1.0", format!("/leases/{id}"))).collect();
+    paths.extend(leases.iter().map(|id| ("1.1", format!("/leases/{id}"))));
+    paths.push(("1.0", "/leases".to_owned()));
+    for query in [
+        "",
+        "?status=TERMINATED",
+        "?status=ACTIVE,PENDING",
+        "?name=ended-3",
+        "?limit=3",
+        "?sort_key=name&sort_dir=desc",
+        "?sort_key=end_date&limit=4",
+    ] {
+        paths.push(("1.1", format!("/leases{query}")));
+    }
+    for id in leases {
+        paths.push(("1.1", format!("/leases?limit=3&marker={id}")));
+        paths.push(("1.1", format!("/leases?sort_key=name&limit=2&marker={id}")));
+    }
+    for node in 0..cluster.nodes().len() {
+        for (version, path) in &paths {
+            let (status, body) = rest(cluster, node, version, Method::GET, path).await;
+            assert_eq!(status, StatusCode::OK, "{path}: {body}");
+            all.push((format!("node {node} {version} {path}"), body));
+        }
+    }
+    let filter = LeaseFilter { order: LeaseOrder::End, descending: true, limit: Some(5), ..LeaseFilter::default() };
+    for filter in [LeaseFilter::default(), filter] {
+        let listed = client.list_leases(filter).await.unwrap().value;
+        all.push(("listed over gRPC".to_owned(), serde_json::to_value(listed).unwrap()));
+    }
+    for id in leases {
+        all.push((format!("{id} over gRPC"), serde_json::to_value(client.get_lease(*id).await.unwrap().value).unwrap()));
+    }
+    let used = client.utilisation(UtilisationWish { filter: LeaseFilter::default(), window: past, steps_max: 9 }).await.unwrap();
+    all.push(("utilisation".to_owned(), format!("{:?}", used.value).into()));
+    all.push(("command line".to_owned(), command_line::says(cluster, &["lease", "list", "--sort", "name"]).await.into()));
+    all.push(("its JSON".to_owned(), command_line::json(cluster, &["lease", "show", "ended-2"]).await));
+    all
+}
+
+fn assert_alike(before: &[(String, Value)], now: &[(String, Value)]) {
+    assert_eq!(before.len(), now.len());
+    for (before, now) in before.iter().zip(now) {
+        assert_eq!(before, now);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before() {
+    let more = format!("[leader]\nended_leases_in_memory_s = {IN_MEMORY_S}\n");
+    let mut cluster = Cluster::start(Settings { more, ..Settings::default() }, None).await.unwrap();
+    let client = caller::connect(&cluster, None).unwrap();
+    let begun = from_now(0);
+    let brief = |name: String| NewLease { start: StartWish::Now, end: from_now(3), ..empty(&name) };
+    let mut leases: Vec<Lease> = Vec::new();
+    let (first_key, first_wish) = (client.new_key(), brief("ended-0".to_owned()));
+    leases.push(client.create_lease(first_key, first_wish.clone()).await.unwrap().value);
+    for n in 1..ENDED {
+        leases.push(client.create_lease(client.new_key(), brief(format!("ended-{n}"))).await.unwrap().value);
+    }
+    for name in ["later-1", "later-2"] {
+        leases.push(client.create_lease(client.new_key(), empty(name)).await.unwrap().value);
+    }
+    let mut ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+    let ended: Vec<LeaseId> = ids[..ENDED].to_vec();
+    ids.sort_unstable();
+
+    wait_for("their ends", PATIENCE, || async {
+        let over = LeaseFilter { statuses: [LeaseStatus::Terminated].into(), ..LeaseFilter::default() };
+        let over = client.list_leases(over).await.map_err(|error| error.to_string())?.value.len();
+        (over == ENDED).then_some(()).ok_or_else(|| format!("{over} are over"))
+    })
+    .await
+    .unwrap();
+    let past = Interval { start: begun, end: from_now(1) };
+    let before = answers(&cluster, &client, &ids, past).await;
+    assert_eq!(left_memory(&cluster).await.unwrap_or(0), 0, "it took too long to ask before they leave");
+    wait_for("that they leave memory", PATIENCE, || async {
+        let left = left_memory(&cluster).await;
+        (left == Some(ENDED)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
+    })
+    .await
+    .unwrap();
+    assert_alike(&before, &answers(&cluster, &client, &ids, past).await);
+
+    for node in 0..3 {
+        cluster.kill9(node);
+        cluster.restart(node).unwrap();
+        cluster.wait_answers(node).await.unwrap();
+        cluster.wait_caught_up(node, PATIENCE).await.unwrap();
+    }
+    cluster.wait_leader(PATIENCE).await.unwrap();
+    assert_alike(&before, &answers(&cluster, &client, &ids, past).await);
+
+    // What may be done with an ended lease may be done still, and is refused with the same words.
+    let again = client.create_lease(first_key, first_wish).await.unwrap();
+    assert_eq!(again.value.id, ended[0], "the key is answered as it was");
+    let end = LeaseChange { end: Some(EndWish::At(from_now(1_000))), ..LeaseChange::default() };
+    let Err(Error::Refused(refused)) = client.update_lease(client.new_key(), ended[1], end).await else { panic!("it is over") };
+    assert_eq!(refused.message, "Terminated leases can only be renamed");
+    let Err(Error::Refused(refused)) = client.claim_offer(client.new_key(), ended[1]).await else { panic!("it is no offer") };
+    assert!(refused.message.contains("is no offer"), "{refused:?}");
+    let renamed = LeaseChange { name: Some("renamed".to_owned()), ..LeaseChange::default() };
+    let renamed = client.update_lease(client.new_key(), ended[2], renamed).await.unwrap().value;
+    assert_eq!((renamed.name.as_str(), renamed.status), ("renamed", LeaseStatus::Terminated));
+
+    for (node, id) in [(0, ended[3]), (1, ended[4]), (2, ended[5])] {
+        let (status, _) = rest(&cluster, node, "1.1", Method::DELETE, &format!("/leases/{id}")).await;
+        assert_eq!(status, StatusCode::NO_CONTENT);
+        let gone = client.get_lease(id).await;
+        assert!(matches!(gone, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::NotFound));
+        let (status, _) = rest(&cluster, node, "1.1", Method::DELETE, &format!("/leases/{id}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+    let left: Vec<LeaseId> = client.list_leases(LeaseFilter::default()).await.unwrap().value.iter().map(|one| one.id).collect();
+    assert_eq!(left, ids.iter().filter(|id| !ended[3..].contains(id)).copied().collect::<Vec<_>>());
+    let (_, hashes) = cluster.hashes_at_rest(Duration::from_secs(30)).await.unwrap();
+    assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
