@@ -61,7 +61,7 @@ impl Memory {
 
 impl Memory {
     /// Those of these leases that are tried now: first those that were not yet, each group in the order given. Forgets the others.
-    fn to_try(&mut self, now: Mono, mut ailing: Vec<Ailing>) -> Vec<Ailing> {
+    fn next_tries(&mut self, now: Mono, mut ailing: Vec<Ailing>) -> Vec<Ailing> {
         let ids: BTreeSet<LeaseId> = ailing.iter().map(|one| one.lease_id).collect();
         self.tried.retain(|id, (at, _)| ids.contains(id) || now.since(*at) < TRY_AGAIN);
         let pause = |times: u32| TRY_AGAIN * times.clamp(1, TRY_AGAIN_TIMES_MAX);
@@ -95,7 +95,7 @@ async fn heal(work: &Work, memory: &mut Memory) {
         (looked_at, ailing)
     });
     let (begun, mut refused) = (work.clock.mono(), Vec::new());
-    for one in memory.to_try(begun, ailing) {
+    for one in memory.next_tries(begun, ailing) {
         if refused.len() >= REFUSED_PER_ROUND || work.clock.mono().since(begun) >= ROUND {
             break;
         }
@@ -179,7 +179,7 @@ mod tests {
 
     /// Those that are tried at a second, by id.
     fn tried(memory: &mut Memory, second: u64, ids: impl IntoIterator<Item = u128>) -> Vec<u128> {
-        let found = memory.to_try(Mono(Duration::from_secs(second)), ailing(ids));
+        let found = memory.next_tries(Mono(Duration::from_secs(second)), ailing(ids));
         found.iter().map(|one| one.lease_id.0.as_u128()).collect()
     }
 

@@ -138,7 +138,7 @@ fn unread(error: &ArchiveError) -> OperationError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use std::time::Duration;
 
     use leasehold_ledger::command::{EndWish, LeaseChange, LeaseWish, StartWish};
