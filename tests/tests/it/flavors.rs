@@ -2,8 +2,8 @@
 
 use leasehold_client::command::StartWish;
 use leasehold_client::model::SourceFlavor;
-use leasehold_cloudsim::Record;
 use leasehold_client::{DensityWish, Error, NewLease, RefusalKind, WindowWish};
+use leasehold_cloudsim::Record;
 use leasehold_tests::caller;
 use leasehold_tests::cloud::{CloudSettings, Tenant, http_client};
 use leasehold_tests::settings::{Auth, Timing};
@@ -277,7 +277,8 @@ async fn a_create_that_is_repeated_under_its_key_is_answered_whatever_became_of_
     };
     again("as it was").await;
     let specs = format!("/flavors/{source}/os-extra_specs");
-    let (status, told) = admin.compute(Method::POST, &specs, Some(&json!({"extra_specs": {"hw:cpu_policy": "dedicated"}}))).await.unwrap();
+    let (status, told) =
+        admin.compute(Method::POST, &specs, Some(&json!({"extra_specs": {"hw:cpu_policy": "dedicated"}}))).await.unwrap();
     assert!(status.is_success(), "{told}");
     again("changed").await;
     rig.cloud.set_fault(&json!({"method": "GET", "path": "/flavors*", "kind": "error", "status": 503})).await.unwrap();
@@ -293,7 +294,9 @@ async fn a_create_that_is_repeated_under_its_key_is_answered_whatever_became_of_
 
 #[tokio::test]
 async fn a_flavor_is_looked_up_once_a_request() {
-    let rig = rig_on(CloudSettings { hosts: 1, record_reads: true, ..CloudSettings::default() }, Auth::Keystone, Timing::default()).await;
+    let rig =
+        rig_on(CloudSettings { hosts: 1, record_reads: true, ..CloudSettings::default() }, Auth::Keystone, Timing::default())
+            .await;
     let (admin, demo) = (rig.cloud.tenant("admin").await.unwrap(), rig.cloud.tenant("demo").await.unwrap());
     let source = flavor(&admin, "m1.course", true, json!({})).await;
     let other = flavor(&admin, "m1.other", true, json!({})).await;
