@@ -115,9 +115,9 @@ impl Slow {
 #[tokio::test]
 async fn a_round_ends_after_its_plans_or_its_time() {
     let (slow, mut memory) = (Slow::with_host(PoolKind::Dedicated), Memory::default());
-    (1..=40).for_each(|number| {
+    for number in 1..=40 {
         slow.wait(number, 9);
-    });
+    }
     let looks = async |memory: &mut Memory| {
         let before = slow.looks.load(Ordering::SeqCst);
         slow.look(memory).await;
@@ -134,9 +134,9 @@ async fn a_round_ends_after_its_plans_or_its_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn others_go_on_while_plans_are_made() {
     let (slow, mut memory) = (Slow::with_host(PoolKind::Dedicated), Memory::default());
-    (1..=8).for_each(|number| {
+    for number in 1..=8 {
         slow.wait(number, 9);
-    });
+    }
     let beats = Arc::new(AtomicU64::new(0));
     let counted = beats.clone();
     let heart = tokio::spawn(async move {
