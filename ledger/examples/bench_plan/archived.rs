@@ -59,6 +59,7 @@ pub fn measure(leases: u64, seed: u64) -> Vec<Row> {
         let event_ids = (0..6).map(|_| EventId(random.uuid())).collect();
         world.send(Command::CreateLease(Box::new(CreateLease {
             wish,
+            asked: None,
             lease_id,
             event_ids,
             plan: Vec::new(),

@@ -36,7 +36,8 @@ pub trait Draft: Sized {
 
 /// Why an answer that needs more than [`READ_MAX`] rows is not given.
 pub fn too_many_ended() -> Rejection {
-    let way = "page by id, or ask for some statuses, a project, or a time that is not past";
+    let way = "ask for statuses other than TERMINATED, for one project, or for a time that is not past; or list page by id without \
+               another filter";
     invalid("statuses", format!("more than {READ_MAX} leases that ended long ago would have to be read: {way}"))
 }
 
@@ -60,7 +61,10 @@ impl Unread {
         }
         let which = state.archived_in(filter.project_id.as_ref(), (Bound::Unbounded, Bound::Unbounded));
         let mut which: Vec<Archived> = which.collect();
-        which.sort_unstable_by(|one, other| (&one.project_id, one.id).cmp(&(&other.project_id, other.id)));
+        // Those of one project are in that order.
+        if filter.project_id.is_none() {
+            which.sort_unstable_by(|one, other| (&one.project_id, one.id).cmp(&(&other.project_id, other.id)));
+        }
         Ok(Unread { which, more: false })
     }
 

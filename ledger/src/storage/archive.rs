@@ -58,12 +58,12 @@ impl ArchiveReader {
     /// See [`ArchiveError`].
     pub fn stored(&mut self, which: &Archived) -> Result<Vec<u8>, ArchiveError> {
         let key = which.key();
+        // What was read ahead of a jump was read for nothing.
+        let used_up = self.ahead.is_empty();
         while self.ahead.last().is_some_and(|(there, _)| *there < key) {
             self.ahead.pop();
         }
         if self.ahead.last().is_none_or(|(there, _)| *there != key) {
-            // What was read ahead of a jump was read for nothing.
-            let used_up = self.ahead.is_empty();
             self.at_once = if used_up { (self.at_once * 2).min(AT_ONCE_MAX) } else { 1 };
             self.ahead = self.view.scan(&key, self.at_once)?;
             self.ahead.reverse();

@@ -419,18 +419,43 @@ pub(super) fn either<T, K: PartialEq>(earlier: Vec<T>, later: Vec<T>, id: impl F
     all
 }
 
-/// By UUID, or by name through the list.
+/// Leases that are asked for at a time.
+const PAGE: u32 = 1_000;
+
+/// The leases of a name that have ended, page by page: of one page the nodes read no more than they show.
+async fn ended_called(session: &Session, name: &str) -> Result<Vec<Lease>, Error> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let statuses = [LeaseStatus::Terminated].into();
+        let page = LeaseFilter { statuses, after, limit: Some(PAGE), ..LeaseFilter::default() };
+        let page = session.client.list_leases(page).await?.value;
+        let is_last = page.len() < PAGE as usize;
+        after = page.last().map(|lease| lease.id);
+        found.extend(page.into_iter().filter(|lease| lease.name == name));
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// By UUID, or by name through the list: among leases that have not ended, and only if there is none among those that have.
 async fn find(session: &Session, lease: &str) -> Result<Lease, Failure> {
     if let Ok(id) = lease.parse() {
         return Ok(session.client.get_lease(id).await?.value);
     }
     // A list of leases has none of those that wait for room. They come first: one that is promoted in between is then in both
     // lists, and not in none.
-    let waiting = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
+    let named = LeaseFilter { name: Some(lease.to_owned()), ..LeaseFilter::default() };
+    let waiting = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..named.clone() };
     let waiting = none_if_unknown(session.client.list_leases(waiting).await.map(|answer| answer.value))?;
-    let found = session.client.list_leases(LeaseFilter::default()).await?.value;
-    let mut found = either(waiting, found, |lease| lease.id);
-    found.retain(|known| known.name == lease);
+    // Those that are not over come next: of those that are, there may be very many, and who names one seldom means them.
+    let statuses = LeaseStatus::ALL.into_iter().filter(|one| !matches!(one, LeaseStatus::Terminated | LeaseStatus::Waiting));
+    let lives = LeaseFilter { statuses: statuses.collect(), ..named };
+    let lives = session.client.list_leases(lives).await?.value;
+    let mut found = either(waiting, lives, |lease| lease.id);
+    if found.is_empty() {
+        found = with_progress("the leases that have ended", ended_called(session, lease)).await?;
+    }
     match found.len() {
         0 => Err(Failure::Name(format!(
             "no lease is called '{lease}'; see: leasehold lease list (offers that were not claimed: leasehold offer list)"

@@ -112,7 +112,6 @@ impl Config {
             ("leader.parallel", leader.parallel == 0),
             ("leader.reconcile_s", leader.reconcile_s == 0),
             ("leader.monitor_s", leader.monitor_s == 0),
-            ("leader.ended_leases_in_memory_s", leader.ended_leases_in_memory_s == 0),
         ] {
             if is_zero {
                 return wrong(key, &0, "must be at least 1");

@@ -15,8 +15,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Between two entries of one round: an entry moves a thousand rows, and what users asked for comes in between.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs until its group is stopped.
+/// Runs until its group is stopped. None leaves memory where they may stay for no time at all, which means for ever.
 pub async fn run(ledger: Arc<dyn LedgerPort>, clock: Arc<dyn Clock>, in_memory: Duration) {
+    if in_memory.is_zero() {
+        return std::future::pending().await;
+    }
     let in_memory_ms = u64::try_from(in_memory.as_millis()).unwrap_or(u64::MAX);
     loop {
         clock.sleep(LOOK_EVERY).await;

@@ -66,7 +66,9 @@ impl Operations {
         let caller_makes_groups = caller_makes_groups && owner == actor.project_id;
         let mut stale = OperationError::Unavailable(Unavailable::Busy);
         for _ in 0..PLANS {
-            self.recall(lease_id).await?;
+            if !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+                self.recall(lease_id).await?;
+            }
             let now = self.inner.raft.now()?;
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
@@ -86,6 +88,8 @@ impl Operations {
                     Ok((planned, booked)) => (planned.reservations, planned.planned_at, booked),
                     // The same key may have been on its way twice, and the first have taken the room.
                     Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), 0, None),
+                    // It has left memory again.
+                    Err(_) if self.inner.raft.state().archived(lease_id).is_some() => continue,
                     Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
                         stale = refused;
                         (Vec::new(), 0, None)

@@ -22,7 +22,9 @@ impl Operations {
     pub(super) async fn claim_here(&self, actor: &Actor, key: Option<RequestKey>, lease_id: LeaseId) -> Result<Answer<Lease>> {
         self.authorise_lease(actor, Rule::LeasesPut, lease_id).await?;
         for _ in 0..PLANS {
-            self.recall(lease_id).await?;
+            if !Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
+                self.recall(lease_id).await?;
+            }
             let committed = self.propose(key.clone(), Command::ClaimOffer { lease_id }).await?;
             match committed.outcome {
                 Ok(Reply::OfferClaimed { lease_id }) => {

@@ -61,8 +61,9 @@ impl Operations {
         let raft = &self.inner.raft;
         let (mut read_max, mut tries) = (READ_FIRST, 1);
         loop {
-            // What is deleted once the state was looked at is in a view of before, what left memory just before in one of after.
-            let before = if raft.state().archived_len() > 0 { Some(raft.rows()?) } else { None };
+            // What left memory just before the state was looked at is in a view of after, and what is deleted once it was in one of
+            // before. That is rare, so the second view is taken where the first one lacked something.
+            let before = if tries > 1 { Some(raft.rows()?) } else { None };
             let (draft, ledger_index) = long(|| {
                 let state = raft.state();
                 begin(&state, read_max).map(|draft| (draft, state.ledger_index()))
@@ -77,7 +78,7 @@ impl Operations {
             let mut read = |which: &Archived| {
                 let mut found = Err(ArchiveError::Missing(which.id));
                 for rows in &mut views {
-                    if matches!(found, Err(ArchiveError::Missing(_))) {
+                    if found.as_ref().is_err_and(may_be_of_then) {
                         found = rows.reader.read(which);
                     }
                 }
@@ -87,8 +88,7 @@ impl Operations {
                 Ok(Some(value)) => return Ok(Answer { value, ledger_index }),
                 Ok(None) if read_max >= READ_MAX => return Err(too_many_ended().into()),
                 Ok(None) => read_max = read_max.saturating_mul(8).min(READ_MAX),
-                // A snapshot that was installed meanwhile has removed the disk that the view is of.
-                Err(ArchiveError::Missing(_) | ArchiveError::Disk(_)) if tries < TRIES => tries += 1,
+                Err(error) if tries < TRIES && may_be_of_then(&error) => tries += 1,
                 Err(error) => return Err(unread(&error)),
             }
         }
@@ -119,15 +119,23 @@ impl Operations {
             let Some(archived) = archived else { return Ok(()) };
             let mut rows = raft.rows_at(ledger_index).await?;
             match long(|| rows.reader.stored(&archived)) {
-                Ok(row) => {
-                    self.propose(None, Command::RecallLease { lease_id, row }).await?.outcome?;
-                    return Ok(());
-                }
-                Err(ArchiveError::Missing(_) | ArchiveError::Disk(_)) if tries < TRIES => tries += 1,
+                Ok(row) => match self.propose(None, Command::RecallLease { lease_id, row }).await?.outcome {
+                    Ok(_) => return Ok(()),
+                    // It came back, was changed and left again meanwhile.
+                    Err(Rejection::Invalid { .. }) if tries < TRIES => tries += 1,
+                    Err(rejection) => return Err(rejection.into()),
+                },
+                Err(error) if tries < TRIES && may_be_of_then(&error) => tries += 1,
                 Err(error) => return Err(unread(&error)),
             }
         }
     }
+}
+
+/// Whether it may be so because the view is of another moment than the look at the state: a row went, or came back, was changed and
+/// left again; or a snapshot that was installed meanwhile has removed the disk that the view is of.
+fn may_be_of_then(error: &ArchiveError) -> bool {
+    matches!(error, ArchiveError::Missing(_) | ArchiveError::Damaged(_) | ArchiveError::Disk(_))
 }
 
 /// Damage, which the next start of the node finds and mends; never taken for a lease that is not there.

@@ -7,7 +7,7 @@ use leasehold_ledger::storage::archive::ArchiveReader;
 
 use super::read::ReadError;
 use super::state_machine::Shared;
-use crate::seams::Clock;
+use crate::seams::{Clock, long};
 
 /// How long rows may take to be written; they are, entry by entry, as the state goes on.
 const WRITTEN: Duration = Duration::from_secs(5);
@@ -25,7 +25,8 @@ pub(super) fn now(shared: &Shared) -> Result<Rows, ReadError> {
     // In this order: what is written meanwhile is in the view, too.
     let ledger_index = *shared.written.borrow();
     let disk = shared.disk.read().upgrade().ok_or(ReadError::Stopping)?;
-    Ok(Rows { ledger_index, reader: ArchiveReader::new(disk.freeze()) })
+    // Other tasks of this thread go on while the disk is waited for.
+    Ok(Rows { ledger_index, reader: ArchiveReader::new(long(|| disk.freeze())) })
 }
 
 /// As [`now`], once they are of an index that the state has.

@@ -148,8 +148,11 @@ impl Disk for RocksDisk {
         let (asks, asked) = sync_channel(0);
         let (taken, ready) = sync_channel(0);
         let db = self.db.clone();
-        std::thread::spawn(move || hold_snapshot(&db, &taken, &asked));
-        // The view must be of now, not of whenever the thread starts. If the thread died, every scan tells.
+        let started = std::thread::Builder::new().spawn(move || hold_snapshot(&db, &taken, &asked));
+        if let Err(error) = started {
+            tracing::error!(%error, "no thread for a view of the disk");
+        }
+        // The view must be of now, not of whenever the thread starts. If it did not, or died, every scan tells.
         let _ = ready.recv();
         Arc::new(RocksView { asks })
     }

@@ -201,6 +201,7 @@ pub fn leading(leads: bool) {
         METRICS.anchors_missing.set(0);
         METRICS.leases_degraded.set(0);
         METRICS.leases_waiting.set(0);
+        METRICS.leases_archived.set(0);
         *METRICS.oldest.lock() = None;
         *METRICS.last_reconcile.lock() = None;
     }
