@@ -153,6 +153,11 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
     }
     let left: Vec<LeaseId> = client.list_leases(LeaseFilter::default()).await.unwrap().value.iter().map(|one| one.id).collect();
     assert_eq!(left, ids.iter().filter(|id| !ended[3..].contains(id)).copied().collect::<Vec<_>>());
+    // On the command line a name means a lease that has not ended, where there is one.
+    let called = async || crate::command_line::json(&cluster, &["lease", "show", "renamed"]).await["id"].clone();
+    assert_eq!(called().await, ended[2].to_string());
+    let lives = client.create_lease(client.new_key(), empty("renamed")).await.unwrap().value;
+    assert_eq!(called().await, lives.id.to_string());
     let (_, hashes) = cluster.hashes_at_rest(Duration::from_secs(30)).await.unwrap();
     assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
 }
