@@ -2,18 +2,19 @@
 
 use std::ops::Bound;
 
-use leasehold_ledger::command::Command;
-use leasehold_ledger::model::Timestamp;
+use leasehold_ledger::command::{Command, Outcome};
+use leasehold_ledger::model::{Step as Owed, Timestamp};
 use leasehold_ledger::storage::archive::ArchiveReader;
 
 use proptest::prelude::*;
 
 use super::Run;
+use super::steps::Step;
 
 /// What is done with the leases that left memory.
 #[derive(Clone, Copy, Debug)]
 pub enum OfArchive {
-    /// More of them leave.
+    /// Time passes, the cloud catches up, and more of them leave.
     More { minutes: u8 },
     /// One comes back.
     Recall { number: u8 },
@@ -23,19 +24,34 @@ pub enum OfArchive {
 
 pub fn archive() -> impl Strategy<Value = OfArchive> {
     prop_oneof![
-        2 => (0u8..6).prop_map(|minutes| OfArchive::More { minutes }),
-        1 => any::<u8>().prop_map(|number| OfArchive::Recall { number }),
+        3 => (0u8..12).prop_map(|minutes| OfArchive::More { minutes }),
+        2 => any::<u8>().prop_map(|number| OfArchive::Recall { number }),
         1 => any::<u8>().prop_map(|number| OfArchive::Delete { number }),
     ]
 }
 
 impl Run {
+    /// What is owed to the cloud is done, but for what it must agree to.
+    fn catch_up(&mut self) {
+        let owed = self.world.state.actuations().filter(|row| row.step != Owed::Hold);
+        let rows: Vec<_> = owed.map(|row| (row.id, row.revision, row.step)).collect();
+        for (actuation_id, revision, step) in rows {
+            self.reach(format!("Done of {step:?}"));
+            self.world.send(None, Command::RecordOutcome { actuation_id, revision, outcome: Outcome::Done }).unwrap();
+        }
+    }
+
     pub(super) fn of_archive(&mut self, what: OfArchive) {
         let archived: Vec<_> = self.world.state.archived_in(None, (Bound::Unbounded, Bound::Unbounded)).collect();
         let pick = |number: u8| archived.get(usize::from(number) % archived.len().max(1)).cloned();
         match what {
             OfArchive::More { minutes } => {
-                let ended_before = Timestamp(self.world.at.0 - u64::from(minutes) * 60_000);
+                // Begun, and over.
+                for _ in 0..2 {
+                    self.play(&Step::Clock { minutes: 5 + minutes, seconds: 0 });
+                    self.catch_up();
+                }
+                let ended_before = Timestamp(self.world.at.0 - u64::from(minutes / 4) * 60_000);
                 self.world.send(None, Command::ArchiveLeases { ended_before }).unwrap();
                 if self.world.state.archived_len() > archived.len() {
                     self.reach("left memory");
