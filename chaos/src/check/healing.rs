@@ -68,10 +68,11 @@ fn at_rest(record: &Record, sheet: &mut Sheet) {
     }
 }
 
-/// Whether a downtime of a host meets the time of a lease, or of its staging.
+/// Whether a downtime of a host meets the time of a lease, or of its staging with the margin in which its servers are parked.
 fn may_lack(host: &Host, lease: &Value) -> bool {
-    let span = |of: &Value| Some((of["start"].as_u64()?, of["end"].as_u64()?));
-    let spans: Vec<_> = reservations(lease).map(|one| &one["staging"]["window"]).chain([lease]).filter_map(span).collect();
+    let span = |of: &Value, margin: u64| Some((of["start"].as_u64()?, of["end"].as_u64()?.saturating_add(margin)));
+    let staged = |one: &Value| span(&one["staging"]["window"], one["staging"]["park_margin_s"].as_u64().unwrap_or(0));
+    let spans: Vec<_> = reservations(lease).filter_map(staged).chain(span(lease, 0)).collect();
     let meets = |start: u64, end: u64| spans.iter().any(|(from, until)| *from < end && start < *until);
     host.downtimes.iter().any(|one| meets(u64::from(one.interval.start), u64::from(one.interval.end)))
 }
@@ -147,6 +148,27 @@ mod tests {
         let mut end = told(100, 200);
         end.watches.truncate(2);
         fires(judge, end, "in the end lease a lacks");
+    }
+
+    // Seed 1063: the downtime of its staging host met the margin alone.
+    #[test]
+    fn who_parks_servers_during_a_downtime_may_say_so() {
+        let told = |margin: u64| {
+            let mut made = Made::default();
+            let mut less = host(2, 4);
+            less["downtimes"] = json!([{"id": "d", "interval": {"start": 6, "end": 8}}]);
+            let staged = |lacks: bool| {
+                let mut one = lacking(2, lacks);
+                one["reservations"][0]["staging"] = json!({"window": {"start": 2, "end": 5}, "park_margin_s": margin});
+                one
+            };
+            made.watch(1, json!({"host": less}));
+            made.watch(2, json!({"lease": staged(false)}));
+            made.watch(3, json!({"lease": staged(true)}));
+            made
+        };
+        assert_eq!(judge(&told(5).record()).verdict, Verdict::Pass);
+        fires(judge, told(1), "at index 3 lease \"a\" says that it lacks");
     }
 
     #[test]
