@@ -91,6 +91,7 @@ fn operation_errors() -> Vec<Sample<OperationError>> {
         unavailable(Why::Busy),
         unavailable(Why::Overloaded),
         unavailable(Why::RightsChanged),
+        unavailable(Why::DiskBehind),
         unavailable(Why::Withdrawn(text())),
         (OperationError::Unknown, DeadlineExceeded, 504, SameKey),
         (OperationError::Internal(text()), Internal, 500, No),

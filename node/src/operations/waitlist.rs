@@ -105,7 +105,7 @@ mod tests {
         let (operations, member) = (lone.operations.clone(), actor("member"));
         let first = operations.create_lease(&member, None, patient(3)).await.unwrap().value;
         assert_eq!((first.status, first.wait), (LeaseStatus::Pending, None));
-        let refused = operations.create_lease(&member, None, wish(2)).await;
+        let refused = operations.create_lease(&member, None, LeaseWish { wait: None, ..patient(2) }).await;
         assert!(matches!(refused, Err(OperationError::NoRoom { .. })), "it did not ask to wait");
         let second = operations.create_lease(&member, None, patient(2)).await.unwrap().value;
         assert_eq!((second.status, second.wait.map(|wait| wait.until)), (LeaseStatus::Waiting, Some(second.start)));
