@@ -35,9 +35,10 @@ async fn who_was_promised_a_host_moves_before_its_downtime_and_nobody_is_promise
     let client = &rig.client.clone();
     let made = client.create_lease(client.new_key(), tomorrow("a")).await.unwrap().value;
     let first = host_of(&made);
-    let key = client.new_key();
+    // A second later it were another request.
+    let (key, all_of_it) = (client.new_key(), of_tomorrow(1, Withheld::ALL));
     for _ in 0..2 {
-        let host = client.set_downtime(key, first, of_tomorrow(1, Withheld::ALL)).await.unwrap().value;
+        let host = client.set_downtime(key, first, all_of_it).await.unwrap().value;
         assert_eq!((host.downtimes.len(), host.downtimes[0].withheld), (1, Withheld::ALL));
     }
     let moved = until(client, made.id, "the lease to move", |lease| host_of(lease) != first).await;
