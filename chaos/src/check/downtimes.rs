@@ -33,8 +33,9 @@ impl Downtimes {
             let on: BTreeSet<u64> = lease.reservations.iter().flat_map(|one| &one.bindings).map(|one| one.host).collect();
             for host in on.iter().filter_map(|id| model.hosts.get(id)).filter(|host| !host.downtimes.is_empty()) {
                 let seconds = host.downtimes.iter().flat_map(|one| [one.interval.start, one.interval.end]);
-                let seconds: BTreeSet<u32> =
-                    seconds.chain(lease.borders()).chain([clock]).filter(|second| *second >= clock).collect();
+                // What it takes may grow where it ended, or began, before.
+                let changes = lease.borders().chain(last.iter().flat_map(Lease::borders));
+                let seconds: BTreeSet<u32> = seconds.chain(changes).chain([clock]).filter(|second| *second >= clock).collect();
                 let booked = |second: u32| model.booked(host.id, second);
                 // As it was made: nothing happened to it since, nor to its hosts.
                 let is_new = change["lease"]["updated_at"].is_null();
