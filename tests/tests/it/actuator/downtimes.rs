@@ -1,14 +1,12 @@
 //! Declared downtimes: leases that have not begun move away at once, whatever is far off; who cannot says that it lacks a
 //! host until the downtime is dropped or over.
 
-use std::time::Duration;
-
 use leasehold_ledger::command::{Command, StartWish};
-use leasehold_ledger::model::{DowntimeId, HostId, PoolKind, Withheld};
+use leasehold_ledger::model::{DowntimeId, HostId, Withheld};
 use uuid::Uuid;
 
 use super::ask::Ask;
-use super::healing::{hosts, is_degraded, set_alive};
+use super::healing::{hosts, is_degraded, set_alive, without_healing};
 use super::judge;
 use super::world::World;
 
@@ -112,12 +110,7 @@ async fn a_successor_moves_what_the_leader_left_when_it_died() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_moves_where_no_healing_is_wanted_also_of_a_host_that_is_down() {
-    let mut world = World::new(&["cmp1", "cmp2"]);
-    world.config.healing_horizon = Duration::ZERO;
-    for host in ["cmp1", "cmp2"] {
-        world.onboard(host, PoolKind::Dedicated).await;
-    }
-    world.lead();
+    let mut world = without_healing().await;
     let lease = world.ask(&Ask::new(2, 300, 400));
     let from = hosts(&world, lease);
     declare(&world, &from[0], (200, 500), ALL);

@@ -186,14 +186,20 @@ async fn of_what_a_host_promises_too_much_the_last_to_begin_moves() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn nobody_moves_where_no_healing_is_wanted() {
+/// Two dedicated hosts, where no healing is wanted.
+pub(super) async fn without_healing() -> World {
     let mut world = World::new(&["cmp1", "cmp2"]);
     world.config.healing_horizon = Duration::ZERO;
     for host in ["cmp1", "cmp2"] {
         world.onboard(host, PoolKind::Dedicated).await;
     }
     world.lead();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_moves_where_no_healing_is_wanted() {
+    let mut world = without_healing().await;
     let lease = world.ask(&Ask::new(2, 300, 400));
     let from = hosts(&world, lease);
     set_alive(&world, &from[0], false);
