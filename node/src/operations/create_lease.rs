@@ -162,7 +162,7 @@ impl Operations {
                     }
                     Err(refused) if Self::goes_into_the_log(&refused, key.as_ref()) => {
                         stale = refused;
-                        (Vec::new(), None, 0, None)
+                        (waitlist::unbound(&reservation_ids), None, 0, None)
                     }
                     Err(refused) => return Err(refused),
                 }

@@ -65,7 +65,7 @@ impl Operations {
         key.is_some_and(|key| !matches!(state.key(key), KeyLookup::Unknown | KeyLookup::Pending { .. }))
     }
 
-    /// Whether what planning refused is to be proposed without a plan all the same, so that `apply` refuses it and stores that with the
+    /// Whether what planning refused is to be proposed without hosts all the same, so that `apply` refuses it and stores that with the
     /// key. An earlier attempt may still be on its way, in this leader's log even: one that comes first is what this one is answered
     /// with, and one that comes later meets the refusal. A quota is never stored, no more than a lack of room: it may be over soon.
     pub(super) fn goes_into_the_log(refused: &OperationError, key: Option<&RequestKey>) -> bool {

@@ -331,6 +331,10 @@ async fn what_planning_refuses_is_stored_with_the_key_so_that_no_other_attempt_b
     let refused = operations.create_lease(&member, Some(key(1)), late.clone()).await.unwrap_err();
     assert_eq!(refused, OperationError::Rejected(Rejection::StartInPast));
     assert_eq!(stored(1).await, text(Rejection::StartInPast));
+    // By a flavor, which is in the key's content as it was asked for.
+    let refused = operations.create_here(Some(key(5)), late.clone(), Some(Box::new(late.clone())), false).await;
+    assert_eq!(refused.err(), Some(OperationError::Rejected(Rejection::StartInPast)));
+    assert_eq!(stored(5).await, text(Rejection::StartInPast));
 
     let recurrence = Recurrence {
         rule: "FREQ=DAILY;COUNT=2".to_owned(),

@@ -70,7 +70,7 @@ pub(super) fn not_on(full: Rejection, refused: Option<OperationError>) -> Operat
     }
 }
 
-/// The plan of what is bound to no host: the ids alone.
+/// The plan of what is bound to no host, because it waits or is to be refused: the ids alone.
 pub(super) fn unbound(ids: &[ReservationId]) -> Vec<PlannedReservation> {
     ids.iter().map(|id| PlannedReservation { reservation_id: *id, bindings: Vec::new() }).collect()
 }
