@@ -50,7 +50,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use crate::apply::script::check;
     use crate::command::Command;
-    use crate::model::Timestamp;
+    use crate::model::{Lease, Timestamp};
     use crate::plan::crowd::Random;
     use crate::plan::crowd::twins::Twins;
     use crate::reply::Rejection;
@@ -99,9 +99,13 @@ mod tests {
         let (which, before, at) = (twins.archived()[1].clone(), hash(&twins.state), twins.at);
         let row = twins.reader().stored(&which).unwrap();
         let recall = |row: &[u8]| Command::RecallLease { lease_id: which.id, row: row.to_vec() };
-        let entry = crate::command::Entry { key: None, proposed_at: at, command: recall(&row[1..]) };
-        let refused = crate::apply::apply(&mut twins.state.clone(), &entry).outcome;
-        assert!(matches!(refused, Err(Rejection::Invalid { .. })), "{refused:?}");
+        // Another lease than was written, which can be read all the same, or none at all.
+        let other = Lease { name: "other".to_owned(), ..twins.whole.lease(which.id).unwrap().clone() };
+        for wrong in [&crate::storage::codec::encode(&other), &row[1..]] {
+            let entry = crate::command::Entry { key: None, proposed_at: at, command: recall(wrong) };
+            let refused = crate::apply::apply(&mut twins.state.clone(), &entry).outcome;
+            assert!(matches!(refused, Err(Rejection::Invalid { .. })), "{refused:?}");
+        }
 
         let seen = twins.state.changes_after(twins.state.meta().journal_from, usize::MAX).unwrap().len();
         twins.one(recall(&row));

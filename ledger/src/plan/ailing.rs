@@ -155,7 +155,16 @@ fn meets(interval: Interval, spans: &[Interval]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::apply::script::check;
+
+    /// A round of many takes its time.
+    #[test]
+    fn who_was_found_and_is_about_to_begin_by_now_stays() {
+        let one = Ailing { lease_id: LeaseId(uuid::Uuid::nil()), avoid: Vec::new(), begins: Seconds(100), lost: true };
+        let still = |now: u32| still_ails(&State::default(), Seconds(now).timestamp(), &one);
+        assert_eq!([still(89), still(90), still(100)], [true, false, false]);
+    }
 
     #[test]
     fn who_needs_a_host_that_is_down_is_found_while_it_can_be_moved() {
