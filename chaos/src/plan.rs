@@ -179,6 +179,11 @@ impl Plan {
     }
 }
 
+/// From so many seconds on a run is a long one: leases begin, run out and are forgotten in it, and it is that what it is for. What
+/// a crowd of clients does is found by shorter ones, in less time.
+const LONG_S: u64 = 1_800;
+/// In a long run clients wait so many times as long between two operations.
+const LONG_GAPS: u64 = 2;
 /// Of so many seeds one is run at the wire level.
 const WIRE_ONE_IN: usize = 10;
 /// In one of so many seeds an operator sets quotas.
@@ -271,7 +276,7 @@ impl Plan {
             hosts: u32::try_from(draw.between(3, 7)).unwrap_or(3),
             safety_ms: seconds * 1_000,
             clients: u32::try_from(draw.between(3, 8)).unwrap_or(3),
-            gap_ms: draw.between(1_500, 9_000),
+            gap_ms: draw.between(1_500, 9_000) * if seconds >= LONG_S { LONG_GAPS } else { 1 },
             heartbeat_ms: if slow { 500 } else { 250 },
             election_min_ms: if slow { 2_000 } else { 1_000 },
             election_max_ms: if slow { 4_000 } else { 2_000 },

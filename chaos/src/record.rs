@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -200,9 +201,9 @@ pub struct Audited {
     /// The ledger's clock, Unix milliseconds.
     pub clock_ms: u64,
     /// Leases that users do not see, by id: being created, or deleted and not yet confirmed.
-    pub hidden: BTreeMap<String, Value>,
+    pub hidden: BTreeMap<String, Arc<Value>>,
     /// Open rows.
-    pub actuations: Vec<Value>,
+    pub actuations: Vec<Arc<Value>>,
     /// Who may send calls that nothing fences: `{"node_id", "term"}`; null before anybody took that right.
     #[serde(default)]
     pub actuation_lease: Value,

@@ -103,6 +103,8 @@ fn ns(record: &Record, at_ms: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::super::testing::{Made, fires, line, sent};
@@ -150,7 +152,7 @@ mod tests {
         fires(judge, made("row/7", 9, Some(403)), "refused nothing");
         fires(judge, made("row/7", 21, Some(403)), "refused nothing");
         let mut other = made("row/7", 15, Some(403));
-        other.audit[0].actuations[0]["step"] = json!("end");
+        Arc::make_mut(&mut other.audit[0].actuations[0])["step"] = json!("end");
         fires(judge, other, "refused nothing");
     }
 

@@ -58,6 +58,8 @@ fn settled(row: &Row<'_>, from: u64, at_ms: u64, sheet: &mut Sheet) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::super::testing::{Made, fires, incident, line};
@@ -73,7 +75,7 @@ mod tests {
         made.incidents = vec![incident(None, healed_s * 1_000_000_000, "phase", "everything is healed")];
         made.audit_at(2, 100_000_000_000, &[]);
         made.audit_at(3, gone_s * 1_000_000_000, &[]);
-        made.audit[0].actuations = vec![json!({"id": 1, "step": "start", "lease_id": "a", "due": due, "opened_at": due})];
+        made.audit[0].actuations = vec![json!({"id": 1, "step": "start", "lease_id": "a", "due": due, "opened_at": due}).into()];
         judge(&made.record()).verdict
     }
 
@@ -92,7 +94,7 @@ mod tests {
             let mut made = Made { incidents, ..Made::default() };
             made.audit_at(2, opened_s * 1_000_000_000, &[]);
             made.row(1, "r-a", "start", 100);
-            made.audit[0].actuations[0]["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
+            Arc::make_mut(&mut made.audit[0].actuations[0])["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
             made.audit_at(3, (opened_s + 1) * 1_000_000_000, &[]);
             judge(&made.record()).verdict
         };
@@ -112,7 +114,7 @@ mod tests {
             };
             made.audit_at(2, opened_s * 1_000_000_000, &[]);
             made.row(1, "r-a", "start", 100);
-            made.audit[0].actuations[0]["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
+            Arc::make_mut(&mut made.audit[0].actuations[0])["opened_at"] = json!((CALENDAR_UNIX_S + opened_s) * 1_000);
             made.audit_at(3, (opened_s + 1) * 1_000_000_000, &[]);
             let mut record = made.record();
             record.plan.faults = if faults { crate::plan::Plan::kills(1, 3, 60_000).faults } else { Vec::new() };
@@ -160,7 +162,7 @@ mod tests {
     fn a_row_that_is_never_settled_fires() {
         let mut made = Made::default();
         made.audit_at(2, 0, &[]);
-        made.audit[0].actuations = vec![json!({"id": 1, "due": 0, "opened_at": 0})];
+        made.audit[0].actuations = vec![json!({"id": 1, "due": 0, "opened_at": 0}).into()];
         made.incidents =
             vec![incident(None, 0, "phase", "everything is healed"), incident(None, 61_000_000_000, "phase", "over")];
         assert_eq!(judge(&made.record()).verdict, Verdict::Violation);

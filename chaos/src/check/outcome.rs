@@ -311,7 +311,7 @@ mod tests {
             made.watches[1].change = json!({"lease_removed": "a"});
             let mut one = lease("a", 10, 100, &[(1, 1)]);
             one["deleted"] = json!(true);
-            made.audit[0].hidden.insert("a".to_owned(), one);
+            made.audit[0].hidden.insert("a".to_owned(), one.into());
             made
         };
         fires(judge, deleted(&[RUNS]), "not Gone");

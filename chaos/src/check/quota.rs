@@ -16,6 +16,7 @@ mod asked;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -302,7 +303,9 @@ impl<'a> Known<'a> {
     fn had(&self) -> Had<'a> {
         let mut had = Had::new();
         let seen = self.told.iter().flat_map(|(id, seen)| seen.values().flatten().map(|row| (*id, *row)));
-        let hidden = self.record.audit.iter().flat_map(|look| look.hidden.iter().map(|(id, row)| (id.as_str(), row)));
+        let mut last: BTreeMap<&str, &Arc<Value>> = BTreeMap::new();
+        let hidden = self.record.audit.iter().flat_map(|look| look.hidden.iter());
+        let hidden = hidden.filter(|(id, row)| last.insert(id, row) != Some(row)).map(|(id, row)| (id.as_str(), &**row));
         for (id, row) in seen.chain(hidden) {
             let (Some(project), Ok(lease)) = (row["project_id"].as_str(), serde_json::from_value::<Lease>(row.clone())) else {
                 continue;

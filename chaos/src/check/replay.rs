@@ -2,6 +2,7 @@
 //! unseen as the nodes were looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,7 +27,7 @@ pub struct Replay<'a> {
     /// Leases that changed since they were last asked for.
     news: BTreeSet<String>,
     /// Unseen bookings as they stand in the model.
-    hidden: BTreeMap<&'a str, &'a Value>,
+    hidden: BTreeMap<&'a str, &'a Arc<Value>>,
     /// The looks that tell so.
     looks: (Option<u64>, Option<u64>),
 }
@@ -176,9 +177,9 @@ impl<'a> Replay<'a> {
         if std::mem::replace(&mut self.looks, looks) == looks {
             return;
         }
-        let mut hidden: BTreeMap<&'a str, &'a Value> = BTreeMap::new();
+        let mut hidden: BTreeMap<&'a str, &'a Arc<Value>> = BTreeMap::new();
         if let (Some(low), Some(high)) = (low, high) {
-            let alike = |id: &str, lease: &Value| std::ptr::eq(low, high) || high.hidden.get(id) == Some(lease);
+            let alike = |id: &str, lease: &Arc<Value>| std::ptr::eq(low, high) || high.hidden.get(id) == Some(lease);
             let both = low.hidden.iter().filter(|(id, lease)| alike(id, lease));
             hidden.extend(both.map(|(id, lease)| (id.as_str(), lease)));
         }
@@ -187,8 +188,8 @@ impl<'a> Replay<'a> {
             self.model.hidden.remove(*id);
             self.news.insert((*id).to_owned());
         }
-        let new: Vec<&Value> =
-            self.hidden.iter().filter(|(id, lease)| before.get(*id) != Some(*lease)).map(|(_, lease)| *lease).collect();
+        let new: Vec<&'a Value> =
+            self.hidden.iter().filter(|(id, lease)| before.get(*id) != Some(*lease)).map(|(_, lease)| &***lease).collect();
         for lease in new {
             if let Some(lease) = self.read::<Lease>(index, lease, true) {
                 self.news.insert(lease.id.clone());

@@ -61,7 +61,8 @@ impl Made {
 
     /// An index as it was first seen.
     pub fn audit_at(&mut self, ledger_index: u64, at_ns: u64, hidden: &[Value]) {
-        let hidden = hidden.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone())).collect();
+        let hidden =
+            hidden.iter().map(|lease| (lease["id"].as_str().unwrap_or_default().to_owned(), lease.clone().into())).collect();
         let (actuations, actuation_lease, moved) = Default::default();
         self.audit.push(Audited { at_ns, node: 1, ledger_index, clock_ms: 0, hidden, actuations, actuation_lease, moved });
     }
@@ -70,7 +71,7 @@ impl Made {
     pub fn row(&mut self, id: u64, reservation: &str, step: &str, due_s: u64) {
         let due = (super::model::CALENDAR_UNIX_S + due_s) * 1_000;
         let row = json!({"id": id, "lease_id": "a", "reservation_id": reservation, "step": step, "revision": 1, "due": due, "opened_at": due});
-        self.audit.last_mut().expect("an index before").actuations.push(row);
+        self.audit.last_mut().expect("an index before").actuations.push(row.into());
     }
 
     /// The whole.

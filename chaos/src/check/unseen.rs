@@ -2,6 +2,7 @@
 //! looks at nodes, which may come after several commands at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +25,7 @@ impl<'a> Unseen<'a> {
     pub fn during(&self, low: u64, high: u64) -> Vec<Lease> {
         let first = self.looks.range(..=low).next_back().map_or(low, |(index, _)| *index);
         let last = self.looks.range(high..).next().map_or(high, |(index, _)| *index);
-        let mut known: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        let mut known: BTreeMap<&str, Vec<&Arc<Value>>> = BTreeMap::new();
         for (_, look) in self.looks.range(first..=last.max(first)) {
             for (id, row) in &look.hidden {
                 let had = known.entry(id).or_default();
@@ -34,7 +35,7 @@ impl<'a> Unseen<'a> {
             }
         }
         // What does not read is told of by the witness, which reads the same rows.
-        known.into_values().flatten().filter_map(|row| Lease::deserialize(row).ok()).collect()
+        known.into_values().flatten().filter_map(|row| Lease::deserialize(&**row).ok()).collect()
     }
 
     /// A ledger at an index with all that may have been there unseen.

@@ -45,7 +45,7 @@ pub struct Reserved {
 /// All reservations by their start, and the calls that belong to none.
 pub fn of(record: &Record, words: &mut Words) -> (Vec<Reserved>, Vec<Call>) {
     let mut all: BTreeMap<String, Reserved> = BTreeMap::new();
-    let hidden = record.audit.iter().flat_map(|one| one.hidden.values().map(move |lease| (one.at_ns, lease)));
+    let hidden = record.audit.iter().flat_map(|one| one.hidden.values().map(move |lease| (one.at_ns, &**lease)));
     let told = record.watches.iter().map(|line| (line.at_ns, &line.change["lease"]));
     let mut rows: Vec<(u64, &Value)> = hidden.chain(told.filter(|(_, lease)| lease.is_object())).collect();
     rows.sort_by_key(|(at_ns, _)| *at_ns);

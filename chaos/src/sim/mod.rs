@@ -27,6 +27,7 @@ pub mod roster;
 pub mod synced;
 pub mod tasks;
 pub mod trace;
+mod unchanged;
 pub mod watch;
 pub mod wire;
 pub mod world;

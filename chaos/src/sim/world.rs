@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leasehold_ledger::model::{Actuation, ActuationId, Lease, LeaseId};
 use leasehold_ledger::state::{Archived, State, invariants};
 use leasehold_node::operations::Actor;
 use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::cloud::SimCloud;
 use super::hosts::Hosts;
@@ -19,6 +21,7 @@ use super::node::{Death, Life, Machine, SUPERVISOR, Site};
 use super::roster::{Roster, Standing};
 use super::synced::Synced;
 use super::trace::Trace;
+use super::unchanged::Unchanged;
 use super::wire::Tcp;
 use super::{Options, Planted};
 use crate::meter::Meter;
@@ -26,6 +29,8 @@ use crate::plan::{Plan, Target};
 use crate::record::{Audited, FinalState, Probe};
 use crate::sim::tasks;
 
+/// Each node's state is looked over once in so many seconds, one node after the other: a state of an hour takes ten milliseconds.
+const LOOKED_OVER_S: u64 = 90;
 /// A supervisor's pauses grow so often to twice as much.
 const LONGER: u32 = 3;
 
@@ -58,6 +63,8 @@ pub struct World {
     /// State hash by ledger index, and who showed it first (H1).
     hashes: Mutex<BTreeMap<u64, (u128, u64)>>,
     audit: Mutex<Vec<Audited>>,
+    hidden: Mutex<Unchanged<LeaseId, Lease>>,
+    open: Mutex<Unchanged<ActuationId, Actuation>>,
     moves: Mutex<Moves>,
     synced: Mutex<Synced>,
 }
@@ -95,7 +102,7 @@ impl World {
         super::points::begin();
         let held = machines.iter().map(|_| AtomicBool::new(false)).collect();
         let rising = machines.iter().map(|_| AtomicBool::new(false)).collect();
-        let (probes, hashes, audit, moves) = Default::default();
+        let (probes, hashes, audit, hidden, open, moves) = Default::default();
         Arc::new(World {
             plan,
             trace,
@@ -112,6 +119,8 @@ impl World {
             probes,
             hashes,
             audit,
+            hidden,
+            open,
             moves,
             synced: Mutex::default(),
         })
@@ -223,12 +232,14 @@ impl World {
                 node,
                 ledger_index: index,
                 clock_ms: state.clock().0,
-                hidden: state
-                    .leases()
-                    .filter(|lease| !lease.visible())
-                    .map(|lease| (lease.id.to_string(), json(lease)))
+                hidden: self.hidden(state),
+                actuations: self
+                    .open
+                    .lock()
+                    .json(state.actuations().map(|row| (row.id, row)))
+                    .into_iter()
+                    .map(|(_, row)| row)
                     .collect(),
-                actuations: state.actuations().map(json).collect(),
                 actuation_lease: json(&state.actuation_lease()),
                 moved: self.moves.lock().see(state),
             });
@@ -237,6 +248,12 @@ impl World {
         if known != hash {
             self.trace.finding("H1", format!("at index {index} node {node} has {hash:032x}, node {by} had {known:032x}"));
         }
+    }
+
+    /// Leases that users do not see.
+    fn hidden(&self, state: &State) -> BTreeMap<String, Arc<Value>> {
+        let hidden = state.leases().filter(|lease| !lease.visible()).map(|lease| (lease.id, lease));
+        self.hidden.lock().json(hidden).into_iter().map(|(id, lease)| (id.to_string(), lease)).collect()
     }
 
     /// Who leads, in the highest term.
@@ -282,8 +299,7 @@ impl World {
             for machine in &self.machines {
                 if let Some(life) = machine.life() {
                     self.look(machine, &life);
-                    // A state of an hour takes ten milliseconds.
-                    if round % 30 == machine.id % 30 {
+                    if round % LOOKED_OVER_S == (machine.id * LOOKED_OVER_S / 3) % LOOKED_OVER_S {
                         self.check_invariants(machine.id, &life);
                     }
                 }

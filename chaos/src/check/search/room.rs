@@ -6,6 +6,7 @@
 //! room in any case. `now` is every second that it may have been.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -139,18 +140,20 @@ impl<'a> Rooms<'a> {
 
     /// What took room unseen at any moment between two indices.
     fn hidden(&self, low: u64, high: u64) -> Vec<Lease> {
-        let mut known: BTreeMap<&str, Vec<Lease>> = BTreeMap::new();
+        let mut known: BTreeMap<&str, Vec<&Arc<Value>>> = BTreeMap::new();
         let looks = &self.looks;
         let first = looks.range(..=low).next_back().map_or(low, |(index, _)| *index);
         let last = looks.range(high..).next().map_or(high, |(index, _)| *index);
         for (_, look) in looks.range(first..=last) {
             for (id, row) in &look.hidden {
-                if let Ok(lease) = Lease::deserialize(row) {
-                    known.entry(id).or_default().push(lease);
+                let had = known.entry(id).or_default();
+                if had.last() != Some(&row) {
+                    had.push(row);
                 }
             }
         }
-        known.into_values().flat_map(|had| different(had.iter().collect())).collect()
+        let read = |had: Vec<&Arc<Value>>| had.into_iter().filter_map(|row| Lease::deserialize(&**row).ok()).collect::<Vec<_>>();
+        known.into_values().flat_map(|had| different(read(had).iter().collect())).collect()
     }
 }
 
