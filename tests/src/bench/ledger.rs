@@ -135,8 +135,9 @@ pub async fn register_hosts(url: &str, hosts: u32) -> Result<()> {
     Ok(())
 }
 
-/// Creates `leases` leases, 64 at a time. A refusal for want of room is drawn again.
-pub async fn preload(url: &str, leases: u64) -> Result<()> {
+/// Creates `leases` leases, 64 at a time; `round` up to 7 tells those of one call from those of another. A refusal for want of room is
+/// drawn again.
+pub async fn preload(url: &str, leases: u64, round: u64) -> Result<()> {
     const LANES: u64 = 64;
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
@@ -147,7 +148,8 @@ pub async fn preload(url: &str, leases: u64) -> Result<()> {
                 // No room in that window, or an election: drawn again, elsewhere.
                 let mut failed = Ok(());
                 for attempt in 0..PRELOAD_ATTEMPTS {
-                    failed = create_grpc(channel.clone(), (1 << 62) | (lane << 40) | (attempt << 32) | n, false).await;
+                    failed =
+                        create_grpc(channel.clone(), (1 << 62) | (round << 56) | (lane << 40) | (attempt << 32) | n, false).await;
                     if failed.is_ok() {
                         break;
                     }

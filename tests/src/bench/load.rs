@@ -2,11 +2,13 @@
 //! The same for us and for what stands beside us.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 /// What a load has measured.
@@ -36,6 +38,48 @@ pub fn histogram() -> Result<Histogram<u64>> {
 /// Milliseconds of a quantile.
 pub fn quantile_ms(times: &Histogram<u64>, quantile: f64) -> f64 {
     times.value_at_quantile(quantile) as f64 / 1000.0
+}
+
+/// What one caller measured: times, failed calls, and how the last of those failed.
+type Caller = (Histogram<u64>, u64, Option<anyhow::Error>);
+
+/// Runs `clients` callers that make `calls` together, after one each to warm up: where what calls leave behind changes what they
+/// take, their number is what has to be the same. Otherwise as [`closed_loop`].
+///
+/// # Errors
+/// When every call fails.
+pub async fn counted<C, F, Call>(clients: usize, calls: u64, make: impl Fn(usize) -> Result<C>, call: F) -> Result<Figures>
+where
+    C: Clone + Send + 'static,
+    F: Fn(C, u64) -> Call + Clone + Send + 'static,
+    Call: Future<Output = Result<()>> + Send + 'static,
+{
+    let (ready, each) = (Arc::new(Barrier::new(clients + 1)), calls.div_ceil(clients as u64));
+    let mut callers = JoinSet::new();
+    for client in 0..clients {
+        let (connection, call, ready) = (make(client)?, call.clone(), ready.clone());
+        callers.spawn(async move {
+            let number = |n: u64| ((client as u64) << 40) | n;
+            // A failure is one of all that follow, too, and counted there.
+            drop(call(connection.clone(), number(0)).await);
+            ready.wait().await;
+            let (mut times, mut errors, mut last) = (histogram()?, 0_u64, None);
+            for n in 1..=each {
+                let sent = Instant::now();
+                match call(connection.clone(), number(n)).await {
+                    Ok(()) => times.record(sent.elapsed().as_micros() as u64)?,
+                    Err(error) => {
+                        errors += 1;
+                        last = Some(error);
+                    }
+                }
+            }
+            anyhow::Ok((times, errors, last))
+        });
+    }
+    ready.wait().await;
+    let begin = Instant::now();
+    gathered(clients, callers, |end| end - begin).await
 }
 
 /// Runs `clients` callers for `length` after a fifth of it to warm up. `make` gives each its connection, `call` is one call;
@@ -77,6 +121,15 @@ where
             anyhow::Ok((times, errors, last))
         });
     }
+    gathered(clients, callers, |_| length).await
+}
+
+/// What `clients` callers measured together, in the time that is to be taken for theirs: all began at one moment.
+async fn gathered(
+    clients: usize,
+    mut callers: JoinSet<Result<Caller>>,
+    length: impl FnOnce(Instant) -> Duration,
+) -> Result<Figures> {
     let (mut times, mut errors, mut last) = (histogram()?, 0, None);
     while let Some(caller) = callers.join_next().await {
         let (its, failed, why) = caller??;
@@ -84,6 +137,7 @@ where
         errors += failed;
         last = why.or(last);
     }
+    let length = length(Instant::now());
     if let Some(error) = last.filter(|_| times.is_empty()) {
         bail!("every call failed, at last: {error:#}");
     }

@@ -37,7 +37,7 @@ pub struct Options {
     /// Small numbers: to see that it works, not to measure.
     #[arg(long)]
     pub quick: bool,
-    /// Only these: disk, raw, reads, creates, failover, handover, starts, restart. Several are separated by commas.
+    /// Only these: disk, raw, reads, growth, creates, failover, handover, starts, restart. Several are separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Where the figures go.
@@ -53,6 +53,10 @@ struct Scale {
     length: Duration,
     rounds: usize,
     starts: u64,
+    /// So many leases are there when creates are measured as their number grows.
+    growth: [u64; 3],
+    /// So many creates each time.
+    measured: u64,
     lead: Duration,
 }
 
@@ -62,10 +66,20 @@ const FULL: Scale = Scale {
     length: Duration::from_secs(10),
     rounds: 20,
     starts: 1_000,
+    growth: [0, 10_000, 100_000],
+    measured: 2_000,
     lead: Duration::from_secs(90),
 };
-const QUICK: Scale =
-    Scale { hosts: 20, leases: 500, length: Duration::from_secs(2), rounds: 2, starts: 50, lead: Duration::from_secs(25) };
+const QUICK: Scale = Scale {
+    hosts: 20,
+    leases: 500,
+    length: Duration::from_secs(2),
+    rounds: 2,
+    starts: 50,
+    growth: [0, 50, 500],
+    measured: 100,
+    lead: Duration::from_secs(25),
+};
 
 struct Bench {
     options: Options,
@@ -95,6 +109,9 @@ impl Bench {
         }
         if self.wants("raw") || self.wants("reads") {
             self.beside_etcd().await?;
+        }
+        if self.wants("growth") {
+            self.growth().await?;
         }
         if ["creates", "failover", "handover", "starts", "restart"].iter().any(|name| self.wants(name)) {
             self.with_leases().await?;
@@ -163,19 +180,56 @@ impl Bench {
         self.report.budget(what, &format!("≥ {bar:.1} × etcd"), figure, clean && ratio >= bar);
     }
 
-    /// Everything that wants hosts and leases to be there.
-    async fn with_leases(&mut self) -> Result<()> {
+    /// A cluster with a cloud whose hosts it has taken over. The cloud lives as long as it is kept.
+    async fn with_hosts(&mut self) -> Result<(Cluster, CloudProcess)> {
         let settings = CloudSettings { hosts: self.scale.hosts, ..CloudSettings::default() };
         let cloud = CloudProcess::start(&settings).await?;
         let settings = Settings { auth_url: Some(cloud.auth_url().to_owned()), log: "warn".to_owned(), ..Settings::default() };
-        let mut cluster = Cluster::start(settings, None).await?;
+        let cluster = Cluster::start(settings, None).await?;
+        let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
+        let begun = Instant::now();
+        ledger::register_hosts(&cluster.nodes()[leader].grpc_url(), self.scale.hosts).await?;
+        self.report.value("hosts registered in seconds", json!(begun.elapsed().as_secs_f64()));
+        Ok((cluster, cloud))
+    }
+
+    /// Creates through REST while there are more and more leases: what one costs is not to grow with them.
+    async fn growth(&mut self) -> Result<()> {
+        let (cluster, _cloud) = self.with_hosts().await?;
+        let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
+        let (grpc, rest) = (cluster.nodes()[leader].grpc_url(), cluster.nodes()[leader].rest_url());
+        // What was measured last time is there, too: each client's calls, and the one to warm up.
+        let mut there = 0;
+        for (step, leases) in self.scale.growth.into_iter().enumerate() {
+            ledger::preload(&grpc, leases.saturating_sub(there), step as u64).await?;
+            there = there.max(leases);
+            for clients in CLIENTS {
+                let rest = rest.clone();
+                // Other clients, and other leases before them, draw other windows.
+                let shift = (step as u64 + 1) << 58 | (clients as u64) << 50;
+                let call = move |http, n: u64| ledger::create_rest(http, rest.clone(), n | shift);
+                let figures = load::counted(clients, self.scale.measured, |_| crate::cloud::http_client(), call).await?;
+                there += figures.calls + figures.errors + clients as u64;
+                self.report.row(&format!("lease creates, REST, after {leases} leases"), figures);
+            }
+        }
+        let [first, .., last] = self.scale.growth.map(|leases| format!("lease creates, REST, after {leases} leases"));
+        if let Some((first, last)) = self.report.figures(&first, 64).zip(self.report.figures(&last, 64)) {
+            let (ratio, clean) = (last.per_second / first.per_second, first.errors + last.errors == 0);
+            let figure = format!("{ratio:.2} ×, {} errors", first.errors + last.errors);
+            let what = format!("creates through REST after {} leases", self.scale.growth[2]);
+            self.report.budget(&what, "≥ 0.8 × as after none (our own)", figure, clean && ratio >= 0.8);
+        }
+        Ok(())
+    }
+
+    /// Everything that wants hosts and leases to be there.
+    async fn with_leases(&mut self) -> Result<()> {
+        let (mut cluster, cloud) = self.with_hosts().await?;
         let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
         let url = cluster.nodes()[leader].grpc_url();
         let begun = Instant::now();
-        ledger::register_hosts(&url, self.scale.hosts).await?;
-        self.report.value("hosts registered in seconds", json!(begun.elapsed().as_secs_f64()));
-        let begun = Instant::now();
-        ledger::preload(&url, self.scale.leases).await?;
+        ledger::preload(&url, self.scale.leases, 0).await?;
         self.report.value("leases preloaded in seconds", json!(begun.elapsed().as_secs_f64()));
         if self.wants("restart") {
             let (ready_ms, resident) = failover::restart(&mut cluster).await?;
