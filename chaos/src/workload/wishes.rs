@@ -112,7 +112,7 @@ impl Workload {
             StartWish::Now | StartWish::Earliest { .. } => lease.end.minus(10),
         };
         let window = WindowWish { start: StartWish::At(start), end: lease.end };
-        Wanted::Density(Box::new(DensityWish { instance, seek: false, among: None, window }))
+        Wanted::Density(Box::new(DensityWish { instance, whole_hosts: false, seek: false, among: None, window }))
     }
 
     /// One small server, in two minutes.

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use leasehold_ledger::command::StartWish;
 use leasehold_ledger::model::{InstanceWish, Interval, Seconds};
-use leasehold_ledger::plan::{HostFilter, Overlay, capacity, earliest_start, plan_create, try_plan, what_fits};
+use leasehold_ledger::plan::{
+    HostFilter, Overlay, capacity, earliest_start, first_whole_hosts, plan_create, try_plan, what_fits, whole_hosts,
+};
 
 use crate::report::{Budget, Row, Unit};
 use crate::world::{DAY_S, Progress, Random, World, instance};
@@ -104,7 +106,22 @@ fn questions(world: &World, samples: usize) -> Vec<Row> {
         });
         let fits = Row::times(&format!("how many fit in {days} days"), fits.collect());
         rows.push(fits.with(Budget::p99_us(6000.0, "as refuse: it asks all hosts")));
-        let shown = (0..samples / 40 + 1).map(|_| {
+        let (kind, few) = (InstanceWish::anywhere(0, 0, 0, 8), samples / 40 + 1);
+        let whole = (0..few).map(|_| {
+            let window = window(&mut random);
+            timed(&mut || {
+                black_box(whole_hosts(&world.state, &kind, None, window, world.now()));
+            })
+        });
+        rows.push(Row::times(&format!("how many whole hosts are free for {days} days"), whole.collect()));
+        let first = (0..few).map(|_| {
+            let from = Seconds(World::start(&mut random));
+            timed(&mut || {
+                black_box(first_whole_hosts(&world.state, (&kind, 8), None, from, Some(days * DAY_S), world.now()));
+            })
+        });
+        rows.push(Row::times(&format!("earliest start of 8 whole hosts for {days} days"), first.collect()));
+        let shown = (0..few).map(|_| {
             let window = window(&mut random);
             timed(&mut || {
                 black_box(capacity(&world.state, &HostFilter::default(), window, 100));

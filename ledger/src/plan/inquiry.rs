@@ -5,12 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
+use super::whole_hosts::{first_whole_hosts, whole_hosts};
 use super::{NoPlan, NoRoom, Overlay, plan_adopting, plan_series};
 use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
 use crate::command::{LeaseWish, PlannedReservation, SeriesWish, StartWish};
-use crate::model::{Adoption, HostId, InstanceWish, Interval, LeftOut, Occurrence, Phase, ReservationId, Seconds, Timestamp};
+use crate::model::{
+    AMOUNT_MAX, Adoption, HostId, InstanceWish, Interval, LeftOut, Occurrence, Phase, PoolKind, ReservationId, Seconds, Timestamp,
+};
 use crate::mutant;
 use crate::reply::Rejection;
 use crate::state::State;
@@ -45,6 +48,9 @@ pub struct CapacityWish {
 pub struct DensityWish {
     /// Of what kind; its `amount` counts only where [`DensityWish::seek`] is set.
     pub instance: InstanceWish,
+    /// Counted are hosts of the dedicated pool that nobody has anything on. `instance` then says what is asked of them: its sizes are 0, and it
+    /// has neither affinity nor flavor.
+    pub whole_hosts: bool,
     /// Also when `amount` of them fit.
     pub seek: bool,
     /// On these hosts only; `None`: on all of the kind.
@@ -58,7 +64,7 @@ pub struct DensityWish {
 pub struct Density {
     /// The window that was looked at.
     pub window: Interval,
-    /// What fits into all of it.
+    /// What fits into all of it; of whole hosts no class is the tightest.
     pub fits: WhatFits,
     /// The first second, not before the window's, at which all of the amount fits for as long as the window is; `None` also
     /// where it was not sought.
@@ -131,13 +137,22 @@ pub fn ask_capacity(state: &State, wish: &CapacityWish, now: Timestamp) -> Resul
 /// Those of the window; `Invalid` (hosts, the fields of a wish).
 pub fn ask_density(state: &State, wish: &DensityWish, now: Timestamp) -> Result<Density, Rejection> {
     let window = wish.window.resolve(now.max(state.clock()))?;
-    check_instance(&wish.instance)?;
+    if wish.whole_hosts {
+        check_whole_hosts(&wish.instance)?
+    } else {
+        check_instance(&wish.instance)?
+    }
     check_named(state, wish.among.as_ref())?;
     let among = wish.among.as_ref();
     // Planted bug: only the first second of the window is looked at.
     let looked_at = if mutant!("N24") { Interval { end: window.start.plus(1), ..window } } else { window };
-    let fits = what_fits(state, &wish.instance, among, looked_at, now);
     let length_s = (window.end != Seconds::OPEN_END).then(|| window.end.0 - window.start.0);
+    if wish.whole_hosts {
+        let fits = WhatFits { largest_amount: whole_hosts(state, &wish.instance, among, looked_at, now), tightest: None };
+        let sought = || first_whole_hosts(state, (&wish.instance, wish.instance.amount), among, window.start, length_s, now);
+        return Ok(Density { window, fits, earliest_start: wish.seek.then(sought).flatten() });
+    }
+    let fits = what_fits(state, &wish.instance, among, looked_at, now);
     let sought = || earliest_start(state, &wish.instance, among, window.start, None, length_s, now);
     Ok(Density { window, fits, earliest_start: wish.seek.then(sought).flatten() })
 }
@@ -187,6 +202,27 @@ fn host_count(planned: &PlannedReservation) -> HostCount {
         u32::try_from(distinct.len()).unwrap_or(u32::MAX)
     };
     HostCount { main: hosts(Phase::Main), staging: hosts(Phase::Staging) }
+}
+
+/// A whole host has no size but its own, and is of the dedicated pool.
+fn check_whole_hosts(kind: &InstanceWish) -> Result<(), Rejection> {
+    if kind.pool == Some(PoolKind::Shared) {
+        return Err(invalid("pool", "it is shared; whole hosts are of the dedicated pool".to_owned()));
+    }
+    if !(1..=AMOUNT_MAX).contains(&kind.amount) {
+        return Err(invalid("amount", format!("it is {}; it must be from 1 to {AMOUNT_MAX}", kind.amount)));
+    }
+    let sizes = [("vcpus", kind.vcpus), ("memory_mb", kind.memory_mb), ("disk_gb", kind.disk_gb)];
+    if let Some((field, size)) = sizes.into_iter().find(|(_, size)| *size > 0) {
+        return Err(invalid(field, format!("it is {size}; whole hosts have no size but their own")));
+    }
+    if kind.affinity.is_some() {
+        return Err(invalid("affinity", "whole hosts have none: each is another host".to_owned()));
+    }
+    if kind.flavor.is_some() {
+        return Err(invalid("flavor", "whole hosts have none".to_owned()));
+    }
+    check_demands(kind)
 }
 
 /// A host that is not there is a mistake: what is answered of the others would be taken for an answer about it.

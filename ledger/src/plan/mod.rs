@@ -20,6 +20,7 @@ mod series;
 mod starts;
 mod update;
 mod waitlist;
+mod whole_hosts;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earlie
 pub use series::{OccurrencePlan, SeriesPlan, plan_series};
 pub use update::{plan_rebind, plan_update};
 pub use waitlist::{plan_promotion, waiting};
+pub use whole_hosts::{first_whole_hosts, whole_hosts};
 
 use room::View;
 use search::search;

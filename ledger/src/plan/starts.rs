@@ -12,7 +12,7 @@ use super::search::{least, slots_on};
 use crate::model::{Amounts, Anchor, InstanceWish, Interval, Seconds};
 
 /// Starts are looked for this long after the one asked for.
-const HORIZON_S: u32 = 366 * DAY_S;
+pub(super) const HORIZON_S: u32 = 366 * DAY_S;
 const DAY_S: u32 = 24 * 3600;
 /// Days that are swept at once at most.
 const SWEPT_DAYS_MAX: u32 = 64;

@@ -368,6 +368,8 @@ fn random_sequences_reach_everything_that_matters() {
         "judged a refusal with an offer",
         "judged a refusal without an offer",
         "judged a refusal for staging",
+        "whole hosts at once",
+        "whole hosts later or never",
         "took the largest amount",
         "took the next start",
         "named VCPU",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Args, Subcommand};
 use leasehold_client::{CapacityWish, Density, DensityWish, HostFilter, WindowWish};
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{Class, HostId, Seconds};
+use leasehold_ledger::model::{Class, HostId, InstanceWish, Seconds};
 use leasehold_ledger::plan::STEPS_MAX;
 use serde_json::{Value, json};
 
@@ -28,6 +28,8 @@ Examples:
     leasehold capacity density --vcpus 4 --memory-mb 8192 --disk-gb 20 --to +8h --amount 20
   How many more like a flavor fit at any time of the next day:
     leasehold capacity density --flavor m1.large
+  How many whole hosts are free over the weekend, and when five are:
+    leasehold capacity whole-hosts --from '2026-11-28' --to +2d --amount 5
   What a whole lease would come to:
     leasehold lease create exam --vcpus 4 --memory-mb 8192 --amount 20 --end +8h --what-if";
 
@@ -40,6 +42,9 @@ pub enum CapacityCommand {
     /// How many more servers of one size fit, and from when on so many do
     #[command(after_help = HOW_TO_COUNT)]
     Density(Ask),
+    /// How many hosts of the dedicated pool nobody has anything on, and from when on so many are free
+    #[command(after_help = HOW_TO_COUNT_HOSTS)]
+    WholeHosts(AskHosts),
 }
 
 pub(super) const HOW_TO_READ: &str = "\
@@ -59,6 +64,15 @@ Examples:
     leasehold capacity density --vcpus 4 --memory-mb 8192 --disk-gb 20
   And from when on do 20 of them fit for eight hours, no two on one host?
     leasehold capacity density --vcpus 4 --memory-mb 8192 --to +8h --amount 20 --affinity different-hosts";
+
+pub(super) const HOW_TO_COUNT_HOSTS: &str = "\
+Whole hosts cannot be reserved as such yet; this tells where a lease of large servers would have hosts to itself.
+
+Examples:
+  How many hosts with an A100 has nobody anything on, for the next day?
+    leasehold capacity whole-hosts --property gpu=a100
+  And from when on are five free for two days?
+    leasehold capacity whole-hosts --to +2d --amount 5";
 
 /// `capacity show`
 #[derive(Args, Clone, Debug)]
@@ -98,6 +112,25 @@ pub struct Ask {
     hosts: Vec<String>,
 }
 
+/// `capacity whole-hosts`
+#[derive(Args, Clone, Debug)]
+pub struct AskHosts {
+    /// now, +30m, or a UTC date as '2026-11-22 14:00'
+    #[arg(long, default_value = "now", value_parser = time::parse)]
+    from: When,
+    /// +2h (after --from), a UTC date, or never
+    #[arg(long, default_value = "+1d", value_parser = time::parse)]
+    to: When,
+    /// Also: from when on so many are free for as long
+    #[arg(long)]
+    amount: Option<u32>,
+    /// Only of these hosts, by number or (admins) hypervisor hostname; several may be given
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    place: Where,
+}
+
 pub(super) async fn run(command: CapacityCommand, session: &Session) -> Result<(), Failure> {
     let (client, output) = (&session.client, session.output);
     let window = window_of(&command, session.key_and_now().1)?;
@@ -111,10 +144,21 @@ pub(super) async fn run(command: CapacityCommand, session: &Session) -> Result<(
         }
         CapacityCommand::Density(Ask { kind, amount, hosts, .. }) => {
             let among = named(session, &hosts).await?;
-            let wish = DensityWish { instance: kind.instance(amount.unwrap_or(1)), seek: amount.is_some(), among, window };
+            let instance = kind.instance(amount.unwrap_or(1));
+            let wish = DensityWish { instance, whole_hosts: false, seek: amount.is_some(), among, window };
             let answer = with_progress("the answer", client.density(wish)).await?;
             let density = answer.value;
             output.print(density_json(&density, answer.ledger_index), || density_text(&density, amount))?;
+        }
+        CapacityCommand::WholeHosts(AskHosts { amount, hosts, place, .. }) => {
+            let among = named(session, &hosts).await?;
+            let HostFilter { zone, pool, required_traits, forbidden_traits, requirements, .. } = place.into();
+            let bare = InstanceWish::anywhere(0, 0, 0, amount.unwrap_or(1));
+            let instance = InstanceWish { zone, pool, required_traits, forbidden_traits, requirements, ..bare };
+            let wish = DensityWish { instance, whole_hosts: true, seek: amount.is_some(), among, window };
+            let answer = with_progress("the answer", client.density(wish)).await?;
+            let density = answer.value;
+            output.print(density_json(&density, answer.ledger_index), || whole_hosts_text(&density, amount))?;
         }
     }
     Ok(())
@@ -131,7 +175,9 @@ async fn named(session: &Session, hosts: &[String]) -> Result<Option<BTreeSet<Ho
 
 /// The window that is asked about, as a command given at `now` means it.
 pub(super) fn window_of(command: &CapacityCommand, now: Seconds) -> Result<WindowWish, Failure> {
-    let (CapacityCommand::Show(Show { from, to, .. }) | CapacityCommand::Density(Ask { from, to, .. })) = command;
+    let (CapacityCommand::Show(Show { from, to, .. })
+    | CapacityCommand::Density(Ask { from, to, .. })
+    | CapacityCommand::WholeHosts(AskHosts { from, to, .. })) = command;
     window(*from, *to, now)
 }
 
@@ -172,6 +218,23 @@ pub(super) fn density_text(density: &Density, amount: Option<u32>) -> String {
             Some(first) if first == density.window.start => format!("\n{amount} fit at once."),
             Some(first) => format!("\n{amount} fit from {} on, for as long.", utc(first)),
             None => format!("\n{amount} fit at no start within a year, with the hosts that are there."),
+        };
+    }
+    text
+}
+
+pub(super) fn whole_hosts_text(density: &Density, amount: Option<u32>) -> String {
+    let when = format!("from {} to {} (UTC)", utc(density.window.start), utc(density.window.end));
+    let mut text = match density.fits.largest_amount {
+        0 => format!("No host of the dedicated pool that meets this is free as a whole {when}."),
+        1 => format!("1 host is free as a whole {when}."),
+        free => format!("{free} hosts are free as a whole {when}."),
+    };
+    if let Some(amount) = amount {
+        text += &match density.earliest_start {
+            Some(first) if first == density.window.start => format!("\n{amount} are free at once."),
+            Some(first) => format!("\n{amount} are free from {} on, for as long.", utc(first)),
+            None => format!("\n{amount} are free at no start within a year, of the hosts that are there."),
         };
     }
     text

@@ -287,6 +287,17 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
     ] {
         assert_eq!(capacity::density_text(&found, amount), text);
     }
+    for (found, amount, text) in [
+        (density(0, None, None), None, format!("No host of the dedicated pool that meets this is free as a whole {when}.")),
+        (density(1, None, None), None, format!("1 host is free as a whole {when}.")),
+        (
+            density(7, None, Some("2026-11-23 08:00")),
+            Some(8),
+            format!("7 hosts are free as a whole {when}.\n8 are free from 2026-11-23 08:00:00 on, for as long."),
+        ),
+    ] {
+        assert_eq!(capacity::whole_hosts_text(&found, amount), text);
+    }
 
     let fits =
         WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }] };
@@ -337,9 +348,9 @@ fn a_downtime_is_what_the_line_says() {
 
 #[test]
 fn help_about_capacity_teaches_with_examples_that_parse() {
-    let help = [capacity::EXAMPLES, capacity::HOW_TO_READ, capacity::HOW_TO_COUNT].join("\n");
+    let help = [capacity::EXAMPLES, capacity::HOW_TO_READ, capacity::HOW_TO_COUNT, capacity::HOW_TO_COUNT_HOSTS].join("\n");
     let examples: Vec<&str> = help.lines().filter_map(|line| line.trim().strip_prefix("leasehold ")).collect();
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 11);
     for example in examples {
         assert!(line(example).is_ok(), "{example}");
     }

@@ -200,7 +200,7 @@ async fn a_question_is_not_answered_by_a_node_that_nobody_confirms() {
     let window = WindowWish { start: StartWish::Now, end: Seconds::OPEN_END };
     let instance = wish(1).reservations[0].resource.instance().clone();
     let capacity = operations.capacity(&admin, CapacityWish { filter: HostFilter::default(), window, steps_max: 1 });
-    let density = operations.density(&admin, DensityWish { instance, seek: false, among: None, window });
+    let density = operations.density(&admin, DensityWish { instance, whole_hosts: false, seek: false, among: None, window });
     let what_if = operations.what_if(&admin, wish(1));
     let (capacity, density, what_if) = tokio::join!(capacity, density, what_if);
     let unconfirmed = OperationError::Unavailable(Unavailable::NoQuorum);

@@ -1,7 +1,7 @@
 //! What is free, how many fit, what a lease would come to: asked of any node, over every face, before a create meets it.
 
 use leasehold_client::command::StartWish;
-use leasehold_client::model::{Class, HostId, Interval, Lease, LeaseStatus, PoolKind, Seconds};
+use leasehold_client::model::{Class, HostId, InstanceWish, Interval, Lease, LeaseStatus, PoolKind, Seconds};
 use leasehold_client::{
     CapacityWish, Client, DensityWish, Error, HostCount, HostFilter, NewLease, RefusalKind, WhatIf, WindowWish,
 };
@@ -34,7 +34,7 @@ fn capacity_wish(window: Interval, filter: HostFilter) -> CapacityWish {
 fn density_wish(amount: u32, window: Interval) -> DensityWish {
     let instance = large(amount, window).reservations[0].resource.instance().clone();
     let window = WindowWish { start: StartWish::At(window.start), end: window.end };
-    DensityWish { instance, seek: true, among: None, window }
+    DensityWish { instance, whole_hosts: false, seek: true, among: None, window }
 }
 
 /// A client that asks one node alone.
@@ -118,6 +118,22 @@ async fn a_tenant_is_told_what_his_create_then_meets_and_nothing_of_the_whole_cl
     assert_eq!(told.tightest.map(Class::name), refused.tightest.as_deref());
     assert_eq!(client.density(density_wish(3, window)).await.unwrap().value.earliest_start, Some(window.end));
 
+    // Servers of four vCPUs fill a host each: six lie on two.
+    let whole = |amount: u32, window: Interval| {
+        let instance = InstanceWish::anywhere(0, 0, 0, amount);
+        DensityWish { instance, whole_hosts: true, ..density_wish(amount, window) }
+    };
+    let found = client.density(whole(2, window)).await.unwrap().value;
+    assert_eq!((found.fits.largest_amount, found.fits.tightest, found.earliest_start), (0, None, Some(window.end)));
+    assert_eq!(client.density(whole(3, window)).await.unwrap().value.earliest_start, None, "there are two hosts");
+    let asked = format!("capacity/density?resource_type=physical:host&amount=1&start_date={}", date(window.end));
+    let (status, body) = get(&rig, 1, demo.token(), &asked).await;
+    assert_eq!(
+        (status, &body["density"]["largest_amount"], &body["density"]["tightest"]),
+        (200, &json!(2), &Value::Null),
+        "{body}"
+    );
+
     let senseless = large(1, Interval { start: window.end, end: window.start });
     match (client.what_if(senseless.clone()).await, client.create_lease(client.new_key(), senseless).await) {
         (Err(Error::Refused(asked)), Err(Error::Refused(created))) => assert_eq!(asked, created),
@@ -131,6 +147,8 @@ async fn a_tenant_is_told_what_his_create_then_meets_and_nothing_of_the_whole_cl
     let whole = client.capacity(capacity_wish(window, HostFilter::default())).await.map(|_| ());
     assert_eq!(kind(whole), RefusalKind::Forbidden);
     assert_eq!(get(&rig, 0, demo.token(), "capacity").await.0, 403);
+    let sized = DensityWish { whole_hosts: true, ..density_wish(1, window) };
+    assert_eq!(kind(client.density(sized).await.map(|_| ())), RefusalKind::Invalid);
     let nowhere = DensityWish { among: Some([HostId(9)].into()), ..density_wish(1, window) };
     assert_eq!(kind(client.density(nowhere).await.map(|_| ())), RefusalKind::Invalid);
 }

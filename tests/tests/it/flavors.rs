@@ -215,7 +215,7 @@ async fn how_many_more_like_a_flavor_fit_is_told_over_every_face() {
     (instance.vcpus, instance.memory_mb, instance.disk_gb) = (0, 0, 0);
     instance.flavor = Some(SourceFlavor { name: "m1.course".to_owned(), ..SourceFlavor::default() }.into());
     let window = WindowWish { start: StartWish::At(from_now(86_400)), end: from_now(90_000) };
-    let density = DensityWish { instance: instance.clone(), seek: false, among: None, window };
+    let density = DensityWish { instance: instance.clone(), whole_hosts: false, seek: false, among: None, window };
     assert_eq!(u64::from(client.density(density).await.unwrap().value.fits.largest_amount), fits);
     let made = client.create_lease(client.new_key(), wish.clone()).await.unwrap().value;
     let instance = made.reservations[0].wish.instance();
@@ -237,10 +237,10 @@ async fn how_many_more_like_a_flavor_fit_is_told_over_every_face() {
 }
 
 /// The answer to a create under a key.
-async fn keyed(rig: &Rig, node: usize, tenant: &Tenant, key: &str, body: &Value) -> (u16, Value) {
+async fn keyed(rig: &Rig, node: usize, tenant: &Tenant, (key, until): (&str, &str), body: &Value) -> (u16, Value) {
     let request = http_client().unwrap().post(format!("{}/leases", rig.cluster.nodes()[node].rest_url()));
     let request = request.header("X-Auth-Token", tenant.token()).header("OpenStack-API-Version", V1_1);
-    let request = request.header("Idempotency-Key", key).header("Idempotency-Valid-Until", in_ten_minutes());
+    let request = request.header("Idempotency-Key", key).header("Idempotency-Valid-Until", until);
     let answer = request.json(body).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
@@ -255,7 +255,10 @@ async fn a_create_that_is_repeated_under_its_key_is_answered_whatever_became_of_
     let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
     let (admin, demo) = (rig.cloud.tenant("admin").await.unwrap(), rig.cloud.tenant("demo").await.unwrap());
     let source = flavor(&admin, "m1.course", true, json!({"hw_rng:allowed": "true"})).await;
-    let (lease, series) = ("9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b001", "9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b002");
+    // How long a key is valid is part of what is repeated.
+    let until = in_ten_minutes();
+    let key = |id: &'static str| (id, until.as_str());
+    let (lease, series) = (key("9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b001"), key("9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b002"));
     let mut one = like("m1.course", json!({"amount": 1}));
     one["start_date"] = json!("2098-01-01 00:00");
     let mut many = one.clone();
@@ -283,7 +286,7 @@ async fn a_create_that_is_repeated_under_its_key_is_answered_whatever_became_of_
     again("changed").await;
     rig.cloud.set_fault(&json!({"method": "GET", "path": "/flavors*", "kind": "error", "status": 503})).await.unwrap();
     again("Nova is away").await;
-    let fresh = "9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b003";
+    let fresh = key("9b2c7c62-0d3b-4a43-8b5b-0a86c1c2b003");
     let (status, told) = keyed(&rig, 0, &demo, fresh, &one).await;
     assert_eq!(status, 503, "a key that nobody knows: {told}");
     rig.cloud.clear_faults().await.unwrap();

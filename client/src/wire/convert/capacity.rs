@@ -158,6 +158,7 @@ impl From<DensityWish> for v1::DensityRequest {
             start: Some(encode_start(wish.window.start)),
             end: Some(encode_end(EndWish::At(wish.window.end))),
             host_ids: encode_hosts(wish.among),
+            whole_hosts: wish.whole_hosts,
         }
     }
 }
@@ -171,7 +172,7 @@ impl TryFrom<v1::DensityRequest> for DensityWish {
         let seek = instance.amount > 0;
         instance.amount = instance.amount.max(1);
         let window = decode_window(wire.start, wire.end)?;
-        Ok(DensityWish { instance, seek, among: decode_hosts(&wire.host_ids), window })
+        Ok(DensityWish { instance, whole_hosts: wire.whole_hosts, seek, among: decode_hosts(&wire.host_ids), window })
     }
 }
 

@@ -104,7 +104,7 @@ fn capacity_wish(window: WindowWish) -> CapacityWish {
 }
 
 fn density_wish(amount: u32, window: WindowWish) -> DensityWish {
-    DensityWish { instance: instance(amount), seek: true, among: None, window }
+    DensityWish { instance: instance(amount), whole_hosts: false, seek: true, among: None, window }
 }
 
 #[test]
@@ -157,6 +157,46 @@ fn density_is_what_the_refusal_of_a_lease_names() {
     }
     let open = DensityWish { window: WindowWish { start: StartWish::Now, end: Seconds::OPEN_END }, ..free };
     assert_eq!(ask(&open).fits.largest_amount, 5, "what is to last for ever must fit beside what is booked");
+}
+
+#[test]
+fn whole_hosts_are_dedicated_ones_that_nobody_has_anything_on() {
+    let mut state = cloud();
+    book(&mut state, lease(2, 100, 200));
+    let asked = |amount, window| DensityWish {
+        whole_hosts: true,
+        instance: InstanceWish::anywhere(0, 0, 0, amount),
+        ..density_wish(1, window)
+    };
+    let ask = |wish: &DensityWish| {
+        let found = ask_density(&state, wish, now()).unwrap();
+        assert_eq!(found.fits.tightest, None);
+        (found.fits.largest_amount, found.earliest_start)
+    };
+    // Both instances lie on the first host; the third is shared.
+    assert_eq!(ask(&asked(2, window(0, 100))), (2, Some(after(0))), "it ends where the lease begins");
+    assert_eq!(ask(&asked(2, window(0, 101))), (1, Some(after(200))));
+    assert_eq!(ask(&asked(1, window(150, 400))), (1, Some(after(150))));
+    assert_eq!(ask(&asked(3, window(0, 100))), (2, None), "there are no three");
+    let open = WindowWish { start: StartWish::At(after(0)), end: Seconds::OPEN_END };
+    assert_eq!(ask(&asked(2, open)), (1, Some(after(200))));
+    let mut north = asked(1, window(150, 400));
+    north.instance.zone = Some("north".to_owned());
+    assert_eq!(ask(&north), (0, Some(after(200))));
+    assert_eq!(ask(&DensityWish { among: Some([HostId(2), HostId(3)].into()), ..asked(1, window(0, 400)) }), (1, Some(after(0))));
+
+    let refused = |change: &dyn Fn(&mut DensityWish)| {
+        let mut wish = asked(1, window(0, 60));
+        change(&mut wish);
+        ask_density(&state, &wish, now()).unwrap_err().to_string()
+    };
+    assert_eq!(refused(&|wish| wish.instance.memory_mb = 7), "memory_mb: it is 7; whole hosts have no size but their own");
+    assert_eq!(
+        refused(&|wish| wish.instance.pool = Some(PoolKind::Shared)),
+        "pool: it is shared; whole hosts are of the dedicated pool"
+    );
+    assert_eq!(refused(&|wish| wish.instance.affinity = Some(true)), "affinity: whole hosts have none: each is another host");
+    assert!(refused(&|wish| wish.instance.amount = 0).starts_with("amount: it is 0; it must be from 1 to "));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Answers about capacity say what counting minute by minute says.
 
-use leasehold_ledger::plan::{HostFilter, Piece, capacity, earliest_start, what_fits};
+use leasehold_ledger::plan::{HostFilter, Piece, capacity, earliest_start, first_whole_hosts, what_fits, whole_hosts};
 
 use super::*;
 
@@ -50,6 +50,27 @@ impl Run {
         let until = earliest_start(state, &wish, None, window.start, Some(window.end), Some(length), now).map(|start| start.0);
         assert_eq!(until, found.filter(|start| *start <= window.end.0));
         self.reach(if first == Some(from) { "fits at once" } else { "fits later or never" });
+        self.check_whole_hosts(window, 1 + seed % 3, length);
+    }
+
+    /// Hosts of the dedicated pool on which nothing is taken in any minute.
+    fn check_whole_hosts(&mut self, window: Interval, amount: u32, length_s: u32) {
+        let (state, now) = (&self.world.state, self.world.at);
+        let kind = InstanceWish::anywhere(0, 0, 0, amount);
+        let free = |start: u32, end: u32| {
+            let whole = state.hosts().filter(|host| {
+                let open = host.reservable && host.observation.up && !host.overcommitted;
+                let alone = host.description.pool == PoolKind::Dedicated && host.observation.firm == Amounts::default();
+                open && alone && (start..end).step_by(60).all(|second| taken(state, host, second, None) == [0; 4])
+            });
+            whole.count() as u32
+        };
+        assert_eq!(whole_hosts(state, &kind, None, window, now), free(window.start.0, window.end.0), "in {window:?}");
+        let found = first_whole_hosts(state, (&kind, amount), None, window.start, Some(length_s), now).map(|start| start.0);
+        let last = window.start.0 + HORIZON * 60;
+        let first = (window.start.0..last).step_by(60).find(|start| free(*start, start + length_s) >= amount);
+        assert_eq!(found.filter(|start| *start < last), first, "{amount} whole hosts for {length_s} s from {}", window.start.0);
+        self.reach(if first == Some(window.start.0) { "whole hosts at once" } else { "whole hosts later or never" });
     }
 
     fn check_capacity(&mut self, window: Interval, seed: u32) {

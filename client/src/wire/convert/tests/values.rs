@@ -435,10 +435,11 @@ pub(super) fn class() -> impl Strategy<Value = Option<Class>> {
 }
 
 pub(super) fn density_wish() -> impl Strategy<Value = DensityWish> {
-    (instance(), any::<bool>(), some_hosts(), window_wish()).prop_map(|(mut instance, seek, among, window)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (instance(), flags, some_hosts(), window_wish()).prop_map(|(mut instance, (whole_hosts, seek), among, window)| {
         // An amount that does not count is not sent.
         instance.amount = if seek { instance.amount.max(1) } else { 1 };
-        DensityWish { instance, seek, among, window }
+        DensityWish { instance, whole_hosts, seek, among, window }
     })
 }
 

@@ -8,6 +8,7 @@ use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostC
 use serde_json::{Map, Value, json};
 
 use super::dates::lease_date;
+use super::fields::cut;
 use super::query::{HOST_KEYS, host_filter, hosts, object};
 use super::series::{self, occurrence};
 use super::{Fields, create, flavor, instance};
@@ -29,23 +30,37 @@ pub fn capacity_wish(query: Vec<(String, String)>, version: Microversion) -> Res
 /// Reads `GET /v1/capacity/density`.
 pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Result<DensityWish, Problem> {
     let mut object = object(query)?;
+    let resource_type = object.remove("resource_type");
     let (seek, of_flavor) = (object.contains_key("amount"), object.contains_key("flavor_id"));
     // One is enough to ask how many fit, and a server without a disk has none.
     object.entry("amount").or_insert_with(|| json!(1));
-    if !of_flavor {
+    let whole_hosts = match resource_type.as_ref().and_then(Value::as_str) {
+        None | Some("virtual:instance") => false,
+        Some("physical:host") => true,
+        Some(other) => {
+            let text = format!("resource_type is {:?}; it must be one of virtual:instance, physical:host", cut(other));
+            return Err(Problem::malformed(text));
+        }
+    };
+    if !of_flavor && !whole_hosts {
         object.entry("disk_gb").or_insert_with(|| json!(0));
     }
     let fields = Fields::of_object(&object);
-    let sizes: &[&str] = if of_flavor { &["flavor_id"] } else { &["vcpus", "memory_mb", "disk_gb"] };
-    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, sizes, &["amount", "affinity"]].concat(), &[])?;
+    let sizes: &[&str] = match (whole_hosts, of_flavor) {
+        (true, _) => &[],
+        (false, true) => &["flavor_id", "affinity"],
+        (false, false) => &["vcpus", "memory_mb", "disk_gb", "affinity"],
+    };
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, sizes, &["amount"]].concat(), &[])?;
     let window = window(&fields, version)?;
     let among = hosts(&fields)?;
     let read = instance::read(&fields)?;
     let instance = match flavor::asked(&fields, version)? {
         Some(flavor) => read.onto(&InstanceWish { flavor: Some(flavor), ..instance::nothing() })?,
+        None if whole_hosts => read.onto(&instance::nothing())?,
         None => read.into_wish()?,
     };
-    Ok(DensityWish { instance, seek, among, window })
+    Ok(DensityWish { instance, whole_hosts, seek, among, window })
 }
 
 /// `start_date` and `end_date`: from now on, without end, unless they say otherwise.

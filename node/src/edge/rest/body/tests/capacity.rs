@@ -54,6 +54,23 @@ fn a_query_about_density_names_the_size_and_may_ask_when_so_many_fit() {
 }
 
 #[test]
+fn a_query_about_whole_hosts_names_no_size() {
+    let wish = count("resource_type=physical:host&amount=3&zone=north&resource_properties=[\"==\",\"$gpu\",\"a100\"]").unwrap();
+    assert_eq!((wish.whole_hosts, wish.seek, wish.instance.amount), (true, true, 3));
+    assert_eq!((wish.instance.vcpus, wish.instance.memory_mb, wish.instance.disk_gb), (0, 0, 0));
+    assert_eq!((wish.instance.zone.as_deref(), wish.instance.requirements.len()), (Some("north"), 1));
+    assert!(!count("resource_type=virtual:instance&vcpus=1&memory_mb=1").unwrap().whole_hosts);
+    for (query, text) in [
+        ("resource_type=physical:host&vcpus=4", "vcpus is unknown"),
+        ("resource_type=physical:host&affinity=true", "affinity is unknown"),
+        ("resource_type=host", "resource_type is \"host\"; it must be one of virtual:instance, physical:host"),
+    ] {
+        let told = refused(count(query));
+        assert!(told.0 == 400 && told.1.starts_with(text), "{query}: {told:?}");
+    }
+}
+
+#[test]
 fn a_bad_query_is_refused_with_the_field_its_value_and_what_would_be_right() {
     let told = |result: Result<CapacityWish, Problem>| refused(result);
     let hosts = "it must be at most 1000 numbers of hosts separated by commas, as in hosts=1,2";
