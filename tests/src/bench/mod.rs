@@ -1,11 +1,12 @@
 //! The benchmarks: one load generator for us and for etcd, on the same disk, in the same run.
 //!
-//! `load.rs` is the loop, `ledger.rs` and `etcd.rs` are what it calls, `failover.rs`, `starts.rs` and `disk.rs` measure
+//! `load.rs` is the loop, `ledger.rs` and `etcd.rs` are what it calls, `failover.rs`, `hot.rs`, `starts.rs` and `disk.rs` measure
 //! what is not a load, `report.rs` tells it. Run in a release build.
 
 mod disk;
 mod etcd;
 mod failover;
+mod hot;
 mod ledger;
 mod load;
 mod report;
@@ -37,7 +38,7 @@ pub struct Options {
     /// Small numbers: to see that it works, not to measure.
     #[arg(long)]
     pub quick: bool,
-    /// Only these: disk, raw, reads, growth, creates, failover, handover, starts, restart. Several are separated by commas.
+    /// Only these: disk, raw, reads, growth, hot, creates, failover, handover, starts, restart. Several are separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
     /// Where the figures go.
@@ -113,6 +114,9 @@ impl Bench {
         if self.wants("growth") {
             self.growth().await?;
         }
+        if self.wants("hot") {
+            self.hot().await?;
+        }
         if ["creates", "failover", "handover", "starts", "restart"].iter().any(|name| self.wants(name)) {
             self.with_leases().await?;
         }
@@ -181,21 +185,21 @@ impl Bench {
     }
 
     /// A cluster with a cloud whose hosts it has taken over. The cloud lives as long as it is kept.
-    async fn with_hosts(&mut self) -> Result<(Cluster, CloudProcess)> {
-        let settings = CloudSettings { hosts: self.scale.hosts, ..CloudSettings::default() };
+    async fn with_hosts(&mut self, hosts: u32) -> Result<(Cluster, CloudProcess)> {
+        let settings = CloudSettings { hosts, ..CloudSettings::default() };
         let cloud = CloudProcess::start(&settings).await?;
         let settings = Settings { auth_url: Some(cloud.auth_url().to_owned()), log: "warn".to_owned(), ..Settings::default() };
         let cluster = Cluster::start(settings, None).await?;
         let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
         let begun = Instant::now();
-        ledger::register_hosts(&cluster.nodes()[leader].grpc_url(), self.scale.hosts).await?;
+        ledger::register_hosts(&cluster.nodes()[leader].grpc_url(), hosts).await?;
         self.report.value("hosts registered in seconds", json!(begun.elapsed().as_secs_f64()));
         Ok((cluster, cloud))
     }
 
     /// Creates through REST while there are more and more leases: what one costs is not to grow with them.
     async fn growth(&mut self) -> Result<()> {
-        let (cluster, _cloud) = self.with_hosts().await?;
+        let (cluster, _cloud) = self.with_hosts(self.scale.hosts).await?;
         let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
         let (grpc, rest) = (cluster.nodes()[leader].grpc_url(), cluster.nodes()[leader].rest_url());
         // What was measured last time is there, too: each client's calls, and the one to warm up.
@@ -223,9 +227,21 @@ impl Bench {
         Ok(())
     }
 
+    /// Plans for one host, of many clients at once.
+    async fn hot(&mut self) -> Result<()> {
+        let (cluster, _cloud) = self.with_hosts(1).await?;
+        let clients = CLIENTS[CLIENTS.len() - 1];
+        let hot = hot::run(&cluster, clients, self.scale.length).await?;
+        let told = json!({"booked": hot.created, "refused": hot.refused, "stale": hot.stale});
+        self.report.value(&format!("plans of {clients} clients for one host"), told);
+        let figure = format!("{:.2} % of {}", hot.stale_percent(), hot.created + hot.stale);
+        self.report.budget("stale plans, one host", "< 1 %", figure, hot.stale_percent() < 1.0);
+        Ok(())
+    }
+
     /// Everything that wants hosts and leases to be there.
     async fn with_leases(&mut self) -> Result<()> {
-        let (mut cluster, cloud) = self.with_hosts().await?;
+        let (mut cluster, cloud) = self.with_hosts(self.scale.hosts).await?;
         let leader = cluster.wait_healthy(Duration::from_secs(30)).await?;
         let url = cluster.nodes()[leader].grpc_url();
         let begun = Instant::now();
