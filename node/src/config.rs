@@ -305,6 +305,8 @@ pub struct ApiSection {
     pub wait_s_max: u32,
     /// Whether servers may be asked for like a flavor of the cloud.
     pub flavor_reservations: bool,
+    /// Who may ask for a priority, beside admins: those with this role. Empty: nobody.
+    pub priority_role: String,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -318,6 +320,7 @@ impl Default for ApiSection {
             offer_valid_s_max: OFFER_VALID_S_MAX,
             wait_s_max: WAIT_S_MAX,
             flavor_reservations: true,
+            priority_role: String::new(),
             requests_max: 4096,
             connections_max: 8192,
         }

@@ -113,6 +113,7 @@ impl Node {
             offer_valid_s_max: config.api.offer_valid_s_max,
             wait_s_max: config.api.wait_s_max,
             flavors: config.api.flavor_reservations,
+            priority_role: Some(config.api.priority_role.to_lowercase()).filter(|role| !role.is_empty()),
         };
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();

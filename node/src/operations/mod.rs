@@ -75,7 +75,7 @@ pub struct Operations {
 }
 
 /// What clients may ask for at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// How long an offer may stand, seconds.
     pub offer_valid_s_max: u32,
@@ -83,11 +83,18 @@ pub struct Bounds {
     pub wait_s_max: u32,
     /// Whether servers may be asked for like a flavor of the cloud.
     pub flavors: bool,
+    /// Who may ask for a priority, beside admins: those with this role, in lower case.
+    pub priority_role: Option<String>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { offer_valid_s_max: crate::config::OFFER_VALID_S_MAX, wait_s_max: crate::config::WAIT_S_MAX, flavors: true }
+        Bounds {
+            offer_valid_s_max: crate::config::OFFER_VALID_S_MAX,
+            wait_s_max: crate::config::WAIT_S_MAX,
+            flavors: true,
+            priority_role: None,
+        }
     }
 }
 

@@ -125,6 +125,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
@@ -283,6 +284,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         caller_makes_groups: false,
         waits: false,
         asked: None,
+        victims: Vec::new(),
     };
     let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
     made.outcome.unwrap();
