@@ -171,6 +171,43 @@ fn what_downtimes_withhold_is_nobodys_to_give() {
 }
 
 #[test]
+fn a_key_holds_what_was_said_of_a_priority_and_a_plan_in_which_nobody_gives_way_any_more_is_no_answer() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 lease A 12:00..14:00 n=4 preemptible key=1 -> PENDING h1*4
+           10:00 lease A 12:00..14:00 n=4 plan=h1*4 key=1 -> refused RequestIdReused
+           10:00 lease A 12:00..14:00 n=4 preemptible priority=1 plan=h1*4 key=1 -> refused RequestIdReused
+           10:00 lease B 12:00..13:00 preempt plan=h1*1 key=2 -> refused Invalid preempt
+           10:00 key 2 until=24:00 -> refused Invalid preempt
+           10:00 lease C 12:00..13:00 priority=1 preempt plan=h1*1 victims=A@2 key=3 -> refused PlanStale
+           10:00 key 3 until=24:00 -> unknown
+           10:00 lease C 12:00..13:00 priority=1 preempt key=3 -> PENDING h1*1 instead of A
+           10:01 lease C 12:00..13:00 priority=1 preempt key=3 -> PENDING h1*1
+           10:01 lease A 12:00..14:00 n=4 preemptible plan=h1*4 key=1 -> ERROR h1*4
+           10:01 booked h1 12:00 -> 1 vcpus 1 slots",
+    );
+}
+
+#[test]
+fn what_waits_for_room_has_none_to_give_until_it_is_booked() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 lease A 12:00..14:00 n=3 -> PENDING h1*3
+           10:00 lease B 12:00..14:00 n=4 preemptible wait=start -> WAITING
+           10:00 lease C 12:00..13:00 n=2 priority=1 preempt -> no room short=1 largest=1 tightest=VCPU next=14:00
+           10:00 lease C 12:00..13:00 n=2 priority=1 preempt plan=h1*2 victims=B -> refused PlanStale
+           10:00 lease C 12:00..13:00 n=2 priority=1 preempt wait=start -> WAITING
+           10:01 delete A -> free, row gone
+           10:01 waitlist -> B C
+           10:01 promote B -> PENDING 12:00..14:00 h1*4
+           10:01 waitlist -> C
+           10:01 promote C -> no room
+           10:01 lease D 12:00..13:00 n=2 priority=1 preempt -> PENDING h1*2 instead of B
+           10:01 promote C -> PENDING 12:00..13:00 h1*2",
+    );
+}
+
+#[test]
 fn what_is_said_of_a_priority_must_make_sense() {
     check(
         "10:00 hosts h1
