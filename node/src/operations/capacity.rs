@@ -32,7 +32,7 @@ impl Operations {
     pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
-        actor.may_prioritise(wish.precedence.priority, self.inner.bounds.priority_role.as_deref())?;
+        self.may_rank(actor, &wish)?;
         let wish = self.with_flavors(wish).await?;
         self.read_barrier(Consistency::Linearizable).await?;
         // Made for the question alone: they join reservations and what they adopt.

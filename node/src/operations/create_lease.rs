@@ -7,7 +7,7 @@ use std::time::Duration;
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
 use leasehold_ledger::model::{
     Adoption, Amounts, EventId, HostId, Interval, Lease, LeaseId, ProjectId, Reason, ReasonCode, RequestKey, ReservationId,
-    Timestamp, Victim,
+    Timestamp,
 };
 use leasehold_ledger::mutant;
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, SeriesPlan, check_servers, plan_adopting};
@@ -15,6 +15,7 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
+use super::precedence::told_victims;
 use super::route::{Call, Given, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, flavors, groups, waitlist};
 use crate::config::Secret;
@@ -101,7 +102,7 @@ impl Operations {
     ) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
-        actor.may_prioritise(wish.precedence.priority, self.inner.bounds.priority_role.as_deref())?;
+        self.may_rank(actor, &wish)?;
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);
@@ -125,6 +126,7 @@ impl Operations {
         caller_makes_groups: bool,
     ) -> Result<Given> {
         self.check_may_wait(&wish)?;
+        self.check_may_rank(&wish)?;
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
@@ -374,14 +376,6 @@ impl Operations {
             Some(Settled::Gone) => Err(gone(self.withdrawn(lease_id))),
             None => Err(OperationError::Unknown),
         }
-    }
-}
-
-/// Which leases gave way to one: who lost something is not told to whom, so operators find it here.
-fn told_victims(lease_id: LeaseId, victims: &[Victim]) {
-    for Victim { lease_id: victim, .. } in victims {
-        metrics::lease_preempted();
-        tracing::info!(lease = %victim, by = %lease_id, "a lease gave way to one of a higher priority");
     }
 }
 
