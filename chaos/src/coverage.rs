@@ -67,9 +67,14 @@ impl Coverage {
                 Ending::Fail => "fail",
                 Ending::Info => "info",
             };
-            // What would wait for room is a goal of its own.
+            // What would wait for room, or take that of others, is a goal of its own.
             let would_wait = operation.op == "create" && operation.body["request"]["wish"]["wait"].is_object();
-            let op = if would_wait { "wait" } else { &operation.op };
+            let would_preempt = operation.op == "create" && operation.body["request"]["wish"]["precedence"]["preempt"] == true;
+            let op = match (would_wait, would_preempt) {
+                (true, _) => "wait",
+                (false, true) => "preempt",
+                (false, false) => &operation.op,
+            };
             let asked = operation.body["attempts"][0]["node"].as_u64().unwrap_or_default();
             let role = role(&looks, asked, operation.invoke_ns);
             for kind in during(&spans, operation.invoke_ns, operation.return_ns) {

@@ -99,6 +99,9 @@ pub struct Sim {
     /// Seconds that ended leases stay in memory; 0: as many as where nobody says.
     #[serde(skip_serializing_if = "is_zero")]
     pub ended_in_memory_s: u32,
+    /// Whether clients ask for leases with priorities, some of which give way to others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub priorities: bool,
 }
 
 // As serde wants it.
@@ -138,6 +141,7 @@ impl Default for Sim {
             questions: false,
             waits: false,
             ended_in_memory_s: 0,
+            priorities: false,
         }
     }
 }
@@ -194,6 +198,8 @@ const SERIES_ONE_IN: usize = 3;
 const QUESTIONS_ONE_IN: usize = 3;
 /// In one of so many seeds clients ask for leases that wait for room.
 const WAITS_ONE_IN: usize = 2;
+/// In one of so many seeds clients ask for leases with priorities.
+const PRIORITIES_ONE_IN: usize = 2;
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
@@ -290,6 +296,8 @@ impl Plan {
             questions: !is_measured && (profile == Profile::Series || Draw::new(seed, 23).below(QUESTIONS_ONE_IN) == 0),
             waits: !is_measured && (profile == Profile::Busy || Draw::new(seed, 29).below(WAITS_ONE_IN) == 0),
             ended_in_memory_s: ended_in_memory_s(seed, is_measured),
+            priorities: !is_measured
+                && (profile == Profile::Busy || Draw::new(seed, stream("priorities", &[])).below(PRIORITIES_ONE_IN) == 0),
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.

@@ -4,6 +4,7 @@ mod attempts;
 pub mod flavors;
 mod offers;
 mod pace;
+mod preempt;
 mod quotas;
 mod series;
 mod waits;
@@ -195,6 +196,12 @@ impl Workload {
         let mut waits = Draw::new(self.world.plan.seed, turn.stream("wait"));
         if self.world.plan.sim.waits && waits.below(waits::ONE_IN) == 0 {
             self.wait(turn, &mut waits, project).await;
+            return;
+        }
+        let mut ranks = Draw::new(self.world.plan.seed, turn.stream("priority"));
+        if self.world.plan.sim.priorities && ranks.below(preempt::ONE_IN) == 0 {
+            let wanted = self.ranked(&mut ranks, project);
+            self.perform(turn, project, wanted, None).await;
             return;
         }
         let mut series = Draw::new(self.world.plan.seed, turn.stream("series"));

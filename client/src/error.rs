@@ -110,6 +110,9 @@ pub struct Offer {
     /// Which occurrence of a series it is about, from 1.
     #[serde(default)]
     pub occurrence: Option<u32>,
+    /// With `preempt` it would be booked, and so many leases of a lower priority would give way; 0: it would not.
+    #[serde(default)]
+    pub preempts: u32,
     /// Only the staging window lacks room.
     pub staging: bool,
     /// Ledger index it was decided at.

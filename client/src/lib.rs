@@ -20,6 +20,7 @@
 //!     before_end: BeforeEndWish::SecondsBefore(600),
 //!     offer: None,
 //!     wait: None,
+//!     precedence: Default::default(),
 //!     ignore_quota: false,
 //!     reservations: vec![ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: Default::default() }],
 //! };
@@ -62,7 +63,8 @@ pub use leasehold_ledger::listing::{
     UtilisationWish,
 };
 pub use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, Sums, WhatFits, WhatIf,
+    WindowWish,
 };
 pub use leasehold_ledger::{command, model, state};
 pub use system::{RealSystem, System};

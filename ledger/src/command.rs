@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::model::{
     ActuationId, Adoption, Binding, DowntimeId, EventId, HostDescription, HostId, LeaseId, LimitKind, Limits, NodeId,
-    Observation, OnEnd, ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp, UserId,
-    Withheld,
+    Observation, OnEnd, Precedence, ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp,
+    UserId, Victim, Withheld,
 };
 
 pub use series::{CreateSeries, PlannedOccurrence, Recurrence, SeriesWish};
@@ -215,6 +215,9 @@ pub struct CreateLease {
     /// No room was found, and the wish says that it would wait: the plan has ids and no bindings; part of the plan, not of the wish.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+    /// Leases that give way, by id: those without whose room the plan does not hold. Part of the plan, not of the wish.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub victims: Vec<Victim>,
 }
 
 /// See [`Command::PromoteLease`].
@@ -255,6 +258,10 @@ pub struct LeaseWish {
     /// keep their content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<WaitWish>,
+    /// Who gives way to whom. Who may ask for a priority is decided before the log. Not written where nothing is said of it, so
+    /// that keys of older releases keep their content.
+    #[serde(default, skip_serializing_if = "Precedence::ordinary")]
+    pub precedence: Precedence,
     /// Whatever the quota of the project says. Who may ask for that is decided before the log. Not written where it is false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_quota: bool,

@@ -305,6 +305,10 @@ pub struct ApiSection {
     pub wait_s_max: u32,
     /// Whether servers may be asked for like a flavor of the cloud.
     pub flavor_reservations: bool,
+    /// Whether leases may have a priority, take room from others and give way to them.
+    pub priorities: bool,
+    /// Who may ask for a priority, beside admins: those with this role.
+    pub priority_role: Option<String>,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -318,6 +322,8 @@ impl Default for ApiSection {
             offer_valid_s_max: OFFER_VALID_S_MAX,
             wait_s_max: WAIT_S_MAX,
             flavor_reservations: true,
+            priorities: true,
+            priority_role: None,
             requests_max: 4096,
             connections_max: 8192,
         }

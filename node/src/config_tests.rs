@@ -154,6 +154,7 @@ fn values_that_would_quietly_be_others_are_refused() {
         }),
         ("api.requests_max", |config| config.api.requests_max = 0),
         ("api.connections_max", |config| config.api.connections_max = 0),
+        ("api.priority_role", |config| config.api.priority_role = Some(String::new())),
         ("leader.parallel", |config| config.leader.parallel = 0),
         ("leader.reconcile_s", |config| config.leader.reconcile_s = 0),
         ("leader.monitor_s", |config| config.leader.monitor_s = 0),

@@ -113,6 +113,8 @@ impl Node {
             offer_valid_s_max: config.api.offer_valid_s_max,
             wait_s_max: config.api.wait_s_max,
             flavors: config.api.flavor_reservations,
+            priorities: config.api.priorities,
+            priority_role: config.api.priority_role.as_deref().map(str::to_lowercase),
         };
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();

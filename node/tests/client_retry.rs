@@ -177,6 +177,7 @@ fn wish() -> NewLease {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: Vec::new(),
     }

@@ -149,6 +149,9 @@ impl<'a> Known<'a> {
         if lease.wait.is_some() {
             return Some("it waits for room".to_owned());
         }
+        if lease.preempted.is_some() {
+            return Some("it gave way to another".to_owned());
+        }
         let one = lease.reservations.iter().find(|one| one.id == reservation)?;
         let opening = one.staging.map_or(lease.start, |staging| staging.window.start.min(lease.start));
         let opening_ms = (u64::from(opening) + CALENDAR_UNIX_S) * 1_000;

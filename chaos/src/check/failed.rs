@@ -33,6 +33,10 @@ pub fn look(record: &Record, sheet: &mut Sheet) {
             let Some(id) = lease["id"].as_str() else { continue };
             let failed = failed(lease);
             let before = known.insert(id, failed.clone()).unwrap_or_default();
+            // Whether a lease was to give way to another is Y1's.
+            if lease["preempted"].is_object() {
+                continue;
+            }
             let told_ns = replay.applied_ns(index).unwrap_or(u64::MAX);
             for what in failed.difference(&before) {
                 let of_step = |row: &&Row<'_>| row.from_ns <= told_ns && (what.is_empty() || row.step() == what);
@@ -154,6 +158,13 @@ mod tests {
         let mut other = made("row/7", 15, Some(403));
         Arc::make_mut(&mut other.audit[0].actuations[0])["step"] = json!("end");
         fires(judge, other, "refused nothing");
+    }
+
+    #[test]
+    fn who_gave_way_to_another_did_not_fail() {
+        let mut gave_way = made("row/7", 15, Some(500));
+        gave_way.watches[1].change["lease"]["preempted"] = json!({"by": "b"});
+        assert_eq!(judge(&gave_way.record()).verdict, Verdict::Pass);
     }
 
     #[test]

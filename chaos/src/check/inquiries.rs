@@ -2,14 +2,30 @@
 
 use serde_json::Value;
 
-use super::model::{Model, Span, Wish};
+use super::model::{Model, Precedence, Span, Wish};
 use super::unseen::Unseen;
 use super::witness::{moments, staging};
 use crate::history::Operation;
 use crate::record::Record;
 
-/// Whether the one reservation of a wish fits if it is asked for at a second; `None`: it is not judged.
+/// Whether the one reservation of a wish fits if it is asked for at a second, with the room of others where it would take that; `None`:
+/// it is not judged.
 pub fn fits(model: &Model, wish: &Value) -> Option<impl Fn(u32) -> bool> {
+    let beside = fits_beside(model, wish)?;
+    let precedence: Precedence = serde_json::from_value(wish["precedence"].clone()).unwrap_or_default();
+    let mut dedicated = wish.clone();
+    dedicated["reservations"][0]["resource"]["instance"]["pool"] = "dedicated".into();
+    Some(move |now: u32| {
+        let instead = || {
+            let model = model.without(|lease| lease.gives_way(precedence.priority, now));
+            fits_beside(&model, &dedicated).is_some_and(|fits| fits(now))
+        };
+        beside(now) || (precedence.preempt && instead())
+    })
+}
+
+/// Whether it fits beside all that is there.
+fn fits_beside(model: &Model, wish: &Value) -> Option<impl Fn(u32) -> bool> {
     let [one] = wish["reservations"].as_array()?.as_slice() else { return None };
     let asked: Wish = serde_json::from_value(one["resource"]["instance"].clone()).ok()?;
     let second = |value: &Value| value.as_u64().and_then(|at| u32::try_from(at).ok());
@@ -106,6 +122,36 @@ mod tests {
         passes(told(6, false));
         fires(judge, told(6, true), "told to fit");
         fires(judge, told(5, false), "there was room");
+    }
+
+    #[test]
+    fn what_others_would_have_to_give_is_room_for_who_asks_for_it() {
+        // Lease a has three of four slots of each host that is asked for.
+        let told = |precedence: Value, own: Value, begins: u32, fits: bool| {
+            let mut made = Made::default();
+            made.watch(1, json!({"host": host(1, 4)}));
+            let mut a = lease("a", begins, 200, &[(1, 3)]);
+            a["precedence"] = own;
+            made.create(2, &a);
+            made.audit_at(2, 3, &[]);
+            let wish = json!({"start": {"at": 150}, "end": 250, "precedence": precedence,
+                "reservations": [{"resource": wish(2), "staging": null}]});
+            made.history.push(operation(
+                "what_if",
+                Ending::Ok,
+                Some(2),
+                json!({"request": {"wish": wish}, "reply": {"fits": fits}}),
+            ));
+            made
+        };
+        let (takes, gives) = (json!({"priority": 2, "preempt": true}), json!({"priority": 1, "preemptible": true}));
+        passes(told(takes.clone(), gives.clone(), 100, true));
+        fires(judge, told(takes.clone(), gives.clone(), 100, false), "there was room");
+        passes(told(takes.clone(), gives.clone(), 5, false));
+        fires(judge, told(takes.clone(), gives.clone(), 5, true), "told to fit");
+        passes(told(takes.clone(), json!({"priority": 1}), 100, false));
+        passes(told(takes, json!({"priority": 2, "preemptible": true}), 100, false));
+        passes(told(json!({"priority": 2}), gives, 100, false));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod once;
 pub mod order;
 pub mod outcome;
 mod paced;
+pub mod preempt;
 pub mod quota;
 pub mod refused;
 pub mod replay;
@@ -157,6 +158,7 @@ pub fn judge(record: &Record) -> Board {
         series::judge,
         offers::judge,
         waits::judge,
+        preempt::judge,
         hashes::judge,
         healing::judge,
         monotonic::judge,

@@ -7,7 +7,7 @@ mod host;
 mod lease;
 
 pub use host::{Downtime, Figures, Host};
-pub use lease::{Binding, Lease, Previous, Reservation, Span, Staging, Wish};
+pub use lease::{Binding, FROZEN_S, Lease, Precedence, Previous, Reservation, Span, Staging, Wish};
 
 /// vCPUs, MiB, GiB, slots.
 pub type Amounts = [u64; 4];
@@ -69,6 +69,13 @@ impl Model {
         let downtimes = self.hosts.values().flat_map(|host| &host.downtimes);
         let borders = downtimes.flat_map(|one| [one.interval.start, one.interval.end]);
         instants(booking, span).into_iter().chain(borders.filter(|second| span.holds(*second))).collect()
+    }
+
+    /// The same without some leases.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&Lease) -> bool) -> Model {
+        let leases = self.leases.iter().filter(|(_, lease)| !gone(lease)).map(|(id, lease)| (id.clone(), lease.clone()));
+        Model { leases: leases.collect(), hidden: self.hidden.clone(), hosts: self.hosts.clone() }
     }
 
     /// What is booked of a host at a second, as far as it is known.

@@ -44,7 +44,9 @@ pub fn judge(record: &Record) -> Judgement {
                 .filter_map(|event| event["kind"].as_str())
                 .collect();
             let status = &lease["status"];
-            sheet.must(status == "TERMINATED" && open.is_empty(), || {
+            // What gave way to another stays as it was left.
+            let settled = if lease["preempted"].is_object() { "ERROR" } else { "TERMINATED" };
+            sheet.must(status == settled && open.is_empty(), || {
                 format!("lease {id} on node {} is {status} at rest, not done: {open:?}, reason {}", last.node, lease["reason"])
             });
         }
@@ -88,6 +90,10 @@ mod tests {
         assert_eq!(at_rest(|lease| lease["status"] = json!("ACTIVE")).verdict, Verdict::Violation);
         assert_eq!(at_rest(|lease| lease["events"][1]["status"] = json!("UNDONE")).verdict, Verdict::Violation);
         assert_eq!(at_rest(|lease| (lease["end"], lease["status"]) = (json!(400), json!("ACTIVE"))).verdict, Verdict::Pass);
+        let gave_way =
+            |status: &str| at_rest(|lease| (lease["status"], lease["preempted"]) = (json!(status), json!({"by": "b"}))).verdict;
+        assert_eq!((gave_way("ERROR"), gave_way("TERMINATED")), (Verdict::Pass, Verdict::Violation));
+        assert_eq!(at_rest(|lease| lease["status"] = json!("ERROR")).verdict, Verdict::Violation);
     }
 
     #[test]

@@ -106,7 +106,9 @@ impl Call<'_> {
             "wrong_status" => {
                 any(&|lease| lease["status"] == more["status"]) || (self.is_hidden() && more["status"] == "CREATING")
             }
-            "already_ended" => any(&|lease| matches!(lease["status"].as_str(), Some("TERMINATED")) || ends_by(lease)),
+            "already_ended" => any(&|lease| {
+                matches!(lease["status"].as_str(), Some("TERMINATED")) || lease["preempted"].is_object() || ends_by(lease)
+            }),
             "already_started" => any(&|lease| {
                 let start = lease["start"].as_u64().unwrap_or_default();
                 let other = self.request["change"]["start"]["at"].as_u64() != Some(start);
@@ -299,6 +301,9 @@ mod tests {
         passes(late((20, 30), json!({"start": {"at": 200}}), "end_in_past"));
         fires(late((20, 30), json!({"start": {"at": 150}}), "end_in_past"), "end_in_past");
         fires(late((20, 30), json!({"start": {"at": 150}}), "already_ended"), "already_ended");
+        let mut gave_way = late((20, 30), json!({"end": {"at": 150}}), "already_ended");
+        gave_way.watches[0].change["lease"]["preempted"] = json!({"by": "b"});
+        passes(gave_way);
         let create = |start: u64, reason: &str| {
             refused("create", (130, 131), json!({"wish": {"start": {"at": start}, "end": 300}}), json!(reason))
         };

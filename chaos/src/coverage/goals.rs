@@ -16,7 +16,7 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 pub const SEEDS: u64 = 200;
 
 /// Operations of clients and of the operator.
-const OPERATIONS: [&str; 16] = [
+const OPERATIONS: [&str; 17] = [
     "create",
     "update",
     "claim",
@@ -26,6 +26,7 @@ const OPERATIONS: [&str; 16] = [
     "offers",
     "wait",
     "waiting",
+    "preempt",
     "create_series",
     "delete_series",
     "list_series",

@@ -121,6 +121,7 @@ mod tests {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: Vec::new(),
         };
@@ -139,6 +140,7 @@ mod tests {
             caller_makes_groups: false,
             waits: false,
             asked: None,
+            victims: Vec::new(),
         }))
     }
 

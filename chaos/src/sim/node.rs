@@ -257,7 +257,9 @@ async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(
         }
         text
     })?;
-    let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), Bounds::default(), seams.clone());
+    // Tenants are members, and ask for priorities, too.
+    let bounds = Bounds { priority_role: Some("member".to_owned()), ..Bounds::default() };
+    let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), bounds, seams.clone());
     let mut leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
     if site.ended_in_memory_s > 0 {
         leader.ended_leases_in_memory_s = u64::from(site.ended_in_memory_s);

@@ -95,6 +95,7 @@ impl Workload {
             before_end: if draw.below(3) == 0 { BeforeEndWish::SecondsBefore(5) } else { BeforeEndWish::Never },
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations,
         }
@@ -128,6 +129,7 @@ impl Workload {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, 1, 1).into()),

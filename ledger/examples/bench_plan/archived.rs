@@ -53,6 +53,7 @@ pub fn measure(leases: u64, seed: u64) -> Vec<Row> {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: Vec::new(),
         };
@@ -69,6 +70,7 @@ pub fn measure(leases: u64, seed: u64) -> Vec<Row> {
             adoptions: Default::default(),
             caller_makes_groups: false,
             waits: false,
+            victims: Vec::new(),
         })));
         if ids.len().is_multiple_of(ARCHIVED_PER_ENTRY / 2) {
             end(&mut world);

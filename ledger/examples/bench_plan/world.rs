@@ -154,6 +154,7 @@ impl World {
             caller_makes_groups: false,
             waits: false,
             asked: None,
+            victims: Vec::new(),
             wish,
         };
         (Entry { key: Some(key), proposed_at: self.at, command: Command::CreateLease(Box::new(create)) }, slots)
@@ -205,6 +206,7 @@ impl World {
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::adoption::check_adoptions;
+use super::preempt::{check_victims, give_way};
 use super::progress::open_row;
 use super::quota::check_new;
 use super::schedule::{Schedule, invalid, moved, new_events, resolve_create};
@@ -73,9 +74,17 @@ pub(super) fn create_lease(
     };
     draft.check_plan(state)?;
     let mut lease = draft.lease(now, key);
-    check_room(state, &[], &lease_bookings(&lease), now)?;
+    let given_way = if create.victims.is_empty() {
+        check_room(state, &[], &lease_bookings(&lease), now)?;
+        Vec::new()
+    } else {
+        check_victims(state, &create.victims, &lease, now)?
+    };
 
     // From here the lease must be created.
+    for victim in given_way {
+        give_way(state, now, victim, lease.id);
+    }
     let prepared = !open_holds(state, &lease, now);
     if prepared {
         lease.status = LeaseStatus::Pending;
@@ -157,6 +166,8 @@ impl Draft<'_> {
             offer: self.schedule.offer.map(|expires_at| Box::new(Offer { expires_at, claimed_at: None })),
             series: self.series.map(Box::new),
             wait: None,
+            precedence: self.wish.precedence,
+            preempted: None,
             created_at: now,
             updated_at: None,
             ledger_index: 0,

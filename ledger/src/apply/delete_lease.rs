@@ -3,7 +3,7 @@
 use super::keys;
 use super::progress::{close_rows, end_stage, move_lease, move_reservation, open_row, was_opened};
 use super::withdraw_lease::withdraw;
-use crate::model::{LeaseId, LeaseStatus, Reason, ReasonCode, ReservationStatus, Stage, Step, Timestamp};
+use crate::model::{LeaseId, LeaseStatus, Reason, ReasonCode, Reservation, ReservationStatus, Stage, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::State;
 
@@ -38,14 +38,17 @@ pub(super) fn delete_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Re
     let mut lease = state.lease(id).cloned().ok_or(Rejection::LeaseNotFound(id))?;
     close_rows(state, &lease);
     lease.revision += 1;
+    let left_things = lease.leaves_things();
     let mut freed = true;
     let mut to_end = Vec::new();
     for reservation in &mut lease.reservations {
-        let confirmed = reservation.status == ReservationStatus::Deleted;
-        if confirmed || reservation.stage == Stage::Booked {
+        let given_up = reservation.status == ReservationStatus::Deleted;
+        if (given_up && !left_things) || reservation.stage == Stage::Booked {
             continue;
         }
-        if was_opened(reservation) {
+        if given_up {
+            // Its room was taken while it was prepared, and the cloud has not confirmed yet that nothing is left of it.
+        } else if was_opened(reservation) {
             freed = false;
         } else {
             move_reservation(reservation, ReservationStatus::Deleted, now);
@@ -58,7 +61,8 @@ pub(super) fn delete_lease(state: &mut State, now: Timestamp, id: LeaseId) -> Re
         return Ok(Reply::LeaseDeleted { lease_id: id, freed });
     }
     // A reservation of the same lease that was never prepared has nothing in the cloud.
-    for reservation in lease.reservations.iter_mut().filter(|one| one.stage == Stage::Booked) {
+    let unprepared = |one: &&mut Reservation| one.stage == Stage::Booked && one.status != ReservationStatus::Deleted;
+    for reservation in lease.reservations.iter_mut().filter(unprepared) {
         move_reservation(reservation, ReservationStatus::Deleted, now);
     }
     move_lease(&mut lease, LeaseStatus::Deleting, now);

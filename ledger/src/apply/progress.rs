@@ -190,6 +190,8 @@ fn unstarted(lease: &Lease) -> bool {
 /// What to show of a delay: of a lease that never started, that first.
 pub(super) fn delay_reason(lease: &Lease, told: Option<&Reason>) -> Option<Reason> {
     match told {
+        // Nothing that comes later is of more interest to its owner.
+        _ if lease.preempted.is_some() => lease.reason.clone(),
         _ if !unstarted(lease) => told.cloned(),
         None => Some(unstarted_reason()),
         Some(told) => {

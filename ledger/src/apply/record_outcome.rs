@@ -103,6 +103,9 @@ fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
         state.remove_lease(lease.id);
         return;
     }
+    if ended && state.actuations_of(lease.id).next().is_none() {
+        lease.preempted.iter_mut().for_each(|preempted| preempted.cleaned = true);
+    }
     close_event(state, &mut lease, row.step, EventStatus::Done, now);
     match row.step {
         Step::Start => settle_start(state, &mut lease, now),
@@ -127,8 +130,8 @@ fn close_event(state: &State, lease: &mut Lease, step: Step, how: EventStatus, n
 }
 
 fn failed(state: &mut State, now: Timestamp, mut lease: Lease, row: Actuation, reason: &Reason) {
-    if lease.deleted {
-        // The lease is gone for its users, so nobody could ask again: the work stays owed.
+    if lease.leaves_things() {
+        // The lease is gone for its users, or what it is will not change, so nobody could ask again: the work stays owed.
         delayed(state, lease, row, Some(reason));
         return;
     }

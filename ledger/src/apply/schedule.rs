@@ -2,6 +2,7 @@
 
 use super::adoption::check_servers;
 use super::limits::{check_demands, check_name};
+use super::preempt::check_precedence;
 use super::verify::stale;
 use crate::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
 use crate::model::{
@@ -42,7 +43,7 @@ impl Schedule {
 /// Checks everything of a wish that needs no host, and fixes its times.
 ///
 /// Rejections, in this order: `Invalid` (name), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`, `Invalid`
-/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer, wait). Source: blazar-api §6.1.
+/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer, wait, those of [`check_precedence`]). Source: blazar-api §6.1.
 pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedule, Rejection> {
     check_name(&wish.name)?;
     let start = resolve_start(wish.start, now)?;
@@ -65,6 +66,7 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     let before_end = resolve_before_end(wish.before_end, interval)?;
     let offer = wish.offer.map(|offer| resolve_offer(offer, wish.start, start, now)).transpose()?;
     let wait = wish.wait.map(|wait| resolve_wait(wait, wish, start)).transpose()?;
+    check_precedence(wish)?;
     Ok(Schedule { interval, before_end, staging, offer, wait })
 }
 

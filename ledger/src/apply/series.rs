@@ -51,6 +51,10 @@ pub fn check_series_wish(wish: &SeriesWish) -> Result<(Seconds, u32), Rejection>
     if wish.lease.wait.is_some() {
         return Err(invalid("wait", "a series cannot wait for room".to_owned()));
     }
+    if !wish.lease.precedence.ordinary() {
+        let problem = "the leases of a series take room from nobody, and nobody takes theirs".to_owned();
+        return Err(invalid("priority", problem));
+    }
     let longest = |field: &str, text: &str, max: usize| match text.len() {
         length if length <= max => Ok(()),
         length => Err(invalid(field, format!("it has {length} bytes; it must have at most {max}"))),
@@ -211,6 +215,7 @@ mod tests {
             reservations: vec![reservation; 8],
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
         };
         let bytes = rmp_serde::to_vec_named(&lease).expect("it is plain data").len() as u64;

@@ -93,7 +93,8 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
     if same_start && end.is_none() && before_end.is_none() && same_reservations {
         return Ok(Resolved { lease, rebook: false, follow: false });
     }
-    if before.status == LeaseStatus::Terminated || before.end <= now.floor_to_second() {
+    let is_over = before.status == LeaseStatus::Terminated || before.preempted.is_some();
+    if is_over || before.end <= now.floor_to_second() {
         // Planted bug: the wrong reason.
         return Err(if mutant!("N20") {
             Rejection::WrongStatus { status: LeaseStatus::Creating }

@@ -14,7 +14,7 @@ pub(crate) fn stale(problem: impl Into<String>) -> Rejection {
     Rejection::PlanStale { problem: problem.into(), host: None, class: None }
 }
 
-fn stale_on(host: HostId, class: Option<Class>, problem: impl Into<String>) -> Rejection {
+pub(super) fn stale_on(host: HostId, class: Option<Class>, problem: impl Into<String>) -> Rejection {
     Rejection::PlanStale { problem: problem.into(), host: Some(host), class }
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn check_room(state: &State, old: &[Booking], new: &[Booking], now: T
     Ok(grown)
 }
 
-fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
+pub(super) fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Result<(), Rejection> {
     let total = others.saturating_add(wanted);
     // Planted bug: the plan is believed.
     if mutant!("M09") || mutant!("C04") {

@@ -65,6 +65,8 @@ pub enum ReasonCode {
     ServerFailed,
     /// The cloud refused for good.
     CloudRefused,
+    /// A lease of a higher priority took its room before it began.
+    Preempted,
 }
 
 /// A [`ReasonCode`] with a text for people.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, ProjectId, Reason, RequestKey,
-    Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId, Wait,
+    Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, Precedence, Preempted, ProjectId,
+    Reason, RequestKey, Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId, Wait,
 };
 
 /// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
@@ -427,6 +427,12 @@ pub struct Lease {
     /// their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Box<Wait>>,
+    /// Who gives way to whom. Not written where nothing was said of it, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Precedence::ordinary")]
+    pub precedence: Precedence,
+    /// Its room was taken before it began. Not written where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preempted: Option<Box<Preempted>>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it changed last.
@@ -463,10 +469,21 @@ impl Lease {
         self.events.iter().find(|event| event.kind == kind)
     }
 
-    /// Whether the end of one of its reservations was confirmed: nothing of it is left to be done in the cloud. What a delete
-    /// has freed at once may still be there.
+    /// Whether the end of one of its reservations was confirmed: nothing of it is left to be done in the cloud. What a delete, or
+    /// a lease that took its room, has freed at once may still be there.
     pub fn is_over(&self, reservation: &Reservation) -> bool {
-        reservation.status == ReservationStatus::Deleted && !self.deleted
+        reservation.status == ReservationStatus::Deleted && !self.leaves_things()
+    }
+
+    /// Whether something may be left in the cloud of what books nothing any more.
+    pub fn leaves_things(&self) -> bool {
+        self.deleted || self.preempted.as_ref().is_some_and(|preempted| !preempted.cleaned)
+    }
+
+    /// The first second at which it uses what it has booked.
+    pub fn begins(&self) -> Seconds {
+        let staged = self.reservations.iter().filter_map(|one| one.staging.map(|staging| staging.window.start));
+        staged.min().unwrap_or(self.start).min(self.start)
     }
 
     /// The reservation with this id.

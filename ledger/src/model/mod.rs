@@ -7,6 +7,7 @@ mod eligibility;
 mod host;
 mod ids;
 mod lease;
+mod precedence;
 mod quota;
 mod requirement;
 mod series;
@@ -27,6 +28,7 @@ pub use lease::{
     AMOUNT_MAX, Adoption, BeforeUpdate, Binding, Event, EventKind, InstanceWish, Lease, Offer, OnEnd, Phase, Previous,
     Reservation, ResourceWish, SourceFlavor, Stage, Staging,
 };
+pub use precedence::{FROZEN_S, PRIORITY_MAX, Precedence, Preempted, Victim};
 pub use quota::{Excess, InForce, Limit, LimitKind, Limits, PERIOD_DEFAULT_S, PERIOD_MAX_S, PERIOD_MIN_S, QuotaRow, Spent};
 pub use requirement::{Comparison, Requirement};
 pub use series::{LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, SERIES_SLOTS_MAX, SeriesLease, SeriesMember, SeriesMode};

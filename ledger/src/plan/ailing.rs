@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Binding, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp};
+use crate::model::{
+    Binding, FROZEN_S, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp,
+};
 use crate::state::{State, lease_bookings};
-
-/// A lease stays where it is from so many seconds before it begins: what a hold of other hosts may take (architecture D24).
-const FROZEN_S: u32 = 10;
 
 /// A lease that is to be moved.
 #[derive(Clone, Debug, PartialEq, Eq)]

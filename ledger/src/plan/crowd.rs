@@ -77,6 +77,7 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
                     caller_makes_groups: false,
                     waits: false,
                     asked: None,
+                    victims: Vec::new(),
                 };
                 send(&mut state, Command::CreateLease(Box::new(create)));
             }
@@ -203,6 +204,7 @@ pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) ->
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![reservation],
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
 use super::whole_hosts::{first_whole_hosts, whole_hosts};
-use super::{NoPlan, NoRoom, Overlay, plan_adopting, plan_series};
+use super::{NoPlan, NoRoom, Overlay, Preempts, plan_adopting, plan_series};
 use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
@@ -78,6 +78,8 @@ pub enum WhatIf {
     Fits {
         /// Where it would begin when its start is left open and the first one has no room.
         moved_to: Option<Seconds>,
+        /// Who would give way.
+        preempts: Preempts,
         /// One element a reservation, in the order of the wish.
         reservations: Vec<HostCount>,
     },
@@ -99,6 +101,18 @@ pub struct HostCount {
     pub main: u32,
     /// In its staging window; 0 without one.
     pub staging: u32,
+}
+
+impl WhatIf {
+    /// As whoever may not know of other tenants' leases is told.
+    #[must_use]
+    pub fn without_leases(mut self) -> WhatIf {
+        match &mut self {
+            WhatIf::Fits { preempts, .. } | WhatIf::NoRoom(NoRoom { preempts, .. }) => preempts.leases.clear(),
+            WhatIf::SeriesFits { .. } => {}
+        }
+        self
+    }
 }
 
 impl WindowWish {
@@ -172,7 +186,8 @@ pub fn what_if(
     check_adoptions(state, &wish.project_id, wish.reservations.iter().zip(ids.iter().map(|id| adoptions.get(id))))?;
     match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now) {
         Ok(planned) => {
-            Ok(WhatIf::Fits { moved_to: planned.moved_to, reservations: planned.reservations.iter().map(host_count).collect() })
+            let reservations = planned.reservations.iter().map(host_count).collect();
+            Ok(WhatIf::Fits { moved_to: planned.moved_to, preempts: Preempts::of(&planned.victims), reservations })
         }
         Err(NoPlan::NoRoom(no_room)) => Ok(WhatIf::NoRoom(no_room)),
         Err(NoPlan::Rejected(rejection)) => Err(rejection),

@@ -2,7 +2,7 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `ailing.rs` says who
+//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` who gives way, `ailing.rs` says who
 //! must move, `question.rs` answers what is asked without planning anything, `inquiry.rs` as it
 //! is asked.
 
@@ -13,6 +13,7 @@ mod hosts;
 mod inquiry;
 mod offer;
 mod overlay;
+mod preempt;
 mod question;
 mod room;
 mod search;
@@ -31,8 +32,8 @@ use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, OfferWish, PlannedReservation, StagingWish, StartWish};
 use crate::model::{
-    Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, Phase, ReservationId, ResourceWish, Seconds,
-    Staging, Timestamp,
+    Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, LeaseId, Phase, ReservationId, ResourceWish,
+    Seconds, Staging, Timestamp, Victim,
 };
 use crate::reply::Rejection;
 use crate::state::{Booking, State};
@@ -63,6 +64,8 @@ pub struct Planned {
     pub reservations: Vec<PlannedReservation>,
     /// For the command: where the start was moved to.
     pub moved_to: Option<Seconds>,
+    /// For the command: who gives way.
+    pub victims: Vec<Victim>,
     /// Ledger index of the view.
     pub planned_at: u64,
     /// What the overlay books: host, first and last second, amounts. Filled by the planner.
@@ -94,8 +97,32 @@ pub struct NoRoom {
     /// Which occurrence of a series, from 1; `None` of a lease by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,
+    /// Who would give way at the start asked for, were that asked for; nobody, where it is of no help.
+    #[serde(default, skip_serializing_if = "Preempts::nobody")]
+    pub preempts: Preempts,
     /// Whether only the staging window lacks room; then `next_start` is the next staging window's start.
     pub staging: bool,
+}
+
+/// Leases that would give way to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preempts {
+    /// How many.
+    pub count: u32,
+    /// Which, by id. Only operators are told: they may be other tenants'.
+    pub leases: Vec<LeaseId>,
+}
+
+impl Preempts {
+    fn of(victims: &[Victim]) -> Preempts {
+        let leases: Vec<LeaseId> = victims.iter().map(|victim| victim.lease_id).collect();
+        Preempts { count: u32::try_from(leases.len()).unwrap_or(u32::MAX), leases }
+    }
+
+    /// Whether there is nobody.
+    pub fn nobody(&self) -> bool {
+        *self == Preempts::default()
+    }
 }
 
 /// What begins at the entry's time begins later than the plan thinks: a staging window is planned this much longer, and a start
@@ -129,6 +156,10 @@ pub fn plan_adopting(
     check_quota_early(state, &wish, &schedule, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
     let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now)
+        .or_else(|short| {
+            let preempting = || preempt::plan(state, overlay, &wish, &schedule, ids, &anchors, now);
+            wish.precedence.preempt.then(preempting).flatten().ok_or(short)
+        })
         .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
         .map_err(|short| NoPlan::NoRoom(explain(state, overlay, &wish, &schedule, short, &anchors, now)))?;
     check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;
@@ -251,7 +282,16 @@ fn place(
     anchors: &[Vec<Anchor>],
     now: Timestamp,
 ) -> Result<Planned, Short> {
-    let mut view = View::new(state, overlay, now);
+    place_in(View::new(state, overlay, now), wish, schedule, ids, anchors)
+}
+
+fn place_in(
+    mut view: View<'_>,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+) -> Result<Planned, Short> {
     let mut reservations = Vec::with_capacity(wish.reservations.len());
     for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
         let instance = one.resource.instance();
@@ -270,7 +310,7 @@ fn place(
         let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
         reservations.push(PlannedReservation { reservation_id, bindings });
     }
-    Ok(finished(state, reservations, &view.planned))
+    Ok(finished(view.state, reservations, &view.planned))
 }
 
 fn staging_interval(staging: Staging, from_now: bool, start: Seconds) -> Interval {
@@ -307,7 +347,7 @@ fn book(view: &mut View<'_>, wish: &InstanceWish, interval: Interval, hosts: &[(
 
 fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Booking]) -> Planned {
     let bookings = planned.iter().map(|booking| (booking.host, booking.interval, booking.amounts)).collect();
-    Planned { reservations, moved_to: None, planned_at: state.ledger_index(), bookings }
+    Planned { reservations, moved_to: None, victims: Vec::new(), planned_at: state.ledger_index(), bookings }
 }
 
 /// The plan for the first later start that the wish leaves open and that has room for all of it.
@@ -395,6 +435,10 @@ fn explain(
         }
     };
     no_room.next_start = starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
+    if !wish.precedence.preempt {
+        let preempting = preempt::plan(state, overlay, wish, schedule, &[], anchors, now);
+        no_room.preempts = preempting.map(|planned| Preempts::of(&planned.victims)).unwrap_or_default();
+    }
     no_room
 }
 

@@ -1,8 +1,8 @@
 //! What would fit instead, when a wish does not; when it would fit is in `starts.rs`.
 
-use super::NoRoom;
 use super::hosts::{Hosts, Place};
 use super::room::{View, remaining};
+use super::{NoRoom, Preempts};
 use crate::model::{Amounts, Anchor, Class, InstanceWish, Interval};
 
 /// What is missing with the kind of anchor that comes closest; see [`shortage`].
@@ -51,6 +51,7 @@ pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish,
         largest_amount,
         next_start: None,
         occurrence: None,
+        preempts: Preempts::default(),
         staging,
     }
 }

@@ -60,6 +60,7 @@ fn wish_of(lease: &Lease, wait: &Wait, now: Timestamp) -> Option<LeaseWish> {
         reservations: lease.reservations.iter().map(reservation).collect(),
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: wait.ignore_quota,
     })
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::State;
 use super::archive::archivable_since;
-use super::change::bound_hosts;
+use super::change::{bound_hosts, may_give_way};
 use super::due::lease_due;
 use super::host_index::HostIndex;
 use crate::model::{
@@ -56,6 +56,7 @@ struct FromLeases<'a> {
     flavors: Vec<(ReservationId, LeaseId, bool)>,
     series: Vec<(SeriesId, LeaseId)>,
     degraded: Vec<LeaseId>,
+    preemptible: Vec<LeaseId>,
     waitlist: Vec<(u64, LeaseId)>,
     ended: Vec<(Timestamp, LeaseId)>,
     due: Vec<(Timestamp, LeaseId)>,
@@ -72,6 +73,7 @@ impl<'a> FromLeases<'a> {
             flavors: Vec::with_capacity(leases),
             series: Vec::new(),
             degraded: Vec::new(),
+            preemptible: Vec::new(),
             waitlist: Vec::new(),
             ended: Vec::new(),
             due: Vec::with_capacity(leases),
@@ -90,6 +92,7 @@ impl<'a> FromLeases<'a> {
             }
         }
         self.degraded.extend(lease.degraded.then_some(lease.id));
+        self.preemptible.extend(may_give_way(lease).then_some(lease.id));
         self.waitlist.extend(lease.wait.as_ref().map(|wait| (wait.since, lease.id)));
         self.ended.extend(archivable_since(lease).map(|at| (at, lease.id)));
         self.series.extend(lease.series_id().map(|series| (series, lease.id)));
@@ -133,6 +136,21 @@ fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
     }
     check_offer(lease, violations);
     check_wait(state, lease, violations);
+    check_preempted(state, lease, violations);
+}
+
+/// What lost its room books nothing, never began, and has work in the cloud for as long as something of it may be left there.
+fn check_preempted(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
+    let Some(preempted) = lease.preempted.as_deref() else { return };
+    let given_up = lease.reservations.iter().all(|one| one.status == ReservationStatus::Deleted);
+    let never_began = lease.event(EventKind::StartLease).is_some_and(|event| event.status == EventStatus::Error);
+    if !given_up || !never_began || !matches!(lease.status, LeaseStatus::Error | LeaseStatus::Deleting) {
+        violated(violations, "preempted", format!("lease {}: it has something, or began", lease.id));
+    }
+    let ending = state.actuations_of(lease.id).filter(|row| row.step == Step::End).count();
+    if preempted.cleaned != (ending == 0) || ending != state.actuations_of(lease.id).count() {
+        violated(violations, "preempted", format!("lease {}: what is left of it is not being removed", lease.id));
+    }
 }
 
 /// An offer that was not claimed is booked and no more, and is over before its lease begins.
@@ -339,11 +357,19 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
     let series_agree = found.series.iter().eq(&state.by_series);
     found.waitlist.sort_unstable();
     let degraded_agree = found.degraded.iter().eq(&state.degraded) && found.waitlist.iter().eq(&state.waitlist);
-    if !series_agree || !degraded_agree || !hosts_agree || !projects_agree || !by_flavor.iter().eq(&state.by_flavor) {
+    let preemptible_agree = found.preemptible.iter().eq(&state.preemptible);
+    if !series_agree
+        || !degraded_agree
+        || !preemptible_agree
+        || !hosts_agree
+        || !projects_agree
+        || !by_flavor.iter().eq(&state.by_flavor)
+    {
         violated(
             violations,
             "indexes",
-            "leases by host, project, flavor or series, or those that lack a host or wait for room, differ".to_owned(),
+            "leases by host, project, flavor or series, or those that lack a host, wait for room or may give way, differ"
+                .to_owned(),
         );
     }
     let names: BTreeMap<_, _> = state.hosts().map(|host| (host.description.hypervisor_hostname.clone(), host.id)).collect();

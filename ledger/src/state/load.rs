@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::archive::{Archive, archivable_since};
 use super::bookings::lease_bookings;
-use super::change::{begun_hosts, bound_hosts, row_hash};
+use super::change::{begun_hosts, bound_hosts, may_give_way, row_hash};
 use super::due::lease_due;
 use super::journal::JournalRow;
 use super::table::Row;
@@ -108,6 +108,7 @@ impl Loader {
         let (mut on_host, mut begun_on) = (Vec::with_capacity(some), Vec::new());
         let mut by_flavor = Vec::with_capacity(some);
         let (mut by_series, mut degraded, mut waitlist, mut ended) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut preemptible = Vec::new();
         let mut by_project: BTreeMap<ProjectId, Vec<LeaseId>> = BTreeMap::new();
         for (id, row) in &leases {
             let lease = &row.value;
@@ -119,6 +120,7 @@ impl Loader {
             by_series.extend(lease.series_id().map(|series| (series, *id)));
             degraded.extend(lease.degraded.then_some(*id));
             ended.extend(archivable_since(lease).map(|at| (at, *id)));
+            preemptible.extend(may_give_way(lease).then_some(*id));
             waitlist.extend(lease.wait.as_ref().map(|wait| (wait.since, *id)));
             by_project.entry(lease.project_id.clone()).or_default().push(*id);
         }
@@ -132,6 +134,7 @@ impl Loader {
         state.by_flavor = by_flavor.into_iter().collect();
         state.by_series = by_series.into_iter().collect();
         state.degraded = degraded.into_iter().collect();
+        state.preemptible = preemptible.into_iter().collect();
         state.waitlist = waitlist.into_iter().collect();
         state.ended = ended.into_iter().collect();
         state.by_project = by_project.into_iter().map(|(project, leases)| (project, leases.into_iter().collect())).collect();

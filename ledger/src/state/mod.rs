@@ -75,6 +75,8 @@ pub struct State {
     by_flavor: BTreeSet<(ReservationId, LeaseId)>,
     by_series: BTreeSet<(SeriesId, LeaseId)>,
     degraded: BTreeSet<LeaseId>,
+    /// Leases that may lose their room to another, by id.
+    preemptible: BTreeSet<LeaseId>,
     /// Leases that may leave memory, by the time from which on they may.
     ended: BTreeSet<(Timestamp, LeaseId)>,
     /// By the index of the entry that put them there.
@@ -172,6 +174,11 @@ impl State {
     pub fn leases_of_series(&self, series: SeriesId) -> impl Iterator<Item = &Lease> + '_ {
         let all = (series, LeaseId(Uuid::nil()))..=(series, LeaseId(Uuid::max()));
         self.by_series.range(all).filter_map(|(_, id)| self.leases.get(id))
+    }
+
+    /// Leases that were promised, have not begun and allow that others take their room, by id.
+    pub fn preemptible_leases(&self) -> impl Iterator<Item = &Lease> + '_ {
+        self.preemptible.iter().filter_map(|id| self.leases.get(id))
     }
 
     /// The leases that say that they lack a host, by id.

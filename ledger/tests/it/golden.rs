@@ -37,6 +37,7 @@ fn create() -> Entry {
             before_end: BeforeEndWish::SecondsBefore(3600),
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
@@ -61,6 +62,7 @@ fn create() -> Entry {
         caller_makes_groups: false,
         waits: false,
         asked: None,
+        victims: Vec::new(),
     };
     Entry {
         key: Some(RequestKey { project_id: ProjectId("p".into()), id: Uuid::from_u128(10), valid_until: Timestamp(99) }),
@@ -94,6 +96,15 @@ fn waits() -> Entry {
     create.wish.reservations[0].staging = None;
     create.plan[0].bindings.clear();
     create.waits = true;
+    entry
+}
+
+/// The same where another lease gives way.
+fn preempts() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = &mut entry.command else { panic!("it creates") };
+    create.wish.precedence = Precedence { priority: 3, preemptible: true, preempt: true };
+    create.victims = vec![Victim { lease_id: LeaseId(Uuid::from_u128(12)), revision: 2 }];
     entry
 }
 
@@ -192,6 +203,7 @@ fn entries_of_version_1_keep_their_bytes() {
         (moved(), include_str!("golden/create_lease_moved.hex")),
         (offer(), include_str!("golden/create_lease_offer.hex")),
         (waits(), include_str!("golden/create_lease_waits.hex")),
+        (preempts(), include_str!("golden/create_lease_preempts.hex")),
         (promote(), include_str!("golden/promote_lease.hex")),
         (series(), include_str!("golden/create_series.hex")),
         (delete_series(), include_str!("golden/delete_series.hex")),

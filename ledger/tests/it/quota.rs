@@ -246,6 +246,7 @@ impl Run {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(vcpus, 1, 0, amount).into()),
@@ -278,6 +279,7 @@ impl Run {
             caller_makes_groups: false,
             waits: false,
             asked: None,
+            victims: Vec::new(),
         }));
         let applied = self.world.send(None, command);
         self.judge(expected, planned.as_ref(), applied.as_ref().err());

@@ -5,6 +5,7 @@ mod changes;
 mod cloud;
 mod downtimes;
 mod offers;
+mod preempt;
 mod promises;
 mod questions;
 mod series;
@@ -16,6 +17,7 @@ use leasehold_ledger::command::*;
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{NoPlan, Overlay, plan_create, plan_rebind, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
+use leasehold_ledger::state::State;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use uuid::Uuid;
@@ -206,6 +208,7 @@ impl Run {
             before_end: BeforeEndWish::SecondsBefore(120),
             ignore_quota: false,
             wait: None,
+            precedence: self.precedence(create),
             // One that expires before it starts, after now.
             offer: create.offer.filter(|_| create.start > 0).map(|after| {
                 let minutes = 1 + after % create.start;
@@ -218,6 +221,14 @@ impl Run {
                 servers: Default::default(),
             }],
         }
+    }
+
+    /// What is drawn, where it makes sense.
+    fn precedence(&self, create: &Create) -> Precedence {
+        let offered = create.offer.is_some() && create.start > 0;
+        let takes = create.affinity.is_none() && create.pool != Some(PoolKind::Shared);
+        let Precedence { priority, preemptible, preempt } = create.precedence;
+        Precedence { priority, preemptible: preemptible && !offered, preempt: preempt && !offered && takes }
     }
 
     /// Where there is no room but later, the same wish with an open start: it moves to the start that was offered, and no less will do.
@@ -246,6 +257,7 @@ impl Run {
         let mut planned = plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at);
         if self.on_the_minute() {
             self.judge(&wish, &planned);
+            self.judge_victims(&wish, &planned);
             if let Err(NoPlan::NoRoom(no_room)) = &planned {
                 self.take_offers(&wish, no_room);
             }
@@ -261,8 +273,10 @@ impl Run {
             (wish, planned) = self.open_start(wish, id, planned);
         }
         let moved_to = planned.as_ref().ok().and_then(|planned| planned.moved_to).filter(|_| by_hand.is_none());
+        let victims = planned.as_ref().map(|planned| planned.victims.clone()).unwrap_or_default();
         let plan = match (by_hand, &planned) {
             (Some(plan), _) => {
+                // Right for a plan by hand by chance only, and then nothing is wrong with it.
                 let mut bindings: Vec<Binding> = plan
                     .iter()
                     .map(|(host, slots)| Binding { phase: Phase::Main, host: HostId(u64::from(*host)), slots: u32::from(*slots) })
@@ -288,6 +302,7 @@ impl Run {
             caller_makes_groups: false,
             waits: false,
             asked: None,
+            victims: victims.clone(),
         }));
         match self.world.send(create.key.map(key), command) {
             Ok(Reply::LeaseCreated { lease_id: created, .. }) if created == lease_id => {
@@ -295,6 +310,7 @@ impl Run {
                     self.reach("created on the class of anchors");
                 }
                 self.check_taken(&promise);
+                self.gave_way(&victims, lease_id);
                 self.promises.insert(lease_id, promise);
                 self.check_kind(&instance, &bindings, None);
                 self.reach(if by_hand.is_some() { "created by hand" } else { "created" });

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, RefusalKind, WhatIf};
+use leasehold_client::{Error, HostCount, KeyState, LeaseFilter, Preempts, RefusalKind, WhatIf};
 use leasehold_ledger::model::{Class, Lease, LeaseId, LeaseStatus, SeriesId};
 use leasehold_ledger::state::{Change, ChangeSubject};
 use serde_json::{Value, json};
@@ -121,6 +121,8 @@ pub struct Create {
     /// As --wait, and no longer than until then: +2h (from now) or a UTC date, by the latest start
     #[arg(long, value_name = "UNTIL", value_parser = time::parse)]
     wait_until: Option<When>,
+    #[command(flatten)]
+    rank: args::Rank,
     #[command(flatten)]
     pub(super) repeat: args::Repeat,
     /// Whatever the quota of the project says (admins)
@@ -243,11 +245,14 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
 /// What a lease would come to, for programs; what is missing is spelled as in a refusal.
 fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
     match what_if {
-        WhatIf::Fits { moved_to, reservations } => {
+        WhatIf::Fits { moved_to, preempts, reservations } => {
             let count = |one: &HostCount| json!({ "hosts": one.main, "staging_hosts": one.staging });
             let reservations: Vec<Value> = reservations.iter().map(count).collect();
             let start = moved_to.and_then(time::rfc3339);
-            json!({ "fits": true, "reservations": reservations, "start": start, "no_room": null, "ledger_index": ledger_index })
+            json!({
+                "fits": true, "reservations": reservations, "start": start, "preempts": preempts_json(preempts), "no_room": null,
+                "ledger_index": ledger_index,
+            })
         }
         WhatIf::SeriesFits { occurrences, left_out } => {
             let series = series::parts_json(occurrences, left_out);
@@ -259,7 +264,7 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
                 "reservation": no_room.reservation, "short_by": no_room.short_by,
                 "tightest": no_room.tightest.map(Class::name), "largest_amount": no_room.largest_amount,
                 "next_start": no_room.next_start.and_then(time::rfc3339), "staging": no_room.staging,
-                "occurrence": no_room.occurrence,
+                "occurrence": no_room.occurrence, "preempts": preempts_json(&no_room.preempts),
             });
             json!({ "fits": false, "reservations": null, "start": null, "no_room": missing, "ledger_index": ledger_index })
         }
@@ -269,13 +274,14 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
 /// The same for people.
 pub(super) fn what_if_text(what_if: &WhatIf) -> String {
     match what_if {
-        WhatIf::Fits { moved_to, reservations } => {
+        WhatIf::Fits { moved_to, preempts, reservations } => {
             let on = |one: &HostCount| match (counted(one.main, "host"), one.staging) {
                 (hosts, 0) => format!("\nIt would lie on {hosts}."),
                 (hosts, staging) => format!("\nIt would lie on {hosts}, and on {staging} for staging."),
             };
             let from = moved_to.map(|start| format!(" from {} (UTC) on", time::utc(start))).unwrap_or_default();
-            format!("It fits{from}. Nothing was booked.{}", reservations.iter().map(on).collect::<String>())
+            let hosts: String = reservations.iter().map(on).collect();
+            format!("It fits{from}. Nothing was booked.{hosts}{}", preempts_text(preempts))
         }
         WhatIf::SeriesFits { occurrences, left_out } => {
             format!("It fits. Nothing was booked.\n{}", series::parts_text(occurrences, left_out))
@@ -285,10 +291,22 @@ pub(super) fn what_if_text(what_if: &WhatIf) -> String {
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };
             let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
             let text = format!("It does not fit: {of}short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
-            let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging);
+            let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging, no_room.preempts.count);
             text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }
     }
+}
+
+fn preempts_json(preempts: &Preempts) -> Value {
+    json!({ "count": preempts.count, "leases": preempts.leases.iter().map(ToString::to_string).collect::<Vec<_>>() })
+}
+
+fn preempts_text(preempts: &Preempts) -> String {
+    if preempts.count == 0 {
+        return String::new();
+    }
+    let leases: String = preempts.leases.iter().map(|id| format!("\n  {id}")).collect();
+    format!("\n{} of a lower priority would give way.{leases}", counted(preempts.count, "lease"))
 }
 
 fn outcome(state: &KeyState) -> (Value, String) {

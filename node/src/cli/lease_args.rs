@@ -9,7 +9,8 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::{
-    Comparison, InstanceWish, Lease, OnEnd, Requirement, ResourceWish, Seconds, SeriesMode, SourceFlavor,
+    Comparison, InstanceWish, Lease, OnEnd, PRIORITY_MAX, Precedence, Requirement, ResourceWish, Seconds, SeriesMode,
+    SourceFlavor,
 };
 
 use super::super::Failure;
@@ -115,6 +116,26 @@ impl From<AtEnd> for OnEnd {
     }
 }
 
+/// Who gives way to whom.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Rank {
+    /// From 0 to 9; more than 0 is for admins and a role that they name
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=i64::from(PRIORITY_MAX)))]
+    priority: u8,
+    /// Until it begins, a lease of a higher priority may take its room
+    #[arg(long)]
+    preemptible: bool,
+    /// Without room, take some from leases of a lower priority that are preemptible and have not begun (--what-if: how many)
+    #[arg(long)]
+    preempt: bool,
+}
+
+impl From<Rank> for Precedence {
+    fn from(Rank { priority, preemptible, preempt }: Rank) -> Precedence {
+        Precedence { priority, preemptible, preempt }
+    }
+}
+
 /// When a lease comes again.
 #[derive(Args, Clone, Debug)]
 pub struct Repeat {
@@ -190,6 +211,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
     let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, .. } = create;
+    let precedence = create.rank.into();
     let (ignore_quota, wait) = (create.ignore_quota, waits(create.wait, create.wait_until, now)?);
     let start = match start {
         When::Now => StartWish::Now,
@@ -230,7 +252,7 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
         return Err(Failure::Usage(text.to_owned()));
     }
     let (before_end, reservations) = (before_end.0, vec![reservation]);
-    Ok(NewLease { name, start, end, before_end, reservations, offer: None, wait, ignore_quota })
+    Ok(NewLease { name, start, end, before_end, reservations, offer: None, wait, precedence, ignore_quota })
 }
 
 /// How long it waits for room: dates, which stay the same when the command is repeated under its key.

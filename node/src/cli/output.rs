@@ -130,6 +130,8 @@ pub(super) fn lease_json(lease: &Lease) -> Value {
         "wait": lease.wait.as_ref().map(|wait| json!({
             "until": rfc3339(wait.until), "latest_start": wait.latest.and_then(rfc3339), "since": wait.since,
         })),
+        "priority": lease.precedence.priority,
+        "preemptible": lease.precedence.preemptible,
         "series": lease.series.as_ref().map(|member| json!({ "id": member.id.to_string(), "occurrence": member.number })),
         "ledger_index": lease.ledger_index,
     })
@@ -177,6 +179,8 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         ("offer until (UTC)", lease.unclaimed_until().map(utc).unwrap_or_default()),
         ("waits until (UTC)", lease.wait.as_ref().map(|wait| utc(wait.until)).unwrap_or_default()),
         ("starts by (UTC)", lease.wait.as_ref().and_then(|wait| wait.latest).map(utc).unwrap_or_default()),
+        ("priority", Some(lease.precedence.priority).filter(|one| *one > 0).map(|one| one.to_string()).unwrap_or_default()),
+        ("preemptible", if lease.precedence.preemptible { "yes" } else { "" }.to_owned()),
         ("reason", lease.reason.as_ref().map(|reason| reason.text.clone()).unwrap_or_default()),
         ("degraded", if lease.degraded { "yes" } else { "" }.to_owned()),
     ];

@@ -4,12 +4,12 @@
 use clap::{CommandFactory, Parser};
 use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish, WaitWish};
 use leasehold_client::{
-    Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Refusal, Scope, Utilisation, UtilisationStep, WhatFits,
-    WhatIf,
+    Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Preempts, Refusal, Scope, Utilisation, UtilisationStep,
+    WhatFits, WhatIf,
 };
 use leasehold_ledger::model::{
-    Class, Comparison, HostId, Interval, LeaseId, LeaseStatus, LeftOut, LeftOutReason, Occurrence, OnEnd, PoolKind, Reason,
-    ReasonCode, Requirement, Seconds, SeriesMode,
+    Class, Comparison, HostId, Interval, LeaseId, LeaseStatus, LeftOut, LeftOutReason, Occurrence, OnEnd, PoolKind, Precedence,
+    Reason, ReasonCode, Requirement, Seconds, SeriesMode,
 };
 
 use super::lease::LeaseCommand;
@@ -163,6 +163,15 @@ fn a_lease_may_be_asked_to_wait_for_room() {
 }
 
 #[test]
+fn a_lease_may_have_a_priority_and_give_way_to_others() {
+    let rank = |text: &str| create(&format!("{SIZE} --end +1h {text}")).map(|wish| wish.precedence);
+    assert_eq!(rank("").unwrap(), Precedence::default());
+    assert_eq!(rank("--preemptible").unwrap(), Precedence { preemptible: true, ..Precedence::default() });
+    assert_eq!(rank("--priority 9 --preempt").unwrap(), Precedence { priority: 9, preemptible: false, preempt: true });
+    assert!(rank("--priority 10").unwrap_err().contains("0..=9"));
+}
+
+#[test]
 fn an_offer_is_a_lease_that_stands_until_a_time() {
     let offer = |text: &str| {
         let parsed = line(&format!("offer create x {SIZE} --start +2h --end +1h {text}")).map_err(|error| error.to_string())?;
@@ -299,10 +308,18 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
         assert_eq!(capacity::whole_hosts_text(&found, amount), text);
     }
 
-    let fits =
-        WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }] };
+    let fits = WhatIf::Fits {
+        moved_to: None,
+        preempts: Preempts::default(),
+        reservations: vec![HostCount { main: 2, staging: 0 }, HostCount { main: 1, staging: 3 }],
+    };
     let told = "It fits. Nothing was booked.\nIt would lie on 2 hosts.\nIt would lie on 1 host, and on 3 for staging.";
     assert_eq!(lease::what_if_text(&fits), told);
+    let preempts = Preempts { count: 1, leases: vec![LeaseId(uuid::Uuid::from_u128(9))] };
+    let instead = WhatIf::Fits { moved_to: None, preempts, reservations: vec![HostCount { main: 2, staging: 0 }] };
+    let told = "It fits. Nothing was booked.\nIt would lie on 2 hosts.\n1 lease of a lower priority would give way.\n  \
+                00000000-0000-0000-0000-000000000009";
+    assert_eq!(lease::what_if_text(&instead), told);
     let no_room = NoRoom {
         reservation: 0,
         short_by: 2,
@@ -310,10 +327,11 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
         largest_amount: 5,
         next_start: Some(second("2026-11-22 15:00")),
         occurrence: None,
+        preempts: Preempts { count: 2, leases: Vec::new() },
         staging: false,
     };
     let told = "It does not fit: short by 2 in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
-                Try: --amount 5   or: --start '2026-11-22 15:00:00'";
+                Try: --amount 5   or: --start '2026-11-22 15:00:00'   or: --preempt";
     assert_eq!(lease::what_if_text(&WhatIf::NoRoom(no_room)), told);
 }
 
@@ -422,6 +440,7 @@ fn failures_have_the_documented_exit_codes_and_a_next_step() {
         largest_amount: 5,
         next_start: Some(1_795_359_600),
         occurrence: None,
+        preempts: 0,
         staging: false,
         ledger_index: 1,
     };

@@ -52,6 +52,9 @@ impl Config {
                 return wrong(key, &value, "must be at least 1, or nobody is served");
             }
         }
+        if self.api.priority_role.as_ref().is_some_and(String::is_empty) {
+            return wrong("api.priority_role", &"\"\"", "must be the name of a role, or not be given: admins alone may then");
+        }
         let tls = &self.tls;
         let peer_parts = [&tls.peer_certificate, &tls.peer_key, &tls.peer_ca].iter().filter(|part| part.is_some()).count();
         if peer_parts != 0 && peer_parts != 3 {

@@ -61,6 +61,12 @@ pub struct Offer {
     /// Which occurrence of a series it is about, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,
+    /// With `preempt` it would be booked, and so many leases of a lower priority would give way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preempts: Option<u32>,
+    /// Which; only a question of an admin is answered with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preempts_leases: Vec<String>,
     /// Only the staging window lacks room.
     pub staging: bool,
     /// Ledger index it was decided at.
@@ -218,6 +224,8 @@ impl Offer {
             largest_amount: no_room.largest_amount,
             next_start: no_room.next_start.map(Seconds::unix_s),
             occurrence: no_room.occurrence,
+            preempts: Some(no_room.preempts.count).filter(|count| *count > 0),
+            preempts_leases: no_room.preempts.leases.iter().map(ToString::to_string).collect(),
             staging: no_room.staging,
             ledger_index,
         }
@@ -239,6 +247,9 @@ fn advice(no_room: &NoRoom) -> String {
         // The rule says when an occurrence is.
         None if no_room.occurrence.is_some() => {}
         None => text += "; no later start fits either with the hosts that are there",
+    }
+    if no_room.preempts.count > 0 {
+        text += &format!("; with preempt it fits, and the number of leases that give way is {}", no_room.preempts.count);
     }
     text
 }

@@ -4,6 +4,7 @@
 use leasehold_ledger::model::{
     ActuationId, Class, DowntimeId, Excess, HostId, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, SeriesId,
 };
+use leasehold_ledger::plan::Preempts;
 use uuid::Uuid;
 
 use super::*;
@@ -65,6 +66,7 @@ fn no_room() -> NoRoom {
         largest_amount: 5,
         next_start: Seconds::from_unix_s(1_795_359_600),
         occurrence: None,
+        preempts: Preempts::default(),
         staging: false,
     }
 }

@@ -193,6 +193,7 @@ fn label(code: ReasonCode) -> &'static str {
         ReasonCode::Late => "late",
         ReasonCode::CloudUnavailable => "cloud_unavailable",
         ReasonCode::Quota => "quota",
+        ReasonCode::Preempted => "preempted",
         ReasonCode::ServerFailed => "server_failed",
         ReasonCode::CloudRefused => "cloud_refused",
     }

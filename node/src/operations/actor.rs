@@ -38,7 +38,12 @@ impl Actor {
                 Rule::OshostsGet | Rule::OshostsPost | Rule::OshostsPut | Rule::OshostsDelete | Rule::OshostsGetAllocations => {
                     false
                 }
-                Rule::CapacityGet | Rule::QuotasPut | Rule::QuotasIgnore | Rule::ClusterGet | Rule::ClusterChange => false,
+                Rule::CapacityGet
+                | Rule::QuotasPut
+                | Rule::QuotasIgnore
+                | Rule::LeasesPrioritise
+                | Rule::ClusterGet
+                | Rule::ClusterChange => false,
             };
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
     }
@@ -46,6 +51,12 @@ impl Actor {
     /// Checks the right to leases beyond the quota of their project, where that is asked for.
     pub fn may_ignore_quota(&self, ignore_quota: bool) -> Result<(), Denied> {
         if ignore_quota { self.authorise(Rule::QuotasIgnore, None) } else { Ok(()) }
+    }
+
+    /// Checks the right to a priority, where one is asked for. `role`: who has it may, beside admins.
+    pub fn may_prioritise(&self, priority: u8, role: Option<&str>) -> Result<(), Denied> {
+        let has_role = role.is_some_and(|role| self.roles.contains(role));
+        if priority == 0 || has_role { Ok(()) } else { self.authorise(Rule::LeasesPrioritise, None) }
     }
 
     fn has_any(&self, names: &[&str]) -> bool {
@@ -78,6 +89,8 @@ pub enum Rule {
     QuotasPut,
     /// Ours: leases beyond the limits of their project.
     QuotasIgnore,
+    /// Ours: leases with a priority.
+    LeasesPrioritise,
     /// Ours: status of the cluster.
     ClusterGet,
     /// Ours: membership, leader transfer, clock accept.
@@ -103,6 +116,7 @@ impl Rule {
             Rule::QuotasGet => "leasehold:quotas:get",
             Rule::QuotasPut => "leasehold:quotas:put",
             Rule::QuotasIgnore => "leasehold:quotas:ignore",
+            Rule::LeasesPrioritise => "leasehold:leases:priority",
             Rule::ClusterGet => "leasehold:cluster:get",
             Rule::ClusterChange => "leasehold:cluster:change",
         }

@@ -32,6 +32,7 @@ impl Operations {
     pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
+        self.may_rank(actor, &wish)?;
         let wish = self.with_flavors(wish).await?;
         self.read_barrier(Consistency::Linearizable).await?;
         // Made for the question alone: they join reservations and what they adopt.
@@ -40,7 +41,8 @@ impl Operations {
         let adoptions = self.adoptions_for(None, &wish, &ids).await?;
         self.check_free(None, &wish.project_id, &adoptions).await?;
         self.check_offer(wish.offer, self.inner.raft.now()?)?;
-        self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now)).await
+        let found = self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now)).await?;
+        Ok(if actor.is_admin() { found } else { Answer { value: found.value.without_leases(), ..found } })
     }
 
     /// Answers from the state as it is, which is as new as the read barrier before. One question at a time: each may take a while,

@@ -79,6 +79,7 @@ impl Operations {
                         None => Planned {
                             reservations: Vec::new(),
                             moved_to: None,
+                            victims: Vec::new(),
                             planned_at: state.ledger_index(),
                             bookings: Vec::new(),
                         },

@@ -15,6 +15,7 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
 
+use super::precedence::told_victims;
 use super::route::{Call, Given, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, flavors, groups, waitlist};
 use crate::config::Secret;
@@ -101,6 +102,7 @@ impl Operations {
     ) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
+        self.may_rank(actor, &wish)?;
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);
@@ -124,6 +126,7 @@ impl Operations {
         caller_makes_groups: bool,
     ) -> Result<Given> {
         self.check_may_wait(&wish)?;
+        self.check_may_rank(&wish)?;
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());
@@ -143,6 +146,7 @@ impl Operations {
             let now = self.inner.raft.now()?;
             // What a lease that goes on the waitlist would have been refused with.
             let mut short = None;
+            let mut victims = Vec::new();
             let (plan, moved_to, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), None, 0, None)
             } else {
@@ -153,7 +157,10 @@ impl Operations {
                     plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
                 };
                 match self.plan(now, search).await {
-                    Ok((planned, booked)) => (planned.reservations, planned.moved_to, planned.planned_at, booked),
+                    Ok((planned, booked)) => {
+                        victims = planned.victims;
+                        (planned.reservations, planned.moved_to, planned.planned_at, booked)
+                    }
                     // The same key may have been on its way twice: its own first lease is what takes the room.
                     Err(_) if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) => (Vec::new(), None, 0, None),
                     Err(refused) if waitlist::waits(&wish, &refused, now) => {
@@ -180,13 +187,18 @@ impl Operations {
                 adoptions: adoptions.clone(),
                 caller_makes_groups: caller_makes_groups && !waits,
                 waits,
+                victims: victims.clone(),
             }));
             let proposed = self.propose(key.clone(), command).await;
             // Only now: the entry is in the state, or will never be.
             drop(booked);
             let committed = proposed?;
             match committed.outcome {
-                Ok(Reply::LeaseCreated { lease_id, prepared }) => {
+                Ok(Reply::LeaseCreated { lease_id: created, prepared }) => {
+                    if created == lease_id {
+                        told_victims(lease_id, &victims);
+                    }
+                    let lease_id = created;
                     let (ledger_index, project) = (committed.ledger_index, &wish.project_id);
                     tracing::info!(%lease_id, project_id = %project, ledger_index, prepared, waits, "lease created");
                     return if prepared {
@@ -376,7 +388,9 @@ pub(super) fn gone(reason: Option<Reason>) -> OperationError {
     }
 }
 
-fn no_room(offer: NoRoom, ledger_index: u64) -> OperationError {
+fn no_room(mut offer: NoRoom, ledger_index: u64) -> OperationError {
     metrics::refused_no_room();
+    // Whose they are is told to those alone who ask and may know.
+    offer.preempts.leases.clear();
     OperationError::NoRoom { offer, ledger_index, not_waiting: None }
 }

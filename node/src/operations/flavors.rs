@@ -194,6 +194,7 @@ mod tests {
             adoptions: BTreeMap::new(),
             caller_makes_groups: false,
             waits: false,
+            victims: Vec::new(),
         };
         let made = operations.inner.raft.propose(Some(key.clone()), Command::CreateLease(Box::new(create))).await.unwrap();
         made.outcome.unwrap();

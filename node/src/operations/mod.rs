@@ -17,6 +17,7 @@ mod flavors;
 mod groups;
 mod host;
 mod lease;
+mod precedence;
 mod quota;
 mod recurrence;
 mod route;
@@ -75,7 +76,7 @@ pub struct Operations {
 }
 
 /// What clients may ask for at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// How long an offer may stand, seconds.
     pub offer_valid_s_max: u32,
@@ -83,11 +84,21 @@ pub struct Bounds {
     pub wait_s_max: u32,
     /// Whether servers may be asked for like a flavor of the cloud.
     pub flavors: bool,
+    /// Whether leases may have a priority, take room from others and give way to them.
+    pub priorities: bool,
+    /// Who may ask for a priority, beside admins: those with this role, in lower case.
+    pub priority_role: Option<String>,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { offer_valid_s_max: crate::config::OFFER_VALID_S_MAX, wait_s_max: crate::config::WAIT_S_MAX, flavors: true }
+        Bounds {
+            offer_valid_s_max: crate::config::OFFER_VALID_S_MAX,
+            wait_s_max: crate::config::WAIT_S_MAX,
+            flavors: true,
+            priorities: true,
+            priority_role: None,
+        }
     }
 }
 

@@ -258,6 +258,7 @@ mod tests {
             reservations: Vec::new(),
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
         };
         let recurrence = Recurrence { rule: rule.to_owned(), time_zone: time_zone.to_owned(), mode: SeriesMode::AllOrNothing };

@@ -45,6 +45,7 @@ impl Operations {
         asked: Option<Box<LeaseWish>>,
     ) -> Result<Answer<BookedSeries>> {
         self.check_may_wait(&wish.lease)?;
+        self.check_may_rank(&wish.lease)?;
         let series_id = SeriesId(self.inner.seams.rng.uuid_v4());
         let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
         let (mut times, mut ids) = (Vec::new(), self.ids_of(&wish, 0)?);

@@ -11,8 +11,8 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{
-    Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, ProjectId,
-    RequestKey, ReservationId, ResourceWish, Seconds, SeriesMode, UserId,
+    Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, Precedence,
+    ProjectId, RequestKey, ReservationId, ResourceWish, Seconds, SeriesMode, UserId,
 };
 use leasehold_ledger::plan::{CapacityWish, DensityWish, HostFilter, Overlay, WindowWish, plan_adopting};
 
@@ -125,6 +125,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),
@@ -283,6 +284,7 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
         caller_makes_groups: false,
         waits: false,
         asked: None,
+        victims: Vec::new(),
     };
     let made = raft.propose(Some(sent_twice), Command::CreateLease(Box::new(first))).await.unwrap();
     made.outcome.unwrap();
@@ -352,9 +354,22 @@ async fn what_planning_refuses_is_stored_with_the_key_so_that_no_other_attempt_b
     assert_eq!(refused, OperationError::Rejected(Rejection::StartInPast));
     assert_eq!(stored(3).await, text(Rejection::StartInPast));
 
-    // There may be room later, for the same key.
+    // What is said of a priority is a part of that, and of the key's content.
+    let ranked = |priority, preempt| Precedence { priority, preempt, preemptible: false };
+    let nonsense = LeaseWish { precedence: ranked(0, true), ..wish(1) };
+    let refused = operations.create_lease(&member, Some(key(6)), nonsense).await.unwrap_err();
+    assert!(refused.to_string().contains("no lease has a lower priority than 0"), "{refused}");
+    assert!(stored(6).await.is_some_and(|stored| stored.contains("no lease has a lower priority than 0")));
+    let other = operations.create_lease(&member, Some(key(6)), wish(1)).await.unwrap_err();
+    assert_eq!(other, OperationError::Rejected(Rejection::RequestIdReused));
+
+    // There may be room later, for the same key, or somebody who gives way.
     assert!(matches!(operations.create_lease(&member, Some(key(4)), wish(9)).await, Err(OperationError::NoRoom { .. })));
     assert_eq!(stored(4).await, None);
+    let nobody = LeaseWish { precedence: ranked(1, true), ..wish(4) };
+    let refused = operations.create_lease(&actor("admin"), Some(key(7)), nobody).await;
+    assert!(matches!(refused, Err(OperationError::NoRoom { .. })), "{refused:?}");
+    assert_eq!(stored(7).await, None);
     lone.end().await;
 }
 

@@ -40,6 +40,7 @@ struct Metrics {
     leases_waiting: IntGauge,
     leases_archived: IntGauge,
     leases_promoted: IntCounter,
+    leases_preempted: IntCounter,
     last_reconcile: Mutex<Option<Mono>>,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -146,6 +147,10 @@ impl Metrics {
             leases_promoted: register!(IntCounter::new(
                 "leasehold_leases_promoted_total",
                 "Leases that had waited for room and have it; where the cloud had to agree, once it has."
+            )),
+            leases_preempted: register!(IntCounter::new(
+                "leasehold_leases_preempted_total",
+                "Leases that gave way to one of a higher priority."
             )),
             last_reconcile: Mutex::new(None),
             oldest: Mutex::new(None),
@@ -260,6 +265,11 @@ pub fn leases_archived(leases: usize) {
 /// A lease that had waited for room was booked.
 pub fn lease_promoted() {
     METRICS.leases_promoted.inc();
+}
+
+/// A lease gave way to one of a higher priority.
+pub fn lease_preempted() {
+    METRICS.leases_preempted.inc();
 }
 
 /// The cloud was compared in full at `at`.

@@ -35,6 +35,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

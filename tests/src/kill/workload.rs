@@ -126,6 +126,7 @@ impl Worker {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),

@@ -3,7 +3,7 @@
 use leasehold_client::command::StartWish;
 use leasehold_client::model::{Class, HostId, InstanceWish, Interval, Lease, LeaseStatus, PoolKind, Seconds};
 use leasehold_client::{
-    CapacityWish, Client, DensityWish, Error, HostCount, HostFilter, NewLease, RefusalKind, WhatIf, WindowWish,
+    CapacityWish, Client, DensityWish, Error, HostCount, HostFilter, NewLease, Preempts, RefusalKind, WhatIf, WindowWish,
 };
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -103,7 +103,10 @@ async fn a_tenant_is_told_what_his_create_then_meets_and_nothing_of_the_whole_cl
     assert_eq!(client.density(on_one).await.unwrap().value.fits.largest_amount, 4);
 
     let told = client.what_if(large(6, window)).await.unwrap();
-    assert_eq!(told.value, WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }] });
+    assert_eq!(
+        told.value,
+        WhatIf::Fits { moved_to: None, preempts: Preempts::default(), reservations: vec![HostCount { main: 2, staging: 0 }] }
+    );
     assert_eq!(client.what_if(large(6, window)).await.unwrap(), told, "no entry was made");
     let made = client.create_lease(client.new_key(), large(6, window)).await.unwrap().value;
     assert_eq!(made.status, LeaseStatus::Pending);

@@ -21,6 +21,7 @@ mod lease_lifecycle;
 mod observed;
 mod openapi;
 mod operator_commands;
+mod preempt;
 mod quorum;
 mod quotas;
 mod rig;

@@ -257,6 +257,52 @@ async fn a_waiting_lease(session: &mut Session) {
     }
 }
 
+async fn a_preempted_lease(session: &mut Session) {
+    let mut asked = lease(instance(json!({})));
+    asked["preemptible"] = json!(true);
+    session.version = "1.0";
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("1.1"), "{refused}");
+    session.version = "1.1";
+    // All that is there, whatever a host has.
+    let (_, told) = session.send(Method::POST, "/leases", lease(instance(json!({"amount": 5_000})))).await;
+    let most = told["offer"]["largest_amount"].clone();
+    asked["reservations"] = json!([instance(json!({"amount": most}))]);
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["preemptible"], &made["lease"]["priority"]), (201, &json!(true), &json!(0)), "{made}");
+    let id = made["lease"]["id"].clone();
+
+    let mut urgent = lease(instance(json!({})));
+    urgent["priority"] = json!(2);
+    let (status, refused) = session.send(Method::POST, "/leases", urgent.clone()).await;
+    assert_eq!((status, &refused["offer"]["preempts"]), (409, &json!(1)), "{refused}");
+    assert_eq!(refused["offer"]["preempts_leases"], Value::Null, "whose is not told: {refused}");
+    let (_, told) = session.send(Method::POST, "/leases/what-if", urgent.clone()).await;
+    assert_eq!((&told["what_if"]["fits"], &told["what_if"]["offer"]["preempts_leases"]), (&json!(false), &json!([id])), "{told}");
+    urgent["preempt"] = json!(true);
+    let (_, told) = session.send(Method::POST, "/leases/what-if", urgent.clone()).await;
+    assert_eq!((&told["what_if"]["preempts"], &told["what_if"]["preempts_leases"]), (&json!(1), &json!([id])), "{told}");
+    let (status, made) = session.send(Method::POST, "/leases", urgent.clone()).await;
+    assert_eq!((status, &made["lease"]["priority"], &made["lease"]["status"]), (201, &json!(2), &json!("PENDING")), "{made}");
+
+    let path = format!("/leases/{}", id.as_str().unwrap());
+    let victim = session.get(&path).await["lease"].clone();
+    assert_eq!((&victim["status"], &victim["status_reason"]["code"]), (&json!("ERROR"), &json!("PREEMPTED")), "{victim}");
+    assert!(!victim.to_string().contains(made["lease"]["id"].as_str().unwrap()), "who has its room is not told: {victim}");
+    session.version = "1.0";
+    assert_eq!(session.get(&path).await["lease"]["status"], json!("ERROR"));
+    session.version = "1.1";
+    assert_eq!(session.send(Method::PUT, &path, json!({"end_date": "2098-01-01 13:00"})).await.0, 400);
+    assert_eq!(session.ask(Method::DELETE, &path, None).await.0, 204);
+    assert_eq!(session.ask(Method::DELETE, &format!("/leases/{}", made["lease"]["id"].as_str().unwrap()), None).await.0, 204);
+    for (field, value) in [("priority", json!(10)), ("priority", json!("high")), ("preempt", json!(true))] {
+        let mut senseless = lease(instance(json!({})));
+        senseless[field] = value;
+        let (status, refused) = session.send(Method::POST, "/leases", senseless).await;
+        assert!(status == 400 && refused["error_message"].as_str().unwrap().contains(field), "{refused}");
+    }
+}
+
 async fn a_series(session: &mut Session) {
     let mut asked = lease(instance(json!({})));
     asked["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=3", "time_zone": "Europe/Berlin", "mode": "all_or_nothing"});
@@ -400,6 +446,7 @@ async fn answers_are_as_the_document_says() {
     a_life(&mut session, &host, json!({"staging": staged, "on_end": "shelve", "required_traits": [], "pool": "dedicated"})).await;
     an_offer(&mut session).await;
     a_waiting_lease(&mut session).await;
+    a_preempted_lease(&mut session).await;
     a_series(&mut session).await;
     a_quota(&mut session).await;
     a_downtime(&mut session, &host).await;

@@ -78,6 +78,7 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

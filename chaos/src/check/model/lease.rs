@@ -37,7 +37,31 @@ pub struct Lease {
     pub series: Option<Member>,
     #[serde(default)]
     pub wait: Option<Wait>,
+    #[serde(default)]
+    pub precedence: Precedence,
+    #[serde(default)]
+    pub preempted: Option<Preempted>,
 }
+
+/// Who gives way to whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Precedence {
+    #[serde(default)]
+    pub priority: u64,
+    #[serde(default)]
+    pub preemptible: bool,
+    #[serde(default)]
+    pub preempt: bool,
+}
+
+/// That a lease gave way.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Preempted {
+    pub by: String,
+}
+
+/// A lease gives way until so many seconds before it begins.
+pub const FROZEN_S: u32 = 10;
 
 /// What makes a lease one of a series.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -205,6 +229,22 @@ impl Lease {
     /// Whether it waits for room: nothing is booked for it, and nothing is done.
     pub fn waits(&self) -> bool {
         self.status == "WAITING"
+    }
+
+    /// The first second at which it uses what it has.
+    pub fn begins(&self) -> u32 {
+        let staged = self.reservations.iter().filter_map(|one| one.staging).map(|staging| staging.window.start);
+        staged.chain([self.start]).min().unwrap_or(self.start)
+    }
+
+    /// Whether it gives way to one of a priority at a second.
+    pub fn gives_way(&self, priority: u64, now: u32) -> bool {
+        let untouched = |one: &Reservation| matches!(one.stage.as_str(), "booked" | "prepared") && one.status == "pending";
+        self.precedence.preemptible
+            && self.precedence.priority < priority
+            && self.status == "PENDING"
+            && self.begins() > now.saturating_add(FROZEN_S)
+            && self.reservations.iter().all(untouched)
     }
 
     /// Whether its users see it.

@@ -5,7 +5,7 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, Recurrence, ReservationWish, SeriesWish, StagingWish, StartWish,
     WaitWish,
 };
-use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Seconds};
+use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Precedence, Seconds};
 use serde_json::{Map, Value, json};
 
 use super::super::world::json as as_json;
@@ -46,6 +46,13 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     told.insert("reason".to_owned(), shown["status_reason"].clone());
     told.insert("offer".to_owned(), offer(&shown["offer"])?);
     told.insert("wait".to_owned(), wait(&shown["wait"])?);
+    // A row says nothing of what is as it is without a word.
+    let ranks = [("priority", json!(0)), ("preemptible", json!(false))];
+    let said = ranks.iter().filter(|(name, plain)| shown[*name] != *plain);
+    let said: Map<String, Value> = said.map(|(name, _)| ((*name).to_owned(), shown[*name].clone())).collect();
+    if !said.is_empty() {
+        told.insert("precedence".to_owned(), Value::Object(said));
+    }
     let reservations = list(shown, "reservations")?.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
     let events = list(shown, "events")?.iter().map(|event| {
         let time = second(&event["time"])?;
@@ -175,6 +182,10 @@ pub fn create(wish: &LeaseWish) -> Value {
         None => {}
         Some(WaitWish::UntilStart) => body["wait"] = json!({}),
         Some(WaitWish::Until(at)) => body["wait"] = json!({"until": date(at)}),
+    }
+    let Precedence { priority, preemptible, preempt } = wish.precedence;
+    if !wish.precedence.ordinary() {
+        (body["priority"], body["preemptible"], body["preempt"]) = (json!(priority), json!(preemptible), json!(preempt));
     }
     match wish.before_end {
         BeforeEndWish::Never => {}

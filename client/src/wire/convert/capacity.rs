@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{EndWish, StartWish};
-use leasehold_ledger::model::{Class, HostId, InstanceWish, Seconds};
+use leasehold_ledger::model::{Class, HostId, InstanceWish, LeaseId, Seconds};
 use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, Sums, WhatFits, WhatIf,
+    WindowWish,
 };
 
 use super::enums::{Enumeration, optional};
 use super::lease::{decode_requirement, encode_requirement};
 use super::series::{decode_left_out, decode_occurrence, encode_left_out, encode_occurrence};
 use super::wish::{decode_end, decode_start, encode_end, encode_start};
-use super::{BadValue, Result, each, end_unix_s, interval, seconds, unix_s};
+use super::{BadValue, Result, each, end_unix_s, interval, seconds, unix_s, uuid};
 use crate::wire::v1;
 use crate::wire::v1::what_if_response::{Fits, Outcome};
 
@@ -204,13 +205,22 @@ impl TryFrom<v1::DensityResponse> for Density {
     }
 }
 
+fn encode_preempts(preempts: &Preempts) -> (u32, Vec<String>) {
+    (preempts.count, preempts.leases.iter().map(LeaseId::to_string).collect())
+}
+
+fn decode_preempts(field: &str, count: u32, leases: &[String]) -> Result<Preempts> {
+    Ok(Preempts { count, leases: leases.iter().map(|id| uuid(field, id).map(LeaseId)).collect::<Result<_>>()? })
+}
+
 /// What a server answers.
 pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfResponse {
     let outcome = match what_if {
-        WhatIf::Fits { moved_to, reservations } => {
+        WhatIf::Fits { moved_to, preempts, reservations } => {
             let count = |HostCount { main, staging }| v1::what_if_response::HostCount { main, staging };
             let reservations = reservations.into_iter().map(count).collect();
-            Outcome::Fits(Fits { reservations, moved_to: moved_to.map(unix_s) })
+            let (preempts, preempts_leases) = encode_preempts(&preempts);
+            Outcome::Fits(Fits { reservations, moved_to: moved_to.map(unix_s), preempts, preempts_leases })
         }
         WhatIf::NoRoom(no_room) => Outcome::NoRoom(v1::what_if_response::NoRoom {
             reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
@@ -220,6 +230,8 @@ pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfRespons
             next_start: no_room.next_start.map(unix_s),
             staging: no_room.staging,
             occurrence: no_room.occurrence,
+            preempts: no_room.preempts.count,
+            preempts_leases: encode_preempts(&no_room.preempts).1,
         }),
         WhatIf::SeriesFits { occurrences, left_out } => Outcome::Series(v1::what_if_response::SeriesFits {
             occurrences: occurrences.into_iter().map(encode_occurrence).collect(),
@@ -237,7 +249,8 @@ impl TryFrom<v1::WhatIfResponse> for WhatIf {
             Some(Outcome::Fits(fits)) => {
                 let count = |v1::what_if_response::HostCount { main, staging }| HostCount { main, staging };
                 let moved_to = fits.moved_to.map(|second| seconds("fits.moved_to", second)).transpose()?;
-                Ok(WhatIf::Fits { moved_to, reservations: fits.reservations.into_iter().map(count).collect() })
+                let preempts = decode_preempts("fits.preempts_leases", fits.preempts, &fits.preempts_leases)?;
+                Ok(WhatIf::Fits { moved_to, preempts, reservations: fits.reservations.into_iter().map(count).collect() })
             }
             Some(Outcome::NoRoom(no_room)) => Ok(WhatIf::NoRoom(NoRoom {
                 reservation: usize::try_from(no_room.reservation).unwrap_or(usize::MAX),
@@ -246,6 +259,7 @@ impl TryFrom<v1::WhatIfResponse> for WhatIf {
                 largest_amount: no_room.largest_amount,
                 next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
                 occurrence: no_room.occurrence,
+                preempts: decode_preempts("no_room.preempts_leases", no_room.preempts, &no_room.preempts_leases)?,
                 staging: no_room.staging,
             })),
             Some(Outcome::Series(fits)) => Ok(WhatIf::SeriesFits {

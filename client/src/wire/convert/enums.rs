@@ -77,7 +77,8 @@ enumeration!(
     CloudUnavailable,
     Quota,
     ServerFailed,
-    CloudRefused
+    CloudRefused,
+    Preempted
 );
 enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Snapshot);
 enumeration!(SeriesMode, "1 (all or nothing) or 2 (best effort)", AllOrNothing, BestEffort);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leasehold_ledger::model::{
-    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, ProjectId, Reason, Requirement,
-    Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId, Wait,
+    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, Precedence, ProjectId, Reason,
+    Requirement, Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId, Wait,
 };
 
 use super::enums::{Enumeration, optional};
@@ -43,6 +43,8 @@ impl From<Lease> for v1::Lease {
                 latest: wait.latest.map(unix_s),
                 since: wait.since,
             }),
+            priority: u32::from(lease.precedence.priority),
+            preemptible: lease.precedence.preemptible,
         }
     }
 }
@@ -71,11 +73,23 @@ impl TryFrom<v1::Lease> for Lease {
             series: wire.series.map(decode_member).transpose()?.map(Box::new),
             offer: wire.offer.map(decode_offer).transpose()?.map(Box::new),
             wait: wire.wait.map(decode_wait).transpose()?.map(Box::new),
+            precedence: Precedence {
+                priority: decode_priority(wire.priority)?,
+                preemptible: wire.preemptible,
+                // Of no use once there is a lease; nor is it told who took its room.
+                preempt: false,
+            },
+            preempted: None,
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
             ledger_index: wire.ledger_index,
         })
     }
+}
+
+/// Whether it may be asked for, the ledger says.
+pub(super) fn decode_priority(wire: u32) -> Result<u8> {
+    u8::try_from(wire).map_err(|_| BadValue::new("priority", &wire.to_string(), "from 0 to 9"))
 }
 
 fn decode_wait(wire: v1::Wait) -> Result<Wait> {

@@ -6,10 +6,10 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, ReservationChange, ReservationWish, StagingWish, StartWish,
     WaitWish,
 };
-use leasehold_ledger::model::{ProjectId, ReservationId, Seconds, UserId};
+use leasehold_ledger::model::{Precedence, ProjectId, ReservationId, Seconds, UserId};
 
 use super::enums::{Enumeration, optional};
-use super::lease::decode_resource;
+use super::lease::{decode_priority, decode_resource};
 use super::{BadValue, Result, Uuid, each, end_unix_s, seconds, unix_s, uuid};
 use crate::wire::v1;
 
@@ -36,6 +36,8 @@ pub struct NewLease {
     pub offer: Option<OfferWish>,
     /// How long it is to wait for room where there is none; `None`: not at all.
     pub wait: Option<WaitWish>,
+    /// Whether it takes room from others, and others may take its.
+    pub precedence: Precedence,
     /// Whatever the quota of the project says; for admins.
     pub ignore_quota: bool,
 }
@@ -53,6 +55,7 @@ impl NewLease {
             reservations: self.reservations,
             offer: self.offer,
             wait: self.wait,
+            precedence: self.precedence,
             ignore_quota: self.ignore_quota,
         }
     }
@@ -69,6 +72,9 @@ impl NewLease {
             reservations: self.reservations.into_iter().map(encode_reservation).collect(),
             offer: self.offer.map(encode_offer),
             wait: self.wait.map(encode_wait),
+            priority: u32::from(self.precedence.priority),
+            preemptible: self.precedence.preemptible,
+            preempt: self.precedence.preempt,
             recurrence: None,
             ignore_quota: self.ignore_quota,
         }
@@ -88,6 +94,11 @@ impl NewLease {
             reservations: each("reservations", wire.reservations, decode_reservation)?,
             offer: wire.offer.map(decode_offer).transpose()?,
             wait: wire.wait.map(decode_wait).transpose()?,
+            precedence: Precedence {
+                priority: decode_priority(wire.priority)?,
+                preemptible: wire.preemptible,
+                preempt: wire.preempt,
+            },
             ignore_quota: wire.ignore_quota,
         })
     }

@@ -97,6 +97,11 @@ impl World {
                 "start" => WaitWish::UntilStart,
                 until => WaitWish::Until(second(until)),
             }),
+            precedence: Precedence {
+                priority: number(words, "priority", 0) as u8,
+                preemptible: words.contains(&"preemptible"),
+                preempt: words.contains(&"preempt"),
+            },
             ignore_quota: words.contains(&"exempt"),
         }
     }
@@ -137,11 +142,16 @@ impl World {
         let adoptions: BTreeMap<_, _> = ids.iter().filter_map(|id| Some((*id, adoption.clone()?))).collect();
         let mut waits = words.contains(&"waits");
         let without = || ids.iter().map(|id| PlannedReservation { reservation_id: *id, bindings: Vec::new() }).collect();
+        // `victims=A,B` of a plan by hand; `victims=A@7` as it was at another revision.
+        let mut victims = self.victims(option(words, "victims").unwrap_or_default());
         let (plan, moved_to) = match option(words, "plan") {
             None if waits => (without(), None),
             Some(plan) => (ids.iter().map(|id| self.by_hand(*id, plan)).collect(), option(words, "moved").map(second)),
             None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at) {
-                Ok(planned) => (planned.reservations, planned.moved_to),
+                Ok(planned) => {
+                    victims = planned.victims;
+                    (planned.reservations, planned.moved_to)
+                }
                 Err(NoPlan::NoRoom(_) | NoPlan::Rejected(Rejection::QuotaExceeded(_))) if wish.wait.is_some() => {
                     waits = true;
                     (without(), None)
@@ -161,6 +171,7 @@ impl World {
             caller_makes_groups: words.contains(&"callers"),
             waits,
             asked: None,
+            victims: victims.clone(),
         };
         match self.tell(key(words), Command::CreateLease(Box::new(create)))? {
             Reply::LeaseCreated { lease_id, prepared } => {
@@ -176,7 +187,7 @@ impl World {
                     moved_to.map(|_| format!(" {}..{}", clock_text(lease.start), clock_text(lease.end))).unwrap_or_default();
                 let text = format!("{}{moved}{}", lease.status.as_str(), self.bindings_text(lease));
                 assert_eq!(prepared, lease.status != LeaseStatus::Creating);
-                Ok(text)
+                Ok(format!("{text}{}", self.gave_way(victims.iter().map(|one| one.lease_id))))
             }
             other => panic!("{other:?}"),
         }
@@ -198,15 +209,33 @@ impl World {
     pub(super) fn no_plan(&self, refused: NoPlan) -> String {
         match refused {
             NoPlan::Rejected(rejection) => rejection_text(&rejection),
-            NoPlan::NoRoom(no_room) => format!(
-                "no room short={} largest={} tightest={} next={}{}",
-                no_room.short_by,
-                no_room.largest_amount,
-                no_room.tightest.map_or("-", Class::name),
-                no_room.next_start.map_or("-".to_owned(), clock_text),
-                if no_room.staging { " staging" } else { "" },
-            ),
+            NoPlan::NoRoom(no_room) => {
+                format!(
+                    "no room short={} largest={} tightest={} next={}{}",
+                    no_room.short_by,
+                    no_room.largest_amount,
+                    no_room.tightest.map_or("-", Class::name),
+                    no_room.next_start.map_or("-".to_owned(), clock_text),
+                    if no_room.staging { " staging" } else { "" },
+                ) + &self.gave_way(no_room.preempts.leases.iter().copied())
+            }
         }
+    }
+
+    fn victims(&self, names: &str) -> Vec<Victim> {
+        let victim = |one: &str| {
+            let (name, revision) = one.split_once('@').map_or((one, None), |(name, revision)| (name, revision.parse().ok()));
+            let lease_id = self.leases[name];
+            let now = self.state.lease(lease_id).map_or(1, |lease| lease.revision);
+            Victim { lease_id, revision: revision.unwrap_or(now) }
+        };
+        names.split(',').filter(|name| !name.is_empty()).map(victim).collect()
+    }
+
+    fn gave_way(&self, leases: impl Iterator<Item = LeaseId>) -> String {
+        let mut names: Vec<&str> = leases.map(|id| self.lease_name(id)).collect();
+        names.sort_unstable();
+        if names.is_empty() { String::new() } else { format!(" instead of {}", names.join(",")) }
     }
 
     /// `update A start=13:00 end=15:00 n=3 name=B before=30 on_end=shelve`

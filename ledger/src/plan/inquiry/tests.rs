@@ -71,6 +71,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
         before_end: BeforeEndWish::Never,
         offer: None,
         wait: None,
+        precedence: Default::default(),
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance(amount).into()),
@@ -95,6 +96,7 @@ fn book(state: &mut State, wish: LeaseWish) {
         caller_makes_groups: false,
         waits: false,
         asked: None,
+        victims: Vec::new(),
     };
     send(state, Command::CreateLease(Box::new(create)));
 }
@@ -205,9 +207,15 @@ fn what_if_counts_hosts_and_books_nothing() {
     let before = state.hash();
     let mut wish = lease(6, 5000, 6000);
     let ask = |wish: &LeaseWish| what_if(&state, wish, &[], &BTreeMap::new(), now());
-    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 0 }] });
+    assert_eq!(
+        ask(&wish).unwrap(),
+        WhatIf::Fits { moved_to: None, preempts: Preempts::default(), reservations: vec![HostCount { main: 2, staging: 0 }] }
+    );
     wish.reservations[0].staging = Some(StagingWish { start: None, end: Some(after(600)), park_margin_s: 60 });
-    assert_eq!(ask(&wish).unwrap(), WhatIf::Fits { moved_to: None, reservations: vec![HostCount { main: 2, staging: 2 }] });
+    assert_eq!(
+        ask(&wish).unwrap(),
+        WhatIf::Fits { moved_to: None, preempts: Preempts::default(), reservations: vec![HostCount { main: 2, staging: 2 }] }
+    );
     wish.reservations[0].resource.instance_mut().amount = 20;
     assert!(matches!(ask(&wish).unwrap(), WhatIf::NoRoom(_)));
     wish.name.clear();

@@ -53,6 +53,7 @@ impl Run {
             caller_makes_groups: false,
             waits: false,
             asked: None,
+            victims: Vec::new(),
         }));
         let applied = apply(&mut state, &Entry { key: None, proposed_at: self.world.at, command });
         assert!(matches!(applied.outcome, Ok(Reply::LeaseCreated { .. })), "{what}: {:?} for {wish:?}", applied.outcome);

@@ -30,6 +30,12 @@ impl Run {
         });
         let staged = |staging: Option<i64>| staging.is_none_or(|staging| staging >= amount);
         match planned {
+            Ok(planned) if !planned.victims.is_empty() => {
+                assert!(
+                    !fits.iter().any(|(staging, main)| *main >= amount && staged(*staging)),
+                    "nobody need give way: {fits:?}"
+                );
+            }
             Ok(_) => {
                 assert!(fits.iter().any(|(staging, main)| *main >= amount && staged(*staging)), "planned {amount}, {fits:?} fit");
             }

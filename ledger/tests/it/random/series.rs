@@ -171,6 +171,7 @@ fn book(state: &mut State, at: Timestamp, wish: LeaseWish, found: leasehold_ledg
         caller_makes_groups: false,
         waits: false,
         asked: None,
+        victims: Vec::new(),
     }));
     let applied = apply(state, &Entry { key: None, proposed_at: at, command });
     assert!(applied.outcome.is_ok(), "{:?}", applied.outcome);

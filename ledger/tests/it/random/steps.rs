@@ -41,6 +41,7 @@ pub(super) struct Create {
     pub(super) at_least: Option<u8>,
     pub(super) terms: Terms,
     pub(super) offer: Option<u8>,
+    pub(super) precedence: Precedence,
 }
 
 /// Times in minutes.
@@ -120,6 +121,7 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
             at_least,
             terms,
             offer,
+            precedence: Precedence::default(),
         },
     )
 }

@@ -40,7 +40,7 @@ pub(super) fn malformed(bad: BadValue) -> Status {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use leasehold_ledger::model::Class;
-    use leasehold_ledger::plan::NoRoom;
+    use leasehold_ledger::plan::{NoRoom, Preempts};
 
     use super::*;
     use crate::operations::OperationError;
@@ -54,6 +54,7 @@ mod tests {
             largest_amount: 1,
             next_start: None,
             occurrence: None,
+            preempts: Preempts::default(),
             staging: false,
         };
         let status = of(OperationError::NoRoom { offer, ledger_index: 7, not_waiting: None });

@@ -93,6 +93,7 @@ impl Slow {
             caller_makes_groups: false,
             waits: true,
             asked: None,
+            victims: Vec::new(),
         };
         self.apply(Command::CreateLease(Box::new(create))).unwrap();
         lease_id

@@ -22,6 +22,7 @@ mod offers;
 mod paced;
 mod parked;
 mod places;
+mod preempt;
 mod reconcile;
 mod series;
 mod takeover;

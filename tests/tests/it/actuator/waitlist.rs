@@ -46,6 +46,7 @@ impl World {
             caller_makes_groups: false,
             waits: true,
             asked: None,
+            victims: Vec::new(),
         };
         self.ledger.apply(Command::CreateLease(Box::new(create))).expect("it may wait");
         assert_eq!(self.status(lease_id), Some(LeaseStatus::Waiting));

@@ -7,7 +7,8 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Sums, WhatFits, WhatIf, WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, Sums, WhatFits, WhatIf,
+    WindowWish,
 };
 use leasehold_ledger::state::{Change, ChangeSubject};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -191,7 +192,7 @@ pub(super) fn booked_series() -> impl Strategy<Value = BookedSeries> {
 
 pub(super) fn reason() -> impl Strategy<Value = Reason> {
     use ReasonCode::*;
-    let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused]);
+    let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused, Preempted]);
     (code, text()).prop_map(|(code, text)| Reason { code, text })
 }
 
@@ -205,7 +206,7 @@ pub(super) fn lease() -> impl Strategy<Value = Lease> {
         .prop_map(|(id, number, mode)| Box::new(SeriesMember { id: SeriesId(id), number, mode }));
     let wait = (second(), second(), of(second()), any::<u64>())
         .prop_map(|(until, first, latest, since)| Box::new(Wait { until, first, latest, since, ignore_quota: false }));
-    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series), of(wait));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series), of(wait), precedence());
     (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
         |(who, when, status, rest, reservations, events)| {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
@@ -224,6 +225,7 @@ pub(super) fn lease() -> impl Strategy<Value = Lease> {
                 offer: rest.4,
                 series: rest.5,
                 wait: rest.6,
+                precedence: Precedence { preempt: false, ..rest.7 },
                 reservations,
                 events,
                 ..Lease::try_from(wire).unwrap()
@@ -331,6 +333,14 @@ pub(super) fn before_end() -> impl Strategy<Value = BeforeEndWish> {
     ]
 }
 
+pub(super) fn precedence() -> impl Strategy<Value = Precedence> {
+    (0u8..=9, any::<bool>(), any::<bool>()).prop_map(|(priority, preemptible, preempt)| Precedence {
+        priority,
+        preemptible,
+        preempt,
+    })
+}
+
 pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
     let staging = (of(second()), of(second()), any::<u32>()).prop_map(|(start, end, park_margin_s)| StagingWish {
         start,
@@ -341,8 +351,8 @@ pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
         .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     let offer = prop_oneof![second().prop_map(OfferWish::Until), any::<u32>().prop_map(OfferWish::For)];
     let wait = prop_oneof![Just(WaitWish::UntilStart), second().prop_map(WaitWish::Until)];
-    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), of(wait), any::<bool>()).prop_map(
-        |(name, start, end, before_end, reservations, offer, wait, ignore_quota)| NewLease {
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), of(wait), precedence(), any::<bool>())
+        .prop_map(|(name, start, end, before_end, reservations, offer, wait, precedence, ignore_quota)| NewLease {
             name,
             start,
             end,
@@ -350,9 +360,9 @@ pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
             reservations,
             offer,
             wait,
+            precedence,
             ignore_quota,
-        },
-    )
+        })
 }
 
 pub(super) fn lease_change() -> impl Strategy<Value = LeaseChange> {
@@ -460,12 +470,16 @@ pub(super) fn what_if() -> impl Strategy<Value = WhatIf> {
             tightest,
             largest_amount,
             next_start,
+            preempts: Preempts { count: largest_amount, leases: Vec::new() },
             occurrence: staging.then_some(short_by),
             staging,
         },
     );
     prop_oneof![
-        (of(second()), vec(count, 0..3)).prop_map(|(moved_to, reservations)| WhatIf::Fits { moved_to, reservations }),
+        (of(second()), vec(count, 0..3), vec(any_uuid(), 0..3)).prop_map(|(moved_to, reservations, leases)| {
+            let preempts = Preempts { count: leases.len() as u32, leases: leases.into_iter().map(LeaseId).collect() };
+            WhatIf::Fits { moved_to, preempts, reservations }
+        }),
         (vec(occurrence(), 0..3), vec(left_out(), 0..3))
             .prop_map(|(occurrences, left_out)| WhatIf::SeriesFits { occurrences, left_out }),
         no_room.prop_map(WhatIf::NoRoom)

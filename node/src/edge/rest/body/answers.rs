@@ -65,6 +65,8 @@ pub fn lease(lease: &Lease, version: Microversion) -> Value {
             Some(wait) => json!({"until": lease_date(wait.until), "latest_start_date": wait.latest.map(lease_date)}),
             None => Value::Null,
         };
+        shown["priority"] = json!(lease.precedence.priority);
+        shown["preemptible"] = json!(lease.precedence.preemptible);
     }
     shown
 }

@@ -110,10 +110,17 @@ pub fn density(density: &Density) -> Value {
 /// What a lease would come to; what is missing has the shape that a refusal gives it.
 pub fn what_if(what_if: &WhatIf, ledger_index: u64) -> Value {
     match what_if {
-        WhatIf::Fits { moved_to, reservations } => {
+        WhatIf::Fits { moved_to, preempts, reservations } => {
             let count = |one: &HostCount| json!({"hosts": one.main, "staging_hosts": one.staging});
             let reservations: Vec<_> = reservations.iter().map(count).collect();
-            json!({"fits": true, "reservations": reservations, "start_date": moved_to.map(lease_date), "offer": null})
+            let mut shown =
+                json!({"fits": true, "reservations": reservations, "start_date": moved_to.map(lease_date), "offer": null});
+            if preempts.count > 0 {
+                shown["preempts"] = json!(preempts.count);
+                let leases: Vec<String> = preempts.leases.iter().map(ToString::to_string).collect();
+                shown["preempts_leases"] = json!(leases);
+            }
+            shown
         }
         WhatIf::SeriesFits { occurrences, left_out } => {
             let occurrences: Vec<_> = occurrences.iter().map(occurrence).collect();

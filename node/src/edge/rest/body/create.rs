@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
-use leasehold_ledger::model::{ResourceWish, Seconds};
+use leasehold_ledger::model::{PRIORITY_MAX, Precedence, ResourceWish, Seconds};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
 use uuid::Uuid;
@@ -20,6 +20,9 @@ use crate::operations::{Actor, OperationError};
 
 /// Keys of a lease in requests.
 pub const LEASE_KEYS: [&str; 6] = ["name", "start_date", "end_date", "before_end_date", "reservations", "events"];
+/// Those of a new lease that 1.1 brings.
+const NEW_KEYS_1_1: [&str; 8] =
+    ["latest_start_date", "offer", "wait", "recurrence", "priority", "preemptible", "preempt", "ignore_quota"];
 /// Reservations of one lease at most.
 pub const RESERVATIONS_MAX: usize = 64;
 /// Seconds booked for parking after a staging window, unless asked otherwise (architecture D23).
@@ -30,7 +33,7 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
-    fields.refuse_others(version, &LEASE_KEYS, &["latest_start_date", "offer", "wait", "recurrence", "ignore_quota"])?;
+    fields.refuse_others(version, &LEASE_KEYS, &NEW_KEYS_1_1)?;
     match version {
         Microversion::V1_0 => fields.require(&["name", "start_date", "end_date"])?,
         Microversion::V1_1 => fields.require(&["name", "start_date"])?,
@@ -62,7 +65,18 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         reservations,
         offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
         wait: fields.object("wait")?.map(|fields| wait(&fields, version)).transpose()?,
+        precedence: precedence(&fields)?,
         ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
+    })
+}
+
+/// Who gives way to whom.
+fn precedence(fields: &Fields<'_>) -> Result<Precedence, Problem> {
+    let priority = fields.whole("priority", 0, u32::from(PRIORITY_MAX))?.unwrap_or(0);
+    Ok(Precedence {
+        priority: u8::try_from(priority).unwrap_or(u8::MAX),
+        preemptible: fields.flag("preemptible")?.unwrap_or(false),
+        preempt: fields.flag("preempt")?.unwrap_or(false),
     })
 }
 

@@ -82,6 +82,7 @@ impl World {
             before_end: BeforeEndWish::Never,
             offer: None,
             wait: None,
+            precedence: Default::default(),
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(wish.into()),
@@ -112,6 +113,7 @@ impl World {
             caller_makes_groups: self.callers,
             waits: false,
             asked: None,
+            victims: planned.victims,
         };
         Ok(self.ledger.apply(Command::CreateLease(Box::new(create))).map(|_| lease_id))
     }

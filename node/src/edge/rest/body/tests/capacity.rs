@@ -2,7 +2,7 @@
 
 use leasehold_ledger::model::{Class, Interval};
 use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, WhatFits, WhatIf, WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, WhatFits, WhatIf, WindowWish,
 };
 
 use super::*;
@@ -157,7 +157,10 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
 #[test]
 fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
     for (moved_to, shown) in [(None, json!(null)), (Some(at("2026-12-01 08:00:00")), json!("2026-12-01T08:00:00.000000"))] {
-        let fits = what_if(&WhatIf::Fits { moved_to, reservations: vec![HostCount { main: 3, staging: 2 }] }, 7);
+        let fits = what_if(
+            &WhatIf::Fits { moved_to, preempts: Preempts::default(), reservations: vec![HostCount { main: 3, staging: 2 }] },
+            7,
+        );
         let reservations = json!([{"hosts": 3, "staging_hosts": 2}]);
         assert_eq!(fits, json!({"fits": true, "reservations": reservations, "start_date": shown, "offer": null}));
     }
@@ -168,6 +171,7 @@ fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
         largest_amount: 1,
         next_start: Some(at("2026-12-01 08:00:00")),
         occurrence: None,
+        preempts: Preempts::default(),
         staging: false,
     };
     let refused = what_if(&WhatIf::NoRoom(no_room), 7);

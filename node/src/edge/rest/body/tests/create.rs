@@ -276,7 +276,7 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
     let cases = [
         (
             request(json!({"colour": 1}), json!({})),
-            "colour is unknown; known are before_end_date, end_date, events, ignore_quota, latest_start_date, name, offer, recurrence, reservations, start_date, wait",
+            "colour is unknown; known are before_end_date, end_date, events, ignore_quota, latest_start_date, name, offer, preempt, preemptible, priority, recurrence, reservations, start_date, wait",
         ),
         (
             request(json!({}), json!({"on_end": "burn"})),

@@ -1,0 +1,93 @@
+//! Who gives way to a lease of a higher priority for which there is no room (docs/decisions/0021).
+
+use std::cmp::Reverse;
+
+use super::room::View;
+use super::{Overlay, Planned, place_in};
+use crate::apply::preempt::{VICTIMS_MAX, bookings_of, gives_way, needless, takes_nothing};
+use crate::apply::schedule::Schedule;
+use crate::command::LeaseWish;
+use crate::model::{
+    Anchor, Binding, Host, HostId, InstanceWish, Interval, Lease, PoolKind, ReservationId, Timestamp, Victim, misfit,
+};
+use crate::state::{Booking, State};
+
+/// Leases that are looked at for one plan at most, those that give way first.
+const CANDIDATES_MAX: usize = 512;
+
+/// Plans a lease at the start that is asked for first, on dedicated hosts, with the room of leases that give way to it: the lowest
+/// priority first, of one priority what was made last. As few of these as are needed are taken, counted from the first; then
+/// all are spared without which there is room as well, the highest priority and the oldest first. So none is needless,
+/// though others might have been fewer.
+pub(super) fn plan(
+    state: &State,
+    overlay: &Overlay,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+    now: Timestamp,
+) -> Option<Planned> {
+    if wish.precedence.priority == 0 || takes_nothing(wish).is_some() {
+        return None;
+    }
+    let mut wish = wish.clone();
+    wish.reservations.iter_mut().for_each(|one| one.resource.instance_mut().pool = Some(PoolKind::Dedicated));
+    let placed = |given_way: &[Lease]| {
+        let own = bookings_of(given_way);
+        place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors).ok()
+    };
+    let candidates = candidates(state, &wish, schedule, now);
+    placed(&candidates)?;
+    // More room never hurts, so the first that suffice are found by halving.
+    let (mut too_few, mut enough) = (0, candidates.len());
+    while too_few + 1 < enough {
+        let half = too_few + (enough - too_few) / 2;
+        if placed(&candidates[..half]).is_some() { enough = half } else { too_few = half }
+    }
+    let mut given_way = candidates[..enough].to_vec();
+    for place in (0..given_way.len()).rev() {
+        let spared = given_way.remove(place);
+        if placed(&given_way).is_none() {
+            given_way.insert(place, spared);
+        }
+    }
+    let planned = placed(&given_way)?;
+    // Where these hosts were chosen with more room than they need, or plans in flight are in the way as well.
+    let bookings = with_in_flight(overlay, &planned);
+    while let Some(place) = needless(state, &given_way, &bookings, now) {
+        given_way.remove(place);
+    }
+    let mut victims: Vec<Victim> =
+        given_way.iter().map(|lease| Victim { lease_id: lease.id, revision: lease.revision }).collect();
+    victims.sort_unstable();
+    (1..=VICTIMS_MAX).contains(&victims.len()).then_some(Planned { victims, ..planned })
+}
+
+/// Who may give way, who does so first in front.
+fn candidates(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timestamp) -> Vec<Lease> {
+    let instances: Vec<&InstanceWish> = wish.reservations.iter().map(|one| one.resource.instance()).collect();
+    let staged = schedule.staging.iter().flatten().map(|staging| staging.booked());
+    let windows: Vec<Interval> = staged.chain([schedule.interval]).collect();
+    let suits = |host: &Host| host.accepts_bookings() && instances.iter().any(|one| misfit(host, one).is_none());
+    let on = |host: HostId| state.host(host).is_some_and(suits);
+    let in_the_way = |booking: &Booking| windows.iter().any(|one| one.overlaps(booking.interval)) && on(booking.host);
+    let mut found: Vec<&Lease> = state
+        .preemptible_leases()
+        .filter(|lease| gives_way(lease, wish.precedence.priority, now) && bookings_of([*lease]).iter().any(in_the_way))
+        .collect();
+    found.sort_by_key(|lease| (lease.precedence.priority, Reverse(lease.created_at), lease.id));
+    found.into_iter().take(CANDIDATES_MAX).cloned().collect()
+}
+
+/// What a plan books, and what plans in flight do on the same hosts.
+fn with_in_flight(overlay: &Overlay, planned: &Planned) -> Vec<Booking> {
+    let own =
+        planned.bookings.iter().map(|(host, interval, amounts)| Booking { host: *host, interval: *interval, amounts: *amounts });
+    let mut hosts: Vec<HostId> =
+        planned.reservations.iter().flat_map(|one| &one.bindings).map(|one: &Binding| one.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let in_flight = hosts.iter().flat_map(|host| overlay.on(*host)).map(|(_, booking)| *booking);
+    own.chain(in_flight).collect()
+}
