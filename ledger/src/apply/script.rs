@@ -41,6 +41,11 @@ pub(crate) struct World {
 
 /// Plays a script. A line that goes on after `->` on the next lines is not possible: keep them short.
 pub(crate) fn check(script: &str) {
+    after(script);
+}
+
+/// The same, and what it left.
+pub(crate) fn after(script: &str) -> State {
     let mut world = World::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (left, expected) = line.split_once("->").map_or((line, None), |(left, right)| (left, Some(right)));
@@ -54,6 +59,7 @@ pub(crate) fn check(script: &str) {
             assert!(!found.starts_with("refused"), "{found}\nin line: {line}\nof script: {script}");
         }
     }
+    world.state
 }
 
 impl World {

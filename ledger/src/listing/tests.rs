@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::apply::apply;
+use crate::apply::script::after;
 use crate::command::{Command, Entry, Outcome};
 use crate::model::{PoolKind, Step};
 use crate::plan::crowd::{DAY_S, ORIGIN_S, Random, crowded};
@@ -248,6 +249,19 @@ fn utilisation_is_what_the_leases_asked_for_at_each_second() {
     assert!(utilised(&state, &wish(0)).is_err() && utilised(&state, &wish(STEPS_MAX + 1)).is_err());
     let nothing = utilised(&state, &wish(1)).unwrap();
     assert_eq!((nothing.leases, nothing.steps[0].reserved), (0, [0; 4]));
+}
+
+#[test]
+fn what_gave_way_to_another_is_not_counted_beside_it() {
+    let state = after(
+        "10:00 hosts h1 vcpus=4
+           10:00 lease A 12:00..14:00 n=4 preemptible -> PENDING h1*4
+           10:00 lease B 12:00..14:00 n=3 priority=1 preempt -> PENDING h1*3 instead of A",
+    );
+    let window = state.leases().next().unwrap().interval();
+    let told = utilised(&state, &UtilisationWish { filter: LeaseFilter::default(), window, steps_max: 1 }).unwrap();
+    assert_eq!((leases(&state, &LeaseFilter::default()).unwrap().len(), told.leases), (2, 1));
+    assert_eq!(told.steps[0].reserved[0], 3);
 }
 
 #[test]

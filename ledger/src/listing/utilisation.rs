@@ -56,6 +56,10 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, lease: &Lease, window: Interval) {
+        // What gave way to another reserved nothing when its time came; the other has its room, and is counted.
+        if lease.preempted.is_some() {
+            return;
+        }
         let before = self.spans.len();
         for reservation in &lease.reservations {
             let instance = reservation.wish.instance();
