@@ -23,6 +23,11 @@ pub fn judge(record: &Record) -> Judgement {
     let mut gone: BTreeSet<String> = BTreeSet::new();
     for index in replay.indices() {
         let told: Vec<Lease> = replay.changes_at(index).iter().filter_map(|change| read(&change["lease"])).collect();
+        let code = |id: &str| {
+            let row = replay.changes_at(index).iter().map(|change| &change["lease"]).find(|row| row["id"] == id);
+            row.map_or(Value::Null, |row| row["reason"]["code"].clone())
+        };
+        let codes: Vec<Value> = told.iter().map(|one| code(&one.id)).collect();
         for id in replay.changes_at(index).iter().filter_map(|change| change["lease_removed"].as_str()) {
             gone.remove(id);
         }
@@ -30,7 +35,7 @@ pub fn judge(record: &Record) -> Judgement {
             told.iter().filter_map(|one| Some((one.id.clone(), replay.model().leases.get(&one.id)?.clone()))).collect();
         let clock = replay.clock_s(index.saturating_sub(1));
         replay.go(index);
-        for one in &told {
+        for (one, code) in told.iter().zip(&codes) {
             let id = &one.id;
             let Some(preempted) = &one.preempted else {
                 sheet.must(!gone.contains(id), || format!("at index {index} lease {id} is back that gave way"));
@@ -39,6 +44,7 @@ pub fn judge(record: &Record) -> Judgement {
             sheet.must(one.status == "ERROR" && one.reservations.iter().all(|one| one.status == "deleted"), || {
                 format!("at index {index} lease {id} gave way, and is {} with something left", one.status)
             });
+            sheet.must(*code == "PREEMPTED", || format!("at index {index} lease {id} gave way, and says {code}"));
             if !gone.insert(id.clone()) {
                 continue;
             }

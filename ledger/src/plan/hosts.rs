@@ -101,8 +101,8 @@ impl<'a> Hosts<'a> {
     fn possible(&self, number: u64, block: &HostBlock, interval: Interval, need: Amounts) -> u64 {
         let window = self.window(number, interval);
         // What a lease gives up is still in the index, so of its hosts nothing is proven.
-        let own = self.view.own.iter().map(|booking| block_of(booking.host)).filter(|(block, _)| *block == number);
-        own.fold(window.possible(&block.rooms, need), |possible, (_, lane)| possible | 1 << lane)
+        let own = self.view.own_on(host_at(number, 0), host_at(number, 63)).iter().map(|booking| block_of(booking.host).1);
+        own.fold(window.possible(&block.rooms, need), |possible, lane| possible | 1 << lane)
     }
 
     fn places(&self, number: u64, block: &'a HostBlock, mut hosts: u64) -> impl Iterator<Item = Place> + '_ {

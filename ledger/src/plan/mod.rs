@@ -435,7 +435,8 @@ fn explain(
         }
     };
     no_room.next_start = starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
-    if !wish.precedence.preempt {
+    // Beside plans in flight nothing is refused.
+    if !wish.precedence.preempt && overlay.is_empty() {
         let preempting = preempt::plan(state, overlay, wish, schedule, &[], anchors, now);
         no_room.preempts = preempting.map(|planned| Preempts::of(&planned.victims)).unwrap_or_default();
     }

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::room::View;
+use super::room::{View, by_host};
 use super::{Overlay, Planned, place_in};
-use crate::apply::preempt::{VICTIMS_MAX, bookings_of, gives_way, needless, takes_nothing};
+use crate::apply::preempt::{GIVEN_UP_MAX, VICTIMS_MAX, bookings_of, gives_way, spare, takes_nothing};
 use crate::apply::schedule::Schedule;
 use crate::command::LeaseWish;
 use crate::model::{
@@ -18,7 +18,9 @@ const CANDIDATES_MAX: usize = 512;
 /// Plans a lease at the start that is asked for first, on dedicated hosts, with the room of leases that give way to it: the lowest
 /// priority first, of one priority what was made last. As few of these as are needed are taken, counted from the first; then
 /// all are spared without which there is room as well, the highest priority and the oldest first. So none is needless,
-/// though others might have been fewer.
+/// though others might have been fewer. Where those are too many, the largest go first.
+///
+/// The state is held meanwhile, so what is looked at has its bounds: some ten searches, and one for each that gives way in the end.
 pub(super) fn plan(
     state: &State,
     overlay: &Overlay,
@@ -34,18 +36,15 @@ pub(super) fn plan(
     let mut wish = wish.clone();
     wish.reservations.iter_mut().for_each(|one| one.resource.instance_mut().pool = Some(PoolKind::Dedicated));
     let placed = |given_way: &[Lease]| {
-        let own = bookings_of(given_way);
+        let own = by_host(bookings_of(given_way));
         place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors).ok()
     };
-    let candidates = candidates(state, &wish, schedule, now);
-    placed(&candidates)?;
-    // More room never hurts, so the first that suffice are found by halving.
-    let (mut too_few, mut enough) = (0, candidates.len());
-    while too_few + 1 < enough {
-        let half = too_few + (enough - too_few) / 2;
-        if placed(&candidates[..half]).is_some() { enough = half } else { too_few = half }
+    let mut candidates = candidates(state, &wish, schedule, now);
+    let mut given_way = suffice(state, overlay, &candidates, &placed, now)?;
+    if given_way.len() > VICTIMS_MAX {
+        candidates.sort_by_cached_key(|lease| (lease.precedence.priority, Reverse(size(lease)), lease.id));
+        given_way = suffice(state, overlay, &candidates, &placed, now).filter(|those| those.len() <= VICTIMS_MAX)?;
     }
-    let mut given_way = candidates[..enough].to_vec();
     for place in (0..given_way.len()).rev() {
         let spared = given_way.remove(place);
         if placed(&given_way).is_none() {
@@ -54,17 +53,41 @@ pub(super) fn plan(
     }
     let planned = placed(&given_way)?;
     // Where these hosts were chosen with more room than they need, or plans in flight are in the way as well.
-    let bookings = with_in_flight(overlay, &planned);
-    while let Some(place) = needless(state, &given_way, &bookings, now) {
-        given_way.remove(place);
-    }
+    spare(state, &mut given_way, &with_in_flight(overlay, &planned), now);
     let mut victims: Vec<Victim> =
         given_way.iter().map(|lease| Victim { lease_id: lease.id, revision: lease.revision }).collect();
     victims.sort_unstable();
-    (1..=VICTIMS_MAX).contains(&victims.len()).then_some(Planned { victims, ..planned })
+    Some(Planned { victims, ..planned })
 }
 
-/// Who may give way, who does so first in front.
+/// The first so many of these that make room together, without those that are not on the hosts where it is found then. More room
+/// never hurts, so they are found by halving.
+fn suffice(
+    state: &State,
+    overlay: &Overlay,
+    candidates: &[Lease],
+    placed: &impl Fn(&[Lease]) -> Option<Planned>,
+    now: Timestamp,
+) -> Option<Vec<Lease>> {
+    let (mut too_few, mut enough, mut planned) = (0, candidates.len(), placed(candidates)?);
+    while too_few + 1 < enough {
+        let half = too_few + (enough - too_few) / 2;
+        match placed(&candidates[..half]) {
+            Some(found) => (enough, planned) = (half, found),
+            None => too_few = half,
+        }
+    }
+    let mut given_way = candidates[..enough].to_vec();
+    spare(state, &mut given_way, &with_in_flight(overlay, &planned), now);
+    Some(given_way)
+}
+
+/// How much a lease has booked, vCPUs over all of its slots.
+fn size(lease: &Lease) -> u64 {
+    bookings_of([lease]).iter().map(|booking| u64::from(booking.amounts.vcpus)).sum()
+}
+
+/// Who may give way, who does so first in front. What is booked in too many places is left out.
 fn candidates(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timestamp) -> Vec<Lease> {
     let instances: Vec<&InstanceWish> = wish.reservations.iter().map(|one| one.resource.instance()).collect();
     let staged = schedule.staging.iter().flatten().map(|staging| staging.booked());
@@ -77,7 +100,14 @@ fn candidates(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timesta
         .filter(|lease| gives_way(lease, wish.precedence.priority, now) && bookings_of([*lease]).iter().any(in_the_way))
         .collect();
     found.sort_by_key(|lease| (lease.precedence.priority, Reverse(lease.created_at), lease.id));
-    found.into_iter().take(CANDIDATES_MAX).cloned().collect()
+    let mut left = GIVEN_UP_MAX;
+    let mut bounded = |lease: &&Lease| {
+        let many = bookings_of([*lease]).len();
+        let fits = many <= left;
+        left -= if fits { many } else { 0 };
+        fits
+    };
+    found.into_iter().take(CANDIDATES_MAX).filter(|lease| bounded(lease)).cloned().collect()
 }
 
 /// What a plan books, and what plans in flight do on the same hosts.

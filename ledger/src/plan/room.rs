@@ -11,6 +11,7 @@ pub(super) struct View<'a> {
     pub state: &'a State,
     pub overlay: &'a Overlay,
     /// In the calendar, but about to be given up by the lease that is planned again.
+    /// By host: see [`by_host`].
     pub own: &'a [Booking],
     /// Planned already, for other parts of the same lease.
     pub planned: Vec<Booking>,
@@ -76,10 +77,17 @@ impl<'a> View<'a> {
         interval.to_come(self.now).map_or(Amounts::default(), |to_come| self.state.calendar().peak(host, to_come))
     }
 
+    /// What is given up on hosts from one number to another.
+    pub fn own_on(&self, first: HostId, last: HostId) -> &'a [Booking] {
+        let from = self.own.partition_point(|booking| booking.host < first);
+        let many = self.own[from..].partition_point(|booking| booking.host <= last);
+        &self.own[from..from + many]
+    }
+
     /// Whether what is booked on a host is what counts there: nothing is planned on it or given up.
     pub fn is_as_booked(&self, host: HostId) -> bool {
         let of_host = |booking: &Booking| booking.host == host;
-        self.overlay.on(host).is_empty() && !self.planned.iter().any(of_host) && !self.own.iter().any(of_host)
+        self.overlay.on(host).is_empty() && !self.planned.iter().any(of_host) && self.own_on(host, host).is_empty()
     }
 
     /// How many slots fit on a host with this room at every instant that is still to come of the interval; exact below `enough`.
@@ -95,7 +103,7 @@ impl<'a> View<'a> {
             .filter(|booking| concerns(booking))
             .copied()
             .collect();
-        let own: Vec<Booking> = self.own.iter().filter(|booking| concerns(booking)).copied().collect();
+        let own: Vec<Booking> = self.own_on(host, host).iter().filter(|booking| concerns(booking)).copied().collect();
 
         // At least so many fit: as if everything planned came together at the peak, and nothing were given up.
         let all = planned.iter().try_fold(used, |sum, booking| sum.checked_add(booking.amounts));
@@ -117,6 +125,12 @@ impl<'a> View<'a> {
             .min()
             .unwrap_or(0)
     }
+}
+
+/// Bookings in the order in which a [`View`] looks for what is given up.
+pub(super) fn by_host(mut bookings: Vec<Booking>) -> Vec<Booking> {
+    bookings.sort_by_key(|booking| booking.host);
+    bookings
 }
 
 /// How many slots fit where so much is used.

@@ -21,6 +21,7 @@ use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable
 use crate::config::Secret;
 use crate::leader::adopt;
 use crate::leader::names::Names;
+use crate::seams::long;
 use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
@@ -154,7 +155,9 @@ impl Operations {
                 self.check_offer(wish.offer, now)?;
                 self.check_wait(&wish, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
-                    plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now)
+                    let plan = || plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now);
+                    // Who is to give way takes its time to find out.
+                    if wish.precedence.priority > 0 { long(plan) } else { plan() }
                 };
                 match self.plan(now, search).await {
                     Ok((planned, booked)) => {

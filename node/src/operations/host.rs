@@ -198,7 +198,8 @@ impl Operations {
         let behind = state.hosts().filter(|host| after.is_none_or(|after| host.id > after));
         for host in behind.take(limit.map_or(usize::MAX, |limit| limit as usize)) {
             let mut reservations = Vec::new();
-            for lease in state.leases_on(host.id).filter(|lease| lease.visible()) {
+            // Who gave way books nothing, though something of it may still be in the cloud.
+            for lease in state.leases_on(host.id).filter(|lease| lease.visible() && lease.preempted.is_none()) {
                 if lease_id.is_some_and(|wanted| wanted != lease.id) || (!filtered && lease.end < now) {
                     continue;
                 }

@@ -18,6 +18,7 @@ fn victim() -> Value {
 fn gave_way() -> Value {
     let mut one = victim();
     (one["status"], one["preempted"]) = (json!("ERROR"), json!({"at": 1, "by": "b", "cleaned": false}));
+    one["reason"] = json!({"code": "PREEMPTED", "text": ""});
     (one["reservations"][0]["status"], one["reservations"][0]["stage"]) = (json!("deleted"), json!("ended"));
     one
 }
@@ -54,6 +55,9 @@ fn passes(made: Made) {
 fn one_that_allows_it_gives_way_in_time_and_else_it_fires() {
     passes(made(&victim(), &gave_way(), &taker(), 89));
     fires(judge, made(&victim(), &gave_way(), &taker(), 90), "began 100");
+    let mut silent = gave_way();
+    silent["reason"] = json!({"code": "CLOUD_REFUSED", "text": ""});
+    fires(judge, made(&victim(), &silent, &taker(), 89), "says \"CLOUD_REFUSED\"");
     let mut unwilling = victim();
     unwilling["precedence"] = json!({"priority": 0});
     fires(judge, made(&unwilling, &gave_way(), &taker(), 50), "did not allow that");
