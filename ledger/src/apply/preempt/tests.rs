@@ -66,6 +66,19 @@ fn where_too_many_small_ones_would_give_way_the_largest_does() {
 }
 
 #[test]
+fn the_group_of_one_that_was_not_prepared_is_nobodys_any_more() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 lease A 12:00..14:00 n=3 affinity=true callers preemptible -> CREATING h1*3
+           10:00 made A 7 -> taken
+           10:00 held A group -> A PENDING pending:Booked
+           10:00 lease B 12:00..14:00 n=4 priority=1 preempt -> PENDING h1*4 instead of A
+           10:00 rows -> none
+           10:00 group A -> none",
+    );
+}
+
+#[test]
 fn who_is_of_no_use_is_spared() {
     check(
         "10:00 hosts h1 h2 vcpus=4
@@ -227,6 +240,7 @@ fn what_is_said_of_a_priority_must_make_sense() {
            10:00 lease A 12:00..13:00 priority=10 -> refused Invalid priority
            10:00 lease A 12:00..13:00 preempt -> refused Invalid preempt
            10:00 lease A 12:00..13:00 priority=1 preempt offer=11:00 -> refused Invalid preempt
+           10:00 lease A 12:00..13:00 priority=1 preempt staging=.. -> refused Invalid preempt
            10:00 lease A 12:00..13:00 preemptible offer=11:00 -> refused Invalid preemptible
            10:00 lease A 12:00..13:00 preemptible servers=1 staging=10:10..10:20 -> refused Invalid preemptible
            10:00 lease A 12:00..13:00 priority=9 offer=11:00 -> PENDING h1*1",
