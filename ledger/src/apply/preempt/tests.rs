@@ -55,7 +55,9 @@ fn the_lowest_and_the_latest_give_way_and_no_more_of_them_than_must() {
 #[test]
 fn where_too_many_small_ones_would_give_way_the_largest_does() {
     let small = |many: usize| {
-        (1..=many).map(|n| format!("10:01 lease S{n} 12:00..14:00 n=1 preemptible plan=h1*1 -> PENDING h1*1\n")).collect::<String>()
+        (1..=many)
+            .map(|n| format!("10:01 lease S{n} 12:00..14:00 n=1 preemptible plan=h1*1 -> PENDING h1*1\n"))
+            .collect::<String>()
     };
     let others = "10:00 hosts h1 h2 vcpus=40 slots=64
            10:00 lease A 12:00..14:00 n=33 preemptible plan=h2*33 -> PENDING h2*33
