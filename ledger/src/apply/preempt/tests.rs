@@ -54,17 +54,29 @@ fn the_lowest_and_the_latest_give_way_and_no_more_of_them_than_must() {
 
 #[test]
 fn where_too_many_small_ones_would_give_way_the_largest_does() {
-    let small = |many: usize| {
-        (1..=many)
-            .map(|n| format!("10:01 lease S{n} 12:00..14:00 n=1 preemptible plan=h1*1 -> PENDING h1*1\n"))
-            .collect::<String>()
-    };
-    let others = "10:00 hosts h1 h2 vcpus=40 slots=64
-           10:00 lease A 12:00..14:00 n=33 preemptible plan=h2*33 -> PENDING h2*33
-           ";
-    check(&format!("{others}{}10:02 lease B 12:00..14:00 n=47 priority=1 preempt -> PENDING h1*7 h2*40 instead of A", small(33)));
-    let last = "10:02 lease B 12:00..14:00 n=80 priority=1 preempt -> no room short=66 largest=14 tightest=VCPU next=14:00";
-    check(&format!("{others}{}{last}", small(33)));
+    // Of the same minute: the small ones go first.
+    let small = (1..=33).map(|n| format!("10:00 lease S{n} 12:00..14:00 n=1 preemptible plan=h1*1 -> PENDING h1*1\n"));
+    let hosts = "10:00 hosts h1 h2 vcpus=40 slots=64\n".to_owned();
+    let large = "10:00 lease A 12:00..14:00 n=33 preemptible plan=h2*33 -> PENDING h2*33\n";
+    let full = hosts + &small.collect::<String>() + large;
+    check(&format!("{full}10:02 lease B 12:00..14:00 n=47 priority=1 preempt -> PENDING h1*7 h2*40 instead of A"));
+    let room = "no room short=66 largest=14 tightest=VCPU next=14:00";
+    check(&format!("{full}10:02 lease B 12:00..14:00 n=80 priority=1 preempt -> {room}"));
+}
+
+#[test]
+fn what_lies_in_too_many_places_is_not_taken_all_at_once() {
+    // 32 leases, each with one instance on each of 33 hosts.
+    let hosts: Vec<String> = (1..=33).map(|n| format!("h{n}")).collect();
+    let plan = hosts.iter().map(|host| format!("{host}*1")).collect::<Vec<_>>();
+    let (listed, shown) = (plan.join(","), plan.join(" "));
+    let lease = |n: usize| format!("10:00 lease S{n:02} 12:00..14:00 n=33 preemptible plan={listed} -> PENDING {shown}\n");
+    let full = format!("10:00 hosts {} vcpus=32 slots=64\n{}", hosts.join(" "), (1..=32).map(lease).collect::<String>());
+    let room = "no room short=1056 largest=0 tightest=VCPU next=14:00";
+    check(&format!("{full}10:01 lease A 12:00..14:00 n=1056 priority=1 preempt -> {room}"));
+    let taken = (1..=31).map(|n| format!("S{n:02}")).collect::<Vec<_>>().join(",");
+    let booked = hosts.iter().map(|host| format!("{host}*31")).collect::<Vec<_>>().join(" ");
+    check(&format!("{full}10:01 lease A 12:00..14:00 n=1023 priority=1 preempt -> PENDING {booked} instead of {taken}"));
 }
 
 #[test]

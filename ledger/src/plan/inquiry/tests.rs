@@ -187,6 +187,14 @@ fn whole_hosts_are_dedicated_ones_that_nobody_has_anything_on() {
     assert_eq!(ask(&north), (0, Some(after(200))));
     assert_eq!(ask(&DensityWish { among: Some([HostId(2), HostId(3)].into()), ..asked(1, window(0, 400)) }), (1, Some(after(0))));
 
+    // An ordinary server that stays where it is has the second host.
+    let alone = state.host(HostId(2)).unwrap().observation.clone();
+    let observation = Observation { firm: Amounts { vcpus: 1, ..Amounts::default() }, ..alone };
+    let mut busy = state.clone();
+    send(&mut busy, Command::ReportHost { host_id: HostId(2), observation });
+    let found = ask_density(&busy, &asked(2, window(0, 100)), now()).unwrap();
+    assert_eq!((found.fits.largest_amount, found.earliest_start), (1, None));
+
     let refused = |change: &dyn Fn(&mut DensityWish)| {
         let mut wish = asked(1, window(0, 60));
         change(&mut wish);
