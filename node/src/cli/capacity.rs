@@ -208,34 +208,30 @@ fn density_json(density: &Density, ledger_index: u64) -> Value {
 
 pub(super) fn density_text(density: &Density, amount: Option<u32>) -> String {
     let (start, end) = (utc(density.window.start), utc(density.window.end));
-    let mut text = match (density.fits.largest_amount, density.fits.tightest) {
+    let text = match (density.fits.largest_amount, density.fits.tightest) {
         (_, None) => format!("No host is of this kind, so none fits from {start} to {end} (UTC)."),
         (0, Some(class)) => format!("None fits from {start} to {end} (UTC); {} is the tightest.", class.name()),
         (most, Some(class)) => format!("{most} more fit from {start} to {end} (UTC); {} is the tightest.", class.name()),
     };
-    if let Some(amount) = amount {
-        text += &match density.earliest_start {
-            Some(first) if first == density.window.start => format!("\n{amount} fit at once."),
-            Some(first) => format!("\n{amount} fit from {} on, for as long.", utc(first)),
-            None => format!("\n{amount} fit at no start within a year, with the hosts that are there."),
-        };
-    }
-    text
+    text + &from_when(density, amount, "fit")
 }
 
 pub(super) fn whole_hosts_text(density: &Density, amount: Option<u32>) -> String {
     let when = format!("from {} to {} (UTC)", utc(density.window.start), utc(density.window.end));
-    let mut text = match density.fits.largest_amount {
+    let text = match density.fits.largest_amount {
         0 => format!("No host of the dedicated pool that meets this is free as a whole {when}."),
         1 => format!("1 host is free as a whole {when}."),
         free => format!("{free} hosts are free as a whole {when}."),
     };
-    if let Some(amount) = amount {
-        text += &match density.earliest_start {
-            Some(first) if first == density.window.start => format!("\n{amount} are free at once."),
-            Some(first) => format!("\n{amount} are free from {} on, for as long.", utc(first)),
-            None => format!("\n{amount} are free at no start within a year, of the hosts that are there."),
-        };
+    text + &from_when(density, amount, "are free")
+}
+
+/// From when on so many do, in a line of its own; nothing where that was not asked.
+fn from_when(density: &Density, amount: Option<u32>, they: &str) -> String {
+    let Some(amount) = amount else { return String::new() };
+    match density.earliest_start {
+        Some(first) if first == density.window.start => format!("\n{amount} {they} at once."),
+        Some(first) => format!("\n{amount} {they} from {} on, for as long.", utc(first)),
+        None => format!("\n{amount} {they} at no start within a year, with the hosts that are there."),
     }
-    text
 }

@@ -8,7 +8,6 @@ use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostC
 use serde_json::{Map, Value, json};
 
 use super::dates::lease_date;
-use super::fields::cut;
 use super::query::{HOST_KEYS, host_filter, hosts, object};
 use super::series::{self, occurrence};
 use super::{Fields, create, flavor, instance};
@@ -30,18 +29,11 @@ pub fn capacity_wish(query: Vec<(String, String)>, version: Microversion) -> Res
 /// Reads `GET /v1/capacity/density`.
 pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Result<DensityWish, Problem> {
     let mut object = object(query)?;
-    let resource_type = object.remove("resource_type");
+    let kinds = [("virtual:instance", false), ("physical:host", true)];
+    let whole_hosts = Fields::of_object(&object).word("resource_type", &kinds)?.unwrap_or(false);
     let (seek, of_flavor) = (object.contains_key("amount"), object.contains_key("flavor_id"));
     // One is enough to ask how many fit, and a server without a disk has none.
     object.entry("amount").or_insert_with(|| json!(1));
-    let whole_hosts = match resource_type.as_ref().and_then(Value::as_str) {
-        None | Some("virtual:instance") => false,
-        Some("physical:host") => true,
-        Some(other) => {
-            let text = format!("resource_type is {:?}; it must be one of virtual:instance, physical:host", cut(other));
-            return Err(Problem::malformed(text));
-        }
-    };
     if !of_flavor && !whole_hosts {
         object.entry("disk_gb").or_insert_with(|| json!(0));
     }
@@ -51,7 +43,7 @@ pub fn density_wish(query: Vec<(String, String)>, version: Microversion) -> Resu
         (false, true) => &["flavor_id", "affinity"],
         (false, false) => &["vcpus", "memory_mb", "disk_gb", "affinity"],
     };
-    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, sizes, &["amount"]].concat(), &[])?;
+    fields.refuse_others(version, &[&WINDOW_KEYS[..], &HOST_KEYS, sizes, &["resource_type", "amount"]].concat(), &[])?;
     let window = window(&fields, version)?;
     let among = hosts(&fields)?;
     let read = instance::read(&fields)?;
