@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::room::{View, by_host};
+use super::room::{View, sorted_by_host};
 use super::{Overlay, Planned, place_in};
 use crate::apply::preempt::{GIVEN_UP_MAX, VICTIMS_MAX, bookings_of, gives_way, spare, takes_nothing};
 use crate::apply::schedule::Schedule;
@@ -36,7 +36,7 @@ pub(super) fn plan(
     let mut wish = wish.clone();
     wish.reservations.iter_mut().for_each(|one| one.resource.instance_mut().pool = Some(PoolKind::Dedicated));
     let placed = |given_way: &[Lease]| {
-        let own = by_host(bookings_of(given_way));
+        let own = sorted_by_host(bookings_of(given_way));
         place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors).ok()
     };
     let mut candidates = candidates(state, &wish, schedule, now);

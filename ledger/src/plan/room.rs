@@ -11,7 +11,7 @@ pub(super) struct View<'a> {
     pub state: &'a State,
     pub overlay: &'a Overlay,
     /// In the calendar, but about to be given up by the lease that is planned again.
-    /// By host: see [`by_host`].
+    /// By host: see [`sorted_by_host`].
     pub own: &'a [Booking],
     /// Planned already, for other parts of the same lease.
     pub planned: Vec<Booking>,
@@ -128,7 +128,7 @@ impl<'a> View<'a> {
 }
 
 /// Bookings in the order in which a [`View`] looks for what is given up.
-pub(super) fn by_host(mut bookings: Vec<Booking>) -> Vec<Booking> {
+pub(super) fn sorted_by_host(mut bookings: Vec<Booking>) -> Vec<Booking> {
     bookings.sort_by_key(|booking| booking.host);
     bookings
 }

@@ -1,6 +1,6 @@
 //! Plans changes of leases that are there.
 
-use super::room::{View, by_host};
+use super::room::{View, sorted_by_host};
 use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
 use crate::apply::archive_leases::visible_lease;
@@ -30,7 +30,7 @@ pub fn plan_update(
     if !resolved.rebook {
         return Ok(None);
     }
-    let own = by_host(lease_bookings(before));
+    let own = sorted_by_host(lease_bookings(before));
     let mut view = View { own: &own, ..View::new(state, overlay, now) };
     if let Some(kept) = keep(&view, before, &resolved.lease, now) {
         return Ok(Some(kept));
@@ -64,7 +64,7 @@ pub fn plan_update(
 pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> {
     let lease =
         state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
-    let own = by_host(lease_bookings(lease));
+    let own = sorted_by_host(lease_bookings(lease));
     let mut view = View { own: &own, avoid, ..View::new(state, overlay, state.clock()) };
     let mut reservations = Vec::new();
     for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
