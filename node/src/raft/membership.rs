@@ -57,6 +57,9 @@ const UNDER_WAY: &str = "another change of the members is under way";
 /// Stops and awaits the leader's work on the cloud (architecture D6).
 pub type StopWork = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Held by who changes the members.
+type Changing<'a> = tokio::sync::MutexGuard<'a, ()>;
+
 /// Changes the cluster.
 pub(super) struct Changer {
     pub(super) engine: Engine,
@@ -112,26 +115,25 @@ impl Changer {
     /// Adds a node: as learner, and as voter once it has caught up.
     pub(super) async fn add(&self, node_id: u64, member: Member) -> Result<(), ChangeError> {
         self.leads()?;
+        let voter = || ChangeMembers::AddVoterIds(BTreeSet::from([node_id]));
         let seen = metrics(&self.engine);
         let members = seen.membership_config.membership();
-        if members.voter_ids().any(|id| id == node_id) {
-            if is_half_changed(members) {
-                return self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await;
-            }
-            return Err(already(&seen, format!("node {node_id} is a voter already")));
+        if members.voter_ids().any(|id| id == node_id) && is_half_changed(members) {
+            return self.change(voter()).await;
         }
-        let mut nodes = members.nodes();
-        if let Some((id, _)) = nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
-            return Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address)));
-        }
+        addable(&seen, node_id, &member)?;
         self.introduce(node_id, &member, members.get_node(&node_id).is_some()).await?;
         let learns_from = {
             let _changing = self.changing()?;
-            let adding = self.engine.add_learner(node_id, member, false);
+            // Another may have been through since.
+            addable(&metrics(&self.engine), node_id, &member)?;
+            let adding = self.engine.add_learner(node_id, member.clone(), false);
             self.clock.timeout(ELECTION, adding).await.map_err(|_| ChangeError::Unknown)?.map_err(told)?.log_id
         };
         self.caught_up(node_id, learns_from).await?;
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node_id]))).await
+        let changing = self.changing()?;
+        addable(&metrics(&self.engine), node_id, &member)?;
+        self.change_under(&changing, voter()).await
     }
 
     /// Only who leads, and has all that was committed before, knows who is a member: one that was just started may know of nobody.
@@ -141,7 +143,7 @@ impl Changer {
     }
 
     /// Nobody else changes the members while the guard lives.
-    fn changing(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+    fn changing(&self) -> Result<Changing<'_>, ChangeError> {
         self.changing.try_lock().map_err(|_| ChangeError::Conflict(UNDER_WAY.into()))
     }
 
@@ -245,7 +247,10 @@ impl Changer {
     }
 
     async fn change(&self, change: ChangeMembers<u64, Member>) -> Result<(), ChangeError> {
-        let _changing = self.changing()?;
+        self.change_under(&self.changing()?, change).await
+    }
+
+    async fn change_under(&self, _: &Changing<'_>, change: ChangeMembers<u64, Member>) -> Result<(), ChangeError> {
         let based_on = *metrics(&self.engine).membership_config.log_id();
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: based_on };
         let changing = self.engine.change_membership_if(change, false, [unchanged]);
@@ -319,6 +324,19 @@ impl Changer {
         let seen = metrics(&self.engine);
         let member = seen.membership_config.get_node(&member.0)?;
         Some(member.grpc_address.clone()).filter(|address| !address.is_empty())
+    }
+}
+
+/// Whether a node may be made a voter: it is none, and nobody else has its address.
+fn addable(seen: &RaftMetrics<TypeConfig>, node_id: u64, member: &Member) -> Result<(), ChangeError> {
+    let members = seen.membership_config.membership();
+    if members.voter_ids().any(|id| id == node_id) {
+        return Err(already(seen, format!("node {node_id} is a voter already")));
+    }
+    let mut nodes = members.nodes();
+    match nodes.find(|(id, there)| **id != node_id && there.peer_address == member.peer_address) {
+        Some((id, _)) => Err(ChangeError::Conflict(format!("{} is the peer address of node {id}", member.peer_address))),
+        None => Ok(()),
     }
 }
 
