@@ -10,6 +10,7 @@ mod cells;
 mod downtimes;
 mod ends;
 mod examined;
+mod expire;
 mod faults;
 mod groups;
 mod hangs;
