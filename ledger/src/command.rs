@@ -471,10 +471,11 @@ pub enum Outcome {
     Used {
         /// Tokens in use, by host; a host that is not named has none in use.
         tokens: BTreeMap<HostId, u32>,
-        /// Servers that have no token and would need one again: parked by their owner, or about to be booted.
+        /// Servers that have no token there and would need one: parked by their owner, about to be booted, or where there are no slots any more.
         parked: u32,
     },
-    /// It will never be there: the row closes, the reservation and its lease become ERROR.
+    /// It will never be there: the row closes, the reservation and its lease become ERROR. Of [`Step::Expire`](crate::model::Step::Expire): not
+    /// for now; nothing is given back, and it is counted anew later.
     Failed {
         /// Shown on the lease.
         reason: Reason,

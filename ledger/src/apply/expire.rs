@@ -47,39 +47,41 @@ pub(super) fn expire(state: &mut State, lease: &mut Lease, now: Timestamp) {
     if lease.status != LeaseStatus::Active {
         return pass_event(lease, EventKind::Expiry, now);
     }
-    if lease.expires_at().is_none() {
+    // What is still to be opened, or to be left, is not counted before that is through.
+    if lease.expires_at().is_none() || has_rows(state, lease, Step::Adjust) {
         return put_off(lease, now);
     }
     begin_event(lease, EventKind::Expiry, now);
     let due = lease.event(EventKind::Expiry).map_or(now, |event| event.time.timestamp());
     for place in 0..lease.reservations.len() {
         let reservation = &mut lease.reservations[place];
-        if reservation.status == ReservationStatus::Active && reservation.stage == Stage::Open {
+        // Each is counted once.
+        if reservation.status == ReservationStatus::Active && reservation.stage == Stage::Open && reservation.expiry.is_none() {
             reservation.expiry = Some(Expiry::Counting);
             let id = reservation.id;
             open_row(state, lease, id, Step::Expire, due, now);
         }
     }
-    // All of them are in error.
+    // All of them are in error, or were counted before the last count was given up.
     if !has_rows(state, lease, Step::Expire) {
         end_event(lease, EventKind::Expiry, EventStatus::Done, now);
     }
 }
 
-/// What was in use once the tokens were closed; `None` where that will never be known, and nothing is given back.
+/// What was in use once the tokens were closed.
 pub(super) struct Used<'a> {
     pub tokens: &'a BTreeMap<HostId, u32>,
     pub parked: u32,
 }
 
 /// The use of one reservation was counted. Its row is closed.
-pub(super) fn counted(state: &mut State, now: Timestamp, mut lease: Lease, reservation: ReservationId, used: Option<Used<'_>>) {
+pub(super) fn counted(state: &mut State, now: Timestamp, mut lease: Lease, reservation: ReservationId, used: &Used<'_>) {
     let is_active = lease.status == LeaseStatus::Active;
     let Some(one) = lease.reservations.iter_mut().find(|one| one.id == reservation && one.expiry == Some(Expiry::Counting))
     else {
         return;
     };
-    let unused = used.filter(|_| is_active).is_some_and(|used| give_back(one, &used, now));
+    let unused = is_active && give_back(state, one, used, now);
     if unused {
         one.expiry = Some(Expiry::Unused);
     } else {
@@ -89,14 +91,32 @@ pub(super) fn counted(state: &mut State, now: Timestamp, mut lease: Lease, reser
         // What is kept is opened again.
         open_row(state, &lease, reservation, Step::Adjust, now, now);
     }
-    lease.reason = resting_reason(&lease);
+    if is_active {
+        lease.reason = resting_reason(&lease);
+    }
     if !settle(state, &mut lease, now) {
         state.put_lease(lease);
     }
 }
 
+/// What is in use cannot be found out for now: all that is closed for it is opened again, and it is counted anew after as long as
+/// the first time. Its row is closed.
+pub(super) fn give_up(state: &mut State, now: Timestamp, mut lease: Lease) {
+    let closed = interrupt(&mut lease, now);
+    if let Some(event) = event_mut(&mut lease, EventKind::Expiry) {
+        // The clock says from when on, as at first: outcomes do not read the time.
+        event.time = event.created_at.floor_to_second();
+    }
+    if lease.status == LeaseStatus::Active {
+        lease.reason = resting_reason(&lease);
+    }
+    let id = lease.id;
+    state.put_lease(lease);
+    reopen(state, id, &closed, now);
+}
+
 /// Keeps of an open reservation what is in use. Gives whether that is nothing, and then leaves it as it is.
-fn give_back(reservation: &mut Reservation, used: &Used<'_>, now: Timestamp) -> bool {
+fn give_back(state: &State, reservation: &mut Reservation, used: &Used<'_>, now: Timestamp) -> bool {
     let old = reservation.bindings.clone();
     // Planted bug: who is parked is forgotten.
     let mut parked = if mutant!("Z02") { 0 } else { used.parked };
@@ -105,11 +125,15 @@ fn give_back(reservation: &mut Reservation, used: &Used<'_>, now: Timestamp) -> 
         let in_use = used.tokens.get(&binding.host).copied().unwrap_or(0).min(binding.slots);
         kept.push(Binding { slots: in_use, ..*binding });
     }
-    // Whoever has no token may wake anywhere: the first hosts that have room keep it.
-    for (binding, of) in kept.iter_mut().zip(old.iter().filter(|one| one.phase == Phase::Main)) {
-        let more = parked.min(of.slots - binding.slots);
-        binding.slots += more;
-        parked -= more;
+    // Whoever has no token may wake anywhere: the first hosts that are up and have room keep it, then the others.
+    let is_up = |host| state.host(host).is_some_and(|host| host.observation.up);
+    for up in [true, false] {
+        let mains = old.iter().filter(|one| one.phase == Phase::Main);
+        for (binding, of) in kept.iter_mut().zip(mains).filter(|(binding, _)| is_up(binding.host) == up) {
+            let more = parked.min(of.slots - binding.slots);
+            binding.slots += more;
+            parked -= more;
+        }
     }
     let amount: u32 = kept.iter().map(|one| one.slots).sum();
     let wish = reservation.wish.instance_mut();

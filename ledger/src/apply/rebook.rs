@@ -138,6 +138,10 @@ pub(super) fn change_bookings(
 
 /// Whether Placement must accept more on a shared host, or a server group must be made anew.
 fn wants_hold(state: &State, reservation: &Reservation, old: &Reservation, grown: &[HostId]) -> bool {
+    // One that expired alone has its end to come to.
+    if reservation.has_ended() {
+        return false;
+    }
     let affinity = reservation.wish.instance().affinity;
     (affinity.is_some() && affinity != old.wish.instance().affinity)
         || reservation.bindings.iter().any(|one| grown.contains(&one.host) && is_shared(state, one.host))

@@ -1,6 +1,6 @@
 //! The cloud's answer settles event, reservation, lease and booking.
 
-use super::expire::{Used, counted};
+use super::expire::{Used, counted, give_up};
 use super::progress::{
     creation_held, delay_reason, end_event, fail_lease, has_rows, move_reservation, resting_reason, settle_end, settle_start,
 };
@@ -44,12 +44,12 @@ pub(super) fn record_outcome(
         }
         (Step::Expire, Outcome::Used { tokens, parked }) => {
             state.close_actuation(row.id);
-            counted(state, now, lease, row.reservation_id, Some(Used { tokens, parked: *parked }));
+            counted(state, now, lease, row.reservation_id, &Used { tokens, parked: *parked });
         }
-        // What is in use will not be known: all of it may be.
+        // All of it may be in use.
         (Step::Expire, Outcome::Failed { .. }) => {
             state.close_actuation(row.id);
-            counted(state, now, lease, row.reservation_id, None);
+            give_up(state, now, lease);
         }
         (Step::Hold | Step::Expire, Outcome::Done)
         | (_, Outcome::Held { .. } | Outcome::HoldRefused { .. } | Outcome::Used { .. }) => {
@@ -122,7 +122,7 @@ fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
     close_event(state, &mut lease, row.step, EventStatus::Done, now);
     match row.step {
         Step::Start => settle_start(state, &mut lease, now),
-        Step::End => settle_end(state, &mut lease, now),
+        Step::End if lease.status != LeaseStatus::Active => settle_end(state, &mut lease, now),
         _ if !matches!(lease.status, LeaseStatus::Error | LeaseStatus::Updating) => lease.reason = resting_reason(&lease),
         _ => {}
     }

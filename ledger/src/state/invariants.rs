@@ -153,6 +153,11 @@ fn check_expiry(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
     if counting != under_way {
         violated(violations, "expiry", format!("lease {}: its expiry is under way, and nobody counts, or it is not", lease.id));
     }
+    let ends = |one: &Reservation| state.open_row(lease.id, one.id).is_some_and(|row| row.step == Step::End);
+    let left = |one: &Reservation| one.stage == Stage::Ended && one.status == ReservationStatus::Active && !ends(one);
+    if matches!(lease.status, LeaseStatus::Active | LeaseStatus::Updating) && lease.reservations.iter().any(left) {
+        violated(violations, "expiry", format!("lease {}: a reservation of it ended, and nobody sees to that", lease.id));
+    }
     for one in lease.reservations.iter().filter(|one| one.is_expiring() || counts(one.id)) {
         let well = counting && one.stage == Stage::Open && (one.expiry == Some(Expiry::Counting)) == counts(one.id);
         if !well || !matches!(lease.status, LeaseStatus::Active | LeaseStatus::Error) {

@@ -113,8 +113,9 @@ impl Desks {
 #[must_use]
 pub fn is_urgent(step: Step) -> bool {
     match step {
-        Step::Hold | Step::StagingOpen | Step::Start => true,
-        Step::Prepare | Step::StagingClose | Step::Adjust | Step::Expire | Step::BeforeEnd | Step::End => false,
+        // While it is counted a tenant cannot use what he has.
+        Step::Hold | Step::StagingOpen | Step::Start | Step::Expire => true,
+        Step::Prepare | Step::StagingClose | Step::Adjust | Step::BeforeEnd | Step::End => false,
     }
 }
 

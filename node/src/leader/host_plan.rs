@@ -73,11 +73,14 @@ impl HostRead {
         self.inventories.inventories.get(class).is_some_and(|inventory| inventory.reserved < inventory.total)
     }
 
-    /// What the tokens of a class back: all of them while open, those in use once closed.
+    /// What the tokens of a class back: all of them while open, or while they are counted and may be opened again, those in use once
+    /// closed.
     fn backing(&self, wish: &HostWish, class: &str, inventory: &Inventory) -> Amounts {
-        let tokens = if inventory.reserved < inventory.total { inventory.total } else { 0 };
+        let Some(wish) = wish.tokens.get(class) else { return Amounts::default() };
+        let stay = inventory.reserved < inventory.total || wish.gate == Gate::Counted;
+        let tokens = if stay { inventory.total } else { 0 };
         let tokens = u32::try_from(tokens.max(self.used(class))).unwrap_or(u32::MAX);
-        wish.tokens.get(class).and_then(|wish| wish.need.checked_mul(tokens)).unwrap_or_default()
+        wish.need.checked_mul(tokens).unwrap_or_default()
     }
 
     /// What all tokens back now.

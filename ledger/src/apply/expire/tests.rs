@@ -130,9 +130,12 @@ fn whoever_changes_his_lease_is_there() {
            10:20 used expire A h1*1 -> A ACTIVE active:Open active:Open
            10:20 update A end=15:00 -> ACTIVE h1*1 h1*2
            10:20 rows -> adjust A, adjust A
-           10:30 clock -> expire A, expire A
-           10:30 used expire A -> A ACTIVE active:Open active:Open
-           10:30 used expire A -> A TERMINATING active:Ended active:Ended",
+           10:30 clock -> nothing
+           10:30 done adjust A -> A ACTIVE active:Open active:Open
+           10:30 done adjust A -> A ACTIVE active:Open active:Open
+           10:40 clock -> expire A
+           10:40 used expire A -> A ACTIVE active:Open active:Ended
+           10:40 rows -> end A",
     );
 }
 
@@ -179,7 +182,75 @@ fn without_a_successful_count_nothing_is_given_back() {
            10:20 rows -> adjust A
            10:20 reason A -> none
            10:20 show A -> A 10:00..14:00 h1*2
-           10:20 used adjust A -> refused Invalid outcome",
+           10:20 used adjust A -> refused Invalid outcome
+           10:20 done adjust A -> A ACTIVE active:Open
+           10:20 clock -> nothing
+           10:20 next -> 10:30
+           10:30 clock -> expire A
+           10:30 used expire A h1*1 -> A ACTIVE active:Open
+           10:30 reason A -> 1 of its instances were not in use at its expiry, and were given back",
+    );
+}
+
+#[test]
+fn what_is_still_to_be_opened_or_left_is_not_counted() {
+    check(
+        "10:00 hosts h1 h2 vcpus=2
+           10:00 lease A now..14:00 n=4 expiry=600 -> PENDING h1*2 h2*2
+           10:00 clock -> start A
+           10:00 done start A -> A ACTIVE active:Open
+           10:00 clock -> nothing
+           10:09 update A n=2 -> ACTIVE h1*2
+           10:10 clock -> nothing
+           10:10 rows -> adjust A
+           10:10 next -> 10:20
+           10:20 clock -> nothing
+           10:21 done adjust A -> A ACTIVE active:Open
+           10:30 clock -> expire A",
+    );
+}
+
+#[test]
+fn who_is_parked_keeps_his_place_where_he_can_wake() {
+    check(
+        "10:00 hosts h1 h2 vcpus=2
+           10:00 lease A now..14:00 n=3 expiry=600 -> PENDING h1*2 h2*1
+           10:00 clock -> start A
+           10:00 done start A -> A ACTIVE active:Open
+           10:00 clock -> nothing
+           10:05 observe h1 down -> closed
+           10:10 clock -> expire A
+           10:10 used expire A parked=2 -> A ACTIVE active:Open
+           10:10 show A -> A 10:00..14:00 h1*1 h2*1",
+    );
+}
+
+#[test]
+fn what_ends_alone_goes_on_ending_whatever_is_changed_of_the_rest() {
+    check(
+        "10:00 hosts h1 shared
+           10:00 lease A now..14:00 reservations=2 expiry=600 pool=shared -> CREATING h1*1 h1*1
+           10:00 held A -> A CREATING pending:Booked pending:Booked
+           10:00 held A -> A PENDING pending:Booked pending:Booked
+           10:00 clock -> start A, start A
+           10:00 done start A -> A STARTING active:Open pending:Open
+           10:00 done start A -> A ACTIVE active:Open active:Open
+           10:00 clock -> nothing
+           10:10 clock -> expire A, expire A
+           10:10 used expire A h1*1 -> A ACTIVE active:Open active:Open
+           10:10 used expire A -> A ACTIVE active:Open active:Ended
+           10:10 done adjust A -> A ACTIVE active:Open active:Ended
+           10:11 update A n=3 -> UPDATING h1*3 h1*1
+           10:11 rows -> end A, hold A
+           10:11 held A -> A ACTIVE active:Open active:Ended
+           10:11 rows -> end A, adjust A
+           10:11 delayed end A -> A ACTIVE active:Open active:Ended
+           10:11 reason A -> slow
+           10:11 done end A -> A ACTIVE active:Open deleted:Ended
+           10:11 reason A -> 1 of its instances were not in use at its expiry, and were given back
+           10:12 update A n=4 -> UPDATING h1*4 h1*1
+           10:12 refused A -> A ACTIVE active:Open deleted:Ended
+           10:12 booked h1 12:00 -> 3 vcpus 3 slots",
     );
 }
 
@@ -220,6 +291,7 @@ fn a_lease_that_never_started_or_failed_is_not_counted() {
            10:30 done start B -> B ACTIVE active:Open active:Open
            10:30 clock -> nothing
            10:31 update B n=2 -> ACTIVE h1*2 h1*1
+           10:31 done adjust B -> B ACTIVE active:Open active:Open
            10:40 clock -> expire B, expire B
            10:41 used expire B h1*1 -> B ACTIVE active:Open active:Open
            10:41 failed adjust B -> B ERROR error:Open active:Open

@@ -10,6 +10,7 @@ use leasehold_ledger::plan::{Overlay, plan_update};
 use leasehold_node::seams::Clock;
 use serde_json::json;
 
+use super::ask::Ask;
 use super::world::{Crash, World};
 use super::{TROUBLE, judge};
 
@@ -225,12 +226,42 @@ async fn without_a_look_at_every_host_and_cell_nothing_is_given_back() {
         world.until("it is active", 20, || world.is_active(lease)).await;
         let fault = strike(&world);
         world.until("it is being counted", 80, || world.is_counting(lease)).await;
-        world.pass(120).await;
+        world.pass(30).await;
         assert!(world.is_counting(lease) && world.amount(lease) == 2);
         assert_eq!(world.lease(lease).unwrap().reason.unwrap().code, ReasonCode::CloudUnavailable);
+        // Nobody is kept from his tokens for long.
+        world.until("the count is given up", 60, || !world.is_counting(lease)).await;
+        assert_eq!((world.amount(lease), world.lease(lease).unwrap().expires_at()), (2, None));
+        world.until("it is counted anew", 80, || world.is_counting(lease)).await;
+        world.until("and given up again", 80, || !world.is_counting(lease)).await;
         world.sim.lock().remove_fault(fault);
-        world.until("it is over", 60, || world.is_over(lease)).await;
+        world.until("it is over", 90, || world.is_over(lease)).await;
     }
+}
+
+/// A lease was made smaller, and its servers stand on the host of which nothing is left to it: nothing is taken from who runs.
+#[tokio::test(start_paused = true)]
+async fn servers_that_stand_where_a_lease_has_no_slots_any_more_are_in_use() {
+    let mut world = World::dedicated(&["cmp1", "cmp2"]).await;
+    let lease = world.book_expiring(7, 600);
+    world.until("it is active", 20, || world.is_active(lease)).await;
+    let mut servers = Vec::new();
+    for number in 0..7 {
+        servers.push(world.boot_up(lease, &number.to_string()).await);
+    }
+    let kept = world.lease(lease).unwrap().reservations[0].bindings[0].host;
+    let kept = world.ledger.look(|state| state.host(kept).unwrap().description.hypervisor_hostname.clone());
+    let (gone, left): (Vec<String>, Vec<String>) = servers.into_iter().partition(|server| world.host_of(server) == kept);
+    assert!(!gone.is_empty() && !left.is_empty());
+    for server in &gone {
+        assert_eq!(world.tenant(Method::DELETE, &format!("/servers/{server}"), None).0, 204);
+    }
+    let fewer = u32::try_from(left.len()).unwrap();
+    world.resize(lease, &Ask::new(fewer, 0, 600)).expect("it is accepted");
+    world.pass(3 * u64::from(EXPIRY_S)).await;
+    assert!(left.iter().all(|server| world.server_status(server) == "ACTIVE"));
+    assert_eq!((world.amount(lease), world.is_active(lease)), (fewer, true));
+    assert!(!world.is_counting(lease), "it is not counted before they are gone");
 }
 
 /// A write that opens the tokens is on its way for longer than the leader that sent it lives, and arrives after the next count.
