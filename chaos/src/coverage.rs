@@ -27,6 +27,9 @@ pub struct Coverage {
     pub clouds: BTreeMap<String, u64>,
     /// Points at which a node ended.
     pub points: BTreeMap<String, u64>,
+    /// What came of the expiries of reservations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expiries: BTreeMap<String, u64>,
     /// How it was asked, at the wire level: operation, result, door.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub doors: BTreeMap<String, u64>,
@@ -67,13 +70,15 @@ impl Coverage {
                 Ending::Fail => "fail",
                 Ending::Info => "info",
             };
-            // What would wait for room, or take that of others, is a goal of its own.
+            // What would wait for room, take that of others, or expire, is a goal of its own.
             let would_wait = operation.op == "create" && operation.body["request"]["wish"]["wait"].is_object();
             let would_preempt = operation.op == "create" && operation.body["request"]["wish"]["precedence"]["preempt"] == true;
-            let op = match (would_wait, would_preempt) {
-                (true, _) => "wait",
-                (false, true) => "preempt",
-                (false, false) => &operation.op,
+            let would_expire = operation.op == "create" && operation.body["request"]["wish"]["expiry_s"].is_u64();
+            let op = match (would_wait, would_preempt, would_expire) {
+                (true, ..) => "wait",
+                (false, true, _) => "preempt",
+                (false, false, true) => "expire",
+                (false, false, false) => &operation.op,
             };
             let asked = operation.body["attempts"][0]["node"].as_u64().unwrap_or_default();
             let role = role(&looks, asked, operation.invoke_ns);
@@ -90,6 +95,7 @@ impl Coverage {
         for incident in record.incidents.iter().filter(|incident| incident.what == "point") {
             *coverage.points.entry(incident.text.clone()).or_default() += 1;
         }
+        coverage.expiries = crate::check::expire::reached(record);
         let not_on_purpose = record.incidents.iter().take_while(|incident| incident.text != GOES_ROUND);
         let terms: BTreeSet<&str> =
             not_on_purpose.filter(|incident| incident.what == "leads").map(|incident| incident.text.as_str()).collect();
@@ -143,6 +149,7 @@ impl Coverage {
             (&mut self.phases, &other.phases),
             (&mut self.clouds, &other.clouds),
             (&mut self.points, &other.points),
+            (&mut self.expiries, &other.expiries),
             (&mut self.doors, &other.doors),
         ];
         for (mine, theirs) in maps {

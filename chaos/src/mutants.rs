@@ -23,7 +23,8 @@ pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Mutant {
     /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see, `H` of hosts and cells, `W` of
-    /// what waits for room, `E` of ended leases that left memory, `Y` of who gives way.
+    /// what waits for room, `E` of ended leases that left memory, `Y` of who gives way, `Z` of what
+    /// expires.
     pub id: &'static str,
     /// What is wrong.
     pub bug: &'static str,
@@ -38,7 +39,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 67] = [
+pub const MUTANTS: [Mutant; 69] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -107,6 +108,8 @@ pub const MUTANTS: [Mutant; 67] = [
     mutant("E01", "lists forget the leases that left memory", &["witness", "search"], Profile::Busy),
     mutant("W01", "what waits for room waits for ever", &["W1"], Profile::Busy),
     mutant("Y01", "leases give way that did not allow it", &["Y1"], Profile::Busy),
+    mutant("Z01", "what is in use is counted while its tokens are open", &["Z1"], Profile::Busy),
+    mutant("Z02", "servers that are parked count for nothing at the expiry", &["Z1"], Profile::Busy),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

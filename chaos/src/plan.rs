@@ -102,6 +102,9 @@ pub struct Sim {
     /// Whether clients ask for leases with priorities, some of which give way to others.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub priorities: bool,
+    /// Whether clients ask for leases of which is given back what nobody uses some time after their start.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expiries: bool,
 }
 
 // As serde wants it.
@@ -142,6 +145,7 @@ impl Default for Sim {
             waits: false,
             ended_in_memory_s: 0,
             priorities: false,
+            expiries: false,
         }
     }
 }
@@ -200,6 +204,8 @@ const QUESTIONS_ONE_IN: usize = 3;
 const WAITS_ONE_IN: usize = 2;
 /// In one of so many seeds clients ask for leases with priorities.
 const PRIORITIES_ONE_IN: usize = 2;
+/// In one of so many seeds clients ask for leases that expire.
+const EXPIRIES_ONE_IN: usize = 2;
 /// Kinds of faults that a simulated run may have; each seed switches some of them on.
 const KINDS: u64 = 16;
 
@@ -298,6 +304,8 @@ impl Plan {
             ended_in_memory_s: ended_in_memory_s(seed, is_measured),
             priorities: !is_measured
                 && (profile == Profile::Busy || Draw::new(seed, stream("priorities", &[])).below(PRIORITIES_ONE_IN) == 0),
+            expiries: !is_measured
+                && (profile == Profile::Busy || Draw::new(seed, stream("expiries", &[])).below(EXPIRIES_ONE_IN) == 0),
             ..Sim::default()
         };
         // Some seeds have no faults at all: what fails there is no matter of faults.

@@ -1,6 +1,7 @@
 //! Clients: they book, change, delete and read, collide on purpose, try again with the same key, and write down what they saw.
 
 mod attempts;
+mod expire;
 pub mod flavors;
 mod offers;
 mod pace;
@@ -202,6 +203,13 @@ impl Workload {
         if self.world.plan.sim.priorities && ranks.below(preempt::ONE_IN) == 0 {
             let wanted = self.ranked(&mut ranks, project);
             self.perform(turn, project, wanted, None).await;
+            return;
+        }
+        let mut expires = Draw::new(self.world.plan.seed, turn.stream("expiry"));
+        if self.world.plan.sim.expiries
+            && expires.below(expire::ONE_IN) == 0
+            && self.about_expiry(turn, &mut expires, project).await
+        {
             return;
         }
         let mut series = Draw::new(self.world.plan.seed, turn.stream("series"));

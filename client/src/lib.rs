@@ -21,6 +21,7 @@
 //!     offer: None,
 //!     wait: None,
 //!     precedence: Default::default(),
+//!     expiry_s: None,
 //!     ignore_quota: false,
 //!     reservations: vec![ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: Default::default() }],
 //! };

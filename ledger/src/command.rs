@@ -262,6 +262,11 @@ pub struct LeaseWish {
     /// that keys of older releases keep their content.
     #[serde(default, skip_serializing_if = "Precedence::ordinary")]
     pub precedence: Precedence,
+    /// What nobody uses so many seconds after the lease became active is given back; at least
+    /// [`EXPIRY_MIN_S`](crate::model::EXPIRY_MIN_S). One that would lie after the end never comes. Not written where it is not
+    /// asked for, so that keys of older releases keep their content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_s: Option<u32>,
     /// Whatever the quota of the project says. Who may ask for that is decided before the log. Not written where it is false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_quota: bool,
@@ -461,6 +466,13 @@ pub enum Outcome {
     Delayed {
         /// Shown on the lease; `None` clears it.
         reason: Option<Reason>,
+    },
+    /// [`Step::Expire`](crate::model::Step::Expire) only: the tokens are closed, and this was in use after that.
+    Used {
+        /// Tokens in use, by host; a host that is not named has none in use.
+        tokens: BTreeMap<HostId, u32>,
+        /// Servers that have no token and would need one again: parked by their owner, or about to be booted.
+        parked: u32,
     },
     /// It will never be there: the row closes, the reservation and its lease become ERROR.
     Failed {

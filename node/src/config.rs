@@ -318,6 +318,10 @@ pub struct ApiSection {
     pub priorities: bool,
     /// Who may ask for a priority, beside admins: those with this role.
     pub priority_role: Option<String>,
+    /// Whether leases may give back what nobody uses some time after they became active.
+    pub expiry: bool,
+    /// After how many seconds new leases do that say nothing of it; not given: never.
+    pub expiry_s_default: Option<u32>,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -333,6 +337,8 @@ impl Default for ApiSection {
             flavor_reservations: true,
             priorities: true,
             priority_role: None,
+            expiry: true,
+            expiry_s_default: None,
             requests_max: 4096,
             connections_max: 8192,
         }

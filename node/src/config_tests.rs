@@ -155,6 +155,9 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("api.requests_max", |config| config.api.requests_max = 0),
         ("api.connections_max", |config| config.api.connections_max = 0),
         ("api.priority_role", |config| config.api.priority_role = Some(String::new())),
+        ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(59)),
+        ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(31_536_001)),
+        ("api.expiry_s_default", |config| (config.api.expiry, config.api.expiry_s_default) = (false, Some(900))),
         ("leader.parallel", |config| config.leader.parallel = 0),
         ("leader.reconcile_s", |config| config.leader.reconcile_s = 0),
         ("leader.monitor_s", |config| config.leader.monitor_s = 0),
@@ -168,5 +171,10 @@ fn values_that_would_quietly_be_others_are_refused() {
         change(&mut config);
         let told = config.check().unwrap_err().to_string();
         assert!(told.contains(key), "{key}: {told}");
+    }
+    for seconds in [None, Some(60), Some(31_536_000)] {
+        let mut config = minimal();
+        config.api.expiry_s_default = seconds;
+        config.check().unwrap();
     }
 }

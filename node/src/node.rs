@@ -115,6 +115,8 @@ impl Node {
             flavors: config.api.flavor_reservations,
             priorities: config.api.priorities,
             priority_role: config.api.priority_role.as_deref().map(str::to_lowercase),
+            expiry: config.api.expiry,
+            expiry_s_default: config.api.expiry_s_default,
         };
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();

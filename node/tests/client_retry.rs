@@ -178,6 +178,7 @@ fn wish() -> NewLease {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: Vec::new(),
     }

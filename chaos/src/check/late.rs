@@ -41,7 +41,7 @@ pub fn judge(record: &Record) -> Judgement {
 
 /// The steps of a lease's own times: others are due when they are opened, or were due before the lease was asked for.
 fn opened(row: &Row<'_>, healed_ms: u64, limit_ms: u64, sheet: &mut Sheet) {
-    if !matches!(row.step(), "staging_open" | "staging_close" | "start" | "end") {
+    if !matches!(row.step(), "staging_open" | "staging_close" | "start" | "expire" | "end") {
         return;
     }
     let (from, at_ms) = (row.ms("due").max(healed_ms), row.ms("opened_at"));

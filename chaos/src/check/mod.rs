@@ -15,6 +15,7 @@ mod crowded;
 pub mod double_booking;
 mod downtimes;
 pub mod early;
+pub mod expire;
 mod failed;
 pub mod fencing;
 pub mod followed;
@@ -159,6 +160,7 @@ pub fn judge(record: &Record) -> Board {
         offers::judge,
         waits::judge,
         preempt::judge,
+        expire::judge,
         hashes::judge,
         healing::judge,
         monotonic::judge,

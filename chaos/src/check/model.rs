@@ -7,7 +7,7 @@ mod host;
 mod lease;
 
 pub use host::{Downtime, Figures, Host};
-pub use lease::{Binding, FROZEN_S, Lease, Precedence, Previous, Reservation, Span, Staging, Wish};
+pub use lease::{Binding, Expiry, FROZEN_S, Lease, Precedence, Previous, Reservation, Span, Staging, Wish};
 
 /// vCPUs, MiB, GiB, slots.
 pub type Amounts = [u64; 4];

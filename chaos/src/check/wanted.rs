@@ -23,6 +23,9 @@ pub fn created(model: &Model, operation: &Operation) -> Option<String> {
     if reply["wait"].is_object() && wish["wait"]["until"] != reply["wait"]["until"] {
         return Some(format!("wait {} was asked for, {} was made", wish["wait"], reply["wait"]));
     }
+    if wish["expiry_s"] != reply["expiry_s"] {
+        return Some(format!("expiry_s {} was asked for, {} was made", wish["expiry_s"], reply["expiry_s"]));
+    }
     let (asked, made) = (wish["reservations"].as_array()?, reply["reservations"].as_array()?);
     if asked.len() != made.len() {
         return Some("another number of reservations".to_owned());

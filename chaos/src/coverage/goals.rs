@@ -16,7 +16,7 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 pub const SEEDS: u64 = 200;
 
 /// Operations of clients and of the operator.
-const OPERATIONS: [&str; 17] = [
+const OPERATIONS: [&str; 18] = [
     "create",
     "update",
     "claim",
@@ -27,6 +27,7 @@ const OPERATIONS: [&str; 17] = [
     "wait",
     "waiting",
     "preempt",
+    "expire",
     "create_series",
     "delete_series",
     "list_series",
@@ -38,6 +39,8 @@ const OPERATIONS: [&str; 17] = [
 /// Those that leave it open how they ended, when the answer is lost. Series are deleted too seldom for that: a leader's answer was lost
 /// in none of 69 hours.
 const WRITES: [&str; 6] = ["create", "update", "claim", "delete", "create_series", "set_quota"];
+/// What comes of the expiry of a reservation.
+const EXPIRIES: [&str; 4] = ["none in use", "some in use", "all in use", "changed meanwhile"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.
@@ -135,6 +138,7 @@ pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
         ("operation, fault", got(&by_fault, names(&[&OPERATIONS, &["ok"], &FAULTS]))),
         ("operation, result, role", got(&by_role, roles)),
         ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
+        ("expiry", got(&sum.expiries, names(&[&EXPIRIES]))),
         ("way of the cloud, part of a reservation's life", got(&sum.clouds, names(&[&CLOUDS, &PHASES]))),
         ("points", got(&sum.points, names(&[&POINTS]))),
     ])

@@ -122,6 +122,7 @@ mod tests {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: Vec::new(),
         };

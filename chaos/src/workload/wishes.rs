@@ -96,6 +96,7 @@ impl Workload {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations,
         }
@@ -130,6 +131,7 @@ impl Workload {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(1, 512, 1, 1).into()),

@@ -54,6 +54,7 @@ pub fn measure(leases: u64, seed: u64) -> Vec<Row> {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: Vec::new(),
         };

@@ -207,6 +207,7 @@ impl World {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),

@@ -2,6 +2,7 @@
 
 use super::claim_offer::{is_unclaimed, withdraw_expired};
 use super::downtimes::drop_over_downtimes;
+use super::expire::expire;
 use super::progress::{
     begin_event, end_event, end_stage, event_status, has_rows, move_lease, move_reservation, open_row, pass_event, settle_end,
     settle_start, unstarted_reason,
@@ -107,8 +108,9 @@ fn before_end(state: &mut State, now: Timestamp, id: LeaseId) {
 }
 
 /// The end comes, whatever was reached: it supersedes what is still open.
-fn end_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
-    for kind in [EventKind::Prepare, EventKind::StagingOpen, EventKind::StagingClose, EventKind::BeforeEndLease] {
+pub(super) fn end_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
+    use EventKind::{BeforeEndLease, Expiry, Prepare, StagingClose, StagingOpen};
+    for kind in [Prepare, StagingOpen, StagingClose, BeforeEndLease, Expiry] {
         pass_event(&mut lease, kind, now);
     }
     if matches!(lease.status, LeaseStatus::Pending | LeaseStatus::Starting) && !lease.reservations.is_empty() {
@@ -126,11 +128,17 @@ fn end_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
     let due = lease.end.timestamp();
     for place in 0..lease.reservations.len() {
         let reservation = &mut lease.reservations[place];
+        let id = reservation.id;
+        // It expired before: over, or on its way there.
+        if reservation.status == ReservationStatus::Deleted
+            || state.open_row(lease.id, id).is_some_and(|row| row.step == Step::End)
+        {
+            continue;
+        }
         if reservation.status == ReservationStatus::Pending {
             move_reservation(reservation, ReservationStatus::Active, now);
         }
         end_stage(reservation);
-        let id = reservation.id;
         open_row(state, &lease, id, Step::End, due, now);
     }
     settle_end(state, &mut lease, now);
@@ -158,6 +166,8 @@ fn step_lease(state: &mut State, mut lease: Lease, now: Timestamp) {
         open_stage(state, &mut lease, now, Step::StagingOpen, Stage::Staging, |one| one.staging.is_some());
     } else if is_due(&lease, EventKind::Prepare, now) {
         prepare(state, &mut lease, now, |_| true);
+    } else if is_due(&lease, EventKind::Expiry, now) {
+        expire(state, &mut lease, now);
     } else {
         // Only its before_end was due, and that is through.
         return;

@@ -15,6 +15,7 @@ mod create_series;
 mod delete_lease;
 mod delete_series;
 mod downtimes;
+pub(crate) mod expire;
 mod hosts;
 mod keys;
 pub(crate) mod limits;

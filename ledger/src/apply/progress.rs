@@ -1,8 +1,9 @@
 //! How leases, events, reservations and rows move on. Every move goes through Blazar's tables (`model::status`).
 
+use super::expire::set_expiry;
 use super::{keys, series};
 use crate::model::{
-    Actuation, Event, EventKind, EventStatus, Lease, LeaseStatus, OnEnd, Reason, ReasonCode, Reservation, ReservationId,
+    Actuation, Event, EventKind, EventStatus, Expiry, Lease, LeaseStatus, OnEnd, Reason, ReasonCode, Reservation, ReservationId,
     ReservationStatus, Stage, Step, Timestamp,
 };
 use crate::reply::Reply;
@@ -121,6 +122,9 @@ pub(super) fn end_stage(reservation: &mut Reservation) {
     if reservation.adoption.as_ref().is_some_and(|adoption| !adoption.opened) {
         reservation.on_end = OnEnd::Shelve;
     }
+    if reservation.is_expiring() {
+        reservation.expiry = None;
+    }
     reservation.stage = Stage::Ended;
 }
 
@@ -156,6 +160,7 @@ pub(super) fn settle_start(state: &State, lease: &mut Lease, now: Timestamp) {
         end_event(lease, EventKind::StartLease, EventStatus::Done, now);
         move_lease(lease, LeaseStatus::Active, now);
         lease.reason = None;
+        set_expiry(lease, now);
     }
 }
 
@@ -166,7 +171,7 @@ pub(super) fn settle_end(state: &State, lease: &mut Lease, now: Timestamp) {
         let settled = settled_status(lease);
         move_lease(lease, settled, now);
         if settled == LeaseStatus::Terminated {
-            lease.reason = unstarted(lease).then(unstarted_reason);
+            lease.reason = resting_reason(lease);
         }
     }
 }
@@ -187,13 +192,24 @@ fn unstarted(lease: &Lease) -> bool {
     lease.reason.as_ref().is_some_and(|reason| reason.text.starts_with(ENDED_UNSTARTED))
 }
 
+/// What a lease shows while nothing is wrong with it: what its owner would not see otherwise.
+pub(super) fn resting_reason(lease: &Lease) -> Option<Reason> {
+    if unstarted(lease) {
+        return Some(unstarted_reason());
+    }
+    let expiries = lease.reservations.iter().filter_map(|one| one.expiry);
+    let released = expiries.map(Expiry::released).fold(0, u32::saturating_add);
+    let text = || format!("{released} of its instances were not in use at its expiry, and were given back");
+    (released > 0).then(|| Reason { code: ReasonCode::Expired, text: text() })
+}
+
 /// What to show of a delay: of a lease that never started, that first.
 pub(super) fn delay_reason(lease: &Lease, told: Option<&Reason>) -> Option<Reason> {
     match told {
         // Nothing that comes later is of more interest to its owner.
         _ if lease.preempted.is_some() => lease.reason.clone(),
-        _ if !unstarted(lease) => told.cloned(),
-        None => Some(unstarted_reason()),
+        None => resting_reason(lease),
+        Some(told) if !unstarted(lease) => Some(told.clone()),
         Some(told) => {
             let text = format!("{ENDED_UNSTARTED}; {}", told.text).chars().take(REASON_CHARS_MAX).collect();
             Some(Reason { code: told.code, text })

@@ -1,7 +1,7 @@
 //! Puts a changed lease in the place of the old one: verified as a whole, with the holds and rows that this wants.
 
 use super::keys;
-use super::progress::{follow_step, move_lease, open_row, restamp_rows, settled_status, was_opened};
+use super::progress::{follow_step, move_lease, open_row, restamp_rows, resting_reason, settled_status, was_opened};
 use super::verify::{check_hosts, check_plan_names, check_room, check_shape, is_shared, stale};
 use crate::command::PlannedReservation;
 use crate::model::{
@@ -149,21 +149,26 @@ fn keep_what_is_open(reservation: &mut Reservation, old: &[Binding], old_end: Se
         return;
     }
     if reservation.stage == Stage::Open {
-        for binding in old.iter().filter(|one| one.phase == Phase::Main) {
-            let slots = binding.slots.saturating_sub(slots_on(&reservation.bindings, binding.host));
-            if slots == 0 {
-                continue;
-            }
-            match reservation.releasing.iter_mut().find(|one| one.host == binding.host) {
-                Some(releasing) => releasing.slots += slots,
-                None => reservation.releasing.push(Binding { slots, ..*binding }),
-            }
-        }
-        reservation.releasing.sort_unstable();
+        keep_slots(reservation, old);
     }
     if was_opened(reservation) && end < old_end && end <= now.floor_to_second() {
         reservation.booked_end = Some(reservation.booked_end.unwrap_or(old_end).max(old_end));
     }
+}
+
+/// See [`keep_what_is_open`], of the slots that it had and has no more.
+pub(super) fn keep_slots(reservation: &mut Reservation, old: &[Binding]) {
+    for binding in old.iter().filter(|one| one.phase == Phase::Main) {
+        let slots = binding.slots.saturating_sub(slots_on(&reservation.bindings, binding.host));
+        if slots == 0 {
+            continue;
+        }
+        match reservation.releasing.iter_mut().find(|one| one.host == binding.host) {
+            Some(releasing) => releasing.slots += slots,
+            None => reservation.releasing.push(Binding { slots, ..*binding }),
+        }
+    }
+    reservation.releasing.sort_unstable();
 }
 
 fn follow(state: &mut State, lease: &Lease, reservation: &Reservation, now: Timestamp) {
@@ -188,7 +193,7 @@ pub(super) fn update_held(state: &mut State, mut lease: Lease, now: Timestamp) {
     }
     lease.before_update = None;
     lease.update_key = None;
-    lease.reason = None;
+    lease.reason = resting_reason(&lease);
     // It waited for room, and has it now.
     lease.wait = None;
     let settled = settled_status(&lease);

@@ -1,6 +1,9 @@
 //! The cloud's answer settles event, reservation, lease and booking.
 
-use super::progress::{creation_held, delay_reason, end_event, fail_lease, has_rows, move_reservation, settle_end, settle_start};
+use super::expire::{Used, counted};
+use super::progress::{
+    creation_held, delay_reason, end_event, fail_lease, has_rows, move_reservation, resting_reason, settle_end, settle_start,
+};
 use super::rebook::update_held;
 use super::schedule::invalid;
 use super::withdraw_lease::withdraw;
@@ -39,7 +42,17 @@ pub(super) fn record_outcome(
         (Step::Hold, Outcome::HoldRefused { reason } | Outcome::Failed { reason }) => {
             withdraw(state, now, row.lease_id, reason);
         }
-        (Step::Hold, Outcome::Done) | (_, Outcome::Held { .. } | Outcome::HoldRefused { .. }) => {
+        (Step::Expire, Outcome::Used { tokens, parked }) => {
+            state.close_actuation(row.id);
+            counted(state, now, lease, row.reservation_id, Some(Used { tokens, parked: *parked }));
+        }
+        // What is in use will not be known: all of it may be.
+        (Step::Expire, Outcome::Failed { .. }) => {
+            state.close_actuation(row.id);
+            counted(state, now, lease, row.reservation_id, None);
+        }
+        (Step::Hold | Step::Expire, Outcome::Done)
+        | (_, Outcome::Held { .. } | Outcome::HoldRefused { .. } | Outcome::Used { .. }) => {
             return Err(invalid("outcome", format!("it is not one of the step {:?}", row.step)));
         }
         (_, Outcome::Done) => done(state, now, lease, &row),
@@ -96,7 +109,7 @@ fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
                 reservation.releasing.clear();
                 ended = true;
             }
-            Step::Hold | Step::Prepare | Step::StagingOpen | Step::BeforeEnd => {}
+            Step::Hold | Step::Prepare | Step::StagingOpen | Step::Expire | Step::BeforeEnd => {}
         }
     }
     if ended && lease.deleted && state.actuations_of(lease.id).next().is_none() {
@@ -110,7 +123,7 @@ fn done(state: &mut State, now: Timestamp, mut lease: Lease, row: &Actuation) {
     match row.step {
         Step::Start => settle_start(state, &mut lease, now),
         Step::End => settle_end(state, &mut lease, now),
-        _ if !matches!(lease.status, LeaseStatus::Error | LeaseStatus::Updating) => lease.reason = None,
+        _ if !matches!(lease.status, LeaseStatus::Error | LeaseStatus::Updating) => lease.reason = resting_reason(&lease),
         _ => {}
     }
     state.put_lease(lease);
@@ -122,7 +135,7 @@ fn close_event(state: &State, lease: &mut Lease, step: Step, how: EventStatus, n
         Step::Prepare => EventKind::Prepare,
         Step::StagingOpen => EventKind::StagingOpen,
         Step::StagingClose => EventKind::StagingClose,
-        Step::Hold | Step::Start | Step::Adjust | Step::BeforeEnd | Step::End => return,
+        Step::Hold | Step::Start | Step::Adjust | Step::Expire | Step::BeforeEnd | Step::End => return,
     };
     if how == EventStatus::Error || !has_rows(state, lease, step) {
         end_event(lease, kind, how, now);

@@ -1,6 +1,7 @@
 //! When a lease and its parts happen: wishes resolved against the entry's time (architecture D4, D23).
 
 use super::adoption::check_servers;
+use super::expire::check_expiry;
 use super::limits::{check_demands, check_name};
 use super::preempt::check_precedence;
 use super::verify::stale;
@@ -43,7 +44,7 @@ impl Schedule {
 /// Checks everything of a wish that needs no host, and fixes its times.
 ///
 /// Rejections, in this order: `Invalid` (name), `StartInPast`, `EndNotAfterStart`, `EndInPast`, `EndBeyondCalendar`, `Invalid`
-/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer, wait, those of [`check_precedence`]). Source: blazar-api §6.1.
+/// (reservations), `StagingOutside`, `BeforeEndOutside`, `Invalid` (offer, wait, those of [`check_precedence`] and [`check_expiry`]). Source: blazar-api §6.1.
 pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedule, Rejection> {
     check_name(&wish.name)?;
     let start = resolve_start(wish.start, now)?;
@@ -67,6 +68,7 @@ pub(crate) fn resolve_create(wish: &LeaseWish, now: Timestamp) -> Result<Schedul
     let offer = wish.offer.map(|offer| resolve_offer(offer, wish.start, start, now)).transpose()?;
     let wait = wish.wait.map(|wait| resolve_wait(wait, wish, start)).transpose()?;
     check_precedence(wish)?;
+    check_expiry(wish.expiry_s)?;
     Ok(Schedule { interval, before_end, staging, offer, wait })
 }
 

@@ -160,7 +160,7 @@ impl World {
             "spent" => Ok(self.spent(words)),
             "clock" => Ok(self.clock()),
             "archive" => Ok(self.archive(words[1])),
-            "done" | "held" | "refused" | "failed" | "delayed" => self.outcome(words),
+            "done" | "held" | "refused" | "failed" | "delayed" | "used" => self.outcome(words),
             "made" => self.made(words),
             "group" => Ok(self.group_text(words[1])),
             "review" => self.review(words[1]),

@@ -216,6 +216,7 @@ mod tests {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
         };
         let bytes = rmp_serde::to_vec_named(&lease).expect("it is plain data").len() as u64;

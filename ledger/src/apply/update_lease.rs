@@ -1,6 +1,7 @@
 //! Changes a lease, all or nothing: checks what is asked for; `rebook.rs` makes the change.
 
 use super::archive_leases::visible_lease;
+use super::expire::{interrupt, reopen};
 use super::limits::check_name;
 use super::progress::event_mut;
 use super::quota::check_change;
@@ -27,7 +28,7 @@ pub(super) fn update_lease(
     key: Option<&RequestKey>,
 ) -> Result<Reply, Rejection> {
     let lease_id = update.lease_id;
-    let before = visible_lease(state, lease_id)?.clone();
+    let mut before = visible_lease(state, lease_id)?.clone();
     let Resolved { mut lease, rebook, follow } = resolve_update(&before, &update.change, now)?;
     if !update.change.ignore_quota {
         check_change(state, &before, &lease, now)?;
@@ -43,7 +44,11 @@ pub(super) fn update_lease(
         state.put_lease(lease);
         return Ok(Reply::LeaseUpdated { lease_id, prepared: true });
     }
+    // Whoever changes it is there.
+    let closed = interrupt(&mut before, now);
+    interrupt(&mut lease, now);
     let prepared = change_bookings(state, &before, lease, key, now)?;
+    reopen(state, lease_id, &closed, now);
     Ok(Reply::LeaseUpdated { lease_id, prepared })
 }
 

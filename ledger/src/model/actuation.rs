@@ -21,6 +21,8 @@ pub enum Step {
     Start,
     /// Follow a changed amount or size while open.
     Adjust,
+    /// Close the tokens, and count what is in use (docs/decisions/0023).
+    Expire,
     /// Nothing for instances; the event is settled.
     BeforeEnd,
     /// Close, `on_end`, wait for usage 0, drop, lower the holds.
@@ -67,6 +69,8 @@ pub enum ReasonCode {
     CloudRefused,
     /// A lease of a higher priority took its room before it began.
     Preempted,
+    /// What nobody used was given back at the expiry.
+    Expired,
 }
 
 /// A [`ReasonCode`] with a text for people.

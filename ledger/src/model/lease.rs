@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Amounts, Anchor, EventId, EventStatus, HostId, Interval, LeaseId, LeaseStatus, PoolKind, Precedence, Preempted, ProjectId,
-    Reason, RequestKey, Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp, UserId, Wait,
+    Amounts, Anchor, EventId, EventStatus, Expiry, HostId, Interval, LeaseId, LeaseStatus, PoolKind, Precedence, Preempted,
+    ProjectId, Reason, RequestKey, Requirement, ReservationId, ReservationStatus, Seconds, SeriesId, SeriesMember, Timestamp,
+    UserId, Wait,
 };
 
 /// What happens to a reservation's servers when it ends (microversion 1.1; default `delete`, as Blazar does).
@@ -260,6 +261,9 @@ pub struct Reservation {
     /// Servers that it takes over. Not written where there are none, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Box<Adoption>>,
+    /// How far its expiry is. Not written before that, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
     /// Lost a resource without replacement.
     #[serde(default)]
     pub missing_resources: bool,
@@ -277,6 +281,16 @@ impl Reservation {
     /// Whether its end has begun, or it was deleted: it is not changed any more, and no server group is taken for it.
     pub fn has_ended(&self) -> bool {
         self.status == ReservationStatus::Deleted || self.stage == Stage::Ended
+    }
+
+    /// Whether its tokens are closed so that what is in use can be counted.
+    pub fn is_expiring(&self) -> bool {
+        self.expiry.is_some_and(Expiry::is_under_way)
+    }
+
+    /// Whether it ended before its lease, as nobody used it.
+    pub fn expired_alone(&self) -> bool {
+        self.has_ended() && self.expiry.is_some_and(|expiry| expiry.released() > 0)
     }
 
     /// Whose flavor and class its servers have: its own, or those of the reservation whose servers it adopts. At any time
@@ -333,6 +347,8 @@ pub enum EventKind {
     StagingOpen,
     /// The staging window closes, parking begins.
     StagingClose,
+    /// What nobody uses is given back. There from when the lease is active.
+    Expiry,
 }
 
 impl EventKind {
@@ -342,7 +358,7 @@ impl EventKind {
             EventKind::StartLease => Some("start_lease"),
             EventKind::BeforeEndLease => Some("before_end_lease"),
             EventKind::EndLease => Some("end_lease"),
-            EventKind::Prepare | EventKind::StagingOpen | EventKind::StagingClose => None,
+            EventKind::Prepare | EventKind::StagingOpen | EventKind::StagingClose | EventKind::Expiry => None,
         }
     }
 }
@@ -430,6 +446,10 @@ pub struct Lease {
     /// Who gives way to whom. Not written where nothing was said of it, so that rows of older releases keep their bytes.
     #[serde(default, skip_serializing_if = "Precedence::ordinary")]
     pub precedence: Precedence,
+    /// What nobody uses so many seconds after the lease became active is given back; at least
+    /// [`EXPIRY_MIN_S`](super::EXPIRY_MIN_S). Not written where it is not asked for, so that rows of older releases keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_s: Option<u32>,
     /// Its room was taken before it began. Not written where it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preempted: Option<Box<Preempted>>,
@@ -452,6 +472,13 @@ impl Lease {
     /// When it expires, of an offer that was not claimed; `None` of any other lease.
     pub fn unclaimed_until(&self) -> Option<Seconds> {
         self.offer.as_ref().filter(|offer| offer.claimed_at.is_none()).map(|offer| offer.expires_at)
+    }
+
+    /// When what nobody uses is counted and given back; `None` before the lease is active, and where that was not asked for.
+    pub fn expires_at(&self) -> Option<Seconds> {
+        let event = self.event(EventKind::Expiry)?;
+        // Until the clock looked at it, it stands at the second in which it was made.
+        (event.time > event.created_at.floor_to_second()).then_some(event.time)
     }
 
     /// The series it is an occurrence of.

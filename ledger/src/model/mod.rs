@@ -4,6 +4,7 @@ mod actuation;
 mod amounts;
 mod downtime;
 mod eligibility;
+mod expiry;
 mod host;
 mod ids;
 mod lease;
@@ -20,6 +21,7 @@ pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
 pub use amounts::{Amounts, Class};
 pub use downtime::{DOWNTIMES_MAX, Downtime, Withheld};
 pub use eligibility::{ColumnValue, Misfit, column_values, meets, misfit, value_meets};
+pub use expiry::{EXPIRY_MIN_S, Expiry};
 pub use host::{Anchor, Host, HostDescription, Observation, PoolKind};
 pub use ids::{
     ActuationId, DowntimeId, EventId, HostId, LeaseId, NodeId, ProjectId, RequestKey, ReservationId, SeriesId, UserId,

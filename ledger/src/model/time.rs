@@ -19,6 +19,11 @@ impl Timestamp {
         Seconds(u32::try_from(unix_s.saturating_sub(LEDGER_EPOCH_UNIX_S)).unwrap_or(u32::MAX - 1))
     }
 
+    /// The first calendar second that has begun at or after this instant.
+    pub fn ceil_to_second(self) -> Seconds {
+        self.plus_ms(999).floor_to_second()
+    }
+
     /// The calendar second at which the minute of this instant began (Blazar compares starts by minute).
     pub fn floor_to_minute(self) -> Seconds {
         let second = self.floor_to_second();

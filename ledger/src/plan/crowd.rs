@@ -205,6 +205,7 @@ pub(crate) fn lease(random: &mut Random, instance: InstanceWish, length: u32) ->
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: vec![reservation],
     }

@@ -61,6 +61,7 @@ fn wish_of(lease: &Lease, wait: &Wait, now: Timestamp) -> Option<LeaseWish> {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: wait.ignore_quota,
     })
 }

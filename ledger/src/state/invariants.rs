@@ -13,8 +13,8 @@ use super::change::{bound_hosts, may_give_way};
 use super::due::lease_due;
 use super::host_index::HostIndex;
 use crate::model::{
-    Amounts, Binding, EventKind, EventStatus, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId, Reservation,
-    ReservationId, ReservationStatus, SeriesId, Stage, Step, Timestamp,
+    Amounts, Binding, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId,
+    Reservation, ReservationId, ReservationStatus, SeriesId, Stage, Step, Timestamp,
 };
 use capacity::{booked, check_capacity};
 
@@ -121,7 +121,9 @@ fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
     if lease.start >= lease.end {
         violated(violations, "interval", format!("lease {id} is empty"));
     }
-    if !legal(lease.status, start, end, lease.reservations.iter().map(|reservation| reservation.status)) {
+    // What expired alone is over before its lease.
+    let others = lease.reservations.iter().filter(|one| !(lease.status == LeaseStatus::Active && one.expired_alone()));
+    if !legal(lease.status, start, end, others.map(|reservation| reservation.status)) {
         let statuses: Vec<_> = lease.reservations.iter().map(|reservation| reservation.status).collect();
         violated(violations, "statuses", format!("lease {id}: {:?} {start:?} {end:?} {statuses:?}", lease.status));
     }
@@ -137,6 +139,26 @@ fn check_lease(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
     check_offer(lease, violations);
     check_wait(state, lease, violations);
     check_preempted(state, lease, violations);
+    check_expiry(state, lease, violations);
+}
+
+/// While it is counted, tokens are closed of what is open, and somebody is at work on it.
+fn check_expiry(state: &State, lease: &Lease, violations: &mut Vec<Violation>) {
+    if lease.deleted {
+        return;
+    }
+    let counts = |id| state.open_row(lease.id, id).is_some_and(|row| row.step == Step::Expire);
+    let counting = lease.reservations.iter().any(|one| counts(one.id));
+    let under_way = lease.event(EventKind::Expiry).is_some_and(|event| event.status == EventStatus::InProgress);
+    if counting != under_way {
+        violated(violations, "expiry", format!("lease {}: its expiry is under way, and nobody counts, or it is not", lease.id));
+    }
+    for one in lease.reservations.iter().filter(|one| one.is_expiring() || counts(one.id)) {
+        let well = counting && one.stage == Stage::Open && (one.expiry == Some(Expiry::Counting)) == counts(one.id);
+        if !well || !matches!(lease.status, LeaseStatus::Active | LeaseStatus::Error) {
+            violated(violations, "expiry", format!("reservation {}: {:?} at {:?}", one.id, one.expiry, one.stage));
+        }
+    }
 }
 
 /// What lost its room books nothing, never began, and has work in the cloud for as long as something of it may be left there.
@@ -290,6 +312,7 @@ fn check_reservation(state: &State, lease: &Lease, reservation: &Reservation, vi
         Some(Step::StagingClose) => reservation.stage == Stage::Parking,
         Some(Step::Start) => reservation.stage == Stage::Open,
         Some(Step::Adjust) => reservation.stage >= Stage::Staging && reservation.stage < Stage::Ended,
+        Some(Step::Expire) => reservation.expiry == Some(Expiry::Counting),
         Some(Step::BeforeEnd) => false,
         Some(Step::End) => reservation.stage == Stage::Ended,
     };

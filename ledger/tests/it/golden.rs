@@ -38,6 +38,7 @@ fn create() -> Entry {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(instance.into()),
@@ -108,6 +109,14 @@ fn preempts() -> Entry {
     entry
 }
 
+/// The same that is given back where nobody uses it.
+fn expires() -> Entry {
+    let mut entry = create();
+    let Command::CreateLease(create) = &mut entry.command else { panic!("it creates") };
+    create.wish.expiry_s = Some(900);
+    entry
+}
+
 fn promote() -> Entry {
     let Command::CreateLease(create) = create().command else { panic!("it creates") };
     let command = Command::PromoteLease(Box::new(PromoteLease {
@@ -172,6 +181,13 @@ fn outcome() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command }
 }
 
+/// What was in use at an expiry.
+fn used() -> Entry {
+    let outcome = Outcome::Used { tokens: [(HostId(1), 2), (HostId(3), 0)].into(), parked: 1 };
+    let command = Command::RecordOutcome { actuation_id: ActuationId(7), revision: 2, outcome };
+    Entry { key: None, proposed_at: Timestamp(5), command }
+}
+
 fn set_downtime() -> Entry {
     let command = Command::SetDowntime {
         host_id: HostId(3),
@@ -204,6 +220,7 @@ fn entries_of_version_1_keep_their_bytes() {
         (offer(), include_str!("golden/create_lease_offer.hex")),
         (waits(), include_str!("golden/create_lease_waits.hex")),
         (preempts(), include_str!("golden/create_lease_preempts.hex")),
+        (expires(), include_str!("golden/create_lease_expires.hex")),
         (promote(), include_str!("golden/promote_lease.hex")),
         (series(), include_str!("golden/create_series.hex")),
         (delete_series(), include_str!("golden/delete_series.hex")),
@@ -211,6 +228,7 @@ fn entries_of_version_1_keep_their_bytes() {
         (archive(), include_str!("golden/archive_leases.hex")),
         (recall(), include_str!("golden/recall_lease.hex")),
         (outcome(), include_str!("golden/record_outcome.hex")),
+        (used(), include_str!("golden/record_outcome_used.hex")),
         (set_downtime(), include_str!("golden/set_downtime.hex")),
         (drop_downtime(), include_str!("golden/drop_downtime.hex")),
     ] {

@@ -247,6 +247,7 @@ impl Run {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(InstanceWish::anywhere(vcpus, 1, 0, amount).into()),

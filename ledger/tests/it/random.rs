@@ -5,6 +5,7 @@ mod changes;
 mod cloud;
 mod defragment;
 mod downtimes;
+mod expire;
 mod offers;
 mod preempt;
 mod promises;
@@ -210,6 +211,7 @@ impl Run {
             ignore_quota: false,
             wait: None,
             precedence: self.precedence(create),
+            expiry_s: create.expiry_s,
             // One that expires before it starts, after now.
             offer: create.offer.filter(|_| create.start > 0).map(|after| {
                 let minutes = 1 + after % create.start;
@@ -400,6 +402,7 @@ fn random_sequences_reach_everything_that_matters() {
         "Done of Start",
         "Done of Adjust",
         "Done of End",
+        "Used of Expire",
         "Failed of Start",
         "Failed of End",
         "Done of Start too late",

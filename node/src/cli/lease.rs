@@ -35,6 +35,8 @@ Examples:
   Every Monday and Wednesday at nine in Berlin, ten times; what does not fit is left out:
     leasehold lease create course --start '2026-11-23 08:00' --end +2h --vcpus 2 --memory-mb 4096 \\
       --repeat 'FREQ=WEEKLY;BYDAY=MO,WE;COUNT=10' --time-zone Europe/Berlin --best-effort
+  Whoever does not come has 15 minutes; what no server uses then is free for others:
+    leasehold lease create seat --start '2026-11-27 08:00' --end +4h --vcpus 4 --memory-mb 8192 --amount 10 --expiry 15m
   An hour longer, counted from now:
     leasehold lease update build --end +1h
   Follow what happens:
@@ -123,6 +125,10 @@ pub struct Create {
     wait_until: Option<When>,
     #[command(flatten)]
     rank: args::Rank,
+    /// Give back what nobody uses so long after the lease became active, as in 15m; never: whatever the operator says of others.
+    /// Servers that are there are never touched
+    #[arg(long, value_name = "DURATION", value_parser = args::parse_expiry)]
+    expiry: Option<u32>,
     #[command(flatten)]
     pub(super) repeat: args::Repeat,
     /// Whatever the quota of the project says (admins)

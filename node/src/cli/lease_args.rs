@@ -9,8 +9,8 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::{
-    Comparison, InstanceWish, Lease, OnEnd, PRIORITY_MAX, Precedence, Requirement, ResourceWish, Seconds, SeriesMode,
-    SourceFlavor,
+    Comparison, EXPIRY_MIN_S, InstanceWish, Lease, OnEnd, PRIORITY_MAX, Precedence, Requirement, ResourceWish, Seconds,
+    SeriesMode, SourceFlavor,
 };
 
 use super::super::Failure;
@@ -180,6 +180,18 @@ pub(super) fn parse_before_end(text: &str) -> Result<Before, String> {
     }
 }
 
+/// Seconds; 0: never.
+pub(super) fn parse_expiry(text: &str) -> Result<u32, String> {
+    if text == "never" {
+        return Ok(0);
+    }
+    let seconds = time::duration(text).map_err(|problem| format!("{problem}, or never"))?;
+    if seconds < EXPIRY_MIN_S {
+        return Err(format!("'{text}' is shorter than {}; write a longer time, or never", time::span(EXPIRY_MIN_S)));
+    }
+    Ok(seconds)
+}
+
 pub(super) fn parse_staging(text: &str) -> Result<Staged, String> {
     let (start, end) = text.split_once("..").ok_or("write START..END, as in now..+1h; either may be left out")?;
     let part = |text: &str| match text.trim() {
@@ -211,7 +223,7 @@ pub(super) fn parse_term(text: &str) -> Result<Term, String> {
 /// What `lease create` asks for.
 pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Failure> {
     let Create { name, start, end, earliest, before_end, servers, staging, on_end, adopted, .. } = create;
-    let precedence = create.rank.into();
+    let (precedence, expiry_s) = (create.rank.into(), create.expiry);
     let (ignore_quota, wait) = (create.ignore_quota, waits(create.wait, create.wait_until, now)?);
     let start = match start {
         When::Now => StartWish::Now,
@@ -252,7 +264,7 @@ pub(in crate::cli) fn wish(create: Create, now: Seconds) -> Result<NewLease, Fai
         return Err(Failure::Usage(text.to_owned()));
     }
     let (before_end, reservations) = (before_end.0, vec![reservation]);
-    Ok(NewLease { name, start, end, before_end, reservations, offer: None, wait, precedence, ignore_quota })
+    Ok(NewLease { name, start, end, before_end, reservations, offer: None, wait, precedence, expiry_s, ignore_quota })
 }
 
 /// How long it waits for room: dates, which stay the same when the command is repeated under its key.

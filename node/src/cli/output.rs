@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use leasehold_client::HostAllocation;
-use leasehold_ledger::model::{Host, InstanceWish, Lease, PoolKind, Reservation, ResourceWish};
+use leasehold_ledger::model::{EventKind, EventStatus, Expiry, Host, InstanceWish, Lease, PoolKind, Reservation, ResourceWish};
 use serde_json::{Value, json};
 
-use super::time::{rfc3339, rfc3339_ms, utc};
+use super::time::{rfc3339, rfc3339_ms, span, utc};
 
 /// Where answers go.
 #[derive(Clone, Copy)]
@@ -85,6 +85,11 @@ fn adopted(reservation: &Reservation) -> Vec<String> {
     reservation.adoption.iter().flat_map(|adoption| &adoption.servers).map(ToString::to_string).collect()
 }
 
+/// Instances of it that nobody used and that were given back.
+fn released(reservation: &Reservation) -> u32 {
+    reservation.expiry.map_or(0, Expiry::released)
+}
+
 fn reservation_json(reservation: &Reservation) -> Value {
     let wish = instance(&reservation.wish);
     json!({
@@ -110,6 +115,7 @@ fn reservation_json(reservation: &Reservation) -> Value {
         })).collect::<Vec<_>>(),
         "missing_resources": reservation.missing_resources,
         "resources_changed": reservation.resources_changed,
+        "released": released(reservation),
     })
 }
 
@@ -132,6 +138,8 @@ pub(super) fn lease_json(lease: &Lease) -> Value {
         })),
         "priority": lease.precedence.priority,
         "preemptible": lease.precedence.preemptible,
+        "expiry_s": lease.expiry_s,
+        "expires_at": lease.expires_at().and_then(rfc3339),
         "series": lease.series.as_ref().map(|member| json!({ "id": member.id.to_string(), "occurrence": member.number })),
         "ledger_index": lease.ledger_index,
     })
@@ -152,6 +160,23 @@ pub(super) fn offer_table(offers: &[Lease]) -> String {
         vec![lease.id.to_string(), lease.name.clone(), utc(lease.start), utc(lease.end), until]
     });
     table(&["id", "name", "start (UTC)", "end (UTC)", "stands until (UTC)"], rows.collect(), "No offers.")
+}
+
+/// When what nobody uses is given back, and how much was.
+fn expiry(lease: &Lease) -> String {
+    let Some(seconds) = lease.expiry_s else { return String::new() };
+    let after = format!("{} after its start", span(seconds));
+    let Some(event) = lease.event(EventKind::Expiry) else { return after };
+    let at = utc(event.time);
+    match event.status {
+        EventStatus::Undone => format!("{after}; to be counted {at} (UTC)"),
+        EventStatus::InProgress => format!("{after}; being counted since {at} (UTC)"),
+        EventStatus::Done | EventStatus::Error => {
+            let count: u32 = lease.reservations.iter().map(released).fold(0, u32::saturating_add);
+            let back = if count == 0 { "nothing".to_owned() } else { count.to_string() };
+            format!("{after}; counted {at} (UTC), {back} given back")
+        }
+    }
 }
 
 /// What a reservation is, in a line.
@@ -181,6 +206,7 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         ("starts by (UTC)", lease.wait.as_ref().and_then(|wait| wait.latest).map(utc).unwrap_or_default()),
         ("priority", Some(lease.precedence.priority).filter(|one| *one > 0).map(|one| one.to_string()).unwrap_or_default()),
         ("preemptible", if lease.precedence.preemptible { "yes" } else { "" }.to_owned()),
+        ("expiry", expiry(lease)),
         ("reason", lease.reason.as_ref().map(|reason| reason.text.clone()).unwrap_or_default()),
         ("degraded", if lease.degraded { "yes" } else { "" }.to_owned()),
     ];
@@ -193,6 +219,8 @@ pub(super) fn lease_details(lease: &Lease) -> String {
         if let Some(staging) = reservation.staging {
             rows.push(("  staging (UTC)", format!("{} to {}", utc(staging.window.start), utc(staging.window.end))));
         }
+        let back = released(reservation);
+        rows.push(("  given back", if back == 0 { String::new() } else { back.to_string() }));
         let hosts = reservation.bindings.iter().map(|binding| {
             let phase = spelled(binding.phase);
             format!("{} on host {} ({})", binding.slots, binding.host, phase.as_str().unwrap_or_default())

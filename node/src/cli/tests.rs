@@ -8,12 +8,13 @@ use leasehold_client::{
     WhatFits, WhatIf,
 };
 use leasehold_ledger::model::{
-    Class, Comparison, HostId, Interval, LeaseId, LeaseStatus, LeftOut, LeftOutReason, Occurrence, OnEnd, PoolKind, Precedence,
-    Reason, ReasonCode, Requirement, Seconds, SeriesMode,
+    Class, Comparison, Event, EventId, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, LeftOut,
+    LeftOutReason, Occurrence, OnEnd, PoolKind, Precedence, Reason, ReasonCode, Requirement, Reservation, Seconds, SeriesMode,
+    Timestamp,
 };
 
 use super::lease::LeaseCommand;
-use super::time::{When, duration, parse, utc};
+use super::time::{When, duration, parse, span, utc};
 use super::*;
 
 #[derive(Parser, Debug)]
@@ -62,6 +63,9 @@ fn times_are_read_as_people_write_them() {
     assert_eq!(second("2026-11-22T15:00:00+01:00"), second("2026-11-22 14:00"));
     assert_eq!(second("2026-11-22"), second("2026-11-22 00:00"));
     assert_eq!(duration("2d"), Ok(172_800));
+    for (seconds, text) in [(0, "0s"), (59, "59s"), (900, "15m"), (5400, "1h30m"), (90_061, "1d1h1m1s"), (604_800, "7d")] {
+        assert_eq!((span(seconds).as_str(), duration(text)), (text, Ok(seconds)));
+    }
     for wrong in ["", "soon", "+", "+5", "+5x", "2026-13-01", "1999-01-01", "+9999999w"] {
         let told = parse(wrong).unwrap_err();
         assert!(told.contains("write") || told.contains("between"), "{wrong}: {told}");
@@ -169,6 +173,74 @@ fn a_lease_may_have_a_priority_and_give_way_to_others() {
     assert_eq!(rank("--preemptible").unwrap(), Precedence { preemptible: true, ..Precedence::default() });
     assert_eq!(rank("--priority 9 --preempt").unwrap(), Precedence { priority: 9, preemptible: false, preempt: true });
     assert!(rank("--priority 10").unwrap_err().contains("0..=9"));
+}
+
+#[test]
+fn a_lease_may_give_back_what_nobody_uses() {
+    let expiry = |text: &str| create(&format!("{SIZE} --end +1h {text}")).map(|wish| wish.expiry_s);
+    assert_eq!(expiry("").unwrap(), None);
+    assert_eq!(expiry("--expiry 15m").unwrap(), Some(900));
+    assert_eq!(expiry("--expiry 1m").unwrap(), Some(60));
+    assert_eq!(expiry("--expiry never").unwrap(), Some(0), "also where the operator says otherwise");
+    for (wrong, told) in
+        [("59s", "'59s' is shorter than 1m"), ("0s", "shorter than 1m"), ("soon", "or never"), ("900", "as in 90m")]
+    {
+        let refused = expiry(&format!("--expiry {wrong}")).unwrap_err();
+        assert!(refused.contains(told) && refused.contains("--expiry"), "{wrong}: {refused}");
+    }
+    // The example of the help is one that works.
+    let example = lease::EXAMPLES.lines().find(|text| text.contains("--expiry")).unwrap();
+    let Line { command, .. } = line(example.trim().strip_prefix("leasehold ").unwrap()).unwrap();
+    let ClientCommand::Lease(LeaseCommand::Create(create)) = command else { panic!("{example}") };
+    assert_eq!(lease::wish_of(*create, second("2026-11-22 12:00")).unwrap().expiry_s, Some(900));
+}
+
+#[test]
+fn a_lease_says_when_it_is_counted_and_what_was_given_back() {
+    let shown = |expiry_s: Option<u32>, status: Option<EventStatus>, released: &[u32]| {
+        let at = second("2026-11-22 12:15");
+        let event = |status| Event {
+            id: EventId(uuid::Uuid::from_u128(3)),
+            kind: EventKind::Expiry,
+            time: at,
+            status,
+            created_at: Timestamp(1),
+            updated_at: None,
+        };
+        let reservations = released.iter().map(|released| {
+            let wire = serde_json::json!({
+                "id": uuid::Uuid::from_u128(4), "resource_id": uuid::Uuid::from_u128(5), "on_end": "delete", "status": "active",
+                "wish": {"instance": {"vcpus": 1, "memory_mb": 1, "disk_gb": 1, "amount": 3, "resource_properties": ""}},
+                "stage": "open", "bindings": [], "created_at": 1, "updated_at": null,
+            });
+            let expiry = Some(Expiry::Counted { at: Timestamp(1), released: *released });
+            Reservation { expiry, ..serde_json::from_value(wire).unwrap() }
+        });
+        let wire = serde_json::json!({
+            "id": uuid::Uuid::from_u128(1), "name": "a", "project_id": "p", "user_id": "u", "start": at, "end": at, "status": "ACTIVE",
+            "reservations": [], "events": [], "revision": 0, "created_at": 1, "updated_at": null, "ledger_index": 7,
+        });
+        let lease: Lease = serde_json::from_value(wire).unwrap();
+        let (reservations, events) = (reservations.collect(), status.map(event).into_iter().collect());
+        Lease { expiry_s, reservations, events, ..lease }
+    };
+    let told = |lease: &Lease| output::lease_details(lease);
+    assert!(!told(&shown(None, None, &[])).contains("expiry"));
+    for (status, released, text) in [
+        (None, &[][..], "15m after its start "),
+        (Some(EventStatus::Undone), &[], "15m after its start; to be counted 2026-11-22 12:15:00 (UTC)"),
+        (Some(EventStatus::InProgress), &[], "15m after its start; being counted since 2026-11-22 12:15:00 (UTC)"),
+        (Some(EventStatus::Done), &[0], "15m after its start; counted 2026-11-22 12:15:00 (UTC), nothing given back"),
+        (Some(EventStatus::Done), &[2, 1], "15m after its start; counted 2026-11-22 12:15:00 (UTC), 3 given back"),
+    ] {
+        let table = told(&shown(Some(900), status, released));
+        assert!(table.contains(text), "{text}: {table}");
+    }
+    let json = output::lease_json(&shown(Some(900), Some(EventStatus::Done), &[2]));
+    assert_eq!((&json["expiry_s"], &json["expires_at"]), (&900.into(), &"2026-11-22T12:15:00Z".into()));
+    assert_eq!(json["reservations"][0]["released"], 2);
+    let json = output::lease_json(&shown(None, None, &[]));
+    assert!(json["expiry_s"].is_null() && json["expires_at"].is_null(), "{json}");
 }
 
 #[test]

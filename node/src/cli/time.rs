@@ -58,6 +58,19 @@ pub(super) fn duration(text: &str) -> Result<u32, String> {
     if text.is_empty() || !number.is_empty() { Err(wrong()) } else { Ok(total) }
 }
 
+/// Writes a duration as [`duration`] reads it, without weeks: `1h30m`.
+pub(super) fn span(seconds: u32) -> String {
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let (mut text, mut rest) = (String::new(), seconds);
+    for (unit, letter) in units {
+        if rest >= unit {
+            text += &format!("{}{letter}", rest / unit);
+            rest %= unit;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 fn date(text: &str) -> Option<i64> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp());

@@ -1,5 +1,7 @@
 //! What a configuration may be: each value named with what would be right.
 
+use leasehold_ledger::model::EXPIRY_MIN_S;
+
 use super::{AuthMode, CACHE_S_MAX, Config, Error};
 use crate::raft::Timing;
 
@@ -9,6 +11,8 @@ const ELECTION_MS_MAX: u64 = 60_000;
 const ENTRIES_MAX: u64 = 100_000_000;
 /// Longest wait for a call to the cloud, seconds.
 const TIMEOUT_S_MAX: u64 = 3_600;
+/// Longest time after which leases expire that say nothing of it, seconds.
+const EXPIRY_S_MAX: u32 = 365 * 24 * 3_600;
 
 impl Config {
     /// Everything at once, before anything is opened: a value that would be found wrong later, or quietly be another one.
@@ -54,6 +58,16 @@ impl Config {
         }
         if self.api.priority_role.as_ref().is_some_and(String::is_empty) {
             return wrong("api.priority_role", &"\"\"", "must be the name of a role, or not be given: admins alone may then");
+        }
+        if let Some(seconds) = self.api.expiry_s_default {
+            if !(EXPIRY_MIN_S..=EXPIRY_S_MAX).contains(&seconds) {
+                let right = "must be from 60 to 31536000 seconds, or not be given: leases that say nothing then never expire";
+                return wrong("api.expiry_s_default", &seconds, right);
+            }
+            if !self.api.expiry {
+                let right = "must not be given with api.expiry = false: no lease expires then";
+                return wrong("api.expiry_s_default", &seconds, right);
+            }
         }
         let tls = &self.tls;
         let peer_parts = [&tls.peer_certificate, &tls.peer_key, &tls.peer_ca].iter().filter(|part| part.is_some()).count();

@@ -194,6 +194,7 @@ fn label(code: ReasonCode) -> &'static str {
         ReasonCode::CloudUnavailable => "cloud_unavailable",
         ReasonCode::Quota => "quota",
         ReasonCode::Preempted => "preempted",
+        ReasonCode::Expired => "expired",
         ReasonCode::ServerFailed => "server_failed",
         ReasonCode::CloudRefused => "cloud_refused",
     }

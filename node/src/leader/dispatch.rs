@@ -114,7 +114,7 @@ impl Desks {
 pub fn is_urgent(step: Step) -> bool {
     match step {
         Step::Hold | Step::StagingOpen | Step::Start => true,
-        Step::Prepare | Step::StagingClose | Step::Adjust | Step::BeforeEnd | Step::End => false,
+        Step::Prepare | Step::StagingClose | Step::Adjust | Step::Expire | Step::BeforeEnd | Step::End => false,
     }
 }
 

@@ -113,6 +113,10 @@ pub fn next_write(names: &Names, wish: &HostWish, read: &HostRead, hold_refused:
         let generation = read.inventories.generation;
         return Some(Write::Inventories(Inventories { generation, inventories }));
     }
+    // What is under way might open what is being counted: what is there is written again first.
+    if !read.settled && wish.tokens.values().any(|token| token.gate == Gate::Counted) {
+        return Some(Write::Inventories(read.inventories.clone()));
+    }
     let held = read.held();
     let least = Amounts { slots: 0, ..wish.hold.max(read.backed(wish)) };
     // What is booked comes first: it must not be refused for the sake of more.
@@ -159,7 +163,7 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
     for (class, token) in &wish.tokens {
         let total = u64::from(token.total);
         match token.gate {
-            Gate::Closed => drop(next.insert(class.clone(), closed(total))),
+            Gate::Closed | Gate::Counted => drop(next.insert(class.clone(), closed(total))),
             Gate::Ended if read.used(class) > 0 => drop(next.insert(class.clone(), closed(total))),
             Gate::Ended => {}
             Gate::Open if read.is_open(class) => drop(next.insert(class.clone(), open(total))),

@@ -33,7 +33,7 @@ impl Operations {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
         self.may_rank(actor, &wish)?;
-        let wish = self.with_flavors(wish).await?;
+        let wish = self.with_flavors(self.with_expiry(wish)?).await?;
         self.read_barrier(Consistency::Linearizable).await?;
         // Made for the question alone: they join reservations and what they adopt.
         let rng = &self.inner.seams.rng;

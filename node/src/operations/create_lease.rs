@@ -104,11 +104,13 @@ impl Operations {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
         actor.may_ignore_quota(wish.ignore_quota)?;
         self.may_rank(actor, &wish)?;
+        let (wish, said) = self.with_expiry_once(key.as_ref(), wish)?;
         // A group in another project would not be the owner's.
         let own = wish.project_id == actor.project_id && groups::wish_wants_group(&wish);
         let maker = self.group_maker(actor, token).filter(|_| own);
         let (wish, asked) = self.with_flavors_once(key.as_ref(), wish).await?;
-        let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some(), asked: asked.map(Box::new) };
+        let asked = said.or(asked).map(Box::new);
+        let request = Request::CreateLease { wish, caller_makes_groups: maker.is_some(), asked };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         match (self.on_leader(call).await?, maker) {
             (Given::Booked(booked), Some(maker)) => {
@@ -128,6 +130,7 @@ impl Operations {
     ) -> Result<Given> {
         self.check_may_wait(&wish)?;
         self.check_may_rank(&wish)?;
+        self.check_may_expire(&wish)?;
         let rng = &self.inner.seams.rng;
         // Chosen once: a plan made again keeps the ids.
         let lease_id = LeaseId(rng.uuid_v4());

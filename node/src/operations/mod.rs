@@ -13,6 +13,7 @@ mod delete_lease;
 mod downtime;
 mod ended;
 mod error;
+mod expiry;
 mod flavors;
 mod groups;
 mod host;
@@ -88,6 +89,10 @@ pub struct Bounds {
     pub priorities: bool,
     /// Who may ask for a priority, beside admins: those with this role, in lower case.
     pub priority_role: Option<String>,
+    /// Whether leases may give back what nobody uses some time after they became active.
+    pub expiry: bool,
+    /// After how many seconds leases do that say nothing of it; `None`: never.
+    pub expiry_s_default: Option<u32>,
 }
 
 impl Default for Bounds {
@@ -98,6 +103,8 @@ impl Default for Bounds {
             flavors: true,
             priorities: true,
             priority_role: None,
+            expiry: true,
+            expiry_s_default: None,
         }
     }
 }

@@ -259,6 +259,7 @@ mod tests {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
         };
         let recurrence = Recurrence { rule: rule.to_owned(), time_zone: time_zone.to_owned(), mode: SeriesMode::AllOrNothing };

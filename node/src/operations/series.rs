@@ -32,8 +32,10 @@ impl Operations {
     pub async fn create_series(&self, actor: &Actor, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.lease.project_id))?;
         actor.may_ignore_quota(wish.lease.ignore_quota)?;
-        let (lease, asked) = self.with_flavors_once(key.as_ref(), wish.lease).await?;
-        let request = Request::CreateSeries { wish: SeriesWish { lease, ..wish }, asked: asked.map(Box::new) };
+        let (lease, said) = self.with_expiry_once(key.as_ref(), wish.lease)?;
+        let (lease, asked) = self.with_flavors_once(key.as_ref(), lease).await?;
+        let asked = said.or(asked).map(Box::new);
+        let request = Request::CreateSeries { wish: SeriesWish { lease, ..wish }, asked };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
         self.on_leader(call).await?.series()
     }
@@ -46,6 +48,7 @@ impl Operations {
     ) -> Result<Answer<BookedSeries>> {
         self.check_may_wait(&wish.lease)?;
         self.check_may_rank(&wish.lease)?;
+        self.check_may_expire(&wish.lease)?;
         let series_id = SeriesId(self.inner.seams.rng.uuid_v4());
         let is_known = || Self::key_is_known(&self.inner.raft.state(), key.as_ref());
         let (mut times, mut ids) = (Vec::new(), self.ids_of(&wish, 0)?);
@@ -100,7 +103,8 @@ impl Operations {
     pub async fn what_if_series(&self, actor: &Actor, wish: SeriesWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
         actor.may_ignore_quota(wish.lease.ignore_quota)?;
-        let wish = SeriesWish { lease: self.with_flavors(wish.lease).await?, ..wish };
+        let lease = self.with_expiry(wish.lease)?;
+        let wish = SeriesWish { lease: self.with_flavors(lease).await?, ..wish };
         let occurrences = long(|| occurrences(&wish))?;
         self.read_barrier(Consistency::Linearizable).await?;
         self.answer(|state, now| what_if_series(state, &wish, &occurrences, now)).await

@@ -126,6 +126,7 @@ pub(crate) fn wish(amount: u32) -> LeaseWish {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

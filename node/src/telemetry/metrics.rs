@@ -237,6 +237,7 @@ fn label(step: Step) -> &'static str {
         Step::StagingClose => "staging_close",
         Step::Start => "start",
         Step::Adjust => "adjust",
+        Step::Expire => "expire",
         Step::BeforeEnd => "before_end",
         Step::End => "end",
     }

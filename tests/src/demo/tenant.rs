@@ -36,6 +36,7 @@ pub fn wish(plan: &LeasePlan, zero_s: u64) -> Result<NewLease> {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

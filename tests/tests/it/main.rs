@@ -14,6 +14,7 @@ mod damaged_disk;
 mod doctor;
 mod downtimes;
 mod ended_leases;
+mod expiry;
 mod flavors;
 mod idempotency;
 mod leader_change;

@@ -303,6 +303,42 @@ async fn a_preempted_lease(session: &mut Session) {
     }
 }
 
+async fn an_expiring_lease(session: &mut Session) {
+    let mut asked = lease(instance(json!({})));
+    asked["expiry_s"] = json!(900);
+    session.version = "1.0";
+    let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("1.1"), "{refused}");
+    session.version = "1.1";
+    let (_, told) = session.send(Method::POST, "/leases/what-if", asked.clone()).await;
+    assert_eq!(told["what_if"]["fits"], json!(true), "{told}");
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["expiry_s"], &made["lease"]["expires_at"]), (201, &json!(900), &Value::Null), "{made}");
+    assert_eq!(made["lease"]["reservations"][0]["released"], json!(0), "{made}");
+    let path = format!("/leases/{}", made["lease"]["id"].as_str().unwrap());
+    assert_eq!(session.get(&path).await["lease"], made["lease"]);
+    let (status, refused) = session.send(Method::PUT, &path, json!({"expiry_s": 1800})).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("expiry_s"), "{refused}");
+    // The answer of 1.0 has nothing of it, or it would not be as the document says.
+    session.version = "1.0";
+    assert_eq!(session.get(&path).await["lease"]["expiry_s"], Value::Null);
+    session.version = "1.1";
+    assert_eq!(session.ask(Method::DELETE, &path, None).await.0, 204);
+
+    asked["expiry_s"] = json!(0);
+    let (status, made) = session.send(Method::POST, "/leases", asked.clone()).await;
+    assert_eq!((status, &made["lease"]["expiry_s"]), (201, &Value::Null), "{made}");
+    let path = format!("/leases/{}", made["lease"]["id"].as_str().unwrap());
+    assert_eq!(session.ask(Method::DELETE, &path, None).await.0, 204);
+    for value in [json!(1), json!(59), json!(-1), json!(1.5), json!("900"), json!(true)] {
+        asked["expiry_s"] = value.clone();
+        for call in ["/leases", "/leases/what-if"] {
+            let (status, refused) = session.send(Method::POST, call, asked.clone()).await;
+            assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("expiry_s is "), "{refused}");
+        }
+    }
+}
+
 async fn a_series(session: &mut Session) {
     let mut asked = lease(instance(json!({})));
     asked["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=3", "time_zone": "Europe/Berlin", "mode": "all_or_nothing"});
@@ -447,6 +483,7 @@ async fn answers_are_as_the_document_says() {
     an_offer(&mut session).await;
     a_waiting_lease(&mut session).await;
     a_preempted_lease(&mut session).await;
+    an_expiring_lease(&mut session).await;
     a_series(&mut session).await;
     a_quota(&mut session).await;
     a_downtime(&mut session, &host).await;

@@ -30,23 +30,30 @@ pub async fn rig(hosts: u32) -> Rig {
 /// As [`rig`], with Keystone and another timing.
 pub async fn rig_with(hosts: u32, auth: Auth, timing: Timing) -> Rig {
     // One at least, for tests that register hosts themselves.
-    on(CloudSettings { hosts: hosts.max(1), ..CloudSettings::default() }, hosts, auth, timing).await
+    on(CloudSettings { hosts: hosts.max(1), ..CloudSettings::default() }, hosts, auth, timing, "").await
+}
+
+/// As [`rig`], with more sections of the configuration, as TOML.
+pub async fn rig_set(hosts: u32, more: &str) -> Rig {
+    let cloud = CloudSettings { hosts: hosts.max(1), ..CloudSettings::default() };
+    on(cloud, hosts, Auth::Noauth, Timing::default(), more).await
 }
 
 /// As [`rig_with`], on a cloud that is made as is said, with all of its hosts.
 pub async fn rig_on(cloud: CloudSettings, auth: Auth, timing: Timing) -> Rig {
     let hosts = cloud.hosts;
-    on(cloud, hosts, auth, timing).await
+    on(cloud, hosts, auth, timing, "").await
 }
 
-async fn on(cloud: CloudSettings, hosts: u32, auth: Auth, timing: Timing) -> Rig {
+async fn on(cloud: CloudSettings, hosts: u32, auth: Auth, timing: Timing, more: &str) -> Rig {
     let cloud = CloudProcess::start(&cloud).await.unwrap();
     let admin = match auth {
         Auth::Noauth => None,
         Auth::Keystone => Some(cloud.tenant("admin").await.unwrap()),
     };
     let token = admin.as_ref().map(|admin| admin.token());
-    let settings = Settings { auth, auth_url: Some(cloud.auth_url().to_owned()), timing, ..Settings::default() };
+    let settings =
+        Settings { auth, auth_url: Some(cloud.auth_url().to_owned()), timing, more: more.to_owned(), ..Settings::default() };
     let cluster = Cluster::start(settings, token).await.unwrap();
     let client = caller::connect(&cluster, token).unwrap();
     for n in 1..=hosts {
@@ -79,6 +86,7 @@ pub fn wish(name: &str, start: Seconds, end: Seconds) -> NewLease {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance.into()),

@@ -3,12 +3,12 @@
 // Fields are named as in the product's JSON, and mean what they mean there.
 #![allow(missing_docs)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Amounts;
+use super::{Amounts, calendar};
 
 /// A lease, as far as rules need it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Lease {
     pub precedence: Precedence,
     #[serde(default)]
     pub preempted: Option<Preempted>,
+    #[serde(default)]
+    pub expiry_s: Option<u32>,
 }
 
 /// Who gives way to whom.
@@ -96,6 +98,8 @@ pub struct Event {
     pub kind: String,
     pub time: u32,
     pub status: String,
+    #[serde(default)]
+    pub created_at: u64,
 }
 
 /// A reservation.
@@ -116,9 +120,42 @@ pub struct Reservation {
     pub booked_end: Option<u32>,
     #[serde(default)]
     pub releasing: Vec<Binding>,
+    #[serde(default)]
+    pub expiry: Option<Expiry>,
+}
+
+/// How far the expiry of a reservation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expiry {
+    /// Its tokens are closed, and what is in use is counted.
+    Counting,
+    /// Nothing was, and others of the lease are still counted.
+    Unused,
+    /// It was counted, and so much was given back.
+    Counted { released: u64 },
 }
 
 impl Reservation {
+    /// Slots that it has in its main time, by host.
+    pub fn slots(&self) -> BTreeMap<u64, u64> {
+        let mut slots = BTreeMap::new();
+        for binding in self.bindings.iter().filter(|binding| binding.phase == "main") {
+            *slots.entry(binding.host).or_default() += binding.slots;
+        }
+        slots
+    }
+
+    /// Slots that it gave up, and that the cloud has not yet given back, on a host.
+    pub fn leaving(&self, host: u64) -> u64 {
+        self.releasing.iter().filter(|binding| binding.host == host).map(|binding| binding.slots).sum()
+    }
+
+    /// Whether its tokens are closed for the expiry.
+    pub fn is_expiring(&self) -> bool {
+        matches!(self.expiry, Some(Expiry::Counting | Expiry::Unused))
+    }
+
     /// Every host that it is bound to, before and after an unfinished update.
     pub(super) fn hosts(&self) -> impl Iterator<Item = u64> + '_ {
         let before = self.previous.iter().flat_map(|previous| &previous.bindings);
@@ -245,6 +282,12 @@ impl Lease {
             && self.status == "PENDING"
             && self.begins() > now.saturating_add(FROZEN_S)
             && self.reservations.iter().all(untouched)
+    }
+
+    /// When it is counted. As long as the ledger's clock has not looked at it, that stands at the second in which it became active.
+    pub fn expiry(&self) -> Option<u32> {
+        let event = self.events.iter().find(|event| event.kind == "expiry")?;
+        (event.time > calendar(event.created_at)).then_some(event.time)
     }
 
     /// Whether its users see it.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ledger::{Change, Hashed, Kind, List, Number, Op, View};
+use super::ledger::{Change, Hashed, Kind, List, Number, Op, Shrunk, View};
 use super::linear::Call;
 use super::room::Rooms;
+use crate::check::expire::shrinks;
 use crate::check::keys::is_not_found;
 use crate::check::model::CALENDAR_UNIX_S;
 use crate::check::rules;
@@ -35,6 +36,8 @@ pub struct History<'a> {
     timeless: BTreeSet<Number>,
     /// Leases that began to wait for room when they were made, and whether they were ever seen to have some.
     waited: BTreeMap<Number, bool>,
+    /// What was given back at expiries: of which lease, not before which instant, and by when, nanoseconds.
+    shrunk: Vec<(Number, Shrunk, u64, u64)>,
     /// What lists showed, by row: lists of an hour show the same rows again and again, in every pool.
     shown: RefCell<BTreeMap<*const Value, Option<(Number, Hashed)>>>,
 }
@@ -88,9 +91,16 @@ impl<'a> History<'a> {
             }
         }
         let rooms = Rooms::new(record, &numbers);
+        let shrunk = shrinks(record).into_iter().filter_map(|one| {
+            let since_ms = (one.expiry_s + CALENDAR_UNIX_S) * 1_000;
+            let since_ms = since_ms.saturating_sub(record.epoch_ms + record.clock_tolerance_ms + DRIFT_MS);
+            let since_ns = (since_ms * 1_000_000).min(one.by_ns);
+            Some((*numbers.get(one.lease)?, Shrunk { amounts: one.amounts, end: one.end }, since_ns, one.by_ns))
+        });
+        let shrunk = shrunk.collect();
         let (timeless, shown) = Default::default();
         let mut history =
-            History { record, rooms, numbers, pools, places, by_key, by_series, occurrences, timeless, waited, shown };
+            History { record, rooms, numbers, pools, places, by_key, by_series, occurrences, timeless, waited, shrunk, shown };
         history.timeless = record.history.iter().filter_map(|operation| history.untold(operation)).collect();
         history
     }
@@ -163,6 +173,12 @@ impl<'a> History<'a> {
             }
             calls.extend(self.expiry(operation).filter(|call| call.op.lease().is_some_and(here)));
             calls.extend(self.promotion(operation).filter(|call| call.op.lease().is_some_and(here)));
+        }
+        let made_by =
+            |number: Number| self.record.history.iter().find(|one| self.created(one) == Some(number)).map_or(0, |one| one.n);
+        for (number, shrunk, invoke_ns, by_ns) in self.shrunk.iter().filter(|(number, ..)| here(*number)) {
+            let (n, op) = (made_by(*number), Op::Shrink(*number, shrunk.clone()));
+            calls.push(Call { n, op, invoke_ns: *invoke_ns, return_ns: Some(*by_ns), applied: true });
         }
         calls
     }
@@ -301,6 +317,7 @@ pub fn told(call: &Call<Op>, history: &History<'_>) -> String {
         Op::Claim(number) => format!("offer {} was claimed", history.id(*number)),
         Op::Expire(number) => format!("offer {} expired", history.id(*number)),
         Op::Promote(number) => format!("lease {} was promoted", history.id(*number)),
+        Op::Shrink(number, shrunk) => format!("lease {} expired: {shrunk:?}", history.id(*number)),
         Op::Delete(number) => format!("lease {} was deleted", history.id(*number)),
         Op::Seen(number, view) => format!("lease {} was seen as {:?}", history.id(*number), view.view),
         Op::Absent(number) => format!("lease {} was not there", history.id(*number)),

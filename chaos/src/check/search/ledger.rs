@@ -159,6 +159,37 @@ impl Change {
     }
 }
 
+/// What became of a lease at its expiry: from what to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shrunk {
+    /// Instances, by the reservation's place.
+    pub amounts: Vec<(usize, u64, u64)>,
+    /// Its end, if it ended.
+    pub end: Option<(u64, u64)>,
+}
+
+impl Shrunk {
+    /// `None`: it is not what it was then.
+    fn on(&self, view: &View) -> Option<View> {
+        let mut view = view.clone();
+        for (place, was, is) in &self.amounts {
+            let one = view.reservations.get_mut(*place)?;
+            let mut wish: Value = serde_json::from_str(&one.0).ok()?;
+            let amount = wish.pointer_mut("/instance/amount").filter(|amount| amount.as_u64() == Some(*was))?;
+            *amount = (*is).into();
+            one.0 = wish.to_string();
+        }
+        // Without its instants it has no end to move.
+        if let (Some((was, is)), Some(end)) = (self.end, view.end.as_mut()) {
+            if *end != was {
+                return None;
+            }
+            *end = is;
+        }
+        Some(view)
+    }
+}
+
 /// A lease by a number of its own.
 pub type Number = u32;
 
@@ -175,6 +206,8 @@ pub enum Op {
     Expire(Number),
     /// What waited for room was booked.
     Promote(Number),
+    /// What nobody used of a lease was given back at its expiry.
+    Shrink(Number, Shrunk),
     /// A lease was deleted.
     Delete(Number),
     /// A lease was seen so.
@@ -235,6 +268,7 @@ impl Op {
             | Op::Claim(number)
             | Op::Expire(number)
             | Op::Promote(number)
+            | Op::Shrink(number, _)
             | Op::Delete(number)
             | Op::Seen(number, _)
             | Op::Absent(number) => Some(*number),
@@ -263,6 +297,9 @@ impl Spec for Ledger {
                 let promoted = View { waiting: false, ..View::clone(&is.view) };
                 state.with(*number, Some(promoted.into()))
             }),
+            Op::Shrink(number, shrunk) => {
+                is.and_then(|is| shrunk.on(&is.view)).map(|view| state.with(*number, Some(view.into())))
+            }
             Op::Expire(number) => is.filter(|is| is.view.offered || is.view.waiting).map(|_| state.with(*number, None)),
             Op::Delete(number) => is.map(|_| state.with(*number, None)),
             Op::Seen(_, seen) => is.filter(|is| is.hash == seen.hash).map(|_| state.clone()),
@@ -273,7 +310,8 @@ impl Spec for Ledger {
     }
 
     fn writes(&self, op: &Op) -> bool {
-        matches!(op, Op::Create(..) | Op::Update(..) | Op::Claim(_) | Op::Expire(_) | Op::Promote(_) | Op::Delete(_))
+        let reads = matches!(op, Op::Seen(..) | Op::Absent(_) | Op::List(_) | Op::NoRoom(_));
+        !reads
     }
 
     fn relevant(&self, state: &State, op: &Op, write: &Op) -> bool {
@@ -284,7 +322,7 @@ impl Spec for Ledger {
                 told != is
             }
             // What makes a lease may take room, of one that waits too; what deletes one never does.
-            Op::NoRoom(_) => !matches!(write, Op::Delete(_) | Op::Expire(_) | Op::Promote(_) | Op::Claim(_)),
+            Op::NoRoom(_) => !matches!(write, Op::Delete(_) | Op::Expire(_) | Op::Promote(_) | Op::Claim(_) | Op::Shrink(..)),
             _ => op.lease() == Some(number),
         }
     }
@@ -341,6 +379,19 @@ mod tests {
         assert_eq!(changed(other).reservations, [(wish.to_string(), before.reservations[0].1.clone())]);
         let foreign = json!({"reservations": [{"reservation_id": "r-b", "resource": wish}]});
         assert!(Change::of(&foreign, &places).is_none());
+    }
+
+    #[test]
+    fn an_expiry_makes_smaller_what_is_as_it_was_then() {
+        let view = View::of(&lease("a", 100, 200, &[(1, 3)])).expect("it reads");
+        let amount = |view: &View| View { reservations: Vec::new(), ..view.clone() };
+        let shrunk = Shrunk { amounts: vec![(0, 3, 1)], end: Some((200, 150)) };
+        let after = shrunk.on(&view).expect("it is as it was");
+        let smaller = View::of(&lease("a", 100, 150, &[(1, 1)])).expect("it reads");
+        assert_eq!((amount(&after), &after.reservations), (amount(&smaller), &smaller.reservations));
+        assert_eq!(shrunk.on(&after), None);
+        assert_eq!(Shrunk { end: Some((300, 150)), ..Shrunk::default() }.on(&view), None);
+        assert_eq!(shrunk.on(&view.timeless()).map(|view| view.end), Some(None));
     }
 
     #[test]

@@ -120,6 +120,36 @@ mod histories {
         passes(made);
     }
 
+    /// Lease `a` is counted at index 3, and has one slot of three from index 4 on, seen at 22 ns; it is read before and after.
+    fn expired(reads: [u64; 2]) -> Made {
+        let so = |slots: u64, expiry: Value| {
+            let mut one = lease("a", 100, 200, &[(1, slots)]);
+            one["expiry_s"] = json!(60);
+            one["events"].as_array_mut().expect("a list").push(json!({"kind": "expiry", "time": 0, "status": "DONE"}));
+            one["reservations"][0]["expiry"] = expiry;
+            one
+        };
+        let mut made = good();
+        made.watch(3, json!({"lease": so(3, json!("counting"))}));
+        made.watch(4, json!({"lease": so(1, json!({"counted": {"at": 1, "released": 2}}))}));
+        made.audit_at(3, 12, &[]);
+        made.audit_at(4, 22, &[]);
+        made.history.extend(reads.map(|slots| get(&so(slots, Value::Null))));
+        made.history.push(list(&[so(1, Value::Null)]));
+        made
+    }
+
+    #[test]
+    fn what_an_expiry_gave_back_is_explained_and_is_given_back_once() {
+        passes(expired([3, 1]));
+        passes(expired([1, 1]));
+        fires(judge, expired([1, 3]), "was seen as");
+        fires(judge, expired([3, 2]), "was seen as");
+        let mut untold = expired([3, 1]);
+        untold.watches.pop();
+        fires(judge, untold, "was seen as");
+    }
+
     #[test]
     fn reads_from_the_past_fire() {
         let mut made = good();

@@ -299,8 +299,8 @@ impl Clients {
 }
 
 fn new(wish: LeaseWish) -> NewLease {
-    let LeaseWish { name, start, end, before_end, reservations, offer, wait, precedence, ignore_quota, .. } = wish;
-    NewLease { name, start, end, before_end, reservations, offer, wait, precedence, ignore_quota }
+    let LeaseWish { name, start, end, before_end, reservations, offer, wait, precedence, expiry_s, ignore_quota, .. } = wish;
+    NewLease { name, start, end, before_end, reservations, offer, wait, precedence, expiry_s, ignore_quota }
 }
 
 /// Whose quota, as the edges name it.

@@ -7,6 +7,7 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::model::{InstanceWish, LEDGER_EPOCH_UNIX_S, Lease, OnEnd, PoolKind, Precedence, Seconds};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::super::world::json as as_json;
 
@@ -27,6 +28,10 @@ pub fn of_grpc(lease: &Lease) -> Value {
     for one in told["reservations"].as_array_mut().into_iter().flatten() {
         drop(one, &UNTOLD_OF_RESERVATIONS);
         drop(&mut one["adoption"], &["opened"]);
+        // Since when it is, is not told.
+        if one["expiry"].is_object() {
+            drop(&mut one["expiry"]["counted"], &["at"]);
+        }
     }
     told
 }
@@ -53,6 +58,9 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
     if !said.is_empty() {
         told.insert("precedence".to_owned(), Value::Object(said));
     }
+    if !shown["expiry_s"].is_null() {
+        told.insert("expiry_s".to_owned(), shown["expiry_s"].clone());
+    }
     let reservations = list(shown, "reservations")?.iter().map(reservation).collect::<Result<Vec<_>, _>>()?;
     let events = list(shown, "events")?.iter().map(|event| {
         let time = second(&event["time"])?;
@@ -66,11 +74,19 @@ pub fn of_rest(shown: &Value) -> Result<(Value, Lease), String> {
         (whole["wait"]["first"], whole["wait"]["since"]) = (told["start"].clone(), json!(0));
     }
     (whole["revision"], whole["created_at"]) = (json!(0), json!(0));
+    // That is no event of Blazar's, so that only its time is told.
+    if !shown["expires_at"].is_null() {
+        let expiry = json!({"id": Uuid::nil(), "kind": "expiry", "time": second(&shown["expires_at"])?, "status": "UNDONE"});
+        whole["events"].as_array_mut().into_iter().for_each(|events| events.push(expiry.clone()));
+    }
     for one in whole["events"].as_array_mut().into_iter().flatten() {
         one["created_at"] = json!(0);
     }
     for one in whole["reservations"].as_array_mut().into_iter().flatten() {
         (one["bindings"], one["created_at"]) = (json!([]), json!(0));
+        if one["expiry"].is_object() {
+            one["expiry"]["counted"]["at"] = json!(0);
+        }
     }
     let lease = serde_json::from_value(whole).map_err(|error| format!("{error} in {shown}"))?;
     Ok((told, lease))
@@ -140,6 +156,9 @@ fn reservation(shown: &Value) -> Result<Value, String> {
         }),
     };
     told.insert("staging".to_owned(), staging);
+    if shown["released"].as_u64().is_some_and(|released| released > 0) {
+        told.insert("expiry".to_owned(), json!({"counted": {"released": shown["released"]}}));
+    }
     Ok(Value::Object(told))
 }
 
@@ -186,6 +205,9 @@ pub fn create(wish: &LeaseWish) -> Value {
     let Precedence { priority, preemptible, preempt } = wish.precedence;
     if !wish.precedence.ordinary() {
         (body["priority"], body["preemptible"], body["preempt"]) = (json!(priority), json!(preemptible), json!(preempt));
+    }
+    if let Some(expiry_s) = wish.expiry_s {
+        body["expiry_s"] = json!(expiry_s);
     }
     match wish.before_end {
         BeforeEndWish::Never => {}

@@ -65,7 +65,8 @@ enumeration!(
     EndLease,
     Prepare,
     StagingOpen,
-    StagingClose
+    StagingClose,
+    Expiry
 );
 enumeration!(Stage, "a Stage of leasehold.v1 (is the server newer?)", Booked, Prepared, Staging, Parking, Parked, Open, Ended);
 enumeration!(Phase, "a Phase of leasehold.v1 (is the server newer?)", Staging, Main);
@@ -78,7 +79,8 @@ enumeration!(
     Quota,
     ServerFailed,
     CloudRefused,
-    Preempted
+    Preempted,
+    Expired
 );
 enumeration!(OnEnd, "1 (delete), 2 (shelve) or 3 (snapshot)", Delete, Shelve, Snapshot);
 enumeration!(SeriesMode, "1 (all or nothing) or 2 (best effort)", AllOrNothing, BestEffort);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use leasehold_ledger::model::{
-    Adoption, Binding, Event, EventId, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, Precedence, ProjectId, Reason,
-    Requirement, Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId, Wait,
+    Adoption, Binding, Event, EventId, Expiry, HostId, InstanceWish, Interval, Lease, LeaseId, Offer, Precedence, ProjectId,
+    Reason, Requirement, Reservation, ReservationId, ResourceWish, Seconds, SourceFlavor, Staging, Timestamp, UserId, Wait,
 };
 
 use super::enums::{Enumeration, optional};
@@ -17,6 +17,7 @@ use crate::wire::v1;
 impl From<Lease> for v1::Lease {
     /// Leaves out what users do not see: the mark of a deletion, the key, and what a pending update would return to.
     fn from(lease: Lease) -> Self {
+        let expires_at = lease.expires_at().and_then(end_unix_s);
         v1::Lease {
             id: lease.id.to_string(),
             name: lease.name,
@@ -45,6 +46,8 @@ impl From<Lease> for v1::Lease {
             }),
             priority: u32::from(lease.precedence.priority),
             preemptible: lease.precedence.preemptible,
+            expiry_s: lease.expiry_s,
+            expires_at,
         }
     }
 }
@@ -79,6 +82,8 @@ impl TryFrom<v1::Lease> for Lease {
                 // Of no use once there is a lease; nor is it told who took its room.
                 preempt: false,
             },
+            // When that is, its event says.
+            expiry_s: wire.expiry_s,
             preempted: None,
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
@@ -156,6 +161,7 @@ impl From<Reservation> for v1::Reservation {
                 anchor: adoption.anchor.encode(),
                 servers: adoption.servers.iter().map(ToString::to_string).collect(),
             }),
+            released: reservation.expiry.map_or(0, Expiry::released),
         }
     }
 }
@@ -186,12 +192,18 @@ impl TryFrom<v1::Reservation> for Reservation {
             group_awaited: false,
             server_group_problem: wire.server_group_problem,
             adoption: wire.adoption.map(decode_adoption).transpose()?.map(Box::new),
+            expiry: decode_released(wire.released, Timestamp(wire.updated_at_ms.unwrap_or(wire.created_at_ms))),
             missing_resources: wire.missing_resources,
             resources_changed: wire.resources_changed,
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
         })
     }
+}
+
+/// Only what was given back comes over. Since when it is, is not told, and cannot be later than the last change.
+fn decode_released(released: u32, at: Timestamp) -> Option<Expiry> {
+    (released > 0).then_some(Expiry::Counted { at, released })
 }
 
 fn decode_staging(wire: v1::Staging) -> Result<Staging> {

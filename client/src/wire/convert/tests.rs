@@ -206,8 +206,52 @@ fn what_a_request_leaves_out_has_a_meaning() {
     let wish = NewLease::from_request(v1::CreateLeaseRequest::default()).unwrap();
     assert_eq!((wish.start, wish.end), (StartWish::Now, Seconds::OPEN_END));
     assert_eq!(wish.before_end, BeforeEndWish::SecondsBefore(3600));
+    assert_eq!(wish.expiry_s, None);
+    let never = v1::CreateLeaseRequest { expiry_s: Some(0), ..Default::default() };
+    assert_eq!(NewLease::from_request(never).unwrap().expiry_s, Some(0), "never is not the same as nothing said");
     assert_eq!(LeaseChange::try_from(v1::UpdateLeaseRequest::default()).unwrap(), LeaseChange::default());
     assert_eq!(NewHost::from_request(v1::RegisterHostRequest::default()).unwrap().pool, PoolKind::Dedicated);
+}
+
+#[test]
+fn a_lease_says_when_it_expires_once_it_has_the_event_and_what_was_given_back() {
+    let event = Event {
+        id: EventId(Uuid::from_u128(2)),
+        kind: EventKind::Expiry,
+        time: Seconds(900),
+        status: EventStatus::Undone,
+        created_at: Timestamp(1),
+        updated_at: None,
+    };
+    let wire = v1::Lease { id: Uuid::from_u128(1).to_string(), start: unix_s(Seconds(1)), status: 4, ..Default::default() };
+    let pending = Lease { expiry_s: Some(600), ..Lease::try_from(wire).unwrap() };
+    let told = v1::Lease::from(pending.clone());
+    assert_eq!((told.expiry_s, told.expires_at), (Some(600), None));
+    let told = v1::Lease::from(Lease { events: vec![event], ..pending });
+    assert_eq!((told.expires_at, told.events[0].kind), (Some(unix_s(Seconds(900))), v1::EventKind::Expiry as i32));
+
+    for (wire, expiry) in [(0, None), (2, Some(Expiry::Counted { at: Timestamp(7), released: 2 }))] {
+        let told = v1::Reservation { released: wire, ..reservation_wire() };
+        assert_eq!(Reservation::try_from(told.clone()).unwrap().expiry, expiry);
+        assert_eq!(v1::Reservation::from(Reservation::try_from(told).unwrap()).released, wire);
+    }
+    let counting = Reservation { expiry: Some(Expiry::Counting), ..Reservation::try_from(reservation_wire()).unwrap() };
+    assert_eq!(v1::Reservation::from(counting).released, 0, "nothing is given back yet");
+}
+
+/// The least that is a reservation, changed last at 7 ms.
+fn reservation_wire() -> v1::Reservation {
+    let resource = ResourceWish::Instance(InstanceWish::anywhere(1, 1, 1, 1).into());
+    v1::Reservation {
+        id: Uuid::from_u128(3).to_string(),
+        resource_id: Uuid::from_u128(4).to_string(),
+        resource: Some(resource.into()),
+        on_end: 1,
+        status: 1,
+        stage: 1,
+        updated_at_ms: Some(7),
+        ..Default::default()
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub struct NewLease {
     pub wait: Option<WaitWish>,
     /// Whether it takes room from others, and others may take its.
     pub precedence: Precedence,
+    /// What nobody uses so many seconds after the lease became active is given back: at least 60, or 0: never. `None`: what the
+    /// operator says, and never where he says nothing.
+    pub expiry_s: Option<u32>,
     /// Whatever the quota of the project says; for admins.
     pub ignore_quota: bool,
 }
@@ -56,6 +59,7 @@ impl NewLease {
             offer: self.offer,
             wait: self.wait,
             precedence: self.precedence,
+            expiry_s: self.expiry_s,
             ignore_quota: self.ignore_quota,
         }
     }
@@ -75,6 +79,7 @@ impl NewLease {
             priority: u32::from(self.precedence.priority),
             preemptible: self.precedence.preemptible,
             preempt: self.precedence.preempt,
+            expiry_s: self.expiry_s,
             recurrence: None,
             ignore_quota: self.ignore_quota,
         }
@@ -99,6 +104,7 @@ impl NewLease {
                 preemptible: wire.preemptible,
                 preempt: wire.preempt,
             },
+            expiry_s: wire.expiry_s,
             ignore_quota: wire.ignore_quota,
         })
     }

@@ -102,6 +102,7 @@ impl World {
                 preemptible: words.contains(&"preemptible"),
                 preempt: words.contains(&"preempt"),
             },
+            expiry_s: option(words, "expiry").map(|seconds| seconds.parse().unwrap()),
             ignore_quota: words.contains(&"exempt"),
         }
     }
@@ -454,6 +455,7 @@ impl World {
                 EventKind::Prepare => "prepare",
                 EventKind::StagingOpen => "open",
                 EventKind::StagingClose => "close",
+                EventKind::Expiry => "expiry",
             };
             format!("{kind}={}:{}", clock_text(event.time), event.status.as_str())
         };
@@ -475,6 +477,7 @@ impl World {
             "held" => Outcome::Held { server_group_id: words.contains(&"group").then(|| Uuid::from_u128(5)) },
             "refused" => Outcome::HoldRefused { reason: reason("no room in placement") },
             "failed" => Outcome::Failed { reason: reason("broken") },
+            "used" => self.used(words),
             _ => Outcome::Delayed { reason: Some(reason("slow")) },
         };
         let outcome = if words.contains(&"as-held") { Outcome::Held { server_group_id: None } } else { outcome };
@@ -484,6 +487,12 @@ impl World {
             Reply::OutcomeRecorded { changed: true } => Ok(self.status_text(name)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// `used expire A h1*2 parked=1`
+    fn used(&self, words: &[&str]) -> Outcome {
+        let on = |word: &&str| word.split_once('*').map(|(host, used)| (self.hosts[host], used.parse().unwrap()));
+        Outcome::Used { tokens: words.iter().filter_map(on).collect(), parked: number(words, "parked", 0) }
     }
 
     /// `made A 7`: a server group of that number was made for the lease's one reservation; `none`: it could not be; `foreign`:

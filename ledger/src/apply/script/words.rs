@@ -90,6 +90,7 @@ pub(super) fn step_named(text: &str) -> Step {
         "close" => Step::StagingClose,
         "start" => Step::Start,
         "adjust" => Step::Adjust,
+        "expire" => Step::Expire,
         "end" => Step::End,
         other => panic!("no step {other}"),
     }
@@ -103,6 +104,7 @@ pub(super) fn step_text(step: Step) -> &'static str {
         Step::StagingClose => "close",
         Step::Start => "start",
         Step::Adjust => "adjust",
+        Step::Expire => "expire",
         Step::BeforeEnd => "before_end",
         Step::End => "end",
     }

@@ -72,6 +72,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
         offer: None,
         wait: None,
         precedence: Default::default(),
+        expiry_s: None,
         ignore_quota: false,
         reservations: vec![ReservationWish {
             resource: ResourceWish::Instance(instance(amount).into()),

@@ -37,7 +37,9 @@ impl Run {
         let rows: Vec<_> = owed.map(|row| (row.id, row.revision, row.step)).collect();
         for (actuation_id, revision, step) in rows {
             self.reach(format!("Done of {step:?}"));
-            self.world.send(None, Command::RecordOutcome { actuation_id, revision, outcome: Outcome::Done }).unwrap();
+            let nothing = Outcome::Used { tokens: std::collections::BTreeMap::new(), parked: 0 };
+            let outcome = if step == Owed::Expire { nothing } else { Outcome::Done };
+            self.world.send(None, Command::RecordOutcome { actuation_id, revision, outcome }).unwrap();
         }
     }
 

@@ -74,6 +74,10 @@ impl Run {
             affinity: one.wish.instance().affinity,
         };
         self.reach(format!("updated at {stage:?}, {reply:?}").split(" lease_id").next().unwrap_or_default().to_owned());
+        if lease.reservations[0].is_expiring() && !one.is_expiring() {
+            assert_eq!(after.expires_at(), lease.expiry_s.map(|after| self.world.at.ceil_to_second().plus(after)));
+            self.reach("counted anew");
+        }
         match reply {
             Reply::LeaseUpdated { prepared: true, .. } => self.promises.insert(id, promise),
             Reply::LeaseUpdated { prepared: false, .. } => self.next_promises.insert(id, promise),

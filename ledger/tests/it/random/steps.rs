@@ -42,6 +42,7 @@ pub(super) struct Create {
     pub(super) terms: Terms,
     pub(super) offer: Option<u8>,
     pub(super) precedence: Precedence,
+    pub(super) expiry_s: Option<u32>,
 }
 
 /// Times in minutes.
@@ -107,8 +108,9 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
         prop_oneof![4 => Just(None), 1 => (2u8..6).prop_map(Some)],
     );
     let offer = prop_oneof![4 => Just(None), 1 => any::<u8>().prop_map(Some)];
-    (place, kind, terms(), offer).prop_map(
-        |((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least), terms, offer)| Create {
+    let expiry = prop_oneof![2 => Just(None), 1 => (1u32..6).prop_map(|minutes| Some(60 * minutes))];
+    (place, kind, terms(), offer, expiry).prop_map(
+        |((start, length, amount, vcpus), (affinity, pool, staging, on_end, key, at_least), terms, offer, expiry_s)| Create {
             start,
             length,
             amount,
@@ -122,6 +124,7 @@ pub(super) fn create() -> impl Strategy<Value = Create> {
             terms,
             offer,
             precedence: Precedence::default(),
+            expiry_s,
         },
     )
 }
@@ -154,7 +157,7 @@ pub(super) fn by_hand() -> impl Strategy<Value = Step> {
     })
 }
 
-fn update() -> impl Strategy<Value = Update> {
+pub(super) fn update() -> impl Strategy<Value = Update> {
     let small = |top: u8| prop_oneof![1 => Just(None), 1 => (0..top).prop_map(Some)];
     let seldom_vcpus = prop_oneof![4 => Just(None), 1 => (1u8..4).prop_map(Some)];
     let seldom_terms = prop_oneof![6 => Just(None), 1 => terms().prop_map(Some)];

@@ -6,6 +6,7 @@
 
 mod end;
 mod escalate;
+mod expire;
 mod hold;
 mod leave;
 mod open;
@@ -188,7 +189,7 @@ impl<'a> Job<'a> {
     pub fn needs_whole_list(&self) -> bool {
         match self.row.step {
             Step::Start => self.reservation.staging.is_some() || self.reservation.adoption.is_some(),
-            Step::End => true,
+            Step::Expire | Step::End => true,
             _ => false,
         }
     }
@@ -337,6 +338,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         Step::StagingClose => park::pass(job, memory).await,
         Step::Start => open::start(job, memory).await,
         Step::Adjust => open::adjust(job).await,
+        Step::Expire => expire::pass(job).await,
         // For instances the event alone is the work.
         Step::BeforeEnd => Ok(Outcome::Done),
         Step::End => end::pass(job, memory).await,

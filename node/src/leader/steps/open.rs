@@ -64,7 +64,7 @@ pub async fn adjust(job: &Job<'_>) -> Result<Outcome, Setback> {
         }
         let there = match wish.gate {
             Gate::Open => view.opened(&class),
-            Gate::Closed => view.closed(&class),
+            Gate::Closed | Gate::Counted => view.closed(&class),
             Gate::Ended => !view.read.inventories.inventories.contains_key(&class),
         };
         if !there {

@@ -11,6 +11,7 @@ mod defragment;
 mod downtimes;
 mod ends;
 mod examined;
+mod expire;
 mod faults;
 mod groups;
 mod hangs;

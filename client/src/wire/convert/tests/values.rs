@@ -125,8 +125,10 @@ pub(super) fn reservation() -> impl Strategy<Value = Reservation> {
         servers,
         opened: false,
     });
-    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), (flags, of(adoption))).prop_map(
-        |(ids, wish, staging, on_end, status, stage, bindings, (flags, adoption))| {
+    let rest = (flags, of(adoption), of(1..u32::MAX));
+    (ids, resource(), of(staging()), on_end(), status, stage, vec(binding(), 0..3), rest).prop_map(
+        |(ids, wish, staging, on_end, status, stage, bindings, (flags, adoption, released))| {
+            let at = flags.3.unwrap_or(flags.2);
             let wire = v1::Reservation {
                 id: ids.0.to_string(),
                 resource_id: ids.1.to_string(),
@@ -145,6 +147,7 @@ pub(super) fn reservation() -> impl Strategy<Value = Reservation> {
                 stage,
                 bindings,
                 adoption: adoption.map(Box::new),
+                expiry: released.map(|released| Expiry::Counted { at, released }),
                 missing_resources: flags.0,
                 resources_changed: flags.1,
                 created_at: flags.2,
@@ -157,7 +160,7 @@ pub(super) fn reservation() -> impl Strategy<Value = Reservation> {
 
 pub(super) fn event() -> impl Strategy<Value = Event> {
     use EventKind::*;
-    let kind = select(vec![StartLease, BeforeEndLease, EndLease, Prepare, StagingOpen, StagingClose]);
+    let kind = select(vec![StartLease, BeforeEndLease, EndLease, Prepare, StagingOpen, StagingClose, EventKind::Expiry]);
     let status = select(vec![EventStatus::Undone, EventStatus::InProgress, EventStatus::Done, EventStatus::Error]);
     (any_uuid(), kind, any_end(), status, timestamp(), of(timestamp())).prop_map(
         |(id, kind, time, status, created_at, updated_at)| Event { id: EventId(id), kind, time, status, created_at, updated_at },
@@ -192,7 +195,7 @@ pub(super) fn booked_series() -> impl Strategy<Value = BookedSeries> {
 
 pub(super) fn reason() -> impl Strategy<Value = Reason> {
     use ReasonCode::*;
-    let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused, Preempted]);
+    let code = select(vec![WaitingForEnd, Late, CloudUnavailable, Quota, ServerFailed, CloudRefused, Preempted, Expired]);
     (code, text()).prop_map(|(code, text)| Reason { code, text })
 }
 
@@ -206,7 +209,8 @@ pub(super) fn lease() -> impl Strategy<Value = Lease> {
         .prop_map(|(id, number, mode)| Box::new(SeriesMember { id: SeriesId(id), number, mode }));
     let wait = (second(), second(), of(second()), any::<u64>())
         .prop_map(|(until, first, latest, since)| Box::new(Wait { until, first, latest, since, ignore_quota: false }));
-    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series), of(wait), precedence());
+    let rank = (precedence(), of(any::<u32>()));
+    let rest = (any::<bool>(), of(reason()), any::<u32>(), any::<u64>(), of(offer), of(series), of(wait), rank);
     (who, when, status, rest, vec(reservation(), 0..3), vec(event(), 0..4)).prop_map(
         |(who, when, status, rest, reservations, events)| {
             let wire = v1::Lease { id: who.0.to_string(), start: unix_s(when.0), status: 1, ..Default::default() };
@@ -225,7 +229,8 @@ pub(super) fn lease() -> impl Strategy<Value = Lease> {
                 offer: rest.4,
                 series: rest.5,
                 wait: rest.6,
-                precedence: Precedence { preempt: false, ..rest.7 },
+                precedence: Precedence { preempt: false, ..rest.7.0 },
+                expiry_s: rest.7.1,
                 reservations,
                 events,
                 ..Lease::try_from(wire).unwrap()
@@ -351,8 +356,9 @@ pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
         .prop_map(|(resource, staging, on_end, servers)| ReservationWish { resource, staging, on_end, servers });
     let offer = prop_oneof![second().prop_map(OfferWish::Until), any::<u32>().prop_map(OfferWish::For)];
     let wait = prop_oneof![Just(WaitWish::UntilStart), second().prop_map(WaitWish::Until)];
-    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), of(wait), precedence(), any::<bool>())
-        .prop_map(|(name, start, end, before_end, reservations, offer, wait, precedence, ignore_quota)| NewLease {
+    let rest = (precedence(), of(any::<u32>()), any::<bool>());
+    (text(), start_wish(), any_end(), before_end(), vec(reservation, 0..3), of(offer), of(wait), rest).prop_map(
+        |(name, start, end, before_end, reservations, offer, wait, (precedence, expiry_s, ignore_quota))| NewLease {
             name,
             start,
             end,
@@ -361,8 +367,10 @@ pub(super) fn new_lease() -> impl Strategy<Value = NewLease> {
             offer,
             wait,
             precedence,
+            expiry_s,
             ignore_quota,
-        })
+        },
+    )
 }
 
 pub(super) fn lease_change() -> impl Strategy<Value = LeaseChange> {

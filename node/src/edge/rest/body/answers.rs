@@ -3,7 +3,9 @@
 //! Not shown: our own event kinds, bindings, revisions. `trust_id` is null, because no per-lease trust exists
 //! (architecture D11), and `aggregate_id` is null where no aggregate is made (D24); clients only print them.
 
-use leasehold_ledger::model::{Event, Host, InstanceWish, Lease, LeaseId, OnEnd, PoolKind, Reservation, ResourceWish, Staging};
+use leasehold_ledger::model::{
+    Event, Expiry, Host, InstanceWish, Lease, LeaseId, OnEnd, PoolKind, Reservation, ResourceWish, Staging,
+};
 use serde_json::{Map, Value, json};
 
 use super::dates::{lease_date, row_date};
@@ -67,6 +69,8 @@ pub fn lease(lease: &Lease, version: Microversion) -> Value {
         };
         shown["priority"] = json!(lease.precedence.priority);
         shown["preemptible"] = json!(lease.precedence.preemptible);
+        shown["expiry_s"] = json!(lease.expiry_s);
+        shown["expires_at"] = json!(lease.expires_at().map(lease_date));
     }
     shown
 }
@@ -129,6 +133,7 @@ fn add_1_1(shown: &mut Value, reservation: &Reservation, wish: &InstanceWish) {
     let servers = reservation.adoption.iter().flat_map(|adoption| &adoption.servers);
     shown["servers"] = servers.map(|id| Value::String(id.to_string())).collect();
     shown["stage"] = json!(reservation.stage);
+    shown["released"] = json!(reservation.expiry.map_or(0, Expiry::released));
 }
 
 fn pool(pool: PoolKind) -> Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
-use leasehold_ledger::model::{PRIORITY_MAX, Precedence, ResourceWish, Seconds};
+use leasehold_ledger::model::{EXPIRY_MIN_S, PRIORITY_MAX, Precedence, ResourceWish, Seconds};
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
 use uuid::Uuid;
@@ -21,8 +21,8 @@ use crate::operations::{Actor, OperationError};
 /// Keys of a lease in requests.
 pub const LEASE_KEYS: [&str; 6] = ["name", "start_date", "end_date", "before_end_date", "reservations", "events"];
 /// Those of a new lease that 1.1 brings.
-const NEW_KEYS_1_1: [&str; 8] =
-    ["latest_start_date", "offer", "wait", "recurrence", "priority", "preemptible", "preempt", "ignore_quota"];
+const NEW_KEYS_1_1: [&str; 9] =
+    ["latest_start_date", "offer", "wait", "recurrence", "priority", "preemptible", "preempt", "expiry_s", "ignore_quota"];
 /// Reservations of one lease at most.
 pub const RESERVATIONS_MAX: usize = 64;
 /// Seconds booked for parking after a staging window, unless asked otherwise (architecture D23).
@@ -66,6 +66,7 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
         wait: fields.object("wait")?.map(|fields| wait(&fields, version)).transpose()?,
         precedence: precedence(&fields)?,
+        expiry_s: expiry_s(&fields)?,
         ignore_quota: fields.flag("ignore_quota")?.unwrap_or(false),
     })
 }
@@ -78,6 +79,18 @@ fn precedence(fields: &Fields<'_>) -> Result<Precedence, Problem> {
         preemptible: fields.flag("preemptible")?.unwrap_or(false),
         preempt: fields.flag("preempt")?.unwrap_or(false),
     })
+}
+
+/// After how many seconds what nobody uses is given back; 0: never. `None`: nothing is said of it.
+fn expiry_s(fields: &Fields<'_>) -> Result<Option<u32>, Problem> {
+    let Some(value) = fields.get("expiry_s") else { return Ok(None) };
+    match value.as_u64().and_then(|seconds| u32::try_from(seconds).ok()) {
+        Some(seconds) if seconds == 0 || seconds >= EXPIRY_MIN_S => Ok(Some(seconds)),
+        _ => {
+            let right = format!("must be a whole number of seconds from {EXPIRY_MIN_S} to {}, or 0: never", u32::MAX);
+            Err(fields.wrong("expiry_s", value, &right))
+        }
+    }
 }
 
 /// How long an offer is to stand: `expires_at`, or `valid_s` from now on.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, StagingWish, StartWish};
 use leasehold_ledger::model::{
-    Adoption, Anchor, Comparison, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, Observation, OnEnd,
-    PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds, SeriesId, SeriesMode, Timestamp,
-    UserId,
+    Adoption, Anchor, Comparison, Event, EventId, EventKind, Expiry, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId,
+    LeaseStatus, Observation, OnEnd, PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds,
+    SeriesId, SeriesMode, Timestamp, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -22,6 +22,11 @@ use crate::edge::rest::microversion::Microversion;
 /// the same when the request is sent again after it was carried out (architecture D18).
 pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -> Result<Option<LeaseChange>, Problem> {
     let fields = Fields::of_body(body)?;
+    if version >= Microversion::V1_1 && fields.has("expiry_s") {
+        let value = fields.get("expiry_s").unwrap_or(&Value::Null);
+        let right = "stands from creation on; leave it out, or delete the lease and make another";
+        return Err(fields.wrong("expiry_s", value, right));
+    }
     // Clients send back what they were shown; the rest of a lease's keys cannot be changed and is ignored (§17).
     let shown = ["id", "user_id", "project_id", "trust_id", "status", "degraded", "created_at", "updated_at", "status_reason"];
     fields.refuse_others(version, &[&LEASE_KEYS[..], &shown].concat(), &["ignore_quota"])?;
@@ -127,6 +132,7 @@ fn reservation_change(
         "server_group_id",
         "stage",
         "source_flavor_id",
+        "released",
     ];
     let since_1_1 = [&instance::KEYS_1_1[..], &["servers"]].concat();
     fields.refuse_others(version, &[&shown[..], &instance::KEYS].concat(), &since_1_1)?;

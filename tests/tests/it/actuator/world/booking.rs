@@ -83,6 +83,7 @@ impl World {
             offer: None,
             wait: None,
             precedence: Default::default(),
+            expiry_s: None,
             ignore_quota: false,
             reservations: vec![ReservationWish {
                 resource: ResourceWish::Instance(wish.into()),
@@ -93,20 +94,21 @@ impl World {
         }
     }
 
-    /// Plans and logs a lease of one reservation.
+    /// Plans and logs a lease; an adoption is that of its first reservation.
     pub fn propose(&mut self, wish: LeaseWish, adoption: Option<Adoption>) -> Result<Result<LeaseId, Rejection>, NoPlan> {
         let lease_id = LeaseId(self.number());
-        let reservation_id = Names::new(self.cluster_id).reservation(self.number());
-        let adoptions = adoption.map(|adoption| (reservation_id, adoption)).into_iter().collect();
+        let names = Names::new(self.cluster_id);
+        let ids: Vec<_> = wish.reservations.iter().map(|_| names.reservation(self.number())).collect();
+        let adoptions = adoption.map(|adoption| (ids[0], adoption)).into_iter().collect();
         let event_ids = (0..6).map(|_| EventId(self.number())).collect();
         let now = Timestamp(self.clock.wall_ms());
-        let planned = plan_adopting(&self.ledger.state.lock(), &Overlay::default(), &wish, &[reservation_id], &adoptions, now)?;
+        let planned = plan_adopting(&self.ledger.state.lock(), &Overlay::default(), &wish, &ids, &adoptions, now)?;
         let create = CreateLease {
             wish,
             lease_id,
             event_ids,
             plan: planned.reservations,
-            resource_ids: vec![self.number()],
+            resource_ids: ids.iter().map(|_| self.number()).collect(),
             planned_at: planned.planned_at,
             moved_to: planned.moved_to,
             adoptions,

@@ -276,7 +276,7 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
     let cases = [
         (
             request(json!({"colour": 1}), json!({})),
-            "colour is unknown; known are before_end_date, end_date, events, ignore_quota, latest_start_date, name, offer, preempt, preemptible, priority, recurrence, reservations, start_date, wait",
+            "colour is unknown; known are before_end_date, end_date, events, expiry_s, ignore_quota, latest_start_date, name, offer, preempt, preemptible, priority, recurrence, reservations, start_date, wait",
         ),
         (
             request(json!({}), json!({"on_end": "burn"})),
@@ -313,6 +313,37 @@ fn under_1_1_unknown_keys_and_odd_values_are_refused() {
             .1
             .starts_with("reservations[0].colour is unknown; known are")
     );
+}
+
+#[test]
+fn an_expiry_is_a_time_in_seconds_or_never() {
+    let read = |value: Value| created(&request(json!({"expiry_s": value}), json!({})), V1_1).map(|wish| wish.expiry_s);
+    for (value, asked) in [
+        (Value::Null, None),
+        (json!(0), Some(0)),
+        (json!(60), Some(60)),
+        (json!(900), Some(900)),
+        (json!(4_294_967_295_u32), Some(u32::MAX)),
+    ] {
+        assert_eq!(read(value).unwrap(), asked);
+    }
+    assert_eq!(created(&request(json!({}), json!({})), V1_1).unwrap().expiry_s, None);
+    for value in [
+        json!(1),
+        json!(59),
+        json!(-1),
+        json!(4_294_967_296_u64),
+        json!(900.5),
+        json!("900"),
+        json!("never"),
+        json!(true),
+        json!([]),
+    ] {
+        let text = format!("expiry_s is {value}; it must be a whole number of seconds from 60 to 4294967295, or 0: never");
+        assert_eq!(refused(read(value)), (400, text));
+    }
+    let text = "expiry_s needs microversion 1.1: send the header OpenStack-API-Version: reservation 1.1";
+    assert_eq!(refused(created(&request(json!({"expiry_s": 900}), json!({})), V1_0)), (400, text.to_owned()));
 }
 
 #[test]

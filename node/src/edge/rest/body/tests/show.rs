@@ -82,3 +82,26 @@ fn a_reservation_that_adopts_servers_names_them_and_their_flavor() {
     let (status, text) = refused(updated(given(json!([SERVER])), V1_0, &adopting));
     assert!(status == 400 && text.contains("1.1"), "{text}");
 }
+
+#[test]
+fn under_1_1_a_lease_says_when_it_expires_and_what_was_given_back() {
+    let plain = sample();
+    let shown = lease(&plain, V1_1);
+    assert_eq!((&shown["expiry_s"], &shown["expires_at"]), (&Value::Null, &Value::Null));
+    assert_eq!(shown["reservations"][0]["released"], json!(0));
+    let booked = Lease { expiry_s: Some(900), ..plain.clone() };
+    let shown = lease(&booked, V1_1);
+    assert_eq!((&shown["expiry_s"], &shown["expires_at"]), (&json!(900), &Value::Null), "it is counted from when it is active");
+
+    let mut counted = booked;
+    let start = counted.events[0].clone();
+    counted.events.push(Event { id: EventId(id(10)), kind: EventKind::Expiry, time: at("2026-11-22 10:51:02"), ..start });
+    counted.reservations[0].expiry = Some(Expiry::Counted { at: stamp("2026-11-22 10:51:03"), released: 2 });
+    let shown = lease(&counted, V1_1);
+    assert_eq!(shown["expires_at"], json!("2026-11-22T10:51:02.000000"));
+    assert_eq!(shown["reservations"][0]["released"], json!(2));
+    assert_eq!(shown["events"], lease(&plain, V1_1)["events"], "Blazar has no such event");
+    counted.reservations[0].expiry = Some(Expiry::Counting);
+    assert_eq!(lease(&counted, V1_1)["reservations"][0]["released"], json!(0), "not yet");
+    assert_eq!(lease(&counted, V1_0).to_string(), lease(&plain, V1_0).to_string(), "1.0 shows nothing of it, byte by byte");
+}

@@ -7,6 +7,9 @@ fn an_update_holds_only_what_is_to_change() {
     let lease = sample();
     assert_eq!(updated(json!({}), V1_0, &lease).unwrap(), None);
     assert_eq!(updated(json!({"colour": "blue", "project_id": "stolen", "degraded": true}), V1_0, &lease).unwrap(), None);
+    assert_eq!(updated(json!({"expiry_s": 900}), V1_0, &lease).unwrap(), None, "1.0 does not know it");
+    let shown = json!({"reservations": [{"id": id(2).to_string(), "released": 0}]});
+    assert_eq!(updated(shown, V1_1, &lease).unwrap(), None, "it may be sent back");
     let same = json!({"name": "il", "start_date": "2026-11-22 10:36", "reservations": [{"id": id(2).to_string(), "amount": 3}]});
     assert_eq!(updated(same, V1_0, &lease).unwrap(), None);
     let change =
@@ -116,6 +119,18 @@ fn every_bad_update_is_refused_with_blazars_text() {
             V1_1,
             409,
             "staging cannot be updated: a staging window stands from creation on; delete the lease and make another",
+        ),
+        (
+            json!({"expiry_s": 900}),
+            V1_1,
+            400,
+            "expiry_s is 900; it stands from creation on; leave it out, or delete the lease and make another",
+        ),
+        (
+            json!({"expiry_s": null}),
+            V1_1,
+            400,
+            "expiry_s is null; it stands from creation on; leave it out, or delete the lease and make another",
         ),
         (
             json!({"prolong_for": "1h"}),
