@@ -82,7 +82,7 @@ async fn nobody_moves_for_less_than_it_is_worth_or_who_begins_soon_or_where_it_i
 async fn a_host_that_was_set_free_can_be_taken_as_a_whole() {
     let mut world = world(100).await;
     let (moves, _) = scattered(&mut world);
-    let all = |world: &mut World| world.try_book(7, 600, 700, None, OnEnd::Delete, |instance| instance.affinity = Some(true));
+    let all = |world: &mut World| world.try_book(5, 600, 700, None, OnEnd::Delete, |instance| instance.affinity = Some(true));
     assert!(all(&mut world).is_err(), "no host has room for all");
     world.until("it joins the other", 70, || hosts(&world, moves) == ["cmp2"]).await;
     let whole = all(&mut world).expect("one host is free");
