@@ -270,6 +270,12 @@ pub struct LeaderSection {
     pub healing_grace_s: u64,
     /// Leases that begin within so many seconds are moved away from such hosts, and are degraded where they cannot be; 0: none.
     pub healing_horizon_s: u64,
+    /// Seconds between rounds that move leases which have not begun so that hosts become free as a whole; 0: none.
+    pub defragment_s: u64,
+    /// Leases that begin within so many seconds stay where they are.
+    pub defragment_lead_s: u32,
+    /// Nobody is moved for less than so many seconds of a host.
+    pub defragment_gain_s: u32,
     /// Seconds that a lease stays in memory after it ended or was changed last.
     pub ended_leases_in_memory_s: u64,
 }
@@ -282,6 +288,9 @@ impl Default for LeaderSection {
             parallel: 64,
             healing_grace_s: 60,
             healing_horizon_s: 3600,
+            defragment_s: 60,
+            defragment_lead_s: 300,
+            defragment_gain_s: 600,
             ended_leases_in_memory_s: 7 * 24 * 3600,
         }
     }

@@ -163,6 +163,8 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("leader.monitor_s", |config| config.leader.monitor_s = 0),
         ("leader.healing_grace_s", |config| config.leader.healing_grace_s = 1 << 32),
         ("leader.healing_horizon_s", |config| config.leader.healing_horizon_s = u64::MAX),
+        ("leader.defragment_s", |config| config.leader.defragment_s = 1 << 32),
+        ("leader.defragment_gain_s", |config| config.leader.defragment_gain_s = 0),
     ];
     for (key, change) in cases {
         let mut config = minimal();

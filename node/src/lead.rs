@@ -9,6 +9,7 @@ use leasehold_ledger::command::Command;
 use leasehold_ledger::effect::Effect;
 use leasehold_ledger::model::NodeId;
 use leasehold_ledger::mutant;
+use leasehold_ledger::plan::Terms;
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use tokio::sync::{Mutex, broadcast, watch};
@@ -92,6 +93,8 @@ pub fn follow(raft: &RaftHandle, cloud: Option<Cloud>, section: &LeaderSection, 
         parallel: section.parallel,
         healing_grace: Duration::from_secs(section.healing_grace_s),
         healing_horizon: Duration::from_secs(section.healing_horizon_s),
+        defragment_period: Duration::from_secs(section.defragment_s),
+        defragment_terms: Terms { lead_s: section.defragment_lead_s, gain_s: section.defragment_gain_s },
         ended_in_memory: Duration::from_secs(section.ended_leases_in_memory_s),
     };
     let (raft, group) = (raft.clone(), seams.clone());

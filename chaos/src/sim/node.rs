@@ -261,6 +261,8 @@ async fn start(own: Own, life: u32, site: Arc<Site>, group: Spawner) -> Result<(
     let bounds = Bounds { priority_role: Some("member".to_owned()), ..Bounds::default() };
     let operations = Operations::new(raft.clone(), Some(cloud.clone()), NodeId(id), bounds, seams.clone());
     let mut leader = LeaderSection { reconcile_s: 30, monitor_s: 10, healing_grace_s: 10, ..LeaderSection::default() };
+    // What is drawn is short, and begins soon.
+    (leader.defragment_s, leader.defragment_lead_s, leader.defragment_gain_s) = (10, 20, 30);
     if site.ended_in_memory_s > 0 {
         leader.ended_leases_in_memory_s = u64::from(site.ended_in_memory_s);
     }

@@ -164,6 +164,8 @@ impl World {
             "made" => self.made(words),
             "group" => Ok(self.group_text(words[1])),
             "review" => self.review(words[1]),
+            "scattered" => Ok(self.scattered(words)),
+            "tighten" => self.tighten(words),
             "ailing" => Ok(self.ailing(words)),
             "short" => Ok(self.short()),
             "misjudged" => Ok(self.misjudged()),

@@ -3,12 +3,13 @@
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
 //! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
-//! who gives way, `ailing.rs` who must move, `question.rs` answers what is asked without planning anything, `whole_hosts.rs` what is
+//! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning anything, `whole_hosts.rs` what is
 //! asked about whole hosts, `inquiry.rs` both as they are asked.
 
 mod ailing;
 #[cfg(test)]
 pub(crate) mod crowd;
+mod defragment;
 mod hosts;
 mod inquiry;
 mod offer;
@@ -41,6 +42,7 @@ use crate::state::{Booking, State};
 pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use crate::apply::series::check_series_wish;
 pub use ailing::{Ailing, Looked, ailing, misjudged, sick_hosts, still_ails};
+pub use defragment::{Move, Terms, plan_tighter, scattered};
 pub use inquiry::{
     CapacityWish, Density, DensityWish, HostCount, NAMED_HOSTS_MAX, STEPS_MAX, WhatIf, WindowWish, ask_capacity, ask_density,
     what_if, what_if_series,

@@ -1,5 +1,7 @@
 //! Plans changes of leases that are there.
 
+use std::collections::BTreeSet;
+
 use super::room::{View, sorted_by_host};
 use super::search::search;
 use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
@@ -62,10 +64,21 @@ pub fn plan_update(
 
 /// Plans other hosts for a lease that is not open yet, avoiding `avoid`.
 pub fn plan_rebind(state: &State, overlay: &Overlay, lease_id: LeaseId, avoid: &[HostId]) -> Result<Planned, NoPlan> {
+    plan_moved(state, overlay, lease_id, avoid, None)
+}
+
+/// The same, on hosts `among` these where they are given.
+pub(super) fn plan_moved(
+    state: &State,
+    overlay: &Overlay,
+    lease_id: LeaseId,
+    avoid: &[HostId],
+    among: Option<&BTreeSet<HostId>>,
+) -> Result<Planned, NoPlan> {
     let lease =
         state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
     let own = sorted_by_host(lease_bookings(lease));
-    let mut view = View { own: &own, avoid, ..View::new(state, overlay, state.clock()) };
+    let mut view = View { own: &own, avoid, among, ..View::new(state, overlay, state.clock()) };
     let mut reservations = Vec::new();
     for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
         stay(&mut view, place, lease, lease.end, reservation, reservation).map_err(NoPlan::NoRoom)?;

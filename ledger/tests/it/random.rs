@@ -3,6 +3,7 @@
 mod archive;
 mod changes;
 mod cloud;
+mod defragment;
 mod downtimes;
 mod expire;
 mod offers;

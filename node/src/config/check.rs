@@ -139,10 +139,14 @@ impl Config {
             ("leader.healing_grace_s", leader.healing_grace_s),
             ("leader.healing_horizon_s", leader.healing_horizon_s),
             ("leader.ended_leases_in_memory_s", leader.ended_leases_in_memory_s),
+            ("leader.defragment_s", leader.defragment_s),
         ] {
             if u32::try_from(seconds).is_err() {
                 return wrong(key, &seconds, "must be below 4294967296");
             }
+        }
+        if leader.defragment_gain_s == 0 {
+            return wrong("leader.defragment_gain_s", &0, "must be at least 1: a move must be worth something");
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod archive;
 mod cells;
 pub mod clock;
 mod courtesy;
+mod defragmenter;
 pub mod desired;
 mod dispatch;
 mod foresight;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::Command;
+use leasehold_ledger::plan::Terms;
 
 pub use ledger_port::{LedgerPort, ProposeError};
 pub use work::Work;
@@ -62,6 +64,10 @@ pub struct LeaderConfig {
     pub healing_grace: Duration,
     /// Leases that begin within this are moved, and are told to lack a host; zero: none.
     pub healing_horizon: Duration,
+    /// Between two rounds of those that have leases set hosts free; zero: none.
+    pub defragment_period: Duration,
+    /// Which leases those move.
+    pub defragment_terms: Terms,
     /// Leases stay in memory for so long after they ended or were changed last.
     pub ended_in_memory: Duration,
 }
@@ -75,6 +81,8 @@ impl Default for LeaderConfig {
             parallel: 64,
             healing_grace: Duration::from_secs(60),
             healing_horizon: Duration::from_secs(3600),
+            defragment_period: Duration::from_secs(60),
+            defragment_terms: Terms { lead_s: 300, gain_s: 600 },
             ended_in_memory: Duration::from_secs(7 * 24 * 3600),
         }
     }
@@ -126,6 +134,7 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         work.spawn("leader-reconciler", reconciler::run(work.clone()));
         work.spawn("leader-monitor", host_monitor::run(work.clone()));
         work.spawn("leader-healer", healer::run(work.clone()));
+        work.spawn("leader-defragmenter", defragmenter::run(work.clone()));
         work.spawn("leader-archive", archive::run(work.ledger.clone(), work.clock.clone(), config.ended_in_memory));
         work.spawn("leader-waitlist", waitlist::run(work.ledger.clone(), work.clock.clone()));
     });

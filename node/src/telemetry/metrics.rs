@@ -37,6 +37,7 @@ struct Metrics {
     anchors_missing: IntGauge,
     leases_degraded: IntGauge,
     leases_moved: IntCounter,
+    leases_tightened: IntCounter,
     leases_waiting: IntGauge,
     leases_archived: IntGauge,
     leases_promoted: IntCounter,
@@ -135,6 +136,10 @@ impl Metrics {
             leases_moved: register!(IntCounter::new(
                 "leasehold_leases_moved_total",
                 "Leases moved away from hosts that are down, or promise more than they have or, in a downtime, are to have."
+            )),
+            leases_tightened: register!(IntCounter::new(
+                "leasehold_leases_tightened_total",
+                "Leases moved before they begin, so that hosts become free as a whole."
             )),
             leases_waiting: register!(IntGauge::new(
                 "leasehold_leases_waiting",
@@ -251,6 +256,11 @@ pub fn leases_degraded(leases: usize) {
 /// A lease was moved away from hosts that cannot serve it.
 pub fn lease_moved() {
     METRICS.leases_moved.inc();
+}
+
+/// A lease was moved so that a host is free.
+pub fn lease_tightened() {
+    METRICS.leases_tightened.inc();
 }
 
 /// So many leases wait for room.

@@ -312,6 +312,31 @@ impl World {
         Ok(format!("{}{}", lease.status.as_str(), self.bindings_text(lease)))
     }
 
+    /// `scattered gain=600 lead=60`: who would set hosts free.
+    pub(super) fn scattered(&self, words: &[&str]) -> String {
+        let (mut from, mut found) = (Some(HostId(0)), Vec::new());
+        // Two hosts at a time, so that it is gone on with.
+        while let Some(next) = from {
+            let (leases, rest) = crate::plan::scattered(&self.state, self.at, terms(words), next, 2);
+            found.extend(leases.into_iter().map(|id| self.lease_name(id).to_owned()));
+            from = rest;
+        }
+        found.sort_unstable();
+        found.dedup();
+        if found.is_empty() { "nobody".to_owned() } else { found.join(" ") }
+    }
+
+    /// `tighten A gain=600 lead=60`: moves it to where it is in nobody's way.
+    pub(super) fn tighten(&mut self, words: &[&str]) -> Result<String, String> {
+        let lease_id = self.leases[words[1]];
+        let Some(tighter) = crate::plan::plan_tighter(&self.state, self.at, terms(words), lease_id) else {
+            return Ok("stays".to_owned());
+        };
+        self.tell(None, Command::Rebind { lease_id, moves: tighter.planned.reservations })?;
+        let lease = self.state.lease(lease_id).unwrap();
+        Ok(format!("{}{} frees {} s", lease.status.as_str(), self.bindings_text(lease), tighter.freed_s))
+    }
+
     pub(super) fn review(&mut self, name: &str) -> Result<String, String> {
         let lease_id = self.leases.get(name).copied().unwrap_or(LeaseId(Uuid::from_u128(9999)));
         self.tell(None, Command::ReviewLease { lease_id })?;

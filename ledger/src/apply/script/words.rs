@@ -110,6 +110,11 @@ pub(super) fn step_text(step: Step) -> &'static str {
     }
 }
 
+/// `gain=600 lead=60`
+pub(super) fn terms(words: &[&str]) -> crate::plan::Terms {
+    crate::plan::Terms { lead_s: number(words, "lead", 60), gain_s: number(words, "gain", 600) }
+}
+
 /// The variant's name: scripts care which rejection it is; its texts are tested where they are made.
 pub(super) fn rejection_text(rejection: &Rejection) -> String {
     let debug = format!("{rejection:?}");

@@ -7,6 +7,7 @@ mod ahead;
 mod anchors;
 mod ask;
 mod cells;
+mod defragment;
 mod downtimes;
 mod ends;
 mod examined;
