@@ -9,7 +9,7 @@ const TERMS: Terms = Terms { lead_s: 60, gain_s: 60 };
 
 impl Run {
     /// Minutes for which dedicated hosts are in use, counted minute by minute.
-    fn in_use(&self) -> usize {
+    fn host_minutes(&self) -> usize {
         let dedicated = self.world.state.hosts().filter(|host| host.description.pool == PoolKind::Dedicated);
         let busy =
             |host: &Host| self.minutes().filter(|minute| used(&self.world.state, host.id.0, *minute, None) != [0; 4]).count();
@@ -18,7 +18,7 @@ impl Run {
 
     /// Moves whoever may, until nobody can any more.
     fn tighten(&mut self) {
-        let mut before = self.in_use();
+        let mut before = self.host_minutes();
         for _ in 0..100 {
             let (found, rest) = scattered(&self.world.state, self.world.at, TERMS, HostId(0), 10);
             assert_eq!(rest, None);
@@ -30,7 +30,7 @@ impl Run {
             if let Some(promise) = self.promises.get_mut(&lease_id) {
                 promise.main = main_of(&lease.reservations[0].bindings);
             }
-            let after = self.in_use();
+            let after = self.host_minutes();
             assert_eq!((before - after) as u64 * 60, tighter.freed_s, "{lease:?}");
             before = after;
             self.reach("tightened");
