@@ -404,14 +404,14 @@ impl Count<'_> {
 
     /// What is in use, and was given back.
     fn takes_away(&self, standing: &Standing) -> Option<String> {
-        let mut in_use = 0;
         for (host, had) in &self.had {
             let (used, kept) = (standing.used(host), self.kept.get(host).copied().unwrap_or(0));
             if used.min(*had) > kept {
                 return Some(format!("keeps {kept} of {had} slots on {host} at its expiry, and {used} are in use"));
             }
-            in_use += used.min(*had);
         }
+        // Also where it has no slots any more, and its servers stand still.
+        let in_use = standing.users.len() as u64;
         let (had, kept): (u64, u64) = (self.had.values().sum(), self.kept.values().sum());
         let parked: Vec<&str> = standing.parked().collect();
         let wanted = (in_use + parked.len() as u64).min(had);

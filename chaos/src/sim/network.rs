@@ -466,6 +466,10 @@ impl Peer for Remote {
         parts: PeerStream<wire::SnapshotPart>,
     ) -> Result<wire::SnapshotResponse, CallError> {
         let (door, _) = self.reach(("snapshot", "")).await?;
+        // A connection needs both ways. Parts that came in without one would keep a follower at a leader that hears nobody.
+        if !self.network.whole(self.to, self.from, BREAKS_AFTER).await {
+            return Err(broken("connection timed out"));
+        }
         let parts = self.network.carry((self.from, self.to, self.lane), parts, &self.group, part);
         let peer = door.peer.clone();
         let served = door.group.spawn("install a snapshot", async move { peer.install_snapshot(route, parts).await });
