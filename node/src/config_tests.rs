@@ -164,6 +164,7 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("leader.healing_grace_s", |config| config.leader.healing_grace_s = 1 << 32),
         ("leader.healing_horizon_s", |config| config.leader.healing_horizon_s = u64::MAX),
         ("leader.defragment_s", |config| config.leader.defragment_s = 1 << 32),
+        ("leader.defragment_lead_s", |config| config.leader.defragment_lead_s = 9),
         ("leader.defragment_gain_s", |config| config.leader.defragment_gain_s = 0),
     ];
     for (key, change) in cases {

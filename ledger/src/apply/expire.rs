@@ -47,22 +47,24 @@ pub(super) fn expire(state: &mut State, lease: &mut Lease, now: Timestamp) {
     if lease.status != LeaseStatus::Active {
         return pass_event(lease, EventKind::Expiry, now);
     }
-    // What is still to be opened, or to be left, is not counted before that is through.
-    if lease.expires_at().is_none() || has_rows(state, lease, Step::Adjust) {
+    // Each is counted once, and not before what is still to be opened, or to be left, is through.
+    let adjusts = |id| state.open_row(lease.id, id).is_some_and(|row| row.step == Step::Adjust);
+    let counts = |one: &Reservation| is_uncounted(one) && !adjusts(one.id);
+    let counted: Vec<ReservationId> = lease.reservations.iter().filter(|one| counts(one)).map(|one| one.id).collect();
+    if lease.expires_at().is_none() || (counted.is_empty() && lease.reservations.iter().any(is_uncounted)) {
         return put_off(lease, now);
     }
     begin_event(lease, EventKind::Expiry, now);
     let due = lease.event(EventKind::Expiry).map_or(now, |event| event.time.timestamp());
     for place in 0..lease.reservations.len() {
         let reservation = &mut lease.reservations[place];
-        // Each is counted once.
-        if reservation.status == ReservationStatus::Active && reservation.stage == Stage::Open && reservation.expiry.is_none() {
+        if counted.contains(&reservation.id) {
             reservation.expiry = Some(Expiry::Counting);
             let id = reservation.id;
             open_row(state, lease, id, Step::Expire, due, now);
         }
     }
-    // All of them are in error, or were counted before the last count was given up.
+    // All of them are in error.
     if !has_rows(state, lease, Step::Expire) {
         end_event(lease, EventKind::Expiry, EventStatus::Done, now);
     }
@@ -99,20 +101,23 @@ pub(super) fn counted(state: &mut State, now: Timestamp, mut lease: Lease, reser
     }
 }
 
-/// What is in use cannot be found out for now: all that is closed for it is opened again, and it is counted anew after as long as
-/// the first time. Its row is closed.
-pub(super) fn give_up(state: &mut State, now: Timestamp, mut lease: Lease) {
-    let closed = interrupt(&mut lease, now);
-    if let Some(event) = event_mut(&mut lease, EventKind::Expiry) {
-        // The clock says from when on, as at first: outcomes do not read the time.
-        event.time = event.created_at.floor_to_second();
+/// What is in use of a reservation cannot be found out for now: it is opened again, and counted later. Its row is closed.
+pub(super) fn give_up(state: &mut State, now: Timestamp, mut lease: Lease, reservation: ReservationId) {
+    if let Some(one) = lease.reservations.iter_mut().find(|one| one.id == reservation) {
+        one.expiry = None;
+        open_row(state, &lease, reservation, Step::Adjust, now, now);
     }
     if lease.status == LeaseStatus::Active {
         lease.reason = resting_reason(&lease);
     }
-    let id = lease.id;
-    state.put_lease(lease);
-    reopen(state, id, &closed, now);
+    if !settle(state, &mut lease, now) {
+        state.put_lease(lease);
+    }
+}
+
+/// Open, and what is in use of it is not known.
+fn is_uncounted(reservation: &Reservation) -> bool {
+    reservation.status == ReservationStatus::Active && reservation.stage == Stage::Open && reservation.expiry.is_none()
 }
 
 /// Keeps of an open reservation what is in use. Gives whether that is nothing, and then leaves it as it is.
@@ -158,6 +163,9 @@ fn settle(state: &mut State, lease: &mut Lease, now: Timestamp) -> bool {
     if has_rows(state, lease, Step::Expire) {
         return false;
     }
+    if lease.status == LeaseStatus::Active && lease.reservations.iter().any(is_uncounted) {
+        later(lease, now);
+    }
     end_event(lease, EventKind::Expiry, EventStatus::Done, now);
     let is_unused = |one: &Reservation| one.expiry == Some(Expiry::Unused);
     if !lease.reservations.iter().any(is_unused) {
@@ -201,6 +209,14 @@ fn settle(state: &mut State, lease: &mut Lease, now: Timestamp) -> bool {
         end_lease(state, lease.clone(), now);
     }
     all
+}
+
+/// What was not counted now is counted after as long as the first time. The clock says from when on, as at first.
+fn later(lease: &mut Lease, now: Timestamp) {
+    if let Some(event) = event_mut(lease, EventKind::Expiry).filter(|event| event.status == EventStatus::InProgress) {
+        move_event(event, EventStatus::Undone, now);
+        event.time = event.created_at.floor_to_second();
+    }
 }
 
 /// Its tenant changes a lease while it is counted: it is in use, and is counted anew after as long as the first time. Gives the

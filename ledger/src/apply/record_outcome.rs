@@ -49,7 +49,7 @@ pub(super) fn record_outcome(
         // All of it may be in use.
         (Step::Expire, Outcome::Failed { .. }) => {
             state.close_actuation(row.id);
-            give_up(state, now, lease);
+            give_up(state, now, lease, row.reservation_id);
         }
         (Step::Hold | Step::Expire, Outcome::Done)
         | (_, Outcome::Held { .. } | Outcome::HoldRefused { .. } | Outcome::Used { .. }) => {

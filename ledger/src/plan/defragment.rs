@@ -6,14 +6,20 @@
 
 use std::collections::BTreeSet;
 
+use super::room::{View, sorted_by_host};
 use super::update::plan_moved;
 use super::{Overlay, Planned};
-use crate::model::{Amounts, Host, HostId, Interval, Lease, LeaseId, LeaseStatus, PoolKind, Seconds, Stage, Timestamp};
+use crate::model::{
+    Amounts, Host, HostId, Interval, Lease, LeaseId, LeaseStatus, PoolKind, Reservation, Seconds, Stage, Timestamp,
+};
 use crate::state::{Booking, State, lease_bookings, sum_at};
 
-/// Leases of one host that are looked at.
+/// Leases of one host that are looked at, and those that are enough for one look.
 const LEASES_PER_HOST: usize = 64;
-/// Hosts that are asked whether they are in use anyway, and of those that are enough to look for room on.
+const FOUND_ENOUGH: usize = 32;
+/// A lease on more hosts stays: what it costs to look at grows with them.
+const HOSTS_OF_ONE: usize = 64;
+/// Hosts that are asked whether they are in use anyway and have room, and of those that are enough to choose from.
 const HOSTS_ASKED: usize = 1_024;
 const HOSTS_ENOUGH: usize = 64;
 
@@ -35,46 +41,61 @@ pub struct Move {
     pub freed_s: u64,
 }
 
-/// Leases that would set hosts free if they were elsewhere, of so many dedicated hosts from `from` on, by number; and the host to
-/// go on with, `None` after the last one. Whether there is room elsewhere is [`plan_tighter`]'s question.
+/// Leases that would set hosts free if they were elsewhere, of so many dedicated hosts from `from` on, those first that free most;
+/// and the host to go on with, `None` after the last one. Whether there is room elsewhere is [`plan_tighter`]'s question.
 #[must_use]
 pub fn scattered(state: &State, now: Timestamp, terms: Terms, from: HostId, hosts: usize) -> (Vec<LeaseId>, Option<HostId>) {
     let now = now.max(state.clock()).floor_to_second();
     let mut rest = state.hosts().filter(|host| host.id >= from && is_dedicated(host)).map(|host| host.id);
-    let mut found = BTreeSet::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for host in rest.by_ref().take(hosts) {
-        for lease in state.leases_on(host).take(LEASES_PER_HOST).filter(|lease| may_move(state, lease, now, terms)) {
-            let own = lease_bookings(lease);
-            if alone_s(state, &own, host) > 0 && freed_s(state, &own) >= u64::from(terms.gain_s) {
-                found.insert(lease.id);
+        let movable = state.leases_on(host).filter(|lease| may_move(state, lease, now, terms));
+        for lease in movable.take(LEASES_PER_HOST) {
+            if !seen.insert(lease.id) {
+                continue;
+            }
+            let freed_s = freed_s(state, &lease_bookings(lease));
+            if freed_s >= u64::from(terms.gain_s) {
+                found.push((std::cmp::Reverse(freed_s), lease.id));
             }
         }
+        if found.len() >= FOUND_ENOUGH {
+            break;
+        }
     }
-    (found.into_iter().collect(), rest.next())
+    found.sort_unstable();
+    (found.into_iter().map(|(_, id)| id).collect(), rest.next())
 }
 
 /// Where a lease would be in nobody's way: on hosts that others have in use for all of its time. `None`: it is not to be moved, or
 /// there is no room there.
 #[must_use]
 pub fn plan_tighter(state: &State, now: Timestamp, terms: Terms, lease_id: LeaseId) -> Option<Move> {
-    let now = now.max(state.clock()).floor_to_second();
-    let lease = state.lease(lease_id).filter(|lease| may_move(state, lease, now, terms))?;
-    let own = lease_bookings(lease);
+    let now = now.max(state.clock());
+    let lease = state.lease(lease_id).filter(|lease| may_move(state, lease, now.floor_to_second(), terms))?;
+    let own = sorted_by_host(lease_bookings(lease));
     let freed_s = freed_s(state, &own);
     if freed_s < u64::from(terms.gain_s) {
         return None;
     }
+    let overlay = Overlay::default();
+    let anchor = lease.reservations.iter().find_map(|one| state.anchor_of(&one.bindings)).unwrap_or_default();
+    let view = View { own: &own, anchor, ..View::new(state, &overlay, now) };
+    let has_room = |host: &Host, one: &Reservation| {
+        let wish = one.wish.instance();
+        view.eligible(host, wish) && view.fit(host.id, host.room(), lease.interval(), wish.need(), 1) > 0
+    };
     // In a circle from its own hosts on, so that not all go to the first ones.
     let first = own.first()?.host;
     let (before, after): (Vec<&Host>, Vec<&Host>) =
         state.hosts().filter(|host| is_dedicated(host)).partition(|host| host.id < first);
-    let circle = after.into_iter().chain(before).filter(|host| host.accepts_bookings()).take(HOSTS_ASKED);
-    let in_use = circle.map(|host| host.id).filter(|host| in_use_anyway(state, &own, *host)).take(HOSTS_ENOUGH);
-    let among: BTreeSet<HostId> = in_use.collect();
+    let asked = after.into_iter().chain(before).take(HOSTS_ASKED);
+    let with_room = asked.filter(|host| lease.reservations.iter().any(|one| has_room(host, one))).map(|host| host.id);
+    let among: BTreeSet<HostId> = with_room.filter(|host| in_use_anyway(state, &own, *host)).take(HOSTS_ENOUGH).collect();
     if among.is_empty() {
         return None;
     }
-    let planned = plan_moved(state, &Overlay::default(), lease_id, &[], Some(&among)).ok()?;
+    let planned = plan_moved(state, &overlay, lease_id, &[], Some(&among)).ok()?;
     Some(Move { planned, freed_s })
 }
 
@@ -84,13 +105,15 @@ fn is_dedicated(host: &Host) -> bool {
 
 /// Nothing of it has begun or is about to, nothing is waited for, and nobody else must agree.
 fn may_move(state: &State, lease: &Lease, now: Seconds, terms: Terms) -> bool {
-    let quiet = |one: &crate::model::Reservation| one.stage <= Stage::Prepared && one.adoption.is_none();
+    let quiet = |one: &Reservation| one.stage <= Stage::Prepared && one.adoption.is_none();
+    let mut bindings = lease.reservations.iter().flat_map(|one| &one.bindings);
     let dedicated = |host: HostId| state.host(host).is_some_and(is_dedicated);
     lease.status == LeaseStatus::Pending
         && lease.begins() > now.plus(terms.lead_s)
         && lease.unclaimed_until().is_none()
         && lease.reservations.iter().all(quiet)
-        && lease.reservations.iter().flat_map(|one| &one.bindings).all(|binding| dedicated(binding.host))
+        && bindings.clone().count() <= HOSTS_OF_ONE
+        && bindings.all(|binding| dedicated(binding.host))
 }
 
 /// For how long its hosts would be free without it, in all.
@@ -102,8 +125,7 @@ fn freed_s(state: &State, own: &[Booking]) -> u64 {
 /// For how long nothing but `own` is booked on a host where that is.
 fn alone_s(state: &State, own: &[Booking], host: HostId) -> u64 {
     let there: Vec<Booking> = own.iter().filter(|booking| booking.host == host).copied().collect();
-    let intervals = there.iter().map(|booking| booking.interval);
-    let alone = pieces(state, host, intervals).into_iter().filter(|piece| {
+    let alone = pieces(state, host, &intervals(&there)).into_iter().filter(|piece| {
         let ours = sum_at(host, *piece, &there);
         ours != Amounts::default() && state.calendar().at(host, piece.start) == ours
     });
@@ -113,15 +135,22 @@ fn alone_s(state: &State, own: &[Booking], host: HostId) -> u64 {
 /// Whether somebody else has a host in use for all of the time of `own`.
 fn in_use_anyway(state: &State, own: &[Booking], host: HostId) -> bool {
     let there: Vec<Booking> = own.iter().filter(|booking| booking.host == host).copied().collect();
-    let intervals = own.iter().map(|booking| booking.interval);
-    pieces(state, host, intervals).into_iter().all(|piece| state.calendar().at(host, piece.start) != sum_at(host, piece, &there))
+    let in_use = |piece: Interval| state.calendar().at(host, piece.start) != sum_at(host, piece, &there);
+    pieces(state, host, &intervals(own)).into_iter().all(in_use)
+}
+
+/// When these are booked, each time once.
+fn intervals(bookings: &[Booking]) -> Vec<Interval> {
+    let mut intervals: Vec<Interval> = bookings.iter().map(|booking| booking.interval).collect();
+    intervals.sort_unstable_by_key(|one| (one.start, one.end));
+    intervals.dedup();
+    intervals
 }
 
 /// These intervals, cut where what is booked on a host changes; each piece once.
-fn pieces(state: &State, host: HostId, intervals: impl Iterator<Item = Interval>) -> Vec<Interval> {
-    let intervals: Vec<Interval> = intervals.collect();
+fn pieces(state: &State, host: HostId, intervals: &[Interval]) -> Vec<Interval> {
     let mut borders: BTreeSet<Seconds> = intervals.iter().flat_map(|one| [one.start, one.end]).collect();
-    for interval in &intervals {
+    for interval in intervals {
         borders.extend(state.calendar().steps_in(host, *interval).map(|(at, _)| at).filter(|at| *at < interval.end));
     }
     let borders: Vec<Seconds> = borders.into_iter().collect();

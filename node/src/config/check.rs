@@ -1,6 +1,6 @@
 //! What a configuration may be: each value named with what would be right.
 
-use leasehold_ledger::model::EXPIRY_MIN_S;
+use leasehold_ledger::model::{EXPIRY_MIN_S, FROZEN_S};
 
 use super::{AuthMode, CACHE_S_MAX, Config, Error};
 use crate::raft::Timing;
@@ -144,6 +144,13 @@ impl Config {
             if u32::try_from(seconds).is_err() {
                 return wrong(key, &seconds, "must be below 4294967296");
             }
+        }
+        if leader.defragment_lead_s < FROZEN_S {
+            return wrong(
+                "leader.defragment_lead_s",
+                &leader.defragment_lead_s,
+                "must be at least 10: who is about to begin stays",
+            );
         }
         if leader.defragment_gain_s == 0 {
             return wrong("leader.defragment_gain_s", &0, "must be at least 1: a move must be worth something");

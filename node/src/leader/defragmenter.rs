@@ -6,7 +6,6 @@ use std::sync::Arc;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{HostId, LeaseId};
 use leasehold_ledger::plan;
-use leasehold_ledger::reply::Rejection;
 
 use super::work::Work;
 use crate::seams::long;
@@ -50,11 +49,8 @@ async fn tighten(work: &Work, lease_id: LeaseId) {
             metrics::lease_tightened();
             tracing::info!(lease = %lease_id, freed_s = tighter.freed_s, "a lease moved to hosts that are in use anyway");
         }
-        // Deleted, or changed in between, or another has the room.
-        Ok(Err(rejection @ (Rejection::LeaseNotFound(_) | Rejection::WrongStatus { .. } | Rejection::PlanStale { .. }))) => {
-            tracing::debug!(lease = %lease_id, %rejection, "a lease changed before it was moved");
-        }
-        Ok(Err(rejection)) => tracing::warn!(lease = %lease_id, %rejection, "the ledger does not let a lease be moved"),
+        // Deleted, begun or changed in between, or another has the room.
+        Ok(Err(rejection)) => tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was moved"),
         Err(error) => tracing::debug!(lease = %lease_id, %error, "the ledger did not take the move of a lease; it stays"),
     }
 }

@@ -23,6 +23,8 @@ pub struct Places {
     openers: Arc<Semaphore>,
     /// Of what somebody waits for besides: never behind an opening that hangs.
     urgent: Arc<Semaphore>,
+    /// Of those who count what is in use: nobody else stands behind a list of servers that hangs.
+    counting: Arc<Semaphore>,
     others: Arc<Semaphore>,
     /// How many passes have tokens to open, with a place or waiting for one.
     opening: watch::Sender<usize>,
@@ -34,7 +36,7 @@ impl Places {
     pub(super) fn new(each: usize) -> Self {
         let each = each.clamp(1, Semaphore::MAX_PERMITS);
         let places = || Arc::new(Semaphore::new(each));
-        Self { openers: places(), urgent: places(), others: places(), opening: watch::Sender::new(0), each }
+        Self { openers: places(), urgent: places(), counting: places(), others: places(), opening: watch::Sender::new(0), each }
     }
 
     /// Whether a pass that somebody waits for is under way.
@@ -48,6 +50,7 @@ impl Places {
         let opening = Mutex::new(opens.then(|| Opening::new(self.clone())));
         let places = match (opens, is_urgent(step)) {
             (true, _) => &self.openers,
+            _ if step == Step::Expire => &self.counting,
             (false, true) => &self.urgent,
             (false, false) => &self.others,
         };
@@ -161,6 +164,17 @@ mod tests {
         first.opened(clock.as_ref()).await;
         let waited = clock.mono().since(begun);
         assert!(waited >= LET_OTHERS && waited < LET_OTHERS * 2, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn counts_that_hang_hold_up_nobody_else() {
+        let places = Arc::new(Places::new(1));
+        let _counts = places.seat(Step::Expire, false).await;
+        assert!(!places.is_busy());
+        for step in [Step::Hold, Step::End] {
+            assert!(places.seat(step, false).now_or_never().is_some(), "{step:?}");
+        }
+        assert!(places.seat(Step::Expire, false).now_or_never().is_none());
     }
 
     #[tokio::test]

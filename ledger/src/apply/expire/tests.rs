@@ -211,6 +211,34 @@ fn what_is_still_to_be_opened_or_left_is_not_counted() {
 }
 
 #[test]
+fn one_that_cannot_be_counted_keeps_nobody_else() {
+    check(
+        "10:00 hosts h1 vcpus=8
+           10:00 lease A now..14:00 n=2 reservations=3 expiry=600 -> PENDING h1*2 h1*2 h1*2
+           10:00 clock -> start A, start A, start A
+           10:00 done start A -> A STARTING active:Open pending:Open pending:Open
+           10:00 done start A -> A STARTING active:Open active:Open pending:Open
+           10:00 done start A -> A ACTIVE active:Open active:Open active:Open
+           10:00 clock -> nothing
+           10:09 update A n=1 -> ACTIVE h1*1 h1*2 h1*2
+           10:10 clock -> expire A, expire A
+           10:10 rows -> adjust A, expire A, expire A
+           10:11 failed expire A -> A ACTIVE active:Open active:Open active:Open
+           10:11 used expire A -> A ACTIVE active:Open active:Open active:Ended
+           10:11 rows -> adjust A, adjust A, end A
+           10:11 clock -> nothing
+           10:11 events A -> start=10:00:DONE end=14:00:UNDONE prepare=10:00:DONE expiry=10:21:UNDONE
+           10:12 done adjust A -> A ACTIVE active:Open active:Open active:Ended
+           10:12 done adjust A -> A ACTIVE active:Open active:Open active:Ended
+           10:21 clock -> expire A, expire A
+           10:21 used expire A h1*1 -> A ACTIVE active:Open active:Open active:Ended
+           10:21 used expire A h1*1 -> A ACTIVE active:Open active:Open active:Ended
+           10:21 show A -> A 10:00..14:00 h1*1 h1*1 h1*2
+           10:21 next -> 14:00",
+    );
+}
+
+#[test]
 fn who_is_parked_keeps_his_place_where_he_can_wake() {
     check(
         "10:00 hosts h1 h2 vcpus=2

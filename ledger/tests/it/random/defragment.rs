@@ -2,7 +2,7 @@
 
 use leasehold_ledger::plan::{Terms, plan_tighter, scattered};
 
-use super::steps::plain_create;
+use super::steps::{Update, plain_create, update};
 use super::*;
 
 const TERMS: Terms = Terms { lead_s: 60, gain_s: 60 };
@@ -48,12 +48,17 @@ fn every_move_sets_hosts_free_and_there_is_an_end_of_it() {
     let clock = (0u8..3).prop_map(|minutes| Step::Clock { minutes, seconds: 0 });
     let outcome = (any::<u8>(), 4u8..16, Just(false)).prop_map(|(row, how, old)| Step::Outcome { row, how, old });
     let delete = any::<u8>().prop_map(|lease| Step::Delete { lease });
+    let update = update().prop_map(|update| {
+        let amount = update.amount.map(|amount| 1 + amount % 2);
+        Step::Update(Update { end: update.end.map(|end| end % 30), amount, vcpus: None, terms: None, now: false, ..update })
+    });
+    let observe = (1u8..3, prop::bool::weighted(0.7)).prop_map(|(host, up)| Step::Observe { host, firm: 0, up, traits: None });
     let create = (plain_create(), any::<bool>()).prop_map(|(create, staged)| {
         let staging = create.staging.filter(|_| staged);
         let (amount, vcpus) = (1 + create.amount % 2, 1);
         Step::Create(Create { staging, amount, vcpus, pool: Some(PoolKind::Dedicated), ..create })
     });
-    let step = prop_oneof![6 => create, 1 => clock, 1 => outcome, 3 => delete].boxed();
+    let step = prop_oneof![12 => create, 2 => clock, 2 => outcome, 6 => delete, 2 => update, 1 => observe].boxed();
     for _ in 0..1_000 {
         let steps = prop::collection::vec(step.clone(), 4..20).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();

@@ -8,7 +8,7 @@ use leasehold_ledger::command::Outcome;
 use leasehold_ledger::model::{HostId, Phase, Reason, ReasonCode};
 use leasehold_ledger::mutant;
 
-use super::{Job, Setback, reason_of};
+use super::{Job, Memory, Setback, reason_of};
 use crate::leader::desired;
 use crate::leader::host_plan::HostRead;
 use crate::openstack::nova::Server;
@@ -17,10 +17,10 @@ use crate::openstack::nova::Server;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 /// One pass.
-pub async fn pass(job: &Job<'_>) -> Result<Outcome, Setback> {
+pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback> {
+    let begun = *memory.counting.get_or_insert_with(|| job.work.clock.mono());
     let counted = count(job).await;
-    let lasts_ms = job.work.now().0.saturating_sub(job.row.opened_at.0);
-    let for_long = u128::from(lasts_ms) >= GIVE_UP_AFTER.as_millis();
+    let for_long = job.work.clock.mono().since(begun) >= GIVE_UP_AFTER;
     match counted {
         Err(Setback::Cloud(error)) if for_long && error.withheld().is_none() => Ok(give_up(job, Some(reason_of(&error)))),
         Err(Setback::NotYet { reason, .. }) if for_long => Ok(give_up(job, reason)),
@@ -37,8 +37,11 @@ fn give_up(job: &Job<'_>, reason: Option<Reason>) -> Outcome {
 
 async fn count(job: &Job<'_>) -> Result<Outcome, Setback> {
     let class = job.class();
-    // Also those where it has servers and no slots any more: they are in use as well.
-    let hosts = desired::hosts_of(job.reservation);
+    // Also those where it may have servers and no slots any more: they are in use as well.
+    let releasing = job.reservation.releasing.iter().map(|binding| binding.host);
+    let mut hosts: Vec<HostId> = desired::hosts_in(job.reservation, Phase::Main).into_iter().chain(releasing).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
     let before = job.work.cells.before(job.work.clock.as_ref());
     // Before the servers: whoever parks one in between has it counted twice, and nobody has one that is not counted.
     // A host that cannot be read tells nothing of what is in use there: all must be.

@@ -116,6 +116,8 @@ pub struct Memory {
     images: BTreeMap<String, String>,
     /// Shelf images given to the tenant, by server.
     given: BTreeSet<String>,
+    /// When the first pass of a count began.
+    counting: Option<Mono>,
     /// Placement would not let the class go though no host of the reservation had it.
     class_refused: bool,
     /// Rebinds tried for this reservation; kept over rows.
@@ -338,7 +340,7 @@ pub async fn pass(job: &Job<'_>, memory: &mut Memory) -> Result<Outcome, Setback
         Step::StagingClose => park::pass(job, memory).await,
         Step::Start => open::start(job, memory).await,
         Step::Adjust => open::adjust(job).await,
-        Step::Expire => expire::pass(job).await,
+        Step::Expire => expire::pass(job, memory).await,
         // For instances the event alone is the work.
         Step::BeforeEnd => Ok(Outcome::Done),
         Step::End => end::pass(job, memory).await,
