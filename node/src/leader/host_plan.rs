@@ -73,14 +73,23 @@ impl HostRead {
         self.inventories.inventories.get(class).is_some_and(|inventory| inventory.reserved < inventory.total)
     }
 
-    /// What the tokens of a class back: all of them while open, or while they are counted and may be opened again, those in use once
-    /// closed.
+    /// What the tokens of a class back: all of them while open, those in use once closed.
     fn backing(&self, wish: &HostWish, class: &str, inventory: &Inventory) -> Amounts {
-        let Some(wish) = wish.tokens.get(class) else { return Amounts::default() };
-        let stay = inventory.reserved < inventory.total || wish.gate == Gate::Counted;
-        let tokens = if stay { inventory.total } else { 0 };
+        let tokens = if inventory.reserved < inventory.total { inventory.total } else { 0 };
+        self.backed_by_tokens(wish, class, tokens)
+    }
+
+    /// The same with those that are closed to be counted: they are opened again, and nobody else is to have their room meanwhile.
+    fn claimed(&self, wish: &HostWish, class: &str, inventory: &Inventory) -> Amounts {
+        match wish.tokens.get(class).map(|token| token.gate) {
+            Some(Gate::Counted) => self.backed_by_tokens(wish, class, inventory.total),
+            _ => self.backing(wish, class, inventory),
+        }
+    }
+
+    fn backed_by_tokens(&self, wish: &HostWish, class: &str, tokens: u64) -> Amounts {
         let tokens = u32::try_from(tokens.max(self.used(class))).unwrap_or(u32::MAX);
-        wish.need.checked_mul(tokens).unwrap_or_default()
+        wish.tokens.get(class).and_then(|wish| wish.need.checked_mul(tokens)).unwrap_or_default()
     }
 
     /// What all tokens back now.
@@ -145,7 +154,7 @@ fn once_open(wish: &HostWish, read: &HostRead) -> Amounts {
         Some(_) | None => (class, inventory),
     };
     let next = next_inventories(wish, read).into_iter().map(opened).collect();
-    backed_by(wish, read, &next).filter(|backed| backed.slots <= wish.anchors).unwrap_or_default()
+    claimed_by(wish, read, &next).filter(|backed| backed.slots <= wish.anchors).unwrap_or_default()
 }
 
 /// What is used and known to the ledger counts in P1, so that a start waits for it only where room is short
@@ -154,9 +163,9 @@ fn waits_for_strangers(wish: &HostWish, read: &HostRead) -> bool {
     read.lingering(wish).any(|class| !wish.tokens.contains_key(class))
 }
 
-/// What these inventories would back; `None` when it is more than can be counted.
-fn backed_by(wish: &HostWish, read: &HostRead, inventories: &BTreeMap<String, Inventory>) -> Option<Amounts> {
-    inventories.iter().try_fold(Amounts::default(), |sum, (class, one)| sum.checked_add(read.backing(wish, class, one)))
+/// What these inventories would claim; `None` when it is more than can be counted.
+fn claimed_by(wish: &HostWish, read: &HostRead, inventories: &BTreeMap<String, Inventory>) -> Option<Amounts> {
+    inventories.iter().try_fold(Amounts::default(), |sum, (class, one)| sum.checked_add(read.claimed(wish, class, one)))
 }
 
 /// The inventories that may be written now.
@@ -182,7 +191,7 @@ fn next_inventories(wish: &HostWish, read: &HostRead) -> BTreeMap<String, Invent
     let held = Amounts { slots: wish.anchors, ..read.held() };
     // Planted bug: tokens open whatever is held.
     let fits = |next: &BTreeMap<String, Inventory>| {
-        mutant!("M19") || backed_by(wish, read, next).is_some_and(|backed| backed.fits_in(held))
+        mutant!("M19") || claimed_by(wish, read, next).is_some_and(|backed| backed.fits_in(held))
     };
     let wait_for_end = waits_for_strangers(wish, read);
     for (class, token) in wish.tokens.iter().filter(|(_, token)| token.gate == Gate::Open) {

@@ -341,6 +341,22 @@ fn what_is_counted_is_closed_and_known_to_be() {
     assert_eq!(settle(&mut read, &wish(2, &[(1, 2, Gate::Closed)])), [""; 0]);
 }
 
+/// Of four slots two are counted, none of them in use, and two that ended are still used: whoever starts has to wait for those.
+#[test]
+fn nobody_else_opens_where_what_is_counted_is_to_open_again() {
+    let mut read = nothing();
+    settle(&mut read, &wish(4, &[(1, 2, Gate::Open), (2, 2, Gate::Open)]));
+    read.usage.insert(class(2), 2);
+    let starting = |gate| wish(4, &[(1, 2, gate), (2, 2, Gate::Ended), (3, 2, Gate::Open)]);
+    settle_full(&mut read, &starting(Gate::Counted));
+    assert_eq!([1, 2, 3].map(|id| read.is_open(&class(id))), [false; 3]);
+    settle_full(&mut read, &starting(Gate::Open));
+    assert_eq!([1, 2, 3].map(|id| read.is_open(&class(id))), [true, false, false]);
+    // Once it is known that nothing of it is in use its room is to be had.
+    settle_full(&mut read, &starting(Gate::Closed));
+    assert_eq!([1, 2, 3].map(|id| read.is_open(&class(id))), [false, false, true]);
+}
+
 #[test]
 fn holds_are_found_among_others_whatever_their_numbers() {
     let root = Uuid::from_u128(1);
