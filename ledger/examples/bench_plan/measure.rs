@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{InstanceWish, Interval, Seconds};
+use leasehold_ledger::model::{HostId, InstanceWish, Interval, Seconds};
 use leasehold_ledger::plan::{
-    HostFilter, Overlay, capacity, earliest_start, first_whole_hosts, plan_create, try_plan, what_fits, whole_hosts,
+    HostFilter, Overlay, Terms, capacity, earliest_start, first_whole_hosts, plan_create, plan_tighter, scattered, try_plan,
+    what_fits, whole_hosts,
 };
 
 use crate::report::{Budget, Row, Unit};
@@ -18,7 +19,29 @@ pub fn all(world: &World, samples: usize) -> Vec<Row> {
     rows.extend(admissions(world, samples));
     rows.extend(questions(world, samples));
     rows.extend(applied(world));
+    rows.extend(hosts_set_free(world, samples));
     rows
+}
+
+/// Looks at all hosts, some at a time, for leases that would set some free, and a few tries to move such leases.
+fn hosts_set_free(world: &World, samples: usize) -> Vec<Row> {
+    let terms = Terms { lead_s: 300, gain_s: 600 };
+    let (mut looks, mut tries, mut from) = (Vec::new(), Vec::new(), Some(HostId(0)));
+    while let Some(host) = from {
+        let begin = Instant::now();
+        let (found, rest) = scattered(&world.state, world.now(), terms, host, 256);
+        looks.push(begin.elapsed().as_nanos() as u64);
+        for lease in found.into_iter().take(samples / 40 + 1 - tries.len().min(samples / 40)) {
+            let begin = Instant::now();
+            black_box(plan_tighter(&world.state, world.now(), terms, lease));
+            tries.push(begin.elapsed().as_nanos() as u64);
+        }
+        from = rest;
+    }
+    vec![
+        Row::times("look for leases that would set hosts free, on 256 hosts or until 32 are found", looks),
+        Row::times("plan to set hosts free by moving a lease", tries),
+    ]
 }
 
 /// Leases as tenants ask for them, and large ones, planned on the state as it is.
