@@ -18,6 +18,7 @@ import time
 
 from .adoption import Adoption
 from .cluster import NODES
+from .expiry import Expiry
 from .flavors import Flavors
 from .groups import Groups
 from .leases import flavor_of, iso
@@ -36,6 +37,7 @@ NAMES = {
     "i": "tenants boot with the server groups of affinity as hints",
     "j": "a parked server is adopted by the next lease",
     "n": "servers like a flavor of the cloud are reserved by it",
+    "o": "what nobody uses is given back at the expiry",
 }
 RECONCILE_S = 75        # a full comparison of the cloud with the ledger, and room
 LATE_S = 2              # the bar, beyond Nova's own time
@@ -85,6 +87,8 @@ class Scenarios:
             self.pair_ends()
         with self.v.scenario("n"):
             Flavors(self.t, self.leases, self.o, self.v).run()
+        with self.v.scenario("o"):
+            Expiry(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("f"):
             self.at_rest()
 
@@ -95,6 +99,8 @@ class Scenarios:
             Groups(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("n"):
             Flavors(self.t, self.leases, self.o, self.v).run()
+        with self.v.scenario("o"):
+            Expiry(self.t, self.leases, self.o, self.v).run()
         with self.v.scenario("f"):
             self.desired_at_rest("at rest")
 
