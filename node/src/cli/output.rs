@@ -165,9 +165,8 @@ pub(super) fn offer_table(offers: &[Lease]) -> String {
 /// When what nobody uses is given back, and how much was.
 fn expiry(lease: &Lease) -> String {
     let Some(seconds) = lease.expiry_s else { return String::new() };
-    let after = format!("{} after its start", span(seconds));
-    let Some(event) = lease.event(EventKind::Expiry) else { return after };
-    let at = utc(event.time);
+    let after = format!("{} after it is active", span(seconds));
+    let (Some(event), Some(at)) = (lease.event(EventKind::Expiry), lease.expires_at().map(utc)) else { return after };
     match event.status {
         EventStatus::Undone => format!("{after}; to be counted {at} (UTC)"),
         EventStatus::InProgress => format!("{after}; being counted since {at} (UTC)"),

@@ -227,15 +227,20 @@ fn a_lease_says_when_it_is_counted_and_what_was_given_back() {
     let told = |lease: &Lease| output::lease_details(lease);
     assert!(!told(&shown(None, None, &[])).contains("expiry"));
     for (status, released, text) in [
-        (None, &[][..], "15m after its start "),
-        (Some(EventStatus::Undone), &[], "15m after its start; to be counted 2026-11-22 12:15:00 (UTC)"),
-        (Some(EventStatus::InProgress), &[], "15m after its start; being counted since 2026-11-22 12:15:00 (UTC)"),
-        (Some(EventStatus::Done), &[0], "15m after its start; counted 2026-11-22 12:15:00 (UTC), nothing given back"),
-        (Some(EventStatus::Done), &[2, 1], "15m after its start; counted 2026-11-22 12:15:00 (UTC), 3 given back"),
+        (None, &[][..], "15m after it is active "),
+        (Some(EventStatus::Undone), &[], "15m after it is active; to be counted 2026-11-22 12:15:00 (UTC)"),
+        (Some(EventStatus::InProgress), &[], "15m after it is active; being counted since 2026-11-22 12:15:00 (UTC)"),
+        (Some(EventStatus::Done), &[0], "15m after it is active; counted 2026-11-22 12:15:00 (UTC), nothing given back"),
+        (Some(EventStatus::Done), &[2, 1], "15m after it is active; counted 2026-11-22 12:15:00 (UTC), 3 given back"),
     ] {
         let table = told(&shown(Some(900), status, released));
         assert!(table.contains(text), "{text}: {table}");
     }
+    // The ledger's clock has not looked at it yet.
+    let mut fresh = shown(Some(900), Some(EventStatus::Undone), &[]);
+    fresh.events[0].created_at = fresh.events[0].time.timestamp();
+    assert!(told(&fresh).contains("15m after it is active "), "{}", told(&fresh));
+    assert!(output::lease_json(&fresh)["expires_at"].is_null());
     let json = output::lease_json(&shown(Some(900), Some(EventStatus::Done), &[2]));
     assert_eq!((&json["expiry_s"], &json["expires_at"]), (&900.into(), &"2026-11-22T12:15:00Z".into()));
     assert_eq!(json["reservations"][0]["released"], 2);

@@ -99,7 +99,7 @@ async fn an_expiry_is_asked_for_and_shown_over_rest_grpc_and_on_the_command_line
     let made = cli(cluster, &[&line[..], &["--expiry", "15m"]].concat()).await;
     assert_eq!((&made["expiry_s"], &made["reservations"][0]["released"]), (&json!(900), &json!(0)), "{made}");
     let shown = says(cluster, &["lease", "show", "seat"]).await;
-    assert!(shown.contains("expiry") && shown.contains("15m after its start"), "{shown}");
+    assert!(shown.contains("expiry") && shown.contains("15m after it is active"), "{shown}");
     let (code, told) = fails(cluster, &[&line[..], &["--expiry", "30s"]].concat()).await;
     assert!(code == 2 && told.contains("'30s' is shorter than 1m"), "{code}: {told}");
 }
