@@ -83,22 +83,15 @@ pub(super) fn counted(state: &mut State, now: Timestamp, mut lease: Lease, reser
     else {
         return;
     };
-    let unused = is_active && give_back(state, one, used, now);
-    if unused {
+    // Of a lease that failed meanwhile nothing is given back.
+    one.expiry = None;
+    if is_active && give_back(state, one, used, now) {
         one.expiry = Some(Expiry::Unused);
     } else {
-        if one.expiry == Some(Expiry::Counting) {
-            one.expiry = None;
-        }
         // What is kept is opened again.
         open_row(state, &lease, reservation, Step::Adjust, now, now);
     }
-    if is_active {
-        lease.reason = resting_reason(&lease);
-    }
-    if !settle(state, &mut lease, now) {
-        state.put_lease(lease);
-    }
+    over(state, now, lease);
 }
 
 /// What is in use of a reservation cannot be found out for now: it is opened again, and counted later. Its row is closed.
@@ -107,6 +100,11 @@ pub(super) fn give_up(state: &mut State, now: Timestamp, mut lease: Lease, reser
         one.expiry = None;
         open_row(state, &lease, reservation, Step::Adjust, now, now);
     }
+    over(state, now, lease);
+}
+
+/// The count of a reservation is over, whatever came of it.
+fn over(state: &mut State, now: Timestamp, mut lease: Lease) {
     if lease.status == LeaseStatus::Active {
         lease.reason = resting_reason(&lease);
     }

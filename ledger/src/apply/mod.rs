@@ -2,8 +2,8 @@
 //!
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
 //! `limits.rs` (how large it may be), `quota.rs` (how much of it a project may have), `verify.rs` (whether a plan holds), `progress.rs`
-//! (how leases, events and rows move on), `series.rs` (what leases of a series do together),
-//! `preempt.rs` (who gives way to whom), `keys.rs` (idempotency).
+//! (how leases, events and rows move on), `series.rs` (what leases of a series do together), `preempt.rs` (who gives way to whom),
+//! `expire.rs` (what nobody uses), `keys.rs` (idempotency).
 
 pub(crate) mod adoption;
 mod advance_clock;

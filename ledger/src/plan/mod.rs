@@ -3,8 +3,8 @@
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
 //! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
-//! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning anything, `whole_hosts.rs` what is
-//! asked about whole hosts, `inquiry.rs` both as they are asked.
+//! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning
+//! anything, `whole_hosts.rs` what is asked about whole hosts, `inquiry.rs` both as they are asked.
 
 mod ailing;
 #[cfg(test)]
