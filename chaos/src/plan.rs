@@ -221,6 +221,8 @@ pub enum Profile {
     Swarm,
     /// Everything, as drawn, with faults and operations further apart: for hours by the thousand.
     Sparse,
+    /// Every third seed everything as drawn, the others further apart.
+    Mixed,
     /// Every kind of fault as drawn, one about every half minute, on three nodes with heartbeats 250 ms apart that are asked for one
     /// operation a second: what the speed of the simulation is told for.
     Standard,
@@ -251,6 +253,15 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// What it is for one seed.
+    fn of_seed(self, seed: u64) -> Profile {
+        match self {
+            Profile::Mixed if seed.is_multiple_of(3) => Profile::Swarm,
+            Profile::Mixed => Profile::Sparse,
+            other => other,
+        }
+    }
+
     /// Faults are so many times as far apart as they are drawn.
     fn apart(self) -> u64 {
         if self == Profile::Sparse { SPARSE_APART } else { 1 }
@@ -259,7 +270,7 @@ impl Profile {
     /// Kinds of faults, as the function `fault` numbers them.
     fn kinds(self) -> Option<&'static [u64]> {
         match self {
-            Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Others => None,
+            Profile::Swarm | Profile::Sparse | Profile::Mixed | Profile::Standard | Profile::Others => None,
             Profile::Power => Some(&[1, 1, 3, 14]),
             Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
             Profile::Snapshots => Some(&[0, 1, 3, 3]),
@@ -289,6 +300,7 @@ impl Plan {
 
     /// A simulated run with the faults of a profile.
     pub fn shaped(seed: u64, seconds: u64, profile: Profile) -> Plan {
+        let profile = profile.of_seed(seed);
         let mut draw = Draw::new(seed, 10);
         let nodes = [3, 3, 3, 5, 1][draw.below(5)];
         let slow = draw.below(4) == 0;
@@ -330,7 +342,8 @@ impl Plan {
             (sim.heartbeat_ms, sim.election_min_ms, sim.election_max_ms) = (250, 1_000, 2_000);
         }
         if profile == Profile::Sparse {
-            sim.gap_ms = u64::from(sim.clients) * Draw::new(seed, stream("sparse", &[])).between(SPARSE_GAPS_MS.0, SPARSE_GAPS_MS.1);
+            sim.gap_ms =
+                u64::from(sim.clients) * Draw::new(seed, stream("sparse", &[])).between(SPARSE_GAPS_MS.0, SPARSE_GAPS_MS.1);
         }
         if let Some(kinds) = profile.kinds() {
             (on, calm, slowest) = (kinds.to_vec(), false, 5_000);

@@ -36,7 +36,7 @@ const KINDS: u64 = 10;
 
 fn kinds(profile: Profile) -> Option<&'static [u64]> {
     match profile {
-        Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Others => None,
+        Profile::Swarm | Profile::Sparse | Profile::Mixed | Profile::Standard | Profile::Others => None,
         Profile::Power => Some(&[6, 7, 8, 8, 9, 9]),
         Profile::Snapshots => Some(&[0, 3, 7, 9]),
         Profile::Members => Some(&[0, 1, 2, 3, 3, 4, 5]),
