@@ -2,13 +2,13 @@
 //! free by that (docs/decisions/0025).
 //!
 //! Who moved for the sake of a host that is down, promises too much or is not to be had is `R42`'s: all hosts of a move that is judged here
-//! were well for a while. What an entry between plan and move changed is not held against it: what must hold, held at one index within the
+//! were well for a while. Nobody leaves or joins a shared host so. What an entry between plan and move changed is not held against it: what must hold, held at one index within the
 //! time for which a plan may be under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::model::{FROZEN_S, Host, Lease, Model};
+use super::model::{FROZEN_S, Host, Lease, Model, Span};
 use super::replay::Replay;
 use super::{Judgement, Sheet};
 use crate::record::Record;
@@ -26,6 +26,7 @@ pub fn judge(record: &Record) -> Judgement {
         let fixed = was.begins() <= clock_s.saturating_add(FROZEN_S);
         sheet
             .must(!fixed, || format!("at index {index} lease {} moves, and begins at {}: it is {clock_s}", was.id, was.begins()));
+        sheet.must(one.dedicated, || format!("at index {index} lease {} moves to or from a shared host", was.id));
         let problem = one.problem();
         sheet.must(problem.is_none(), || format!("at index {index} lease {} {}", was.id, problem.unwrap_or_default()));
     });
@@ -45,9 +46,19 @@ type Leases = BTreeMap<String, Rc<Lease>>;
 
 /// What a lease was, before it changed.
 struct Change {
+    index: u64,
     at_ns: u64,
     id: String,
     was: Option<Rc<Lease>>,
+}
+
+impl Change {
+    fn undo(&self, leases: &mut Leases) {
+        match &self.was {
+            Some(was) => leases.insert(self.id.clone(), was.clone()),
+            None => leases.remove(&self.id),
+        };
+    }
 }
 
 /// A lease that moved though all its hosts were well.
@@ -58,6 +69,8 @@ struct Move<'a> {
     clock_s: u32,
     was: &'a Lease,
     is: &'a Lease,
+    /// Of all its hosts.
+    dedicated: bool,
     /// All leases with it, and what changed before.
     leases: &'a Leases,
     log: &'a [Change],
@@ -67,24 +80,22 @@ impl Move<'_> {
     /// What is wrong with it at all indices at which it may have been planned.
     fn problem(&self) -> Option<String> {
         let mut leases = self.leases.clone();
-        let mut first = None;
-        for change in self.log.iter().rev() {
-            // It was not planned before it was what it was; the first of these is the move itself.
-            if first.is_some() && change.id == self.was.id {
-                break;
-            }
-            match &change.was {
-                Some(was) => leases.insert(change.id.clone(), was.clone()),
-                None => leases.remove(&change.id),
-            };
+        let beside = |leases: &Leases| {
             let others: Vec<&Lease> = leases.values().map(Rc::as_ref).filter(|other| other.id != self.was.id).collect();
-            let problem = problem(self.was, self.is, &others)?;
-            first = first.or(Some(problem));
-            if change.at_ns.saturating_add(UNDER_WAY_NS) < self.at_ns {
-                break;
-            }
+            problem(self.was, self.is, &others)
+        };
+        let last = beside(&leases)?;
+        // It was not planned before it was what it was.
+        // What was seen together with the move may have been before it, too: what is unseen is looked at now and then.
+        let planned = |change: &&Change| {
+            let is_before = change.id != self.was.id && change.at_ns.saturating_add(UNDER_WAY_NS) >= self.at_ns;
+            change.index == self.index || is_before
+        };
+        for change in self.log.iter().rev().take_while(planned) {
+            change.undo(&mut leases);
+            beside(&leases)?;
         }
-        first
+        Some(last)
     }
 }
 
@@ -115,15 +126,15 @@ fn hosts(lease: &Lease) -> BTreeSet<u64> {
 fn moves(record: &Record, mut see: impl FnMut(&Move<'_>)) {
     let mut replay = Replay::new(record);
     let (mut leases, mut log) = (Leases::new(), Vec::new());
-    // When each host was seen last as it does not serve its leases well.
-    let mut ill_ns: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut illness = Illness::default();
     for index in replay.indices() {
         let clock_s = replay.clock_s(index.saturating_sub(1));
-        let at_ns = replay.applied_ns(index).unwrap_or(u64::MAX);
+        // Nobody looked after the last ones.
+        let Some(at_ns) = replay.applied_ns(index) else { break };
         // Hosts change without their leases, and the other way round: what is known before and after is asked.
-        note_ill(replay.model(), at_ns, &mut ill_ns);
+        illness.note(replay.model(), at_ns);
         replay.go(index);
-        note_ill(replay.model(), at_ns, &mut ill_ns);
+        illness.note(replay.model(), at_ns);
         let mut moved = Vec::new();
         for id in replay.news() {
             let model = replay.model();
@@ -134,21 +145,57 @@ fn moves(record: &Record, mut see: impl FnMut(&Move<'_>)) {
             };
             if let (Some(was), Some(is)) = (&was, &is)
                 && stays_itself(was, is)
-                && hosts(was).union(&hosts(is)).all(|host| serves_well(model.hosts.get(host), was, &ill_ns, at_ns))
             {
-                moved.push((was.clone(), is.clone()));
+                let of: BTreeSet<u64> = hosts(was).union(&hosts(is)).copied().collect();
+                if of.iter().all(|host| illness.spared(*host, was, at_ns)) {
+                    let dedicated = |host: &u64| model.hosts.get(host).is_some_and(is_dedicated);
+                    moved.push((was.clone(), is.clone(), of.iter().all(dedicated)));
+                }
             }
-            log.push(Change { at_ns, id, was });
+            log.push(Change { index, at_ns, id, was });
         }
-        for (was, is) in &moved {
-            see(&Move { index, at_ns, clock_s, was, is, leases: &leases, log: &log });
+        for (was, is, dedicated) in &moved {
+            see(&Move { index, at_ns, clock_s, was, is, dedicated: *dedicated, leases: &leases, log: &log });
         }
     }
 }
 
-fn note_ill(model: &Model, at_ns: u64, ill_ns: &mut BTreeMap<u64, u64>) {
-    let ill = model.hosts.values().filter(|host| !host.observation.up || host.overcommitted);
-    ill_ns.extend(ill.map(|host| (host.id, at_ns)));
+fn is_dedicated(host: &Host) -> bool {
+    host.description.pool == "dedicated"
+}
+
+/// When each host was seen last as it does not serve its leases well.
+#[derive(Default)]
+struct Illness {
+    /// Down, or promising too much, nanoseconds.
+    ill_ns: BTreeMap<u64, u64>,
+    /// The same of its downtimes, by host.
+    downtimes: BTreeMap<u64, Vec<(Span, u64)>>,
+}
+
+impl Illness {
+    fn note(&mut self, model: &Model, at_ns: u64) {
+        for host in model.hosts.values() {
+            if !host.observation.up || host.overcommitted {
+                self.ill_ns.insert(host.id, at_ns);
+            }
+            for one in &host.downtimes {
+                let known = self.downtimes.entry(host.id).or_default();
+                match known.iter_mut().find(|(span, _)| *span == one.interval) {
+                    Some((_, seen_ns)) => *seen_ns = at_ns,
+                    None => known.push((one.interval, at_ns)),
+                }
+            }
+        }
+    }
+
+    /// Whether nobody had to leave a host for its own sake, of late.
+    fn spared(&self, host: u64, lease: &Lease, at_ns: u64) -> bool {
+        let is_long_ago = |seen_ns: u64| seen_ns.saturating_add(UNDER_WAY_NS) < at_ns;
+        let meets = |span: Span| span.start < lease.end && lease.begins() < span.end;
+        self.ill_ns.get(&host).is_none_or(|seen_ns| is_long_ago(*seen_ns))
+            && self.downtimes.get(&host).into_iter().flatten().all(|(span, seen_ns)| is_long_ago(*seen_ns) || !meets(*span))
+    }
 }
 
 /// Whether it is the same lease on other hosts, and nobody waits for anything of it.
@@ -161,13 +208,6 @@ fn stays_itself(was: &Lease, is: &Lease) -> bool {
         && pairs()
             .all(|(was, is)| was.wish == is.wish && was.staging == is.staging && was.previous.is_none() && is.previous.is_none())
         && pairs().any(|(was, is)| was.bindings != is.bindings)
-}
-
-/// Whether nobody had to leave a host for its own sake, of late.
-fn serves_well(host: Option<&Host>, lease: &Lease, ill_ns: &BTreeMap<u64, u64>, at_ns: u64) -> bool {
-    let Some(host) = host else { return false };
-    let was_well = ill_ns.get(&host.id).is_none_or(|ill_ns| ill_ns.saturating_add(UNDER_WAY_NS) < at_ns);
-    was_well && host.description.pool == "dedicated" && host.downtimes.iter().all(|one| one.interval.end <= lease.begins())
 }
 
 #[cfg(test)]
@@ -202,7 +242,7 @@ mod tests {
 
     #[test]
     fn who_joins_others_before_it_begins_sets_its_host_free() {
-        assert_eq!(looked_at(made(2, (50, 250))), 2);
+        assert_eq!(looked_at(made(2, (50, 250))), 3);
         assert_eq!(reached(&made(2, (50, 250)).record())["joins others"], 1);
         assert!(reached(&made(1, (50, 250)).record()).is_empty());
     }
@@ -219,6 +259,15 @@ mod tests {
     }
 
     #[test]
+    fn nobody_moves_to_a_shared_host_or_from_one() {
+        for id in [1, 2] {
+            let mut shared = made(2, (50, 250));
+            shared.watches[id - 1].change["host"]["description"]["pool"] = json!("shared");
+            fires(judge, shared, "moves to or from a shared host");
+        }
+    }
+
+    #[test]
     fn who_is_about_to_begin_does_not_move() {
         let mut late = made(2, (50, 250));
         late.audit[4].clock_ms = (super::super::model::CALENDAR_UNIX_S + 91) * 1_000;
@@ -232,7 +281,12 @@ mod tests {
         made.watches[5].index = Some(7);
         made.watch(6, json!({"lease_removed": "b"}));
         made.audit_at(7, 7_000_000_000, &[]);
-        assert_eq!(looked_at(made), 2);
+        // Something else changes at the same index. What is over unseen on its own host may be seen there only.
+        made.watch(7, json!({"lease": lease("z", 300, 400, &[(3, 1)])}));
+        assert_eq!(looked_at(made), 3);
+        let mut unseen = self::made(2, (50, 250));
+        unseen.audit[4].hidden = [("c".to_owned(), std::sync::Arc::new(lease("c", 90, 210, &[(1, 1)])))].into();
+        assert_eq!(looked_at(unseen), 3);
     }
 
     #[test]
@@ -246,8 +300,20 @@ mod tests {
         };
         assert_eq!(looked_at(ill(|host| host["observation"]["up"] = json!(false))), 0);
         assert_eq!(looked_at(ill(|host| host["overcommitted"] = json!(true))), 0);
-        assert_eq!(looked_at(ill(|host| host["description"]["pool"] = json!("shared"))), 0);
-        assert_eq!(looked_at(ill(|host| host["downtimes"] = json!([{"id": "d", "interval": {"start": 150, "end": 160}}]))), 0);
+        let downtime = json!([{"id": "d", "interval": {"start": 150, "end": 160}}]);
+        let mut soon = made(3, (50, 250));
+        soon.watches[0].change["host"]["downtimes"] = downtime.clone();
+        assert_eq!(looked_at(soon), 0);
+        // It was taken back between plan and move.
+        let mut soon = made(3, (50, 250));
+        soon.watches[0].change["host"]["downtimes"] = downtime.clone();
+        soon.watches[5].index = Some(7);
+        soon.watch(6, json!({"host": host(1, 4)}));
+        soon.audit_at(7, 7_000_000_000, &[]);
+        assert_eq!(looked_at(soon), 0);
+        let mut over = made(3, (50, 250));
+        over.watches[0].change["host"]["downtimes"] = json!([{"id": "d", "interval": {"start": 210, "end": 260}}]);
+        fires(judge, over, "to host 3, which nobody else has in use");
         let mut longer = made(3, (50, 250));
         longer.watches[5].change["lease"]["end"] = json!(210);
         assert_eq!(looked_at(longer), 0);
