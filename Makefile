@@ -59,7 +59,7 @@ chaos: prerequisites ## simulated clusters under faults, a seed each; SEEDS=A..B
 
 gate: prerequisites ## simulated clusters for an hour each, some with meddlers, some over the wire, then planted bugs; SEEDS=A..B
 	@$(ENV); cargo build --locked --release -p leasehold-chaos
-	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2 --level message
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2 --level message --profile mixed
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 4000..4020 --seconds 900 --jobs 2 --level message --profile others
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 2000..2010 --seconds 300 --jobs 2 --level wire
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
