@@ -46,7 +46,7 @@ use change::Recorder;
 pub(crate) use change::row_hash;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
 use journal::JournalRow;
-use profile::Profile;
+pub(crate) use profile::Profile;
 use shared::Shared;
 use table::Table;
 pub(crate) use wide::Window;

@@ -92,6 +92,12 @@ impl Window {
         Some(Amounts::from_array(std::array::from_fn(|class| u32::from(units(class)) << UNIT_BITS[class])))
     }
 
+    /// The hosts on which nothing may be taken at any instant of the window, a bit each; of the others it is proven that something is.
+    pub fn idle(&self) -> u64 {
+        let bits = self.inside.chunks_exact(4).enumerate().map(|(lane, inside)| u64::from(inside == [0; 4]) << lane);
+        bits.fold(0, |idle, bit| idle | bit)
+    }
+
     /// The hosts that may have room for `need` over the window, a bit each; of the others it is proven that they do not.
     pub fn possible(&self, rooms: &[Amounts; HOSTS], need: Amounts) -> u64 {
         let need = need.to_array();
