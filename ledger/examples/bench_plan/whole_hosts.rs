@@ -32,10 +32,10 @@ fn asked(world: &World, samples: usize) -> Vec<Row> {
     let mut progress = Progress::new("questions about whole hosts", samples as u64);
     for number in 0..samples {
         let (start, days) = (Seconds(World::start(&mut random)), random.one_of(&[1, 7, 30, 60]));
-        let zone = (number % 3 == 0).then(|| "az1".to_owned());
-        let free = u32::try_from(world.aside() / 3).unwrap();
-        let most = if number % 2 == 0 { free / 4 } else { free * 8 };
-        let min = 1 + random.below(u64::from(most)) as u32;
+        let zone = (number % 2 == 0).then(|| "az1".to_owned());
+        // A third of those set aside are of one zone.
+        let most = [world.aside() / 12, world.aside(), world.aside() * 50][number % 3];
+        let min = 1 + random.below(most.max(1)) as u32;
         let anywhere = HostReservation { min, max: min + 8, filter: HostFilter::default() };
         let there = HostReservation { filter: HostFilter { zone, ..HostFilter::default() }, ..anywhere.clone() };
         let wish = lease(world, &mut random, StartWish::At(start), start.plus(days * DAY_S));
