@@ -68,14 +68,13 @@ impl<'a> Ground<'a> {
     /// that nothing is.
     pub fn each(&self, interval: Option<Interval>, mut tell: impl FnMut(HostId, Takers, bool)) {
         for (number, block) in self.state.host_index().blocks() {
-            let of_kind = |asked: &'_ Asked<'a>| asked.kind.hosts(number, block);
-            if self.asked.iter().all(|asked| of_kind(asked) == 0) {
+            let of_kind = self.asked.iter().map(|asked| (asked, asked.kind.hosts(number, block)));
+            let here: Vec<(&Asked<'a>, u64)> = of_kind.filter(|(_, hosts)| *hosts != 0).collect();
+            if here.is_empty() {
                 continue;
             }
             let window = interval.map_or_else(Window::nothing, |interval| self.state.calendar().window(number, interval));
-            let idle = window.idle();
-            let here: Vec<(&Asked<'a>, u64)> = self.asked.iter().map(|asked| (asked, of_kind(asked) & idle)).collect();
-            let mut lanes = here.iter().fold(0, |lanes, (_, hosts)| lanes | hosts);
+            let mut lanes = window.idle() & here.iter().fold(0, |lanes, (_, hosts)| lanes | hosts);
             while lanes != 0 {
                 let lane = lanes.trailing_zeros() as usize;
                 lanes &= lanes - 1;
