@@ -1,4 +1,4 @@
-//! What is said of leases of whole hosts is what trying every host for every reservation says, minute by minute.
+//! What is said of leases of whole hosts is what trying every host for every reservation says, second by second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +17,9 @@ use proptest::prelude::*;
 use crate::world::{ORIGIN_S, World};
 
 /// Everything that is bound is over by then.
-const LATEST: u32 = 40;
+const LATEST: u32 = 30;
 
-/// A host and what is bound on it, in minutes.
+/// A host and what is bound on it, in seconds.
 #[derive(Clone, Debug)]
 struct Drawn {
     north: bool,
@@ -40,7 +40,7 @@ struct Asked {
 }
 
 fn span() -> impl Strategy<Value = (u32, u32)> {
-    (1..20u32, 1..12u32).prop_map(|(start, length)| (start, start + length))
+    (1..14u32, 1..8u32).prop_map(|(start, length)| (start, start + length))
 }
 
 fn drawn() -> impl Strategy<Value = Drawn> {
@@ -104,7 +104,7 @@ fn cloud(hosts: &[Drawn]) -> World {
             lease_on(&mut world, host_id, *start, *end);
         }
         if let Some((start, end)) = host.down {
-            let (start, end) = (Some(StartWish::At(minute(start))), minute(end));
+            let (start, end) = (Some(StartWish::At(second(start))), second(end));
             let downtime_id = DowntimeId(world.uuid());
             world.send(None, Command::SetDowntime { host_id, downtime_id, start, end, withheld: Withheld::default() }).unwrap();
         }
@@ -128,7 +128,7 @@ fn cloud(hosts: &[Drawn]) -> World {
 fn lease_on(world: &mut World, host: HostId, start: u32, end: u32) {
     let resource = ResourceWish::Instance(InstanceWish::anywhere(1, 64, 1, 1).into());
     let reservation = ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: BTreeSet::new() };
-    let wish = LeaseWish { reservations: vec![reservation], ..lease(StartWish::At(minute(start)), end) };
+    let wish = LeaseWish { reservations: vec![reservation], ..lease(StartWish::At(second(start)), end) };
     let bindings = vec![Binding { phase: Phase::Main, host, slots: 1 }];
     let reservation_id = ReservationId(world.uuid());
     let create = CreateLease {
@@ -148,13 +148,12 @@ fn lease_on(world: &mut World, host: HostId, start: u32, end: u32) {
     world.send(None, Command::CreateLease(Box::new(create))).unwrap();
 }
 
-fn minute(minute: u32) -> Seconds {
-    Seconds(ORIGIN_S + minute * 60)
+fn second(second: u32) -> Seconds {
+    Seconds(ORIGIN_S + second)
 }
 
-fn minutes(at: Seconds) -> u32 {
-    assert_eq!((at.0 - ORIGIN_S) % 60, 0);
-    (at.0 - ORIGIN_S) / 60
+fn seconds(at: Seconds) -> u32 {
+    at.0 - ORIGIN_S
 }
 
 fn lease(start: StartWish, end: u32) -> LeaseWish {
@@ -163,7 +162,7 @@ fn lease(start: StartWish, end: u32) -> LeaseWish {
         project_id: ProjectId("p".into()),
         user_id: UserId("u".into()),
         start,
-        end: minute(end),
+        end: second(end),
         before_end: BeforeEndWish::Never,
         reservations: Vec::new(),
         offer: None,
@@ -235,7 +234,7 @@ fn counts(given: &[HostAmount]) -> Vec<u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_lease_of_whole_hosts_fits_where_some_way_to_hand_them_out_does_and_what_is_offered_instead_fits(
@@ -252,15 +251,15 @@ proptest! {
         };
         let latest = start + open.unwrap_or(0);
         let wish = match open {
-            None => StartWish::At(minute(start)),
-            Some(_) => StartWish::Earliest { from: Some(minute(start)), latest: minute(latest) },
+            None => StartWish::At(second(start)),
+            Some(_) => StartWish::Earliest { from: Some(second(start)), latest: second(latest) },
         };
         let at = |begin: u32| ways(&free(&hosts, &asked, (begin, begin + end - start)), &asked);
         let first = (start..LATEST).find(|begin| best(&at(*begin), &asked).is_some());
         match ask(wish, end, &reservations) {
             WhatIfHosts::Fits { moved_to, reservations: given } => {
-                prop_assert_eq!(moved_to, first.filter(|first| *first > start).map(minute));
-                let begin = moved_to.map_or(start, minutes);
+                prop_assert_eq!(moved_to, first.filter(|first| *first > start).map(second));
+                let begin = moved_to.map_or(start, seconds);
                 prop_assert!(begin <= latest);
                 check_given(&hosts, &asked, (begin, begin + end - start), &given);
                 prop_assert_eq!(Some(counts(&given)), best(&at(begin), &asked));
@@ -269,15 +268,15 @@ proptest! {
                 prop_assert!(first.is_none_or(|first| first > latest));
                 let NoRoom { reservation, short_by, largest_amount, next_start, .. } = no_room;
                 prop_assert_eq!((reservation, short_by, largest_amount), missing(&at(start), &asked));
-                prop_assert_eq!(next_start.map(minutes), first);
-                if let Some(next) = next_start.map(minutes) {
-                    let later = ask(StartWish::At(minute(next)), next + end - start, &reservations);
+                prop_assert_eq!(next_start.map(seconds), first);
+                if let Some(next) = next_start.map(seconds) {
+                    let later = ask(StartWish::At(second(next)), next + end - start, &reservations);
                     prop_assert!(matches!(later, WhatIfHosts::Fits { moved_to: None, .. }), "{:?}", later);
                 }
                 if largest_amount > 0 {
                     let mut fewer = reservations[..=reservation].to_vec();
                     (fewer[reservation].min, fewer[reservation].max) = (largest_amount, largest_amount);
-                    let at_once = ask(StartWish::At(minute(start)), end, &fewer);
+                    let at_once = ask(StartWish::At(second(start)), end, &fewer);
                     prop_assert!(matches!(at_once, WhatIfHosts::Fits { .. }), "{:?}", at_once);
                 }
             }
@@ -288,22 +287,26 @@ proptest! {
 
     #[test]
     fn the_leases_of_a_series_never_share_a_host_at_one_instant_and_what_is_refused_had_none(
-        hosts in prop::collection::vec(drawn(), 1..7),
+        bare in any::<bool>(),
+        mut hosts in prop::collection::vec(drawn(), 1..7),
         asked in prop::collection::vec(asked(), 1..3),
         (start, end) in span(),
         every in 1..8u32,
         times in 1..5u32,
     ) {
+        for host in hosts.iter_mut().filter(|_| bare) {
+            (host.leased, host.down) = (Vec::new(), None);
+        }
         let world = cloud(&hosts);
         let reservations: Vec<HostReservation> = asked.iter().map(|one| one.reservation(hosts.len())).collect();
         let turns: Vec<(u32, u32)> = (0..times).map(|turn| (start + turn * every, end + turn * every)).collect();
         let occurrences: Vec<Occurrence> = (1..)
             .zip(&turns)
-            .map(|(number, (start, end))| Occurrence { number, start: minute(*start), end: minute(*end) })
+            .map(|(number, (start, end))| Occurrence { number, start: second(*start), end: second(*end) })
             .collect();
         let ask = |mode: SeriesMode| {
-            let recurrence = Recurrence { rule: "FREQ=MINUTELY".to_owned(), time_zone: "UTC".to_owned(), mode };
-            let wish = SeriesWish { lease: lease(StartWish::At(minute(start)), end), recurrence };
+            let recurrence = Recurrence { rule: "FREQ=SECONDLY".to_owned(), time_zone: "UTC".to_owned(), mode };
+            let wish = SeriesWish { lease: lease(StartWish::At(second(start)), end), recurrence };
             what_if_hosts_series(&world.state, &wish, &reservations, &occurrences, world.at).unwrap()
         };
         let (placed, left_out) = match ask(SeriesMode::BestEffort) {
@@ -379,14 +382,14 @@ proptest! {
     ) {
         let plain = Drawn { north: true, gpu: false, kind: 3, leased: Vec::new(), down: None };
         let world = cloud(&vec![plain; hosts]);
-        let always = Interval { start: minute(0), end: Seconds::OPEN_END };
+        let always = Interval { start: second(0), end: Seconds::OPEN_END };
         let mut class = host_class(&world.state, &InstanceWish::anywhere(0, 0, 0, 1), always, world.at);
         let mut admitted: Vec<Floating> = Vec::new();
         let busy = |admitted: &[Floating], at: u32| -> u32 {
-            admitted.iter().filter(|one| one.window.contains(minute(at))).map(|one| one.hosts).sum()
+            admitted.iter().filter(|one| one.window.contains(second(at))).map(|one| one.hosts).sum()
         };
         for ((start, end), wanted) in floating {
-            let one = Floating { window: Interval { start: minute(start), end: minute(end) }, hosts: wanted };
+            let one = Floating { window: Interval { start: second(start), end: second(end) }, hosts: wanted };
             let most = (start..end).map(|at| busy(&admitted, at)).max().unwrap();
             prop_assert_eq!(class.free(one.window), hosts as u32 - most);
             if class.free(one.window) >= wanted {
