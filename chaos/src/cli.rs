@@ -395,8 +395,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, shape: Shape, jobs: usize, co
         let kept = serde_json::json!({"seeds": codes.len(), "reached": sum, "missed": missed});
         std::fs::write(folder.join("coverage.json"), serde_json::to_vec_pretty(&kept)?)?;
     }
-    // A profile leaves out on purpose what others have.
-    let enough = codes.len() as u64 >= goals::SEEDS && shape.profile == Profile::Swarm;
+    let enough = goals::wanted_from(shape.profile).is_some_and(|seeds| codes.len() as u64 >= seeds);
     let short = enough && missed.values().any(|(missing, _)| !missing.is_empty());
     Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty() && !short) {
         (false, ..) => 3,

@@ -30,6 +30,9 @@ pub struct Coverage {
     /// What came of the expiries of reservations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expiries: BTreeMap<String, u64>,
+    /// Leases that moved to hosts that are in use anyway.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moves: BTreeMap<String, u64>,
     /// How it was asked, at the wire level: operation, result, door.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub doors: BTreeMap<String, u64>,
@@ -96,6 +99,7 @@ impl Coverage {
             *coverage.points.entry(incident.text.clone()).or_default() += 1;
         }
         coverage.expiries = crate::check::expire::reached(record);
+        coverage.moves = crate::check::joined::reached(record);
         let not_on_purpose = record.incidents.iter().take_while(|incident| incident.text != GOES_ROUND);
         let terms: BTreeSet<&str> =
             not_on_purpose.filter(|incident| incident.what == "leads").map(|incident| incident.text.as_str()).collect();
@@ -150,6 +154,7 @@ impl Coverage {
             (&mut self.clouds, &other.clouds),
             (&mut self.points, &other.points),
             (&mut self.expiries, &other.expiries),
+            (&mut self.moves, &other.moves),
             (&mut self.doors, &other.doors),
         ];
         for (mine, theirs) in maps {

@@ -24,7 +24,7 @@ pub const VARIABLE: &str = "LEASEHOLD_MUTANT";
 pub struct Mutant {
     /// Its number in chaos-design §8; `N` are of decisions that came later, `C` of what checkers did not see, `H` of hosts and cells, `W` of
     /// what waits for room, `E` of ended leases that left memory, `Y` of who gives way, `Z` of what
-    /// expires.
+    /// expires, `J` of who joins others.
     pub id: &'static str,
     /// What is wrong.
     pub bug: &'static str,
@@ -39,7 +39,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 69] = [
+pub const MUTANTS: [Mutant; 71] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -110,6 +110,8 @@ pub const MUTANTS: [Mutant; 69] = [
     mutant("Y01", "leases give way that did not allow it", &["Y1"], Profile::Busy),
     mutant("Z01", "what is in use is counted while its tokens are open", &["Z1"], Profile::Busy),
     mutant("Z02", "servers that are parked count for nothing at the expiry", &["Z1"], Profile::Busy),
+    mutant("J01", "leases join others on hosts that nobody has in use", &["J1"], Profile::Hosts),
+    mutant("J02", "leases move though no host becomes free by it", &["J1"], Profile::Busy),
     mutant("N19", "a damaged state stops the node for good", &["V5"], Profile::Disks),
 ];
 

@@ -192,6 +192,9 @@ impl Plan {
 const LONG_S: u64 = 1_800;
 /// In a long run clients wait so many times as long between two operations.
 const LONG_GAPS: u64 = 2;
+/// With [`Profile::Sparse`] all clients together ask for something once in so many milliseconds, and faults are so many times as far apart.
+const SPARSE_GAPS_MS: (u64, u64) = (6_000, 11_000);
+const SPARSE_APART: u64 = 6;
 /// Of so many seeds one is run at the wire level.
 const WIRE_ONE_IN: usize = 10;
 /// In one of so many seeds an operator sets quotas.
@@ -216,6 +219,10 @@ pub enum Profile {
     /// Everything, as drawn.
     #[default]
     Swarm,
+    /// Everything, as drawn, with faults and operations further apart: for hours by the thousand.
+    Sparse,
+    /// Every third seed everything as drawn, the others further apart.
+    Mixed,
     /// Every kind of fault as drawn, one about every half minute, on three nodes with heartbeats 250 ms apart that are asked for one
     /// operation a second: what the speed of the simulation is told for.
     Standard,
@@ -246,10 +253,24 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// What it is for one seed.
+    fn of_seed(self, seed: u64) -> Profile {
+        match self {
+            Profile::Mixed if seed.is_multiple_of(3) => Profile::Swarm,
+            Profile::Mixed => Profile::Sparse,
+            other => other,
+        }
+    }
+
+    /// Faults are so many times as far apart as they are drawn.
+    fn apart(self) -> u64 {
+        if self == Profile::Sparse { SPARSE_APART } else { 1 }
+    }
+
     /// Kinds of faults, as the function `fault` numbers them.
     fn kinds(self) -> Option<&'static [u64]> {
         match self {
-            Profile::Swarm | Profile::Standard | Profile::Others => None,
+            Profile::Swarm | Profile::Sparse | Profile::Mixed | Profile::Standard | Profile::Others => None,
             Profile::Power => Some(&[1, 1, 3, 14]),
             Profile::Links => Some(&[0, 2, 3, 3, 4, 5, 14]),
             Profile::Snapshots => Some(&[0, 1, 3, 3]),
@@ -279,6 +300,7 @@ impl Plan {
 
     /// A simulated run with the faults of a profile.
     pub fn shaped(seed: u64, seconds: u64, profile: Profile) -> Plan {
+        let profile = profile.of_seed(seed);
         let mut draw = Draw::new(seed, 10);
         let nodes = [3, 3, 3, 5, 1][draw.below(5)];
         let slow = draw.below(4) == 0;
@@ -312,11 +334,16 @@ impl Plan {
         let calm = draw.below(10) == 0;
         let mut on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
         let (mut quickest, mut slowest) = (draw.between(500, 3_000), draw.between(4_000, 40_000));
+        (quickest, slowest) = (quickest * profile.apart(), slowest * profile.apart());
         let (mut nodes, mut calm) = (nodes, calm);
         if profile == Profile::Standard {
             (nodes, calm, quickest, slowest) = (3, false, 10_000, 50_000);
             (sim.clients, sim.gap_ms) = (4, 4_000);
             (sim.heartbeat_ms, sim.election_min_ms, sim.election_max_ms) = (250, 1_000, 2_000);
+        }
+        if profile == Profile::Sparse {
+            sim.gap_ms =
+                u64::from(sim.clients) * Draw::new(seed, stream("sparse", &[])).between(SPARSE_GAPS_MS.0, SPARSE_GAPS_MS.1);
         }
         if let Some(kinds) = profile.kinds() {
             (on, calm, slowest) = (kinds.to_vec(), false, 5_000);

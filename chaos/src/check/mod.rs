@@ -24,6 +24,7 @@ pub mod gentle;
 pub mod hashes;
 pub mod healing;
 mod inquiries;
+pub mod joined;
 pub mod kept;
 pub mod keys;
 pub mod late;
@@ -161,6 +162,7 @@ pub fn judge(record: &Record) -> Board {
         waits::judge,
         preempt::judge,
         expire::judge,
+        joined::judge,
         hashes::judge,
         healing::judge,
         monotonic::judge,

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{Coverage, PHASES};
 use crate::check::{Judgement, Sheet};
-use crate::plan::Plan;
 use crate::plan::cluster::POINTS;
+use crate::plan::{Plan, Profile};
 use crate::record::Record;
 
 /// Operations that every run has, for each hour of faults.
 const ASKED_AN_HOUR: u64 = 200;
 /// Changes of the leader that every run with faults and more than one node has, for each hour of faults.
 const LEADER_CHANGES_AN_HOUR: u64 = 1;
-/// So many seeds together must have got everywhere.
-pub const SEEDS: u64 = 200;
+/// So many seeds together must have got everywhere, and with operations and faults further apart so many.
+const SEEDS: u64 = 200;
+const SPARSE_SEEDS: u64 = 1_000;
 
 /// Operations of clients and of the operator.
 const OPERATIONS: [&str; 18] = [
@@ -41,6 +42,8 @@ const OPERATIONS: [&str; 18] = [
 const WRITES: [&str; 6] = ["create", "update", "claim", "delete", "create_series", "set_quota"];
 /// What comes of the expiry of a reservation.
 const EXPIRIES: [&str; 4] = ["none in use", "some in use", "all in use", "changed meanwhile"];
+/// What becomes of leases that have a host to themselves.
+const MOVES: [&str; 1] = ["joins others"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.
@@ -82,6 +85,16 @@ const FAULTS: [&str; 32] = [
 /// Every way in which the cloud misbehaves.
 const CLOUDS: [&str; 11] =
     ["error", "conflict", "lost_answer", "late", "slow", "hang", "duplicate", "garbage", "truncated", "partial", "async_failure"];
+
+/// From how many seeds on a run must have got everywhere; `None`: the profile leaves out on purpose what others have.
+#[must_use]
+pub fn wanted_from(profile: Profile) -> Option<u64> {
+    match profile {
+        Profile::Swarm | Profile::Mixed => Some(SEEDS),
+        Profile::Sparse => Some(SPARSE_SEEDS),
+        _ => None,
+    }
+}
 
 /// What a run must reach for itself.
 pub fn judge(record: &Record) -> Judgement {
@@ -139,6 +152,7 @@ pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
         ("operation, result, role", got(&by_role, roles)),
         ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
         ("expiry", got(&sum.expiries, names(&[&EXPIRIES]))),
+        ("defragmentation", got(&sum.moves, names(&[&MOVES]))),
         ("way of the cloud, part of a reservation's life", got(&sum.clouds, names(&[&CLOUDS, &PHASES]))),
         ("points", got(&sum.points, names(&[&POINTS]))),
     ])

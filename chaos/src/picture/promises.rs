@@ -1,9 +1,9 @@
 //! What each checker guards, in one sentence for a reader who was not there (chaos-design §7).
 
 /// Every checker of a promise. `goals` judges the run and not the product.
-pub const PROMISED: [&str; 35] = [
+pub const PROMISED: [&str; 36] = [
     "witness", "search", "watch", "follow", "L1", "S1", "O1", "S2", "H1", "M1", "B1", "R1", "A1", "A2", "A3", "A4", "A5", "A6",
-    "A7", "A8", "A9", "A10", "V1", "V2", "V3", "V4", "V5", "reasons", "R42", "signed", "quota", "series", "W1", "Y1", "Z1",
+    "A7", "A8", "A9", "A10", "V1", "V2", "V3", "V4", "V5", "reasons", "R42", "signed", "quota", "series", "W1", "Y1", "Z1", "J1",
 ];
 
 /// The promise; empty for a checker that is not known here.
@@ -25,6 +25,9 @@ pub fn promise(check: &str) -> &'static str {
         "W1" => "what waits for room books nothing, is booked when there is some, and goes when its time is over",
         "Y1" => "a lease gives way only if it allowed that, to one of a higher priority, before it begins, and not for nothing",
         "Z1" => "what expires is counted in time, with its tokens closed, and nothing that is in use is given back",
+        "J1" => {
+            "a lease leaves hosts that serve it well only for hosts that others have in use anyway, and sets its own free by that"
+        }
         "S2" => "beyond what can be survived, a node refuses to serve and invents nothing",
         "H1" => "nodes at the same index have the same state",
         "M1" => "terms, votes, committed and applied indices and ledger time never go back",

@@ -36,7 +36,7 @@ const KINDS: u64 = 10;
 
 fn kinds(profile: Profile) -> Option<&'static [u64]> {
     match profile {
-        Profile::Swarm | Profile::Standard | Profile::Others => None,
+        Profile::Swarm | Profile::Sparse | Profile::Mixed | Profile::Standard | Profile::Others => None,
         Profile::Power => Some(&[6, 7, 8, 8, 9, 9]),
         Profile::Snapshots => Some(&[0, 3, 7, 9]),
         Profile::Members => Some(&[0, 1, 2, 3, 3, 4, 5]),
@@ -54,11 +54,11 @@ pub(super) fn drawn(seed: u64, nodes: u32, safety_ms: u64, profile: Profile) -> 
         Some(kinds) => kinds.to_vec(),
         None => (0..KINDS).filter(|_| draw.below(3) == 0).collect(),
     };
-    let times = if profile == Profile::Standard { 3 } else { 1 };
+    let times = if profile == Profile::Standard { 3 } else { profile.apart() };
     let pauses = (times * draw.between(4_000, 15_000), times * draw.between(15_000, 45_000));
     // Some clusters have a learner from the beginning.
-    let learner =
-        draw.below(4) == 0 && matches!(profile, Profile::Members | Profile::Swarm | Profile::Standard | Profile::Others);
+    let everything = matches!(profile, Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Others);
+    let learner = draw.below(4) == 0 && (profile == Profile::Members || everything);
     let first = learner.then_some(Planned { at_ms: 500, fault: Fault::Join { abandon: true } });
     let rest = in_turn(&mut draw, (seed, 500_000), pauses, safety_ms, &on, |kind, one| fault(kind, one, nodes, profile));
     first.into_iter().chain(rest).collect()

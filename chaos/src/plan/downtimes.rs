@@ -10,8 +10,8 @@ pub(super) fn drawn(seed: u64, safety_ms: u64, profile: Profile) -> Vec<Planned>
     let mut draw = Draw::new(seed, stream("downtimes", &[]));
     let pauses = match profile {
         Profile::Hosts => (3_000, 20_000),
-        Profile::Swarm | Profile::Standard | Profile::Others if draw.below(2) == 0 => {
-            (draw.between(5_000, 40_000), draw.between(60_000, 180_000))
+        Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Others if draw.below(2) == 0 => {
+            (profile.apart() * draw.between(5_000, 40_000), profile.apart() * draw.between(60_000, 180_000))
         }
         _ => return Vec::new(),
     };

@@ -14,9 +14,9 @@ pub(super) fn drawn(seed: u64, safety_ms: u64, profile: Profile) -> (Vec<Planned
     let mut draw = Draw::new(seed, stream("hosts", &[]));
     let (on, pauses) = match profile {
         Profile::Hosts => ((0..KINDS).collect(), (2_000, 12_000)),
-        Profile::Swarm | Profile::Standard | Profile::Others => {
+        Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Others => {
             let on: Vec<u64> = (0..KINDS).filter(|_| draw.below(2) == 0).collect();
-            (on, (draw.between(5_000, 40_000), draw.between(60_000, 180_000)))
+            (on, (profile.apart() * draw.between(5_000, 40_000), profile.apart() * draw.between(60_000, 180_000)))
         }
         _ => return (Vec::new(), 0),
     };

@@ -18,19 +18,21 @@ const OFF_ONE_IN: usize = 5;
 pub(super) fn drawn(seed: u64, safety_ms: u64, profile: Profile) -> Vec<Planned> {
     let mut draw = Draw::new(seed, stream("outside", &[]));
     let last = match profile {
-        Profile::Swarm | Profile::Standard | Profile::Cloud => KINDS,
+        Profile::Swarm | Profile::Sparse | Profile::Standard | Profile::Cloud => KINDS,
         Profile::Others => RENAME + 1,
         _ => return Vec::new(),
     };
     let on: Vec<u64> = (0..last).filter(|_| draw.below(2) == 0).collect();
-    let pauses = (draw.between(10_000, 40_000), draw.between(60_000, 180_000));
+    let times = profile.apart();
+    let pauses = (times * draw.between(10_000, 40_000), times * draw.between(60_000, 180_000));
     in_turn(&mut draw, (seed, stream("one of outside", &[]) >> 1), pauses, safety_ms, &on, fault)
 }
 
 /// How far the cloud's clock is off, milliseconds.
 pub(super) fn clock_off_ms(seed: u64, profile: Profile) -> i64 {
     let mut draw = Draw::new(seed, stream("clock of the cloud", &[]));
-    if !matches!(profile, Profile::Swarm | Profile::Others | Profile::Cloud | Profile::Clocks) || draw.below(OFF_ONE_IN) > 0 {
+    let may_be_off = matches!(profile, Profile::Swarm | Profile::Sparse | Profile::Others | Profile::Cloud | Profile::Clocks);
+    if !may_be_off || draw.below(OFF_ONE_IN) > 0 {
         return 0;
     }
     let far = [5_000, 120_000, 3_600_000][draw.below(3)];

@@ -12,6 +12,7 @@ use super::{Overlay, Planned};
 use crate::model::{
     Amounts, Host, HostId, Interval, Lease, LeaseId, LeaseStatus, PoolKind, Reservation, Seconds, Stage, Timestamp,
 };
+use crate::mutant;
 use crate::state::{Booking, State, lease_bookings, sum_at};
 
 /// Leases of one host that are looked at, and those that are enough for one look.
@@ -127,7 +128,8 @@ fn alone_s(state: &State, own: &[Booking], host: HostId) -> u64 {
     let there: Vec<Booking> = own.iter().filter(|booking| booking.host == host).copied().collect();
     let alone = pieces(state, host, &intervals(&there)).into_iter().filter(|piece| {
         let ours = sum_at(host, *piece, &there);
-        ours != Amounts::default() && state.calendar().at(host, piece.start) == ours
+        // Planted bug: whoever else is there, too.
+        ours != Amounts::default() && (mutant!("J02") || state.calendar().at(host, piece.start) == ours)
     });
     alone.map(|piece| u64::from(piece.end.0 - piece.start.0)).sum()
 }
@@ -135,7 +137,8 @@ fn alone_s(state: &State, own: &[Booking], host: HostId) -> u64 {
 /// Whether somebody else has a host in use for all of the time of `own`.
 fn in_use_anyway(state: &State, own: &[Booking], host: HostId) -> bool {
     let there: Vec<Booking> = own.iter().filter(|booking| booking.host == host).copied().collect();
-    let in_use = |piece: Interval| state.calendar().at(host, piece.start) != sum_at(host, piece, &there);
+    // Planted bug: nobody is asked.
+    let in_use = |piece: Interval| mutant!("J01") || state.calendar().at(host, piece.start) != sum_at(host, piece, &there);
     pieces(state, host, &intervals(own)).into_iter().all(in_use)
 }
 

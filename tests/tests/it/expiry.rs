@@ -136,7 +136,7 @@ async fn an_active_lease_says_when_it_is_counted_and_1_0_has_nothing_of_it() {
     assert_eq!(kinds(&old), kinds(&told));
     assert!(!old.to_string().contains("expir") && !old.to_string().contains("released"), "{old}");
     let shown = says(&rig.cluster, &line).await;
-    assert!(shown.contains("1h after its start; to be counted"), "{shown}");
+    assert!(shown.contains("1h after it is active; to be counted"), "{shown}");
 }
 
 #[tokio::test]
