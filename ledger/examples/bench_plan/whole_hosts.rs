@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use leasehold_ledger::command::{LeaseWish, Recurrence, SeriesWish, StartWish};
-use leasehold_ledger::model::{InstanceWish, Interval, Occurrence, Seconds, SeriesMode};
+use leasehold_ledger::model::{Comparison, HostId, InstanceWish, Interval, Occurrence, Requirement, Seconds, SeriesMode};
 use leasehold_ledger::plan::{
     Floating, HostFilter, HostReservation, WhatIfHosts, host_class, what_if_hosts, what_if_hosts_series,
 };
@@ -20,6 +20,7 @@ pub fn measure(world: &mut World, samples: usize) -> Vec<Row> {
     world.set_aside(true);
     let mut rows = asked(world, samples / 4);
     rows.push(series(world, samples / 40 + 1));
+    rows.extend(largest(world, samples / 40 + 1));
     rows.extend(late(world));
     world.set_aside(false);
     rows
@@ -81,6 +82,51 @@ fn series(world: &World, samples: usize) -> Row {
         begin.elapsed().as_nanos() as u64
     });
     Row::times("what-if of 56 overlapping leases of 2 to 4 whole hosts", times.collect())
+}
+
+/// The largest leases that may be asked about: eight reservations with 64 terms to be asked of each host, half of them each of other
+/// hosts; one by itself for an hour, whose start is sought for a year, and sixteen that overlap.
+fn largest(world: &World, samples: usize) -> Vec<Row> {
+    let mut random = Random(82);
+    let hosts: Vec<HostId> = world.state.hosts().map(|host| host.id).collect();
+    let (mut one, mut all) = (Vec::new(), Vec::new());
+    for number in 0..samples {
+        let min = random.one_of(&[1, 4, 16, 24, 32, 64]);
+        let mut reservation = || {
+            let mut named = || hosts.iter().copied().filter(|_| random.below(2) == 0).take(1_000).collect();
+            let named = (number % 2 == 0).then(&mut named);
+            let term = |number: u32| Requirement {
+                key: "hypervisor_hostname".to_owned(),
+                comparison: Comparison::NotEqual,
+                value: format!("none{number}"),
+            };
+            let filter = HostFilter { hosts: named, requirements: (0..64).map(term).collect(), ..HostFilter::default() };
+            HostReservation { min, max: min * 2, filter }
+        };
+        let reservations: Vec<HostReservation> = (0..8).map(|_| reservation()).collect();
+        let start = Seconds(World::start(&mut random));
+        let hour = lease(world, &mut random, StartWish::At(start), start.plus(3600));
+        let begin = Instant::now();
+        black_box(what_if_hosts(&world.state, &hour, &reservations, world.now()).unwrap());
+        one.push(begin.elapsed().as_nanos() as u64);
+
+        let least = |asked: &HostReservation| HostReservation { min: 1, max: 781, ..asked.clone() };
+        let reservations: Vec<HostReservation> = reservations.iter().map(least).collect();
+        let at = |number: u32| start.plus((number - 1) * DAY_S);
+        let occurrence = |number: u32| Occurrence { number, start: at(number), end: at(number).plus(12 * DAY_S) };
+        let occurrences: Vec<Occurrence> = (1..=16).map(occurrence).collect();
+        let recurrence =
+            Recurrence { rule: "FREQ=DAILY;COUNT=16".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::BestEffort };
+        let wish = SeriesWish { lease: lease(world, &mut random, StartWish::At(start), start.plus(12 * DAY_S)), recurrence };
+        let begin = Instant::now();
+        black_box(what_if_hosts_series(&world.state, &wish, &reservations, &occurrences, world.now()).unwrap());
+        all.push(begin.elapsed().as_nanos() as u64);
+    }
+    vec![
+        Row::times("what-if of 8 reservations of whole hosts, with 64 terms each, for an hour", one)
+            .with(Budget::p99_us(1_000_000.0, "it holds up all others")),
+        Row::times("what-if of 16 overlapping leases of such", all).with(Budget::p99_us(1_000_000.0, "it holds up all others")),
+    ]
 }
 
 /// Admits reservations that float over two years, and binds them all.

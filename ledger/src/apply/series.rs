@@ -121,7 +121,7 @@ fn check_occurrences(
 }
 
 /// How many reservations all occurrences have together. Rejections: `Invalid` (reservations).
-pub(crate) fn check_many(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
+fn check_many(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
     let all = (reservations as u64).saturating_mul(u64::from(occurrences));
     if all <= SERIES_RESERVATIONS_MAX {
         return Ok(());

@@ -49,7 +49,7 @@ use journal::JournalRow;
 pub(crate) use profile::Profile;
 use shared::Shared;
 use table::Table;
-pub(crate) use wide::Window;
+pub(crate) use wide::{HOSTS, Window};
 
 /// The replicated state.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! What is said of leases of whole hosts is what trying every host for every reservation says, second by second.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use leasehold_ledger::command::{
     BeforeEndWish, Command, CreateLease, LeaseWish, PlannedReservation, Recurrence, ReservationWish, SeriesWish, StartWish,
@@ -18,8 +19,18 @@ use crate::world::{ORIGIN_S, World};
 
 /// Everything that is bound is over by then.
 const LATEST: u32 = 30;
+/// Hosts that are of no use to anybody, before those that are: these lie in two blocks of the index.
+const OTHERS: u64 = 61;
+/// What drawn numbers count, in seconds: the index covers days.
+const UNITS_S: [u32; 3] = [1, 7 * 3600, 3 * 24 * 3600];
 
-/// A host and what is bound on it, in seconds.
+static BESIDE: LazyLock<World> = LazyLock::new(|| {
+    let mut world = World::new();
+    (0..OTHERS).for_each(|number| world.register(&format!("other{number}"), PoolKind::Shared, 4, 64));
+    world
+});
+
+/// A host and what is bound on it, in units.
 #[derive(Clone, Debug)]
 struct Drawn {
     north: bool,
@@ -78,7 +89,7 @@ impl Asked {
     }
 
     fn reservation(&self, hosts: usize) -> HostReservation {
-        let named = |among: &BTreeSet<u64>| among.iter().copied().filter(|id| *id <= hosts as u64).map(HostId).collect();
+        let named = |among: &BTreeSet<u64>| among.iter().copied().filter(|one| *one <= hosts as u64).map(id_of).collect();
         let traits = |wanted: bool| (self.gpu == Some(wanted)).then(|| "CUSTOM_GPU".to_owned()).into_iter().collect();
         let filter = HostFilter {
             zone: self.zone.map(zone),
@@ -92,16 +103,17 @@ impl Asked {
 }
 
 /// Half of them shared, closed or with an ordinary server that stays; the others whole.
-fn cloud(hosts: &[Drawn]) -> World {
-    let mut world = World::new();
+fn cloud(hosts: &[Drawn], unit_s: u32) -> World {
+    let mut world = World::after(&BESIDE);
+    let second = |unit: u32| second(unit, unit_s);
     for (number, host) in hosts.iter().enumerate() {
         let pool = if host.kind == 0 { PoolKind::Shared } else { PoolKind::Dedicated };
         let anchor = if host.kind % 2 == 0 { Anchor::Memory } else { Anchor::Class };
         let traits = host.gpu.then(|| "CUSTOM_GPU".to_owned()).into_iter().collect();
         world.register_with(&format!("h{number}"), pool, anchor, 4, 64, Some(zone(host.north)), traits);
-        let host_id = HostId(number as u64 + 1);
+        let host_id = id_of(number as u64 + 1);
         for (start, end) in &host.leased {
-            lease_on(&mut world, host_id, *start, *end);
+            lease_on(&mut world, host_id, second(*start), second(*end));
         }
         if let Some((start, end)) = host.down {
             let (start, end) = (Some(StartWish::At(second(start))), second(end));
@@ -125,10 +137,10 @@ fn cloud(hosts: &[Drawn]) -> World {
 }
 
 /// One vCPU of a host.
-fn lease_on(world: &mut World, host: HostId, start: u32, end: u32) {
+fn lease_on(world: &mut World, host: HostId, start: Seconds, end: Seconds) {
     let resource = ResourceWish::Instance(InstanceWish::anywhere(1, 64, 1, 1).into());
     let reservation = ReservationWish { resource, staging: None, on_end: OnEnd::Delete, servers: BTreeSet::new() };
-    let wish = LeaseWish { reservations: vec![reservation], ..lease(StartWish::At(second(start)), end) };
+    let wish = LeaseWish { reservations: vec![reservation], ..lease(StartWish::At(start), end) };
     let bindings = vec![Binding { phase: Phase::Main, host, slots: 1 }];
     let reservation_id = ReservationId(world.uuid());
     let create = CreateLease {
@@ -148,21 +160,27 @@ fn lease_on(world: &mut World, host: HostId, start: u32, end: u32) {
     world.send(None, Command::CreateLease(Box::new(create))).unwrap();
 }
 
-fn second(second: u32) -> Seconds {
-    Seconds(ORIGIN_S + second)
+/// The id of one of the drawn hosts, by number from 1.
+fn id_of(number: u64) -> HostId {
+    HostId(OTHERS + number)
 }
 
-fn seconds(at: Seconds) -> u32 {
-    at.0 - ORIGIN_S
+fn second(unit: u32, unit_s: u32) -> Seconds {
+    Seconds(ORIGIN_S + unit * unit_s)
 }
 
-fn lease(start: StartWish, end: u32) -> LeaseWish {
+fn units(at: Seconds, unit_s: u32) -> u32 {
+    assert_eq!((at.0 - ORIGIN_S) % unit_s, 0, "nothing changes in between");
+    (at.0 - ORIGIN_S) / unit_s
+}
+
+fn lease(start: StartWish, end: Seconds) -> LeaseWish {
     LeaseWish {
         name: "a".to_owned(),
         project_id: ProjectId("p".into()),
         user_id: UserId("u".into()),
         start,
-        end: second(end),
+        end,
         before_end: BeforeEndWish::Never,
         reservations: Vec::new(),
         offer: None,
@@ -200,11 +218,15 @@ fn best(ways: &BTreeSet<Vec<u32>>, asked: &[Asked]) -> Option<Vec<u32>> {
     ways.iter().rev().find(|way| suffices(way, asked, asked.len())).cloned()
 }
 
-/// Which reservation does not get what it must, by how many it is short, and how many it could have.
+/// Which reservation does not get what it must, by how many it is short, and how many it could have while all others have theirs.
 fn missing(ways: &BTreeSet<Vec<u32>>, asked: &[Asked]) -> (usize, u32, u32) {
     let short = (0..asked.len()).find(|place| !ways.iter().any(|way| suffices(way, asked, place + 1))).unwrap();
-    let largest = ways.iter().filter(|way| suffices(way, asked, short)).map(|way| way[short]).max().unwrap();
-    (short, asked[short].min - largest, largest)
+    let others = |way: &[u32]| way.iter().zip(asked).enumerate().all(|(place, (has, one))| place == short || *has >= one.min);
+    if let Some(largest) = ways.iter().filter(|way| others(way)).map(|way| way[short]).max() {
+        return (short, asked[short].min - largest, largest);
+    }
+    let has = ways.iter().filter(|way| suffices(way, asked, short)).map(|way| way[short]).max().unwrap();
+    (short, asked[short].min - has, 0)
 }
 
 /// Who takes each of the hosts that are free for a window.
@@ -222,8 +244,9 @@ fn check_given(hosts: &[Drawn], asked: &[Asked], window: (u32, u32), given: &[Ho
         assert!((one.min..=one.min + one.more).contains(&given.count), "{given:?} of {one:?}");
         assert!(given.hosts.is_sorted());
         for id in &given.hosts {
-            let host = &hosts[id.0 as usize - 1];
-            assert!(one.takes(id.0, host) && host.is_free(window), "{id} of {one:?} in {window:?}");
+            let number = id.0 - OTHERS;
+            let host = &hosts[number as usize - 1];
+            assert!(one.takes(number, host) && host.is_free(window), "{id} of {one:?} in {window:?}");
             assert!(seen.insert(*id), "{id} twice");
         }
     }
@@ -242,12 +265,14 @@ proptest! {
         asked in prop::collection::vec(asked(), 1..4),
         (start, end) in span(),
         open in prop::option::of(0..20u32),
+        unit_s in prop::sample::select(&UNITS_S),
     ) {
-        let world = cloud(&hosts);
+        let world = cloud(&hosts, unit_s);
+        let second = |unit: u32| second(unit, unit_s);
         let hash = world.state.hash();
         let reservations: Vec<HostReservation> = asked.iter().map(|one| one.reservation(hosts.len())).collect();
         let ask = |start: StartWish, end: u32, reservations: &[HostReservation]| {
-            what_if_hosts(&world.state, &lease(start, end), reservations, world.at).unwrap()
+            what_if_hosts(&world.state, &lease(start, second(end)), reservations, world.at).unwrap()
         };
         let latest = start + open.unwrap_or(0);
         let wish = match open {
@@ -259,7 +284,7 @@ proptest! {
         match ask(wish, end, &reservations) {
             WhatIfHosts::Fits { moved_to, reservations: given } => {
                 prop_assert_eq!(moved_to, first.filter(|first| *first > start).map(second));
-                let begin = moved_to.map_or(start, seconds);
+                let begin = moved_to.map_or(start, |at| units(at, unit_s));
                 prop_assert!(begin <= latest);
                 check_given(&hosts, &asked, (begin, begin + end - start), &given);
                 prop_assert_eq!(Some(counts(&given)), best(&at(begin), &asked));
@@ -268,13 +293,14 @@ proptest! {
                 prop_assert!(first.is_none_or(|first| first > latest));
                 let NoRoom { reservation, short_by, largest_amount, next_start, .. } = no_room;
                 prop_assert_eq!((reservation, short_by, largest_amount), missing(&at(start), &asked));
-                prop_assert_eq!(next_start.map(seconds), first);
-                if let Some(next) = next_start.map(seconds) {
+                let next_start = next_start.map(|at| units(at, unit_s));
+                prop_assert_eq!(next_start, first);
+                if let Some(next) = next_start {
                     let later = ask(StartWish::At(second(next)), next + end - start, &reservations);
                     prop_assert!(matches!(later, WhatIfHosts::Fits { moved_to: None, .. }), "{:?}", later);
                 }
                 if largest_amount > 0 {
-                    let mut fewer = reservations[..=reservation].to_vec();
+                    let mut fewer = reservations.clone();
                     (fewer[reservation].min, fewer[reservation].max) = (largest_amount, largest_amount);
                     let at_once = ask(StartWish::At(second(start)), end, &fewer);
                     prop_assert!(matches!(at_once, WhatIfHosts::Fits { .. }), "{:?}", at_once);
@@ -293,21 +319,30 @@ proptest! {
         (start, end) in span(),
         every in 1..8u32,
         times in 1..5u32,
+        unit_s in prop::sample::select(&UNITS_S),
     ) {
+        let second = |unit: u32| second(unit, unit_s);
         for host in hosts.iter_mut().filter(|_| bare) {
             (host.leased, host.down) = (Vec::new(), None);
         }
-        let world = cloud(&hosts);
+        let world = cloud(&hosts, unit_s);
         let reservations: Vec<HostReservation> = asked.iter().map(|one| one.reservation(hosts.len())).collect();
         let turns: Vec<(u32, u32)> = (0..times).map(|turn| (start + turn * every, end + turn * every)).collect();
         let occurrences: Vec<Occurrence> = (1..)
             .zip(&turns)
             .map(|(number, (start, end))| Occurrence { number, start: second(*start), end: second(*end) })
             .collect();
-        let ask = |mode: SeriesMode| {
+        let ask_for = |mode: SeriesMode, reservations: &[HostReservation]| {
             let recurrence = Recurrence { rule: "FREQ=SECONDLY".to_owned(), time_zone: "UTC".to_owned(), mode };
-            let wish = SeriesWish { lease: lease(StartWish::At(second(start)), end), recurrence };
-            what_if_hosts_series(&world.state, &wish, &reservations, &occurrences, world.at).unwrap()
+            let wish = SeriesWish { lease: lease(StartWish::At(second(start)), second(end)), recurrence };
+            what_if_hosts_series(&world.state, &wish, reservations, &occurrences, world.at).unwrap()
+        };
+        let ask = |mode: SeriesMode| ask_for(mode, &reservations);
+        let ask_fewer = |mode: SeriesMode, no_room: &NoRoom| {
+            let mut fewer = reservations.clone();
+            let NoRoom { reservation, largest_amount, .. } = *no_room;
+            (fewer[reservation].min, fewer[reservation].max) = (largest_amount, largest_amount);
+            (largest_amount > 0).then(|| ask_for(mode, &fewer))
         };
         let (placed, left_out) = match ask(SeriesMode::BestEffort) {
             WhatIfHosts::SeriesFits { occurrences, left_out } => (occurrences, left_out),
@@ -315,6 +350,8 @@ proptest! {
                 prop_assert_eq!(no_room.occurrence, Some(1));
                 let ways = ways(&free(&hosts, &asked, turns[0]), &asked);
                 prop_assert_eq!((no_room.reservation, no_room.short_by, no_room.largest_amount), missing(&ways, &asked));
+                let fewer = ask_fewer(SeriesMode::BestEffort, &no_room);
+                prop_assert!(fewer.is_none_or(|fewer| matches!(fewer, WhatIfHosts::SeriesFits { .. })), "it is offered");
                 return Ok(());
             }
             other => panic!("{other:?}"),
@@ -339,10 +376,11 @@ proptest! {
                     panic!("{left_out:?}")
                 };
                 prop_assert_eq!(no_room.occurrence, Some(left_out[0].occurrence.number));
-                prop_assert_eq!(
-                    (no_room.reservation as u32, no_room.short_by, no_room.largest_amount),
-                    (reservation, short_by, largest_amount)
-                );
+                prop_assert_eq!((no_room.reservation as u32, no_room.short_by), (reservation, short_by));
+                prop_assert!([0, largest_amount].contains(&no_room.largest_amount));
+                if let Some(fewer) = ask_fewer(SeriesMode::AllOrNothing, &no_room) {
+                    prop_assert!(matches!(fewer, WhatIfHosts::SeriesFits { .. }), "{:?}", fewer);
+                }
             }
             other => panic!("{other:?}"),
         }
@@ -381,7 +419,8 @@ proptest! {
         floating in prop::collection::vec((span(), 1..4u32), 1..24),
     ) {
         let plain = Drawn { north: true, gpu: false, kind: 3, leased: Vec::new(), down: None };
-        let world = cloud(&vec![plain; hosts]);
+        let world = cloud(&vec![plain; hosts], 1);
+        let second = |unit: u32| second(unit, 1);
         let always = Interval { start: second(0), end: Seconds::OPEN_END };
         let mut class = host_class(&world.state, &InstanceWish::anywhere(0, 0, 0, 1), always, world.at);
         let mut admitted: Vec<Floating> = Vec::new();
@@ -410,7 +449,7 @@ proptest! {
                 (window.start, *other) < (one.window.start, place) && window.contains(one.window.start)
             };
             let taken: BTreeSet<HostId> = (0..admitted.len()).filter(before).flat_map(|other| bound[other].clone()).collect();
-            let lowest: Vec<HostId> = (1..=hosts as u64).map(HostId).filter(|host| !taken.contains(host)).collect();
+            let lowest: Vec<HostId> = (1..=hosts as u64).map(id_of).filter(|host| !taken.contains(host)).collect();
             prop_assert_eq!(&bound[place], &lowest[..one.hosts as usize].to_vec());
         }
         for one in &admitted {

@@ -1,21 +1,24 @@
 //! What a lease of whole hosts would come to, or a series of them. Nothing of it can be booked, so that it is a question of its own
 //! and no wish of a command.
 
-use super::ground::{Demand, Ground};
+use super::ground::{Demand, Ground, HOST_RESERVATIONS_MAX};
 use super::placing::{Amount, Placing, Short, length_of};
 use super::starts;
 use crate::apply::limits::check_demands;
 use crate::apply::quota;
-use crate::apply::schedule::{RESERVATIONS_MAX, invalid, moved, resolve_create};
-use crate::apply::series::{check_amount, check_many, check_series};
+use crate::apply::schedule::{invalid, moved, resolve_create};
+use crate::apply::series::{check_amount, check_series};
 use crate::command::{LeaseWish, SeriesWish, StartWish};
 use crate::model::{
-    AMOUNT_MAX, HostId, Interval, LeftOut, LeftOutReason, Occurrence, Precedence, Seconds, SeriesMode, Timestamp,
+    AMOUNT_MAX, HostId, Interval, LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, Precedence, Seconds, SeriesMode, Timestamp,
 };
 use crate::plan::inquiry::{check_dedicated, check_named};
 use crate::plan::{HostFilter, NoRoom, Preempts};
 use crate::reply::Rejection;
 use crate::state::State;
+
+/// Reservations of all leases of a series of whole hosts at most.
+const PLACINGS_MAX: u64 = OCCURRENCES_MAX as u64;
 
 /// A reservation of whole hosts as it is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +115,7 @@ pub fn what_if_hosts(
         Err(short) => {
             let next_start = next_start(&ground, &amounts, window, now);
             let Some(at) = next_start.filter(|at| latest.is_some_and(|latest| *at <= latest)) else {
-                return Ok(WhatIfHosts::NoRoom(NoRoom { next_start, ..no_room(&amounts, short, None) }));
+                return Ok(WhatIfHosts::NoRoom(NoRoom { next_start, ..no_room(short, None) }));
             };
             let end = length_of(window).map_or(Seconds::OPEN_END, |length| at.plus(length));
             let found = place_one(&ground, &amounts, Interval { start: at, end });
@@ -143,7 +146,7 @@ pub fn what_if_hosts_series(
     check_series(wish, occurrences.iter().copied())?;
     check_reservations(state, reservations)?;
     let times = u32::try_from(occurrences.len()).unwrap_or(u32::MAX);
-    check_many(reservations.len(), times)?;
+    check_placings(reservations.len(), times)?;
     check_amount("max", "hosts", reservations.iter().map(|one| u64::from(one.max)).sum(), times)?;
     let schedules = occurrences.iter().map(|one| resolve_create(&wish.lease_at(*one), now)).collect::<Result<Vec<_>, _>>()?;
     let (demands, amounts) = (demands(reservations), amounts(reservations));
@@ -153,9 +156,10 @@ pub fn what_if_hosts_series(
     for (turn, occurrence) in occurrences.iter().enumerate() {
         let Err(short) = placing.place(turn) else { continue };
         // No later start is sought: the rule says when an occurrence is.
-        let no_room = no_room(&amounts, short, Some(occurrence.number));
+        let no_room = no_room(short, Some(occurrence.number));
         if wish.recurrence.mode == SeriesMode::AllOrNothing {
-            return Ok(WhatIfHosts::NoRoom(no_room));
+            let largest_amount = if fits_instead(&mut placing, &amounts, short) { short.largest } else { 0 };
+            return Ok(WhatIfHosts::NoRoom(NoRoom { largest_amount, ..no_room }));
         }
         let reason = LeftOutReason::NoRoom {
             reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
@@ -188,20 +192,30 @@ fn place_one(ground: &Ground<'_>, amounts: &[Amount], window: Interval) -> Resul
     Ok(placing.bind().swap_remove(0))
 }
 
-/// The first start, not before the one asked for, at which all of it has room for as long, within a year and the calendar.
+/// The first start, not before the one asked for, at which all of it has room for as long, within a year and the calendar; none
+/// either where it is not found within the steps of hosts that one question may look at.
 fn next_start(ground: &Ground<'_>, amounts: &[Amount], window: Interval, now: Timestamp) -> Option<Seconds> {
     let wanted: Vec<u32> = amounts.iter().map(|amount| amount.min).collect();
     let length = length_of(window);
     let last = length.map(|length| Seconds::LAST.minus(length));
-    starts::first(ground, &wanted, window.start.max(now.floor_to_second()), length, last)
+    starts::first(ground, &wanted, window.start.max(now.floor_to_second()), length, last, starts::STEPS_MAX)
 }
 
-fn no_room(amounts: &[Amount], short: Short, occurrence: Option<u32>) -> NoRoom {
+/// Whether all of a series has room when it asks for what one of its leases could have: the others may have less.
+fn fits_instead(placing: &mut Placing, amounts: &[Amount], short: Short) -> bool {
+    let Some(instead) = Some(short.largest).filter(|largest| *largest > 0) else { return false };
+    let mut fewer = amounts.to_vec();
+    fewer[short.reservation] = Amount { min: instead, max: instead };
+    placing.start_over(fewer);
+    placing.place_all()
+}
+
+fn no_room(short: Short, occurrence: Option<u32>) -> NoRoom {
     NoRoom {
         reservation: short.reservation,
-        short_by: amounts[short.reservation].min - short.has,
+        short_by: short.short_by,
         tightest: None,
-        largest_amount: short.has,
+        largest_amount: short.largest,
         next_start: None,
         occurrence,
         preempts: Preempts::default(),
@@ -246,8 +260,8 @@ fn check_lease(wish: &LeaseWish) -> Result<(), Rejection> {
 }
 
 fn check_reservations(state: &State, reservations: &[HostReservation]) -> Result<(), Rejection> {
-    if !(1..=RESERVATIONS_MAX).contains(&reservations.len()) {
-        let problem = format!("there are {}; a lease of whole hosts has from 1 to {RESERVATIONS_MAX}", reservations.len());
+    if !(1..=HOST_RESERVATIONS_MAX).contains(&reservations.len()) {
+        let problem = format!("there are {}; a lease of whole hosts has from 1 to {HOST_RESERVATIONS_MAX}", reservations.len());
         return Err(invalid("reservations", problem));
     }
     for (place, one) in reservations.iter().enumerate() {
@@ -257,6 +271,18 @@ fn check_reservations(state: &State, reservations: &[HostReservation]) -> Result
         })?;
     }
     Ok(())
+}
+
+/// How many reservations all occurrences have together: each is placed by itself, while others wait for the state.
+fn check_placings(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
+    let all = (reservations as u64).saturating_mul(u64::from(occurrences));
+    if all <= PLACINGS_MAX {
+        return Ok(());
+    }
+    let problem = format!(
+        "{occurrences} occurrences of {reservations} reservations of whole hosts are {all} in all; at most {PLACINGS_MAX} are allowed"
+    );
+    Err(invalid("reservations", problem))
 }
 
 fn check_reservation(state: &State, one: &HostReservation) -> Result<(), Rejection> {

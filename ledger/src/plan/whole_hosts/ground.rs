@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Amounts, HostId, InstanceWish, Interval, PoolKind, Seconds, Timestamp, meets};
-use crate::state::{HostKind, State, Window, host_at};
+use crate::state::{HOSTS, HostKind, State, Window, host_at};
 
-/// Who may have a host: a bit for each reservation, by place in the question. A lease has at most 64.
-pub(super) type Takers = u64;
+/// Who may have a host: a bit for each reservation, by place in the question.
+pub(super) type Takers = u8;
+
+/// Reservations of whole hosts of one lease at most: so there are at most 255 groups of hosts that are alike.
+pub(super) const HOST_RESERVATIONS_MAX: usize = Takers::BITS as usize;
 
 /// What one reservation asks of its hosts.
 pub(super) struct Demand<'a> {
@@ -24,11 +27,21 @@ impl<'a> Demand<'a> {
     }
 }
 
-/// The hosts that accept leases, that no ordinary server is on, and that some reservation may have.
+/// The hosts that accept leases, that no ordinary server is on, and that some reservation may have. Each host is asked once, however
+/// many windows are looked at.
 pub(super) struct Ground<'a> {
     pub state: &'a State,
     now: Seconds,
-    asked: Vec<Asked<'a>>,
+    blocks: Vec<Block>,
+}
+
+/// Those of one block of the index.
+struct Block {
+    number: u64,
+    /// A bit for each.
+    hosts: u64,
+    /// By place in the block.
+    takers: [Takers; HOSTS],
 }
 
 /// One demand, looked up for hosts with one kind of anchor: which one a host has does not matter here.
@@ -39,7 +52,8 @@ struct Asked<'a> {
 }
 
 impl<'a> Ground<'a> {
-    pub fn of(state: &'a State, demands: &'a [Demand<'a>], now: Timestamp) -> Ground<'a> {
+    pub fn of(state: &'a State, demands: &[Demand<'_>], now: Timestamp) -> Ground<'a> {
+        assert!(demands.len() <= HOST_RESERVATIONS_MAX, "there is a bit for each");
         let anchors = state.anchors();
         let asked = demands.iter().enumerate().flat_map(|(place, demand)| {
             let look_up = move |anchor| Asked {
@@ -49,7 +63,18 @@ impl<'a> Ground<'a> {
             };
             anchors.iter().copied().map(look_up)
         });
-        Ground { state, now: now.max(state.clock()).floor_to_second(), asked: asked.collect() }
+        let asked: Vec<Asked<'_>> = asked.collect();
+        let blocks = state.host_index().blocks().filter_map(|(number, block)| {
+            let of_kind = asked.iter().map(|asked| (asked, asked.kind.hosts(number, block)));
+            let here: Vec<(&Asked<'_>, u64)> = of_kind.filter(|(_, hosts)| *hosts != 0).collect();
+            let takers: [Takers; HOSTS] = std::array::from_fn(|lane| {
+                let of_kind = here.iter().filter(|(_, hosts)| hosts >> lane & 1 == 1).map(|(asked, _)| *asked);
+                takers(state, host_at(number, lane), of_kind)
+            });
+            let hosts = (0..HOSTS).fold(0, |hosts, lane| hosts | u64::from(takers[lane] != 0) << lane);
+            (hosts != 0).then_some(Block { number, hosts, takers })
+        });
+        Ground { state, now: now.max(state.clock()).floor_to_second(), blocks: blocks.collect() }
     }
 
     /// Those on which nothing is taken in all of what is still to come of a window, by number.
@@ -67,34 +92,24 @@ impl<'a> Ground<'a> {
     /// Tells of all, by number, but those of which it is proven that something is taken in an interval; and whether it is proven
     /// that nothing is.
     pub fn each(&self, interval: Option<Interval>, mut tell: impl FnMut(HostId, Takers, bool)) {
-        for (number, block) in self.state.host_index().blocks() {
-            let of_kind = self.asked.iter().map(|asked| (asked, asked.kind.hosts(number, block)));
-            let here: Vec<(&Asked<'a>, u64)> = of_kind.filter(|(_, hosts)| *hosts != 0).collect();
-            if here.is_empty() {
-                continue;
-            }
-            let window = interval.map_or_else(Window::nothing, |interval| self.state.calendar().window(number, interval));
-            let mut lanes = window.idle() & here.iter().fold(0, |lanes, (_, hosts)| lanes | hosts);
+        for Block { number, hosts, takers } in &self.blocks {
+            let window = interval.map_or_else(Window::nothing, |interval| self.state.calendar().window(*number, interval));
+            let mut lanes = window.idle() & hosts;
             while lanes != 0 {
                 let lane = lanes.trailing_zeros() as usize;
                 lanes &= lanes - 1;
-                let takers = self.takers(host_at(number, lane), here.iter().filter(|(_, hosts)| hosts >> lane & 1 == 1));
-                if takers != 0 {
-                    tell(host_at(number, lane), takers, window.at_most(lane) == Some(Amounts::default()));
-                }
+                tell(host_at(*number, lane), takers[lane], window.at_most(lane) == Some(Amounts::default()));
             }
         }
     }
+}
 
-    /// Who may have a host, of those whose kind it is but for what is to be asked of each; nobody where an ordinary server stays.
-    fn takers<'b>(&self, id: HostId, of_kind: impl Iterator<Item = &'b (&'b Asked<'a>, u64)>) -> Takers
-    where
-        'a: 'b,
-    {
-        let Some(host) = self.state.host(id).filter(|host| host.observation.firm == Amounts::default()) else { return 0 };
-        let may = |asked: &Asked<'_>| {
-            asked.among.is_none_or(|among| among.contains(&id)) && asked.kind.asked.iter().all(|term| meets(host, term))
-        };
-        of_kind.filter(|(asked, _)| may(asked)).fold(0, |takers, (asked, _)| takers | asked.taker)
-    }
+/// Who may have a host, of those whose kind it is but for what is to be asked of each; nobody where an ordinary server stays.
+fn takers<'a>(state: &State, id: HostId, mut of_kind: impl Iterator<Item = &'a Asked<'a>>) -> Takers {
+    let Some(first) = of_kind.next() else { return 0 };
+    let Some(host) = state.host(id).filter(|host| host.observation.firm == Amounts::default()) else { return 0 };
+    let may = |asked: &Asked<'_>| {
+        asked.among.is_none_or(|among| among.contains(&id)) && asked.kind.asked.iter().all(|term| meets(host, term))
+    };
+    std::iter::once(first).chain(of_kind).filter(|asked| may(asked)).fold(0, |takers, asked| takers | asked.taker)
 }

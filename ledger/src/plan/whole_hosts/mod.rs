@@ -5,11 +5,12 @@
 //! floats is what one question asks for, and all of this is derived from the state when it is asked. `ask.rs` has the
 //! question about a lease, `ground.rs` says which hosts there are and who may have which, `class.rs` counts those that are alike
 //! (scheduling-design T3) and `bind.rs` binds them late, `share.rs` shares hosts among reservations, `placing.rs` among the
-//! leases of a series, `starts.rs` finds the first start.
+//! leases of a series, `starts.rs` finds the first start, at which `enough.rs` says that all suffices.
 
 mod ask;
 mod bind;
 mod class;
+mod enough;
 mod ground;
 mod placing;
 mod share;
@@ -40,7 +41,7 @@ pub fn whole_hosts(
 }
 
 /// The first second from `from` on at which so many whole hosts are free for `length_s` seconds (`None`: without end); `None`
-/// when there is none within a year.
+/// when there is none within a year, or none was found within the steps of hosts that one question may look at.
 #[must_use]
 pub fn first_whole_hosts(
     state: &State,
@@ -52,7 +53,7 @@ pub fn first_whole_hosts(
 ) -> Option<Seconds> {
     let from = from.max(now.max(state.clock()).floor_to_second());
     let demands = [Demand::of(kind.clone(), among)];
-    starts::first(&Ground::of(state, &demands, now), &[amount], from, length_s, None)
+    starts::first(&Ground::of(state, &demands, now), &[amount], from, length_s, None, starts::STEPS_MAX)
 }
 
 /// The class of all whole hosts of a kind on which nothing is bound in what is still to come of a span.

@@ -25,12 +25,15 @@ pub(super) struct Amount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Short {
     pub reservation: usize,
-    pub has: u32,
+    /// How many are missing.
+    pub short_by: u32,
+    /// How many it could have instead while all others have what they must; 0 where they do not.
+    pub largest: u32,
 }
 
 /// Leases that ask for the same at different times.
-pub(super) struct Placing<'a> {
-    amounts: &'a [Amount],
+pub(super) struct Placing {
+    amounts: Vec<Amount>,
     classes: BTreeMap<Takers, HostClass>,
     turns: Vec<Turn>,
 }
@@ -52,39 +55,48 @@ struct Given {
     floating: BTreeMap<Takers, u32>,
 }
 
-impl<'a> Placing<'a> {
-    /// Looks at which hosts are free in all of these windows, at least one, and which in some of them.
-    pub fn new(ground: &Ground<'_>, amounts: &'a [Amount], windows: &[Interval]) -> Placing<'a> {
-        let hull = |one: Interval, other: &Interval| Interval { start: one.start.min(other.start), end: one.end.max(other.end) };
-        let span = windows.iter().fold(windows[0], hull);
+impl Placing {
+    /// Looks at which hosts are free in all of these windows, and which in some of them. There is at least one, they are in order, and
+    /// one that starts later does not end before another.
+    pub fn new(ground: &Ground<'_>, amounts: &[Amount], windows: &[Interval]) -> Placing {
+        assert!(windows.is_sorted_by_key(|window| window.start), "they are in order");
+        assert!(windows.is_sorted_by_key(|window| window.end), "they are as long as each other");
+        let span = Interval { start: windows[0].start, end: windows[windows.len() - 1].end };
+        let in_classes = ground.free(span);
         let mut classes: BTreeMap<Takers, BTreeSet<HostId>> = BTreeMap::new();
-        for (host, takers) in ground.free(span) {
-            classes.entry(takers).or_default().insert(host);
+        for (host, takers) in &in_classes {
+            classes.entry(*takers).or_default().insert(*host);
         }
-        let classes: BTreeMap<_, _> = classes.into_iter().map(|(takers, hosts)| (takers, HostClass::new(hosts))).collect();
-        let in_class = |host: HostId, takers: Takers| classes.get(&takers).is_some_and(|class| class.contains(host));
         let turn = |window: &Interval| {
             let mut singles: BTreeMap<Takers, Vec<HostId>> = BTreeMap::new();
             // What is free in all of the time is of a class.
-            let outside = if *window == span { Vec::new() } else { ground.free(*window) };
-            for (host, takers) in outside.into_iter().filter(|(host, takers)| !in_class(*host, *takers)) {
+            let mut free = if *window == span { Vec::new() } else { ground.free(*window) };
+            free.retain(|one| in_classes.binary_search(one).is_err());
+            for (host, takers) in free {
                 singles.entry(takers).or_default().push(host);
             }
             Turn { window: *window, singles, given: Vec::new() }
         };
         let mut turns: Vec<Turn> = windows.iter().map(turn).collect();
-        // What is free for fewer of them comes first, so that what is left is of use to more.
-        let mut uses: BTreeMap<HostId, u32> = BTreeMap::new();
-        turns.iter().flat_map(|turn| turn.singles.values().flatten()).for_each(|host| *uses.entry(*host).or_default() += 1);
-        for singles in turns.iter_mut().flat_map(|turn| turn.singles.values_mut()) {
-            singles.sort_by_key(|host| (uses[host], *host));
-        }
-        Placing { amounts, classes, turns }
+        order_singles(&mut turns);
+        let classes = classes.into_iter().map(|(takers, hosts)| (takers, HostClass::new(hosts))).collect();
+        Placing { amounts: amounts.to_vec(), classes, turns }
+    }
+
+    /// Nothing is placed any more, and each lease wants so many instead.
+    pub fn start_over(&mut self, amounts: Vec<Amount>) {
+        (0..self.turns.len()).for_each(|turn| self.take_back(turn));
+        self.amounts = amounts;
     }
 
     /// Gives one of the leases what each reservation must have, or nothing.
     pub fn place(&mut self, turn: usize) -> Result<(), Short> {
         self.share_out(turn, |amount| amount.min)
+    }
+
+    /// Whether each of the leases gets what its reservations must have.
+    pub fn place_all(&mut self) -> bool {
+        (0..self.turns.len()).all(|turn| self.place(turn).is_ok())
     }
 
     /// Gives those that were placed as much more as there is, up to what they want: the first one first.
@@ -127,11 +139,11 @@ impl<'a> Placing<'a> {
         for (takers, class) in &self.classes {
             *groups.entry(*takers).or_default() += class.free(window);
         }
-        let mut share = Share::new(self.amounts.len(), groups.into_iter());
+        let mut share = Share::new(self.amounts.len(), groups.iter().map(|(takers, hosts)| (*takers, *hosts)));
         for (reservation, amount) in self.amounts.iter().enumerate() {
             let has = share.raise(reservation, amount.min);
             if has < amount.min {
-                return Err(Short { reservation, has });
+                return Err(self.short(reservation, has, &groups));
             }
         }
         for (reservation, amount) in self.amounts.iter().enumerate() {
@@ -154,6 +166,20 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
+    /// What is told of a reservation that has too few beside those before it.
+    fn short(&self, reservation: usize, has: u32, groups: &BTreeMap<Takers, u32>) -> Short {
+        let mut share = Share::new(self.amounts.len(), groups.iter().map(|(takers, hosts)| (*takers, *hosts)));
+        let mut others = self.amounts.iter().enumerate().filter(|(place, _)| *place != reservation);
+        let min = self.amounts[reservation].min;
+        match others.all(|(place, amount)| share.raise(place, amount.min) == amount.min) {
+            true => {
+                let largest = share.raise(reservation, min);
+                Short { reservation, short_by: min - largest, largest }
+            }
+            false => Short { reservation, short_by: min - has, largest: 0 },
+        }
+    }
+
     fn take_back(&mut self, turn: usize) {
         let window = self.turns[turn].window;
         for (takers, hosts) in std::mem::take(&mut self.turns[turn].given).into_iter().flat_map(|given| given.floating) {
@@ -165,10 +191,28 @@ impl<'a> Placing<'a> {
     fn open_singles(&self, turn: usize) -> BTreeMap<Takers, Vec<HostId>> {
         let Turn { window, singles, .. } = &self.turns[turn];
         let beside = self.turns.iter().enumerate().filter(|(other, one)| *other != turn && one.window.overlaps(*window));
-        let taken: BTreeSet<HostId> =
-            beside.flat_map(|(_, one)| one.given.iter().flat_map(|given| given.singles.iter().copied())).collect();
-        let open = |hosts: &Vec<HostId>| hosts.iter().copied().filter(|host| !taken.contains(host)).collect();
+        let singles_of = |one: &Turn| one.given.iter().flat_map(|given| given.singles.iter().copied()).collect::<Vec<_>>();
+        let mut taken: Vec<HostId> = beside.flat_map(|(_, one)| singles_of(one)).collect();
+        taken.sort_unstable();
+        let open = |hosts: &Vec<HostId>| hosts.iter().copied().filter(|host| taken.binary_search(host).is_err()).collect();
         singles.iter().map(|(takers, hosts)| (*takers, open(hosts))).collect()
+    }
+}
+
+/// What is of use to fewer of the leases that come later and overlap comes first, so that what is left is of use to more.
+fn order_singles(turns: &mut [Turn]) {
+    let mut free_in: BTreeMap<HostId, Vec<usize>> = BTreeMap::new();
+    for (number, turn) in turns.iter().enumerate() {
+        turn.singles.values().flatten().for_each(|host| free_in.entry(*host).or_default().push(number));
+    }
+    let windows: Vec<Interval> = turns.iter().map(|turn| turn.window).collect();
+    for (number, turn) in turns.iter_mut().enumerate() {
+        let overlapping = windows.partition_point(|window| window.start < turn.window.end);
+        let uses = |host: &HostId| {
+            let free_in = &free_in[host];
+            free_in.partition_point(|other| *other < overlapping) - free_in.partition_point(|other| *other <= number)
+        };
+        turn.singles.values_mut().for_each(|hosts| hosts.sort_by_cached_key(|host| (uses(host), *host)));
     }
 }
 
@@ -176,3 +220,6 @@ impl<'a> Placing<'a> {
 pub(super) fn length_of(window: Interval) -> Option<u32> {
     (window.end != Seconds::OPEN_END).then(|| window.end.0 - window.start.0)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -52,18 +52,6 @@ impl Share {
         has
     }
 
-    /// There are more hosts in the group of these takers, or fewer: then whoever came last loses some first.
-    pub fn change(&mut self, takers: Takers, by: i64) {
-        let at = self.groups.iter().position(|group| group.takers == takers).expect("the group is known");
-        let group = &mut self.groups[at];
-        group.hosts = u32::try_from(i64::from(group.hosts) + by).expect("no more hosts go than there are");
-        for given in self.given.iter_mut().rev() {
-            let lost = given[at].min(group.given.saturating_sub(group.hosts));
-            given[at] -= lost;
-            group.given -= lost;
-        }
-    }
-
     /// One path from a reservation, by way of others that can have other hosts instead of theirs, to a group with free hosts;
     /// gives at most `wanted` along it, and tells how many: 0 when there is none.
     fn augment(&mut self, reservation: usize, wanted: u32) -> u32 {
@@ -131,15 +119,5 @@ mod tests {
         assert_eq!((share.raise(1, 2), share.raise(2, 2), share.raise(0, 2)), (2, 2, 0), "the second has those of the first");
         let mut share = Share::new(3, [(FIRST | SECOND, 2), (SECOND | 0b100, 2)].into_iter());
         assert_eq!((share.raise(0, 1), share.raise(1, 2), share.raise(2, 1)), (1, 2, 1), "by way of the second");
-    }
-
-    #[test]
-    fn what_is_not_there_any_more_is_lost_by_whoever_came_last() {
-        let mut share = Share::new(2, [(FIRST | SECOND, 4)].into_iter());
-        assert_eq!((share.raise(0, 2), share.raise(1, 2)), (2, 2));
-        share.change(FIRST | SECOND, -3);
-        assert_eq!((share.has(0), share.has(1)), (1, 0));
-        share.change(FIRST | SECOND, 2);
-        assert_eq!((share.raise(0, 2), share.raise(1, 2)), (2, 1));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::placing::tests::close;
 use super::*;
 use crate::command::Command;
 use crate::command::{OfferWish, Recurrence, WaitWish};
@@ -64,6 +65,53 @@ fn each_reservation_gets_its_least_before_any_gets_more() {
 }
 
 #[test]
+fn the_most_that_one_reservation_could_have_leaves_the_others_their_least() {
+    let state = cloud();
+    let refused = |asked: &[HostReservation]| match what_if_hosts(&state, &wish(100, 200), asked, now()).unwrap() {
+        WhatIfHosts::NoRoom(no_room) => (no_room.reservation, no_room.short_by, no_room.largest_amount),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&[asked(3, 3), asked(1, 1)]), (0, 2, 1), "not both, or the other has none");
+    assert_eq!(refused(&[asked(1, 1), asked(3, 3)]), (1, 2, 1));
+    assert_eq!(refused(&[asked(3, 3), asked(3, 3)]), (0, 1, 0), "whatever it has, the other has too few");
+}
+
+#[test]
+fn a_later_start_is_sought_among_so_many_steps_of_hosts_and_no_more() {
+    let mut state = cloud();
+    (0..50).for_each(|turn| close(&mut state, 1, 100 + 20 * turn, 110 + 20 * turn));
+    let reservations = [asked(2, 2)];
+    let demands = demands(&reservations);
+    let ground = Ground::of(&state, &demands, now());
+    let first = |steps: u64| starts::first(&ground, &[2], after(100), Some(15), None, steps);
+    assert_eq!(first(starts::STEPS_MAX), Some(after(1090)));
+    assert_eq!(first(50), None);
+}
+
+#[test]
+fn what_is_offered_instead_of_a_series_has_room_in_all_of_it() {
+    let mut state = cloud();
+    let occurrences: Vec<Occurrence> = (0..3u32)
+        .map(|turn| Occurrence { number: turn + 1, start: after(100 + 100 * turn), end: after(150 + 100 * turn) })
+        .collect();
+    let refused = |state: &State| {
+        let recurrence =
+            Recurrence { rule: "FREQ=MINUTELY;COUNT=3".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::AllOrNothing };
+        let series = SeriesWish { lease: wish(100, 150), recurrence };
+        match what_if_hosts_series(state, &series, &[asked(2, 2)], &occurrences, now()).unwrap() {
+            WhatIfHosts::NoRoom(no_room) => (no_room.occurrence, no_room.short_by, no_room.largest_amount),
+            other => panic!("{other:?}"),
+        }
+    };
+    close(&mut state, 1, 200, 250);
+    assert_eq!(refused(&state), (Some(2), 1, 1));
+    close(&mut state, 1, 300, 350);
+    assert_eq!(refused(&state), (Some(2), 1, 1));
+    close(&mut state, 2, 300, 350);
+    assert_eq!(refused(&state), (Some(2), 1, 0), "the third has none at all");
+}
+
+#[test]
 fn leases_of_a_series_may_overlap_and_get_more_only_when_all_have_their_least() {
     let mut state = cloud();
     let series = |mode: SeriesMode| SeriesWish {
@@ -117,10 +165,10 @@ fn senseless_questions_about_whole_hosts_are_refused_with_what_would_be_right() 
     );
     assert_eq!(of_second(&|one| one.filter.hosts = Some([HostId(9)].into())), "reservations[1].hosts: there is no host 9");
     assert!(of_second(&|one| one.filter.zone = Some(String::new())).starts_with("reservations[1].zone: it has 0 characters"));
-    assert_eq!(refused(&|_, all| all.clear()), "reservations: there are 0; a lease of whole hosts has from 1 to 64");
+    assert_eq!(refused(&|_, all| all.clear()), "reservations: there are 0; a lease of whole hosts has from 1 to 8");
     assert_eq!(
-        refused(&|_, all| *all = vec![asked(1, 1); 65]),
-        "reservations: there are 65; a lease of whole hosts has from 1 to 64"
+        refused(&|_, all| *all = vec![asked(1, 1); 9]),
+        "reservations: there are 9; a lease of whole hosts has from 1 to 8"
     );
     assert_eq!(
         refused(&|wish, _| wish.reservations = lease(1, 100, 200).reservations),
@@ -143,6 +191,14 @@ fn senseless_questions_about_whole_hosts_are_refused_with_what_would_be_right() 
         .collect();
     let refused = what_if_hosts_series(&state, &series, &[asked(1, 10_000)], &eleven, now()).unwrap_err();
     assert_eq!(refused.to_string(), "max: 11 occurrences of 10000 hosts are 110000 in all; at most 100000 are allowed");
+    let many: Vec<Occurrence> = (0..17u32)
+        .map(|turn| Occurrence { number: turn + 1, start: after(100 + 60 * turn), end: after(200 + 60 * turn) })
+        .collect();
+    let refused = what_if_hosts_series(&state, &series, &vec![asked(1, 1); 8], &many, now()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "reservations: 17 occurrences of 8 reservations of whole hosts are 136 in all; at most 128 are allowed"
+    );
 }
 
 #[test]
