@@ -297,6 +297,9 @@ mod tests {
                         let at_most = window.at_most(lane);
                         assert!(window.at_least(lane).fits_in(peak), "{:?} of {peak:?}", window.at_least(lane));
                         assert!(at_most.is_none_or(|most| peak.fits_in(most)), "{at_most:?} of {peak:?}");
+                        let is_idle = window.idle() >> lane & 1 == 1;
+                        assert!(is_idle || peak != Amounts::default(), "something is taken");
+                        assert_eq!(is_idle, window.at_least(lane) == Amounts::default(), "{peak:?}");
                         let fits = room.checked_sub(peak).is_some_and(|free| need.fits_in(free));
                         assert!(!fits || possible >> lane & 1 == 1, "{need:?} beside {peak:?} in {room:?}");
                         let sure = at_most.and_then(|most| room.checked_sub(most)).is_some_and(|free| need.fits_in(free));
