@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState};
 use crate::connect::Builder;
-use crate::error::Error;
+use crate::error::{Error, Refusal, RefusalKind};
 use crate::retry::{Caller, Patience, Repeat};
 use crate::watch::Watch;
 use crate::wire::convert::{self, HostChange, NewDowntime, NewHost, NewLease};
@@ -107,13 +107,19 @@ impl Client {
     /// What a lease of whole hosts would come to now, and which hosts it would have (for admins). They cannot be booked yet. `wish`
     /// says when, and has no reservations of its own; with `recurrence` it is the first lease of a series.
     ///
-    /// Errors: as [`Client::what_if`].
+    /// Errors: as [`Client::what_if`]; without reservations it is refused before anything is sent.
     pub async fn what_if_hosts(
         &self,
         wish: NewLease,
         reservations: Vec<HostReservation>,
         recurrence: Option<Recurrence>,
     ) -> Result<Answer<WhatIfHosts>, Error> {
+        if reservations.is_empty() {
+            // Without any the server would take it for a lease of instances.
+            let message = "reservations is empty; a lease of whole hosts must have at least one".to_owned();
+            let (kind, code) = (RefusalKind::Invalid, "malformed".to_owned());
+            return Err(Error::Refused(Refusal { kind, code, message, offer: None }));
+        }
         let mut lease = v1::CreateLeaseRequest { recurrence: recurrence.map(convert::encode_recurrence), ..wish.into_request() };
         lease.reservations.extend(reservations.into_iter().map(convert::encode_host_reservation));
         let send = send!(LeaseServiceClient, what_if);

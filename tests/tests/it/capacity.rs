@@ -210,6 +210,8 @@ async fn a_lease_of_whole_hosts_is_asked_about_over_every_face_and_booked_over_n
         (large(1, window), vec![whole(1, 1)], "reservations: some are of instances and some of whole hosts"),
         (bare(window), vec![whole(1, 1), whole(0, 1)], "reservations[1].min: it is 0; it must be from 1 to 10000"),
         (bare(window), vec![whole(3, 2)], "reservations[0].max: it is 2; it must be at least min, which is 3"),
+        (bare(window), vec![whole(1, 1); 9], "reservations: there are 9; a lease of whole hosts has from 1 to 8"),
+        (bare(window), Vec::new(), "reservations is empty; a lease of whole hosts must have at least one"),
     ] {
         let (kind, told) = refused(client.what_if_hosts(lease, reservations, None).await.map(drop));
         assert!(kind == RefusalKind::Invalid && told.contains(text), "{told}");

@@ -1,7 +1,7 @@
 //! Reservations of `physical:host` (blazar-api §7): only `POST /v1/leases/what-if` takes them.
 
 use leasehold_ledger::model::{AMOUNT_MAX, HostId, LeftOut, Requirement};
-use leasehold_ledger::plan::{HostAmount, HostReservation, OccurrenceHosts, WhatIfHosts};
+use leasehold_ledger::plan::{HostAmount, HostFilter, HostReservation, OccurrenceHosts, WhatIfHosts};
 use serde_json::{Value, json};
 
 use super::dates::lease_date;
@@ -46,11 +46,21 @@ pub fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<HostRes
     if max < min {
         return Err(fields.wrong("max", &json!(max), &format!("must be at least min, which is {min}")));
     }
-    let mut filter = host_filter(fields)?;
-    let of_hypervisor = fields.text("hypervisor_properties")?.map_or(Ok(Vec::new()), expression::parse);
-    let of_hypervisor: Vec<Requirement> = of_hypervisor.map_err(Problem::malformed)?;
-    filter.requirements.splice(0..0, of_hypervisor);
-    Ok(HostReservation { min, max, filter })
+    // Each by itself, so that of what is wrong its own name is told.
+    let requirements = [terms(fields, "hypervisor_properties")?, terms(fields, "resource_properties")?].concat();
+    if requirements.len() > expression::TERMS_MAX {
+        let right = format!("must have, with those of resource_properties, at most {} terms", expression::TERMS_MAX);
+        let given = fields.get("hypervisor_properties").unwrap_or(&Value::Null);
+        return Err(fields.wrong("hypervisor_properties", given, &right));
+    }
+    Ok(HostReservation { min, max, filter: HostFilter { requirements, ..host_filter(fields)? } })
+}
+
+/// What one of the expressions asks for.
+fn terms(fields: &Fields<'_>, key: &str) -> Result<Vec<Requirement>, Problem> {
+    let Some(text) = fields.text(key)? else { return Ok(Vec::new()) };
+    let value = Value::from(text);
+    expression::parse(text).map_err(|problem| fields.wrong(key, &value, &format!("must be an expression: {problem}")))
 }
 
 /// What a lease of whole hosts would come to, in the shape of one of instances.

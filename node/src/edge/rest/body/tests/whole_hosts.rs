@@ -45,7 +45,14 @@ fn whole_hosts_are_asked_about_with_the_keys_of_blazar_and_of_instances() {
         (json!({"vcpus": 4}), "reservations[0].vcpus is unknown; known are "),
         (json!({"amount": 4}), "reservations[0].amount is unknown; known are "),
         (json!({"before_end": "reboot"}), "reservations[0].before_end is \"reboot\"; it must be one of , default, snapshot"),
-        (json!({"hypervisor_properties": "[1]"}), "Malformed requirements [1]"),
+        (
+            json!({"hypervisor_properties": "[1]"}),
+            "reservations[0].hypervisor_properties is \"[1]\"; it must be an expression: Malformed requirements [1]",
+        ),
+        (
+            json!({"resource_properties": "[1]"}),
+            "reservations[0].resource_properties is \"[1]\"; it must be an expression: Malformed requirements [1]",
+        ),
         (json!({"hypervisor_properties": ["=="]}), "reservations[0].hypervisor_properties is [\"==\"]; it must be a string"),
         (json!({"required_traits": "A"}), "reservations[0].required_traits is \"A\"; it must be a list"),
         (json!({"pool": "other"}), "reservations[0].pool is \"other\"; it must be one of dedicated, shared"),
@@ -53,6 +60,12 @@ fn whole_hosts_are_asked_about_with_the_keys_of_blazar_and_of_instances() {
         let refused = asked(json!([hosts(keys.clone())])).unwrap_err();
         assert!(refused.message.starts_with(text) && refused.row.http.as_u16() == 400, "{keys}: {}", refused.message);
     }
+    let many = |count: usize| format!("[\"and\"{}]", r#", ["!=", "$id", "7"]"#.repeat(count));
+    let both = |of_hypervisor: usize| json!({"hypervisor_properties": many(of_hypervisor), "resource_properties": many(4)});
+    assert_eq!(asked(json!([hosts(both(60))])).unwrap().1[0].filter.requirements.len(), 64);
+    let refused = asked(json!([hosts(both(61))])).unwrap_err().message;
+    assert!(refused.starts_with("reservations[0].hypervisor_properties is "), "{refused}");
+    assert!(refused.ends_with("; it must have, with those of resource_properties, at most 64 terms"), "{refused}");
 }
 
 #[test]
