@@ -7,12 +7,12 @@ use std::time::Duration;
 use leasehold_ledger::command::{LeaseChange, Recurrence};
 use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish};
 use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
-use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf};
+use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostReservation, WhatIf, WhatIfHosts};
 use uuid::Uuid;
 
 use crate::answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState};
 use crate::connect::Builder;
-use crate::error::Error;
+use crate::error::{Error, Refusal, RefusalKind};
 use crate::retry::{Caller, Patience, Repeat};
 use crate::watch::Watch;
 use crate::wire::convert::{self, HostChange, NewDowntime, NewHost, NewLease};
@@ -101,6 +101,29 @@ impl Client {
         let request = v1::WhatIfRequest { lease: Some(wish.into_request()) };
         let send = send!(LeaseServiceClient, what_if);
         let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
+    }
+
+    /// What a lease of whole hosts would come to now, and which hosts it would have (for admins). They cannot be booked yet. `wish`
+    /// says when, and has no reservations of its own; with `recurrence` it is the first lease of a series.
+    ///
+    /// Errors: as [`Client::what_if`]; without reservations it is refused before anything is sent.
+    pub async fn what_if_hosts(
+        &self,
+        wish: NewLease,
+        reservations: Vec<HostReservation>,
+        recurrence: Option<Recurrence>,
+    ) -> Result<Answer<WhatIfHosts>, Error> {
+        if reservations.is_empty() {
+            // Without any the server would take it for a lease of instances.
+            let message = "reservations is empty; a lease of whole hosts must have at least one".to_owned();
+            let (kind, code) = (RefusalKind::Invalid, "malformed".to_owned());
+            return Err(Error::Refused(Refusal { kind, code, message, offer: None }));
+        }
+        let mut lease = v1::CreateLeaseRequest { recurrence: recurrence.map(convert::encode_recurrence), ..wish.into_request() };
+        lease.reservations.extend(reservations.into_iter().map(convert::encode_host_reservation));
+        let send = send!(LeaseServiceClient, what_if);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::WhatIfRequest { lease: Some(lease) }, send).await?;
         Ok(Answer { ledger_index: wire.ledger_index, value: wire.try_into()? })
     }
 

@@ -64,8 +64,8 @@ pub use leasehold_ledger::listing::{
     UtilisationWish,
 };
 pub use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, Sums, WhatFits, WhatIf,
-    WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostAmount, HostCount, HostFilter, HostReservation, NoRoom, OccurrenceHosts,
+    Piece, Preempts, Sums, WhatFits, WhatIf, WhatIfHosts, WindowWish,
 };
 pub use leasehold_ledger::{command, model, state};
 pub use system::{RealSystem, System};

@@ -11,6 +11,7 @@ mod measure;
 mod plot;
 mod report;
 mod restart;
+mod whole_hosts;
 mod world;
 
 use cap::Cap;
@@ -34,7 +35,9 @@ fn main() {
         let mut rows = measure::all(&world, arguments.samples as usize);
         rows.extend(restart::measure(&world));
         rows.extend(archived::measure(leases, arguments.seed));
-        let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load: world.load(), rows };
+        let load = world.load();
+        rows.extend(whole_hosts::measure(&mut world, arguments.samples as usize));
+        let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load, rows };
         report::print(&stage);
         stages.push(stage);
     }

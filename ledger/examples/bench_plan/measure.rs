@@ -136,14 +136,16 @@ fn questions(world: &World, samples: usize) -> Vec<Row> {
                 black_box(whole_hosts(&world.state, &kind, None, window, world.now()));
             })
         });
-        rows.push(Row::times(&format!("how many whole hosts are free for {days} days"), whole.collect()));
+        let whole = Row::times(&format!("how many whole hosts are free for {days} days"), whole.collect());
+        rows.push(whole.with(Budget::p99_us(6000.0, "as refuse: it asks all hosts")));
         let first = (0..few).map(|_| {
             let from = Seconds(World::start(&mut random));
             timed(&mut || {
                 black_box(first_whole_hosts(&world.state, (&kind, 8), None, from, Some(days * DAY_S), world.now()));
             })
         });
-        rows.push(Row::times(&format!("earliest start of 8 whole hosts for {days} days"), first.collect()));
+        let first = Row::times(&format!("earliest start of 8 whole hosts for {days} days"), first.collect());
+        rows.push(first.with(Budget::p99_us(100_000.0, "architecture §6: earliest start")));
         let shown = (0..few).map(|_| {
             let window = window(&mut random);
             timed(&mut || {

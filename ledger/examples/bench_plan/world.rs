@@ -62,6 +62,7 @@ pub struct World {
     pub store: Store,
     pub random: Random,
     overlay: Overlay,
+    hosts: u64,
     projects: Vec<(ProjectId, UserId)>,
     at: Timestamp,
     /// How long each create took to apply, in nanoseconds, with its slots; of the last stage.
@@ -80,6 +81,7 @@ impl World {
             store: Store::new(Arc::new(MemoryDisk::default())),
             random,
             overlay: Overlay::default(),
+            hosts,
             projects,
             at: Seconds(ORIGIN_S).timestamp(),
             applied: Vec::new(),
@@ -95,6 +97,23 @@ impl World {
 
     pub fn now(&self) -> Timestamp {
         self.at
+    }
+
+    /// Hosts beside the others, on which nothing is ever booked.
+    pub fn aside(&self) -> u64 {
+        self.hosts.div_ceil(50).max(24)
+    }
+
+    /// Opens the hosts set aside, or closes them again.
+    pub fn set_aside(&mut self, open: bool) {
+        for number in self.hosts..self.hosts + self.aside() {
+            let host_id = HostId(number + 1);
+            if self.state.host(host_id).is_none() {
+                let register = host(number, &mut Random(number));
+                self.send(None, Command::RegisterHost(Box::new(register)));
+            }
+            self.send(None, Command::UpdateHost { host_id, properties: Default::default(), reservable: Some(open) });
+        }
     }
 
     /// Creates leases until there are so many.

@@ -13,7 +13,7 @@ use crate::model::{
 use crate::reply::Rejection;
 
 /// Most reservations in one lease.
-const RESERVATIONS_MAX: usize = 64;
+pub(crate) const RESERVATIONS_MAX: usize = 64;
 /// Length of a staging window that is not asked for otherwise.
 const STAGING_WINDOW_S: u32 = 30 * 60;
 /// Flavors and inventories are made this long before the start.

@@ -106,15 +106,7 @@ fn check_occurrences(
         last = Some(occurrence);
     }
     let Some(last) = last else { return wrong("there are none; there must be one at least".to_owned()) };
-    let reservations = wish.lease.reservations.len() as u64;
-    if reservations * u64::from(last.number) > SERIES_RESERVATIONS_MAX {
-        let problem = format!(
-            "{} occurrences of {reservations} reservations are {} in all; at most {SERIES_RESERVATIONS_MAX} are allowed",
-            last.number,
-            reservations * u64::from(last.number)
-        );
-        return Err(invalid("reservations", problem));
-    }
+    check_many(wish.lease.reservations.len(), last.number)?;
     // Each lease keeps the wish, in its row and in the journal of every change.
     let bytes = rmp_serde::to_vec_named(&wish.lease).map_or(u64::MAX, |wish| wish.len() as u64);
     if bytes * u64::from(last.number) > SERIES_BYTES_MAX {
@@ -124,14 +116,30 @@ fn check_occurrences(
         );
         return Err(invalid("reservations", problem));
     }
-    let each: u64 = wish.lease.reservations.iter().map(|one| u64::from(one.resource.instance().amount)).sum();
-    let all = each.saturating_mul(u64::from(last.number));
-    if all > SERIES_SLOTS_MAX {
-        let problem =
-            format!("{} occurrences of {each} instances are {all} in all; at most {SERIES_SLOTS_MAX} are allowed", last.number);
-        return Err(invalid("amount", problem));
+    let each = wish.lease.reservations.iter().map(|one| u64::from(one.resource.instance().amount)).sum();
+    check_amount("amount", "instances", each, last.number)
+}
+
+/// How many reservations all occurrences have together. Rejections: `Invalid` (reservations).
+fn check_many(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
+    let all = (reservations as u64).saturating_mul(u64::from(occurrences));
+    if all <= SERIES_RESERVATIONS_MAX {
+        return Ok(());
     }
-    Ok(())
+    let problem = format!(
+        "{occurrences} occurrences of {reservations} reservations are {all} in all; at most {SERIES_RESERVATIONS_MAX} are allowed"
+    );
+    Err(invalid("reservations", problem))
+}
+
+/// How much all occurrences have together, of what is asked for in a field. Rejections: `Invalid` (the field).
+pub(crate) fn check_amount(field: &str, what: &str, each: u64, occurrences: u32) -> Result<(), Rejection> {
+    let all = each.saturating_mul(u64::from(occurrences));
+    if all <= SERIES_SLOTS_MAX {
+        return Ok(());
+    }
+    let problem = format!("{occurrences} occurrences of {each} {what} are {all} in all; at most {SERIES_SLOTS_MAX} are allowed");
+    Err(invalid(field, problem))
 }
 
 /// The leases of a series that wait to be promised.

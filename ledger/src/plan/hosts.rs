@@ -60,11 +60,6 @@ impl<'a> Hosts<'a> {
         })
     }
 
-    /// All of them, by number.
-    pub fn all(&self) -> impl Iterator<Item = Place> + '_ {
-        self.masks().flat_map(|(number, block, hosts)| self.places(number, block, hosts))
-    }
-
     /// All of them, by number, with what is booked there at least, and at most as far as is known, at the worst instant of what
     /// is still to come of an interval, class by class.
     pub fn bounded(&self, interval: Interval) -> impl Iterator<Item = (Place, Amounts, Option<Amounts>)> + '_ {

@@ -221,9 +221,7 @@ fn host_count(planned: &PlannedReservation) -> HostCount {
 
 /// A whole host has no size but its own, and is of the dedicated pool.
 fn check_whole_hosts(kind: &InstanceWish) -> Result<(), Rejection> {
-    if kind.pool == Some(PoolKind::Shared) {
-        return Err(invalid("pool", "it is shared; whole hosts are of the dedicated pool".to_owned()));
-    }
+    check_dedicated(kind.pool)?;
     if !(1..=AMOUNT_MAX).contains(&kind.amount) {
         return Err(invalid("amount", format!("it is {}; it must be from 1 to {AMOUNT_MAX}", kind.amount)));
     }
@@ -240,8 +238,16 @@ fn check_whole_hosts(kind: &InstanceWish) -> Result<(), Rejection> {
     check_demands(kind)
 }
 
+/// Of which pool whole hosts are.
+pub(super) fn check_dedicated(pool: Option<PoolKind>) -> Result<(), Rejection> {
+    match pool {
+        Some(PoolKind::Shared) => Err(invalid("pool", "it is shared; whole hosts are of the dedicated pool".to_owned())),
+        Some(PoolKind::Dedicated) | None => Ok(()),
+    }
+}
+
 /// A host that is not there is a mistake: what is answered of the others would be taken for an answer about it.
-fn check_named(state: &State, named: Option<&BTreeSet<HostId>>) -> Result<(), Rejection> {
+pub(super) fn check_named(state: &State, named: Option<&BTreeSet<HostId>>) -> Result<(), Rejection> {
     let Some(named) = named else { return Ok(()) };
     if named.len() > NAMED_HOSTS_MAX {
         return Err(invalid("hosts", format!("{} are named; at most {NAMED_HOSTS_MAX} may be", named.len())));
@@ -253,4 +259,4 @@ fn check_named(state: &State, named: Option<&BTreeSet<HostId>>) -> Result<(), Re
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

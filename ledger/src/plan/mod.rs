@@ -4,7 +4,7 @@
 //! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
 //! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
 //! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning
-//! anything, `whole_hosts.rs` what is asked about whole hosts, `inquiry.rs` both as they are asked.
+//! anything, `inquiry.rs` that as it is asked, `whole_hosts/` what is asked about whole hosts.
 
 mod ailing;
 #[cfg(test)]
@@ -53,7 +53,10 @@ pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earlie
 pub use series::{OccurrencePlan, SeriesPlan, plan_series};
 pub use update::{plan_rebind, plan_update};
 pub use waitlist::{plan_promotion, waiting};
-pub use whole_hosts::{first_whole_hosts, whole_hosts};
+pub use whole_hosts::{
+    Floating, HostAmount, HostClass, HostReservation, OccurrenceHosts, WhatIfHosts, first_whole_hosts, host_class, what_if_hosts,
+    what_if_hosts_series, whole_hosts,
+};
 
 use room::View;
 use search::search;

@@ -13,9 +13,9 @@ use crate::model::{Amounts, Anchor, InstanceWish, Interval, Seconds};
 
 /// Starts are looked for this long after the one asked for.
 pub(super) const HORIZON_S: u32 = 366 * DAY_S;
-const DAY_S: u32 = 24 * 3600;
+pub(super) const DAY_S: u32 = 24 * 3600;
 /// Days that are swept at once at most.
-const SWEPT_DAYS_MAX: u32 = 64;
+pub(super) const SWEPT_DAYS_MAX: u32 = 64;
 
 /// What became of a start that was found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,21 +30,21 @@ pub(super) enum Tried {
 
 /// Starts one after the other, and how long the lease lasts from any of them.
 #[derive(Clone, Copy)]
-struct Starts {
-    first: Seconds,
-    last: Seconds,
+pub(super) struct Starts {
+    pub first: Seconds,
+    pub last: Seconds,
     /// Seconds from a start to its end; without end more than the calendar has.
-    length: u64,
+    pub length: u64,
 }
 
 impl Starts {
     /// What all of these starts take; `None` when they have nothing in common.
-    fn common(self) -> Option<Interval> {
+    pub fn common(self) -> Option<Interval> {
         Interval::new(self.last, self.end_of(self.first))
     }
 
     /// What any of these starts takes.
-    fn hull(self) -> Interval {
+    pub fn hull(self) -> Interval {
         Interval { start: self.first, end: self.end_of(self.last) }
     }
 

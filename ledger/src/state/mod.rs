@@ -46,10 +46,10 @@ use change::Recorder;
 pub(crate) use change::row_hash;
 pub(crate) use host_index::{Block as HostBlock, HostIndex, Kind as HostKind};
 use journal::JournalRow;
-use profile::Profile;
+pub(crate) use profile::Profile;
 use shared::Shared;
 use table::Table;
-pub(crate) use wide::Window;
+pub(crate) use wide::{HOSTS, Window};
 
 /// The replicated state.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use crate::model::{Amounts, Interval, Seconds};
 
 /// A step function: from `times[i]` on, `used[i]` is booked. Before `times[0]` nothing is. Neighbours differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Profile {
+pub(crate) struct Profile {
     times: Vec<Seconds>,
     used: Vec<Amounts>,
 }

@@ -92,6 +92,12 @@ impl Window {
         Some(Amounts::from_array(std::array::from_fn(|class| u32::from(units(class)) << UNIT_BITS[class])))
     }
 
+    /// The hosts on which nothing may be taken at any instant of the window, a bit each; of the others it is proven that something is.
+    pub fn idle(&self) -> u64 {
+        let bits = self.inside.chunks_exact(4).enumerate().map(|(lane, inside)| u64::from(inside == [0; 4]) << lane);
+        bits.fold(0, |idle, bit| idle | bit)
+    }
+
     /// The hosts that may have room for `need` over the window, a bit each; of the others it is proven that they do not.
     pub fn possible(&self, rooms: &[Amounts; HOSTS], need: Amounts) -> u64 {
         let need = need.to_array();
@@ -291,6 +297,9 @@ mod tests {
                         let at_most = window.at_most(lane);
                         assert!(window.at_least(lane).fits_in(peak), "{:?} of {peak:?}", window.at_least(lane));
                         assert!(at_most.is_none_or(|most| peak.fits_in(most)), "{at_most:?} of {peak:?}");
+                        let is_idle = window.idle() >> lane & 1 == 1;
+                        assert!(is_idle || peak != Amounts::default(), "something is taken");
+                        assert_eq!(is_idle, window.at_least(lane) == Amounts::default(), "{peak:?}");
                         let fits = room.checked_sub(peak).is_some_and(|free| need.fits_in(free));
                         assert!(!fits || possible >> lane & 1 == 1, "{need:?} beside {peak:?} in {room:?}");
                         let sure = at_most.and_then(|most| room.checked_sub(most)).is_some_and(|free| need.fits_in(free));

@@ -5,4 +5,5 @@ mod brute_force;
 mod golden;
 mod quota;
 mod random;
+mod whole_hosts;
 mod world;

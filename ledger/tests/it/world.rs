@@ -46,6 +46,11 @@ impl World {
         }
     }
 
+    /// One that begins with what another came to; it has no log of it.
+    pub fn after(other: &World) -> World {
+        World { state: other.state.clone(), whole: other.whole.clone(), at: other.at, ids: other.ids, ..World::new() }
+    }
+
     pub fn uuid(&mut self) -> Uuid {
         self.ids += 1;
         Uuid::from_u128(self.ids)

@@ -13,7 +13,7 @@ use super::output::{counted, host_json, lease_details, lease_json, lease_table};
 use super::time::{self, When};
 use super::wait::with_progress;
 use super::{Failure, Session, what_to_try};
-use super::{listing, series};
+use super::{listing, series, whole_hosts};
 
 #[path = "lease_args.rs"]
 pub(super) mod args;
@@ -32,6 +32,8 @@ Examples:
       --on-end shelve --vcpus 4 --memory-mb 8192 --amount 30
   Would 40 of them fit on Friday? Nothing is booked:
     leasehold lease create exam --start '2026-11-27 08:00' --end +4h --vcpus 4 --memory-mb 8192 --amount 40 --what-if
+  Would two to four whole hosts with a GPU be free on Friday? They cannot be booked yet:
+    leasehold lease create lab --start '2026-11-27 08:00' --end +4h --hosts 2-4 --property gpu=a100 --what-if
   Every Monday and Wednesday at nine in Berlin, ten times; what does not fit is left out:
     leasehold lease create course --start '2026-11-23 08:00' --end +2h --vcpus 2 --memory-mb 4096 \\
       --repeat 'FREQ=WEEKLY;BYDAY=MO,WE;COUNT=10' --time-zone Europe/Berlin --best-effort
@@ -84,6 +86,8 @@ pub enum LeaseCommand {
 
 /// `lease create`
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("vcpus", |vcpus| vcpus.required_unless_present("hosts")))]
+#[command(mut_arg("memory_mb", |memory| memory.required_unless_present("hosts")))]
 pub struct Create {
     /// Need not be unique
     name: String,
@@ -101,6 +105,17 @@ pub struct Create {
     before_end: args::Before,
     #[command(flatten)]
     servers: Servers,
+    /// Whole hosts instead of servers: so many, or at least so many and as many more as there are, as in 2-4. Only with --what-if
+    #[arg(
+        long,
+        value_name = "MIN-MAX",
+        value_parser = args::parse_hosts,
+        conflicts_with_all = [
+            "flavor", "vcpus", "memory_mb", "disk_gb", "amount", "affinity", "staging", "on_end", "adopted", "wait", "wait_until",
+            "expiry",
+        ]
+    )]
+    pub(super) hosts: Option<args::Hosts>,
     /// Book time before the start to boot servers, which are then parked: from now for 30 minutes, or a window
     #[arg(
         long,
@@ -139,6 +154,13 @@ pub struct Create {
     pub(super) what_if: bool,
 }
 
+impl Create {
+    /// On which hosts.
+    pub(super) fn place(&self) -> args::Where {
+        self.servers.clone().place()
+    }
+}
+
 /// `lease update`
 #[derive(Args, Clone, Debug)]
 pub struct Update {
@@ -173,6 +195,9 @@ pub(super) async fn run(command: LeaseCommand, session: &Session) -> Result<Exit
         LeaseCommand::Create(create) => {
             let (key, now) = session.key_and_now();
             let asked = create.what_if;
+            if let Some(hosts) = create.hosts {
+                return whole_hosts::run(*create, hosts, now, session).await;
+            }
             let recurrence = create.repeat.recurrence();
             let wish = args::wish(*create, now)?;
             if asked {

@@ -9,8 +9,8 @@ use leasehold_ledger::command::{
     BeforeEndWish, EndWish, LeaseChange, Recurrence, ReservationChange, ReservationWish, StagingWish, StartWish, WaitWish,
 };
 use leasehold_ledger::model::{
-    Comparison, EXPIRY_MIN_S, InstanceWish, Lease, OnEnd, PRIORITY_MAX, Precedence, Requirement, ResourceWish, Seconds,
-    SeriesMode, SourceFlavor,
+    AMOUNT_MAX, Comparison, EXPIRY_MIN_S, InstanceWish, Lease, OnEnd, PRIORITY_MAX, Precedence, Requirement, ResourceWish,
+    Seconds, SeriesMode, SourceFlavor,
 };
 
 use super::super::Failure;
@@ -162,6 +162,23 @@ impl Repeat {
 /// A term over a host.
 pub(super) type Term = Requirement;
 
+/// How many whole hosts: at least, and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hosts {
+    pub min: u32,
+    pub max: u32,
+}
+
+pub(super) fn parse_hosts(text: &str) -> Result<Hosts, String> {
+    let (min, max) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=AMOUNT_MAX).contains(number));
+    match (number(min), number(max)) {
+        (Some(min), Some(max)) if min <= max => Ok(Hosts { min, max }),
+        (Some(min), Some(max)) => Err(format!("{max} is less than {min}; write the smaller number first, as in 2-4")),
+        _ => Err(format!("write how many hosts, from 1 to {AMOUNT_MAX}, or at least and at most how many, as in 2-4")),
+    }
+}
+
 /// A staging window: start and end, if given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staged {
@@ -294,6 +311,13 @@ fn window(staged: Staged, now: Seconds) -> Result<StagingWish, Failure> {
         Some(When::Now | When::Never) => return Err(never()),
     };
     Ok(StagingWish { start, end, park_margin_s: DEFAULT_PARK_MARGIN_S })
+}
+
+impl Servers {
+    /// On which hosts, whatever the servers are.
+    pub fn place(self) -> Where {
+        self.kind.place
+    }
 }
 
 impl Kind {

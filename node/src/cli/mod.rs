@@ -19,6 +19,7 @@ mod series;
 mod time;
 mod wait;
 mod way;
+mod whole_hosts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

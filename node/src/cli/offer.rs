@@ -106,6 +106,10 @@ pub(super) fn wish_of(create: CreateOffer, now: Seconds) -> Result<NewLease, Fai
         let text = "--what-if: an offer is booked; ask with leasehold lease create --what-if";
         return Err(Failure::Usage(text.to_owned()));
     }
+    if lease.hosts.is_some() {
+        let text = "--hosts: whole hosts cannot be offered yet; ask whether there would be any with leasehold lease create --hosts … --what-if";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     if lease.repeat.recurrence().is_some() {
         return Err(Failure::Usage("--repeat: a series cannot be an offer; book it with leasehold lease create".to_owned()));
     }

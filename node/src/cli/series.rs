@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::output::{counted, lease_json, table};
 use super::time::{rfc3339, utc};
 
-fn occurrence_json(occurrence: &Occurrence) -> Value {
+pub(super) fn occurrence_json(occurrence: &Occurrence) -> Value {
     json!({ "occurrence": occurrence.number, "start": rfc3339(occurrence.start), "end": rfc3339(occurrence.end) })
 }
 
-fn left_out_json(left_out: &LeftOut) -> Value {
+pub(super) fn left_out_json(left_out: &LeftOut) -> Value {
     let mut json = occurrence_json(&left_out.occurrence);
     json["reason"] = match &left_out.reason {
         LeftOutReason::NoRoom { reservation, short_by, largest_amount, tightest } => json!({
@@ -64,7 +64,7 @@ fn counted_leases(count: usize) -> String {
 }
 
 /// By number.
-fn occurrence_table(column: &str, there: impl Iterator<Item = (Occurrence, String)>, left_out: &[LeftOut]) -> String {
+pub(super) fn occurrence_table(column: &str, there: impl Iterator<Item = (Occurrence, String)>, left_out: &[LeftOut]) -> String {
     let mut all: Vec<(Occurrence, String)> = there.collect();
     all.extend(left_out.iter().map(|one| (one.occurrence, why(&one.reason))));
     all.sort_by_key(|(occurrence, _)| occurrence.number);

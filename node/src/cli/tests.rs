@@ -4,8 +4,8 @@
 use clap::{CommandFactory, Parser};
 use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish, WaitWish};
 use leasehold_client::{
-    Density, Element, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Preempts, Refusal, Scope, Utilisation, UtilisationStep,
-    WhatFits, WhatIf,
+    Density, Element, HostAmount, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Preempts, Refusal, Scope, Utilisation,
+    UtilisationStep, WhatFits, WhatIf, WhatIfHosts,
 };
 use leasehold_ledger::model::{
     Class, Comparison, Event, EventId, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, LeftOut,
@@ -410,6 +410,58 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
     let told = "It does not fit: short by 2 in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
                 Try: --amount 5   or: --start '2026-11-22 15:00:00'   or: --preempt";
     assert_eq!(lease::what_if_text(&WhatIf::NoRoom(no_room)), told);
+}
+
+#[test]
+fn whole_hosts_are_asked_about_and_not_booked() {
+    let asked = |text: &str| {
+        let Line { command, .. } = line(&format!("lease create x --end +1h {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Lease(LeaseCommand::Create(create)) = command else { return Err("another command".to_owned()) };
+        let hosts = create.hosts.ok_or("no hosts")?;
+        whole_hosts::asked(*create, hosts, second("2026-11-22 12:00")).map_err(|error| error.to_string())
+    };
+    let (wish, reservation) = asked("--hosts 2-4 --zone north --property gpu=a100 --what-if --earliest +6h").unwrap();
+    assert_eq!((wish.reservations.len(), reservation.min, reservation.max), (0, 2, 4));
+    assert!(matches!(wish.start, StartWish::Earliest { .. }));
+    assert_eq!((reservation.filter.zone.as_deref(), reservation.filter.requirements.len()), (Some("north"), 1));
+    let one = asked("--hosts 3 --what-if").unwrap().1;
+    assert_eq!((one.min, one.max), (3, 3));
+    for (text, told) in [
+        ("--hosts 2-4", "--hosts: whole hosts cannot be booked yet; add --what-if"),
+        ("--hosts 4-2 --what-if", "2 is less than 4; write the smaller number first, as in 2-4"),
+        ("--hosts 0 --what-if", "write how many hosts, from 1 to 10000"),
+        ("--hosts 1-10001 --what-if", "write how many hosts, from 1 to 10000"),
+        ("--hosts few --what-if", "write how many hosts, from 1 to 10000"),
+        ("--hosts 2 --vcpus 4 --what-if", "'--hosts <MIN-MAX>' cannot be used with"),
+        ("--hosts 2 --amount 4 --what-if", "'--hosts <MIN-MAX>' cannot be used with"),
+        ("--hosts 2 --on-end shelve --what-if", "'--hosts <MIN-MAX>' cannot be used with"),
+        ("--what-if", "--vcpus <VCPUS>"),
+    ] {
+        let refused = asked(text).unwrap_err();
+        assert!(refused.contains(told), "{text}: {refused}");
+    }
+    let offer = line("offer create x --valid +1h --start +2h --end +1h --hosts 2").unwrap().command;
+    let ClientCommand::Offer(offer::OfferCommand::Create(create)) = offer else { panic!("another command") };
+    let refused = offer::wish_of(*create, second("2026-11-22 12:00")).unwrap_err().to_string();
+    assert!(refused.contains("--hosts: whole hosts cannot be offered yet"), "{refused}");
+
+    let amount = |count: u32, hosts: &[u64]| HostAmount { count, hosts: hosts.iter().copied().map(HostId).collect() };
+    let fits = WhatIfHosts::Fits { moved_to: None, reservations: vec![amount(2, &[3, 9]), amount(1, &[])] };
+    let told =
+        "It fits. Whole hosts cannot be booked yet.\nIt would have 2 hosts, as things are now: 3, 9.\nIt would have 1 host.";
+    assert_eq!(whole_hosts::answer_text(&fits), told);
+    let no_room = NoRoom {
+        reservation: 0,
+        short_by: 1,
+        tightest: None,
+        largest_amount: 5,
+        next_start: Some(second("2026-11-22 15:00")),
+        occurrence: None,
+        preempts: Preempts::default(),
+        staging: false,
+    };
+    let told = "It does not fit: short by 1 host.\nTry: --hosts 5   or: --start '2026-11-22 15:00:00'";
+    assert_eq!(whole_hosts::answer_text(&WhatIfHosts::NoRoom(no_room)), told);
 }
 
 #[test]

@@ -107,6 +107,12 @@ impl Problem {
     pub fn malformed(message: impl Into<String>) -> Problem {
         Problem { row: malformed("malformed"), message: message.into(), offer: None }
     }
+
+    /// What this version does not do. `message` says what it does instead.
+    pub fn not_implemented(message: impl Into<String>) -> Problem {
+        let row = row(Code::Unimplemented, StatusCode::NOT_IMPLEMENTED, Retry::No, "not_implemented");
+        Problem { row, message: message.into(), offer: None }
+    }
 }
 
 impl From<&OperationError> for Problem {

@@ -1,12 +1,16 @@
 //! What users ask before they ask for a lease: what is free, how many fit, what a create would come to. Answered by the node that
 //! was asked, at a confirmed index, without a log entry and without the plans in flight.
 
-use leasehold_ledger::command::LeaseWish;
+use leasehold_ledger::command::{LeaseWish, SeriesWish};
 use leasehold_ledger::model::{ReservationId, Timestamp};
-use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, WhatIf, ask_capacity, ask_density, what_if};
+use leasehold_ledger::plan::{
+    Capacity, CapacityWish, Density, DensityWish, HostReservation, WhatIf, WhatIfHosts, ask_capacity, ask_density, what_if,
+    what_if_hosts, what_if_hosts_series,
+};
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::State;
 
+use super::recurrence::occurrences;
 use super::{Actor, Answer, Consistency, Operations, Result, Rule};
 use crate::seams::long;
 
@@ -45,6 +49,35 @@ impl Operations {
         Ok(if actor.is_admin() { found } else { Answer { value: found.value.without_leases(), ..found } })
     }
 
+    /// What a lease of whole hosts would come to now; nothing of it can be booked. Which hosts it would have, only operators are told.
+    pub async fn what_if_hosts(
+        &self,
+        actor: &Actor,
+        wish: LeaseWish,
+        reservations: Vec<HostReservation>,
+    ) -> Result<Answer<WhatIfHosts>> {
+        actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
+        actor.may_ignore_quota(wish.ignore_quota)?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        let found = self.answer(|state, now| what_if_hosts(state, &wish, &reservations, now)).await?;
+        Ok(told(actor, found))
+    }
+
+    /// The same of a series.
+    pub async fn what_if_hosts_series(
+        &self,
+        actor: &Actor,
+        wish: SeriesWish,
+        reservations: Vec<HostReservation>,
+    ) -> Result<Answer<WhatIfHosts>> {
+        actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
+        actor.may_ignore_quota(wish.lease.ignore_quota)?;
+        let occurrences = long(|| occurrences(&wish))?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        let found = self.answer(|state, now| what_if_hosts_series(state, &wish, &reservations, &occurrences, now)).await?;
+        Ok(told(actor, found))
+    }
+
     /// Answers from the state as it is, which is as new as the read barrier before. One question at a time: each may take a while,
     /// and nothing is applied meanwhile.
     pub(super) async fn answer<T>(
@@ -58,4 +91,8 @@ impl Operations {
             Ok(Answer { value: answer(&state, now)?, ledger_index: state.ledger_index() })
         })
     }
+}
+
+fn told(actor: &Actor, found: Answer<WhatIfHosts>) -> Answer<WhatIfHosts> {
+    if actor.is_admin() { found } else { Answer { value: found.value.without_hosts(), ..found } }
 }

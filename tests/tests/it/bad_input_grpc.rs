@@ -140,6 +140,30 @@ async fn wrong_questions_are_answered_with_a_code_and_a_text() {
         refused(leases.what_if(v1::WhatIfRequest { lease: Some(request) }).await, Code::InvalidArgument, text);
     }
 
+    // Whole hosts are asked about, and nothing else.
+    let hosts = |more: &dyn Fn(&mut v1::ReservationWish)| {
+        let resource = v1::Resource { kind: Some(Kind::Hosts(v1::WholeHosts { min: 1, max: 1, filter: None })) };
+        let mut reservation = v1::ReservationWish { resource: Some(resource), ..Default::default() };
+        more(&mut reservation);
+        lease(|lease| lease.reservations = vec![reservation])
+    };
+    let whole = v1::WhatIfRequest { lease: Some(hosts(&|_| {})) };
+    // The only host has the lease that was made before.
+    let told = leases.what_if(whole).await.unwrap().into_inner().outcome;
+    assert!(matches!(&told, Some(Outcome::NoRoom(no_room)) if no_room.short_by == 1), "{told:?}");
+    for (request, text) in [
+        (hosts(&|one| one.on_end = 2), "reservations[0].on_end is \"2\"; it must be unspecified"),
+        (hosts(&|one| one.staging = Some(v1::StagingWish::default())), "reservations[0].staging is"),
+        (hosts(&|one| one.servers = vec!["x".to_owned()]), "reservations[0].servers is \"x\"; it must be empty"),
+    ] {
+        refused(leases.what_if(v1::WhatIfRequest { lease: Some(request) }).await, Code::InvalidArgument, text);
+    }
+    refused(leases.create_lease(hosts(&|_| {})).await, Code::Unimplemented, "reservations[0].resource is of whole hosts");
+    let resource = hosts(&|_| {}).reservations.remove(0).resource;
+    let change = v1::ReservationChange { resource, ..Default::default() };
+    let update = v1::UpdateLeaseRequest { reservations: vec![change], ..Default::default() };
+    refused(leases.update_lease(update).await, Code::Unimplemented, "reservations[0].resource is of whole hosts");
+
     let show = v1::ShowCapacityRequest::default();
     let of = |filter| v1::ShowCapacityRequest { filter: Some(filter), ..show.clone() };
     let term = || v1::Requirement { key: "vcpus".to_owned(), comparison: 99, value: "1".to_owned() };

@@ -1,9 +1,10 @@
 //! What is free, how many fit, what a lease would come to: asked of any node, over every face, before a create meets it.
 
-use leasehold_client::command::StartWish;
-use leasehold_client::model::{Class, HostId, InstanceWish, Interval, Lease, LeaseStatus, PoolKind, Seconds};
+use leasehold_client::command::{Recurrence, StartWish};
+use leasehold_client::model::{Class, HostId, InstanceWish, Interval, Lease, LeaseStatus, PoolKind, Seconds, SeriesMode};
 use leasehold_client::{
-    CapacityWish, Client, DensityWish, Error, HostCount, HostFilter, NewLease, Preempts, RefusalKind, WhatIf, WindowWish,
+    CapacityWish, Client, DensityWish, Error, HostAmount, HostCount, HostFilter, HostReservation, NewLease, Preempts,
+    RefusalKind, WhatIf, WhatIfHosts, WindowWish,
 };
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -154,6 +155,108 @@ async fn a_tenant_is_told_what_his_create_then_meets_and_nothing_of_the_whole_cl
     assert_eq!(kind(client.density(sized).await.map(|_| ())), RefusalKind::Invalid);
     let nowhere = DensityWish { among: Some([HostId(9)].into()), ..density_wish(1, window) };
     assert_eq!(kind(client.density(nowhere).await.map(|_| ())), RefusalKind::Invalid);
+}
+
+/// From `min` to `max` whole hosts.
+fn whole(min: u32, max: u32) -> HostReservation {
+    HostReservation { min, max, filter: HostFilter::default() }
+}
+
+/// A lease without reservations of its own.
+fn bare(window: Interval) -> NewLease {
+    NewLease { reservations: Vec::new(), ..wish("whole", window.start, window.end) }
+}
+
+#[tokio::test]
+async fn a_lease_of_whole_hosts_is_asked_about_over_every_face_and_booked_over_none() {
+    let rig = rig_with(3, Auth::Keystone, Timing::default()).await;
+    let (demo, admin) = (rig.cloud.tenant("demo").await.unwrap(), rig.cloud.tenant("admin").await.unwrap());
+    let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
+    let operator = caller::connect(&rig.cluster, Some(admin.token())).unwrap();
+    let window = window();
+    let amount = |count: u32, hosts: &[u64]| HostAmount { count, hosts: hosts.iter().copied().map(HostId).collect() };
+    let fits = |reservations| WhatIfHosts::Fits { moved_to: None, reservations };
+    let asked = vec![whole(1, 2), whole(1, 9)];
+    let told = operator.what_if_hosts(bare(window), asked.clone(), None).await.unwrap();
+    assert_eq!(told.value, fits(vec![amount(2, &[1, 2]), amount(1, &[3])]));
+    for node in 0..3 {
+        let again = only(&rig, node, demo.token()).what_if_hosts(bare(window), asked.clone(), None).await.unwrap();
+        assert_eq!((again.value, again.ledger_index), (fits(vec![amount(2, &[]), amount(1, &[])]), told.ledger_index));
+    }
+
+    // Five servers of four vCPUs lie on two hosts; a host that has one is none any more.
+    client.create_lease(client.new_key(), large(5, window)).await.unwrap();
+    let WhatIfHosts::NoRoom(no_room) = client.what_if_hosts(bare(window), vec![whole(2, 3)], None).await.unwrap().value else {
+        panic!("two are booked")
+    };
+    assert_eq!((no_room.short_by, no_room.largest_amount, no_room.next_start), (1, 1, Some(window.end)));
+    let open = NewLease { start: StartWish::Earliest { from: Some(window.start), latest: window.end }, ..bare(window) };
+    let moved = client.what_if_hosts(open, vec![whole(2, 3)], None).await.unwrap().value;
+    assert_eq!(moved, WhatIfHosts::Fits { moved_to: Some(window.end), reservations: vec![amount(3, &[])] });
+    let daily = |mode| Recurrence { rule: "FREQ=HOURLY;COUNT=3".to_owned(), time_zone: "UTC".to_owned(), mode };
+    let series = client.what_if_hosts(bare(window), vec![whole(2, 2)], Some(daily(SeriesMode::BestEffort))).await.unwrap().value;
+    let WhatIfHosts::SeriesFits { occurrences, left_out } = series else { panic!("{series:?}") };
+    assert_eq!((occurrences.len(), left_out.len(), left_out[0].occurrence.number), (2, 1, 1));
+    let series =
+        client.what_if_hosts(bare(window), vec![whole(2, 2)], Some(daily(SeriesMode::AllOrNothing))).await.unwrap().value;
+    assert!(matches!(series, WhatIfHosts::NoRoom(no_room) if no_room.occurrence == Some(1)));
+
+    let refused = |answer: Result<_, Error>| match answer {
+        Err(Error::Refused(refusal)) => (refusal.kind, refusal.message),
+        Ok(()) => panic!("it was answered"),
+        Err(other) => panic!("{other}"),
+    };
+    for (lease, reservations, text) in [
+        (large(1, window), vec![whole(1, 1)], "reservations: some are of instances and some of whole hosts"),
+        (bare(window), vec![whole(1, 1), whole(0, 1)], "reservations[1].min: it is 0; it must be from 1 to 10000"),
+        (bare(window), vec![whole(3, 2)], "reservations[0].max: it is 2; it must be at least min, which is 3"),
+        (bare(window), vec![whole(1, 1); 9], "reservations: there are 9; a lease of whole hosts has from 1 to 8"),
+        (bare(window), Vec::new(), "reservations is empty; a lease of whole hosts must have at least one"),
+    ] {
+        let (kind, told) = refused(client.what_if_hosts(lease, reservations, None).await.map(drop));
+        assert!(kind == RefusalKind::Invalid && told.contains(text), "{told}");
+    }
+    let leases = client.list_leases(Default::default()).await.unwrap().value;
+    assert_eq!(leases.len(), 1, "of whole hosts nothing was booked");
+
+    let body = |min: u32| {
+        json!({"name": "whole", "start_date": date(window.start), "end_date": date(window.end),
+            "reservations": [{"resource_type": "physical:host", "min": min, "max": 3, "hypervisor_properties": "[\">=\", \"$vcpus\", \"16\"]"}]})
+    };
+    let post = async |token: &str, path: &str, body: Value| {
+        let url = format!("{}/{path}", rig.cluster.nodes()[1].rest_url());
+        let request = http_client().unwrap().post(url).header("X-Auth-Token", token).json(&body);
+        let answer = request.header("OpenStack-API-Version", "reservation 1.1").send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    for (token, ids) in [(demo.token(), json!([])), (admin.token(), json!(["3"]))] {
+        let (status, told) = post(token, "leases/what-if", body(1)).await;
+        let one = &told["what_if"]["reservations"][0];
+        assert_eq!((status, &one["hosts"], &one["host_ids"]), (200, &json!(1), &ids), "{told}");
+    }
+    let (_, told) = post(demo.token(), "leases/what-if", body(2)).await;
+    assert_eq!(told["what_if"]["offer"]["next_start"], json!(window.end.unix_s()), "{told}");
+    assert_eq!(post(demo.token(), "leases", body(1)).await.0, 501);
+}
+
+#[tokio::test]
+async fn the_command_line_asks_about_whole_hosts() {
+    let rig = rig(2).await;
+    let ask = |hosts: &'static str| ["lease", "create", "lab", "--start", "+1h", "--end", "+1h", "--hosts", hosts, "--what-if"];
+    let told = command_line::json(&rig.cluster, &ask("1-4")).await;
+    assert_eq!((&told["fits"], &told["reservations"][0]["host_ids"]), (&json!(true), &json!([1, 2])), "{told}");
+    let says = command_line::says(&rig.cluster, &ask("1")).await;
+    assert!(says.starts_with("It fits. Whole hosts cannot be booked yet.\nIt would have 1 host"), "{says}");
+    let short = command_line::leasehold(&rig.cluster, &ask("3")).await;
+    let said = String::from_utf8(short.stdout).unwrap();
+    assert!(short.status.code() == Some(1) && said.contains("short by 1 host.\nTry: --hosts 2"), "{said}");
+    let repeated = [&ask("2")[..], &["--repeat", "FREQ=DAILY;COUNT=2"]].concat();
+    // The start of a rule is a date, and this is one.
+    let says = command_line::says(&rig.cluster, &repeated).await;
+    assert!(says.matches("2 hosts").count() == 2, "{says}");
+    let (code, told) = command_line::fails(&rig.cluster, &ask("2")[..9]).await;
+    assert!(code == 2 && told.contains("whole hosts cannot be booked yet"), "{code} {told}");
+    assert_eq!(command_line::json(&rig.cluster, &["lease", "list"]).await, json!([]), "nothing was booked");
 }
 
 #[tokio::test]

@@ -391,6 +391,33 @@ async fn a_series(session: &mut Session) {
     }
 }
 
+async fn whole_hosts(session: &mut Session) {
+    let hosts = |min: u32, max: u32| json!({"resource_type": "physical:host", "min": min, "max": max, "resource_properties": ""});
+    let (status, refused) = session.send(Method::POST, "/leases", lease(hosts(1, 2))).await;
+    assert!(status == 501 && refused["error_message"].as_str().unwrap().contains("/v1/leases/what-if"), "{refused}");
+    let (_, told) = session.send(Method::POST, "/leases/what-if", lease(hosts(1, 9))).await;
+    let given = &told["what_if"]["reservations"][0];
+    assert_eq!((&told["what_if"]["fits"], &given["host_ids"]), (&json!(true), &json!(["1"])), "{told}");
+    let (_, told) = session.send(Method::POST, "/leases/what-if", lease(hosts(2, 9))).await;
+    let offer = &told["what_if"]["offer"];
+    assert_eq!(
+        (&offer["short_by"], &offer["largest_amount"], &offer["next_start"]),
+        (&json!(1), &json!(1), &Value::Null),
+        "{told}"
+    );
+    let mut daily = lease(hosts(1, 1));
+    daily["end_date"] = json!("2098-01-02 12:00");
+    daily["recurrence"] = json!({"rule": "FREQ=DAILY;COUNT=3", "mode": "best_effort"});
+    let (_, told) = session.send(Method::POST, "/leases/what-if", daily).await;
+    let series = &told["what_if"]["series"];
+    assert_eq!(series["occurrences"][1]["reservations"][0]["hosts"], json!(1), "{told}");
+    assert_eq!(series["left_out"][0]["occurrence"], json!(2), "each overlaps the next one: {told}");
+    let mut mixed = lease(hosts(1, 1));
+    mixed["reservations"].as_array_mut().unwrap().push(instance(json!({})));
+    let (status, refused) = session.send(Method::POST, "/leases/what-if", mixed).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("ask about two leases"), "{refused}");
+}
+
 async fn a_quota(session: &mut Session) {
     let asked = json!({"slots": 0, "vcpus": -1, "period_s": 86_400});
     let (status, set) = session.send(Method::PUT, "/quotas/default", asked).await;
@@ -485,6 +512,7 @@ async fn answers_are_as_the_document_says() {
     a_preempted_lease(&mut session).await;
     an_expiring_lease(&mut session).await;
     a_series(&mut session).await;
+    whole_hosts(&mut session).await;
     a_quota(&mut session).await;
     a_downtime(&mut session, &host).await;
     let mut open = lease(instance(json!({})));

@@ -213,6 +213,33 @@ fn decode_preempts(field: &str, count: u32, leases: &[String]) -> Result<Preempt
     Ok(Preempts { count, leases: leases.iter().map(|id| uuid(field, id).map(LeaseId)).collect::<Result<_>>()? })
 }
 
+pub(super) fn encode_no_room(no_room: NoRoom) -> v1::what_if_response::NoRoom {
+    v1::what_if_response::NoRoom {
+        reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
+        short_by: no_room.short_by,
+        tightest: encode_class(no_room.tightest),
+        largest_amount: no_room.largest_amount,
+        next_start: no_room.next_start.map(unix_s),
+        staging: no_room.staging,
+        occurrence: no_room.occurrence,
+        preempts: no_room.preempts.count,
+        preempts_leases: encode_preempts(&no_room.preempts).1,
+    }
+}
+
+pub(super) fn decode_no_room(no_room: v1::what_if_response::NoRoom) -> Result<NoRoom> {
+    Ok(NoRoom {
+        reservation: usize::try_from(no_room.reservation).unwrap_or(usize::MAX),
+        short_by: no_room.short_by,
+        tightest: optional("no_room.tightest", no_room.tightest)?,
+        largest_amount: no_room.largest_amount,
+        next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
+        occurrence: no_room.occurrence,
+        preempts: decode_preempts("no_room.preempts_leases", no_room.preempts, &no_room.preempts_leases)?,
+        staging: no_room.staging,
+    })
+}
+
 /// What a server answers.
 pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfResponse {
     let outcome = match what_if {
@@ -222,17 +249,7 @@ pub fn what_if_response(what_if: WhatIf, ledger_index: u64) -> v1::WhatIfRespons
             let (preempts, preempts_leases) = encode_preempts(&preempts);
             Outcome::Fits(Fits { reservations, moved_to: moved_to.map(unix_s), preempts, preempts_leases })
         }
-        WhatIf::NoRoom(no_room) => Outcome::NoRoom(v1::what_if_response::NoRoom {
-            reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
-            short_by: no_room.short_by,
-            tightest: encode_class(no_room.tightest),
-            largest_amount: no_room.largest_amount,
-            next_start: no_room.next_start.map(unix_s),
-            staging: no_room.staging,
-            occurrence: no_room.occurrence,
-            preempts: no_room.preempts.count,
-            preempts_leases: encode_preempts(&no_room.preempts).1,
-        }),
+        WhatIf::NoRoom(no_room) => Outcome::NoRoom(encode_no_room(no_room)),
         WhatIf::SeriesFits { occurrences, left_out } => Outcome::Series(v1::what_if_response::SeriesFits {
             occurrences: occurrences.into_iter().map(encode_occurrence).collect(),
             left_out: left_out.into_iter().map(encode_left_out).collect(),
@@ -252,20 +269,14 @@ impl TryFrom<v1::WhatIfResponse> for WhatIf {
                 let preempts = decode_preempts("fits.preempts_leases", fits.preempts, &fits.preempts_leases)?;
                 Ok(WhatIf::Fits { moved_to, preempts, reservations: fits.reservations.into_iter().map(count).collect() })
             }
-            Some(Outcome::NoRoom(no_room)) => Ok(WhatIf::NoRoom(NoRoom {
-                reservation: usize::try_from(no_room.reservation).unwrap_or(usize::MAX),
-                short_by: no_room.short_by,
-                tightest: optional("no_room.tightest", no_room.tightest)?,
-                largest_amount: no_room.largest_amount,
-                next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
-                occurrence: no_room.occurrence,
-                preempts: decode_preempts("no_room.preempts_leases", no_room.preempts, &no_room.preempts_leases)?,
-                staging: no_room.staging,
-            })),
+            Some(Outcome::NoRoom(no_room)) => Ok(WhatIf::NoRoom(decode_no_room(no_room)?)),
             Some(Outcome::Series(fits)) => Ok(WhatIf::SeriesFits {
                 occurrences: each("series.occurrences", fits.occurrences, decode_occurrence)?,
                 left_out: each("series.left_out", fits.left_out, decode_left_out)?,
             }),
+            Some(Outcome::Hosts(_) | Outcome::HostsSeries(_)) => {
+                Err(BadValue::new("outcome", "about whole hosts", "about instances, which were asked for"))
+            }
             None => Err(BadValue::missing("outcome", "fits, series or no_room (is the server newer?)")),
         }
     }

@@ -257,6 +257,9 @@ pub(super) fn decode_resource(wire: Option<v1::Resource>) -> Result<ResourceWish
             let instance = InstanceWish::try_from(instance).map_err(|bad| bad.inside("resource.instance"))?;
             Ok(ResourceWish::Instance(instance.into()))
         }
+        Some(v1::resource::Kind::Hosts(_)) => {
+            Err(BadValue::new("resource", "hosts", "an instance: whole hosts can only be asked about"))
+        }
         None => Err(BadValue::missing("resource", "one of: instance")),
     }
 }

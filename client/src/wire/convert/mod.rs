@@ -10,6 +10,7 @@ mod lease;
 mod listing;
 mod quota;
 mod series;
+mod whole_hosts;
 mod wish;
 
 #[cfg(test)]
@@ -23,6 +24,8 @@ pub(crate) use quota::quota_of;
 pub use quota::{DEFAULT_PROJECT, decode_kinds, decode_limit, decode_limits, encode_limit, encode_limits, quota_project};
 pub(crate) use series::encode_recurrence;
 pub use series::{recurrence, series_response};
+pub(crate) use whole_hosts::encode_host_reservation;
+pub use whole_hosts::{of_whole_hosts, take_host_reservations, what_if_hosts_response};
 pub(crate) use wish::change_request;
 pub use wish::{DEFAULT_BEFORE_END_S, DEFAULT_PARK_MARGIN_S, NewLease};
 

@@ -6,8 +6,9 @@ use leasehold_ledger::listing::{
     Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::*;
-use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WindowWish};
+use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WhatIfHosts, WindowWish};
 use leasehold_ledger::state::Change;
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
@@ -59,6 +60,19 @@ proptest! {
         prop_assert_eq!(Capacity::try_from(capacity_response(capacity.clone(), 7)).unwrap(), capacity);
         prop_assert_eq!(Density::try_from(density_response(density, 7)).unwrap(), density);
         prop_assert_eq!(WhatIf::try_from(what_if_response(what_if.clone(), 7)).unwrap(), what_if);
+    }
+
+    #[test]
+    fn whole_hosts_survive_the_wire_beside_instances(
+        wish in new_lease(),
+        asked in vec(host_reservation(), 0..3),
+        answer in what_if_hosts(),
+    ) {
+        let mut request = wish.clone().into_request();
+        request.reservations.splice(0..0, asked.clone().into_iter().map(encode_host_reservation));
+        prop_assert_eq!(take_host_reservations(&mut request).unwrap(), asked);
+        prop_assert_eq!(NewLease::from_request(request).unwrap(), wish);
+        prop_assert_eq!(WhatIfHosts::try_from(what_if_hosts_response(answer.clone(), 7)).unwrap(), answer);
     }
 
     #[test]

@@ -12,12 +12,12 @@ use crate::model::{
 };
 use crate::plan::plan_create;
 
-fn send(state: &mut State, command: Command) {
+pub(in crate::plan) fn send(state: &mut State, command: Command) {
     apply(state, &Entry { key: None, proposed_at: now(), command }).outcome.unwrap();
 }
 
 /// Three hosts with 4 vCPUs each, of which an ordinary server uses one on the third.
-fn cloud() -> State {
+pub(in crate::plan) fn cloud() -> State {
     let mut state = State::default();
     for number in 1..=3u32 {
         let capacity = Amounts { vcpus: 4, memory_mb: 4096, disk_gb: 40, slots: 64 };
@@ -53,7 +53,7 @@ fn instance(amount: u32) -> InstanceWish {
 }
 
 /// Seconds after now.
-fn after(seconds: u32) -> Seconds {
+pub(in crate::plan) fn after(seconds: u32) -> Seconds {
     now().floor_to_second().plus(seconds)
 }
 
@@ -61,7 +61,7 @@ fn window(start: u32, end: u32) -> WindowWish {
     WindowWish { start: StartWish::At(after(start)), end: after(end) }
 }
 
-fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
+pub(in crate::plan) fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
     LeaseWish {
         name: "a".to_owned(),
         project_id: ProjectId("p".into()),
@@ -83,7 +83,7 @@ fn lease(amount: u32, start: u32, end: u32) -> LeaseWish {
     }
 }
 
-fn book(state: &mut State, wish: LeaseWish) {
+pub(in crate::plan) fn book(state: &mut State, wish: LeaseWish) {
     let planned = plan_create(state, &Overlay::default(), &wish, &[ReservationId(Uuid::from_u128(7))], now()).unwrap();
     let create = CreateLease {
         wish,

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::status::{malformed, of};
 use super::{Admitted, Edge};
+use crate::edge::error::Problem;
 use crate::operations::{Consistency, KeyState};
 
 /// What a field `stale` asks for.
@@ -28,6 +29,7 @@ impl LeaseService for Edge {
         let token = self.cloud_token(&request);
         let Admitted { actor, mut message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        refuse_whole_hosts(message.reservations.iter().map(|one| one.resource.as_ref()))?;
         let recurrence = message.recurrence.take().map(convert::recurrence).transpose().map_err(malformed)?;
         let wish = NewLease::from_request(message).map_err(malformed)?;
         let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
@@ -45,8 +47,19 @@ impl LeaseService for Edge {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let mut lease = message.lease.ok_or_else(|| malformed(convert::missing("lease", "the lease that is asked about")))?;
         let recurrence = lease.recurrence.take().map(convert::recurrence).transpose().map_err(malformed)?;
+        let hosts = convert::take_host_reservations(&mut lease).map_err(malformed)?;
         let wish = NewLease::from_request(lease).map_err(malformed)?;
         let wish = wish.owned_by(actor.project_id.clone(), actor.user_id.clone());
+        if !hosts.is_empty() {
+            let answer = match recurrence {
+                Some(recurrence) => {
+                    self.operations.what_if_hosts_series(&actor, SeriesWish { lease: wish, recurrence }, hosts).await
+                }
+                None => self.operations.what_if_hosts(&actor, wish, hosts).await,
+            };
+            let answer = answer.map_err(of)?;
+            return Ok(Response::new(convert::what_if_hosts_response(answer.value, answer.ledger_index)));
+        }
         let answer = match recurrence {
             Some(recurrence) => self.operations.what_if_series(&actor, SeriesWish { lease: wish, recurrence }).await,
             None => self.operations.what_if(&actor, wish).await,
@@ -81,6 +94,7 @@ impl LeaseService for Edge {
         let token = self.cloud_token(&request);
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        refuse_whole_hosts(message.reservations.iter().map(|one| one.resource.as_ref()))?;
         let id = lease_id(&message.lease_id)?;
         let change = LeaseChange::try_from(message).map_err(malformed)?;
         let answer = self.operations.update_lease_with(&actor, token.as_ref(), key, id, change).await.map_err(of)?;
@@ -129,6 +143,19 @@ impl LeaseService for Edge {
         let answer = self.operations.peek_key(&actor, &key).await.map_err(of)?;
         let known = answer.value.map(|state| key_state(state, answer.ledger_index));
         Ok(Response::new(v1::PeekKeyResponse { known, ledger_index: answer.ledger_index }))
+    }
+}
+
+/// Whole hosts are asked about only.
+fn refuse_whole_hosts<'a>(mut resources: impl Iterator<Item = Option<&'a v1::Resource>>) -> Result<(), Status> {
+    match resources.position(convert::of_whole_hosts) {
+        None => Ok(()),
+        Some(place) => {
+            let text = format!(
+                "reservations[{place}].resource is of whole hosts, which cannot be booked by this version of Leasehold; it must be an instance. WhatIf tells whether there would be hosts"
+            );
+            Err(of(Problem::not_implemented(text)))
+        }
     }
 }
 

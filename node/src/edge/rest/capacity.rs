@@ -27,11 +27,22 @@ pub async fn density(State(rest): State<Rest>, caller: Caller, query: Pairs) -> 
     Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"density": density})))
 }
 
-/// `POST /v1/leases/what-if`: the body is that of `POST /v1/leases`.
+/// `POST /v1/leases/what-if`: the body is that of `POST /v1/leases`, or one of whole hosts.
 pub async fn what_if(State(rest): State<Rest>, caller: Caller, Json(body): Json) -> Result {
     caller.since_1_1()?;
-    let wish = body::create(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
-    let found = match body::recurrence(&body, caller.version)? {
+    let (wish, hosts) = body::asked_about(&body, caller.version, &caller.actor, rest.minutes_before_end)?;
+    let recurrence = body::recurrence(&body, caller.version)?;
+    if !hosts.is_empty() {
+        let found = match recurrence {
+            Some(recurrence) => {
+                rest.operations.what_if_hosts_series(&caller.actor, SeriesWish { lease: wish, recurrence }, hosts).await?
+            }
+            None => rest.operations.what_if_hosts(&caller.actor, wish, hosts).await?,
+        };
+        let what_if = body::what_if_hosts(&found.value, found.ledger_index);
+        return Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"what_if": what_if})));
+    }
+    let found = match recurrence {
         Some(recurrence) => rest.operations.what_if_series(&caller.actor, SeriesWish { lease: wish, recurrence }).await?,
         None => rest.operations.what_if(&caller.actor, wish).await?,
     };

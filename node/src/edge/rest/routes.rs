@@ -14,6 +14,7 @@ use super::answer::{self, Refused};
 use super::gate::{self, Operation};
 use super::microversion::Microversion;
 use super::{Rest, capacity, downtimes, hosts, leases, quotas};
+use crate::edge::error::Problem;
 use crate::operations::Rule;
 
 /// Blazar's texts, which are those of its framework.
@@ -105,7 +106,7 @@ fn not_yet() -> Router<Rest> {
     let refuse = || -> MethodRouter<Rest> {
         any(|method: Method, uri: Uri| async move {
             let text = format!("{method} {} is not implemented by this version of Leasehold", uri.path());
-            Refused::from(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
+            Refused::from(Problem::not_implemented(text))
         })
         // `any` has no route of its own, so a `route_layer` would find nothing to wrap.
         .layer(named("not_implemented"))

@@ -7,8 +7,8 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{
-    Capacity, CapacityWish, Density, DensityWish, HostCount, HostFilter, NoRoom, Piece, Preempts, Sums, WhatFits, WhatIf,
-    WindowWish,
+    Capacity, CapacityWish, Density, DensityWish, HostAmount, HostCount, HostFilter, HostReservation, NoRoom, OccurrenceHosts,
+    Piece, Preempts, Sums, WhatFits, WhatIf, WhatIfHosts, WindowWish,
 };
 use leasehold_ledger::state::{Change, ChangeSubject};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -424,12 +424,15 @@ pub(super) fn instance() -> impl Strategy<Value = InstanceWish> {
     resource().prop_map(|resource| resource.instance().clone())
 }
 
-pub(super) fn capacity_wish() -> impl Strategy<Value = CapacityWish> {
-    (instance(), some_hosts(), window_wish(), 1..u32::MAX).prop_map(|(kind, hosts, window, steps_max)| {
+fn host_filter() -> impl Strategy<Value = HostFilter> {
+    (instance(), some_hosts()).prop_map(|(kind, hosts)| {
         let InstanceWish { zone, pool, required_traits, forbidden_traits, requirements, .. } = kind;
-        let filter = HostFilter { zone, pool, hosts, required_traits, forbidden_traits, requirements };
-        CapacityWish { filter, window, steps_max }
+        HostFilter { zone, pool, hosts, required_traits, forbidden_traits, requirements }
     })
+}
+
+pub(super) fn capacity_wish() -> impl Strategy<Value = CapacityWish> {
+    (host_filter(), window_wish(), 1..u32::MAX).prop_map(|(filter, window, steps_max)| CapacityWish { filter, window, steps_max })
 }
 
 pub(super) fn sums() -> impl Strategy<Value = Sums> {
@@ -469,9 +472,8 @@ pub(super) fn density() -> impl Strategy<Value = Density> {
     })
 }
 
-pub(super) fn what_if() -> impl Strategy<Value = WhatIf> {
-    let count = any::<(u32, u32)>().prop_map(|(main, staging)| HostCount { main, staging });
-    let no_room = (0..1000usize, any::<(u32, u32, bool)>(), class(), of(second())).prop_map(
+fn no_room() -> impl Strategy<Value = NoRoom> {
+    (0..1000usize, any::<(u32, u32, bool)>(), class(), of(second())).prop_map(
         |(reservation, (short_by, largest_amount, staging), tightest, next_start)| NoRoom {
             reservation,
             short_by,
@@ -482,7 +484,30 @@ pub(super) fn what_if() -> impl Strategy<Value = WhatIf> {
             occurrence: staging.then_some(short_by),
             staging,
         },
-    );
+    )
+}
+
+pub(super) fn host_reservation() -> impl Strategy<Value = HostReservation> {
+    (any::<(u32, u32)>(), host_filter()).prop_map(|((min, max), filter)| HostReservation { min, max, filter })
+}
+
+pub(super) fn what_if_hosts() -> impl Strategy<Value = WhatIfHosts> {
+    let amount = || {
+        (any::<u32>(), vec(any::<u64>(), 0..3))
+            .prop_map(|(count, hosts)| HostAmount { count, hosts: hosts.into_iter().map(HostId).collect() })
+    };
+    let of_series =
+        (occurrence(), vec(amount(), 0..3)).prop_map(|(occurrence, reservations)| OccurrenceHosts { occurrence, reservations });
+    prop_oneof![
+        (of(second()), vec(amount(), 0..3)).prop_map(|(moved_to, reservations)| WhatIfHosts::Fits { moved_to, reservations }),
+        (vec(of_series, 0..3), vec(left_out(), 0..3))
+            .prop_map(|(occurrences, left_out)| WhatIfHosts::SeriesFits { occurrences, left_out }),
+        no_room().prop_map(WhatIfHosts::NoRoom)
+    ]
+}
+
+pub(super) fn what_if() -> impl Strategy<Value = WhatIf> {
+    let count = any::<(u32, u32)>().prop_map(|(main, staging)| HostCount { main, staging });
     prop_oneof![
         (of(second()), vec(count, 0..3), vec(any_uuid(), 0..3)).prop_map(|(moved_to, reservations, leases)| {
             let preempts = Preempts { count: leases.len() as u32, leases: leases.into_iter().map(LeaseId).collect() };
@@ -490,6 +515,6 @@ pub(super) fn what_if() -> impl Strategy<Value = WhatIf> {
         }),
         (vec(occurrence(), 0..3), vec(left_out(), 0..3))
             .prop_map(|(occurrences, left_out)| WhatIf::SeriesFits { occurrences, left_out }),
-        no_room.prop_map(WhatIf::NoRoom)
+        no_room().prop_map(WhatIf::NoRoom)
     ]
 }

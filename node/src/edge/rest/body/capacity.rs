@@ -116,7 +116,7 @@ pub fn what_if(what_if: &WhatIf, ledger_index: u64) -> Value {
         }
         WhatIf::SeriesFits { occurrences, left_out } => {
             let occurrences: Vec<_> = occurrences.iter().map(occurrence).collect();
-            let left_out: Vec<_> = left_out.iter().map(series::left_out).collect();
+            let left_out: Vec<_> = left_out.iter().map(|one| series::left_out(one, "instances")).collect();
             let series = json!({"occurrences": occurrences, "left_out": left_out});
             json!({"fits": true, "reservations": null, "start_date": null, "offer": null, "series": series})
         }

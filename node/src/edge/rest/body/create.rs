@@ -3,18 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use http::StatusCode;
 use leasehold_ledger::command::{BeforeEndWish, LeaseWish, OfferWish, ReservationWish, StagingWish, StartWish, WaitWish};
 use leasehold_ledger::model::{EXPIRY_MIN_S, PRIORITY_MAX, Precedence, ResourceWish, Seconds};
+use leasehold_ledger::plan::HostReservation;
 use leasehold_ledger::reply::Rejection;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::dates::{self, Given};
 use super::fields::cut;
-use super::{Fields, NAME_CHARS_MAX, flavor, instance};
+use super::{Fields, NAME_CHARS_MAX, flavor, instance, whole_hosts};
 use crate::edge::error::Problem;
-use crate::edge::rest::answer;
 use crate::edge::rest::microversion::Microversion;
 use crate::operations::{Actor, OperationError};
 
@@ -32,6 +31,28 @@ const PARK_MARGIN_S_MAX: u32 = 86_400;
 
 /// Reads a new lease for `actor`. `minutes_before_end` is the option of Blazar's name; 0: no event unless asked for.
 pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before_end: u32) -> Result<LeaseWish, Problem> {
+    lease(body, version, actor, minutes_before_end, None)
+}
+
+/// Reads a lease that is asked about: as a new one, but that its reservations may be of whole hosts. These are given apart.
+pub fn asked_about(
+    body: &Value,
+    version: Microversion,
+    actor: &Actor,
+    minutes_before_end: u32,
+) -> Result<(LeaseWish, Vec<HostReservation>), Problem> {
+    let mut hosts = Vec::new();
+    let lease = lease(body, version, actor, minutes_before_end, Some(&mut hosts))?;
+    Ok((lease, hosts))
+}
+
+fn lease(
+    body: &Value,
+    version: Microversion,
+    actor: &Actor,
+    minutes_before_end: u32,
+    mut hosts: Option<&mut Vec<HostReservation>>,
+) -> Result<LeaseWish, Problem> {
     let fields = Fields::of_body(body)?;
     fields.refuse_others(version, &LEASE_KEYS, &NEW_KEYS_1_1)?;
     match version {
@@ -49,7 +70,13 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
     let start = open_start(&fields, version, start)?;
     let end = end(&fields, version)?;
     let name = name(&fields)?.ok_or_else(|| Problem::malformed("Missing parameter name"))?;
-    let reservations = reservations.iter().map(|fields| reservation(fields, version)).collect::<Result<Vec<_>, _>>()?;
+    let mut wished = Vec::new();
+    for fields in &reservations {
+        match &mut hosts {
+            Some(hosts) if whole_hosts::is_asked(fields) => hosts.push(whole_hosts::reservation(fields, version)?),
+            Some(_) | None => wished.push(reservation(fields, version)?),
+        }
+    }
     let before_end = match before_end(&fields, version)? {
         Some(asked) => asked,
         None if minutes_before_end == 0 => BeforeEndWish::Never,
@@ -62,7 +89,7 @@ pub fn create(body: &Value, version: Microversion, actor: &Actor, minutes_before
         start,
         end,
         before_end,
-        reservations,
+        reservations: wished,
         offer: fields.object("offer")?.map(|fields| offer(&fields, version)).transpose()?,
         wait: fields.object("wait")?.map(|fields| wait(&fields, version)).transpose()?,
         precedence: precedence(&fields)?,
@@ -234,11 +261,12 @@ pub fn resource_type(fields: &Fields<'_>) -> Result<bool, Problem> {
     match fields.get("resource_type") {
         Some(Value::String(name)) if name == "virtual:instance" => Ok(false),
         Some(Value::String(name)) if name == flavor::TYPE => Ok(true),
-        Some(Value::String(name)) if ["physical:host", "virtual:floatingip"].contains(&name.as_str()) => {
-            let text = format!(
-                "The {name} resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are"
-            );
-            Err(answer::problem(StatusCode::NOT_IMPLEMENTED, tonic::Code::Unimplemented, "not_implemented", text))
+        Some(Value::String(name)) if [whole_hosts::TYPE, "virtual:floatingip"].contains(&name.as_str()) => {
+            let asked =
+                if name == whole_hosts::TYPE { "; POST /v1/leases/what-if tells whether there would be hosts" } else { "" };
+            Err(Problem::not_implemented(format!(
+                "The {name} resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are{asked}"
+            )))
         }
         Some(Value::String(name)) => {
             let text = format!("The {} resource type is not supported, virtual:instance and flavor:instance are", cut(name));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::fields::cut;
 
 /// Terms of one expression at most.
-const TERMS_MAX: usize = 64;
+pub const TERMS_MAX: usize = 64;
 /// `and`s inside each other at most.
 const DEPTH_MAX: usize = 8;
 /// Longest expression, in bytes.

@@ -1,7 +1,7 @@
 //! Blazar v1 JSON ↔ ledger model: the only place that knows both (architecture D10; blazar-api §4–§9, §22).
 //!
 //! Answers are built by [`lease`], [`host`], [`allocation`] and those of `capacity`; requests are read by `create`, `update`,
-//! `capacity`, `listing`, `series` and [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
+//! `capacity`, `whole_hosts`, `listing`, `series` and [`host_request`] through [`Fields`], which names the field, its value and what would be right when it refuses.
 //! Must not know HTTP beyond a status in a refusal, nor the clock: what depends on the time is the ledger's to judge.
 
 mod answers;
@@ -19,19 +19,21 @@ mod query;
 mod quota;
 mod series;
 mod update;
+mod whole_hosts;
 
 #[cfg(test)]
 mod tests;
 
 pub use answers::{allocation, host, key_state, lease};
 pub use capacity::{capacity, capacity_wish, density, density_wish, what_if};
-pub use create::create;
+pub use create::{asked_about, create};
 pub use downtime::{downtime, downtime_wish};
 pub use host_request::{HostUpdate, host_create, host_update};
 pub use listing::{allocation_filter, host_listing, lease_filter, utilisation, utilisation_wish};
 pub use quota::{quota, quota_change};
 pub use series::{deleted_series, recurrence, series};
 pub use update::update;
+pub use whole_hosts::what_if_hosts;
 
 pub use fields::cut;
 use fields::{Fields, shown};

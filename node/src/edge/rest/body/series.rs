@@ -37,7 +37,7 @@ pub fn series(booked: &BookedSeries) -> Value {
     json!({
         "id": booked.id.to_string(),
         "leases": leases.collect::<Vec<_>>(),
-        "left_out": booked.left_out.iter().map(left_out).collect::<Vec<_>>(),
+        "left_out": booked.left_out.iter().map(|one| left_out(one, "instances")).collect::<Vec<_>>(),
     })
 }
 
@@ -49,13 +49,13 @@ pub(super) fn occurrence(occurrence: &Occurrence) -> Value {
     })
 }
 
-/// An occurrence without a lease, and why; what is missing has the names that a refusal gives it.
-pub(super) fn left_out(left_out: &LeftOut) -> Value {
+/// An occurrence without a lease, and why; what is missing, of instances or hosts, has the names that a refusal gives it.
+pub(super) fn left_out(left_out: &LeftOut, what: &str) -> Value {
     let mut shown = occurrence(&left_out.occurrence);
     shown["reason"] = match &left_out.reason {
         LeftOutReason::NoRoom { reservation, short_by, largest_amount, tightest } => json!({
             "code": "no_room",
-            "text": format!("reservation {reservation} is {short_by} instances short"),
+            "text": format!("reservation {reservation} is {short_by} {what} short"),
             "reservation": reservation,
             "short_by": short_by,
             "largest_amount": largest_amount,

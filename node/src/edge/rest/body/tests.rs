@@ -22,6 +22,7 @@ mod hosts;
 mod listing;
 mod show;
 mod update;
+mod whole_hosts;
 
 fn actor() -> Actor {
     Actor { user_id: UserId("u1".into()), project_id: ProjectId("p1".into()), roles: BTreeSet::new() }

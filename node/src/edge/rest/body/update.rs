@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::create::{self, LEASE_KEYS, RESERVATIONS_MAX, date, rejected, second};
 use super::dates::Given;
 use super::fields::cut;
-use super::{Fields, flavor, instance};
+use super::{Fields, flavor, instance, whole_hosts};
 use crate::edge::error::Problem;
 use crate::edge::rest::answer;
 use crate::edge::rest::microversion::Microversion;
@@ -22,6 +22,11 @@ use crate::edge::rest::microversion::Microversion;
 /// the same when the request is sent again after it was carried out (architecture D18).
 pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -> Result<Option<LeaseChange>, Problem> {
     let fields = Fields::of_body(body)?;
+    let given = fields.list("reservations", RESERVATIONS_MAX)?;
+    given
+        .iter()
+        .filter(|fields| whole_hosts::is_asked(fields))
+        .try_for_each(|fields| create::resource_type(fields).map(|_| ()))?;
     if version >= Microversion::V1_1 && fields.has("expiry_s") {
         let value = fields.get("expiry_s").unwrap_or(&Value::Null);
         let right = "stands from creation on; leave it out, or delete the lease and make another";
@@ -30,7 +35,6 @@ pub fn update(body: &Value, version: Microversion, lease: &Lease, keyed: bool) -
     // Clients send back what they were shown; the rest of a lease's keys cannot be changed and is ignored (§17).
     let shown = ["id", "user_id", "project_id", "trust_id", "status", "degraded", "created_at", "updated_at", "status_reason"];
     fields.refuse_others(version, &[&LEASE_KEYS[..], &shown].concat(), &["ignore_quota"])?;
-    let given = fields.list("reservations", RESERVATIONS_MAX)?;
     let targets = targets(&given, lease)?;
     let mut reservations = Vec::new();
     for (fields, reservation) in given.iter().zip(targets) {

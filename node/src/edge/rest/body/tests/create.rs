@@ -163,7 +163,12 @@ fn every_bad_lease_is_refused_with_a_text_that_helps() {
         (
             request(none(), json!({"resource_type": "physical:host"})),
             501,
-            "The physical:host resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are",
+            "The physical:host resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are; POST /v1/leases/what-if tells whether there would be hosts",
+        ),
+        (
+            request(none(), json!({"resource_type": "virtual:floatingip"})),
+            501,
+            "The virtual:floatingip resource type is not supported by this version of Leasehold, virtual:instance and flavor:instance are",
         ),
         (request(none(), json!({"-amount": 0})), 400, "Missing parameter amount"),
         (request(none(), json!({"-vcpus": 0, "-affinity": 0})), 400, "Missing parameter vcpus, affinity"),

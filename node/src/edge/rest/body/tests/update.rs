@@ -107,7 +107,11 @@ fn every_bad_update_is_refused_with_blazars_text() {
             "Please enter valid reservation IDs. Invalid reservation IDs are: nope,7",
         ),
         (of(json!({"amount": 0})), V1_0, 400, "amount must be >= 1"),
-        (of(json!({"resource_type": "physical:host"})), V1_0, 409, "resource_type cannot be updated"),
+        (of(json!({"resource_type": "virtual:floatingip"})), V1_0, 409, "resource_type cannot be updated"),
+        (of(json!({"resource_type": "physical:host"})), V1_0, 501, "The physical:host resource type is not supported"),
+        (of(json!({"resource_type": "physical:host", "min": 1, "max": 2})), V1_0, 501, "The physical:host resource type"),
+        (of(json!({"resource_type": "physical:host", "min": 1, "max": 2})), V1_1, 501, "The physical:host resource type"),
+        (json!({"reservations": [{"resource_type": "physical:host"}]}), V1_1, 501, "The physical:host resource type"),
         (
             of(json!({"zone": "az2"})),
             V1_0,
