@@ -85,8 +85,8 @@ impl Move<'_> {
             problem(self.was, self.is, &others)
         };
         let last = beside(&leases)?;
-        // It was not planned before it was what it was.
-        // What was seen together with the move may have been before it, too: what is unseen is looked at now and then.
+        // It was not planned before it was what it was. What was seen together with the move may have been before it, too: what is
+        // unseen is looked at now and then.
         let planned = |change: &&Change| {
             let is_before = change.id != self.was.id && change.at_ns.saturating_add(UNDER_WAY_NS) >= self.at_ns;
             change.index == self.index || is_before

@@ -9,10 +9,11 @@ use leasehold_client::{
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
 use leasehold_tests::settings::{Auth, Timing};
+use leasehold_tests::wait::wait_for;
 use serde_json::{Value, json};
 
 use crate::command_line::{self, SIZE};
-use crate::rig::{Rig, from_now, rig, rig_with, wish};
+use crate::rig::{PATIENCE, Rig, from_now, rig, rig_with, wish};
 
 /// Tomorrow, for an hour.
 fn window() -> Interval {
@@ -43,11 +44,18 @@ fn only(rig: &Rig, node: usize, token: &str) -> Client {
     caller::connect_to(vec![rig.cluster.endpoints()[node].clone()], Some(token)).unwrap()
 }
 
+/// The answer of one node, as soon as it knows the time: it has to have heard from the other's clock, which takes a moment after its start.
 async fn get(rig: &Rig, node: usize, token: &str, path: &str) -> (u16, Value) {
     let url = format!("{}/{path}", rig.cluster.nodes()[node].rest_url());
-    let request = http_client().unwrap().get(url).header("X-Auth-Token", token);
-    let answer = request.header("OpenStack-API-Version", "reservation 1.1").send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let client = http_client().unwrap();
+    wait_for("the node to know the time", PATIENCE, async || {
+        let request = client.get(&url).header("X-Auth-Token", token);
+        let answer = request.header("OpenStack-API-Version", "reservation 1.1").send().await.unwrap();
+        let (status, body): (u16, Value) = (answer.status().as_u16(), answer.json().await.unwrap());
+        if status == 503 { Err(body.to_string()) } else { Ok((status, body)) }
+    })
+    .await
+    .unwrap()
 }
 
 fn date(second: Seconds) -> String {

@@ -203,7 +203,13 @@ async fn how_many_more_like_a_flavor_fit_is_told_over_every_face() {
     assert!(fits > 1, "{by_size}");
     for named in [source.as_str(), "m1.course"] {
         let by_flavor = format!("capacity/density?start_date=now&flavor_id={named}");
-        let (status, told) = ask(&rig, 1, &demo, V1_1, (Method::GET, &by_flavor, Value::Null)).await;
+        // It has to have heard from the other's clock, which takes a moment after its start.
+        let (status, told) = wait_for("the node to know the time", PATIENCE, async || {
+            let (status, told) = ask(&rig, 1, &demo, V1_1, (Method::GET, &by_flavor, Value::Null)).await;
+            if status == 503 { Err(told.to_string()) } else { Ok((status, told)) }
+        })
+        .await
+        .unwrap();
         assert_eq!((status, &told["density"]["largest_amount"]), (200, &json!(fits)), "{told}");
     }
     let (status, told) = ask(&rig, 0, &demo, V1_1, (Method::GET, "capacity/density?flavor_id=x&vcpus=1", Value::Null)).await;
