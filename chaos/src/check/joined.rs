@@ -1,9 +1,9 @@
-//! J1: a lease that has not begun leaves hosts that serve it well only for hosts that others have in use anyway, and only if hosts become
-//! free by that (docs/decisions/0025).
+//! J1: a lease that has not begun leaves hosts that serve it well only for hosts that others have in use anyway, and only if hosts
+//! become free by that (docs/decisions/0025).
 //!
-//! Who moved for the sake of a host that is down, promises too much or is not to be had is `R42`'s: all hosts of a move that is judged here
-//! were well for a while. Nobody leaves or joins a shared host so. What an entry between plan and move changed is not held against it: what must hold, held at one index within the
-//! time for which a plan may be under way.
+//! Who moved for the sake of a host that is down, promises too much or is not to be had is `R42`'s: all hosts of a move that is
+//! judged here were well for a while. Nobody leaves or joins a shared host so. What an entry between plan and move changed is not
+//! held against it: what must hold, held at one index within the time for which a plan may be under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

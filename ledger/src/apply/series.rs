@@ -106,7 +106,7 @@ fn check_occurrences(
         last = Some(occurrence);
     }
     let Some(last) = last else { return wrong("there are none; there must be one at least".to_owned()) };
-    check_many(wish.lease.reservations.len(), last.number)?;
+    check_many("reservations", wish.lease.reservations.len(), last.number, SERIES_RESERVATIONS_MAX)?;
     // Each lease keeps the wish, in its row and in the journal of every change.
     let bytes = rmp_serde::to_vec_named(&wish.lease).map_or(u64::MAX, |wish| wish.len() as u64);
     if bytes * u64::from(last.number) > SERIES_BYTES_MAX {
@@ -120,26 +120,22 @@ fn check_occurrences(
     check_amount("amount", "instances", each, last.number)
 }
 
-/// How many reservations all occurrences have together. Rejections: `Invalid` (reservations).
-fn check_many(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
-    let all = (reservations as u64).saturating_mul(u64::from(occurrences));
-    if all <= SERIES_RESERVATIONS_MAX {
-        return Ok(());
-    }
-    let problem = format!(
-        "{occurrences} occurrences of {reservations} reservations are {all} in all; at most {SERIES_RESERVATIONS_MAX} are allowed"
-    );
-    Err(invalid("reservations", problem))
+/// How many reservations all occurrences have together; `what` they are. Rejections: `Invalid` (reservations).
+pub(crate) fn check_many(what: &str, reservations: usize, occurrences: u32, most: u64) -> Result<(), Rejection> {
+    check_in_all("reservations", what, reservations as u64, occurrences, most)
 }
 
 /// How much all occurrences have together, of what is asked for in a field. Rejections: `Invalid` (the field).
 pub(crate) fn check_amount(field: &str, what: &str, each: u64, occurrences: u32) -> Result<(), Rejection> {
+    check_in_all(field, what, each, occurrences, SERIES_SLOTS_MAX)
+}
+
+fn check_in_all(field: &str, what: &str, each: u64, occurrences: u32, most: u64) -> Result<(), Rejection> {
     let all = each.saturating_mul(u64::from(occurrences));
-    if all <= SERIES_SLOTS_MAX {
+    if all <= most {
         return Ok(());
     }
-    let problem = format!("{occurrences} occurrences of {each} {what} are {all} in all; at most {SERIES_SLOTS_MAX} are allowed");
-    Err(invalid(field, problem))
+    Err(invalid(field, format!("{occurrences} occurrences of {each} {what} are {all} in all; at most {most} are allowed")))
 }
 
 /// The leases of a series that wait to be promised.

@@ -295,5 +295,4 @@ fn parse_key(text: &str) -> Result<Key, String> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

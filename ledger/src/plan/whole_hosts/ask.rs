@@ -7,7 +7,7 @@ use super::starts;
 use crate::apply::limits::check_demands;
 use crate::apply::quota;
 use crate::apply::schedule::{invalid, moved, resolve_create};
-use crate::apply::series::{check_amount, check_series};
+use crate::apply::series::{check_amount, check_many, check_series};
 use crate::command::{LeaseWish, SeriesWish, StartWish};
 use crate::model::{
     AMOUNT_MAX, HostId, Interval, LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, Precedence, Seconds, SeriesMode, Timestamp,
@@ -17,7 +17,7 @@ use crate::plan::{HostFilter, NoRoom, Preempts};
 use crate::reply::Rejection;
 use crate::state::State;
 
-/// Reservations of all leases of a series of whole hosts at most.
+/// Reservations of all leases of a series of whole hosts at most: each is placed by itself, while others wait for the state.
 const PLACINGS_MAX: u64 = OCCURRENCES_MAX as u64;
 
 /// A reservation of whole hosts as it is asked about.
@@ -146,7 +146,7 @@ pub fn what_if_hosts_series(
     check_series(wish, occurrences.iter().copied())?;
     check_reservations(state, reservations)?;
     let times = u32::try_from(occurrences.len()).unwrap_or(u32::MAX);
-    check_placings(reservations.len(), times)?;
+    check_many("reservations of whole hosts", reservations.len(), times, PLACINGS_MAX)?;
     check_amount("max", "hosts", reservations.iter().map(|one| u64::from(one.max)).sum(), times)?;
     let schedules = occurrences.iter().map(|one| resolve_create(&wish.lease_at(*one), now)).collect::<Result<Vec<_>, _>>()?;
     let (demands, amounts) = (demands(reservations), amounts(reservations));
@@ -271,18 +271,6 @@ fn check_reservations(state: &State, reservations: &[HostReservation]) -> Result
         })?;
     }
     Ok(())
-}
-
-/// How many reservations all occurrences have together: each is placed by itself, while others wait for the state.
-fn check_placings(reservations: usize, occurrences: u32) -> Result<(), Rejection> {
-    let all = (reservations as u64).saturating_mul(u64::from(occurrences));
-    if all <= PLACINGS_MAX {
-        return Ok(());
-    }
-    let problem = format!(
-        "{occurrences} occurrences of {reservations} reservations of whole hosts are {all} in all; at most {PLACINGS_MAX} are allowed"
-    );
-    Err(invalid("reservations", problem))
 }
 
 fn check_reservation(state: &State, one: &HostReservation) -> Result<(), Rejection> {

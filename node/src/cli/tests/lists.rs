@@ -1,0 +1,58 @@
+//! Lists, and utilisation.
+
+use super::*;
+
+#[test]
+fn a_list_is_what_the_line_says() {
+    let now = second("2026-11-22 12:00");
+    let list = |text: &str| match line(&format!("lease list {text}")).map_err(|error| error.to_string())?.command {
+        ClientCommand::Lease(LeaseCommand::List(asked)) => asked.filter(now).map_err(|error| error.to_string()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("").unwrap(), LeaseFilter::default());
+    let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
+    let filter = list(&format!(
+        "--project p --status active,PENDING --name a --zone z --with-any 3,{id} --without 4 --from -2d --to +1d --scope inclusive \
+         --sort start --reverse --limit 5 --after {id}"
+    ))
+    .unwrap();
+    let window = Interval { start: second("2026-11-20 12:00"), end: second("2026-11-21 12:00") };
+    assert_eq!(filter.window, Some((window, Scope::Inclusive)));
+    assert_eq!(filter.statuses, [LeaseStatus::Active, LeaseStatus::Pending].into());
+    assert_eq!(filter.with_any, [Element::Host(HostId(3)), Element::Id(id.parse().unwrap())].into());
+    assert_eq!((filter.order, filter.descending, filter.limit), (LeaseOrder::Start, true, Some(5)));
+    assert_eq!(filter.after, Some(LeaseId(id.parse().unwrap())));
+    let before = list("--to now").unwrap().window;
+    assert_eq!(before, Some((Interval { start: Seconds(0), end: now }, Scope::Overlapping)));
+    for (text, told) in [
+        ("--status gone", "write one of creating, pending"),
+        ("--with-all x", "the number of a host or a UUID"),
+        ("--scope exclusive", "--scope says how leases lie to a time"),
+        ("--from now --to -1h", "is not later than --from"),
+        ("--from never", "--from never: write now, -2d"),
+        ("--limit 0", "0 is not in 1.."),
+    ] {
+        let wrong = list(text).unwrap_err();
+        assert!(wrong.contains(told), "{text}: {wrong}");
+    }
+    assert_eq!(listing::more(Some(2), 2, Some("x".into())), "\nThere may be more: --after x");
+    assert_eq!(listing::more(Some(3), 2, Some("x".into())) + &listing::more(None, 2, Some("x".into())), "");
+}
+
+#[test]
+fn utilisation_is_drawn_beside_its_most() {
+    let window = Interval { start: second("2026-11-22 00:00"), end: second("2026-11-23 00:00") };
+    let step = |hour: u32, vcpus: u64| UtilisationStep { start: window.start.plus(hour * 3600), reserved: [vcpus, 0, 0, vcpus] };
+    let told = listing::utilisation_text(&Utilisation { window, leases: 2, steps: vec![step(0, 0), step(12, 8), step(18, 4)] });
+    assert!(told.starts_with("From 2026-11-22 00:00:00 to 2026-11-23 00:00:00 (UTC), 2 leases\n"), "{told}");
+    let drawn = format!("     VCPU │{}{}{}│ 0 to 8 vCPU", " ".repeat(30), "█".repeat(15), "▄".repeat(15));
+    assert!(told.contains(&drawn), "{told}");
+    let figure = listing::utilisation_text(&Utilisation { window, leases: 1, steps: vec![step(0, 3)] });
+    assert!(figure.contains("1 lease\n") && !figure.contains("over time"), "{figure}");
+}
+
+#[test]
+fn a_lease_that_is_promoted_between_two_lists_is_found_once() {
+    let (waiting, found) = (vec![(1, "waits"), (2, "waits")], vec![(2, "promoted"), (3, "booked")]);
+    assert_eq!(lease::either(waiting, found, |lease| lease.0), [(1, "waits"), (2, "promoted"), (3, "booked")]);
+}
