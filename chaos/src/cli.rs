@@ -388,7 +388,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, shape: Shape, jobs: usize, co
     let sum = progress.reached();
     let missed = goals::missed(sum);
     print!("{}", goals::told(&missed));
-    println!("{} operations, {} changes of the leader", sum.asked, sum.leader_changes);
+    println!("{} operations, {} changes of the leader; {}", sum.asked, sum.leader_changes, progress.eventful());
     doors(sum);
     if let Some(folder) = &common.report {
         std::fs::create_dir_all(folder)?;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Between two lines where nobody looks on.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// Operations of a seed that counts as one in which something went on.
+const EVENTFUL_OPERATIONS: u64 = 200;
+
 /// What the process of one seed tells the one that started it, as its last line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -42,8 +45,9 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = cluster_hours_per_cpu_minute(self.simulated_s, self.cpu_s);
-        let (operations, simulated_s) = (self.operations, self.simulated_s);
-        write!(f, "{operations} operations, {simulated_s:.0} simulated s, {rate:.1} cluster-hours per CPU minute")
+        let (operations, simulated_s, changes) = (self.operations, self.simulated_s, self.reached.leader_changes);
+        let leaders = if changes == 1 { "1 change of the leader".to_owned() } else { format!("{changes} changes of the leader") };
+        write!(f, "{operations} operations, {leaders}, {simulated_s:.0} simulated s, {rate:.1} cluster-hours per CPU minute")
     }
 }
 
@@ -62,6 +66,8 @@ pub struct Progress {
     violations: u64,
     simulated_s: f64,
     cpu_s: f64,
+    /// Of those that passed, with operations enough and a change of the leader.
+    eventful: u64,
     /// What they got to together.
     reached: Coverage,
 }
@@ -71,8 +77,8 @@ impl Progress {
     pub fn new(seeds: Option<u64>, time: Option<Duration>) -> Progress {
         let now = Instant::now();
         let terminal = stderr().is_terminal();
-        let (done, violations, simulated_s, cpu_s, reached) = Default::default();
-        Progress { began: now, seeds, time, terminal, told: now, done, violations, simulated_s, cpu_s, reached }
+        let (done, violations, eventful, simulated_s, cpu_s, reached) = Default::default();
+        Progress { began: now, seeds, time, terminal, told: now, done, violations, eventful, simulated_s, cpu_s, reached }
     }
 
     /// Seconds since the beginning.
@@ -92,8 +98,15 @@ impl Progress {
         if let Some(summary) = summary {
             self.simulated_s += summary.simulated_s;
             self.cpu_s += summary.cpu_s;
+            let is_eventful = summary.operations >= EVENTFUL_OPERATIONS && summary.reached.leader_changes > 0;
+            self.eventful += u64::from(code == 0 && is_eventful);
             self.reached.add(&summary.reached);
         }
+    }
+
+    /// Seeds that passed in which something went on: one node and no faults have no change of the leader.
+    pub fn eventful(&self) -> String {
+        format!("{} seeds passed with {EVENTFUL_OPERATIONS} operations and a change of the leader at least", self.eventful)
     }
 
     /// What all seeds got to together.
@@ -169,8 +182,16 @@ mod tests {
         let mut progress = Progress::new(Some(4), None);
         progress.ended(0, Some(&Summary { simulated_s: 7_200.0, cpu_s: 12.0, operations: 1, reached: Coverage::default() }));
         progress.ended(1, None);
+        let changes = Coverage { leader_changes: 1, ..Coverage::default() };
+        assert!(progress.eventful().starts_with("0 seeds passed"), "{}", progress.eventful());
         assert!(progress.line().starts_with("2 of 4 seeds, 1 with violations, 10.0 cluster-hours"), "{}", progress.line());
         assert!(progress.line().ends_with(" left"), "{}", progress.line());
+        // One with too few operations, one that failed, one that counts.
+        for (code, operations) in [(0, 199), (1, 200), (0, 200)] {
+            let reached = changes.clone();
+            progress.ended(code, Some(&Summary { simulated_s: 3_600.0, cpu_s: 3.0, operations, reached }));
+        }
+        assert!(progress.eventful().starts_with("1 seeds passed"), "{}", progress.eventful());
         let fresh = Progress::new(None, Some(Duration::from_secs(600)));
         assert!(fresh.has_time() && fresh.line().contains("0 seeds,") && fresh.line().ends_with("9 min left"));
         assert!(!Progress::new(None, Some(Duration::ZERO)).has_time());
@@ -182,7 +203,10 @@ mod tests {
         let text = format!("checked: all\nseed 3\n{}\n", serde_json::to_string(&summary).expect("it encodes"));
         assert_eq!(Summary::read(&text), ("checked: all\nseed 3".to_owned(), Some(summary.clone())));
         assert_eq!(Summary::read("it broke\n"), ("it broke".to_owned(), None));
-        assert_eq!(summary.to_string(), "7 operations, 3600 simulated s, 20.0 cluster-hours per CPU minute");
+        assert_eq!(
+            summary.to_string(),
+            "7 operations, 0 changes of the leader, 3600 simulated s, 20.0 cluster-hours per CPU minute"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is asked of Leasehold under load: leases over gRPC and REST, raw commands, linearizable reads.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -18,6 +20,8 @@ use crate::wait::wall_ms;
 
 /// Leases lie in so many hours, from the day after tomorrow on, so that nothing of them is due.
 const HOURS: u64 = 2_000;
+/// Between two lines that say how many leases are there.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// How often a lease that is preloaded is drawn again.
 const PRELOAD_ATTEMPTS: u64 = 20;
 /// How long the keys of measured requests are kept.
@@ -140,8 +144,9 @@ pub async fn register_hosts(url: &str, hosts: u32) -> Result<()> {
 pub async fn preload(url: &str, leases: u64, round: u64) -> Result<()> {
     const LANES: u64 = 64;
     let mut lanes = JoinSet::new();
+    let done = Arc::new(AtomicU64::new(0));
     for lane in 0..LANES {
-        let channel = channel(url)?;
+        let (channel, done) = (channel(url)?, done.clone());
         lanes.spawn(async move {
             let mine = leases / LANES + u64::from(lane < leases % LANES);
             for n in 0..mine {
@@ -155,12 +160,21 @@ pub async fn preload(url: &str, leases: u64, round: u64) -> Result<()> {
                     }
                 }
                 failed.context("preloading")?;
+                done.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())
         });
     }
-    while let Some(lane) = lanes.join_next().await {
-        lane??;
+    let mut told = tokio::time::interval(PROGRESS_EVERY);
+    told.tick().await;
+    loop {
+        tokio::select! {
+            biased;
+            lane = lanes.join_next() => match lane {
+                Some(lane) => lane??,
+                None => return Ok(()),
+            },
+            _ = told.tick() => eprintln!("{} of {leases} leases are there", done.load(Ordering::Relaxed)),
+        }
     }
-    Ok(())
 }

@@ -41,6 +41,12 @@ pub struct Options {
     /// Only these: disk, raw, reads, growth, hot, creates, failover, handover, starts, restart. Several are separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
+    /// So many leases are there when creates, changes of the leader, starts and a restart are measured.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub leases: Option<u64>,
+    /// So many hosts are there then, and as creates are measured while leases grow.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub hosts: Option<u32>,
     /// Where the figures go.
     #[arg(long, default_value = "bench-results.json")]
     pub output: PathBuf,
@@ -91,6 +97,8 @@ struct Bench {
 /// Runs the benchmarks; answers when the figures are written.
 pub async fn run(options: Options) -> Result<()> {
     let scale = if options.quick { QUICK } else { FULL };
+    let (hosts, leases) = (options.hosts.unwrap_or(scale.hosts), options.leases.unwrap_or(scale.leases));
+    let scale = Scale { hosts, leases, ..scale };
     if cfg!(debug_assertions) {
         println!("This is not a release build: the figures say nothing. Use `make bench`.");
     }

@@ -66,6 +66,14 @@ fn whole_hosts_are_asked_about_with_the_keys_of_blazar_and_of_instances() {
     let refused = asked(json!([hosts(both(61))])).unwrap_err().message;
     assert!(refused.starts_with("reservations[0].hypervisor_properties is "), "{refused}");
     assert!(refused.ends_with("; it must have, with those of resource_properties, at most 64 terms"), "{refused}");
+    // What is too long in a term is told of the expression that has it.
+    let term = |chars: usize| format!(r#"["==", "$gpu", "{}"]"#, "x".repeat(chars));
+    for key in ["hypervisor_properties", "resource_properties"] {
+        assert!(asked(json!([hosts(json!({key: term(1_024)}))])).is_ok());
+        let refused = asked(json!([hosts(json!({key: term(1_025)}))])).unwrap_err().message;
+        assert!(refused.starts_with(&format!("reservations[0].{key} is ")), "{refused}");
+        assert!(refused.ends_with("; it must have names and values of at most 1024 characters"), "{refused}");
+    }
 }
 
 #[test]
