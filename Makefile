@@ -62,6 +62,7 @@ gate: prerequisites ## simulated clusters for an hour each, some with meddlers, 
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds $(or $(SEEDS),1000..1200) --seconds 3600 --jobs 2 --level message --profile mixed
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 4000..4020 --seconds 900 --jobs 2 --level message --profile others
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 2000..2010 --seconds 300 --jobs 2 --level wire
+	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos run sim --seeds 1000..1002 --seconds 3600 --jobs 2 --level message --profile mixed --twice
 	@$(ENV); "$$CARGO_TARGET_DIR"/release/leasehold-chaos mutants
 
 mutants: prerequisites ## every planted bug must be found by its checker; ONLY=M11,M12

@@ -2,14 +2,11 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::Output;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use leasehold_chaos::child::child;
-use leasehold_chaos::coverage::{Coverage, goals};
+use leasehold_chaos::coverage::Coverage;
 use leasehold_chaos::cpu;
 use leasehold_chaos::diagram::View;
 use leasehold_chaos::mutants::{self, Search};
@@ -19,10 +16,11 @@ use leasehold_chaos::record::Record;
 use leasehold_chaos::report::{Report, Verdict};
 use leasehold_chaos::shrink;
 use leasehold_chaos::sim::{self, Options, Planted};
-use progress::{Progress, Summary};
+use many::Many;
+use progress::Summary;
 
+mod many;
 mod progress;
-
 mod smaller;
 
 /// Chaos testing for Leasehold. Exit codes: 0 pass, 1 violation, 2 unknown, 3 harness failure, 64 usage.
@@ -43,7 +41,7 @@ enum What {
     /// Plants every known bug in turn and sees whether the checks find it.
     Mutants {
         /// Only these, as `M11` or `M11,M12`.
-        #[arg(long, value_delimiter = ',')]
+        #[arg(long, value_delimiter = ',', value_parser = mutant)]
         only: Vec<String>,
         /// Simulated seconds with faults of each run.
         #[arg(long, default_value_t = 120)]
@@ -80,6 +78,7 @@ enum What {
 #[derive(Debug, Subcommand)]
 enum Tier {
     /// All nodes in one thread, in simulated time.
+    #[command(group(clap::ArgGroup::new("which").required(true).args(["seed", "seeds", "for_"])))]
     Sim {
         /// One seed.
         #[arg(long, conflicts_with_all = ["seeds", "for_"])]
@@ -100,8 +99,11 @@ enum Tier {
         #[arg(long, value_enum)]
         level: Option<Level>,
         /// Processes side by side.
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256), default_value_t = 1)]
+        jobs: u16,
+        /// Each seed twice, which must be one and the same: equal hashes of everything that happens.
+        #[arg(long, conflicts_with = "seed")]
+        twice: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -109,7 +111,8 @@ enum Tier {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them.
+    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them. With `--for` it
+    /// is `chaos-report` unless given, and of seeds that pass only the report stays.
     #[arg(long)]
     report: Option<PathBuf>,
     /// Draws who said what to whom, as text on standard error.
@@ -200,6 +203,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err("no seeds".to_owned()) } else { Ok(range) }
 }
 
+fn mutant(text: &str) -> Result<String, String> {
+    let known = || mutants::ids().collect::<Vec<_>>().join(", ");
+    mutants::find(text).map(|_| text.to_owned()).ok_or_else(|| format!("there is none of that name; there are {}", known()))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let split = text.len() - text.chars().next_back().map_or(0, char::len_utf8);
     let (number, unit) = text.split_at(split);
@@ -222,15 +230,12 @@ impl Arguments {
                     .then(|| format!("leasehold-chaos run sim --seed {seed} {}", shape.arguments().join(" ")));
                 one(shape.plan(seed), again, &common)
             }
-            What::Run { tier: Tier::Sim { seeds: Some(seeds), seconds, profile, level, jobs, common, .. } } => {
-                many(seeds, None, Shape { seconds, profile, level }, jobs, &common)
-            }
-            What::Run { tier: Tier::Sim { for_: Some(time), seconds, profile, level, jobs, common, .. } } => {
+            What::Run { tier: Tier::Sim { seeds, for_, seconds, profile, level, jobs, twice, common, .. } } => {
                 // Fresh seeds: another time is other seeds.
                 let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-                many(first..u64::MAX, Some(time), Shape { seconds, profile, level }, jobs, &common)
+                let seeds = seeds.unwrap_or(first..u64::MAX);
+                many::run(seeds, Many { time: for_, shape: Shape { seconds, profile, level }, jobs, twice, common: &common })
             }
-            What::Run { tier: Tier::Sim { .. } } => bail!("one of --seed, --seeds and --for is needed"),
             What::Mutants { only, seconds, seeds, cpu, report } => {
                 let search = Search { only, seconds, seeds, cpu_max: cpu };
                 Ok(u8::from(!mutants::all(&search, report.as_ref())?))
@@ -320,87 +325,4 @@ fn doors(coverage: &Coverage) {
     if !coverage.doors.is_empty() {
         println!("asked through {:?}", coverage.by_door());
     }
-}
-
-/// One process a seed.
-fn many(seeds: Range<u64>, time: Option<Duration>, shape: Shape, jobs: usize, common: &Common) -> Result<u8> {
-    ensure!(jobs > 0, "--jobs must be at least 1");
-    let first = seeds.start;
-    let mut progress = Progress::new(time.is_none().then(|| seeds.end - first), time);
-    let (send, ended) = channel::<(u64, std::io::Result<Output>)>();
-    let (mut running, mut codes) = (0, Vec::<(u64, u8)>::new());
-    let mut seeds = seeds.into_iter();
-    loop {
-        while running < jobs && progress.has_time() {
-            let Some(seed) = seeds.next() else { break };
-            let mut command = child()?;
-            command.args(["run", "sim", "--summary", "--seed", &seed.to_string()]).args(shape.arguments());
-            if let Some(folder) = &common.report {
-                command.arg("--report").arg(folder.join(seed.to_string()));
-            }
-            if let Some(planted) = common.planted {
-                command.args(["--planted", name(planted)]);
-            }
-            let send = send.clone();
-            // Nobody listens any more if this process is ending.
-            std::thread::spawn(move || drop(send.send((seed, command.output()))));
-            running += 1;
-        }
-        if running == 0 {
-            break;
-        }
-        progress.tell();
-        let (seed, output) = match ended.recv_timeout(Duration::from_secs(1)) {
-            Ok(ended) => ended,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => bail!("who waits for the seeds is gone"),
-        };
-        running -= 1;
-        let output = output.with_context(|| format!("seed {seed}"))?;
-        let code = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(3);
-        let (said, summary) = Summary::read(&String::from_utf8_lossy(&output.stdout));
-        progress.ended(code, summary.as_ref());
-        progress.clear();
-        match &summary {
-            Some(summary) if code == 0 => println!("seed {seed}: pass, {summary}"),
-            _ => println!("{said}\n{}", String::from_utf8_lossy(&output.stderr).trim_end()),
-        }
-        codes.push((seed, code));
-    }
-    progress.clear();
-    codes.sort_unstable();
-    if let Some(folder) = &common.report {
-        let planted = common.planted.map_or_else(String::new, |planted| format!(" --planted {}", name(planted)));
-        let head = format!("leasehold-chaos run sim --seed N {}{planted}", shape.arguments().join(" "));
-        picture::keep_index(folder, &codes, &head)?;
-    }
-    let of = |wanted: u8| codes.iter().filter(|(_, code)| *code == wanted).map(|(seed, _)| *seed).collect::<Vec<_>>();
-    let harness: Vec<u64> = codes.iter().filter(|(_, code)| *code > 2).map(|(seed, _)| *seed).collect();
-    let (violations, unknown) = (of(1), of(2));
-    println!(
-        "{} seeds in {:.0} s: violations {violations:?}, unknown {unknown:?}, harness failures {harness:?}; \
-         {:.1} cluster-hours, {:.1} per CPU minute",
-        codes.len(),
-        progress.took_s(),
-        progress.cluster_hours(),
-        progress.rate()
-    );
-    let sum = progress.reached();
-    let missed = goals::missed(sum);
-    print!("{}", goals::told(&missed));
-    println!("{} operations, {} changes of the leader; {}", sum.asked, sum.leader_changes, progress.eventful());
-    doors(sum);
-    if let Some(folder) = &common.report {
-        std::fs::create_dir_all(folder)?;
-        let kept = serde_json::json!({"seeds": codes.len(), "reached": sum, "missed": missed});
-        std::fs::write(folder.join("coverage.json"), serde_json::to_vec_pretty(&kept)?)?;
-    }
-    let enough = goals::wanted_from(shape.profile).is_some_and(|seeds| codes.len() as u64 >= seeds);
-    let short = enough && missed.values().any(|(missing, _)| !missing.is_empty());
-    Ok(match (harness.is_empty(), violations.is_empty(), unknown.is_empty() && !short) {
-        (false, ..) => 3,
-        (_, false, _) => 1,
-        (_, _, false) => 2,
-        _ => 0,
-    })
 }

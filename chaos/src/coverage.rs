@@ -12,7 +12,7 @@ use crate::check::model::CALENDAR_UNIX_S;
 use crate::history::Ending;
 use crate::nemesis::members::GOES_ROUND;
 use crate::nemesis::strike::SKIPPED;
-use crate::plan::{Fault, Planned};
+use crate::plan::Fault;
 use crate::record::{Probe, Record};
 
 /// How often each thing was got to. The keys are words with spaces between them, as `create ok kill leader`.
@@ -27,6 +27,9 @@ pub struct Coverage {
     pub clouds: BTreeMap<String, u64>,
     /// Points at which a node ended.
     pub points: BTreeMap<String, u64>,
+    /// What others did in the cloud, and how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, u64>,
     /// What came of the expiries of reservations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expiries: BTreeMap<String, u64>,
@@ -45,11 +48,13 @@ pub struct Coverage {
 /// A fault that was under way, nanoseconds after the run's start.
 struct Span {
     kind: String,
-    /// How the cloud misbehaved, if it did.
-    how: Option<String>,
     from_ns: u64,
     until_ns: u64,
 }
+
+/// When calls to the cloud were struck by a fault of it, by how, nanoseconds after the run's start. A fault may be there for long, or for
+/// few calls, and strike none.
+type Struck<'r> = BTreeMap<&'r str, Vec<u64>>;
 
 /// Parts of a reservation's life.
 pub const PHASES: [&str; 5] = ["before_staging", "staging", "start", "running", "end"];
@@ -61,7 +66,7 @@ const ENDED_NS: u64 = 5_000_000_000;
 impl Coverage {
     /// Of one run.
     pub fn of(record: &Record) -> Coverage {
-        let spans = spans(record);
+        let (spans, struck) = (spans(record), struck(record));
         let mut coverage = Coverage { asked: record.history.len() as u64, ..Coverage::default() };
         let mut looks: BTreeMap<u64, Vec<&Probe>> = BTreeMap::new();
         for probe in &record.probes {
@@ -92,11 +97,14 @@ impl Coverage {
                 *coverage.doors.entry(format!("{} {result} {door}", operation.op)).or_default() += 1;
             }
             if operation.op == "create" && operation.ending == Ending::Ok {
-                coverage.lease(record, &spans, &operation.body["reply"], operation.return_ns);
+                coverage.lease(record, (&spans, &struck), &operation.body["reply"], operation.return_ns);
             }
         }
         for incident in record.incidents.iter().filter(|incident| incident.what == "point") {
             *coverage.points.entry(incident.text.clone()).or_default() += 1;
+        }
+        for fault in happened(record).filter_map(|(_, fault)| goals::of_others(fault)) {
+            *coverage.others.entry(fault).or_default() += 1;
         }
         coverage.expiries = crate::check::expire::reached(record);
         coverage.moves = crate::check::joined::reached(record);
@@ -108,7 +116,7 @@ impl Coverage {
     }
 
     /// The parts of a lease's life as it was booked, and what fell into them.
-    fn lease(&mut self, record: &Record, spans: &[Span], lease: &serde_json::Value, made_ns: u64) {
+    fn lease(&mut self, record: &Record, (spans, struck): (&[Span], &Struck<'_>), lease: &serde_json::Value, made_ns: u64) {
         let epoch_s = record.epoch_ms / 1_000;
         let at = |value: &serde_json::Value| {
             let second = value.as_u64()? + CALENDAR_UNIX_S;
@@ -130,8 +138,8 @@ impl Coverage {
             for kind in during(spans, from, until).into_iter().filter(|kind| kind != "none") {
                 *self.phases.entry(format!("{kind} {phase}")).or_default() += 1;
             }
-            let ways: BTreeSet<&String> = under_way(spans, from, until).filter_map(|span| span.how.as_ref()).collect();
-            for how in ways {
+            let strikes = |at: &Vec<u64>| at.get(at.partition_point(|at_ns| *at_ns < from)).is_some_and(|at_ns| *at_ns <= until);
+            for (how, _) in struck.iter().filter(|(_, at)| strikes(at)) {
                 *self.clouds.entry(format!("{how} {phase}")).or_default() += 1;
             }
         }
@@ -153,6 +161,7 @@ impl Coverage {
             (&mut self.phases, &other.phases),
             (&mut self.clouds, &other.clouds),
             (&mut self.points, &other.points),
+            (&mut self.others, &other.others),
             (&mut self.expiries, &other.expiries),
             (&mut self.moves, &other.moves),
             (&mut self.doors, &other.doors),
@@ -165,21 +174,38 @@ impl Coverage {
     }
 }
 
-/// The faults of the plan that happened, each from when it did.
-fn spans(record: &Record) -> Vec<Span> {
+/// The faults of the plan that happened, each with when it did.
+pub(crate) fn happened(record: &Record) -> impl Iterator<Item = (u64, &Fault)> {
     let happened = record.incidents.iter().filter(|incident| incident.what != SKIPPED);
-    let of = happened.filter_map(|incident| {
+    happened.filter_map(|incident| {
         let place = usize::try_from(incident.fault?).ok()?;
-        let Planned { fault, .. } = record.plan.faults.get(place)?;
+        Some((incident.at_ns, &record.plan.faults.get(place)?.fault))
+    })
+}
+
+fn spans(record: &Record) -> Vec<Span> {
+    let span = |(from_ns, fault): (u64, &Fault)| {
         let lasts_ns = match fault {
             // A node ends at a point when it gets there, however long that was waited for.
             Fault::CrashAt { .. } => ENDED_NS,
             fault => fault.lasts_ms() * 1_000_000,
         };
-        let how = if let Fault::Cloud { how, .. } = fault { Some(how.kind()) } else { None };
-        Some(Span { kind: fault.kind(), how, from_ns: incident.at_ns, until_ns: incident.at_ns + lasts_ns })
-    });
-    of.collect()
+        Span { kind: fault.kind(), from_ns, until_ns: from_ns + lasts_ns }
+    };
+    happened(record).map(span).collect()
+}
+
+fn struck(record: &Record) -> Struck<'_> {
+    let mut struck = Struck::default();
+    for line in &record.cloud {
+        // The kind comes first, then its figures.
+        if let Some(how) = line.fault.as_deref().and_then(|fault| fault.split(' ').next()) {
+            let at_ns = line.at_ms.saturating_sub(record.epoch_ms) * 1_000_000;
+            struck.entry(how).or_default().push(at_ns);
+        }
+    }
+    struck.values_mut().for_each(|at| at.sort_unstable());
+    struck
 }
 
 fn under_way(spans: &[Span], from_ns: u64, until_ns: u64) -> impl Iterator<Item = &Span> {
@@ -209,9 +235,9 @@ mod tests {
 
     use super::*;
     use crate::check::model::tests::lease;
-    use crate::check::testing::{Made, of_fault, operation, probe};
+    use crate::check::testing::{Made, line, of_fault, operation, probe};
     use crate::nemesis::strike::HAPPENS;
-    use crate::plan::{CloudFault, Target};
+    use crate::plan::{CloudFault, Meddling, Planned, Target};
 
     fn record(at_ms: u64) -> Record {
         let mut made = Made { incidents: vec![of_fault(0, at_ms * 1_000_000, HAPPENS)], ..Made::default() };
@@ -260,17 +286,32 @@ mod tests {
     }
 
     #[test]
-    fn how_the_cloud_misbehaved_counts_by_itself() {
+    fn how_the_cloud_misbehaved_counts_by_itself_and_where_it_struck() {
         let mut record = record(15_000);
         let how = CloudFault::Late { after_ms: 5 };
         let (body, service) = Default::default();
         record.plan.faults[0].fault = Fault::Cloud { how, body, service, permille: 1_000, for_ms: 1_000 };
         let coverage = Coverage::of(&record);
         assert_eq!(coverage.phases, BTreeMap::from([("cloud staging".to_owned(), 1)]));
+        assert!(coverage.clouds.is_empty(), "it struck nothing");
+        let mut struck = line(1, 0, "", "", serde_json::Value::Null);
+        (struck.at_ms, struck.fault) = (record.epoch_ms + 15_500, Some("late after_ms=5".to_owned()));
+        record.cloud.push(struck);
+        let coverage = Coverage::of(&record);
         assert_eq!(coverage.clouds, BTreeMap::from([("late staging".to_owned(), 1)]));
         let mut sum = coverage.clone();
         sum.add(&coverage);
         assert_eq!(sum.clouds["late staging"], 2);
+    }
+
+    #[test]
+    fn what_others_do_counts_by_what_it_was() {
+        let mut record = record(15_000);
+        assert!(Coverage::of(&record).others.is_empty());
+        record.plan.faults[0].fault = Fault::Meddle { how: Meddling::Lock, pick: 1 };
+        assert_eq!(Coverage::of(&record).others, BTreeMap::from([("meddle lock".to_owned(), 1)]));
+        record.incidents[0].what = SKIPPED.to_owned();
+        assert!(Coverage::of(&record).others.is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 // The futures of the product's operations lie deep in those of the harness.
 #![recursion_limit = "256"]
 
+pub mod around;
 pub mod check;
 pub mod child;
 pub mod coverage;

@@ -121,6 +121,11 @@ pub fn find(id: &str) -> Option<&'static Mutant> {
     MUTANTS.iter().find(|mutant| mutant.id == id)
 }
 
+/// The names of all of them.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    MUTANTS.iter().map(|mutant| mutant.id)
+}
+
 /// How far to look.
 #[derive(Clone, Debug)]
 pub struct Search {

@@ -559,6 +559,35 @@ mod tests {
     }
 
     #[test]
+    fn cuts_come_in_every_shape_of_the_design_and_flap() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let (mut draw, nodes) = (Draw::new(seed, 99), 5);
+            let links: std::collections::BTreeSet<(u32, u32)> = shape(&mut draw, nodes).into_iter().collect();
+            let both_ways = links.iter().all(|(from, to)| links.contains(&(*to, *from)));
+            // How many others each still hears.
+            let mut heard: Vec<usize> =
+                (0..nodes).map(|to| (0..nodes).filter(|from| *from != to && !links.contains(&(*from, to))).count()).collect();
+            heard.sort_unstable();
+            seen.insert(match (both_ways, &heard[..]) {
+                (true, [1, 1, 2, 2, 2]) => "halves",
+                (true, [1, 1, 1, 1, 4]) => "bridge",
+                (true, [2, 2, 2, 2, 2]) => "ring",
+                (false, _) => "one way",
+                other => panic!("seed {seed}: {links:?}, {other:?}"),
+            });
+        }
+        assert_eq!(seen, ["bridge", "halves", "one way", "ring"].into());
+        let cuts = |plan: Plan| {
+            plan.faults
+                .into_iter()
+                .filter_map(|one| if let Fault::Cut { period_ms, .. } = one.fault { Some(period_ms) } else { None })
+        };
+        let periods: Vec<u64> = (0..200).flat_map(|seed| cuts(Plan::simulated(seed, 600))).collect();
+        assert!(periods.contains(&0) && periods.iter().any(|period_ms| *period_ms > 0), "some flap, some do not");
+    }
+
+    #[test]
     fn sparse_runs_have_every_kind_of_fault_further_apart_and_mixed_ones_are_sparse_every_second_time() {
         let (mut dense, mut sparse) = (Vec::new(), Vec::new());
         for seed in 0..200 {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::around::{self, Around};
 use crate::check::{self, Board};
 use crate::coverage::Coverage;
 use crate::history::Ending;
@@ -65,6 +66,9 @@ pub struct Report {
     /// What it got to.
     #[serde(default)]
     pub coverage: Coverage,
+    /// What clients saw before, during and after faults, by their kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub around: BTreeMap<String, Around>,
     /// What the checkers say.
     #[serde(default)]
     pub board: Board,
@@ -142,6 +146,7 @@ impl Report {
             incidents,
             unresolved,
             coverage: Coverage::of(record),
+            around: around::of(record),
             board,
             findings: record.findings.clone(),
             plan: record.plan.clone(),

@@ -113,8 +113,38 @@ fn a_kept_run_is_judged_again_alike() {
 }
 
 #[test]
+fn fresh_seeds_leave_a_picture_without_being_asked_for_one() {
+    let folder = std::env::temp_dir().join(format!("leasehold-chaos-for-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold-chaos"));
+    let output = command.current_dir(&folder).args(["run", "sim", "--for", "1s", "--seconds", "10"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("the picture is chaos-report/index.html"), "{said}");
+    let index = std::fs::read_to_string(folder.join("chaos-report/index.html")).unwrap();
+    let seed = index.split("href=\"").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    assert!(folder.join("chaos-report").join(seed).join("report.html").is_file(), "{index}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn seeds_that_are_run_twice_are_the_same() {
+    let (code, said) = chaos(&["run", "sim", "--seeds", "5..6", "--seconds", "30", "--twice"]);
+    assert!(code == 0 && said.contains("2 seeds in "), "{said}");
+}
+
+#[test]
 fn a_wrong_command_line_is_told_as_such() {
-    assert_eq!(chaos(&["run", "sim", "--seeds", "5..5"]).0, 64);
+    let wrong: [&[&str]; 6] = [
+        &["run", "sim", "--seeds", "5..5"],
+        &["run", "sim"],
+        &["run", "sim", "--seeds", "5..6", "--jobs", "0"],
+        &["run", "sim", "--for", "1y"],
+        &["mutants", "--only", "M99"],
+        &["shrink"],
+    ];
+    for arguments in wrong {
+        assert_eq!(chaos(arguments).0, 64, "{arguments:?}");
+    }
     assert_eq!(chaos(&["replay", "/nowhere/at/all.json"]).0, 3);
 }
 

@@ -112,6 +112,10 @@ fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, she
             format!("provider {child} is left on {host}, which the ledger does not know")
         });
     }
+    let with_child: BTreeSet<&str> = cloud.children.values().map(String::as_str).collect();
+    for host in &hosts {
+        sheet.must(with_child.contains(host), || format!("host {host} has no provider for reservations"));
+    }
     holds(last, cloud, living.is_empty(), sheet);
 }
 
@@ -177,13 +181,19 @@ mod tests {
         assert_eq!(images(Some(6), "tenant"), Verdict::Pass);
     }
 
-    fn rest(mut lines: Vec<CloudLine>) -> Judgement {
+    fn rest(lines: Vec<CloudLine>) -> Judgement {
+        judge(&made(lines).record())
+    }
+
+    /// One dedicated host, whole, with nothing on it, and then these lines.
+    fn made(mut lines: Vec<CloudLine>) -> Made {
         let mut state = last(1, 9, &[]);
         let mut row = host(1, 4);
         row["description"]["hypervisor_hostname"] = json!("h");
         state.hosts.insert("1".to_owned(), row);
         lines.insert(0, hold(4));
-        judge(&Made { cloud: lines, finals: vec![state], ..Made::default() }.record())
+        lines.insert(0, line(0, 0, "provider.created", "of h", json!({})));
+        Made { cloud: lines, finals: vec![state], ..Made::default() }
     }
 
     #[test]
@@ -219,6 +229,12 @@ mod tests {
         let gone = line(3, 3, "provider.deleted", "rsv", json!({}));
         assert_eq!(rest(vec![made("rsv"), tokens("rsv"), gone.clone()]).verdict, Verdict::Pass);
         assert_eq!(rest(vec![made("rsv"), tokens("another"), gone]).verdict, Verdict::Violation);
+    }
+
+    #[test]
+    fn a_host_without_its_provider_fires() {
+        let gone = line(2, 2, "provider.deleted", "of h", json!({}));
+        super::super::testing::fires(judge, made(vec![gone]), "host h has no provider for reservations");
     }
 
     #[test]

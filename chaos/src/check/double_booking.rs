@@ -1,4 +1,5 @@
-//! L1: at no index and at no instant from then on is more of a host booked than there is.
+//! L1: at no index and at no instant from then on is more of a host booked than there is, and at none may servers take more of it
+//! (`crammed.rs`).
 //!
 //! But for hosts that lost room below what was booked on them: of those is more booked than there is, and must not become still
 //! more, until it fits again. Which they are is found here, by what was observed of them, and not taken from the ledger's word
@@ -7,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::crammed;
 use super::downtimes::Downtimes;
 use super::model::{Amounts, Host};
 use super::replay::Replay;
@@ -51,6 +53,7 @@ pub fn judge(record: &Record) -> Judgement {
     for text in replay.unreadable {
         sheet.unknown(format!("the model does not read a change: {text}"));
     }
+    crammed::look(record, &mut sheet);
     sheet.close("L1")
 }
 

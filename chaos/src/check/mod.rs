@@ -11,6 +11,7 @@ pub mod clean;
 mod closed;
 pub mod cloud;
 pub mod committed;
+mod crammed;
 mod crowded;
 pub mod double_booking;
 mod downtimes;
@@ -195,6 +196,29 @@ pub fn judge(record: &Record) -> Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The checkers and their models would share a mistake with the product whose code they used.
+    #[test]
+    fn no_checker_uses_the_product() {
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/check"))];
+        let mut read = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("the folder of the checkers is there") {
+                let path = entry.expect("an entry reads").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).expect("a source reads");
+                for product in ["ledger", "node", "client"] {
+                    let name = format!("leasehold_{product}");
+                    assert!(!text.contains(&name), "{} uses {name}", path.display());
+                }
+                read += 1;
+            }
+        }
+        assert!(read > 50, "{read} files");
+    }
 
     #[test]
     fn the_worst_sheet_decides_and_evidence_is_bounded() {

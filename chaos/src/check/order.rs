@@ -53,12 +53,8 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("A7")
 }
 
-/// Hosts whose tokens may take more than is held, what counts as held beside it included: what they may take, and what is held.
-fn over<'a>(
-    cloud: &'a Cloud,
-    size: &BTreeMap<String, [u64; 3]>,
-    beside: impl Iterator<Item = &'a (String, [u64; 3])>,
-) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
+/// What open and used tokens may take of each host, by the sizes of all flavors that there were.
+pub(super) fn backing<'a>(cloud: &'a Cloud, size: &BTreeMap<String, [u64; 3]>) -> BTreeMap<&'a str, [u64; 3]> {
     let mut used: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (host, class) in cloud.users.values() {
         *used.entry((host, class)).or_default() += 1;
@@ -72,6 +68,16 @@ fn over<'a>(
         let sum = backing.entry(&tokens.host).or_default();
         (0..3).for_each(|place| sum[place] += active * amounts[place]);
     }
+    backing
+}
+
+/// Hosts whose tokens may take more than is held, what counts as held beside it included: what they may take, and what is held.
+fn over<'a>(
+    cloud: &'a Cloud,
+    size: &BTreeMap<String, [u64; 3]>,
+    beside: impl Iterator<Item = &'a (String, [u64; 3])>,
+) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
+    let backing = backing(cloud, size);
     let mut held: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
     for (host, amounts) in cloud.holds.values().chain(beside) {
         let sum = held.entry(host).or_default();

@@ -21,6 +21,8 @@ pub struct Summary {
     simulated_s: f64,
     cpu_s: f64,
     operations: u64,
+    /// Of everything that happened.
+    pub trace_hash: String,
     reached: Coverage,
 }
 
@@ -28,7 +30,8 @@ impl Summary {
     /// Of a report.
     pub fn of(report: &Report) -> Summary {
         let operations = report.operations.values().sum();
-        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations, reached: report.coverage.clone() }
+        let (trace_hash, reached) = (report.trace_hash.clone(), report.coverage.clone());
+        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations, trace_hash, reached }
     }
 
     /// Takes it from what a process printed; the rest is for people. `None`: it did not come that far.
@@ -177,10 +180,14 @@ fn span(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    fn of_run(simulated_s: f64, cpu_s: f64, operations: u64, reached: Coverage) -> Summary {
+        Summary { simulated_s, cpu_s, operations, trace_hash: "h".to_owned(), reached }
+    }
+
     #[test]
     fn a_line_tells_seeds_violations_and_what_is_left() {
         let mut progress = Progress::new(Some(4), None);
-        progress.ended(0, Some(&Summary { simulated_s: 7_200.0, cpu_s: 12.0, operations: 1, reached: Coverage::default() }));
+        progress.ended(0, Some(&of_run(7_200.0, 12.0, 1, Coverage::default())));
         progress.ended(1, None);
         let changes = Coverage { leader_changes: 1, ..Coverage::default() };
         assert!(progress.eventful().starts_with("0 seeds passed"), "{}", progress.eventful());
@@ -189,7 +196,7 @@ mod tests {
         // One with too few operations, one that failed, one that counts.
         for (code, operations) in [(0, 199), (1, 200), (0, 200)] {
             let reached = changes.clone();
-            progress.ended(code, Some(&Summary { simulated_s: 3_600.0, cpu_s: 3.0, operations, reached }));
+            progress.ended(code, Some(&of_run(3_600.0, 3.0, operations, reached)));
         }
         assert!(progress.eventful().starts_with("1 seeds passed"), "{}", progress.eventful());
         let fresh = Progress::new(None, Some(Duration::from_secs(600)));
@@ -199,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_the_last_line_or_none() {
-        let summary = Summary { simulated_s: 3_600.0, cpu_s: 3.0, operations: 7, reached: Coverage::default() };
+        let summary = of_run(3_600.0, 3.0, 7, Coverage::default());
         let text = format!("checked: all\nseed 3\n{}\n", serde_json::to_string(&summary).expect("it encodes"));
         assert_eq!(Summary::read(&text), ("checked: all\nseed 3".to_owned(), Some(summary.clone())));
         assert_eq!(Summary::read("it broke\n"), ("it broke".to_owned(), None));

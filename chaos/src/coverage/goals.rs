@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Coverage, PHASES};
 use crate::check::{Judgement, Sheet};
 use crate::plan::cluster::POINTS;
-use crate::plan::{Plan, Profile};
+use crate::plan::{Fault, Plan, Profile};
 use crate::record::Record;
 
 /// Operations that every run has, for each hour of faults.
@@ -15,6 +15,8 @@ const LEADER_CHANGES_AN_HOUR: u64 = 1;
 /// So many seeds together must have got everywhere, and with operations and faults further apart so many.
 const SEEDS: u64 = 200;
 const SPARSE_SEEDS: u64 = 1_000;
+/// And so many of those in which others act in the cloud, of what others do.
+const OTHERS_SEEDS: u64 = 20;
 
 /// Operations of clients and of the operator.
 const OPERATIONS: [&str; 18] = [
@@ -86,12 +88,26 @@ const FAULTS: [&str; 32] = [
 const CLOUDS: [&str; 11] =
     ["error", "conflict", "lost_answer", "late", "slow", "hang", "duplicate", "garbage", "truncated", "partial", "async_failure"];
 
+/// What others do in the cloud: tenants with servers of leases, a crowd that boots at once, an operator's audit.
+const OTHERS: [&str; 8] =
+    ["meddle delete", "meddle stop", "meddle shelve", "meddle unshelve", "meddle lock", "meddle rename", "storm", "audit"];
+
+/// What a fault is among [`OTHERS`], if it is one of them.
+pub(super) fn of_others(fault: &Fault) -> Option<String> {
+    match fault {
+        Fault::Meddle { how, .. } => Some(format!("meddle {}", how.kind())),
+        Fault::Storm { .. } | Fault::Audit { .. } => Some(fault.kind()),
+        _ => None,
+    }
+}
+
 /// From how many seeds on a run must have got everywhere; `None`: the profile leaves out on purpose what others have.
 #[must_use]
 pub fn wanted_from(profile: Profile) -> Option<u64> {
     match profile {
         Profile::Swarm | Profile::Mixed => Some(SEEDS),
         Profile::Sparse => Some(SPARSE_SEEDS),
+        Profile::Others => Some(OTHERS_SEEDS),
         _ => None,
     }
 }
@@ -121,8 +137,9 @@ fn short(plan: &Plan, coverage: &Coverage) -> Vec<String> {
     short
 }
 
-/// What many runs together have not got to: by what it belongs to, and of how many.
-pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
+/// What many runs together have not got to: by what it belongs to, and of how many. Of runs in which others act in the cloud that is what
+/// they do; there are too few of them for the rest.
+pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<String>, usize)> {
     let got = |map: &BTreeMap<String, u64>, wanted: Vec<String>| {
         let many = wanted.len();
         (wanted.into_iter().filter(|name| !map.contains_key(name)).collect::<Vec<_>>(), many)
@@ -135,6 +152,9 @@ pub fn missed(sum: &Coverage) -> BTreeMap<&'static str, (Vec<String>, usize)> {
         }
         names
     };
+    if profile == Profile::Others {
+        return BTreeMap::from([("what others do", got(&sum.others, names(&[&OTHERS])))]);
+    }
     // Results and roles, whatever the fault.
     let mut by_role: BTreeMap<String, u64> = BTreeMap::new();
     let mut by_fault: BTreeMap<String, u64> = BTreeMap::new();
@@ -181,7 +201,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::plan::Fault;
 
     #[test]
     fn every_kind_of_fault_that_is_drawn_is_a_goal() {
@@ -215,14 +234,25 @@ mod tests {
     #[test]
     fn what_was_not_got_to_is_named() {
         let mut sum = Coverage::default();
-        let all = missed(&sum);
+        let all = missed(&sum, Profile::Swarm);
         assert_eq!(all["points"].0.len(), POINTS.len());
         assert!(all["operation, fault"].0.contains(&"create ok kill".to_owned()));
         sum.operations.insert("create ok kill leader".to_owned(), 1);
         sum.points.insert(POINTS[0].to_owned(), 1);
-        let fewer = missed(&sum);
+        let fewer = missed(&sum, Profile::Swarm);
         assert_eq!(fewer["points"].0.len(), POINTS.len() - 1);
         assert!(!fewer["operation, fault"].0.contains(&"create ok kill".to_owned()));
         assert!(told(&fewer).contains("not kill: before_staging, staging, start, running, end"));
+    }
+
+    #[test]
+    fn where_others_act_every_kind_of_that_is_a_goal_and_all_of_them_are_drawn() {
+        let missing = |sum: &Coverage| missed(sum, Profile::Others)["what others do"].0.clone();
+        assert_eq!(missing(&Coverage::default()), OTHERS);
+        let faults = (0..40).flat_map(|seed| Plan::shaped(seed, 900, Profile::Others).faults);
+        let drawn: BTreeSet<String> = faults.filter_map(|planned| of_others(&planned.fault)).collect();
+        assert_eq!(drawn, OTHERS.iter().map(|&kind| kind.to_owned()).collect());
+        let others = drawn.into_iter().map(|kind| (kind, 1)).collect();
+        assert_eq!(missing(&Coverage { others, ..Coverage::default() }), [""; 0]);
     }
 }

@@ -439,6 +439,13 @@ pub enum Meddling {
     Rename,
 }
 
+impl Meddling {
+    /// Its kind as a plan's file names it.
+    pub fn kind(self) -> String {
+        serde_json::to_value(self).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
 /// Whom a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
