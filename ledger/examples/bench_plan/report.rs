@@ -86,9 +86,12 @@ impl Row {
         Row { budget: Some(budget), ..self }
     }
 
-    /// Whether the bar was missed; `None` without a bar or a sample.
+    /// Whether the bar was missed, as it is by what was not measured; `None` without a bar.
     pub fn over_budget(&self) -> Option<bool> {
-        let budget = self.budget.as_ref().filter(|_| self.samples > 0)?;
+        let budget = self.budget.as_ref()?;
+        if self.samples == 0 {
+            return Some(true);
+        }
         let figure = match budget.figure {
             Figure::P50 => self.p50,
             Figure::P99 | Figure::Single => self.p99,
@@ -97,20 +100,24 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        json!({
+        let mut row = json!({
             "name": self.name,
             "unit": self.unit.name(),
             "samples": self.samples,
             "p50": self.p50,
             "p99": self.p99,
             "max": self.max,
-            "budget": self.budget.as_ref().map(|budget| json!({
-                "figure": match budget.figure { Figure::P50 => "p50", Figure::P99 => "p99", Figure::Single => "value" },
-                "limit": budget.limit,
-                "source": budget.source,
-            })),
-            "over_budget": self.over_budget(),
-        })
+        });
+        if let Some(budget) = &self.budget {
+            let figure = match budget.figure {
+                Figure::P50 => "p50",
+                Figure::P99 => "p99",
+                Figure::Single => "value",
+            };
+            row["budget"] = json!({"figure": figure, "limit": budget.limit, "source": budget.source});
+            row["over_budget"] = self.over_budget().into();
+        }
+        row
     }
 }
 
@@ -131,7 +138,12 @@ pub fn print(stage: &Stage) {
             None => String::new(),
             Some(over) => {
                 let budget = row.budget.as_ref().map_or(0.0, |budget| budget.limit);
-                format!("{budget} {}", if over { "OVER" } else { "met" })
+                let verdict = match (over, row.samples) {
+                    (true, 0) => "NOT MEASURED",
+                    (true, _) => "OVER",
+                    (false, _) => "met",
+                };
+                format!("{budget} {verdict}")
             }
         };
         let figures = match row.samples {
@@ -167,8 +179,16 @@ pub fn write(file: &Path, arguments: &Arguments, stages: &[Stage]) {
     let stages_json: Vec<Value> = stages
         .iter()
         .map(|stage| {
-            let rows: Vec<Value> = stage.rows.iter().map(Row::json).collect();
-            json!({ "hosts": stage.hosts, "leases": stage.leases, "booked_percent": stage.load, "rows": rows })
+            // What has a bar, and what only explains it.
+            let (rows, information): (Vec<&Row>, Vec<&Row>) = stage.rows.iter().partition(|row| row.budget.is_some());
+            let shown = |rows: Vec<&Row>| rows.into_iter().map(Row::json).collect::<Vec<Value>>();
+            json!({
+                "hosts": stage.hosts,
+                "leases": stage.leases,
+                "booked_percent": stage.load,
+                "rows": shown(rows),
+                "information": shown(information),
+            })
         })
         .collect();
     let report = json!({

@@ -27,6 +27,9 @@ const STEP_MS: u64 = 50;
 /// Keys are dropped by the clock so often.
 const TICK: u64 = 256;
 
+/// Of so many leases one lets others have its room before it begins.
+const PREEMPTIBLE_ONE_IN: usize = 8;
+
 /// A seeded generator (splitmix64), so that every run does the same.
 pub struct Random(pub u64);
 
@@ -199,7 +202,9 @@ impl World {
         let mut random = Random(self.random.below(u64::MAX));
         let (project_id, user_id) = self.owner(&mut random);
         let name = format!("lease-{}", random.below(1_000_000));
-        World::lease_of(name, project_id, user_id, instance, Seconds(start), length)
+        let wish = World::lease_of(name, project_id, user_id, instance, Seconds(start), length);
+        let preemptible = self.state.leases_len().is_multiple_of(PREEMPTIBLE_ONE_IN);
+        LeaseWish { precedence: Precedence { preemptible, ..Precedence::default() }, ..wish }
     }
 
     /// Somebody who owns leases.
