@@ -6,7 +6,6 @@ use crate::model::{Lease, LeaseId, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, row_hash};
 use crate::storage::codec::decode;
-use crate::storage::keys::RowId;
 
 /// Leases that one entry takes out of memory; the leader proposes again while there are more.
 pub const ARCHIVED_PER_ENTRY: usize = 1_000;
@@ -26,8 +25,7 @@ pub(super) fn archive_leases(state: &mut State, now: Timestamp, ended_before: Ti
 /// Rejections: `Invalid` (another row than that of the lease).
 pub(super) fn recall_lease(state: &mut State, id: LeaseId, row: &[u8]) -> Result<Reply, Rejection> {
     let Some(archived) = state.archived(id) else { return Ok(Reply::Done) };
-    let key = RowId::Archived(archived.project_id, id).to_bytes();
-    if row_hash(&key, row) != archived.hash {
+    if row_hash(&archived.key(), row) != archived.hash {
         return Err(invalid("row", format!("it is not that of lease {id}")));
     }
     let lease: Lease = decode("lease", row).map_err(|error| invalid("row", error.to_string()))?;
@@ -84,6 +82,33 @@ mod tests {
                12:00 archive 12:00 -> none
                12:00 done end B -> B gone
                12:00 removehost h1 -> removed",
+        );
+    }
+
+    #[test]
+    fn leases_of_a_series_leave_memory_and_the_series_still_knows_them() {
+        check(
+            "10:00 hosts h1 vcpus=16
+               10:00 series A 11:00..11:30 every=60 times=4 -> 1:PENDING h1*1 2:PENDING h1*1 3:PENDING h1*1 4:PENDING h1*1
+               11:00 clock
+               11:00 done start A1 -> A1 ACTIVE active:Open
+               11:30 clock -> end A1
+               11:30 done end A1 -> A1 TERMINATED deleted:Ended
+               12:00 clock
+               12:00 done start A2 -> A2 ACTIVE active:Open
+               12:10 delete A3
+               12:30 clock -> end A2
+               12:30 done end A2 -> A2 TERMINATED deleted:Ended
+               12:30 archive 12:00 -> A1
+               12:30 archive 12:30 -> A2
+               12:30 listed A -> A1 A2 A4
+               12:31 deleteseries A -> deleted A4 kept A1 A2
+               12:31 listed A -> A1 A2
+               12:32 delete A1 -> free, row gone
+               12:32 listed A -> A2
+               12:32 deleteseries A -> deleted kept A2
+               12:32 delete A2 -> free, row gone
+               12:32 deleteseries A -> refused SeriesNotFound",
         );
     }
 

@@ -10,7 +10,7 @@ use crate::apply::schedule::invalid;
 use crate::model::{HostId, Interval, Lease, LeaseId, LeaseStatus};
 use crate::mutant;
 use crate::reply::Rejection;
-use crate::state::{Archived, State};
+use crate::state::{Among, Archived, State};
 use crate::storage::archive::ArchiveError;
 
 /// Rows that are read for one answer at most: each is decoded, and an answer of more is of no use to anybody.
@@ -56,11 +56,11 @@ impl Unread {
         if !may_have_ended(state, filter, window) {
             return Ok(Unread::NONE);
         }
-        if state.archived_of(filter.project_id.as_ref()) > READ_MAX {
+        let among = among(filter);
+        if state.archived_count(&among) > READ_MAX {
             return Err(too_many_ended());
         }
-        let which = state.archived_in(filter.project_id.as_ref(), (Bound::Unbounded, Bound::Unbounded));
-        let mut which: Vec<Archived> = which.collect();
+        let mut which: Vec<Archived> = state.archived_in(&among, (Bound::Unbounded, Bound::Unbounded)).collect();
         // Those of one project are in that order.
         if filter.project_id.is_none() {
             which.sort_unstable_by(|one, other| (&one.project_id, one.id).cmp(&(&other.project_id, other.id)));
@@ -76,11 +76,11 @@ impl Unread {
         let read_max = read_max.max(limit);
         let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
-        let project = filter.project_id.as_ref();
+        let among = among(filter);
         let mut which: Vec<Archived> = if filter.descending {
-            state.archived_in(project, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
+            state.archived_in(&among, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
         } else {
-            state.archived_in(project, (behind, last)).take(read_max.saturating_add(1)).collect()
+            state.archived_in(&among, (behind, last)).take(read_max.saturating_add(1)).collect()
         };
         let more = which.len() > read_max;
         which.truncate(read_max);
@@ -103,7 +103,12 @@ impl Unread {
     }
 }
 
-/// Whether a lease that left memory, which is TERMINATED, of no series and no offer that was not claimed, may be of a filter.
+/// Which of those that left memory may be of a filter, as far as memory knows them.
+fn among(filter: &LeaseFilter) -> Among<'_> {
+    Among { project: filter.project_id.as_ref(), series: filter.series }
+}
+
+/// Whether a lease that left memory, which is TERMINATED and no offer that was not claimed, may be of a filter.
 fn may_have_ended(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> bool {
     let now = state.clock().floor_to_second();
     // They are over by now.
@@ -111,7 +116,7 @@ fn may_have_ended(state: &State, filter: &LeaseFilter, window: Option<Interval>)
     let of_status = filter.statuses.is_empty() || filter.statuses.contains(&LeaseStatus::Terminated);
     let of_time = window.is_none_or(is_past) && filter.window.is_none_or(|(window, _)| is_past(window));
     // Planted bug: what left memory is left out.
-    of_status && of_time && filter.series.is_none() && !filter.offers && !mutant!("E01")
+    of_status && of_time && !filter.offers && !mutant!("E01")
 }
 
 /// A filter, with all that it needs of the state.

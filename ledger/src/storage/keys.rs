@@ -11,13 +11,13 @@
 //! | `23` | length of project id, 2 bytes; project id; key id, 16 bytes | [`KeyRow`](crate::state::KeyRow) |
 //! | `24` | ledger index, 8 bytes; place in its entry, 4 bytes | [`Change`](crate::state::Change) |
 //! | `25` | length of project id, 2 bytes; project id, none for the defaults | [`QuotaRow`](crate::model::QuotaRow) |
-//! | `26` | length of project id, 2 bytes; project id; lease id, 16 bytes | [`Lease`](crate::model::Lease) that left memory |
+//! | `26` | length of project id, 2 bytes; project id; lease id, 16 bytes; [`Mark`] | [`Lease`](crate::model::Lease) that left memory |
 //!
 //! A new table takes a new first byte. A byte is never given another meaning.
 
 use uuid::Uuid;
 
-use crate::model::{ActuationId, HostId, LeaseId, ProjectId};
+use crate::model::{ActuationId, HostId, Lease, LeaseId, ProjectId, SeriesId};
 
 /// Applied position.
 pub const POSITION: u8 = 0x00;
@@ -41,6 +41,42 @@ pub const QUOTA: u8 = 0x25;
 /// Ended leases that left memory.
 pub const ARCHIVED: u8 = 0x26;
 
+/// What the key of an ended lease tells of it behind its id, so that nobody need read the row for it.
+///
+/// In the key it is nothing, of most leases; else a byte of bits, and behind it what they say is there:
+///
+/// | bit | what follows |
+/// |---|---|
+/// | `02` | it is of a series: series id, 16 bytes; number of the occurrence, 4 bytes |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// The series it is an occurrence of, and its number there.
+    pub series: Option<(SeriesId, u32)>,
+}
+
+const OF_SERIES: u8 = 0x02;
+
+impl Mark {
+    /// Of an ended lease.
+    pub fn of(lease: &Lease) -> Mark {
+        Mark { series: lease.series.as_ref().map(|member| (member.id, member.number)) }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        match self.series {
+            None => Vec::new(),
+            Some((series, number)) => join(OF_SERIES, &[series.0.as_bytes(), &number.to_be_bytes()]),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Mark> {
+        let Some((bits, rest)) = bytes.split_first() else { return Some(Mark::default()) };
+        let (series, number) = rest.split_first_chunk::<16>()?;
+        let number = u32::from_be_bytes(number.try_into().ok()?);
+        (*bits == OF_SERIES).then(|| Mark { series: Some((SeriesId(Uuid::from_bytes(*series)), number)) })
+    }
+}
+
 /// Names one hashed row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowId {
@@ -59,7 +95,7 @@ pub enum RowId {
     /// The quota of a project; `None`: the defaults for all.
     Quota(Option<ProjectId>),
     /// An ended lease that left memory.
-    Archived(ProjectId, LeaseId),
+    Archived(ProjectId, LeaseId, Mark),
 }
 
 impl RowId {
@@ -82,10 +118,10 @@ impl RowId {
                 join(QUOTA, &[&length.to_be_bytes(), id.as_bytes()])
             }
             RowId::Change(index, place) => join(CHANGE, &[&index.to_be_bytes(), &place.to_be_bytes()]),
-            RowId::Archived(project, id) => {
+            RowId::Archived(project, id, mark) => {
                 // Bounded where leases are made.
                 let length = u16::try_from(project.0.len()).unwrap_or(u16::MAX);
-                join(ARCHIVED, &[&length.to_be_bytes(), project.0.as_bytes(), id.0.as_bytes()])
+                join(ARCHIVED, &[&length.to_be_bytes(), project.0.as_bytes(), id.0.as_bytes(), &mark.to_bytes()])
             }
         }
     }
@@ -98,8 +134,11 @@ impl RowId {
             LEASE => Some(RowId::Lease(LeaseId(Uuid::from_slice(rest).ok()?))),
             HOST => Some(RowId::Host(HostId(u64::from_be_bytes(rest.try_into().ok()?)))),
             ACTUATION => Some(RowId::Actuation(ActuationId(u64::from_be_bytes(rest.try_into().ok()?)))),
-            KEY => of_project(rest).map(|(project, id)| RowId::Key(project, id)),
-            ARCHIVED => of_project(rest).map(|(project, id)| RowId::Archived(project, LeaseId(id))),
+            KEY => of_project(rest).filter(|(_, _, rest)| rest.is_empty()).map(|(project, id, _)| RowId::Key(project, id)),
+            ARCHIVED => {
+                let (project, id, mark) = of_project(rest)?;
+                Some(RowId::Archived(project, LeaseId(id), Mark::from_bytes(mark)?))
+            }
             QUOTA => {
                 let (length, id) = rest.split_first_chunk::<2>()?;
                 let id = std::str::from_utf8(id).ok().filter(|id| id.len() == usize::from(u16::from_be_bytes(*length)))?;
@@ -114,12 +153,13 @@ impl RowId {
     }
 }
 
-/// Length of project id, project id, id.
-fn of_project(rest: &[u8]) -> Option<(ProjectId, Uuid)> {
+/// Length of project id, project id, id, and what is behind it.
+fn of_project(rest: &[u8]) -> Option<(ProjectId, Uuid, &[u8])> {
     let (length, rest) = rest.split_first_chunk::<2>()?;
-    let (project, id) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (project, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (id, rest) = rest.split_first_chunk::<16>()?;
     let project = ProjectId(std::str::from_utf8(project).ok()?.into());
-    Some((project, Uuid::from_slice(id).ok()?))
+    Some((project, Uuid::from_bytes(*id), rest))
 }
 
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -138,6 +178,7 @@ mod tests {
 
     #[test]
     fn every_key_reads_back_and_sorts_as_its_row() {
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)) };
         let rows = [
             RowId::Meta,
             RowId::Lease(LeaseId(Uuid::from_u128(7))),
@@ -149,7 +190,8 @@ mod tests {
             RowId::Change(5, 1),
             RowId::Quota(None),
             RowId::Quota(Some(ProjectId("p".into()))),
-            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7))),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), of_series),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -159,11 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_leases_that_left_memory_keep_their_keys() {
+        let key = |mark| RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(0xab)), mark).to_bytes();
+        let plain = [&[0x26, 0, 1, b'p'][..], &[0; 15], &[0xab]].concat();
+        assert_eq!(key(Mark::default()), plain);
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)) };
+        assert_eq!(key(of_series), [&plain[..], &[2], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+    }
+
+    #[test]
     fn foreign_bytes_name_no_row() {
         for key in
             [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x", b"\x25\x00\x02p", b"\x26\x00\x01p"]
         {
             assert_eq!(RowId::from_bytes(key), None);
         }
+        let plain = RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()).to_bytes();
+        for mark in [&[0][..], &[1], &[2], &[2; 20], &[2; 22], &[4; 21]] {
+            assert_eq!(RowId::from_bytes(&[&plain, mark].concat()), None, "{mark:?}");
+        }
+        let key = RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)).to_bytes();
+        assert_eq!(RowId::from_bytes(&[&key[..], &[0]].concat()), None);
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use leasehold_ledger::command::{Command, Outcome};
 use leasehold_ledger::model::{Step as Owed, Timestamp};
+use leasehold_ledger::state::Among;
 use leasehold_ledger::storage::archive::ArchiveReader;
 
 use proptest::prelude::*;
@@ -44,7 +45,7 @@ impl Run {
     }
 
     pub(super) fn of_archive(&mut self, what: OfArchive) {
-        let archived: Vec<_> = self.world.state.archived_in(None, (Bound::Unbounded, Bound::Unbounded)).collect();
+        let archived: Vec<_> = self.world.state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded)).collect();
         let pick = |number: u8| archived.get(usize::from(number) % archived.len().max(1)).cloned();
         match what {
             OfArchive::More { minutes } => {

@@ -1,0 +1,223 @@
+//! What memory keeps of leases that left it. There may be millions of them, so that every byte of one counts: what many have in
+//! common, their project and their series, stands here once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use super::{Among, Archived};
+use crate::model::{LeaseId, ProjectId, SeriesId};
+use crate::storage::keys::Mark;
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::state) struct Archive {
+    rows: BTreeMap<LeaseId, Kept>,
+    of: BTreeMap<ProjectId, Theirs>,
+    series: BTreeMap<SeriesId, Members>,
+}
+
+/// What leases of one project, or of one series, have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Kin {
+    project: ProjectId,
+    series: Option<SeriesId>,
+}
+
+/// The hash as bytes: as a number it would be padded to twice its length.
+#[derive(Clone, Debug)]
+struct Kept {
+    kin: Arc<Kin>,
+    hash: [u8; 16],
+}
+
+/// The leases of a project.
+#[derive(Clone, Debug)]
+struct Theirs {
+    /// Of those of no series.
+    kin: Arc<Kin>,
+    leases: BTreeSet<LeaseId>,
+}
+
+impl Theirs {
+    fn of(project: &ProjectId) -> Theirs {
+        Theirs { kin: Arc::new(Kin { project: project.clone(), series: None }), leases: BTreeSet::new() }
+    }
+}
+
+/// The leases of a series, a hundred or so at most, by id, and their numbers in it.
+#[derive(Clone, Debug)]
+struct Members {
+    kin: Arc<Kin>,
+    leases: Vec<(LeaseId, u32)>,
+}
+
+/// A row, as the disk has it.
+pub(in crate::state) type StoredRow = (ProjectId, LeaseId, Mark, u128);
+
+/// Some of them by id, from both ends.
+pub(super) type ById<'a> = Box<dyn DoubleEndedIterator<Item = Archived> + 'a>;
+
+impl Archive {
+    pub fn insert(&mut self, project: &ProjectId, id: LeaseId, mark: Mark, hash: u128) {
+        let theirs = self.of.entry(project.clone()).or_insert_with(|| Theirs::of(project));
+        theirs.leases.insert(id);
+        self.rows.insert(id, Kept { kin: theirs.kin.clone(), hash: hash.to_be_bytes() });
+        self.mark(id, mark);
+    }
+
+    /// Of one that is there, and has no mark yet.
+    fn mark(&mut self, id: LeaseId, mark: Mark) {
+        let Some(kept) = self.rows.get_mut(&id) else { return };
+        if let Some((series, number)) = mark.series {
+            let kin = || Arc::new(Kin { project: kept.kin.project.clone(), series: Some(series) });
+            let members = self.series.entry(series).or_insert_with(|| Members { kin: kin(), leases: Vec::new() });
+            let place = members.leases.partition_point(|(other, _)| *other < id);
+            members.leases.insert(place, (id, number));
+            kept.kin = members.kin.clone();
+        }
+    }
+
+    pub fn remove(&mut self, id: LeaseId) {
+        let Some(Kept { kin, .. }) = self.rows.remove(&id) else { return };
+        if let Some(theirs) = self.of.get_mut(&kin.project) {
+            theirs.leases.remove(&id);
+            if theirs.leases.is_empty() {
+                self.of.remove(&kin.project);
+            }
+        }
+        if let Some((series, members)) = kin.series.and_then(|series| Some((series, self.series.get_mut(&series)?))) {
+            members.leases.retain(|(other, _)| *other != id);
+            if members.leases.is_empty() {
+                self.series.remove(&series);
+            }
+        }
+    }
+
+    pub fn set_hash(&mut self, id: LeaseId, hash: u128) {
+        if let Some(kept) = self.rows.get_mut(&id) {
+            kept.hash = hash.to_be_bytes();
+        }
+    }
+
+    pub fn get(&self, id: LeaseId) -> Option<Archived> {
+        self.rows.get(&id).map(|kept| self.shown(id, kept))
+    }
+
+    fn shown(&self, id: LeaseId, kept: &Kept) -> Archived {
+        let member = |series: SeriesId| Some((series, number_of(self.members(series), id)?));
+        let mark = Mark { series: kept.kin.series.and_then(member) };
+        Archived { id, project_id: kept.kin.project.clone(), mark, hash: u128::from_be_bytes(kept.hash) }
+    }
+
+    /// Fills an empty archive at once; rows of one project mostly come one after the other.
+    pub fn load(rows: Vec<StoredRow>) -> Archive {
+        let mut archive = Archive::default();
+        let mut by_id = Vec::with_capacity(rows.len());
+        for of_one in rows.chunk_by(|one, other| one.0 == other.0) {
+            let project = &of_one[0].0;
+            let theirs = archive.of.entry(project.clone()).or_insert_with(|| Theirs::of(project));
+            let ids = of_one.iter().map(|(_, id, _, _)| *id);
+            if theirs.leases.is_empty() {
+                theirs.leases = ids.collect();
+            } else {
+                theirs.leases.extend(ids);
+            }
+            let kept = |hash: u128| Kept { kin: theirs.kin.clone(), hash: hash.to_be_bytes() };
+            by_id.extend(of_one.iter().map(|(_, id, _, hash)| (*id, kept(*hash))));
+        }
+        archive.rows = by_id.into_iter().collect();
+        for (_, id, mark, _) in rows.into_iter().filter(|(_, _, mark, _)| *mark != Mark::default()) {
+            archive.mark(id, mark);
+        }
+        archive
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The leases of a series, by id, and their numbers in it.
+    pub fn members(&self, series: SeriesId) -> &[(LeaseId, u32)] {
+        self.series.get(&series).map_or(&[], |members| &members.leases)
+    }
+
+    /// Whose a series is.
+    pub fn owner_of(&self, series: SeriesId) -> Option<&ProjectId> {
+        self.series.get(&series).map(|members| &members.kin.project)
+    }
+
+    /// Every series that has leases here, with their numbers.
+    pub fn series(&self) -> impl Iterator<Item = (SeriesId, &[(LeaseId, u32)])> + '_ {
+        self.series.iter().map(|(series, members)| (*series, members.leases.as_slice()))
+    }
+
+    /// How many are among these; of a series it may be less.
+    pub fn count(&self, among: &Among<'_>) -> usize {
+        match (among.series, among.project) {
+            (Some(series), _) => self.members(series).len(),
+            (None, Some(project)) => self.of.get(project).map_or(0, |theirs| theirs.leases.len()),
+            (None, None) => self.rows.len(),
+        }
+    }
+
+    /// Those among these with ids in a range, by id.
+    pub fn among<'a>(&'a self, among: &Among<'a>, range: (Bound<LeaseId>, Bound<LeaseId>)) -> ById<'a> {
+        if is_empty(&range) {
+            return Box::new(std::iter::empty());
+        }
+        let project = among.project;
+        match (among.series, project) {
+            (Some(series), _) => {
+                let within = self.members(series).iter().filter(move |(id, _)| range.contains(id));
+                let all = within.filter_map(|(id, _)| self.get(*id));
+                Box::new(all.filter(move |one| project.is_none_or(|project| one.project_id == *project)))
+            }
+            (None, Some(project)) => {
+                let theirs = self.of.get(project).map(|theirs| theirs.leases.range(range));
+                Box::new(theirs.into_iter().flatten().filter_map(|id| self.get(*id)))
+            }
+            (None, None) => Box::new(self.rows.range(range).map(|(id, kept)| self.shown(*id, kept))),
+        }
+    }
+
+    /// The sum of the hashes of their rows.
+    pub fn sum(&self) -> u128 {
+        self.rows.values().map(|kept| u128::from_be_bytes(kept.hash)).fold(0, u128::wrapping_add)
+    }
+
+    /// Whether the leases by project and by series are those there are.
+    pub fn agrees(&self) -> bool {
+        let all = self.of.values().map(|theirs| theirs.leases.len()).sum::<usize>() == self.rows.len();
+        let kin_of = |id: &LeaseId| self.rows.get(id).map(|kept| &*kept.kin);
+        let of_project = |(project, theirs): (&ProjectId, &Theirs)| {
+            !theirs.leases.is_empty() && theirs.leases.iter().all(|id| kin_of(id).is_some_and(|kin| kin.project == *project))
+        };
+        let of_series = |(series, members): (&SeriesId, &Members)| {
+            let is_theirs = |(id, _): &(LeaseId, u32)| kin_of(id) == Some(&*members.kin);
+            let well = !members.leases.is_empty() && members.leases.is_sorted_by(|one, other| one.0 < other.0);
+            well && members.kin.series == Some(*series) && members.leases.iter().all(is_theirs)
+        };
+        let members = self.series.values().map(|members| members.leases.len()).sum::<usize>();
+        let in_series = self.rows.values().filter(|kept| kept.kin.series.is_some()).count();
+        all && members == in_series && self.of.iter().all(of_project) && self.series.iter().all(of_series)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = &LeaseId> + '_ {
+        self.rows.keys()
+    }
+}
+
+fn number_of(members: &[(LeaseId, u32)], id: LeaseId) -> Option<u32> {
+    let place = members.binary_search_by_key(&id, |(member, _)| *member).ok()?;
+    Some(members[place].1)
+}
+
+/// A range of a tree must not begin behind its end.
+fn is_empty(range: &(Bound<LeaseId>, Bound<LeaseId>)) -> bool {
+    match (range.start_bound(), range.end_bound()) {
+        (Bound::Excluded(from), Bound::Excluded(until)) => from >= until,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(until) | Bound::Excluded(until)) => from > until,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+    }
+}
