@@ -48,7 +48,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use crate::apply::script::check;
     use crate::command::Command;
-    use crate::model::{Lease, Timestamp};
+    use crate::model::{Lease, LeaseId, Timestamp};
     use crate::plan::crowd::Random;
     use crate::plan::crowd::twins::Twins;
     use crate::reply::Rejection;
@@ -112,6 +112,56 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_failed_leaves_memory_when_its_end_is_carried_out_and_what_is_left_to_do_does_not() {
+        check(
+            "10:00 hosts h1 vcpus=16
+               10:00 lease A now..11:00 -> PENDING h1*1
+               10:00 lease B now..11:00 -> PENDING h1*1
+               10:00 lease C now..11:00 reservations=2 -> PENDING h1*1 h1*1
+               10:00 clock -> start A, start B, start C, start C
+               10:00 failed start A -> A ERROR error:Open
+               10:00 done start B -> B ACTIVE active:Open
+               10:00 done start C -> C STARTING active:Open pending:Open
+               10:00 failed start C -> C ERROR active:Open error:Open
+               10:01 archive 10:01 -> none
+               11:00 clock -> end A, end B, end C, end C
+               11:00 done end A -> A ERROR deleted:Ended
+               11:00 failed end B -> B ERROR error:Ended
+               11:00 done end C -> C TERMINATING deleted:Ended error:Ended
+               11:00 failed end C -> C ERROR deleted:Ended error:Ended
+               11:01 archive 11:01 -> A
+               11:01 withdraw A -> refused WrongStatus ERROR
+               11:01 update A name=x -> refused PlanStale
+               11:01 delete A -> free, row gone
+               11:01 delete A -> refused LeaseNotFound
+               11:02 delete B -> booked, row stays
+               11:02 done end B -> B gone",
+        );
+    }
+
+    #[test]
+    fn what_gave_way_leaves_memory_when_nothing_is_left_of_it_and_its_time_is_over() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 11:30..14:00 n=3 preemptible -> PENDING h1*3
+               11:00 clock -> prepare A
+               11:00 done prepare A -> A PENDING pending:Prepared
+               11:00 lease B 12:00..13:00 n=2 priority=1 preempt -> PENDING h1*2 instead of A
+               11:00 status A -> A ERROR deleted:Ended
+               11:00 lease C 15:00..16:00 n=3 preemptible -> PENDING h1*3
+               11:00 lease D 15:00..16:00 n=2 priority=1 preempt -> PENDING h1*2 instead of C
+               13:00 archive 13:00 -> none
+               14:00 archive 14:00 -> none
+               14:00 done end A -> A ERROR deleted:Ended
+               14:00 archive 14:00 -> A
+               16:00 archive 15:59 -> none
+               16:00 archive 16:00 -> C
+               16:00 delete A -> free, row gone
+               16:00 delete C -> free, row gone",
+        );
+    }
+
     /// Without the row of counters, which every entry changes.
     fn hash(state: &State) -> u128 {
         let key = crate::storage::keys::RowId::Meta.to_bytes();
@@ -160,7 +210,13 @@ mod tests {
     #[test]
     fn what_is_no_change_of_its_owner_is_answered_as_of_a_lease_in_memory() {
         let mut twins = Twins::after(150, 1, 100, &mut Random(13));
-        let lease_id = twins.archived()[3].id;
+        for failed in [false, true] {
+            let lease_id = twins.archived().iter().find(|one| one.mark.failed == failed).unwrap().id;
+            is_no_change(&mut twins, lease_id);
+        }
+    }
+
+    fn is_no_change(twins: &mut Twins, lease_id: LeaseId) {
         let reason = crate::model::Reason { code: crate::model::ReasonCode::CloudRefused, text: "no".to_owned() };
         let promote = crate::command::PromoteLease { lease_id, plan: Vec::new(), moved_to: None, planned_at: 0 };
         for command in [
@@ -172,6 +228,6 @@ mod tests {
         ] {
             drop(twins.both(command));
         }
-        assert_eq!(twins.archived()[3].id, lease_id);
+        assert!(twins.state.archived(lease_id).is_some());
     }
 }

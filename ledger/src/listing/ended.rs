@@ -36,7 +36,7 @@ pub trait Draft: Sized {
 
 /// Why an answer that needs more than [`READ_MAX`] rows is not given.
 pub fn too_many_ended() -> Rejection {
-    let way = "ask for statuses other than TERMINATED, for one project, or for a time that is not past; or list page by id without \
+    let way = "ask for statuses other than TERMINATED and ERROR, for one project, or for a time that is not past; or list page by id without \
                another filter";
     invalid("statuses", format!("more than {READ_MAX} leases that ended long ago would have to be read: {way}"))
 }
@@ -53,10 +53,7 @@ impl Unread {
 
     /// All of them. In the order of their rows, which is the fastest to read.
     pub fn all(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> Result<Unread, Rejection> {
-        if !may_have_ended(state, filter, window) {
-            return Ok(Unread::NONE);
-        }
-        let among = among(filter);
+        let Some(among) = among(state, filter, window) else { return Ok(Unread::NONE) };
         if state.archived_count(&among) > READ_MAX {
             return Err(too_many_ended());
         }
@@ -70,13 +67,10 @@ impl Unread {
 
     /// Those that come on a page by id before the last of what is in memory, at most so many.
     fn of_page(state: &State, filter: &LeaseFilter, found: &[Lease], limit: usize, read_max: usize) -> Unread {
-        if limit == 0 || !may_have_ended(state, filter, None) {
-            return Unread::NONE;
-        }
+        let Some(among) = among(state, filter, None).filter(|_| limit > 0) else { return Unread::NONE };
         let read_max = read_max.max(limit);
         let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
-        let among = among(filter);
         let mut which: Vec<Archived> = if filter.descending {
             state.archived_in(&among, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
         } else {
@@ -103,20 +97,20 @@ impl Unread {
     }
 }
 
-/// Which of those that left memory may be of a filter, as far as memory knows them.
-fn among(filter: &LeaseFilter) -> Among<'_> {
-    Among { project: filter.project_id.as_ref(), series: filter.series }
-}
-
-/// Whether a lease that left memory, which is TERMINATED and no offer that was not claimed, may be of a filter.
-fn may_have_ended(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> bool {
+/// Which of those that left memory may be of a filter, as far as memory knows them; `None`: none of them. They are TERMINATED or in
+/// ERROR, no offer that was not claimed, and their time is over.
+fn among<'a>(state: &State, filter: &'a LeaseFilter, window: Option<Interval>) -> Option<Among<'a>> {
     let now = state.clock().floor_to_second();
-    // They are over by now.
     let is_past = |window: Interval| window.start < now;
-    let of_status = filter.statuses.is_empty() || filter.statuses.contains(&LeaseStatus::Terminated);
     let of_time = window.is_none_or(is_past) && filter.window.is_none_or(|(window, _)| is_past(window));
+    let takes = |status| filter.statuses.is_empty() || filter.statuses.contains(&status);
+    let (ended, failed) = (takes(LeaseStatus::Terminated), takes(LeaseStatus::Error));
     // Planted bug: what left memory is left out.
-    of_status && of_time && !filter.offers && !mutant!("E01")
+    if !of_time || filter.offers || !(ended || failed) || mutant!("E01") {
+        return None;
+    }
+    let failed = (ended != failed).then_some(failed);
+    Some(Among { project: filter.project_id.as_ref(), series: filter.series, failed })
 }
 
 /// A filter, with all that it needs of the state.

@@ -1,4 +1,4 @@
-//! Ended leases that left memory (docs/decisions/0022): of each only whose it is, of which series, and the hash of its row stay
+//! Ended leases that left memory (docs/decisions/0022): of each only whose it is, of which series, whether it failed, and the hash of its row stay
 //! here (`kept.rs`). The row itself is on the disk, in the snapshots and in the hash of the state, and `storage/archive.rs` reads it.
 
 mod kept;
@@ -6,7 +6,10 @@ mod kept;
 use std::ops::Bound;
 
 use super::State;
-use crate::model::{Lease, LeaseId, LeaseStatus, OnEnd, ProjectId, Reservation, ReservationStatus, SeriesId, Stage, Timestamp};
+use super::due::lease_due;
+use crate::model::{
+    EventKind, EventStatus, Lease, LeaseId, LeaseStatus, OnEnd, ProjectId, Reservation, SeriesId, Stage, Timestamp,
+};
 use crate::storage::keys::{Mark, RowId};
 pub(super) use kept::{Archive, StoredRow};
 
@@ -30,6 +33,11 @@ pub struct Archived {
 }
 
 impl Archived {
+    /// The status it has for good.
+    pub fn status(&self) -> LeaseStatus {
+        if self.mark.failed { LeaseStatus::Error } else { LeaseStatus::Terminated }
+    }
+
     /// Its row.
     pub(crate) fn row_id(&self) -> RowId {
         RowId::Archived(self.project_id.clone(), self.id, self.mark)
@@ -48,29 +56,51 @@ pub struct Among<'a> {
     pub project: Option<&'a ProjectId>,
     /// Of one series.
     pub series: Option<SeriesId>,
+    /// Only those in ERROR, or only those that are TERMINATED.
+    pub failed: Option<bool>,
 }
 
 /// From when on a lease may leave memory: the time of its last change, or of its end. `None` while more may come of it, or
 /// something still asks the memory for it: parked servers may be adopted by its flavor.
 pub(super) fn archivable_since(lease: &Lease) -> Option<Timestamp> {
-    let over = |one: &Reservation| {
-        let nobody_asks = one.on_end != OnEnd::Shelve && one.adoption.is_none() && !one.missing_resources;
-        one.status == ReservationStatus::Deleted && one.stage == Stage::Ended && nobody_asks
-    };
+    // What lacks a host is looked at once more after its end.
+    let nobody_asks = |one: &Reservation| one.on_end != OnEnd::Shelve && one.adoption.is_none() && !one.missing_resources;
     // The key of its row has the length of the project's id.
     let has_key = lease.project_id.0.len() <= PROJECT_ID_BYTES_MAX;
-    let is_over = lease.status == LeaseStatus::Terminated && !lease.deleted && lease.reservations.iter().all(over);
     let waits = lease.update_key.is_some() || lease.before_update.is_some() || lease.wait.is_some();
-    if !is_over || !has_key || waits {
+    if !is_over(lease) || !has_key || waits || !lease.reservations.iter().all(nobody_asks) {
         return None;
     }
+    // One that gave way waits until its time is over: so what asks for leases of a time that is to come need read none of these.
     let last = lease.updated_at.unwrap_or(lease.created_at).max(lease.end.timestamp());
     let has_images = lease.reservations.iter().any(|one| one.on_end == OnEnd::Snapshot);
     Some(if has_images { last.plus_ms(IMAGES_SETTLE_MS) } else { last })
 }
 
+/// Whether nothing more comes of a lease, and its delete would find nothing to do.
+fn is_over(lease: &Lease) -> bool {
+    let given_up = lease.reservations.iter().all(|one| lease.is_over(one));
+    let ended = lease.reservations.iter().all(|one| one.stage == Stage::Ended);
+    match lease.status {
+        LeaseStatus::Terminated => given_up && ended && !lease.deleted,
+        // Its start failed, or its room was taken; where the end failed a reservation is left, whose end a delete tries again.
+        LeaseStatus::Error => {
+            let end_done = lease.event(EventKind::EndLease).is_some_and(|event| event.status == EventStatus::Done);
+            given_up && end_done && lease_due(lease).is_none()
+        }
+        LeaseStatus::Creating
+        | LeaseStatus::Pending
+        | LeaseStatus::Waiting
+        | LeaseStatus::Starting
+        | LeaseStatus::Active
+        | LeaseStatus::Updating
+        | LeaseStatus::Terminating
+        | LeaseStatus::Deleting => false,
+    }
+}
+
 impl State {
-    /// A lease that left memory. It is visible, TERMINATED and over for good.
+    /// A lease that left memory. It is visible, TERMINATED or in ERROR, and over for good.
     pub fn archived(&self, id: LeaseId) -> Option<Archived> {
         self.archive.get(id)
     }

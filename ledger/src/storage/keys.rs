@@ -17,7 +17,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{ActuationId, HostId, Lease, LeaseId, ProjectId, SeriesId};
+use crate::model::{ActuationId, HostId, Lease, LeaseId, LeaseStatus, ProjectId, SeriesId};
 
 /// Applied position.
 pub const POSITION: u8 = 0x00;
@@ -47,33 +47,47 @@ pub const ARCHIVED: u8 = 0x26;
 ///
 /// | bit | what follows |
 /// |---|---|
+/// | `01` | it is in ERROR, and not TERMINATED: nothing |
 /// | `02` | it is of a series: series id, 16 bytes; number of the occurrence, 4 bytes |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
     /// The series it is an occurrence of, and its number there.
     pub series: Option<(SeriesId, u32)>,
+    /// It is in ERROR, and not TERMINATED.
+    pub failed: bool,
 }
 
+const FAILED: u8 = 0x01;
 const OF_SERIES: u8 = 0x02;
 
 impl Mark {
     /// Of an ended lease.
     pub fn of(lease: &Lease) -> Mark {
-        Mark { series: lease.series.as_ref().map(|member| (member.id, member.number)) }
+        let series = lease.series.as_ref().map(|member| (member.id, member.number));
+        Mark { series, failed: lease.status == LeaseStatus::Error }
     }
 
     fn to_bytes(self) -> Vec<u8> {
+        let failed = if self.failed { FAILED } else { 0 };
         match self.series {
-            None => Vec::new(),
-            Some((series, number)) => join(OF_SERIES, &[series.0.as_bytes(), &number.to_be_bytes()]),
+            None if failed == 0 => Vec::new(),
+            None => vec![failed],
+            Some((series, number)) => join(failed | OF_SERIES, &[series.0.as_bytes(), &number.to_be_bytes()]),
         }
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Mark> {
         let Some((bits, rest)) = bytes.split_first() else { return Some(Mark::default()) };
-        let (series, number) = rest.split_first_chunk::<16>()?;
-        let number = u32::from_be_bytes(number.try_into().ok()?);
-        (*bits == OF_SERIES).then(|| Mark { series: Some((SeriesId(Uuid::from_bytes(*series)), number)) })
+        let failed = bits & FAILED != 0;
+        let series = match bits & !FAILED {
+            0 if failed && rest.is_empty() => None,
+            OF_SERIES => {
+                let (series, number) = rest.split_first_chunk::<16>()?;
+                Some((SeriesId(Uuid::from_bytes(*series)), u32::from_be_bytes(number.try_into().ok()?)))
+            }
+            _ => return None,
+        };
+        Some(Mark { series, failed })
     }
 }
 
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_key_reads_back_and_sorts_as_its_row() {
-        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)) };
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)), failed: false };
         let rows = [
             RowId::Meta,
             RowId::Lease(LeaseId(Uuid::from_u128(7))),
@@ -191,7 +205,9 @@ mod tests {
             RowId::Quota(None),
             RowId::Quota(Some(ProjectId("p".into()))),
             RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..Mark::default() }),
             RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), of_series),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..of_series }),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -205,8 +221,10 @@ mod tests {
         let key = |mark| RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(0xab)), mark).to_bytes();
         let plain = [&[0x26, 0, 1, b'p'][..], &[0; 15], &[0xab]].concat();
         assert_eq!(key(Mark::default()), plain);
-        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)) };
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)), failed: false };
         assert_eq!(key(of_series), [&plain[..], &[2], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+        assert_eq!(key(Mark { failed: true, ..Mark::default() }), [&plain[..], &[1]].concat());
+        assert_eq!(key(Mark { failed: true, ..of_series }), [&plain[..], &[3], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
     }
 
     #[test]
@@ -217,7 +235,7 @@ mod tests {
             assert_eq!(RowId::from_bytes(key), None);
         }
         let plain = RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()).to_bytes();
-        for mark in [&[0][..], &[1], &[2], &[2; 20], &[2; 22], &[4; 21]] {
+        for mark in [&[0][..], &[1, 0], &[2], &[3], &[2; 20], &[2; 22], &[4; 21]] {
             assert_eq!(RowId::from_bytes(&[&plain, mark].concat()), None, "{mark:?}");
         }
         let key = RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)).to_bytes();

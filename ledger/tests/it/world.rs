@@ -9,7 +9,7 @@ use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{Command, Entry, RegisterHost};
 use leasehold_ledger::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
 use leasehold_ledger::model::{
-    Amounts, Anchor, HostDescription, Lease, Observation, PoolKind, RequestKey, Seconds, SeriesId, Timestamp,
+    Amounts, Anchor, HostDescription, Lease, LeaseStatus, Observation, PoolKind, RequestKey, Seconds, SeriesId, Timestamp,
 };
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{Among, State, invariants};
@@ -153,6 +153,9 @@ impl World {
     /// Lists show what they show of a state with all leases in memory.
     fn check_lists(&self) {
         self.check_list(&LeaseFilter::default());
+        for status in [LeaseStatus::Terminated, LeaseStatus::Error] {
+            self.check_list(&LeaseFilter { statuses: [status].into(), ..LeaseFilter::default() });
+        }
         let series: BTreeSet<SeriesId> = self.whole.leases().filter_map(Lease::series_id).collect();
         for series in series {
             self.check_list(&LeaseFilter { series: Some(series), ..LeaseFilter::default() });

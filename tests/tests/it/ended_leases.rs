@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold_client::command::{EndWish, LeaseChange, Recurrence, StartWish};
-use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, SeriesId, SeriesMode};
-use leasehold_client::{Client, Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, UtilisationWish};
+use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, Precedence, SeriesId, SeriesMode};
+use leasehold_client::{Client, Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, UtilisationWish, WhatIf};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
 use leasehold_tests::cluster::Cluster;
@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::command_line;
-use crate::rig::{PATIENCE, empty, from_now};
+use crate::rig::{PATIENCE, empty, from_now, rig_set, wish};
 
 /// Seconds that they stay.
 const IN_MEMORY_S: u64 = 10;
@@ -185,4 +185,60 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
     assert_eq!(called().await, lives.id.to_string());
     let (_, hashes) = cluster.hashes_at_rest(Duration::from_secs(30)).await.unwrap();
     assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn a_lease_that_gave_way_is_told_of_as_before_when_it_has_left_memory() {
+    let mut rig = rig_set(1, "[leader]\nended_leases_in_memory_s = 1\n").await;
+    let client = rig.client.clone();
+    // Leases that begin within ten seconds give way no more.
+    let (start, end) = (from_now(20), from_now(21));
+    let of = |name: &str, amount: u32, precedence: Precedence| {
+        let mut wish = NewLease { precedence, ..wish(name, start, end) };
+        wish.reservations[0].resource.instance_mut().amount = amount;
+        wish
+    };
+    let WhatIf::NoRoom(told) = client.what_if(of("all", 5_000, Precedence::default())).await.unwrap().value else {
+        panic!("that is too much")
+    };
+    let gives = Precedence { priority: 0, preemptible: true, preempt: false };
+    let victim = client.create_lease(client.new_key(), of("victim", told.largest_amount, gives)).await.unwrap().value;
+    let takes = Precedence { priority: 1, preemptible: false, preempt: true };
+    let urgent = client.create_lease(client.new_key(), of("urgent", 1, takes)).await.unwrap().value;
+
+    let listed = async |status| {
+        let filter = LeaseFilter { statuses: [status].into(), ..LeaseFilter::default() };
+        let found = client.list_leases(filter).await.map_err(|error| error.to_string())?.value;
+        Ok::<_, String>(found.into_iter().map(|lease| lease.id).collect::<Vec<_>>())
+    };
+    let before = client.get_lease(victim.id).await.unwrap().value;
+    assert_eq!((before.status, listed(LeaseStatus::Error).await), (LeaseStatus::Error, Ok(vec![victim.id])));
+    wait_for("that both leave memory", 2 * PATIENCE, || async {
+        let left = left_memory(&rig.cluster).await;
+        (left == Some(2)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
+    })
+    .await
+    .unwrap();
+    for restarts in [false, true] {
+        if restarts {
+            let leader = rig.cluster.wait_leader(PATIENCE).await.unwrap();
+            rig.cluster.kill9(leader);
+            rig.cluster.restart(leader).unwrap();
+            rig.cluster.wait_answers(leader).await.unwrap();
+            rig.cluster.wait_caught_up(leader, PATIENCE).await.unwrap();
+        }
+        assert_eq!(listed(LeaseStatus::Error).await, Ok(vec![victim.id]));
+        assert_eq!(listed(LeaseStatus::Terminated).await, Ok(vec![urgent.id]));
+        assert_eq!(listed(LeaseStatus::Active).await, Ok(Vec::new()));
+        for node in 0..3 {
+            let (status, body) = rest(&rig.cluster, node, "1.1", Method::GET, &format!("/leases/{}", victim.id)).await;
+            assert_eq!((status, &body["lease"]["status"]), (StatusCode::OK, &"ERROR".into()), "{body}");
+        }
+        assert_eq!(client.get_lease(victim.id).await.unwrap().value, before);
+    }
+    let renamed = LeaseChange { name: Some("gave way".to_owned()), ..LeaseChange::default() };
+    let renamed = client.update_lease(client.new_key(), victim.id, renamed).await.unwrap().value;
+    assert_eq!((renamed.name.as_str(), renamed.reason), ("gave way", before.reason));
+    client.delete_lease(client.new_key(), victim.id).await.unwrap();
+    assert_eq!(listed(LeaseStatus::Error).await, Ok(Vec::new()));
 }

@@ -59,7 +59,7 @@ fn every_list_is_what_it_is_with_all_leases_in_memory() {
         let start = ORIGIN_S + random.below(120 * DAY_S);
         let window = Interval { start: Seconds(start), end: Seconds(start + 1 + random.below(30 * DAY_S)) };
         let scope = random.one_of(&[Scope::Overlapping, Scope::Inclusive, Scope::Exclusive]);
-        let statuses = [LeaseStatus::Terminated, LeaseStatus::Active, LeaseStatus::Pending];
+        let statuses = [LeaseStatus::Terminated, LeaseStatus::Error, LeaseStatus::Active, LeaseStatus::Pending];
         let filter = LeaseFilter {
             project_id: random.one_of(&[None, Some("p"), Some("p"), Some("q")]).map(|id| ProjectId(id.into())),
             statuses: statuses.into_iter().filter(|_| random.below(4) == 0).collect(),
@@ -92,7 +92,14 @@ fn only_rows_that_may_be_of_the_answer_are_read() {
     let reads = |filter: &LeaseFilter| same(&twins, filter);
     let of = |statuses: &[LeaseStatus]| LeaseFilter { statuses: statuses.iter().copied().collect(), ..LeaseFilter::default() };
     assert_eq!(reads(&of(&[])), twins.state.archived_len());
-    assert_eq!(reads(&of(&[LeaseStatus::Active, LeaseStatus::Error])), 0);
+    assert_eq!(reads(&of(&[LeaseStatus::Active, LeaseStatus::Terminating])), 0);
+    let failed = twins.archived().iter().filter(|one| one.mark.failed).count();
+    assert!(failed > 5, "{failed}");
+    assert_eq!(reads(&of(&[LeaseStatus::Error])), failed);
+    assert_eq!(reads(&of(&[LeaseStatus::Terminated, LeaseStatus::Active])), twins.state.archived_len() - failed);
+    assert_eq!(reads(&of(&[LeaseStatus::Terminated, LeaseStatus::Error])), twins.state.archived_len());
+    let of_one = |statuses| LeaseFilter { project_id: Some(ProjectId("p".into())), limit: Some(100_000), ..of(statuses) };
+    assert!(reads(&of_one(&[LeaseStatus::Error])) <= failed * 3);
     assert_eq!(reads(&LeaseFilter { series: Some(SeriesId(uuid::Uuid::nil())), ..of(&[]) }), 0);
     let of_series = twins.archived().iter().filter(|one| one.mark.series.is_some()).count();
     let mut series: Vec<SeriesId> = twins.archived().iter().filter_map(|one| Some(one.mark.series?.0)).collect();

@@ -72,6 +72,7 @@ impl Twins {
         for _ in 0..leases / 20 {
             book_series(&mut whole, random);
         }
+        let broken = Reason { code: ReasonCode::CloudRefused, text: "broken".to_owned() };
         let disk = MemoryDisk::default();
         let rows = whole.rows().into_iter().map(|(key, value)| RowChange { key, value: Some(value) });
         block_on(disk.write(rows.collect(), false)).unwrap();
@@ -82,8 +83,11 @@ impl Twins {
                 twins.both(Command::AdvanceClock).unwrap();
                 let rows: Vec<_> = twins.whole.actuations().map(|row| (row.id, row.revision, row.step)).collect();
                 for (actuation_id, revision, step) in rows {
-                    let held = Outcome::Held { server_group_id: Some(random.uuid()) };
-                    let outcome = if step == Step::Hold { held } else { Outcome::Done };
+                    let outcome = match step {
+                        Step::Hold => Outcome::Held { server_group_id: Some(random.uuid()) },
+                        Step::Start if random.below(5) == 0 => Outcome::Failed { reason: broken.clone() },
+                        _ => Outcome::Done,
+                    };
                     twins.both(Command::RecordOutcome { actuation_id, revision, outcome }).unwrap();
                 }
             }

@@ -15,6 +15,8 @@ pub(in crate::state) struct Archive {
     rows: BTreeMap<LeaseId, Kept>,
     of: BTreeMap<ProjectId, Theirs>,
     series: BTreeMap<SeriesId, Members>,
+    /// Those in ERROR, of which there are few.
+    failed: BTreeSet<LeaseId>,
 }
 
 /// What leases of one project, or of one series, have in common.
@@ -37,11 +39,14 @@ struct Theirs {
     /// Of those of no series.
     kin: Arc<Kin>,
     leases: BTreeSet<LeaseId>,
+    /// Those of them in ERROR.
+    failed: BTreeSet<LeaseId>,
 }
 
 impl Theirs {
     fn of(project: &ProjectId) -> Theirs {
-        Theirs { kin: Arc::new(Kin { project: project.clone(), series: None }), leases: BTreeSet::new() }
+        let kin = Arc::new(Kin { project: project.clone(), series: None });
+        Theirs { kin, leases: BTreeSet::new(), failed: BTreeSet::new() }
     }
 }
 
@@ -69,6 +74,12 @@ impl Archive {
     /// Of one that is there, and has no mark yet.
     fn mark(&mut self, id: LeaseId, mark: Mark) {
         let Some(kept) = self.rows.get_mut(&id) else { return };
+        if mark.failed {
+            self.failed.insert(id);
+            if let Some(theirs) = self.of.get_mut(&kept.kin.project) {
+                theirs.failed.insert(id);
+            }
+        }
         if let Some((series, number)) = mark.series {
             let kin = || Arc::new(Kin { project: kept.kin.project.clone(), series: Some(series) });
             let members = self.series.entry(series).or_insert_with(|| Members { kin: kin(), leases: Vec::new() });
@@ -80,8 +91,10 @@ impl Archive {
 
     pub fn remove(&mut self, id: LeaseId) {
         let Some(Kept { kin, .. }) = self.rows.remove(&id) else { return };
+        self.failed.remove(&id);
         if let Some(theirs) = self.of.get_mut(&kin.project) {
             theirs.leases.remove(&id);
+            theirs.failed.remove(&id);
             if theirs.leases.is_empty() {
                 self.of.remove(&kin.project);
             }
@@ -106,7 +119,7 @@ impl Archive {
 
     fn shown(&self, id: LeaseId, kept: &Kept) -> Archived {
         let member = |series: SeriesId| Some((series, number_of(self.members(series), id)?));
-        let mark = Mark { series: kept.kin.series.and_then(member) };
+        let mark = Mark { series: kept.kin.series.and_then(member), failed: self.failed.contains(&id) };
         Archived { id, project_id: kept.kin.project.clone(), mark, hash: u128::from_be_bytes(kept.hash) }
     }
 
@@ -154,10 +167,15 @@ impl Archive {
 
     /// How many are among these; of a series it may be less.
     pub fn count(&self, among: &Among<'_>) -> usize {
-        match (among.series, among.project) {
-            (Some(series), _) => self.members(series).len(),
-            (None, Some(project)) => self.of.get(project).map_or(0, |theirs| theirs.leases.len()),
-            (None, None) => self.rows.len(),
+        let (all, failed) = match (among.series, among.project) {
+            (Some(series), _) => return self.members(series).len(),
+            (None, Some(project)) => self.of.get(project).map_or((0, 0), |theirs| (theirs.leases.len(), theirs.failed.len())),
+            (None, None) => (self.rows.len(), self.failed.len()),
+        };
+        match among.failed {
+            None => all,
+            Some(true) => failed,
+            Some(false) => all - failed,
         }
     }
 
@@ -166,19 +184,23 @@ impl Archive {
         if is_empty(&range) {
             return Box::new(std::iter::empty());
         }
-        let project = among.project;
-        match (among.series, project) {
+        let (project, failed) = (among.project, among.failed);
+        let only_failed = failed == Some(true);
+        let found: ById<'a> = match (among.series, project) {
             (Some(series), _) => {
                 let within = self.members(series).iter().filter(move |(id, _)| range.contains(id));
                 let all = within.filter_map(|(id, _)| self.get(*id));
                 Box::new(all.filter(move |one| project.is_none_or(|project| one.project_id == *project)))
             }
             (None, Some(project)) => {
-                let theirs = self.of.get(project).map(|theirs| theirs.leases.range(range));
-                Box::new(theirs.into_iter().flatten().filter_map(|id| self.get(*id)))
+                let theirs = self.of.get(project).into_iter();
+                let ids = theirs.flat_map(move |one| if only_failed { &one.failed } else { &one.leases }.range(range));
+                Box::new(ids.filter_map(|id| self.get(*id)))
             }
+            (None, None) if only_failed => Box::new(self.failed.range(range).filter_map(|id| self.get(*id))),
             (None, None) => Box::new(self.rows.range(range).map(|(id, kept)| self.shown(*id, kept))),
-        }
+        };
+        Box::new(found.filter(move |one| failed.is_none_or(|failed| one.mark.failed == failed)))
     }
 
     /// The sum of the hashes of their rows.
@@ -186,13 +208,16 @@ impl Archive {
         self.rows.values().map(|kept| u128::from_be_bytes(kept.hash)).fold(0, u128::wrapping_add)
     }
 
-    /// Whether the leases by project and by series are those there are.
+    /// Whether the leases by project, by series and in ERROR are those there are.
     pub fn agrees(&self) -> bool {
         let all = self.of.values().map(|theirs| theirs.leases.len()).sum::<usize>() == self.rows.len();
         let kin_of = |id: &LeaseId| self.rows.get(id).map(|kept| &*kept.kin);
         let of_project = |(project, theirs): (&ProjectId, &Theirs)| {
-            !theirs.leases.is_empty() && theirs.leases.iter().all(|id| kin_of(id).is_some_and(|kin| kin.project == *project))
+            let is_theirs = |id: &LeaseId| kin_of(id).is_some_and(|kin| kin.project == *project);
+            let failed = theirs.failed.iter().all(|id| self.failed.contains(id) && theirs.leases.contains(id));
+            !theirs.leases.is_empty() && theirs.leases.iter().all(is_theirs) && failed
         };
+        let failed = self.of.values().map(|theirs| theirs.failed.len()).sum::<usize>() == self.failed.len();
         let of_series = |(series, members): (&SeriesId, &Members)| {
             let is_theirs = |(id, _): &(LeaseId, u32)| kin_of(id) == Some(&*members.kin);
             let well = !members.leases.is_empty() && members.leases.is_sorted_by(|one, other| one.0 < other.0);
@@ -200,7 +225,7 @@ impl Archive {
         };
         let members = self.series.values().map(|members| members.leases.len()).sum::<usize>();
         let in_series = self.rows.values().filter(|kept| kept.kin.series.is_some()).count();
-        all && members == in_series && self.of.iter().all(of_project) && self.series.iter().all(of_series)
+        all && failed && members == in_series && self.of.iter().all(of_project) && self.series.iter().all(of_series)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &LeaseId> + '_ {
