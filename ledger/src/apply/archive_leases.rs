@@ -70,7 +70,7 @@ mod tests {
                11:02 done end A -> A TERMINATED deleted:Ended
                11:02 done end C -> C TERMINATED deleted:Ended
                11:03 archive 11:00 -> none
-               11:03 archive 11:01 -> A
+               11:03 archive 11:01 -> A C
                11:03 archive 11:02 -> none
                11:03 status A -> A gone
                11:03 update A name=x -> refused PlanStale

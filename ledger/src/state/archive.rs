@@ -1,5 +1,6 @@
-//! Ended leases that left memory (docs/decisions/0022): of each only whose it is, of which series, whether it failed, and the hash of its row stay
-//! here (`kept.rs`). The row itself is on the disk, in the snapshots and in the hash of the state, and `storage/archive.rs` reads it.
+//! Ended leases that left memory (docs/decisions/0022): of each only whose it is, what its key tells of it (`storage/keys/mark.rs`)
+//! and the hash of its row stay here (`kept.rs`). The row itself is on the disk, in the snapshots and in the hash of the state, and
+//! `storage/archive.rs` reads it.
 
 mod kept;
 
@@ -8,9 +9,9 @@ use std::ops::Bound;
 use super::State;
 use super::due::lease_due;
 use crate::model::{
-    EventKind, EventStatus, Lease, LeaseId, LeaseStatus, OnEnd, ProjectId, Reservation, SeriesId, Stage, Timestamp,
+    EventKind, EventStatus, Lease, LeaseId, LeaseStatus, OnEnd, ProjectId, ReservationId, SeriesId, Stage, Timestamp,
 };
-use crate::storage::keys::{Mark, RowId};
+use crate::storage::keys::{FlavorSize, Mark, RowId};
 pub(super) use kept::{Archive, StoredRow};
 
 /// A second image of a server's end is removed while the ledger knows the lease: that long it stays at least, ms.
@@ -40,7 +41,7 @@ impl Archived {
 
     /// Its row.
     pub(crate) fn row_id(&self) -> RowId {
-        RowId::Archived(self.project_id.clone(), self.id, self.mark)
+        RowId::Archived(self.project_id.clone(), self.id, self.mark.clone())
     }
 
     /// The key of its row.
@@ -60,15 +61,14 @@ pub struct Among<'a> {
     pub failed: Option<bool>,
 }
 
-/// From when on a lease may leave memory: the time of its last change, or of its end. `None` while more may come of it, or
-/// something still asks the memory for it: parked servers may be adopted by its flavor.
+/// From when on a lease may leave memory: the time of its last change, or of its end. `None` while more may come of it.
 pub(super) fn archivable_since(lease: &Lease) -> Option<Timestamp> {
     // What lacks a host is looked at once more after its end.
-    let nobody_asks = |one: &Reservation| one.on_end != OnEnd::Shelve && one.adoption.is_none() && !one.missing_resources;
+    let lacks_a_host = lease.reservations.iter().any(|one| one.missing_resources);
     // The key of its row has the length of the project's id.
     let has_key = lease.project_id.0.len() <= PROJECT_ID_BYTES_MAX;
     let waits = lease.update_key.is_some() || lease.before_update.is_some() || lease.wait.is_some();
-    if !is_over(lease) || !has_key || waits || !lease.reservations.iter().all(nobody_asks) {
+    if !is_over(lease) || !has_key || waits || lacks_a_host {
         return None;
     }
     // One that gave way waits until its time is over: so what asks for leases of a time that is to come need read none of these.
@@ -127,6 +127,11 @@ impl State {
     /// The leases of a series that left memory, by id, and their numbers in it. All of them have started.
     pub fn archived_of_series(&self, series: SeriesId) -> &[(LeaseId, u32)] {
         self.archive.members(series)
+    }
+
+    /// What leases that left memory say of the size of a flavor of which they parked servers, or took some over.
+    pub(crate) fn archived_sizes(&self, flavor: ReservationId) -> impl Iterator<Item = FlavorSize> + '_ {
+        self.archive.sizes_of(flavor)
     }
 
     /// Whose a series is that has leases which users may see, wherever they are.

@@ -89,7 +89,7 @@ impl State {
         self.reindex_lease(Some(&lease), None);
         self.shared.release(&lease);
         let mark = Mark::of(&lease);
-        self.recorder.rows.entry(RowId::Archived(lease.project_id.clone(), id, mark)).or_insert(0);
+        self.recorder.rows.entry(RowId::Archived(lease.project_id.clone(), id, mark.clone())).or_insert(0);
         self.archive.insert(&lease.project_id, id, mark, 0);
         self.recorder.archived.insert(id, encode(&lease));
     }

@@ -514,7 +514,7 @@ mod tests {
         let left = |numbers: [u32; 2]| {
             broken(|state| {
                 for (id, number) in (1..).zip(numbers) {
-                    let mark = Mark { series: Some((series, number)), failed: number == 2 };
+                    let mark = Mark { series: Some((series, number)), failed: number == 2, flavors: Vec::new() };
                     state.archive.insert(&project, LeaseId(Uuid::from_u128(id)), mark, 0);
                 }
             })

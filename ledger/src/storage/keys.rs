@@ -15,9 +15,12 @@
 //!
 //! A new table takes a new first byte. A byte is never given another meaning.
 
+mod mark;
+
 use uuid::Uuid;
 
-use crate::model::{ActuationId, HostId, Lease, LeaseId, LeaseStatus, ProjectId, SeriesId};
+use crate::model::{ActuationId, HostId, LeaseId, ProjectId};
+pub use mark::{FlavorSize, Mark};
 
 /// Applied position.
 pub const POSITION: u8 = 0x00;
@@ -40,56 +43,6 @@ pub const CHANGE: u8 = 0x24;
 pub const QUOTA: u8 = 0x25;
 /// Ended leases that left memory.
 pub const ARCHIVED: u8 = 0x26;
-
-/// What the key of an ended lease tells of it behind its id, so that nobody need read the row for it.
-///
-/// In the key it is nothing, of most leases; else a byte of bits, and behind it what they say is there:
-///
-/// | bit | what follows |
-/// |---|---|
-/// | `01` | it is in ERROR, and not TERMINATED: nothing |
-/// | `02` | it is of a series: series id, 16 bytes; number of the occurrence, 4 bytes |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark {
-    /// The series it is an occurrence of, and its number there.
-    pub series: Option<(SeriesId, u32)>,
-    /// It is in ERROR, and not TERMINATED.
-    pub failed: bool,
-}
-
-const FAILED: u8 = 0x01;
-const OF_SERIES: u8 = 0x02;
-
-impl Mark {
-    /// Of an ended lease.
-    pub fn of(lease: &Lease) -> Mark {
-        let series = lease.series.as_ref().map(|member| (member.id, member.number));
-        Mark { series, failed: lease.status == LeaseStatus::Error }
-    }
-
-    fn to_bytes(self) -> Vec<u8> {
-        let failed = if self.failed { FAILED } else { 0 };
-        match self.series {
-            None if failed == 0 => Vec::new(),
-            None => vec![failed],
-            Some((series, number)) => join(failed | OF_SERIES, &[series.0.as_bytes(), &number.to_be_bytes()]),
-        }
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Mark> {
-        let Some((bits, rest)) = bytes.split_first() else { return Some(Mark::default()) };
-        let failed = bits & FAILED != 0;
-        let series = match bits & !FAILED {
-            0 if failed && rest.is_empty() => None,
-            OF_SERIES => {
-                let (series, number) = rest.split_first_chunk::<16>()?;
-                Some((SeriesId(Uuid::from_bytes(*series)), u32::from_be_bytes(number.try_into().ok()?)))
-            }
-            _ => return None,
-        };
-        Some(Mark { series, failed })
-    }
-}
 
 /// Names one hashed row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,10 +142,13 @@ fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::model::{ReservationId, SeriesId};
 
     #[test]
     fn every_key_reads_back_and_sorts_as_its_row() {
-        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)), failed: false };
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)), ..Mark::default() };
+        let size = |flavor| FlavorSize { flavor: ReservationId(Uuid::from_u128(flavor)), vcpus: 1, memory_mb: 2, disk_gb: 3 };
+        let parked = Mark { flavors: vec![size(4), size(5)], ..Mark::default() };
         let rows = [
             RowId::Meta,
             RowId::Lease(LeaseId(Uuid::from_u128(7))),
@@ -206,8 +162,15 @@ mod tests {
             RowId::Quota(Some(ProjectId("p".into()))),
             RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()),
             RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..Mark::default() }),
-            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), of_series),
-            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..of_series }),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), of_series.clone()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..of_series.clone() }),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), parked.clone()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..parked.clone() }),
+            RowId::Archived(
+                ProjectId("p".into()),
+                LeaseId(Uuid::from_u128(8)),
+                Mark { failed: true, series: of_series.series, ..parked },
+            ),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -221,10 +184,14 @@ mod tests {
         let key = |mark| RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(0xab)), mark).to_bytes();
         let plain = [&[0x26, 0, 1, b'p'][..], &[0; 15], &[0xab]].concat();
         assert_eq!(key(Mark::default()), plain);
-        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)), failed: false };
-        assert_eq!(key(of_series), [&plain[..], &[2], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)), ..Mark::default() };
+        assert_eq!(key(of_series.clone()), [&plain[..], &[2], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
         assert_eq!(key(Mark { failed: true, ..Mark::default() }), [&plain[..], &[1]].concat());
         assert_eq!(key(Mark { failed: true, ..of_series }), [&plain[..], &[3], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+        let size = FlavorSize { flavor: ReservationId(Uuid::from_u128(0xef)), vcpus: 1, memory_mb: 0x203, disk_gb: 4 };
+        let numbers = [0, 0, 0, 1, 0, 0, 2, 3, 0, 0, 0, 4];
+        let parked = Mark { flavors: vec![size], ..Mark::default() };
+        assert_eq!(key(parked), [&plain[..], &[4], &[0; 15], &[0xef], &numbers].concat());
     }
 
     #[test]
@@ -235,7 +202,7 @@ mod tests {
             assert_eq!(RowId::from_bytes(key), None);
         }
         let plain = RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()).to_bytes();
-        for mark in [&[0][..], &[1, 0], &[2], &[3], &[2; 20], &[2; 22], &[4; 21]] {
+        for mark in [&[0][..], &[1, 0], &[2], &[3], &[4], &[4; 28], &[6; 21], &[2; 20], &[2; 22], &[8; 21]] {
             assert_eq!(RowId::from_bytes(&[&plain, mark].concat()), None, "{mark:?}");
         }
         let key = RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)).to_bytes();

@@ -418,6 +418,7 @@ fn random_sequences_reach_everything_that_matters() {
         "booked beside a downtime",
         "left memory",
         "failed and left memory",
+        "parked servers and left memory",
         "series deleted after a lease of it left memory",
         "came back to memory",
         "deleted out of memory",

@@ -36,6 +36,7 @@ fn book_series(state: &mut State, random: &mut Random) {
     let length = 1 + random.below(5 * DAY_S);
     let mut wish = lease(random, InstanceWish::anywhere(1, 1_000, 1, 1), length);
     (wish.start, wish.end) = (StartWish::At(start), start.plus(length));
+    wish.reservations[0].on_end = random.one_of(&[OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot]);
     let every = 1 + random.below(20 * DAY_S);
     let at = |number: u32| {
         let start = start.plus((number - 1) * every);

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{Among, Archived};
-use crate::model::{LeaseId, ProjectId, SeriesId};
-use crate::storage::keys::Mark;
+use crate::model::{LeaseId, ProjectId, ReservationId, SeriesId};
+use crate::storage::keys::{FlavorSize, Mark};
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,9 @@ pub(in crate::state) struct Archive {
     series: BTreeMap<SeriesId, Members>,
     /// Those in ERROR, of which there are few.
     failed: BTreeSet<LeaseId>,
+    /// Of those that parked servers or took some over.
+    flavors: BTreeMap<LeaseId, Box<[FlavorSize]>>,
+    by_flavor: BTreeSet<(ReservationId, LeaseId)>,
 }
 
 /// What leases of one project, or of one series, have in common.
@@ -80,6 +85,10 @@ impl Archive {
                 theirs.failed.insert(id);
             }
         }
+        if !mark.flavors.is_empty() {
+            self.by_flavor.extend(mark.flavors.iter().map(|one| (one.flavor, id)));
+            self.flavors.insert(id, mark.flavors.into());
+        }
         if let Some((series, number)) = mark.series {
             let kin = || Arc::new(Kin { project: kept.kin.project.clone(), series: Some(series) });
             let members = self.series.entry(series).or_insert_with(|| Members { kin: kin(), leases: Vec::new() });
@@ -92,6 +101,9 @@ impl Archive {
     pub fn remove(&mut self, id: LeaseId) {
         let Some(Kept { kin, .. }) = self.rows.remove(&id) else { return };
         self.failed.remove(&id);
+        for one in self.flavors.remove(&id).iter().flatten() {
+            self.by_flavor.remove(&(one.flavor, id));
+        }
         if let Some(theirs) = self.of.get_mut(&kin.project) {
             theirs.leases.remove(&id);
             theirs.failed.remove(&id);
@@ -119,7 +131,8 @@ impl Archive {
 
     fn shown(&self, id: LeaseId, kept: &Kept) -> Archived {
         let member = |series: SeriesId| Some((series, number_of(self.members(series), id)?));
-        let mark = Mark { series: kept.kin.series.and_then(member), failed: self.failed.contains(&id) };
+        let flavors = self.flavors.get(&id).map_or_else(Vec::new, |flavors| flavors.to_vec());
+        let mark = Mark { series: kept.kin.series.and_then(member), failed: self.failed.contains(&id), flavors };
         Archived { id, project_id: kept.kin.project.clone(), mark, hash: u128::from_be_bytes(kept.hash) }
     }
 
@@ -153,6 +166,13 @@ impl Archive {
     /// The leases of a series, by id, and their numbers in it.
     pub fn members(&self, series: SeriesId) -> &[(LeaseId, u32)] {
         self.series.get(&series).map_or(&[], |members| &members.leases)
+    }
+
+    /// The sizes that leases of this flavor say it has.
+    pub fn sizes_of(&self, flavor: ReservationId) -> impl Iterator<Item = FlavorSize> + '_ {
+        let all = (flavor, LeaseId(Uuid::nil()))..=(flavor, LeaseId(Uuid::max()));
+        let of = move |(_, id): &(ReservationId, LeaseId)| self.flavors.get(id)?.iter().find(|one| one.flavor == flavor).copied();
+        self.by_flavor.range(all).filter_map(of)
     }
 
     /// Whose a series is.
@@ -208,7 +228,7 @@ impl Archive {
         self.rows.values().map(|kept| u128::from_be_bytes(kept.hash)).fold(0, u128::wrapping_add)
     }
 
-    /// Whether the leases by project, by series and in ERROR are those there are.
+    /// Whether the leases by project, by series, by flavor and in ERROR are those there are.
     pub fn agrees(&self) -> bool {
         let all = self.of.values().map(|theirs| theirs.leases.len()).sum::<usize>() == self.rows.len();
         let kin_of = |id: &LeaseId| self.rows.get(id).map(|kept| &*kept.kin);
@@ -225,7 +245,9 @@ impl Archive {
         };
         let members = self.series.values().map(|members| members.leases.len()).sum::<usize>();
         let in_series = self.rows.values().filter(|kept| kept.kin.series.is_some()).count();
-        all && failed && members == in_series && self.of.iter().all(of_project) && self.series.iter().all(of_series)
+        let by_flavor = self.flavors.iter().flat_map(|(id, flavors)| flavors.iter().map(|one| (one.flavor, *id)));
+        let flavors = by_flavor.collect::<BTreeSet<_>>() == self.by_flavor && self.flavors.keys().all(|id| kin_of(id).is_some());
+        all && failed && flavors && members == in_series && self.of.iter().all(of_project) && self.series.iter().all(of_series)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &LeaseId> + '_ {

@@ -67,10 +67,14 @@ impl Run {
                 }
                 let left: Vec<_> =
                     self.world.state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded)).collect();
-                let failed = left.iter().filter(|one| one.mark.failed && !archived.contains(one)).map(|one| one.id);
-                for id in failed {
-                    let gave_way = self.world.whole.lease(id).unwrap().preempted.is_some();
-                    self.reach(if gave_way { "gave way and left memory" } else { "failed and left memory" });
+                for one in left.iter().filter(|one| !archived.contains(one)) {
+                    if one.mark.failed {
+                        let gave_way = self.world.whole.lease(one.id).unwrap().preempted.is_some();
+                        self.reach(if gave_way { "gave way and left memory" } else { "failed and left memory" });
+                    }
+                    if !one.mark.flavors.is_empty() {
+                        self.reach("parked servers and left memory");
+                    }
                 }
             }
             OfArchive::Recall { number } => {
