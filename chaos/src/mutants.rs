@@ -39,7 +39,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 71] = [
+pub const MUTANTS: [Mutant; 72] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -106,6 +106,7 @@ pub const MUTANTS: [Mutant; 71] = [
     mutant("Q02", "what a change adds is not held against the quota", &["quota"], Profile::Series),
     mutant("Q03", "what a deleted lease had stays used", &["quota"], Profile::Series),
     mutant("E01", "lists forget the leases that left memory", &["witness", "search"], Profile::Busy),
+    mutant("E02", "the deletion of a series forgets what left memory", &["series"], Profile::Series),
     mutant("W01", "what waits for room waits for ever", &["W1"], Profile::Busy),
     mutant("Y01", "leases give way that did not allow it", &["Y1"], Profile::Busy),
     mutant("Z01", "what is in use is counted while its tokens are open", &["Z1"], Profile::Busy),

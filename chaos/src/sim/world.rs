@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use leasehold_ledger::model::{Actuation, ActuationId, Lease, LeaseId};
-use leasehold_ledger::state::{Archived, State, invariants};
+use leasehold_ledger::state::{Among, Archived, State, invariants};
 use leasehold_node::operations::Actor;
 use leasehold_node::raft::{Held, Leadership, Timing};
 use parking_lot::Mutex;
@@ -389,7 +389,7 @@ impl World {
 
     /// Leases that left memory, as this node's disk has them.
     fn archived(&self, node: u64, life: &Life, state: &State) -> Vec<(String, serde_json::Value)> {
-        let all = state.archived_in(None, (Bound::Unbounded, Bound::Unbounded));
+        let all = state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded));
         let Ok(mut rows) = life.raft.rows() else { return Vec::new() };
         let mut read = |one: Archived| match rows.reader.read(&one) {
             Ok(lease) => Some((one.id.to_string(), json(&lease))),

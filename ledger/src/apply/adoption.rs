@@ -11,6 +11,7 @@ use crate::command::ReservationWish;
 use crate::model::{Adoption, InstanceWish, ProjectId, ReservationId};
 use crate::reply::Rejection;
 use crate::state::State;
+use crate::storage::keys::FlavorSize;
 
 /// Servers that one reservation adopts, at most: they are named in its row.
 pub const SERVERS_MAX: usize = 1_000;
@@ -72,14 +73,13 @@ pub fn flavor_taken(state: &State, project: &ProjectId, flavor: ReservationId) -
 
 /// As far as anybody remembers the flavor is of this size. That does not pass: a flavor keeps its size.
 fn check_size(state: &State, flavor: ReservationId, wish: &InstanceWish) -> Result<(), Rejection> {
-    for (_, reservation) in state.reservations_of_flavor(flavor) {
-        let had = reservation.wish.instance();
-        if (had.vcpus, had.memory_mb, had.disk_gb) != (wish.vcpus, wish.memory_mb, wish.disk_gb) {
-            return Err(refused(format!(
-                "they have {} vcpus, {} MB of memory and {} GB of disk, and the reservation must ask for the same",
-                had.vcpus, had.memory_mb, had.disk_gb
-            )));
-        }
+    let there = state.reservations_of_flavor(flavor).map(|(_, reservation)| FlavorSize::of(reservation));
+    let asked = FlavorSize { flavor, vcpus: wish.vcpus, memory_mb: wish.memory_mb, disk_gb: wish.disk_gb };
+    if let Some(had) = there.chain(state.archived_sizes(flavor)).find(|had| *had != asked) {
+        return Err(refused(format!(
+            "they have {} vcpus, {} MB of memory and {} GB of disk, and the reservation must ask for the same",
+            had.vcpus, had.memory_mb, had.disk_gb
+        )));
     }
     Ok(())
 }
@@ -129,6 +129,33 @@ mod tests {
                15:00 flavor C -> A
                15:00 delete C -> free, row gone
                15:00 lease C 16:00..17:00 n=2 servers=2 of=A -> PENDING h1*2",
+        );
+    }
+
+    #[test]
+    fn the_size_of_parked_servers_is_known_when_their_leases_have_left_memory_and_forgotten_with_them() {
+        check(
+            "10:00 hosts h1 vcpus=8
+               10:00 lease A now..11:00 n=2 shelve -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               11:00 clock -> end A
+               11:00 archive 11:00 -> none
+               11:01 done end A -> A TERMINATED deleted:Ended
+               11:01 archive 11:01 -> A
+               11:02 lease B 12:00..13:00 n=2 servers=2 of=A vcpus=2 -> refused Invalid servers
+               11:02 lease B 12:00..13:00 n=2 servers=2 of=A memory=1 -> refused Invalid servers
+               11:02 lease B 12:00..13:00 n=2 servers=2 of=A disk=7 -> refused Invalid servers
+               11:02 lease B 12:00..13:00 n=2 servers=2 of=A -> PENDING h1*2
+               11:02 delete A -> free, row gone
+               12:00 clock -> start B
+               12:00 done start B -> B ACTIVE active:Open
+               13:00 clock -> end B
+               13:00 done end B -> B TERMINATED deleted:Ended
+               13:00 archive 13:00 -> B
+               13:01 lease C 14:00..15:00 n=2 servers=2 of=A vcpus=2 -> refused Invalid servers
+               13:01 delete B -> free, row gone
+               13:01 lease C 14:00..15:00 n=2 servers=2 of=A vcpus=2 -> PENDING h1*2",
         );
     }
 

@@ -92,7 +92,8 @@ fn check_ids(state: &State, create: &CreateSeries) -> Result<(), Rejection> {
     if !create.occurrences.is_sorted_by_key(|planned| planned.occurrence.number) {
         return Err(invalid("occurrences", "they must come by number".to_owned()));
     }
-    if state.leases_of_series(create.series_id).next().is_some() {
+    let left_memory = !state.archived_of_series(create.series_id).is_empty();
+    if left_memory || state.leases_of_series(create.series_id).next().is_some() {
         return Err(invalid("series_id", format!("{} is in use already", create.series_id)));
     }
     let mut leases = BTreeSet::new();

@@ -12,14 +12,18 @@ use crate::state::State;
 /// Rejections: `SeriesNotFound` when no lease of it is left that users may see.
 pub(super) fn delete_series(state: &mut State, now: Timestamp, id: SeriesId) -> Result<Reply, Rejection> {
     let is_to_come = |lease: &&Lease| event_status(lease, EventKind::StartLease) == Some(EventStatus::Undone);
-    let mut leases: Vec<&Lease> = state.leases_of_series(id).filter(|lease| lease.visible()).collect();
-    if leases.is_empty() {
+    let leases: Vec<&Lease> = state.leases_of_series(id).filter(|lease| lease.visible()).collect();
+    let left_memory = state.archived_of_series(id);
+    if leases.is_empty() && left_memory.is_empty() {
         return Err(Rejection::SeriesNotFound(id));
     }
-    leases.sort_by_key(|lease| lease.series.as_ref().map(|member| member.number));
     let (to_come, started): (Vec<&Lease>, Vec<&Lease>) = leases.into_iter().partition(is_to_come);
-    let ids = |leases: Vec<&Lease>| leases.into_iter().map(|lease| lease.id).collect::<Vec<LeaseId>>();
-    let (deleted, kept) = (ids(to_come), ids(started));
+    let numbered = |leases: Vec<&Lease>| -> Vec<(LeaseId, u32)> {
+        leases.into_iter().filter_map(|lease| Some((lease.id, lease.series.as_ref()?.number))).collect()
+    };
+    // What left memory has ended. Planted bug: it is forgotten.
+    let ended = if mutant!("E02") { Vec::new() } else { left_memory.to_vec() };
+    let (deleted, kept) = (by_number(numbered(to_come)), by_number([numbered(started), ended].concat()));
     for lease_id in &deleted {
         // Planted bug: the last of them is forgotten.
         if mutant!("N22") && deleted.len() > 1 && deleted.last() == Some(lease_id) {
@@ -28,4 +32,9 @@ pub(super) fn delete_series(state: &mut State, now: Timestamp, id: SeriesId) -> 
         delete_lease(state, now, *lease_id).expect("it is there and visible");
     }
     Ok(Reply::SeriesDeleted { deleted, kept })
+}
+
+fn by_number(mut leases: Vec<(LeaseId, u32)>) -> Vec<LeaseId> {
+    leases.sort_unstable_by_key(|(_, number)| *number);
+    leases.into_iter().map(|(id, _)| id).collect()
 }

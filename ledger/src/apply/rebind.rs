@@ -13,8 +13,8 @@ use crate::state::{State, lease_bookings};
 /// Rejections, in this order: `LeaseNotFound`, `WrongStatus`, `ReservationNotFound`, `CannotUpdate` (open already),
 /// `PlanStale`.
 pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[PlannedReservation]) -> Result<Reply, Rejection> {
-    if state.archived(id).is_some() {
-        return Err(Rejection::WrongStatus { status: LeaseStatus::Terminated });
+    if let Some(archived) = state.archived(id) {
+        return Err(Rejection::WrongStatus { status: archived.status() });
     }
     let before = state.lease(id).filter(|lease| !lease.deleted).cloned().ok_or(Rejection::LeaseNotFound(id))?;
     if !matches!(before.status, LeaseStatus::Creating | LeaseStatus::Pending | LeaseStatus::Updating) {

@@ -76,8 +76,8 @@ pub(super) fn enlist(
 /// Rejections, in this order: `LeaseNotFound`, `WrongStatus`, `PlanStale`, `EndBeyondCalendar`, `PlanStale`, `QuotaExceeded`, `PlanStale`.
 pub(super) fn promote_lease(state: &mut State, now: Timestamp, promote: &PromoteLease) -> Result<Reply, Rejection> {
     let lease_id = promote.lease_id;
-    if state.archived(lease_id).is_some() {
-        return Err(Rejection::WrongStatus { status: LeaseStatus::Terminated });
+    if let Some(archived) = state.archived(lease_id) {
+        return Err(Rejection::WrongStatus { status: archived.status() });
     }
     let before = state.lease(lease_id).filter(|lease| lease.visible()).cloned().ok_or(Rejection::LeaseNotFound(lease_id))?;
     let waits = before.wait.as_deref().copied().filter(|_| before.status == LeaseStatus::Waiting);

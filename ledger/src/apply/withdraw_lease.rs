@@ -10,8 +10,8 @@ use crate::state::State;
 ///
 /// Rejections, in this order: `LeaseNotFound`, `WrongStatus`.
 pub(super) fn withdraw_lease(state: &mut State, now: Timestamp, id: LeaseId, reason: &Reason) -> Result<Reply, Rejection> {
-    if state.archived(id).is_some() {
-        return Err(Rejection::WrongStatus { status: LeaseStatus::Terminated });
+    if let Some(archived) = state.archived(id) {
+        return Err(Rejection::WrongStatus { status: archived.status() });
     }
     let lease = state.lease(id).ok_or(Rejection::LeaseNotFound(id))?;
     if lease.deleted {

@@ -10,7 +10,7 @@ use crate::apply::schedule::invalid;
 use crate::model::{HostId, Interval, Lease, LeaseId, LeaseStatus};
 use crate::mutant;
 use crate::reply::Rejection;
-use crate::state::{Archived, State};
+use crate::state::{Among, Archived, State};
 use crate::storage::archive::ArchiveError;
 
 /// Rows that are read for one answer at most: each is decoded, and an answer of more is of no use to anybody.
@@ -36,7 +36,7 @@ pub trait Draft: Sized {
 
 /// Why an answer that needs more than [`READ_MAX`] rows is not given.
 pub fn too_many_ended() -> Rejection {
-    let way = "ask for statuses other than TERMINATED, for one project, or for a time that is not past; or list page by id without \
+    let way = "ask for statuses other than TERMINATED and ERROR, for one project, or for a time that is not past; or list page by id without \
                another filter";
     invalid("statuses", format!("more than {READ_MAX} leases that ended long ago would have to be read: {way}"))
 }
@@ -53,14 +53,11 @@ impl Unread {
 
     /// All of them. In the order of their rows, which is the fastest to read.
     pub fn all(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> Result<Unread, Rejection> {
-        if !may_have_ended(state, filter, window) {
-            return Ok(Unread::NONE);
-        }
-        if state.archived_of(filter.project_id.as_ref()) > READ_MAX {
+        let Some(among) = among(state, filter, window) else { return Ok(Unread::NONE) };
+        if state.archived_count(&among) > READ_MAX {
             return Err(too_many_ended());
         }
-        let which = state.archived_in(filter.project_id.as_ref(), (Bound::Unbounded, Bound::Unbounded));
-        let mut which: Vec<Archived> = which.collect();
+        let mut which: Vec<Archived> = state.archived_in(&among, (Bound::Unbounded, Bound::Unbounded)).collect();
         // Those of one project are in that order.
         if filter.project_id.is_none() {
             which.sort_unstable_by(|one, other| (&one.project_id, one.id).cmp(&(&other.project_id, other.id)));
@@ -70,17 +67,14 @@ impl Unread {
 
     /// Those that come on a page by id before the last of what is in memory, at most so many.
     fn of_page(state: &State, filter: &LeaseFilter, found: &[Lease], limit: usize, read_max: usize) -> Unread {
-        if limit == 0 || !may_have_ended(state, filter, None) {
-            return Unread::NONE;
-        }
+        let Some(among) = among(state, filter, None).filter(|_| limit > 0) else { return Unread::NONE };
         let read_max = read_max.max(limit);
         let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
-        let project = filter.project_id.as_ref();
         let mut which: Vec<Archived> = if filter.descending {
-            state.archived_in(project, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
+            state.archived_in(&among, (last, behind)).rev().take(read_max.saturating_add(1)).collect()
         } else {
-            state.archived_in(project, (behind, last)).take(read_max.saturating_add(1)).collect()
+            state.archived_in(&among, (behind, last)).take(read_max.saturating_add(1)).collect()
         };
         let more = which.len() > read_max;
         which.truncate(read_max);
@@ -103,15 +97,20 @@ impl Unread {
     }
 }
 
-/// Whether a lease that left memory, which is TERMINATED, of no series and no offer that was not claimed, may be of a filter.
-fn may_have_ended(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> bool {
+/// Which of those that left memory may be of a filter, as far as memory knows them; `None`: none of them. They are TERMINATED or in
+/// ERROR, no offer that was not claimed, and their time is over.
+fn among<'a>(state: &State, filter: &'a LeaseFilter, window: Option<Interval>) -> Option<Among<'a>> {
     let now = state.clock().floor_to_second();
-    // They are over by now.
     let is_past = |window: Interval| window.start < now;
-    let of_status = filter.statuses.is_empty() || filter.statuses.contains(&LeaseStatus::Terminated);
     let of_time = window.is_none_or(is_past) && filter.window.is_none_or(|(window, _)| is_past(window));
+    let takes = |status| filter.statuses.is_empty() || filter.statuses.contains(&status);
+    let (ended, failed) = (takes(LeaseStatus::Terminated), takes(LeaseStatus::Error));
     // Planted bug: what left memory is left out.
-    of_status && of_time && filter.series.is_none() && !filter.offers && !mutant!("E01")
+    if !of_time || filter.offers || !(ended || failed) || mutant!("E01") {
+        return None;
+    }
+    let failed = (ended != failed).then_some(failed);
+    Some(Among { project: filter.project_id.as_ref(), series: filter.series, failed })
 }
 
 /// A filter, with all that it needs of the state.

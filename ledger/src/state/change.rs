@@ -19,7 +19,7 @@ use crate::model::{
 use crate::mutant;
 use crate::storage::codec::{encode, encode_into};
 use crate::storage::disk::RowChange;
-use crate::storage::keys::{self, RowId};
+use crate::storage::keys::{self, Mark, RowId};
 
 /// Bytes that most rows take at most.
 const ROW_BYTES: usize = 4096;
@@ -88,8 +88,9 @@ impl State {
         self.recount_use(Some(&lease), None);
         self.reindex_lease(Some(&lease), None);
         self.shared.release(&lease);
-        self.recorder.rows.entry(RowId::Archived(lease.project_id.clone(), id)).or_insert(0);
-        self.archive.insert(id, &lease.project_id, 0);
+        let mark = Mark::of(&lease);
+        self.recorder.rows.entry(RowId::Archived(lease.project_id.clone(), id, mark.clone())).or_insert(0);
+        self.archive.insert(&lease.project_id, id, mark, 0);
         self.recorder.archived.insert(id, encode(&lease));
     }
 
@@ -113,7 +114,7 @@ impl State {
 
     fn forget_archived(&mut self, id: LeaseId) {
         if let Some(archived) = self.archived(id) {
-            self.recorder.rows.entry(RowId::Archived(archived.project_id, id)).or_insert(archived.hash);
+            self.recorder.rows.entry(archived.row_id()).or_insert(archived.hash);
             self.archive.remove(id);
         }
     }
@@ -332,7 +333,7 @@ impl State {
             let key = row.to_bytes();
             buffer.clear();
             let value = match &row {
-                RowId::Archived(_, id) => recorder.archived.remove(id).filter(|_| self.archived(*id).is_some()),
+                RowId::Archived(_, id, _) => recorder.archived.remove(id).filter(|_| self.archived(*id).is_some()),
                 _ => self.encode_row(&row, &mut buffer).then(|| buffer.clone()),
             };
             let new_hash = value.as_ref().map_or(0, |value| row_hash(&key, value));
@@ -427,7 +428,7 @@ impl State {
             RowId::Key(project, id) => self.keys.row_mut(&(*id, project.clone())).map(|row| &mut row.hash),
             RowId::Quota(project) => self.quotas.row_mut(project).map(|row| &mut row.hash),
             RowId::Change(index, place) => self.changes.row_mut(&(*index, *place)).map(|row| &mut row.hash),
-            RowId::Archived(_, id) => return self.archive.set_hash(*id, hash),
+            RowId::Archived(_, id, _) => return self.archive.set_hash(*id, hash),
         };
         if let Some(place) = place {
             *place = hash;

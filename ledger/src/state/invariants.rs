@@ -255,17 +255,29 @@ fn check_flavors(flavors: &mut [(ReservationId, LeaseId, bool)], violations: &mu
 /// A series is of one project, has each occurrence once, and is promised as a whole; until then it waits for the cloud.
 fn check_series(state: &State, series: &mut [(SeriesId, LeaseId)], violations: &mut Vec<Violation>) {
     series.sort_unstable();
+    let twice = |mut numbers: Vec<u32>| {
+        numbers.sort_unstable();
+        numbers.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    for (id, left) in state.archive.series() {
+        if twice(left.iter().map(|(_, number)| *number).collect()) {
+            violated(violations, "series", format!("series {id}: an occurrence left memory twice"));
+        }
+    }
     for of_one in series.chunk_by(|one, other| one.0 == other.0) {
         let id = of_one[0].0;
         let leases: Vec<&Lease> = of_one.iter().filter_map(|(_, lease)| state.lease(*lease)).collect();
-        let mut numbers: Vec<_> = leases.iter().filter_map(|lease| lease.series.as_ref()).map(|member| member.number).collect();
-        numbers.sort_unstable();
-        if numbers.windows(2).any(|pair| pair[0] == pair[1]) || leases.iter().any(|one| one.project_id != leases[0].project_id) {
+        let left = state.archive.members(id);
+        let members = leases.iter().filter_map(|lease| lease.series.as_ref());
+        let numbers = members.map(|member| member.number).chain(left.iter().map(|(_, number)| *number)).collect();
+        let owner = state.archive.owner_of(id).unwrap_or(&leases[0].project_id);
+        if twice(numbers) || leases.iter().any(|one| one.project_id != *owner) {
             violated(violations, "series", format!("series {id}: an occurrence is there twice, or not of its project"));
         }
         let waiting = leases.iter().filter(|lease| lease.status == LeaseStatus::Creating);
         let held = |lease: &&Lease| state.actuations_of(lease.id).all(|row| row.step != Step::Hold);
-        if waiting.clone().count() > 0 && (waiting.clone().count() < leases.len() || waiting.copied().all(|lease| held(&lease))) {
+        let in_part = waiting.clone().count() < leases.len() || !left.is_empty();
+        if waiting.clone().count() > 0 && (in_part || waiting.copied().all(|lease| held(&lease))) {
             violated(violations, "series", format!("series {id}: promised in part, or waits for nothing"));
         }
     }
@@ -475,6 +487,7 @@ mod tests {
 
     use super::super::journal::JournalRow;
     use super::*;
+    use crate::storage::keys::Mark;
 
     /// The rules that an empty state breaks after this.
     fn broken<T>(change: impl FnOnce(&mut State) -> T) -> Vec<&'static str> {
@@ -493,6 +506,21 @@ mod tests {
         assert_eq!(broken(|state| state.begun_on.insert(HostId(1), [lease].into())), ["indexes"]);
         assert_eq!(broken(|state| state.keys_of.insert(project.clone(), 1)), ["indexes"]);
         assert_eq!(broken(|state| state.key_expiry.insert((Timestamp(1), project.clone(), lease.0))), ["indexes"]);
+    }
+
+    #[test]
+    fn an_occurrence_that_left_memory_twice_is_found() {
+        let (project, series) = (ProjectId("p".into()), SeriesId(Uuid::from_u128(9)));
+        let left = |numbers: [u32; 2]| {
+            broken(|state| {
+                for (id, number) in (1..).zip(numbers) {
+                    let mark = Mark { series: Some((series, number)), failed: number == 2, flavors: Vec::new() };
+                    state.archive.insert(&project, LeaseId(Uuid::from_u128(id)), mark, 0);
+                }
+            })
+        };
+        assert_eq!(left([1, 2]), [] as [&str; 0]);
+        assert_eq!(left([2, 2]), ["series"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::archive::{Archive, archivable_since};
+use super::archive::{Archive, StoredRow, archivable_since};
 use super::bookings::lease_bookings;
 use super::change::{begun_hosts, bound_hosts, may_give_way, row_hash};
 use super::due::lease_due;
@@ -33,7 +33,7 @@ pub enum LoadError {
 pub(crate) struct Loader {
     state: State,
     leases: Vec<(LeaseId, Box<Row<Lease>>)>,
-    archived: Vec<(ProjectId, LeaseId, u128)>,
+    archived: Vec<StoredRow>,
 }
 
 impl Loader {
@@ -81,9 +81,9 @@ impl Loader {
                 true
             }
             // What is behind the version is known to be what was written by its hash alone: nobody may ever ask for it.
-            RowId::Archived(project, id) => {
+            RowId::Archived(project, id, mark) => {
                 check_version("lease", value)?;
-                self.archived.push((project, id, hash));
+                self.archived.push((project, id, mark, hash));
                 true
             }
             RowId::Change(index, place) => {

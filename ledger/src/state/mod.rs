@@ -26,7 +26,7 @@ use std::ops::RangeBounds;
 
 use uuid::Uuid;
 
-pub use archive::Archived;
+pub use archive::{Among, Archived};
 pub use bookings::{Booking, lease_bookings, reservation_bookings, segments, sum_at, wish_bookings};
 pub use calendar::Calendar;
 pub(crate) use calendar::{block_of, host_at};
@@ -170,7 +170,7 @@ impl State {
         with_lease.filter(move |(_, one)| one.flavor() == flavor)
     }
 
-    /// The leases of a series that are still there, visible or not, by id.
+    /// The leases of a series that are in memory, visible or not, by id; not those that left it ([`State::archived_of_series`]).
     pub fn leases_of_series(&self, series: SeriesId) -> impl Iterator<Item = &Lease> + '_ {
         let all = (series, LeaseId(Uuid::nil()))..=(series, LeaseId(Uuid::max()));
         self.by_series.range(all).filter_map(|(_, id)| self.leases.get(id))

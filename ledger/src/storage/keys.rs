@@ -11,13 +11,16 @@
 //! | `23` | length of project id, 2 bytes; project id; key id, 16 bytes | [`KeyRow`](crate::state::KeyRow) |
 //! | `24` | ledger index, 8 bytes; place in its entry, 4 bytes | [`Change`](crate::state::Change) |
 //! | `25` | length of project id, 2 bytes; project id, none for the defaults | [`QuotaRow`](crate::model::QuotaRow) |
-//! | `26` | length of project id, 2 bytes; project id; lease id, 16 bytes | [`Lease`](crate::model::Lease) that left memory |
+//! | `26` | length of project id, 2 bytes; project id; lease id, 16 bytes; [`Mark`] | [`Lease`](crate::model::Lease) that left memory |
 //!
 //! A new table takes a new first byte. A byte is never given another meaning.
+
+mod mark;
 
 use uuid::Uuid;
 
 use crate::model::{ActuationId, HostId, LeaseId, ProjectId};
+pub use mark::{FlavorSize, Mark};
 
 /// Applied position.
 pub const POSITION: u8 = 0x00;
@@ -59,7 +62,7 @@ pub enum RowId {
     /// The quota of a project; `None`: the defaults for all.
     Quota(Option<ProjectId>),
     /// An ended lease that left memory.
-    Archived(ProjectId, LeaseId),
+    Archived(ProjectId, LeaseId, Mark),
 }
 
 impl RowId {
@@ -82,10 +85,10 @@ impl RowId {
                 join(QUOTA, &[&length.to_be_bytes(), id.as_bytes()])
             }
             RowId::Change(index, place) => join(CHANGE, &[&index.to_be_bytes(), &place.to_be_bytes()]),
-            RowId::Archived(project, id) => {
+            RowId::Archived(project, id, mark) => {
                 // Bounded where leases are made.
                 let length = u16::try_from(project.0.len()).unwrap_or(u16::MAX);
-                join(ARCHIVED, &[&length.to_be_bytes(), project.0.as_bytes(), id.0.as_bytes()])
+                join(ARCHIVED, &[&length.to_be_bytes(), project.0.as_bytes(), id.0.as_bytes(), &mark.to_bytes()])
             }
         }
     }
@@ -98,8 +101,11 @@ impl RowId {
             LEASE => Some(RowId::Lease(LeaseId(Uuid::from_slice(rest).ok()?))),
             HOST => Some(RowId::Host(HostId(u64::from_be_bytes(rest.try_into().ok()?)))),
             ACTUATION => Some(RowId::Actuation(ActuationId(u64::from_be_bytes(rest.try_into().ok()?)))),
-            KEY => of_project(rest).map(|(project, id)| RowId::Key(project, id)),
-            ARCHIVED => of_project(rest).map(|(project, id)| RowId::Archived(project, LeaseId(id))),
+            KEY => of_project(rest).filter(|(_, _, rest)| rest.is_empty()).map(|(project, id, _)| RowId::Key(project, id)),
+            ARCHIVED => {
+                let (project, id, mark) = of_project(rest)?;
+                Some(RowId::Archived(project, LeaseId(id), Mark::from_bytes(mark)?))
+            }
             QUOTA => {
                 let (length, id) = rest.split_first_chunk::<2>()?;
                 let id = std::str::from_utf8(id).ok().filter(|id| id.len() == usize::from(u16::from_be_bytes(*length)))?;
@@ -114,12 +120,13 @@ impl RowId {
     }
 }
 
-/// Length of project id, project id, id.
-fn of_project(rest: &[u8]) -> Option<(ProjectId, Uuid)> {
+/// Length of project id, project id, id, and what is behind it.
+fn of_project(rest: &[u8]) -> Option<(ProjectId, Uuid, &[u8])> {
     let (length, rest) = rest.split_first_chunk::<2>()?;
-    let (project, id) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (project, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let (id, rest) = rest.split_first_chunk::<16>()?;
     let project = ProjectId(std::str::from_utf8(project).ok()?.into());
-    Some((project, Uuid::from_slice(id).ok()?))
+    Some((project, Uuid::from_bytes(*id), rest))
 }
 
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -135,9 +142,13 @@ fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::model::{ReservationId, SeriesId};
 
     #[test]
     fn every_key_reads_back_and_sorts_as_its_row() {
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(3)), 128)), ..Mark::default() };
+        let size = |flavor| FlavorSize { flavor: ReservationId(Uuid::from_u128(flavor)), vcpus: 1, memory_mb: 2, disk_gb: 3 };
+        let parked = Mark { flavors: vec![size(4), size(5)], ..Mark::default() };
         let rows = [
             RowId::Meta,
             RowId::Lease(LeaseId(Uuid::from_u128(7))),
@@ -149,7 +160,17 @@ mod tests {
             RowId::Change(5, 1),
             RowId::Quota(None),
             RowId::Quota(Some(ProjectId("p".into()))),
-            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7))),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..Mark::default() }),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), of_series.clone()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..of_series.clone() }),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), parked.clone()),
+            RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(8)), Mark { failed: true, ..parked.clone() }),
+            RowId::Archived(
+                ProjectId("p".into()),
+                LeaseId(Uuid::from_u128(8)),
+                Mark { failed: true, series: of_series.series, ..parked },
+            ),
         ];
         let keys: Vec<_> = rows.iter().map(RowId::to_bytes).collect();
         assert!(keys.is_sorted());
@@ -159,11 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_leases_that_left_memory_keep_their_keys() {
+        let key = |mark| RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(0xab)), mark).to_bytes();
+        let plain = [&[0x26, 0, 1, b'p'][..], &[0; 15], &[0xab]].concat();
+        assert_eq!(key(Mark::default()), plain);
+        let of_series = Mark { series: Some((SeriesId(Uuid::from_u128(0xcd)), 0x102)), ..Mark::default() };
+        assert_eq!(key(of_series.clone()), [&plain[..], &[2], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+        assert_eq!(key(Mark { failed: true, ..Mark::default() }), [&plain[..], &[1]].concat());
+        assert_eq!(key(Mark { failed: true, ..of_series }), [&plain[..], &[3], &[0; 15], &[0xcd, 0, 0, 1, 2]].concat());
+        let size = FlavorSize { flavor: ReservationId(Uuid::from_u128(0xef)), vcpus: 1, memory_mb: 0x203, disk_gb: 4 };
+        let numbers = [0, 0, 0, 1, 0, 0, 2, 3, 0, 0, 0, 4];
+        let parked = Mark { flavors: vec![size], ..Mark::default() };
+        assert_eq!(key(parked), [&plain[..], &[4], &[0; 15], &[0xef], &numbers].concat());
+    }
+
+    #[test]
     fn foreign_bytes_name_no_row() {
         for key in
             [&b""[..], b"\x00", b"\x01", b"\x99abc", b"\x20short", b"\x23\x00\x09p", b"\x10x", b"\x25\x00\x02p", b"\x26\x00\x01p"]
         {
             assert_eq!(RowId::from_bytes(key), None);
         }
+        let plain = RowId::Archived(ProjectId("p".into()), LeaseId(Uuid::from_u128(7)), Mark::default()).to_bytes();
+        for mark in [&[0][..], &[1, 0], &[2], &[3], &[4], &[4; 28], &[6; 21], &[2; 20], &[2; 22], &[8; 21]] {
+            assert_eq!(RowId::from_bytes(&[&plain, mark].concat()), None, "{mark:?}");
+        }
+        let key = RowId::Key(ProjectId("p".into()), Uuid::from_u128(9)).to_bytes();
+        assert_eq!(RowId::from_bytes(&[&key[..], &[0]].concat()), None);
     }
 }

@@ -417,6 +417,9 @@ fn random_sequences_reach_everything_that_matters() {
         "moved away from a downtime",
         "booked beside a downtime",
         "left memory",
+        "failed and left memory",
+        "parked servers and left memory",
+        "series deleted after a lease of it left memory",
         "came back to memory",
         "deleted out of memory",
     ] {

@@ -8,9 +8,11 @@ use futures::executor::block_on;
 use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{Command, Entry, RegisterHost};
 use leasehold_ledger::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
-use leasehold_ledger::model::{Amounts, Anchor, HostDescription, Observation, PoolKind, RequestKey, Seconds, Timestamp};
+use leasehold_ledger::model::{
+    Amounts, Anchor, HostDescription, Lease, LeaseStatus, Observation, PoolKind, RequestKey, Seconds, SeriesId, Timestamp,
+};
 use leasehold_ledger::reply::{Rejection, Reply};
-use leasehold_ledger::state::{State, invariants};
+use leasehold_ledger::state::{Among, State, invariants};
 use leasehold_ledger::storage::Store;
 use leasehold_ledger::storage::archive::ArchiveReader;
 use leasehold_ledger::storage::disk::{Disk, RowChange};
@@ -150,7 +152,17 @@ impl World {
 
     /// Lists show what they show of a state with all leases in memory.
     fn check_lists(&self) {
-        let filter = LeaseFilter::default();
+        self.check_list(&LeaseFilter::default());
+        for status in [LeaseStatus::Terminated, LeaseStatus::Error] {
+            self.check_list(&LeaseFilter { statuses: [status].into(), ..LeaseFilter::default() });
+        }
+        let series: BTreeSet<SeriesId> = self.whole.leases().filter_map(Lease::series_id).collect();
+        for series in series {
+            self.check_list(&LeaseFilter { series: Some(series), ..LeaseFilter::default() });
+        }
+    }
+
+    fn check_list(&self, filter: &LeaseFilter) {
         for order in [LeaseOrder::Id, LeaseOrder::Name, LeaseOrder::End] {
             for (limit, descending) in [(None, false), (Some(2), false), (Some(3), true)] {
                 let mut after = None;
@@ -180,7 +192,7 @@ fn assert_same(a: &State, b: &State) {
     assert_eq!(a.next_due(), b.next_due());
     assert!(a.leases().eq(b.leases()));
     let all = (Bound::Unbounded, Bound::Unbounded);
-    assert!(a.archived_in(None, all).eq(b.archived_in(None, all)));
+    assert!(a.archived_in(&Among::default(), all).eq(b.archived_in(&Among::default(), all)));
     assert!(a.hosts().eq(b.hosts()));
     assert!(a.actuations().eq(b.actuations()));
     let from = a.meta().journal_from;

@@ -152,10 +152,8 @@ impl Operations {
     async fn authorise_series(&self, actor: &Actor, series_id: SeriesId) -> Result<()> {
         self.confirmed_index().await?;
         let state = self.inner.raft.state();
-        let Some(lease) = state.leases_of_series(series_id).find(|lease| lease.visible()) else {
-            return Err(Rejection::SeriesNotFound(series_id).into());
-        };
-        Ok(actor.authorise(Rule::LeasesDelete, Some(&lease.project_id))?)
+        let owner = state.owner_of_series(series_id).ok_or(Rejection::SeriesNotFound(series_id))?;
+        Ok(actor.authorise(Rule::LeasesDelete, Some(owner))?)
     }
 
     fn ids_of(&self, wish: &SeriesWish, count: usize) -> Result<Vec<Ids>> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use leasehold_client::command::{EndWish, LeaseChange, StartWish};
-use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus};
-use leasehold_client::{Client, Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, UtilisationWish};
+use leasehold_client::command::{EndWish, LeaseChange, Recurrence, StartWish};
+use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, Precedence, SeriesId, SeriesMode};
+use leasehold_client::{Client, Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, UtilisationWish, WhatIf};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
 use leasehold_tests::cluster::Cluster;
@@ -14,10 +14,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::command_line;
-use crate::rig::{PATIENCE, empty, from_now};
+use crate::rig::{PATIENCE, empty, from_now, rig_set, wish};
 
 /// Seconds that they stay.
 const IN_MEMORY_S: u64 = 10;
+/// Leases of no series that end.
 const ENDED: usize = 6;
 
 async fn rest(cluster: &Cluster, node: usize, version: &str, method: Method, path: &str) -> (StatusCode, Value) {
@@ -35,7 +36,13 @@ async fn left_memory(cluster: &Cluster) -> Option<usize> {
 }
 
 /// Everything that is asked of leases, of each node and over each face.
-async fn answers(cluster: &Cluster, client: &Client, leases: &[LeaseId], past: Interval) -> Vec<(String, Value)> {
+async fn answers(
+    cluster: &Cluster,
+    client: &Client,
+    leases: &[LeaseId],
+    series: SeriesId,
+    past: Interval,
+) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     let mut paths: Vec<(&str, String)> = leases.iter().map(|id| ("1.0", format!("/leases/{id}"))).collect();
     paths.extend(leases.iter().map(|id| ("1.1", format!("/leases/{id}"))));
@@ -51,6 +58,8 @@ async fn answers(cluster: &Cluster, client: &Client, leases: &[LeaseId], past: I
     ] {
         paths.push(("1.1", format!("/leases{query}")));
     }
+    paths.push(("1.1", format!("/leases?series_id={series}")));
+    paths.push(("1.1", format!("/leases?series_id={series}&status=TERMINATED&sort_key=name")));
     for id in leases {
         paths.push(("1.1", format!("/leases?limit=3&marker={id}")));
         paths.push(("1.1", format!("/leases?sort_key=name&limit=2&marker={id}")));
@@ -63,7 +72,8 @@ async fn answers(cluster: &Cluster, client: &Client, leases: &[LeaseId], past: I
         }
     }
     let filter = LeaseFilter { order: LeaseOrder::End, descending: true, limit: Some(5), ..LeaseFilter::default() };
-    for filter in [LeaseFilter::default(), filter] {
+    let of_series = LeaseFilter { series: Some(series), ..LeaseFilter::default() };
+    for filter in [LeaseFilter::default(), filter, of_series] {
         let listed = client.list_leases(filter).await.unwrap().value;
         all.push(("listed over gRPC".to_owned(), serde_json::to_value(listed).unwrap()));
     }
@@ -100,27 +110,33 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
     for name in ["later-1", "later-2"] {
         leases.push(client.create_lease(client.new_key(), empty(name)).await.unwrap().value);
     }
-    let mut ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).collect();
+    // Its first lease ends, and the others are to come.
+    let first = NewLease { start: StartWish::At(from_now(2)), end: from_now(4), ..empty("daily") };
+    let recurrence =
+        Recurrence { rule: "FREQ=DAILY;COUNT=3".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::AllOrNothing };
+    let series = client.create_series(client.new_key(), first, recurrence).await.unwrap().value;
+    let members: Vec<LeaseId> = series.leases.iter().map(|one| one.lease_id).collect();
+    let mut ids: Vec<LeaseId> = leases.iter().map(|lease| lease.id).chain(members.iter().copied()).collect();
     let ended: Vec<LeaseId> = ids[..ENDED].to_vec();
     ids.sort_unstable();
 
     wait_for("their ends", PATIENCE, || async {
         let over = LeaseFilter { statuses: [LeaseStatus::Terminated].into(), ..LeaseFilter::default() };
         let over = client.list_leases(over).await.map_err(|error| error.to_string())?.value.len();
-        (over == ENDED).then_some(()).ok_or_else(|| format!("{over} are over"))
+        (over == ENDED + 1).then_some(()).ok_or_else(|| format!("{over} are over"))
     })
     .await
     .unwrap();
     let past = Interval { start: begun, end: from_now(1) };
-    let before = answers(&cluster, &client, &ids, past).await;
+    let before = answers(&cluster, &client, &ids, series.id, past).await;
     assert_eq!(left_memory(&cluster).await.unwrap_or(0), 0, "it took too long to ask before they leave");
     wait_for("that they leave memory", PATIENCE, || async {
         let left = left_memory(&cluster).await;
-        (left == Some(ENDED)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
+        (left == Some(ENDED + 1)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
     })
     .await
     .unwrap();
-    assert_alike(&before, &answers(&cluster, &client, &ids, past).await);
+    assert_alike(&before, &answers(&cluster, &client, &ids, series.id, past).await);
 
     for node in 0..3 {
         cluster.kill9(node);
@@ -129,7 +145,7 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
         cluster.wait_caught_up(node, PATIENCE).await.unwrap();
     }
     cluster.wait_leader(PATIENCE).await.unwrap();
-    assert_alike(&before, &answers(&cluster, &client, &ids, past).await);
+    assert_alike(&before, &answers(&cluster, &client, &ids, series.id, past).await);
 
     // What may be done with an ended lease may be done still, and is refused with the same words.
     let again = client.create_lease(first_key, first_wish).await.unwrap();
@@ -151,8 +167,17 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
         let (status, _) = rest(&cluster, node, "1.1", Method::DELETE, &format!("/leases/{id}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
     }
+    // Of a series what is to come is deleted, and what has ended is told of wherever it is.
+    let gone = client.delete_series(client.new_key(), series.id).await.unwrap().value;
+    assert_eq!((gone.deleted, gone.kept), (members[1..].to_vec(), members[..1].to_vec()));
+    let of_series = LeaseFilter { series: Some(series.id), ..LeaseFilter::default() };
+    let listed = client.list_leases(of_series).await.unwrap().value;
+    assert_eq!(listed.iter().map(|lease| lease.id).collect::<Vec<_>>(), members[..1]);
+    client.delete_lease(client.new_key(), members[0]).await.unwrap();
+    let gone = client.delete_series(client.new_key(), series.id).await;
+    assert!(matches!(gone, Err(Error::Refused(refusal)) if refusal.kind == RefusalKind::NotFound));
     let left: Vec<LeaseId> = client.list_leases(LeaseFilter::default()).await.unwrap().value.iter().map(|one| one.id).collect();
-    assert_eq!(left, ids.iter().filter(|id| !ended[3..].contains(id)).copied().collect::<Vec<_>>());
+    assert_eq!(left, ids.iter().filter(|id| !ended[3..].contains(id) && !members.contains(id)).copied().collect::<Vec<_>>());
     // On the command line a name means a lease that has not ended, where there is one.
     let called = async || crate::command_line::json(&cluster, &["lease", "show", "renamed"]).await["id"].clone();
     assert_eq!(called().await, ended[2].to_string());
@@ -160,4 +185,60 @@ async fn a_lease_that_left_memory_is_shown_listed_changed_and_deleted_as_before(
     assert_eq!(called().await, lives.id.to_string());
     let (_, hashes) = cluster.hashes_at_rest(Duration::from_secs(30)).await.unwrap();
     assert!(hashes.len() == 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn a_lease_that_gave_way_is_told_of_as_before_when_it_has_left_memory() {
+    let mut rig = rig_set(1, "[leader]\nended_leases_in_memory_s = 1\n").await;
+    let client = rig.client.clone();
+    // Leases that begin within ten seconds give way no more.
+    let (start, end) = (from_now(20), from_now(21));
+    let of = |name: &str, amount: u32, precedence: Precedence| {
+        let mut wish = NewLease { precedence, ..wish(name, start, end) };
+        wish.reservations[0].resource.instance_mut().amount = amount;
+        wish
+    };
+    let WhatIf::NoRoom(told) = client.what_if(of("all", 5_000, Precedence::default())).await.unwrap().value else {
+        panic!("that is too much")
+    };
+    let gives = Precedence { priority: 0, preemptible: true, preempt: false };
+    let victim = client.create_lease(client.new_key(), of("victim", told.largest_amount, gives)).await.unwrap().value;
+    let takes = Precedence { priority: 1, preemptible: false, preempt: true };
+    let urgent = client.create_lease(client.new_key(), of("urgent", 1, takes)).await.unwrap().value;
+
+    let listed = async |status| {
+        let filter = LeaseFilter { statuses: [status].into(), ..LeaseFilter::default() };
+        let found = client.list_leases(filter).await.map_err(|error| error.to_string())?.value;
+        Ok::<_, String>(found.into_iter().map(|lease| lease.id).collect::<Vec<_>>())
+    };
+    let before = client.get_lease(victim.id).await.unwrap().value;
+    assert_eq!((before.status, listed(LeaseStatus::Error).await), (LeaseStatus::Error, Ok(vec![victim.id])));
+    wait_for("that both leave memory", 2 * PATIENCE, || async {
+        let left = left_memory(&rig.cluster).await;
+        (left == Some(2)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
+    })
+    .await
+    .unwrap();
+    for restarts in [false, true] {
+        if restarts {
+            let leader = rig.cluster.wait_leader(PATIENCE).await.unwrap();
+            rig.cluster.kill9(leader);
+            rig.cluster.restart(leader).unwrap();
+            rig.cluster.wait_answers(leader).await.unwrap();
+            rig.cluster.wait_caught_up(leader, PATIENCE).await.unwrap();
+        }
+        assert_eq!(listed(LeaseStatus::Error).await, Ok(vec![victim.id]));
+        assert_eq!(listed(LeaseStatus::Terminated).await, Ok(vec![urgent.id]));
+        assert_eq!(listed(LeaseStatus::Active).await, Ok(Vec::new()));
+        for node in 0..3 {
+            let (status, body) = rest(&rig.cluster, node, "1.1", Method::GET, &format!("/leases/{}", victim.id)).await;
+            assert_eq!((status, &body["lease"]["status"]), (StatusCode::OK, &"ERROR".into()), "{body}");
+        }
+        assert_eq!(client.get_lease(victim.id).await.unwrap().value, before);
+    }
+    let renamed = LeaseChange { name: Some("gave way".to_owned()), ..LeaseChange::default() };
+    let renamed = client.update_lease(client.new_key(), victim.id, renamed).await.unwrap().value;
+    assert_eq!((renamed.name.as_str(), renamed.reason), ("gave way", before.reason));
+    client.delete_lease(client.new_key(), victim.id).await.unwrap();
+    assert_eq!(listed(LeaseStatus::Error).await, Ok(Vec::new()));
 }

@@ -2,8 +2,9 @@
 
 use super::words::*;
 use super::*;
-use crate::listing::{LeaseFilter, LeaseOrder, leases};
+use crate::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
 use crate::plan::plan_series;
+use crate::storage::archive::ArchiveReader;
 
 impl World {
     /// `series A 12:00..13:00 every=120 times=3 best n=2 key=1`: minutes between the starts, and how often; its leases are A1, A2
@@ -113,10 +114,12 @@ impl World {
         }
     }
 
-    /// The leases of a series, as they are listed by start.
+    /// The leases of a series, as they are listed by start; those that left memory too.
     pub(super) fn listed(&self, name: &str) -> String {
         let filter = LeaseFilter { series: Some(self.series[name]), order: LeaseOrder::Start, ..LeaseFilter::default() };
-        let found = leases(&self.state, &filter).unwrap();
+        let mut reader = ArchiveReader::new(self.store.freeze());
+        let list = LeaseList::begin(&self.state, &filter, 1_000).unwrap();
+        let found = list.finish(&mut |which| reader.read(which)).unwrap().unwrap();
         let names: Vec<&str> = found.into_iter().map(|lease| self.lease_name(lease.id)).collect();
         names.join(" ")
     }

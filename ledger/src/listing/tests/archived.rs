@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use super::*;
 use crate::plan::crowd::twins::Twins;
+use crate::state::Among;
 use crate::storage::archive::ArchiveError;
 
 /// What a node does: more rows until there are enough. Gives the list, and how many rows were read for it.
@@ -46,7 +47,7 @@ fn every_list_is_what_it_is_with_all_leases_in_memory() {
     assert!(there > 40 && left > 40, "{there} {left}");
     let orders =
         [LeaseOrder::Id, LeaseOrder::Name, LeaseOrder::Status, LeaseOrder::Start, LeaseOrder::End, LeaseOrder::CreatedAt];
-    let (mut read, mut markers) = (0, [0, 0]);
+    let (mut read, mut of_series, mut markers) = (0, 0, [0, 0]);
     for _ in 0..3_000 {
         let lease = &all[random.below(all.len() as u32) as usize];
         let binding = lease.reservations[0].bindings.first().copied();
@@ -58,13 +59,14 @@ fn every_list_is_what_it_is_with_all_leases_in_memory() {
         let start = ORIGIN_S + random.below(120 * DAY_S);
         let window = Interval { start: Seconds(start), end: Seconds(start + 1 + random.below(30 * DAY_S)) };
         let scope = random.one_of(&[Scope::Overlapping, Scope::Inclusive, Scope::Exclusive]);
-        let statuses = [LeaseStatus::Terminated, LeaseStatus::Active, LeaseStatus::Pending];
+        let statuses = [LeaseStatus::Terminated, LeaseStatus::Error, LeaseStatus::Active, LeaseStatus::Pending];
         let filter = LeaseFilter {
             project_id: random.one_of(&[None, Some("p"), Some("p"), Some("q")]).map(|id| ProjectId(id.into())),
             statuses: statuses.into_iter().filter(|_| random.below(4) == 0).collect(),
             name: random.one_of(&[None, None, None, Some("one"), Some("crowd")]).map(str::to_owned),
             zone: random.one_of(&[None, None, None, Some("a"), Some("none")]).map(str::to_owned),
             offers: random.below(20) == 0,
+            series: lease.series_id().filter(|_| random.below(2) == 0),
             window: (random.below(3) == 0).then_some((window, scope)),
             with_any: if random.below(6) == 0 { elements(&mut random) } else { BTreeSet::new() },
             with_all: if random.below(6) == 0 { elements(&mut random) } else { BTreeSet::new() },
@@ -73,14 +75,15 @@ fn every_list_is_what_it_is_with_all_leases_in_memory() {
             descending: random.below(2) == 0,
             after: (random.below(2) == 0).then_some(if random.below(9) == 0 { LeaseId(random.uuid()) } else { lease.id }),
             limit: (random.below(3) > 0).then(|| random.below(30)),
-            ..LeaseFilter::default()
         };
-        read += same(&twins, &filter);
+        let rows = same(&twins, &filter);
+        read += rows;
+        of_series += if filter.series.is_some() { rows } else { 0 };
         if filter.after.is_some() && filter.order != LeaseOrder::Id {
             markers[usize::from(twins.state.archived(lease.id).is_some())] += 1;
         }
     }
-    assert!(read > 1000 && markers[0] > 100 && markers[1] > 100, "{read} {markers:?}");
+    assert!(read > 1000 && of_series > 50 && markers[0] > 100 && markers[1] > 100, "{read} {of_series} {markers:?}");
 }
 
 #[test]
@@ -89,8 +92,24 @@ fn only_rows_that_may_be_of_the_answer_are_read() {
     let reads = |filter: &LeaseFilter| same(&twins, filter);
     let of = |statuses: &[LeaseStatus]| LeaseFilter { statuses: statuses.iter().copied().collect(), ..LeaseFilter::default() };
     assert_eq!(reads(&of(&[])), twins.state.archived_len());
-    assert_eq!(reads(&of(&[LeaseStatus::Active, LeaseStatus::Error])), 0);
+    assert_eq!(reads(&of(&[LeaseStatus::Active, LeaseStatus::Terminating])), 0);
+    let failed = twins.archived().iter().filter(|one| one.mark.failed).count();
+    assert!(failed > 5, "{failed}");
+    assert_eq!(reads(&of(&[LeaseStatus::Error])), failed);
+    assert_eq!(reads(&of(&[LeaseStatus::Terminated, LeaseStatus::Active])), twins.state.archived_len() - failed);
+    assert_eq!(reads(&of(&[LeaseStatus::Terminated, LeaseStatus::Error])), twins.state.archived_len());
+    let of_one = |statuses| LeaseFilter { project_id: Some(ProjectId("p".into())), limit: Some(100_000), ..of(statuses) };
+    assert!(reads(&of_one(&[LeaseStatus::Error])) <= failed * 3);
     assert_eq!(reads(&LeaseFilter { series: Some(SeriesId(uuid::Uuid::nil())), ..of(&[]) }), 0);
+    let of_series = twins.archived().iter().filter(|one| one.mark.series.is_some()).count();
+    let mut series: Vec<SeriesId> = twins.archived().iter().filter_map(|one| Some(one.mark.series?.0)).collect();
+    let each = |id: &SeriesId| reads(&LeaseFilter { series: Some(*id), ..of(&[]) });
+    series.sort_unstable();
+    series.dedup();
+    let all = series.iter().map(each).sum::<usize>();
+    assert!(all == of_series && all > 10, "its rows and no others: {all} of {of_series}");
+    let theirs = LeaseFilter { project_id: Some(ProjectId("q".into())), series: Some(series[0]), ..of(&[]) };
+    assert_eq!(reads(&theirs), 0, "nothing is read for another project");
     assert_eq!(reads(&LeaseFilter { project_id: Some(ProjectId("q".into())), ..of(&[]) }), 0);
     let now = twins.state.clock().floor_to_second();
     let ahead = Interval { start: now, end: Seconds::OPEN_END };
@@ -127,10 +146,13 @@ fn a_row_that_is_gone_is_an_error_and_no_shorter_list() {
     let mut twins = Twins::after(90, 20, 700, &mut Random(24));
     let list = LeaseList::begin(&twins.state, &LeaseFilter::default(), 9).unwrap();
     let (all, none) = ((Bound::Unbounded, Bound::Unbounded), Vec::new());
-    let gone = twins.state.archived_in(None, all).last().unwrap();
+    let gone = twins.state.archived_in(&Among::default(), all).last().unwrap();
     twins.both(Command::DeleteLease { lease_id: gone.id }).unwrap();
     let mut reader = twins.reader();
     assert!(matches!(list.finish(&mut |which| reader.read(which)), Err(ArchiveError::Missing(id)) if id == gone.id));
-    assert_eq!(twins.state.archived_in(None, (Bound::Excluded(gone.id), Bound::Excluded(gone.id))).collect::<Vec<_>>(), none);
+    assert_eq!(
+        twins.state.archived_in(&Among::default(), (Bound::Excluded(gone.id), Bound::Excluded(gone.id))).collect::<Vec<_>>(),
+        none
+    );
     same(&twins, &LeaseFilter::default());
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 
-use super::{DAY_S, ORIGIN_S, Random, crowded, now};
+use uuid::Uuid;
+
+use super::{DAY_S, ORIGIN_S, Random, crowded, lease, now};
 use crate::apply::apply;
-use crate::command::{Command, Entry, LeaseChange, Outcome, UpdateLease};
+use crate::command::*;
 use crate::model::*;
+use crate::plan::{OccurrencePlan, Overlay, plan_series};
 use crate::reply::{Rejection, Reply};
-use crate::state::{Archived, State, invariants};
+use crate::state::{Among, Archived, State, invariants};
 use crate::storage::Store;
 use crate::storage::archive::ArchiveReader;
 use crate::storage::disk::{Disk, RowChange};
@@ -27,10 +30,50 @@ pub(crate) struct Twins {
     pub at: Timestamp,
 }
 
+/// A few leases some days apart, as far as there is room for them.
+fn book_series(state: &mut State, random: &mut Random) {
+    let start = Seconds(ORIGIN_S + 60 + random.below(60 * DAY_S));
+    let length = 1 + random.below(5 * DAY_S);
+    let mut wish = lease(random, InstanceWish::anywhere(1, 1_000, 1, 1), length);
+    (wish.start, wish.end) = (StartWish::At(start), start.plus(length));
+    wish.reservations[0].on_end = random.one_of(&[OnEnd::Delete, OnEnd::Shelve, OnEnd::Snapshot]);
+    let every = 1 + random.below(20 * DAY_S);
+    let at = |number: u32| {
+        let start = start.plus((number - 1) * every);
+        Occurrence { number, start, end: start.plus(length) }
+    };
+    let occurrences: Vec<Occurrence> = (1..=2 + random.below(4)).map(at).collect();
+    let ids: Vec<Vec<ReservationId>> = occurrences.iter().map(|_| vec![ReservationId(random.uuid())]).collect();
+    let mode = SeriesMode::BestEffort;
+    let wish = SeriesWish { lease: wish, recurrence: Recurrence { rule: "x".to_owned(), time_zone: "UTC".to_owned(), mode } };
+    let Ok(planned) = plan_series(state, &Overlay::default(), &wish, &occurrences, &ids, now()) else { return };
+    let occurrence = |one: OccurrencePlan| PlannedOccurrence {
+        occurrence: one.occurrence,
+        lease_id: LeaseId(random.uuid()),
+        event_ids: (0..6).map(|_| EventId(random.uuid())).collect(),
+        resource_ids: vec![random.uuid()],
+        plan: one.reservations,
+    };
+    let create = CreateSeries {
+        wish,
+        asked: None,
+        series_id: SeriesId(Uuid::from_u128(state.ledger_index().into())),
+        occurrences: planned.occurrences.into_iter().map(occurrence).collect(),
+        left_out: planned.left_out,
+        planned_at: planned.planned_at,
+    };
+    let command = Command::CreateSeries(Box::new(create));
+    apply(state, &Entry { key: None, proposed_at: now(), command }).outcome.unwrap();
+}
+
 impl Twins {
     /// A crowded cloud after so many days; all that had ended by then, but for the last of `young` days, left memory.
     pub fn after(days: u32, young: u32, leases: u32, random: &mut Random) -> Twins {
-        let whole = crowded(leases / 6 + 40, leases, random);
+        let mut whole = crowded(leases / 6 + 40, leases, random);
+        for _ in 0..leases / 20 {
+            book_series(&mut whole, random);
+        }
+        let broken = Reason { code: ReasonCode::CloudRefused, text: "broken".to_owned() };
         let disk = MemoryDisk::default();
         let rows = whole.rows().into_iter().map(|(key, value)| RowChange { key, value: Some(value) });
         block_on(disk.write(rows.collect(), false)).unwrap();
@@ -41,8 +84,11 @@ impl Twins {
                 twins.both(Command::AdvanceClock).unwrap();
                 let rows: Vec<_> = twins.whole.actuations().map(|row| (row.id, row.revision, row.step)).collect();
                 for (actuation_id, revision, step) in rows {
-                    let held = Outcome::Held { server_group_id: Some(random.uuid()) };
-                    let outcome = if step == Step::Hold { held } else { Outcome::Done };
+                    let outcome = match step {
+                        Step::Hold => Outcome::Held { server_group_id: Some(random.uuid()) },
+                        Step::Start if random.below(5) == 0 => Outcome::Failed { reason: broken.clone() },
+                        _ => Outcome::Done,
+                    };
                     twins.both(Command::RecordOutcome { actuation_id, revision, outcome }).unwrap();
                 }
             }
@@ -100,6 +146,6 @@ impl Twins {
 
     /// All that left memory, by id.
     pub fn archived(&self) -> Vec<Archived> {
-        self.state.archived_in(None, (Bound::Unbounded, Bound::Unbounded)).collect()
+        self.state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded)).collect()
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::Bound;
 
 use leasehold_ledger::command::{Command, Outcome};
-use leasehold_ledger::model::{Step as Owed, Timestamp};
+use leasehold_ledger::model::{Reason, ReasonCode, Step as Owed, Timestamp};
+use leasehold_ledger::state::Among;
 use leasehold_ledger::storage::archive::ArchiveReader;
 
 use proptest::prelude::*;
@@ -31,20 +32,26 @@ pub fn archive() -> impl Strategy<Value = OfArchive> {
 }
 
 impl Run {
-    /// What is owed to the cloud is done, but for what it must agree to.
+    /// What is owed to the cloud is done, but for what it must agree to and for some starts, which fail.
     fn catch_up(&mut self) {
         let owed = self.world.state.actuations().filter(|row| row.step != Owed::Hold);
         let rows: Vec<_> = owed.map(|row| (row.id, row.revision, row.step)).collect();
         for (actuation_id, revision, step) in rows {
-            self.reach(format!("Done of {step:?}"));
-            let nothing = Outcome::Used { tokens: std::collections::BTreeMap::new(), parked: 0 };
-            let outcome = if step == Owed::Expire { nothing } else { Outcome::Done };
+            let outcome = match step {
+                Owed::Expire => Outcome::Used { tokens: std::collections::BTreeMap::new(), parked: 0 },
+                Owed::Start if actuation_id.0 % 4 == 0 => {
+                    Outcome::Failed { reason: Reason { code: ReasonCode::CloudRefused, text: "broken".to_owned() } }
+                }
+                _ => Outcome::Done,
+            };
+            let kind = if matches!(outcome, Outcome::Failed { .. }) { "Failed" } else { "Done" };
+            self.reach(format!("{kind} of {step:?}"));
             self.world.send(None, Command::RecordOutcome { actuation_id, revision, outcome }).unwrap();
         }
     }
 
     pub(super) fn of_archive(&mut self, what: OfArchive) {
-        let archived: Vec<_> = self.world.state.archived_in(None, (Bound::Unbounded, Bound::Unbounded)).collect();
+        let archived: Vec<_> = self.world.state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded)).collect();
         let pick = |number: u8| archived.get(usize::from(number) % archived.len().max(1)).cloned();
         match what {
             OfArchive::More { minutes } => {
@@ -57,6 +64,17 @@ impl Run {
                 self.world.send(None, Command::ArchiveLeases { ended_before }).unwrap();
                 if self.world.state.archived_len() > archived.len() {
                     self.reach("left memory");
+                }
+                let left: Vec<_> =
+                    self.world.state.archived_in(&Among::default(), (Bound::Unbounded, Bound::Unbounded)).collect();
+                for one in left.iter().filter(|one| !archived.contains(one)) {
+                    if one.mark.failed {
+                        let gave_way = self.world.whole.lease(one.id).unwrap().preempted.is_some();
+                        self.reach(if gave_way { "gave way and left memory" } else { "failed and left memory" });
+                    }
+                    if !one.mark.flavors.is_empty() {
+                        self.reach("parked servers and left memory");
+                    }
                 }
             }
             OfArchive::Recall { number } => {

@@ -122,7 +122,8 @@ fn whoever_gives_way_may_and_must() {
         let staging = create.staging.filter(|_| staged);
         Step::Create(Create { pool, staging, precedence, ..create })
     });
-    let step = prop_oneof![8 => create, 2 => clock, 2 => outcome].boxed();
+    let archive = super::archive::archive().prop_map(Step::Archive);
+    let step = prop_oneof![16 => create, 4 => clock, 4 => outcome, 1 => archive].boxed();
     for _ in 0..600 {
         let steps = prop::collection::vec(step.clone(), 10..40).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
@@ -141,4 +142,6 @@ fn whoever_gives_way_may_and_must() {
     ] {
         assert!(reached.get(what).is_some_and(|times| *times >= 20), "{what}: too seldom in {reached:#?}");
     }
+    let left = reached.get("gave way and left memory").copied().unwrap_or(0);
+    assert!(left >= 5, "too seldom gave way and left memory: {left}");
 }

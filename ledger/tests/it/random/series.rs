@@ -108,14 +108,18 @@ impl Run {
 
     pub(super) fn delete_series(&mut self, of: LeaseId) {
         let Some(series_id) = self.world.state.lease(of).and_then(Lease::series_id) else { return };
-        let before: Vec<Lease> = self.world.state.leases_of_series(series_id).filter(|lease| lease.visible()).cloned().collect();
+        // Of those that left memory, too.
+        let before: Vec<Lease> = self.world.whole.leases_of_series(series_id).filter(|lease| lease.visible()).cloned().collect();
+        if !self.world.state.archived_of_series(series_id).is_empty() {
+            self.reach("series deleted after a lease of it left memory");
+        }
         match self.world.send(None, Command::DeleteSeries { series_id }) {
             Ok(Reply::SeriesDeleted { deleted, kept }) => {
                 assert_eq!(deleted.len() + kept.len(), before.len());
                 for lease in before {
                     let started = lease.event(EventKind::StartLease).unwrap().status != EventStatus::Undone;
                     assert_eq!(kept.contains(&lease.id), started);
-                    let now = self.world.state.lease(lease.id);
+                    let now = self.world.whole.lease(lease.id);
                     assert_eq!(now.is_some_and(Lease::visible), started);
                 }
                 if !kept.is_empty() && !deleted.is_empty() {
