@@ -2,16 +2,18 @@
 
 use super::progress::{close_row, creation_held, open_row, restamp_rows};
 use super::rebook::{change_bookings, set_bindings};
-use super::verify::{check_room, needs_hold};
+use super::verify::{check_room, needs_hold, stale};
 use crate::command::PlannedReservation;
-use crate::model::{Lease, LeaseId, LeaseStatus, Stage, Step, Timestamp};
+use crate::model::{Binding, FROZEN_S, Lease, LeaseId, LeaseStatus, Phase, Reservation, Stage, Step, Timestamp};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, lease_bookings};
 
-/// Moves bindings. A lease that waits for its holds waits for those of the new hosts, no longer than before.
+/// Moves bindings. A lease that waits for its holds waits for those of the new hosts, no longer than before. One that waits for
+/// nothing keeps the hosts of a phase from ten seconds before that begins: an entry may come later than it was planned.
 ///
 /// Rejections, in this order: `LeaseNotFound`, `WrongStatus`, `ReservationNotFound`, `CannotUpdate` (open already),
-/// `PlanStale`.
+/// `PlanStale` (also of what begins within ten seconds).
+/// Source: docs/decisions/0017.
 pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[PlannedReservation]) -> Result<Reply, Rejection> {
     if let Some(archived) = state.archived(id) {
         return Err(Rejection::WrongStatus { status: archived.status() });
@@ -29,6 +31,10 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
         if reservation.stage >= Stage::Open {
             let problem = "the reservation is open, so its hosts stay".to_owned();
             return Err(Rejection::CannotUpdate { field: "hosts".to_owned(), problem });
+        }
+        // While its hold is waited for it must go where the cloud accepts one, however soon it begins.
+        if before.status == LeaseStatus::Pending {
+            check_frozen(&before, &before.reservations[place], &planned.bindings, now)?;
         }
         set_bindings(state, &before.reservations[place], reservation, &planned.bindings)?;
     }
@@ -50,6 +56,21 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
         super::rebook::update_held(state, lease, now);
     }
     Ok(Reply::Done)
+}
+
+/// What begins within ten seconds stays where it is.
+fn check_frozen(lease: &Lease, reservation: &Reservation, bindings: &[Binding], now: Timestamp) -> Result<(), Rejection> {
+    let moves = |phase: Phase| {
+        let of = |all: &[Binding]| all.iter().filter(|one| one.phase == phase).copied().collect::<Vec<_>>();
+        of(&reservation.bindings) != of(bindings)
+    };
+    let staged = reservation.staging.map(|staging| (Phase::Staging, staging.window.start));
+    let mut phases = staged.into_iter().chain([(Phase::Main, lease.start)]);
+    let frozen_until = now.floor_to_second().plus(FROZEN_S);
+    match phases.any(|(phase, begins)| begins <= frozen_until && moves(phase)) {
+        true => Err(stale("what begins within ten seconds stays where it is")),
+        false => Ok(()),
+    }
 }
 
 /// Hold rows for what moved; gives whether the lease waits for any.
@@ -100,6 +121,38 @@ mod tests {
                11:00 rebind A h1 -> no room short=2 largest=0 tightest=- next=-
                11:00 update A n=5 plan=c1*5 -> refused PlanStale
                11:00 update A n=4 -> PENDING h1*4",
+        );
+    }
+
+    #[test]
+    fn what_begins_within_ten_seconds_stays_however_late_the_entry_comes() {
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A 12:00..14:00 n=2 -> PENDING h1*2
+               11:59:49 rebind A h1 -> PENDING h2*2
+               11:59:50 rebind A h2 -> refused PlanStale
+               11:59:50 rebind A plan=h2*2 -> PENDING h2*2
+               12:00:05 rebind A h2 -> refused PlanStale",
+        );
+        check(
+            "10:00 hosts h1 h2 vcpus=4
+               10:00 lease A 12:00..14:00 n=2 staging=11:00..11:30 plan=staging:h1*2,h1*2 -> PENDING staging:h1*2 h1*2
+               10:59:49 rebind A plan=staging:h2*2,h1*2 -> PENDING staging:h2*2 h1*2
+               10:59:50 rebind A plan=staging:h1*2,h1*2 -> refused PlanStale
+               10:59:50 rebind A plan=staging:h2*2,h2*2 -> PENDING staging:h2*2 h2*2",
+        );
+    }
+
+    #[test]
+    fn what_waits_for_its_own_hold_goes_elsewhere_however_soon_it_begins() {
+        check(
+            "10:00 hosts s1 s2 shared vcpus=4
+               10:00 lease A 10:00:05..14:00 n=2 -> CREATING s1*2
+               10:00 observe s1 firm=3 -> overcommitted
+               10:00:01 rebind A s1 -> CREATING s2*2
+               10:00:01 held A -> A PENDING pending:Booked
+               10:00:01 observe s1 firm=0 -> fine
+               10:00:01 rebind A s2 -> refused PlanStale",
         );
     }
 

@@ -413,7 +413,7 @@ mod tests {
                11:00 booked h1 10:45 -> 6 vcpus 6 slots
                11:00 done adjust A -> A ACTIVE active:Open
                11:01 update A n=5 -> no room short=1 largest=4 tightest=VCPU next=-
-               11:01 update A end=15:30 -> no room short=2 largest=2 tightest=VCPU next=-
+               11:01 update A end=15:30 -> no room short=4 largest=0 tightest=VCPU next=-
                11:02 update A n=1 -> ACTIVE h1*1
                11:02 done adjust A -> A ACTIVE active:Open
                11:02 booked h1 10:45 -> 3 vcpus 3 slots",
@@ -446,14 +446,16 @@ mod tests {
                10:00 clock -> start A
                10:00 done start A -> A ACTIVE active:Open
                10:01 observe h2 down -> closed
-               10:01 update A end=15:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               # With 4 the two others would be booked there until the cloud has them no more.
+               10:01 update A n=4 end=15:00 -> refused PlanStale
+               10:01 update A end=15:00 -> no room short=6 largest=0 tightest=VCPU next=-
                10:01 update A end=15:00 plan=h1*4,h2*2 -> refused PlanStale
                10:01 update A end=13:30 -> ACTIVE h1*4 h2*2
-               10:01 update A end=14:00 -> no room short=2 largest=4 tightest=VCPU next=-
+               10:01 update A end=14:00 -> no room short=6 largest=0 tightest=VCPU next=-
                10:02 observe h2 -> fine
                10:02 update A end=14:00 -> ACTIVE h1*4 h2*2
                10:03 sethost h1 reservable=false -> changed
-               10:03 update A end=15:00 -> no room short=4 largest=2 tightest=VCPU next=-
+               10:03 update A end=15:00 -> no room short=6 largest=0 tightest=VCPU next=-
                10:03 update A n=5 -> ACTIVE h1*4 h2*1",
         );
     }

@@ -1,8 +1,8 @@
 //! The planner: pure, leader only. Searches hosts for a wish over a read view plus the plans in flight (architecture D2).
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
-//! `search.rs` finds hosts, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and
-//! `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
+//! `place.rs` places the reservations of a lease, `search.rs` finds hosts for one of them, `together.rs` for several that are in
+//! each other's way, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
 //! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning
 //! anything, `inquiry.rs` that as it is asked, `whole_hosts/` what is asked about whole hosts.
 
@@ -12,14 +12,17 @@ pub(crate) mod crowd;
 mod defragment;
 mod hosts;
 mod inquiry;
+mod later;
 mod offer;
 mod overlay;
+mod place;
 mod preempt;
 mod question;
 mod room;
 mod search;
 mod series;
 mod starts;
+mod together;
 mod update;
 mod waitlist;
 mod whole_hosts;
@@ -31,13 +34,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
-use crate::command::{BeforeEndWish, LeaseWish, OfferWish, PlannedReservation, StagingWish, StartWish};
-use crate::model::{
-    Adoption, Amounts, Anchor, Binding, Class, HostId, InstanceWish, Interval, LeaseId, Phase, ReservationId, ResourceWish,
-    Seconds, Staging, Timestamp, Victim,
-};
+use crate::command::{LeaseWish, OfferWish, PlannedReservation, StartWish};
+use crate::model::{Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, ReservationId, Seconds, Timestamp, Victim};
 use crate::reply::Rejection;
-use crate::state::{Booking, State};
+use crate::state::State;
 
 pub use crate::apply::adoption::{check_servers, flavor_taken};
 pub use crate::apply::series::check_series_wish;
@@ -58,9 +58,9 @@ pub use whole_hosts::{
     what_if_hosts_series, whole_hosts,
 };
 
-use room::View;
-use search::search;
-use starts::Tried;
+use later::{explain, place_later};
+use place::{Over, Short, place};
+use together::Steps;
 
 /// A plan that fits view and overlay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,11 +91,11 @@ pub enum NoPlan {
 pub struct NoRoom {
     /// Which reservation of the wish, from 0.
     pub reservation: usize,
-    /// Slots short.
+    /// Slots short of its amount.
     pub short_by: u32,
     /// The class that binds most.
     pub tightest: Option<Class>,
-    /// The largest amount that fits the same window.
+    /// The largest amount of it with which all of the lease fits the same window; 0 where not even one does beside the others.
     pub largest_amount: u32,
     /// The earliest start, not before the one asked for, at which all of it fits for the same duration.
     pub next_start: Option<Seconds>,
@@ -160,13 +160,18 @@ pub fn plan_adopting(
     let Startable { wish, schedule, moved_to } = startable(wish, now).map_err(NoPlan::Rejected)?;
     check_quota_early(state, &wish, &schedule, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
-    let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now)
+    let (steps, steps_to_explain) = (Steps::new(), Steps::new());
+    let over = Over { state, overlay, now, steps: &steps };
+    let planned = place_or_later(over, &wish, &schedule, ids, &anchors)
         .or_else(|short| {
             let preempting = || preempt::plan(state, overlay, &wish, &schedule, ids, &anchors, now);
             wish.precedence.preempt.then(preempting).flatten().ok_or(short)
         })
         .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
-        .map_err(|short| NoPlan::NoRoom(explain(state, overlay, &wish, &schedule, short, &anchors, now)))?;
+        .map_err(|short| {
+            let over = Over { steps: &steps_to_explain, ..over };
+            NoPlan::NoRoom(explain(over, &wish, &schedule, short, &anchors))
+        })?;
     check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;
     Ok(planned)
 }
@@ -199,7 +204,8 @@ pub fn try_plan(
     let Startable { wish, schedule, moved_to } = startable(wish, now)?;
     check_quota_early(state, &wish, &schedule, now)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
-    let planned = place_or_later(state, overlay, &wish, &schedule, ids, &anchors, now).ok();
+    let over = Over { state, overlay, now, steps: &Steps::new() };
+    let planned = place_or_later(over, &wish, &schedule, ids, &anchors).ok();
     planned.iter().try_for_each(|planned| check_quota_planned(state, &wish, planned, now))?;
     Ok(planned.map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned }))
 }
@@ -227,16 +233,13 @@ fn startable(wish: &LeaseWish, now: Timestamp) -> Result<Startable<'_>, Rejectio
 
 /// At the start that is asked for, or, where that is left open, the first one with room.
 fn place_or_later(
-    state: &State,
-    overlay: &Overlay,
+    over: Over<'_>,
     wish: &LeaseWish,
     schedule: &Schedule,
     ids: &[ReservationId],
     anchors: &[Vec<Anchor>],
-    now: Timestamp,
 ) -> Result<Planned, Short> {
-    place(state, overlay, wish, schedule, ids, anchors, now)
-        .or_else(|short| place_later(state, overlay, wish, short.clone(), ids, anchors, now).ok_or(short))
+    place(over, wish, schedule, ids, anchors).or_else(|short| place_later(over, wish, short.clone(), ids, anchors).ok_or(short))
 }
 
 /// The kinds of anchor that each reservation may have.
@@ -251,217 +254,4 @@ fn anchors_of(
     let mut anchors: Vec<Vec<Anchor>> = ids.iter().map(of).collect();
     anchors.resize(wish.reservations.len(), all);
     anchors
-}
-
-/// Which reservation found no room, in which phase, with which kinds of anchor.
-#[derive(Clone)]
-struct Short {
-    reservation: usize,
-    phase: Phase,
-    interval: Interval,
-    anchors: Vec<Anchor>,
-    /// What the reservations before it would take.
-    before: Vec<Booking>,
-}
-
-impl Short {
-    /// What came further says what is missing; of two that came as far both do.
-    fn merge(mut self, mut other: Short) -> Short {
-        match (self.phase, other.phase) {
-            (Phase::Main, Phase::Staging) => self,
-            (Phase::Staging, Phase::Main) => other,
-            (Phase::Main, Phase::Main) | (Phase::Staging, Phase::Staging) => {
-                self.anchors.append(&mut other.anchors);
-                self
-            }
-        }
-    }
-}
-
-fn place(
-    state: &State,
-    overlay: &Overlay,
-    wish: &LeaseWish,
-    schedule: &Schedule,
-    ids: &[ReservationId],
-    anchors: &[Vec<Anchor>],
-    now: Timestamp,
-) -> Result<Planned, Short> {
-    place_in(View::new(state, overlay, now), wish, schedule, ids, anchors)
-}
-
-fn place_in(
-    mut view: View<'_>,
-    wish: &LeaseWish,
-    schedule: &Schedule,
-    ids: &[ReservationId],
-    anchors: &[Vec<Anchor>],
-) -> Result<Planned, Short> {
-    let mut reservations = Vec::with_capacity(wish.reservations.len());
-    for (place, (one, staging)) in wish.reservations.iter().zip(&schedule.staging).enumerate() {
-        let instance = one.resource.instance();
-        let plan = |view: &mut View<'_>| {
-            let mut bindings = Vec::new();
-            if let Some(staging) = staging {
-                let from_now = one.staging.is_some_and(|wish| wish.start.is_none());
-                let interval = staging_interval(*staging, from_now, schedule.interval.start);
-                bindings.extend(place_phase(view, place, instance, Phase::Staging, interval, &[])?);
-            }
-            bindings.extend(place_phase(view, place, instance, Phase::Main, schedule.interval, &[])?);
-            Ok(bindings)
-        };
-        let planned = view.with_one_anchor(&anchors[place], plan, Short::merge);
-        let bindings = planned.map_err(|short| Short { before: std::mem::take(&mut view.planned), ..short })?;
-        let reservation_id = ids.get(place).copied().unwrap_or(ReservationId(uuid::Uuid::nil()));
-        reservations.push(PlannedReservation { reservation_id, bindings });
-    }
-    Ok(finished(view.state, reservations, &view.planned))
-}
-
-fn staging_interval(staging: Staging, from_now: bool, start: Seconds) -> Interval {
-    let booked = staging.booked();
-    if from_now { Interval { end: booked.end.plus(ENTRY_SLACK_S).min(start), ..booked } } else { booked }
-}
-
-fn place_phase(
-    view: &mut View<'_>,
-    reservation: usize,
-    wish: &InstanceWish,
-    phase: Phase,
-    interval: Interval,
-    preferred: &[HostId],
-) -> Result<Vec<Binding>, Short> {
-    let hosts = search(view, wish, interval, wish.amount, preferred).ok_or_else(|| Short {
-        reservation,
-        phase,
-        interval,
-        anchors: vec![view.anchor],
-        before: Vec::new(),
-    })?;
-    book(view, wish, interval, &hosts);
-    Ok(hosts.into_iter().map(|(host, slots)| Binding { phase, host, slots }).collect())
-}
-
-fn book(view: &mut View<'_>, wish: &InstanceWish, interval: Interval, hosts: &[(HostId, u32)]) {
-    for (host, slots) in hosts {
-        if let Some(amounts) = wish.need().checked_mul(*slots) {
-            view.planned.push(Booking { host: *host, interval, amounts });
-        }
-    }
-}
-
-fn finished(state: &State, reservations: Vec<PlannedReservation>, planned: &[Booking]) -> Planned {
-    let bookings = planned.iter().map(|booking| (booking.host, booking.interval, booking.amounts)).collect();
-    Planned { reservations, moved_to: None, victims: Vec::new(), planned_at: state.ledger_index(), bookings }
-}
-
-/// The plan for the first later start that the wish leaves open and that has room for all of it.
-///
-/// From what is short at one start the next one is found: the first at which just that has room. No start is passed over that
-/// has room for all, but where plans in flight or two reservations of the lease want the same room, and where a staged lease comes
-/// further with one kind of anchor than with the other: then only the starts of that kind are tried.
-fn place_later(
-    state: &State,
-    overlay: &Overlay,
-    wish: &LeaseWish,
-    mut short: Short,
-    ids: &[ReservationId],
-    anchors: &[Vec<Anchor>],
-    now: Timestamp,
-) -> Option<Planned> {
-    let StartWish::Earliest { latest, .. } = wish.start else { return None };
-    let mut view = View::new(state, overlay, now);
-    let mut at = resolve_create(wish, now).ok()?.interval.start;
-    let mut again = false;
-    for _ in 0..OFFERS_TRIED {
-        // A staging window that begins now stays where it is, wherever the lease goes.
-        if short.phase == Phase::Staging && wish.reservations[short.reservation].staging?.start.is_none() {
-            return None;
-        }
-        let instance = wish.reservations[short.reservation].resource.instance();
-        let Interval { start, end } = short.interval;
-        let before = at.0 - start.0;
-        let length = (end != Seconds::OPEN_END).then(|| end.0 - start.0);
-        // What had room by itself, and yet was short, has it from the next second on as well: only a change can help.
-        let next = start.plus(1);
-        let mut judge = |found: Seconds| if again && found == next { Tried::GoOn } else { Tried::Found };
-        let found = starts::first(&mut view, &short.anchors, instance, next, length, Some(latest.minus(before)), &mut judge)?;
-        at = found.plus(before);
-        let later = moved(wish, at, now).ok()?;
-        let schedule = resolve_create(&later, now).ok()?;
-        let (reservation, phase) = (short.reservation, short.phase);
-        match place(state, overlay, &later, &schedule, ids, anchors, now) {
-            Ok(planned) => return Some(Planned { moved_to: Some(at), ..planned }),
-            Err(next) => short = next,
-        }
-        again = (short.reservation, short.phase) == (reservation, phase);
-    }
-    None
-}
-
-/// What would fit instead of a new lease that does not.
-fn explain(
-    state: &State,
-    overlay: &Overlay,
-    wish: &LeaseWish,
-    schedule: &Schedule,
-    short: Short,
-    anchors: &[Vec<Anchor>],
-    now: Timestamp,
-) -> NoRoom {
-    let one = &wish.reservations[short.reservation];
-    let ResourceWish::Instance(instance) = &one.resource;
-    let staging = short.phase == Phase::Staging;
-    let mut view = View { planned: short.before, ..View::new(state, overlay, now) };
-    let mut no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, staging);
-    // What comes before it moves with it.
-    view.planned.clear();
-    let Interval { start, end } = schedule.interval;
-    let lease_length = (end != Seconds::OPEN_END).then(|| end.0 - start.0);
-    let (wanted, length, last) = match schedule.staging[short.reservation].filter(|_| staging) {
-        None => (start, lease_length, None),
-        Some(staged) => {
-            let booked = staged.booked();
-            let staged_s = booked.end.0 - booked.start.0;
-            (booked.start, Some(staged_s), Some(start.minus(staged_s)))
-        }
-    };
-    let mut tried = 0;
-    // Room for one reservation alone is not room for all of the lease beside the plans in flight: each start is tried.
-    let mut judge = |start: Seconds| {
-        tried += 1;
-        let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
-        let fits =
-            resolve_create(&later, now).is_ok_and(|schedule| place(state, overlay, &later, &schedule, &[], anchors, now).is_ok());
-        match fits {
-            true => Tried::Found,
-            false if tried >= OFFERS_TRIED => Tried::Enough,
-            false => Tried::GoOn,
-        }
-    };
-    no_room.next_start = starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
-    // Beside plans in flight nothing is refused.
-    if !wish.precedence.preempt && overlay.is_empty() {
-        let preempting = preempt::plan(state, overlay, wish, schedule, &[], anchors, now);
-        no_room.preempts = preempting.map(|planned| Preempts::of(&planned.victims)).unwrap_or_default();
-    }
-    no_room
-}
-
-/// The same lease, started later.
-fn started_later(wish: &LeaseWish, length: Option<u32>, start: Seconds) -> LeaseWish {
-    let end = length.map_or(Seconds::OPEN_END, |length| start.plus(length));
-    LeaseWish { start: StartWish::At(start), end, before_end: BeforeEndWish::Never, ..wish.clone() }
-}
-
-/// The same lease, its servers staged later. All reservations of a lease stage in the same window.
-fn staged_later(wish: &LeaseWish, schedule: &Schedule, from: Seconds) -> LeaseWish {
-    let mut later = wish.clone();
-    for (one, staging) in later.reservations.iter_mut().zip(&schedule.staging) {
-        if let (Some(wished), Some(staging)) = (&mut one.staging, staging) {
-            let end = from.plus(staging.window.end.0 - staging.window.start.0);
-            *wished = StagingWish { start: Some(from), end: Some(end), ..*wished };
-        }
-    }
-    later
 }

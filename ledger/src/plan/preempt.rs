@@ -2,8 +2,10 @@
 
 use std::cmp::Reverse;
 
+use super::place::place_in;
 use super::room::{View, sorted_by_host};
-use super::{Overlay, Planned, place_in};
+use super::together::Steps;
+use super::{Overlay, Planned};
 use crate::apply::preempt::{GIVEN_UP_MAX, VICTIMS_MAX, bookings_of, gives_way, spare, takes_nothing};
 use crate::apply::schedule::Schedule;
 use crate::command::LeaseWish;
@@ -35,9 +37,10 @@ pub(super) fn plan(
     }
     let mut wish = wish.clone();
     wish.reservations.iter_mut().for_each(|one| one.resource.instance_mut().pool = Some(PoolKind::Dedicated));
+    let steps = Steps::new();
     let placed = |given_way: &[Lease]| {
         let own = sorted_by_host(bookings_of(given_way));
-        place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors).ok()
+        place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors, &steps).ok()
     };
     let mut candidates = candidates(state, &wish, schedule, now);
     let mut given_way = suffice(state, overlay, &candidates, &placed, now)?;

@@ -93,17 +93,8 @@ impl<'a> View<'a> {
     /// How many slots fit on a host with this room at every instant that is still to come of the interval; exact below `enough`.
     pub fn fit(&self, host: HostId, room: Amounts, interval: Interval, need: Amounts, enough: u32) -> u32 {
         let Some(interval) = interval.to_come(self.now) else { return remaining(room, Amounts::default(), need) };
-        let in_flight = self.overlay.on(host);
         let used = self.state.calendar().taken(host, interval);
-        let concerns = |booking: &Booking| booking.host == host && booking.interval.overlaps(interval);
-        let planned: Vec<Booking> = in_flight
-            .iter()
-            .map(|(_, booking)| booking)
-            .chain(&self.planned)
-            .filter(|booking| concerns(booking))
-            .copied()
-            .collect();
-        let own: Vec<Booking> = self.own_on(host, host).iter().filter(|booking| concerns(booking)).copied().collect();
+        let (planned, own) = self.beside(host, interval);
 
         // At least so many fit: as if everything planned came together at the peak, and nothing were given up.
         let all = planned.iter().try_fold(used, |sum, booking| sum.checked_add(booking.amounts));
@@ -111,19 +102,43 @@ impl<'a> View<'a> {
         if at_least >= enough || (planned.is_empty() && own.is_empty()) {
             return at_least;
         }
-        // Exact: what is planned and given up is constant between its borders. The interval itself is a border too.
+        self.free_beside(host, room, interval, &planned, &own).map_or(0, |free| free.times(need))
+    }
+
+    /// What is free, class by class, on a host with this room at every instant that is still to come of the interval; `None` when
+    /// more is taken than there is.
+    pub fn free(&self, host: HostId, room: Amounts, interval: Interval) -> Option<Amounts> {
+        let Some(interval) = interval.to_come(self.now) else { return Some(room) };
+        let (planned, own) = self.beside(host, interval);
+        self.free_beside(host, room, interval, &planned, &own)
+    }
+
+    /// What is planned on a host, and what is given up there, within an interval.
+    fn beside(&self, host: HostId, interval: Interval) -> (Vec<Booking>, Vec<Booking>) {
+        let concerns = |booking: &&Booking| booking.host == host && booking.interval.overlaps(interval);
+        let in_flight = self.overlay.on(host).iter().map(|(_, booking)| booking);
+        let planned = in_flight.chain(&self.planned).filter(concerns).copied().collect();
+        (planned, self.own_on(host, host).iter().filter(concerns).copied().collect())
+    }
+
+    /// Exact: what is planned and given up is constant between its borders. The interval itself is a border too.
+    fn free_beside(
+        &self,
+        host: HostId,
+        room: Amounts,
+        interval: Interval,
+        planned: &[Booking],
+        own: &[Booking],
+    ) -> Option<Amounts> {
         let whole = Booking { host, interval, amounts: Amounts::default() };
         let marks: Vec<Booking> = planned.iter().copied().chain([whole]).collect();
-        segments(host, &own, &marks)
-            .into_iter()
-            .filter(|segment| segment.overlaps(interval))
+        let within = segments(host, own, &marks).into_iter().filter(|segment| segment.overlaps(interval));
+        within
             .map(|segment| {
-                let kept = self.state.calendar().taken(host, segment).without(sum_at(host, segment, &own));
-                let used = kept.checked_add(sum_at(host, segment, &planned));
-                used.map_or(0, |used| remaining(room, used, need))
+                let kept = self.state.calendar().taken(host, segment).without(sum_at(host, segment, own));
+                kept.checked_add(sum_at(host, segment, planned)).and_then(|used| room.checked_sub(used))
             })
-            .min()
-            .unwrap_or(0)
+            .try_fold(Amounts::MOST, |least, free| free.map(|free| least.min(free)))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::room::View;
-use super::{NoPlan, NoRoom, Overlay, Short, anchors_of, offer, place};
+use super::later::missing;
+use super::place::{Over, place};
+use super::together::Steps;
+use super::{NoPlan, NoRoom, Overlay, anchors_of};
 use crate::apply::quota;
 use crate::apply::schedule::resolve_create;
 use crate::apply::series::check_series;
-use crate::command::{LeaseWish, PlannedReservation, SeriesWish};
+use crate::command::{PlannedReservation, SeriesWish};
 use crate::model::{Amounts, HostId, Interval, LeftOut, LeftOutReason, Occurrence, ReservationId, SeriesMode, Timestamp};
 use crate::mutant;
 use crate::state::State;
@@ -55,12 +57,13 @@ pub fn plan_series(
     let mut found =
         SeriesPlan { occurrences: Vec::new(), left_out: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() };
     let mut first_without: Option<NoRoom> = None;
-    let (mut overlay, mut schedules) = (overlay.clone(), Vec::new());
+    let (mut overlay, mut schedules, steps) = (overlay.clone(), Vec::new(), Steps::new());
     for (occurrence, ids) in occurrences.iter().copied().zip(ids) {
         let one = wish.lease_at(occurrence);
         let schedule = resolve_create(&one, now).map_err(NoPlan::Rejected)?;
         let anchors = anchors_of(state, &one, ids, &BTreeMap::new());
-        match place(state, &overlay, &one, &schedule, ids, &anchors, now) {
+        let over = Over { state, overlay: &overlay, now, steps: &steps };
+        match place(over, &one, &schedule, ids, &anchors) {
             Ok(planned) => {
                 overlay.add(state, &planned.bookings);
                 found.bookings.extend(planned.bookings);
@@ -68,7 +71,9 @@ pub fn plan_series(
                 found.occurrences.push(OccurrencePlan { occurrence, reservations: planned.reservations });
             }
             Err(short) => {
-                let no_room = explain(state, &overlay, &one, occurrence, short, now);
+                // No later start is sought: the rule says when an occurrence is.
+                let no_room = missing(over, &one, &schedule, short, &anchors);
+                let no_room = NoRoom { occurrence: Some(occurrence.number), ..no_room };
                 if wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21") {
                     return Err(NoPlan::NoRoom(no_room));
                 }
@@ -97,12 +102,4 @@ pub fn plan_series(
             Ok(found)
         }
     }
-}
-
-/// What is missing. No later start is sought: the rule says when an occurrence is.
-fn explain(state: &State, overlay: &Overlay, wish: &LeaseWish, occurrence: Occurrence, short: Short, now: Timestamp) -> NoRoom {
-    let instance = wish.reservations[short.reservation].resource.instance();
-    let mut view = View { planned: short.before, ..View::new(state, overlay, now) };
-    let no_room = offer::least_shortage(&mut view, &short.anchors, short.reservation, instance, short.interval, false);
-    NoRoom { occurrence: Some(occurrence.number), ..no_room }
 }

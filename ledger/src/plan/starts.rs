@@ -162,6 +162,12 @@ fn swept(view: &mut View<'_>, anchors: &[Anchor], wish: &InstanceWish, starts: S
 
 /// See [`swept`], with the anchor of the view.
 fn swept_with(view: &View<'_>, wish: &InstanceWish, starts: Starts) -> Vec<Seconds> {
+    settled(view, wish, starts).into_iter().filter(|(_, fits)| *fits).map(|(start, _)| start).collect()
+}
+
+/// The first of the starts and those at which what fits changes, and whether the wish fits from there on, with the anchor of
+/// the view; none where no host has room.
+fn settled(view: &View<'_>, wish: &InstanceWish, starts: Starts) -> Vec<(Seconds, bool)> {
     let Some(least) = least(wish, wish.amount) else { return Vec::new() };
     let hosts = Hosts::of(view, wish);
     let (mut changes, mut count) = (Vec::new(), 0u32);
@@ -178,9 +184,8 @@ fn swept_with(view: &View<'_>, wish: &InstanceWish, starts: Starts) -> Vec<Secon
     while let Some((start, place, slots)) = rest.next() {
         let before = std::mem::replace(&mut fits[*place as usize], *slots);
         sum = sum - u64::from(before) + u64::from(*slots);
-        let settled = rest.peek().is_none_or(|(next, _, _)| next != start);
-        if settled && sum >= u64::from(wish.amount) {
-            found.push(Seconds(*start));
+        if rest.peek().is_none_or(|(next, _, _)| next != start) {
+            found.push((Seconds(*start), sum >= u64::from(wish.amount)));
         }
     }
     found
@@ -247,6 +252,99 @@ impl OneHost {
             }
         }
     }
+}
+
+/// One of several wishes that begin together, on hosts with one of these kinds of anchor; `length` as in [`first`].
+pub(super) struct Together<'a> {
+    pub anchors: &'a [Anchor],
+    pub wish: &'a InstanceWish,
+    pub length: Option<u32>,
+}
+
+/// As [`first`], of several wishes: `judge` is asked of all starts at which there is room for each of them alone and more may be
+/// free than just before. That is the first such start, and wherever something ends on one of their hosts: what they need
+/// together may have room where more of none of them has.
+pub(super) fn first_of_all(
+    view: &mut View<'_>,
+    all: &[Together<'_>],
+    from: Seconds,
+    last: Option<Seconds>,
+    judge: &mut impl FnMut(Seconds) -> Tried,
+) -> Option<Seconds> {
+    let last = last.unwrap_or(from.plus(HORIZON_S)).min(from.plus(HORIZON_S));
+    if !all.iter().all(|one| one.anchors.iter().any(|anchor| has_room_at_all(view, *anchor, one.wish))) {
+        return None;
+    }
+    let (mut first, mut days) = (from, 1);
+    while first <= last {
+        let until = |days: u32| last.min(Seconds((first.0 - first.0 % DAY_S).saturating_add(days * DAY_S) - 1));
+        let mut known = Known::All;
+        for one in all {
+            let mut best = Known::None;
+            for anchor in one.anchors {
+                view.anchor = *anchor;
+                best = best.max(known_of(view, one.wish, one.starts(first, until(1))));
+            }
+            known = known.min(best);
+        }
+        let seen = if known == Known::None { until(1) } else { until(days) };
+        if known != Known::None {
+            let starts = shared(view, all, from, first, seen);
+            days = if starts.is_empty() { (days * 2).min(SWEPT_DAYS_MAX) } else { days };
+            if let Some(decided) = judged(starts.into_iter(), judge) {
+                return decided;
+            }
+        }
+        first = seen.plus(1);
+    }
+    None
+}
+
+impl Together<'_> {
+    fn starts(&self, first: Seconds, last: Seconds) -> Starts {
+        Starts { first, last, length: self.length.map_or(u64::from(u32::MAX), u64::from) }
+    }
+}
+
+/// See [`first_of_all`]: its starts from `first` to `last`, of all that are sought from `from` on.
+fn shared(view: &mut View<'_>, all: &[Together<'_>], from: Seconds, first: Seconds, last: Seconds) -> Vec<Seconds> {
+    let mut spans = vec![(first, last)];
+    for one in all {
+        let mut alone = Vec::new();
+        for anchor in one.anchors {
+            view.anchor = *anchor;
+            let changes = settled(view, one.wish, one.starts(first, last));
+            for (place, (start, _)) in changes.iter().enumerate().filter(|(_, (_, fits))| *fits) {
+                alone.push((*start, changes.get(place + 1).map_or(last, |next| next.0.minus(1))));
+            }
+        }
+        let both = |a: (Seconds, Seconds), b: (Seconds, Seconds)| (a.0.max(b.0), a.1.min(b.1));
+        let overlaps = spans.iter().flat_map(|span| alone.iter().map(|other| both(*span, *other)));
+        spans = overlaps.filter(|(from, until)| from <= until).collect();
+        if spans.is_empty() {
+            return Vec::new();
+        }
+    }
+    let is_meant = |at: &Seconds| spans.iter().any(|(from, until)| from <= at && at <= until);
+    // Where a sweep begins nothing need have changed, but at the very first start it is not known yet what fits.
+    let mut starts: Vec<Seconds> = [from].into_iter().filter(is_meant).collect();
+    let begin = if first == from { first.plus(1) } else { first };
+    if let Some(later) = Interval::new(begin, last.plus(1)) {
+        for one in all {
+            let Some(least) = least(one.wish, one.wish.amount) else { return Vec::new() };
+            for anchor in one.anchors {
+                view.anchor = *anchor;
+                let common = one.starts(first, last).common();
+                for (place, _) in Hosts::of(view, one.wish).at_most(common, least, one.wish.need()) {
+                    let steps = view.state.calendar().taken_steps_in(place.host, later);
+                    starts.extend(steps.map(|(at, _)| at).filter(is_meant));
+                }
+            }
+        }
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    starts
 }
 
 #[cfg(test)]

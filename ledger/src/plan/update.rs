@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use super::place::{book, book_parts, finished};
 use super::room::{View, sorted_by_host};
 use super::search::search;
-use super::{NoPlan, NoRoom, Overlay, Planned, book, finished, offer};
+use super::together::{Part, Steps, Unplaced, in_some_order, largest, together};
+use super::{NoPlan, NoRoom, Overlay, Planned, offer};
 use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
 use crate::command::{LeaseChange, PlannedReservation};
-use crate::model::{Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, Seconds, Stage, Timestamp};
+use crate::model::{
+    Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, Seconds, Stage, Timestamp,
+};
 use crate::reply::Rejection;
 use crate::state::{State, lease_bookings};
 
@@ -34,32 +38,125 @@ pub fn plan_update(
     }
     let own = sorted_by_host(lease_bookings(before));
     let mut view = View { own: &own, ..View::new(state, overlay, now) };
-    if let Some(kept) = keep(&view, before, &resolved.lease, now) {
-        return Ok(Some(kept));
+    match rebook(&mut view, before, &resolved.lease, now, &Steps::new()) {
+        Err(NoPlan::NoRoom(no_room)) => Err(NoPlan::NoRoom(instead(&mut view, before, resolved.lease, no_room, now))),
+        Err(rejected) => Err(rejected),
+        Ok(planned) => Ok(Some(planned)),
     }
-    let pairs: Vec<(&Reservation, &Reservation)> = resolved.lease.reservations.iter().zip(&before.reservations).collect();
-    for (place, (reservation, old)) in pairs.iter().enumerate() {
-        stay(&mut view, place, &resolved.lease, before.end, reservation, old).map_err(NoPlan::NoRoom)?;
+}
+
+/// A plan for a changed lease in the place of the one before; what the view has planned is forgotten.
+fn rebook(view: &mut View<'_>, before: &Lease, after: &Lease, now: Timestamp, steps: &Steps) -> Result<Planned, NoPlan> {
+    view.planned.clear();
+    if let Some(kept) = keep(view, before, after, now) {
+        return Ok(kept);
     }
+    let changed = |place: &usize| after.reservations[*place].wish != before.reservations[*place].wish;
     // Those that are not changed choose first: they get what they have.
-    let mut places: Vec<usize> = (0..pairs.len()).collect();
-    places.sort_by_key(|place| (pairs[*place].0.wish != pairs[*place].1.wish, *place));
-    let mut bindings: Vec<Vec<Binding>> = vec![Vec::new(); pairs.len()];
-    for place in places {
-        let (reservation, old) = pairs[place];
-        bindings[place] = replan(&mut view, place, &resolved.lease, reservation, old).map_err(NoPlan::NoRoom)?;
-    }
-    let planned = |((reservation, _), bindings): (&(&Reservation, &Reservation), _)| PlannedReservation {
-        reservation_id: reservation.id,
-        bindings,
-    };
-    let reservations: Vec<PlannedReservation> = pairs.iter().zip(bindings).map(planned).collect();
+    let mut places: Vec<usize> = (0..after.reservations.len()).collect();
+    places.sort_by_key(|place| (changed(place), *place));
+    let bindings = replan_all(view, before, after, places, steps).map_err(NoPlan::NoRoom)?;
+    let planned = |(reservation, bindings): (&Reservation, _)| PlannedReservation { reservation_id: reservation.id, bindings };
+    let reservations: Vec<PlannedReservation> = after.reservations.iter().zip(bindings).map(planned).collect();
     // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed.
-    let mut lease = resolved.lease.clone();
-    set_plan(state, before, &mut lease, &reservations)
-        .and_then(|()| fit_change(state, before, lease, now))
+    let mut lease = after.clone();
+    set_plan(view.state, before, &mut lease, &reservations)
+        .and_then(|()| fit_change(view.state, before, lease, now))
         .map_err(NoPlan::Rejected)?;
-    Ok(Some(without_own(finished(state, reservations, &view.planned), &view)))
+    Ok(without_own(finished(view.state, reservations, &view.planned), view))
+}
+
+/// What is short of a changed lease, with an amount that was planned with all of it.
+fn instead(view: &mut View<'_>, before: &Lease, mut after: Lease, no_room: NoRoom, now: Timestamp) -> NoRoom {
+    let steps = Steps::new();
+    let wanted = after.reservations[no_room.reservation].wish.instance().amount;
+    let largest_amount = largest(wanted, no_room.largest_amount, |amount| {
+        after.reservations[no_room.reservation].wish.instance_mut().amount = amount;
+        rebook(view, before, &after, now, &steps).is_ok()
+    });
+    NoRoom { largest_amount, short_by: wanted - largest_amount, ..no_room }
+}
+
+/// New bindings of these reservations of a lease, the others keep none; they are placed in this order if that finds room.
+fn replan_all(
+    view: &mut View<'_>,
+    before: &Lease,
+    lease: &Lease,
+    places: Vec<usize>,
+    steps: &Steps,
+) -> Result<Vec<Vec<Binding>>, NoRoom> {
+    let pairs: Vec<(&Reservation, &Reservation)> = lease.reservations.iter().zip(&before.reservations).collect();
+    let mut sorted = places.clone();
+    sorted.sort_unstable();
+    for place in &sorted {
+        let (reservation, old) = pairs[*place];
+        stay(view, *place, lease, before.end, reservation, old)?;
+    }
+    let stays = view.planned.len();
+    let in_turn = |order: &[usize]| {
+        view.planned.truncate(stays);
+        let mut bindings: Vec<Vec<Binding>> = vec![Vec::new(); pairs.len()];
+        for place in order {
+            let (reservation, old) = pairs[*place];
+            let found = replan(view, *place, lease, reservation, old).map_err(|no_room| (*place, no_room));
+            bindings[*place] = found?;
+        }
+        Ok(bindings)
+    };
+    let error = match in_some_order(places, in_turn) {
+        Ok(bindings) => return Ok(bindings),
+        Err(Unplaced { error, alone: true }) => return Err(error),
+        Err(Unplaced { error, alone: false }) => error,
+    };
+    view.planned.truncate(stays);
+    let (mut fixed, mut parts) = (vec![Vec::new(); pairs.len()], Vec::new());
+    for place in sorted {
+        let (reservation, old) = pairs[place];
+        let (stay, moving) = moving(place, lease, reservation, old);
+        fixed[place] = stay;
+        parts.extend(moving);
+    }
+    let anchors: Vec<Vec<Anchor>> = pairs.iter().map(|(_, old)| anchors_of(view, old)).collect();
+    let Some(found) = together(view, &parts, &anchors, steps) else { return Err(error) };
+    let mut bindings = book_parts(view, &parts, found, pairs.len());
+    for (bindings, fixed) in bindings.iter_mut().zip(fixed) {
+        for one in fixed {
+            match bindings.iter_mut().find(|other| (other.phase, other.host) == (one.phase, one.host)) {
+                Some(other) => other.slots += one.slots,
+                None => bindings.push(one),
+            }
+        }
+        bindings.sort_unstable();
+    }
+    Ok(bindings)
+}
+
+/// What of a reservation stays where it is, and the parts that are to be placed.
+fn moving<'a>(place: usize, lease: &Lease, reservation: &'a Reservation, old: &Reservation) -> (Vec<Binding>, Vec<Part<'a>>) {
+    if reservation.has_ended() {
+        return (old.bindings.clone(), Vec::new());
+    }
+    let wish = reservation.wish.instance();
+    let (mut fixed, mut parts) = (Vec::new(), Vec::new());
+    if let Some(staging) = reservation.staging {
+        if reservation.stage < Stage::Staging {
+            parts.push(Part::new(place, Phase::Staging, wish, staging.booked()));
+        } else {
+            fixed.extend(of(&old.bindings, Phase::Staging));
+        }
+    }
+    let mut main = Part::new(place, Phase::Main, wish, lease.interval());
+    if reservation.stage == Stage::Open {
+        let kept = kept_open(wish.amount, &of(&old.bindings, Phase::Main));
+        main.amount -= kept.iter().map(|(_, slots)| slots).sum::<u32>();
+        main.only = kept.first().map(|(host, _)| *host).filter(|_| wish.affinity == Some(true));
+        main.never = kept.iter().map(|(host, _)| *host).filter(|_| wish.affinity == Some(false)).collect();
+        fixed.extend(kept.into_iter().map(|(host, slots)| Binding { phase: Phase::Main, host, slots }));
+    }
+    if main.amount > 0 {
+        parts.push(main);
+    }
+    (fixed, parts)
 }
 
 /// Plans other hosts for a lease that is not open yet, avoiding `avoid`.
@@ -79,14 +176,14 @@ pub(super) fn plan_moved(
         state.lease(lease_id).filter(|lease| !lease.deleted).ok_or(NoPlan::Rejected(Rejection::LeaseNotFound(lease_id)))?;
     let own = sorted_by_host(lease_bookings(lease));
     let mut view = View { own: &own, avoid, among, ..View::new(state, overlay, state.clock()) };
-    let mut reservations = Vec::new();
-    for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
-        stay(&mut view, place, lease, lease.end, reservation, reservation).map_err(NoPlan::NoRoom)?;
-    }
-    for (place, reservation) in lease.reservations.iter().enumerate().filter(|(_, one)| one.stage < Stage::Open) {
-        let bindings = replan(&mut view, place, lease, reservation, reservation).map_err(NoPlan::NoRoom)?;
-        reservations.push(PlannedReservation { reservation_id: reservation.id, bindings });
-    }
+    let not_open: Vec<usize> =
+        (0..lease.reservations.len()).filter(|place| lease.reservations[*place].stage < Stage::Open).collect();
+    let mut bindings = replan_all(&mut view, lease, lease, not_open.clone(), &Steps::new()).map_err(NoPlan::NoRoom)?;
+    let planned = |place: usize| PlannedReservation {
+        reservation_id: lease.reservations[place].id,
+        bindings: std::mem::take(&mut bindings[place]),
+    };
+    let reservations = not_open.into_iter().map(planned).collect();
     Ok(without_own(finished(state, reservations, &view.planned), &view))
 }
 
@@ -134,12 +231,18 @@ fn replan(
     reservation: &Reservation,
     old: &Reservation,
 ) -> Result<Vec<Binding>, NoRoom> {
+    let anchors = anchors_of(view, old);
+    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)
+}
+
+/// The kinds of anchor that a reservation may have, first the one that it has.
+fn anchors_of(view: &View<'_>, old: &Reservation) -> Vec<Anchor> {
     let anchor = view.state.anchor_of(&old.bindings).unwrap_or_default();
     let mut anchors = vec![anchor];
     if fixed_anchor(view.state, old).is_none() {
         anchors.extend(view.state.anchors().into_iter().filter(|other| *other != anchor));
     }
-    view.with_one_anchor(&anchors, |view| replan_with(view, place, lease, reservation, old), offer::closer)
+    anchors
 }
 
 /// See [`replan`], with the anchor of the view.

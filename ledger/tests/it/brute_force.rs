@@ -154,3 +154,78 @@ pub fn largest(state: &State, wish: &InstanceWish, anchor: Anchor, start: u32, e
         Some(false) => hosts,
     }
 }
+
+/// Slots that are to be placed: of which reservation, of what kind, in which of some windows.
+pub struct Slots<'a> {
+    pub reservation: usize,
+    pub wish: &'a InstanceWish,
+    pub window: usize,
+}
+
+/// Whether all of these slots fit at once, in windows `[start, end)` of whole minutes that do not overlap: every way to spread them over
+/// the hosts is tried.
+pub fn fits_together(state: &State, windows: &[(u32, u32)], slots: &[Slots<'_>]) -> bool {
+    let free = |host: &Host, (start, end): (u32, u32)| {
+        let mut least = room(host);
+        for second in (start..end).step_by(60) {
+            let used = taken(state, host, second, None);
+            for class in 0..4 {
+                least[class] = least[class].min(room(host)[class] - used[class]);
+            }
+        }
+        least
+    };
+    let hosts: Vec<&Host> = state.hosts().collect();
+    let mut left: Vec<Vec<Used>> = hosts.iter().map(|host| windows.iter().map(|window| free(host, *window)).collect()).collect();
+    let mut anchors = vec![None; slots.len()];
+    spread(&hosts, slots, &mut left, &mut anchors)
+}
+
+fn spread(hosts: &[&Host], slots: &[Slots<'_>], left: &mut [Vec<Used>], anchors: &mut [Option<Anchor>]) -> bool {
+    let Some((one, rest)) = slots.split_first() else { return true };
+    let possible = anchors[one.reservation].map_or(ANCHORS.to_vec(), |anchor| vec![anchor]);
+    let before = anchors[one.reservation];
+    for anchor in possible {
+        anchors[one.reservation] = Some(anchor);
+        if spread_one(hosts, one, rest, 0, i64::from(one.wish.amount), left, anchors) {
+            return true;
+        }
+    }
+    anchors[one.reservation] = before;
+    false
+}
+
+fn spread_one(
+    hosts: &[&Host],
+    one: &Slots<'_>,
+    rest: &[Slots<'_>],
+    at: usize,
+    amount: i64,
+    left: &mut [Vec<Used>],
+    anchors: &mut [Option<Anchor>],
+) -> bool {
+    if amount == 0 {
+        return spread(hosts, rest, left, anchors);
+    }
+    if at == hosts.len() {
+        return false;
+    }
+    let usable = suits(hosts[at], one.wish) && Some(hosts[at].description.anchor) == anchors[one.reservation];
+    for many in 0..=amount {
+        let as_asked = match one.wish.affinity {
+            None => true,
+            Some(true) => many == 0 || many == i64::from(one.wish.amount),
+            Some(false) => many <= 1,
+        };
+        let (has, need) = (left[at][one.window], times(one.wish, many));
+        let fits = many == 0 || (usable && (0..4).all(|class| need[class] <= has[class]));
+        if as_asked && fits {
+            left[at][one.window] = std::array::from_fn(|class| has[class] - need[class]);
+            if spread_one(hosts, one, rest, at + 1, amount - many, left, anchors) {
+                return true;
+            }
+            left[at][one.window] = has;
+        }
+    }
+    false
+}

@@ -12,6 +12,7 @@ mod promises;
 mod questions;
 mod series;
 mod steps;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 

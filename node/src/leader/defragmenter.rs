@@ -6,6 +6,7 @@ use std::sync::Arc;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{HostId, LeaseId};
 use leasehold_ledger::plan;
+use leasehold_ledger::reply::Rejection;
 
 use super::work::Work;
 use crate::seams::long;
@@ -50,7 +51,12 @@ async fn tighten(work: &Work, lease_id: LeaseId) {
             tracing::info!(lease = %lease_id, freed_s = tighter.freed_s, "a lease moved to hosts that are in use anyway");
         }
         // Deleted, begun or changed in between, or another has the room.
-        Ok(Err(rejection)) => tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was moved"),
+        Ok(Err(rejection)) => {
+            if matches!(rejection, Rejection::PlanStale { .. }) {
+                metrics::plan_stale();
+            }
+            tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was moved");
+        }
         Err(error) => tracing::debug!(lease = %lease_id, %error, "the ledger did not take the move of a lease; it stays"),
     }
 }

@@ -151,6 +151,9 @@ async fn propose(work: &Work, lease_id: LeaseId, command: Command) -> bool {
         Ok(Ok(_)) => true,
         // Deleted, or changed in between.
         Ok(Err(rejection @ (Rejection::LeaseNotFound(_) | Rejection::WrongStatus { .. } | Rejection::PlanStale { .. }))) => {
+            if matches!(rejection, Rejection::PlanStale { .. }) {
+                metrics::plan_stale();
+            }
             tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was healed");
             false
         }

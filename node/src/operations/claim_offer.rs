@@ -7,7 +7,7 @@ use leasehold_ledger::reply::{Rejection, Reply};
 use super::create_lease::PLANS;
 use super::route::{Call, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable};
-use crate::telemetry::request_id;
+use crate::telemetry::{metrics, request_id};
 
 impl Operations {
     /// Makes an offer a lease like any other: what is due of it is done at once. Harmless when repeated.
@@ -33,7 +33,7 @@ impl Operations {
                     return self.lease_left_at(lease_id, ledger_index).await;
                 }
                 // It has left memory again.
-                Err(Rejection::PlanStale { .. }) => {}
+                Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("claim_offer answered {other:?}"))),
             }

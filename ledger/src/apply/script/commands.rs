@@ -74,7 +74,14 @@ impl World {
         });
         let on_end = if words.contains(&"shelve") { OnEnd::Shelve } else { OnEnd::Delete };
         let servers = (0..number(words, "servers", 0)).map(|number| Uuid::from_u128(u128::from(number))).collect();
-        let one = ReservationWish { resource: ResourceWish::Instance(Self::instance(words).into()), staging, on_end, servers };
+        // What comes after a `+` is another reservation.
+        let one = |words: &[&str]| ReservationWish {
+            resource: ResourceWish::Instance(Self::instance(words).into()),
+            staging,
+            on_end,
+            servers: std::collections::BTreeSet::clone(&servers),
+        };
+        let unlike: Vec<ReservationWish> = words.split(|word| *word == "+").map(one).collect();
         LeaseWish {
             name: text(option(words, "name").unwrap_or(name)),
             project_id: ProjectId(option(words, "project").unwrap_or("p").into()),
@@ -87,7 +94,7 @@ impl World {
             },
             end: second(end),
             before_end: before_end(words).unwrap_or(BeforeEndWish::Never),
-            reservations: vec![one; number(words, "reservations", 1) as usize],
+            reservations: vec![unlike; number(words, "reservations", 1) as usize].concat(),
             offer: match (option(words, "offer"), option(words, "valid")) {
                 (Some(until), _) => Some(OfferWish::Until(second(until))),
                 (None, Some(seconds)) => Some(OfferWish::For(seconds.parse().unwrap())),
@@ -130,7 +137,7 @@ impl World {
         format!("{} vcpu_s", self.state.budget_used(&ProjectId("p".into()), period))
     }
 
-    /// `lease A 12:00..14:00 n=2 affinity=true staging=.. key=1`; `plan=h1*2` instead of the planner's; `offer=11:00`, `valid=60`
+    /// `lease A 12:00..14:00 n=2 affinity=true staging=.. key=1 + n=1 traits=T`; `plan=h1*2` instead of the planner's; `offer=11:00`, `valid=60`
     /// (seconds) for an offer.
     pub(super) fn create(&mut self, name: &str, words: &[&str]) -> Result<String, String> {
         let wish = Self::wish(name, words);

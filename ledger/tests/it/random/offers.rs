@@ -11,7 +11,7 @@ impl Run {
     /// Takes each offer of a refusal, on a copy of the state.
     pub(super) fn take_offers(&mut self, wish: &LeaseWish, no_room: &NoRoom) {
         let one = &wish.reservations[0];
-        if no_room.largest_amount > 0 && !no_room.staging {
+        if no_room.largest_amount > 0 {
             let mut fewer = wish.clone();
             fewer.reservations[0].resource.instance_mut().amount = no_room.largest_amount;
             self.take(&fewer, "took the largest amount");

@@ -87,7 +87,7 @@ pub(super) fn traits(bits: u8) -> BTreeSet<String> {
 }
 
 /// Mostly none; one zone has no host.
-fn terms() -> impl Strategy<Value = Terms> {
+pub(super) fn terms() -> impl Strategy<Value = Terms> {
     let bits = || prop_oneof![4 => Just(0u8), 1 => Just(1u8), 1 => Just(2u8)];
     let zone = prop_oneof![6 => Just(None), 2 => Just(Some("a")), 2 => Just(Some("b")), 1 => Just(Some("nowhere"))];
     (zone, bits(), bits()).prop_map(|(zone, required, forbidden)| Terms { zone, required, forbidden })

@@ -6,10 +6,12 @@ use std::time::Duration;
 use leasehold_ledger::command::{Command, FoundGroup, Outcome};
 use leasehold_ledger::model::{HostId, LeaseStatus, PoolKind, Reason, ReasonCode, Timestamp};
 use leasehold_ledger::plan::{self, NoPlan, Overlay};
+use leasehold_ledger::reply::Rejection;
 use uuid::Uuid;
 
 use super::{Job, Memory, Setback};
 use crate::leader::{host_monitor, propose_until_seen, server_groups};
+use crate::telemetry::metrics;
 
 /// Moves tried before the reservation is given up.
 const REBINDS_MAX: u32 = 3;
@@ -64,7 +66,12 @@ async fn move_away(job: &Job<'_>, memory: &mut Memory, hosts: &[HostId], text: S
             match job.work.ledger.propose(command).await? {
                 // The row stands for the new hosts now; a stale plan is made anew.
                 Ok(_) => {}
-                Err(rejection) => tracing::info!(lease = %lease_id, %rejection, "moving a lease was refused"),
+                Err(rejection) => {
+                    if matches!(rejection, Rejection::PlanStale { .. }) {
+                        metrics::plan_stale();
+                    }
+                    tracing::info!(lease = %lease_id, %rejection, "moving a lease was refused");
+                }
             }
             Err(Setback::NotYet { again_in: Duration::from_millis(20), reason: None })
         }

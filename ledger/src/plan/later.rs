@@ -1,0 +1,208 @@
+//! A lease that has no room where it is asked for: where it has, and what would fit instead.
+
+use super::place::{Over, Short, place};
+use super::room::View;
+use super::starts::{self, Together, Tried};
+use super::together::largest;
+use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
+use crate::apply::schedule::{Schedule, moved, resolve_create};
+use crate::command::{BeforeEndWish, LeaseWish, StagingWish, StartWish};
+use crate::model::{Anchor, Interval, Phase, ReservationId, Seconds};
+
+/// Later starts that are tried so where a lease has several reservations, each of which has room there by itself.
+const OFFERS_OF_SEVERAL: usize = 64;
+
+/// The plan for the first later start that the wish leaves open and that has room for all of it.
+pub(super) fn place_later(
+    over: Over<'_>,
+    wish: &LeaseWish,
+    short: Short,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+) -> Option<Planned> {
+    let StartWish::Earliest { latest, .. } = wish.start else { return None };
+    if wish.reservations.len() > 1 && wish.reservations.iter().all(|one| one.staging.is_none()) {
+        return all_later(over, wish, latest, ids, anchors);
+    }
+    one_later(over, wish, latest, short, ids, anchors)
+}
+
+/// See [`place_later`], where several reservations begin together and nothing is staged.
+fn all_later(
+    over: Over<'_>,
+    wish: &LeaseWish,
+    latest: Seconds,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+) -> Option<Planned> {
+    let Interval { start, end } = resolve_create(wish, over.now).ok()?.interval;
+    let (mut tried, mut planned) = (0, None);
+    let mut judge = |at: Seconds| {
+        tried += 1;
+        planned = moved(wish, at, over.now).ok().and_then(|later| {
+            let schedule = resolve_create(&later, over.now).ok()?;
+            let found = place(over, &later, &schedule, ids, anchors).ok()?;
+            Some(Planned { moved_to: Some(at), ..found })
+        });
+        match planned {
+            Some(_) => Tried::Found,
+            None if tried >= OFFERS_OF_SEVERAL => Tried::Enough,
+            None => Tried::GoOn,
+        }
+    };
+    let all = mains(wish, anchors, length_of(start, end));
+    starts::first_of_all(&mut over.view(), &all, start.plus(1), Some(latest), &mut judge)?;
+    planned
+}
+
+/// See [`place_later`]. From what is short at one start the next one is found: the first at which just that has room. No start is
+/// passed over that has room for all, but where plans in flight want the same room, and where a staged lease comes further with
+/// one kind of anchor than with the other, or has several reservations: then only the starts of that kind, or of the one that
+/// was short, are tried.
+fn one_later(
+    over: Over<'_>,
+    wish: &LeaseWish,
+    latest: Seconds,
+    mut short: Short,
+    ids: &[ReservationId],
+    anchors: &[Vec<Anchor>],
+) -> Option<Planned> {
+    let mut view = over.view();
+    let mut at = resolve_create(wish, over.now).ok()?.interval.start;
+    let mut again = false;
+    for _ in 0..OFFERS_TRIED {
+        // A staging window that begins now stays where it is, wherever the lease goes.
+        if short.phase == Phase::Staging && wish.reservations[short.reservation].staging?.start.is_none() {
+            return None;
+        }
+        let instance = wish.reservations[short.reservation].resource.instance();
+        let Interval { start, end } = short.interval;
+        let before = at.0 - start.0;
+        // What had room by itself, and yet was short, has it from the next second on as well: only a change can help.
+        let next = start.plus(1);
+        let mut judge = |found: Seconds| if again && found == next { Tried::GoOn } else { Tried::Found };
+        let (length, last) = (length_of(start, end), Some(latest.minus(before)));
+        let found = starts::first(&mut view, &short.anchors, instance, next, length, last, &mut judge)?;
+        at = found.plus(before);
+        let later = moved(wish, at, over.now).ok()?;
+        let schedule = resolve_create(&later, over.now).ok()?;
+        let (reservation, phase) = (short.reservation, short.phase);
+        match place(over, &later, &schedule, ids, anchors) {
+            Ok(planned) => return Some(Planned { moved_to: Some(at), ..planned }),
+            Err(next) => short = next,
+        }
+        again = (short.reservation, short.phase) == (reservation, phase);
+    }
+    None
+}
+
+/// Seconds from a start to an end; `None` without end.
+fn length_of(start: Seconds, end: Seconds) -> Option<u32> {
+    (end != Seconds::OPEN_END).then(|| end.0 - start.0)
+}
+
+/// All reservations of a wish from the start of the lease on.
+fn mains<'a>(wish: &'a LeaseWish, anchors: &'a [Vec<Anchor>], length: Option<u32>) -> Vec<Together<'a>> {
+    let of = |(one, anchors): (&'a crate::command::ReservationWish, &'a Vec<Anchor>)| Together {
+        anchors,
+        wish: one.resource.instance(),
+        length,
+    };
+    wish.reservations.iter().zip(anchors).map(of).collect()
+}
+
+/// What would fit instead of a new lease that does not.
+pub(super) fn explain(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: Short, anchors: &[Vec<Anchor>]) -> NoRoom {
+    let Over { state, overlay, now, .. } = over;
+    let mut no_room = missing(over, wish, schedule, short.clone(), anchors);
+    no_room.next_start = next_start(over, wish, schedule, &short, anchors);
+    // Beside plans in flight nothing is refused.
+    if !wish.precedence.preempt && overlay.is_empty() {
+        let preempting = preempt::plan(state, overlay, wish, schedule, &[], anchors, now);
+        no_room.preempts = preempting.map(|planned| Preempts::of(&planned.victims)).unwrap_or_default();
+    }
+    no_room
+}
+
+/// What is missing where it is asked for. An amount that is told was planned with all of the lease, where that has other parts.
+pub(super) fn missing(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: Short, anchors: &[Vec<Anchor>]) -> NoRoom {
+    let one = &wish.reservations[short.reservation];
+    let (instance, place_of) = (one.resource.instance(), short.reservation);
+    let mut view = View { planned: short.before, ..over.view() };
+    let staging = short.phase == Phase::Staging;
+    let no_room = offer::least_shortage(&mut view, &short.anchors, place_of, instance, short.interval, staging);
+    if wish.reservations.len() == 1 && one.staging.is_none() {
+        return no_room;
+    }
+    let fits = |amount: u32| {
+        let mut fewer = wish.clone();
+        fewer.reservations[place_of].resource.instance_mut().amount = amount;
+        amount as usize >= one.servers.len() && place(over, &fewer, schedule, &[], anchors).is_ok()
+    };
+    let largest_amount = largest(instance.amount, no_room.largest_amount, fits);
+    NoRoom { largest_amount, short_by: instance.amount - largest_amount, ..no_room }
+}
+
+/// The first start, not before the one asked for, from which all of it fits; of what lacks room for its staging alone, the first
+/// staging window's.
+fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Short, anchors: &[Vec<Anchor>]) -> Option<Seconds> {
+    let staging = short.phase == Phase::Staging;
+    let Interval { start, end } = schedule.interval;
+    let lease_length = length_of(start, end);
+    let staged = |place: usize| schedule.staging[place].map(|staging| staging.booked());
+    let (wanted, length, last) = match staged(short.reservation).filter(|_| staging) {
+        None => (start, lease_length, None),
+        Some(booked) => {
+            let staged_s = booked.end.0 - booked.start.0;
+            (booked.start, Some(staged_s), Some(start.minus(staged_s)))
+        }
+    };
+    let several = wish.reservations.len() > 1;
+    let tries = if several { OFFERS_OF_SEVERAL } else { OFFERS_TRIED };
+    let mut tried = 0;
+    // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
+    let mut judge = |start: Seconds| {
+        tried += 1;
+        let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
+        let fits = resolve_create(&later, over.now).is_ok_and(|schedule| place(over, &later, &schedule, &[], anchors).is_ok());
+        match fits {
+            true => Tried::Found,
+            false if tried >= tries => Tried::Enough,
+            false => Tried::GoOn,
+        }
+    };
+    let mut view = over.view();
+    if !several {
+        let instance = wish.reservations[short.reservation].resource.instance();
+        return starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
+    }
+    let mut all = mains(wish, anchors, lease_length);
+    if staging {
+        let mut place = 0;
+        all.retain_mut(|one| {
+            let booked = staged(place);
+            one.length = booked.map(|booked| booked.end.0 - booked.start.0);
+            place += 1;
+            booked.is_some()
+        });
+    }
+    starts::first_of_all(&mut view, &all, wanted, last, &mut judge)
+}
+
+/// The same lease, started later.
+fn started_later(wish: &LeaseWish, length: Option<u32>, start: Seconds) -> LeaseWish {
+    let end = length.map_or(Seconds::OPEN_END, |length| start.plus(length));
+    LeaseWish { start: StartWish::At(start), end, before_end: BeforeEndWish::Never, ..wish.clone() }
+}
+
+/// The same lease, its servers staged later. All reservations of a lease stage in the same window.
+fn staged_later(wish: &LeaseWish, schedule: &Schedule, from: Seconds) -> LeaseWish {
+    let mut later = wish.clone();
+    for (one, staging) in later.reservations.iter_mut().zip(&schedule.staging) {
+        if let (Some(wished), Some(staging)) = (&mut one.staging, staging) {
+            let end = from.plus(staging.window.end.0 - staging.window.start.0);
+            *wished = StagingWish { start: Some(from), end: Some(end), ..*wished };
+        }
+    }
+    later
+}
