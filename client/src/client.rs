@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{LeaseChange, Recurrence};
-use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish};
+use leasehold_ledger::listing::{
+    AllocationFilter, HostAllocation, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish,
+};
 use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostReservation, WhatIf, WhatIfHosts};
 use uuid::Uuid;
 
-use crate::answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState};
+use crate::answer::{Answer, BookedSeries, DeletedSeries, Key, KeyState};
 use crate::connect::Builder;
 use crate::error::{Error, Refusal, RefusalKind};
 use crate::retry::{Caller, Patience, Repeat};
@@ -304,16 +306,10 @@ impl Client {
         Ok(Answer { value: (), ledger_index: wire.ledger_index })
     }
 
-    /// Every host with its reservations; unfiltered only those of leases that end now or later.
+    /// Every host of a filter with its reservations; without a lease or reservation only those of leases that end now or later.
     pub async fn host_allocations(&self, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>, Error> {
-        let request = v1::ListAllocationsRequest {
-            lease_id: filter.lease_id.map(|id| id.to_string()),
-            reservation_id: filter.reservation_id.map(|id| id.to_string()),
-            after: filter.after.map(|id| id.0),
-            limit: filter.limit.unwrap_or(0),
-        };
         let send = send!(HostServiceClient, list_allocations);
-        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListAllocationsRequest::from(filter), send).await?;
         let allocations = wire.allocations.into_iter().map(HostAllocation::try_from).collect::<convert::Result<_>>()?;
         Ok(Answer { value: allocations, ledger_index: wire.ledger_index })
     }

@@ -54,14 +54,14 @@ mod token;
 mod watch;
 pub mod wire;
 
-pub use answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState, ReservedInterval};
+pub use answer::{Answer, BookedSeries, DeletedSeries, Key, KeyState};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, Refusal, RefusalKind};
 pub use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
-    UtilisationWish,
+    AllocationFilter, Element, HostAllocation, HostListing, HostOrder, LeaseFilter, LeaseOrder, ReservedInterval, Scope,
+    Utilisation, UtilisationStep, UtilisationWish,
 };
 pub use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostAmount, HostCount, HostFilter, HostReservation, NoRoom, OccurrenceHosts,

@@ -9,17 +9,19 @@ use std::ops::Bound;
 use uuid::Uuid;
 
 use crate::apply::schedule::invalid;
-use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId, misfit};
+use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, Seconds, SeriesId, misfit};
 use crate::mutant;
 use crate::plan::{HostFilter, STEPS_MAX, Sums};
 use crate::reply::Rejection;
 use crate::state::State;
 
+mod allocations;
 mod ended;
 mod order;
 mod quota;
 mod utilisation;
 
+pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
 pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
 pub use order::{HostOrder, LeaseOrder};
 pub use quota::{Quota, QuotaUse, quota};
@@ -97,19 +99,6 @@ pub struct HostListing {
     /// For paging: only hosts behind this one in that order. By id it need not be there any more.
     pub after: Option<HostId>,
     /// At most so many; `None`: all.
-    pub limit: Option<u32>,
-}
-
-/// Which reservations are shown of which hosts, by the hosts' ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AllocationFilter {
-    /// Only of this lease.
-    pub lease_id: Option<LeaseId>,
-    /// Only this reservation.
-    pub reservation_id: Option<ReservationId>,
-    /// For paging: only hosts with an id above this one.
-    pub after: Option<HostId>,
-    /// At most so many hosts; `None`: all.
     pub limit: Option<u32>,
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::apply::apply;
 use crate::apply::script::after;
 use crate::command::{Command, Entry, Outcome};
-use crate::model::{PoolKind, Step};
+use crate::model::{Phase, PoolKind, Step};
 use crate::plan::crowd::{DAY_S, ORIGIN_S, Random, crowded};
 
 /// Some hundred leases, pending, active and over, of two names.
@@ -56,6 +56,7 @@ fn walked(state: &State, filter: &LeaseFilter, limit: u32) -> Vec<LeaseId> {
     }
 }
 
+mod allocations;
 mod archived;
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) mod tests;
 pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
 pub use error::{Denied, OperationError, Unavailable};
-pub use host::{HostAllocation, HostRequest, ReservedInterval};
+pub use host::HostRequest;
 pub use lease::KeyState;
 
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
 use leasehold_ledger::listing::{
-    Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
+    AllocationFilter, Element, HostAllocation, HostListing, HostOrder, LeaseFilter, LeaseOrder, ReservedInterval, Scope,
+    Utilisation, UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WhatIfHosts, WindowWish};
@@ -208,6 +209,28 @@ fn a_listing_is_on_the_wire_what_it_was() {
     );
     let window = v1::list_leases_request::TimeWindow { start: 1_800_000_000, end: Some(1_800_000_000), scope: 0 };
     assert!(bad(&|request| request.window = Some(window)).contains("window.end"));
+}
+
+#[test]
+fn allocations_are_on_the_wire_what_they_were() {
+    let (lease_id, reservation_id) = (LeaseId(Uuid::from_u128(1)), ReservationId(Uuid::from_u128(2)));
+    let filter = AllocationFilter {
+        host_id: Some(HostId(4)),
+        lease_id: Some(lease_id),
+        reservation_id: Some(reservation_id),
+        after: Some(HostId(3)),
+        limit: Some(2),
+    };
+    for filter in [filter, AllocationFilter::default()] {
+        assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::from(filter)).unwrap(), filter);
+    }
+    let reserved = |end| ReservedInterval { reservation_id, lease_id, start: Seconds(5), end };
+    let allocation = HostAllocation { host_id: HostId(4), reservations: vec![reserved(Seconds(9)), reserved(Seconds::OPEN_END)] };
+    assert_eq!(HostAllocation::try_from(v1::HostAllocation::from(allocation.clone())).unwrap(), allocation);
+    let wrong = v1::ListAllocationsRequest { reservation_id: Some("x".to_owned()), ..Default::default() };
+    assert!(
+        AllocationFilter::try_from(wrong).unwrap_err().to_string().starts_with(r#"reservation_id is "x"; it must be a UUID"#)
+    );
 }
 
 #[test]

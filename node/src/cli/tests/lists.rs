@@ -56,3 +56,29 @@ fn a_lease_that_is_promoted_between_two_lists_is_found_once() {
     let (waiting, found) = (vec![(1, "waits"), (2, "waits")], vec![(2, "promoted"), (3, "booked")]);
     assert_eq!(lease::either(waiting, found, |lease| lease.0), [(1, "waits"), (2, "promoted"), (3, "booked")]);
 }
+
+#[test]
+fn allocations_are_of_one_host_or_a_page_of_all() {
+    let asked = |text: &str| {
+        let Line { command, .. } = line(&format!("host allocations {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Host(host::HostCommand::Allocations(asked)) = command else { panic!("{text}") };
+        Ok::<_, String>(asked)
+    };
+    let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
+    let filter = asked(&format!("--lease {id} --reservation {id} --limit 5 --after 3")).unwrap().filter();
+    assert_eq!((filter.lease_id.map(|id| id.0), filter.reservation_id.map(|id| id.0)), (id.parse().ok(), id.parse().ok()));
+    assert_eq!((filter.after, filter.limit, filter.host_id), (Some(HostId(3)), Some(5), None));
+    assert_eq!(asked("compute-1").unwrap().host.as_deref(), Some("compute-1"));
+    for (text, told) in [
+        ("compute-1 --limit 5", "cannot be used with"),
+        ("3 --after 2", "cannot be used with"),
+        ("--limit 0", "0 is not in 1.."),
+        ("--lease x", "--lease <UUID>"),
+    ] {
+        let wrong = asked(text).unwrap_err();
+        assert!(wrong.contains(told), "{text}: {wrong}");
+    }
+    for example in host::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")) {
+        line(example.split("    ").next().unwrap()).unwrap();
+    }
+}

@@ -21,6 +21,8 @@ const LEASE_KEYS: [&str; 11] =
     ["project_id", "status", "name", "zone", "series_id", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
 /// Keys that say in which order, and which page.
 const PAGE_KEYS: [&str; 4] = ["sort_key", "sort_dir", "marker", "limit"];
+/// Keys that say which reservations are shown of hosts.
+const ALLOCATION_KEYS: [&str; 2] = ["lease_id", "reservation_id"];
 /// Elements of a page at most.
 const LIMIT_MAX: u32 = 10_000;
 const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
@@ -92,22 +94,49 @@ pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Resu
     })
 }
 
-/// Reads the query of the allocation listings: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are
-/// ignored, as in Blazar.
-pub fn allocation_filter(query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+/// Reads `GET /v1/os-hosts/allocations`.
+pub fn allocation_listing(query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+    if version < Microversion::V1_1 {
+        return blazars_allocations(query);
+    }
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    let id = |key: &str| fields.get(key).map(|text| text.as_str().and_then(|text| text.parse().ok()).unwrap_or(Uuid::nil()));
-    let mut filter = AllocationFilter {
+    fields.refuse_others(version, &[&ALLOCATION_KEYS[..], &["marker", "limit"]].concat(), &[])?;
+    Ok(AllocationFilter {
+        limit: fields.whole("limit", 1, LIMIT_MAX)?,
+        after: marker(&fields, "the number of the last host of the page before", host_id)?,
+        ..allocations(&fields)?
+    })
+}
+
+/// Reads `GET /v1/os-hosts/{id}/allocation`: of one host there are no pages.
+pub fn host_allocation(host: HostId, query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+    if version < Microversion::V1_1 {
+        return Ok(AllocationFilter { host_id: Some(host), ..blazars_allocations(query)? });
+    }
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &ALLOCATION_KEYS, &[])?;
+    Ok(AllocationFilter { host_id: Some(host), ..allocations(&fields)? })
+}
+
+/// As Blazar: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are ignored.
+fn blazars_allocations(query: Vec<(String, String)>) -> Result<AllocationFilter, Problem> {
+    let object = object(query)?;
+    let id = |key: &str| object.get(key).map(|text| text.as_str().and_then(|text| text.parse().ok()).unwrap_or(Uuid::nil()));
+    Ok(AllocationFilter {
         lease_id: id("lease_id").map(LeaseId),
         reservation_id: id("reservation_id").map(ReservationId),
         ..AllocationFilter::default()
-    };
-    if version >= Microversion::V1_1 {
-        filter.limit = fields.whole("limit", 1, LIMIT_MAX)?;
-        filter.after = marker(&fields, "the number of the last host of the page before", host_id)?;
-    }
-    Ok(filter)
+    })
+}
+
+fn allocations(fields: &Fields<'_>) -> Result<AllocationFilter, Problem> {
+    Ok(AllocationFilter {
+        lease_id: id(fields, "lease_id", "a lease")?.map(LeaseId),
+        reservation_id: id(fields, "reservation_id", "a reservation")?.map(ReservationId),
+        ..AllocationFilter::default()
+    })
 }
 
 /// Which leases, whenever they are.
@@ -120,7 +149,7 @@ fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
         statuses: items(fields, "status", LeaseStatus::ALL.len(), &right, status)?.unwrap_or_default(),
         name: fields.text("name")?.map(str::to_owned),
         zone: fields.text("zone")?.map(str::to_owned),
-        series: series(fields)?,
+        series: id(fields, "series_id", "a series")?.map(SeriesId),
         with_any: elements(fields, "with_any")?,
         with_all: elements(fields, "with_all")?,
         without: elements(fields, "without")?,
@@ -128,10 +157,11 @@ fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
     })
 }
 
-fn series(fields: &Fields<'_>) -> Result<Option<SeriesId>, Problem> {
-    let Some(value) = fields.get("series_id") else { return Ok(None) };
-    let read = value.as_str().and_then(|text| text.parse().ok()).map(SeriesId);
-    read.ok_or_else(|| fields.wrong("series_id", value, "must be the UUID of a series")).map(Some)
+/// `what` it is the UUID of.
+fn id(fields: &Fields<'_>, key: &str, what: &str) -> Result<Option<Uuid>, Problem> {
+    let Some(value) = fields.get(key) else { return Ok(None) };
+    let read = value.as_str().and_then(|text| text.parse().ok());
+    read.ok_or_else(|| fields.wrong(key, value, &format!("must be the UUID of {what}"))).map(Some)
 }
 
 fn elements(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<Element>, Problem> {

@@ -60,7 +60,8 @@ pub fn reservation(fields: &Fields<'_>, version: Microversion) -> Result<HostRes
 fn terms(fields: &Fields<'_>, key: &str) -> Result<Vec<Requirement>, Problem> {
     let Some(text) = fields.text(key)? else { return Ok(Vec::new()) };
     let value = Value::from(text);
-    let terms = expression::parse(text).map_err(|problem| fields.wrong(key, &value, &format!("must be an expression: {problem}")))?;
+    let terms =
+        expression::parse(text).map_err(|problem| fields.wrong(key, &value, &format!("must be an expression: {problem}")))?;
     // The ledger does not know which of the two a term comes from.
     let fits = |text: &str| text.chars().count() <= expression::TERM_CHARS_MAX;
     if !terms.iter().all(|term| fits(&term.key) && fits(&term.value)) {

@@ -124,10 +124,36 @@ fn hosts_and_their_allocations_have_pages_too() {
     assert!(host_listing(query("marker=h4"), V1_1).unwrap_err().message.contains("the number of the last host"));
     assert!(host_listing(query("reservable=maybe"), V1_1).unwrap_err().message.contains("true, false"));
 
-    let of = |text: &str, version| allocation_filter(query(text), version).unwrap();
+    let of = |text: &str, version| allocation_listing(query(text), version).unwrap();
     let lease = AllocationFilter { lease_id: Some(LeaseId(ID.parse().unwrap())), ..AllocationFilter::default() };
     assert_eq!(of(&format!("lease_id={ID}&limit=3&colour=red"), V1_0), lease);
     let page = AllocationFilter { after: Some(HostId(2)), limit: Some(3), ..lease };
     assert_eq!(of(&format!("lease_id={ID}&limit=3&marker=2"), V1_1), page);
-    assert_eq!(of("reservation_id=x", V1_1).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
+    assert_eq!(of("reservation_id=x", V1_0).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
+    let one = |text: &str, version| host_allocation(HostId(7), query(text), version);
+    let here = AllocationFilter { host_id: Some(HostId(7)), ..lease };
+    assert_eq!(one(&format!("lease_id={ID}&limit=3&colour=red"), V1_0).unwrap(), here);
+    assert_eq!(one(&format!("lease_id={ID}"), V1_1).unwrap(), here);
+    assert_eq!(one("lease_id=x", V1_0).unwrap().lease_id, Some(LeaseId(Uuid::nil())));
+}
+
+#[test]
+fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
+    for (text, told) in [
+        ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
+        ("reservation_id=7", r#"reservation_id is "7"; it must be the UUID of a reservation"#),
+        ("colour=red", "colour is unknown; known are lease_id, limit, marker, reservation_id"),
+        ("limit=0", "limit must be >= 1"),
+        ("marker=h4", r#"marker is "h4"; it must be the number of the last host of the page before"#),
+    ] {
+        let problem = allocation_listing(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+    for (text, told) in [
+        ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
+        ("limit=1", "limit is unknown; known are lease_id, reservation_id"),
+    ] {
+        let problem = host_allocation(HostId(7), query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
 }
