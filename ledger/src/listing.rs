@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use uuid::Uuid;
-
 use crate::apply::schedule::invalid;
 use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, Seconds, SeriesId, misfit};
 use crate::mutant;
@@ -16,12 +14,14 @@ use crate::reply::Rejection;
 use crate::state::State;
 
 mod allocations;
+mod element;
 mod ended;
 mod order;
 mod quota;
 mod utilisation;
 
 pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
+pub use element::{Element, FLAVOR_ID_CHARS_MAX, NoElement};
 pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
 pub use order::{HostOrder, LeaseOrder};
 pub use quota::{Quota, QuotaUse, quota};
@@ -74,15 +74,6 @@ pub enum Scope {
     Inclusive,
     /// It starts and ends within the window.
     Exclusive,
-}
-
-/// Something that a lease may contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Element {
-    /// One of its reservations is bound to this host.
-    Host(HostId),
-    /// A reservation, its flavor or its server group, or a server that it took over.
-    Id(Uuid),
 }
 
 /// Which hosts, and how they are listed. Without a word all of them, by id.
@@ -208,20 +199,6 @@ impl Scope {
             Scope::Inclusive => starts || ends,
             Scope::Exclusive => starts && ends,
         }
-    }
-}
-
-impl Element {
-    fn is_in(self, lease: &Lease) -> bool {
-        lease.reservations.iter().any(|reservation| match self {
-            Element::Host(host) => reservation.bindings.iter().any(|binding| binding.host == host),
-            Element::Id(id) => {
-                reservation.id.0 == id
-                    || reservation.flavor().0 == id
-                    || reservation.server_group_id == Some(id)
-                    || reservation.adoption.as_ref().is_some_and(|adoption| adoption.servers.contains(&id))
-            }
-        })
     }
 }
 

@@ -165,7 +165,7 @@ fn a_listing_is_on_the_wire_what_it_was() {
         window: Some((window, Scope::Inclusive)),
         with_any: [Element::Host(HostId(3)), Element::Id(id)].into(),
         with_all: [Element::Id(id)].into(),
-        without: [Element::Host(HostId(4))].into(),
+        without: [Element::Host(HostId(4)), Element::Flavor("m1.large".into())].into(),
         offers: true,
         series: Some(SeriesId(id)),
         order: LeaseOrder::End,
@@ -207,6 +207,14 @@ fn a_listing_is_on_the_wire_what_it_was() {
     assert!(
         bad(&|request| request.with_all = Some(elements.clone())).starts_with(r#"with_all.ids[0] is "x"; it must be a UUID"#)
     );
+    for id in [String::new(), "x".repeat(256)] {
+        let elements = v1::list_leases_request::Elements { flavors: vec![id], ..Default::default() };
+        let told = bad(&|request| request.without = Some(elements.clone()));
+        assert!(
+            told.starts_with("without.flavors[0] is") && told.ends_with("the id of a flavor, from 1 to 255 characters"),
+            "{told}"
+        );
+    }
     let window = v1::list_leases_request::TimeWindow { start: 1_800_000_000, end: Some(1_800_000_000), scope: 0 };
     assert!(bad(&|request| request.window = Some(window)).contains("window.end"));
 }

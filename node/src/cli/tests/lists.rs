@@ -12,21 +12,25 @@ fn a_list_is_what_the_line_says() {
     assert_eq!(list("").unwrap(), LeaseFilter::default());
     let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
     let filter = list(&format!(
-        "--project p --status active,PENDING --name a --zone z --with-any 3,{id} --without 4 --from -2d --to +1d --scope inclusive \
+        "--project p --status active,PENDING --name a --zone z --with-any 3,{id},flavor:42 --without host:4 --from -2d --to +1d --scope inclusive \
          --sort start --reverse --limit 5 --after {id}"
     ))
     .unwrap();
     let window = Interval { start: second("2026-11-20 12:00"), end: second("2026-11-21 12:00") };
     assert_eq!(filter.window, Some((window, Scope::Inclusive)));
     assert_eq!(filter.statuses, [LeaseStatus::Active, LeaseStatus::Pending].into());
-    assert_eq!(filter.with_any, [Element::Host(HostId(3)), Element::Id(id.parse().unwrap())].into());
+    assert_eq!(
+        filter.with_any,
+        [Element::Host(HostId(3)), Element::Id(id.parse().unwrap()), Element::Flavor("42".into())].into()
+    );
+    assert_eq!(filter.without, [Element::Host(HostId(4))].into());
     assert_eq!((filter.order, filter.descending, filter.limit), (LeaseOrder::Start, true, Some(5)));
     assert_eq!(filter.after, Some(LeaseId(id.parse().unwrap())));
     let before = list("--to now").unwrap().window;
     assert_eq!(before, Some((Interval { start: Seconds(0), end: now }, Scope::Overlapping)));
     for (text, told) in [
         ("--status gone", "write one of creating, pending"),
-        ("--with-all x", "the number of a host or a UUID"),
+        ("--with-all x", "write the number of a host, a UUID, host:NUMBER or flavor:ID"),
         ("--scope exclusive", "--scope says how leases lie to a time"),
         ("--from now --to -1h", "is not later than --from"),
         ("--from never", "--from never: write now, -2d"),
@@ -37,6 +41,20 @@ fn a_list_is_what_the_line_says() {
     }
     assert_eq!(listing::more(Some(2), 2, Some("x".into())), "\nThere may be more: --after x");
     assert_eq!(listing::more(Some(3), 2, Some("x".into())) + &listing::more(None, 2, Some("x".into())), "");
+}
+
+#[test]
+fn utilisation_counts_the_leases_that_lie_as_is_asked() {
+    let now = second("2026-11-22 12:00");
+    let wish = |text: &str| match line(&format!("lease utilisation {text}")).unwrap().command {
+        ClientCommand::Lease(LeaseCommand::Utilisation(asked)) => asked.wish(now).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let week = Interval { start: now, end: second("2026-11-29 12:00") };
+    assert_eq!((wish("").window, wish("").filter.window), (week, None));
+    assert_eq!(wish("--scope inclusive").filter.window, Some((week, Scope::Inclusive)));
+    assert_eq!(wish("--scope exclusive --name a").filter.window, Some((week, Scope::Exclusive)));
+    assert_eq!(wish("--scope overlapping").filter, LeaseFilter::default());
 }
 
 #[test]

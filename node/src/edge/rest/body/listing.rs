@@ -64,15 +64,17 @@ pub fn lease_filter(query: Vec<(String, String)>, version: Microversion) -> Resu
     })
 }
 
-/// Reads `GET /v1/leases/utilisation`: the keys of a listing, of which the dates are the window that is looked at.
+/// Reads `GET /v1/leases/utilisation`: the keys of a listing, of which the dates are the window that is looked at. `scope` says how
+/// the leases lie to it that count; of those that overlap it, staging windows do as well.
 pub fn utilisation_wish(query: Vec<(String, String)>, version: Microversion) -> Result<UtilisationWish, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    let keys: Vec<&str> = LEASE_KEYS.into_iter().filter(|key| *key != "scope").chain(["steps"]).collect();
-    fields.refuse_others(version, &keys, &[])?;
+    fields.refuse_others(version, &[&LEASE_KEYS[..], &["steps"]].concat(), &[])?;
     fields.require(&["start_date", "end_date"])?;
     let window = window(&fields, version)?.ok_or_else(|| Problem::malformed("Missing parameter start_date, end_date"))?;
-    Ok(UtilisationWish { filter: which(&fields)?, window, steps_max: fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1) })
+    let scope = fields.word("scope", &SCOPES)?.filter(|scope| *scope != Scope::Overlapping);
+    let filter = LeaseFilter { window: scope.map(|scope| (window, scope)), ..which(&fields)? };
+    Ok(UtilisationWish { filter, window, steps_max: fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1) })
 }
 
 /// Reads `GET /v1/os-hosts`.
@@ -166,10 +168,10 @@ fn id(fields: &Fields<'_>, key: &str, what: &str) -> Result<Option<Uuid>, Proble
 
 fn elements(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<Element>, Problem> {
     let right = format!(
-        "must be at most {ELEMENTS_MAX} numbers of hosts and UUIDs (of reservations, flavors, server groups, adopted servers), separated by commas"
+        "must be at most {ELEMENTS_MAX} numbers of hosts (3 or host:3), UUIDs (of reservations, flavors, server groups, adopted servers) \
+         and ids of flavors (flavor:m1.large), separated by commas"
     );
-    let element = |text: &str| host_id(text).map(Element::Host).or_else(|| text.parse().ok().map(Element::Id));
-    Ok(items(fields, key, ELEMENTS_MAX, &right, element)?.unwrap_or_default())
+    Ok(items(fields, key, ELEMENTS_MAX, &right, |text| text.parse().ok())?.unwrap_or_default())
 }
 
 fn host_id(text: &str) -> Option<HostId> {

@@ -23,7 +23,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
     assert_eq!(lease_filter(query("status=none&limit=x"), V1_0).unwrap(), LeaseFilter::default());
     let filter = list(&format!(
         "project_id=p2&status=active,PENDING&name=a b&zone=north&series_id={ID}&start_date=2026-12-01 08:00&end_date=2026-12-02T08:00:05Z\
-         &scope=exclusive&with_any=1,{ID}&with_all=2&without={ID}&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
+         &scope=exclusive&with_any=1,{ID}&with_all=host:2&without={ID},flavor:42&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
     ));
     let id = ID.parse().unwrap();
     let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:05") };
@@ -38,7 +38,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
             window: Some((window, Scope::Exclusive)),
             with_any: [Element::Host(HostId(1)), Element::Id(id)].into(),
             with_all: [Element::Host(HostId(2))].into(),
-            without: [Element::Id(id)].into(),
+            without: [Element::Id(id), Element::Flavor("42".into())].into(),
             offers: false,
             order: LeaseOrder::Start,
             descending: true,
@@ -59,7 +59,8 @@ fn a_wrong_query_of_a_listing_is_named_with_what_would_be_right() {
         ("series_id=x", r#"series_id is "x"; it must be the UUID of a series"#),
         ("status=ACTIVE,GONE", r#"status is ["ACTIVE","GONE"]; it must be statuses separated by commas, of CREATING, PENDING"#),
         ("status=ACTIVE&status=PENDING", "status is given twice"),
-        ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts and UUIDs"#),
+        ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts (3 or host:3), UUIDs"#),
+        ("without=flavor:", "and ids of flavors (flavor:m1.large), separated by commas"),
         ("limit=0", "limit must be >= 1"),
         ("limit=10001", "it must be a whole number from 1 to 10000"),
         ("sort_key=colour", "it must be one of id, name, status, start_date, end_date, created_at"),
@@ -81,6 +82,15 @@ fn utilisation_needs_a_window_and_takes_the_keys_of_a_listing() {
     let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:00") };
     let filter = LeaseFilter { name: Some("a".into()), ..LeaseFilter::default() };
     assert_eq!(wish, UtilisationWish { filter, window, steps_max: 24 });
+    let scoped = |scope: &str| {
+        let text = format!("start_date=2026-12-01 08:00&end_date=2026-12-02 08:00&scope={scope}");
+        utilisation_wish(query(&text), V1_1).map(|wish| wish.filter.window)
+    };
+    assert_eq!(scoped("inclusive").unwrap(), Some((window, Scope::Inclusive)));
+    assert_eq!(scoped("exclusive").unwrap(), Some((window, Scope::Exclusive)));
+    // Not only the leases themselves: staging windows overlap it as well.
+    assert_eq!(scoped("overlapping").unwrap(), None);
+    assert!(scoped("near").unwrap_err().message.contains("it must be one of overlapping, inclusive, exclusive"));
     for (text, told) in [
         ("", "Missing parameter start_date, end_date"),
         ("start_date=2026-12-01 08:00", "Missing parameter end_date"),
