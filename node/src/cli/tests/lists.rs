@@ -44,6 +44,29 @@ fn a_list_is_what_the_line_says() {
 }
 
 #[test]
+fn offers_are_listed_as_leases_are() {
+    let now = second("2026-11-22 12:00");
+    let list = |text: &str| match line(text).map_err(|error| error.to_string())?.command {
+        ClientCommand::Offer(offer::OfferCommand::List(asked)) => offer::listed(*asked, now).map_err(|error| error.to_string()),
+        ClientCommand::Lease(LeaseCommand::List(asked)) => asked.filter(now).map_err(|error| error.to_string()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("offer list").unwrap(), LeaseFilter { offers: true, ..LeaseFilter::default() });
+    let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
+    let said = format!(
+        "--project p --name a --zone z --with-any 3 --from -2d --to +1d --scope inclusive --sort end --reverse --limit 5 --after {id}"
+    );
+    let leases = list(&format!("lease list {said}")).unwrap();
+    assert_eq!(list(&format!("offer list {said}")).unwrap(), LeaseFilter { offers: true, ..leases });
+    assert!(list("offer list --scope exclusive").unwrap_err().contains("--scope says how leases lie to a time"));
+    let examples: Vec<&str> = offer::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")).collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        line(example).unwrap();
+    }
+}
+
+#[test]
 fn utilisation_counts_the_leases_that_lie_as_is_asked() {
     let now = second("2026-11-22 12:00");
     let wish = |text: &str| match line(&format!("lease utilisation {text}")).unwrap().command {
