@@ -60,8 +60,9 @@ pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, Refusal, RefusalKind};
 pub use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostAllocation, HostListing, HostOrder, LeaseFilter, LeaseOrder, ReservedInterval, Scope,
-    Utilisation, UtilisationStep, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
+    HostOrder, LeaseFilter, LeaseOrder, Quota, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep,
+    UtilisationWish,
 };
 pub use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostAmount, HostCount, HostFilter, HostReservation, NoRoom, OccurrenceHosts,

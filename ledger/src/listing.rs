@@ -14,6 +14,7 @@ use crate::reply::Rejection;
 use crate::state::State;
 
 mod allocations;
+mod downtimes;
 mod element;
 mod ended;
 mod order;
@@ -21,10 +22,11 @@ mod quota;
 mod utilisation;
 
 pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
+pub use downtimes::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NoDowntimeName, downtimes};
 pub use element::{Element, FLAVOR_ID_CHARS_MAX, NoElement};
 pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
 pub use order::{HostOrder, LeaseOrder};
-pub use quota::{Quota, QuotaUse, quota};
+pub use quota::{Quota, QuotaListing, QuotaUse, quota, quotas};
 pub use utilisation::{Utilisation, UtilisationDraft, UtilisationStep, UtilisationWish};
 
 /// Elements that one filter names, at most, of each of its three sorts.

@@ -60,6 +60,8 @@ fn walked(state: &State, filter: &LeaseFilter, limit: u32) -> Vec<LeaseId> {
 
 mod allocations;
 mod archived;
+mod downtimes;
+mod quota;
 
 #[test]
 fn pages_put_together_are_the_whole_list_in_its_order() {

@@ -22,7 +22,7 @@ pub(crate) mod usage;
 mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use uuid::Uuid;
 
@@ -281,6 +281,13 @@ impl State {
     /// All that is stored of quotas, the defaults first, then by project.
     pub fn quotas(&self) -> impl Iterator<Item = (Option<&ProjectId>, &QuotaRow)> + '_ {
         self.quotas.iter().map(|(project, row)| (project.as_ref(), &row.value))
+    }
+
+    /// What is stored of projects, by project; only those behind one.
+    pub(crate) fn quotas_behind(&self, project: Option<&ProjectId>) -> impl Iterator<Item = (&ProjectId, &QuotaRow)> + '_ {
+        // The defaults come first of all.
+        let behind = self.quotas.range((Bound::Excluded(project.cloned()), Bound::Unbounded));
+        behind.filter_map(|(project, row)| Some((project.as_ref()?, row)))
     }
 
     /// How many rows of quotas are stored.

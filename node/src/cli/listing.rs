@@ -132,10 +132,10 @@ pub struct Hosts {
 pub struct Page {
     /// The other way round
     #[arg(long)]
-    reverse: bool,
+    pub(super) reverse: bool,
     /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 /// See [`Scope`].
@@ -191,7 +191,7 @@ impl From<Lie> for Scope {
     }
 }
 
-fn parse_point(text: &str) -> Result<Point, String> {
+pub(super) fn parse_point(text: &str) -> Result<Point, String> {
     match text.trim().strip_prefix('-') {
         Some(span) => time::duration(span).map(Point::Before),
         None => time::parse(text).map(Point::Given),
@@ -275,7 +275,7 @@ impl Hosts {
 }
 
 /// One side alone is open at the other.
-fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
+pub(super) fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
     let start = match from {
         None => Seconds(0),
         Some(Point::Given(When::Now)) => now,

@@ -39,6 +39,7 @@ impl Actor {
                     false
                 }
                 Rule::CapacityGet
+                | Rule::QuotasGetAll
                 | Rule::QuotasPut
                 | Rule::QuotasIgnore
                 | Rule::LeasesPrioritise
@@ -85,6 +86,8 @@ pub enum Rule {
     CapacityDensity,
     /// Ours: limits of a project and what of them is used.
     QuotasGet,
+    /// Ours: which projects have limits of their own.
+    QuotasGetAll,
     /// Ours: setting limits.
     QuotasPut,
     /// Ours: leases beyond the limits of their project.
@@ -114,6 +117,7 @@ impl Rule {
             Rule::CapacityGet => "leasehold:capacity:get",
             Rule::CapacityDensity => "leasehold:capacity:density",
             Rule::QuotasGet => "leasehold:quotas:get",
+            Rule::QuotasGetAll => "leasehold:quotas:get_all",
             Rule::QuotasPut => "leasehold:quotas:put",
             Rule::QuotasIgnore => "leasehold:quotas:ignore",
             Rule::LeasesPrioritise => "leasehold:leases:priority",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::command::Command;
-use leasehold_ledger::listing::{self, Quota};
+use leasehold_ledger::listing::{self, Quota, QuotaListing};
 use leasehold_ledger::model::{LimitKind, Limits, ProjectId, RequestKey, Timestamp};
 use leasehold_ledger::reply::Reply;
 
@@ -17,6 +17,14 @@ impl Operations {
         actor.authorise(Rule::QuotasGet, Some(project.as_ref().unwrap_or(&actor.project_id)))?;
         self.read_barrier(Consistency::Linearizable).await?;
         Ok(self.quota_at(project.as_ref(), self.inner.raft.now()?))
+    }
+
+    /// The projects that have limits of their own, without what they use.
+    pub async fn list_quotas(&self, actor: &Actor, listing: &QuotaListing) -> Result<Answer<Vec<Quota>>> {
+        actor.authorise(Rule::QuotasGetAll, None)?;
+        self.read_barrier(Consistency::Linearizable).await?;
+        let state = self.inner.raft.state();
+        Ok(Answer { value: listing::quotas(&state, listing), ledger_index: state.ledger_index() })
     }
 
     /// Sets limits and takes them back, of a project or under `None` the defaults. What is booked stays.

@@ -3,8 +3,8 @@
 
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
 use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostAllocation, HostListing, HostOrder, LeaseFilter, LeaseOrder, ReservedInterval, Scope,
-    Utilisation, UtilisationStep, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
+    HostOrder, LeaseFilter, LeaseOrder, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WhatIfHosts, WindowWish};
@@ -239,6 +239,35 @@ fn allocations_are_on_the_wire_what_they_were() {
     assert!(
         AllocationFilter::try_from(wrong).unwrap_err().to_string().starts_with(r#"reservation_id is "x"; it must be a UUID"#)
     );
+}
+
+#[test]
+fn lists_of_downtimes_and_quotas_are_on_the_wire_what_they_were() {
+    let name = DowntimeName { host_id: HostId(3), id: DowntimeId(Uuid::from_u128(7)) };
+    let open = Interval { start: Seconds(9), end: Seconds::OPEN_END };
+    for window in [None, Some(open), Some(Interval { start: Seconds(0), end: Seconds(5) })] {
+        let (hosts, order) = ([HostId(1), HostId(3)].into(), DowntimeOrder::End);
+        let listing = DowntimeListing { hosts, window, order, descending: true, after: Some(name), limit: Some(4) };
+        assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::from(listing.clone())).unwrap(), listing);
+    }
+    assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::default()).unwrap(), DowntimeListing::default());
+    let downtime = Downtime { id: name.id, interval: open, withheld: Withheld { vcpus: Some(2), ..Withheld::ALL } };
+    let one = HostDowntime { host_id: HostId(3), hypervisor_hostname: "h3".into(), downtime };
+    assert_eq!(HostDowntime::try_from(v1::HostDowntime::from(one.clone())).unwrap(), one);
+    assert!(HostDowntime::try_from(v1::HostDowntime::default()).unwrap_err().to_string().starts_with("downtime is missing"));
+    let bad = |request: v1::ListDowntimesRequest| DowntimeListing::try_from(request).unwrap_err().to_string();
+    let after = Some(v1::DowntimeName { host_id: 3, downtime_id: "x".into() });
+    let told = bad(v1::ListDowntimesRequest { after, ..Default::default() });
+    assert!(told.starts_with(r#"after.downtime_id is "x"; it must be a UUID"#), "{told}");
+    let (start, end) = (Some(1_800_000_000), Some(1_800_000_000));
+    let told = bad(v1::ListDowntimesRequest { start, end, ..Default::default() });
+    assert_eq!(told, r#"end is "1800000000"; it must be later than the start"#);
+    let told = bad(v1::ListDowntimesRequest { order: 9, ..Default::default() });
+    assert_eq!(told, r#"order is "9"; it must be 1 (host and id), 2 (start) or 3 (end)"#);
+
+    for listing in [QuotaListing::default(), QuotaListing { after: Some(ProjectId("p".into())), limit: Some(3) }] {
+        assert_eq!(QuotaListing::from(v1::ListQuotasRequest::from(listing.clone())), listing);
+    }
 }
 
 #[test]

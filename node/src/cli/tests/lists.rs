@@ -67,6 +67,59 @@ fn offers_are_listed_as_leases_are() {
 }
 
 #[test]
+fn downtimes_are_listed_over_all_hosts_as_the_line_says() {
+    let now = second("2026-11-22 12:00");
+    let list = |text: &str| {
+        let Line { command, .. } = line(&format!("host downtime list {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Host(host::HostCommand::Downtime(downtime::DowntimeCommand::List(asked))) = command else { panic!() };
+        let host = asked.host.clone();
+        asked.listing(now).map(|listing| (host, listing)).map_err(|error| error.to_string())
+    };
+    let by_start = DowntimeListing { order: DowntimeOrder::Start, ..DowntimeListing::default() };
+    assert_eq!(list("").unwrap(), (None, by_start));
+    let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
+    let (host, listing) = list(&format!("compute-1 --from -1d --to +2d --sort end --reverse --limit 3 --after 4/{id}")).unwrap();
+    let window = Interval { start: second("2026-11-21 12:00"), end: second("2026-11-23 12:00") };
+    let after = Some(DowntimeName { host_id: HostId(4), id: id.parse().unwrap() });
+    let hosts = std::collections::BTreeSet::new();
+    let expected =
+        DowntimeListing { hosts, window: Some(window), order: DowntimeOrder::End, descending: true, after, limit: Some(3) };
+    assert_eq!((host.as_deref(), listing), (Some("compute-1"), expected));
+    for (text, told) in [
+        (format!("--after {id}"), "write HOST/UUID, as in 3/"),
+        ("--from now --to -1h".to_owned(), "is not later than --from"),
+        ("--sort name".to_owned(), "[possible values: id, start, end]"),
+        ("--limit 0".to_owned(), "0 is not in 1.."),
+    ] {
+        let wrong = list(&text).unwrap_err();
+        assert!(wrong.contains(told), "{text}: {wrong}");
+    }
+}
+
+#[test]
+fn quotas_are_listed_by_what_is_set() {
+    use leasehold_ledger::model::{Limit, LimitKind, ProjectId};
+    let quota = Quota {
+        project_id: Some(ProjectId("p1".into())),
+        set: [(LimitKind::Slots, Limit::Max(7)), (LimitKind::Vcpus, Limit::Unlimited)].into(),
+        in_force: [(LimitKind::Slots, 7)].into(),
+        used: None,
+    };
+    let told = quota::quotas_table(std::slice::from_ref(&quota));
+    let place = |word: &str| told.find(word).unwrap();
+    assert!(place("project") < place("slots") && place("slots") < place("vcpus"), "{told}");
+    let its = told.lines().find(|text| text.contains("p1")).unwrap();
+    assert!(its.find('7').unwrap() < its.find("unlimited").unwrap(), "{told}");
+    assert!(quota::quotas_table(&[]).starts_with("No project has limits of its own"));
+    assert_eq!(quota::quota_json(&quota)["used"], serde_json::Value::Null);
+    assert!(line("quota list --limit 5 --after p1").is_ok());
+    assert!(line("quota list --limit 0").unwrap_err().to_string().contains("0 is not in 1.."));
+    for example in quota::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")) {
+        line(example).unwrap();
+    }
+}
+
+#[test]
 fn utilisation_counts_the_leases_that_lie_as_is_asked() {
     let now = second("2026-11-22 12:00");
     let wish = |text: &str| match line(&format!("lease utilisation {text}")).unwrap().command {

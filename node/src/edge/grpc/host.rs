@@ -68,6 +68,18 @@ impl HostService for Edge {
         Ok(Response::new(v1::DropDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn list_downtimes(
+        &self,
+        request: Request<v1::ListDowntimesRequest>,
+    ) -> Result<Response<v1::ListDowntimesResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let consistency = consistency(message.stale);
+        let listing = message.try_into().map_err(malformed)?;
+        let answer = self.operations.list_downtimes(&actor, listing, consistency).await.map_err(of)?;
+        let downtimes = answer.value.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListDowntimesResponse { downtimes, ledger_index: answer.ledger_index }))
+    }
+
     async fn delete_host(&self, request: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;

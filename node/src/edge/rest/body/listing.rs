@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::listing::{
-    AllocationFilter, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeOrder, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder,
+    QuotaListing, Scope, Utilisation, UtilisationWish,
 };
 use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::capacity::{dated, sums};
-use super::query::{HOST_KEYS, host_filter, items, object};
+use super::query::{HOST_KEYS, host_filter, hosts, items, object};
 use super::{Fields, create};
 use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion;
@@ -35,6 +36,8 @@ const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
 ];
 const HOST_ORDERS: [(&str, HostOrder); 3] =
     [("id", HostOrder::Id), ("hypervisor_hostname", HostOrder::Name), ("availability_zone", HostOrder::Zone)];
+const DOWNTIME_ORDERS: [(&str, DowntimeOrder); 3] =
+    [("id", DowntimeOrder::Id), ("start_date", DowntimeOrder::Start), ("end_date", DowntimeOrder::End)];
 const SCOPES: [(&str, Scope); 3] =
     [("overlapping", Scope::Overlapping), ("inclusive", Scope::Inclusive), ("exclusive", Scope::Exclusive)];
 
@@ -94,6 +97,31 @@ pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Resu
         after: marker(&fields, "the number of the last host of the page before", host_id)?,
         limit,
     })
+}
+
+/// Reads `GET /v1/os-hosts/downtimes`.
+pub fn downtime_listing(query: Vec<(String, String)>, version: Microversion) -> Result<DowntimeListing, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&["hosts", "start_date", "end_date"][..], &PAGE_KEYS].concat(), &[])?;
+    let (descending, limit) = page(&fields)?;
+    Ok(DowntimeListing {
+        hosts: hosts(&fields)?.unwrap_or_default(),
+        window: window(&fields, version)?,
+        order: fields.word("sort_key", &DOWNTIME_ORDERS)?.unwrap_or_default(),
+        descending,
+        after: marker(&fields, "host and id of the last downtime of the page before, as HOST/UUID", |text| text.parse().ok())?,
+        limit,
+    })
+}
+
+/// Reads `GET /v1/quotas`.
+pub fn quota_listing(query: Vec<(String, String)>, version: Microversion) -> Result<QuotaListing, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &["marker", "limit"], &[])?;
+    let after = marker(&fields, "the id of the last project of the page before", |text| Some(ProjectId(text.into())))?;
+    Ok(QuotaListing { after, limit: fields.whole("limit", 1, LIMIT_MAX)? })
 }
 
 /// Reads `GET /v1/os-hosts/allocations`.

@@ -1,10 +1,10 @@
 //! Queries of listings.
 
 use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
-    UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostDowntime, HostListing, HostOrder, LeaseFilter,
+    LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
-use leasehold_ledger::model::Interval;
+use leasehold_ledger::model::{Downtime, Interval, Withheld};
 use leasehold_ledger::plan::HostFilter;
 
 use super::capacity::query;
@@ -164,6 +164,51 @@ fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
         ("limit=1", "limit is unknown; known are lease_id, reservation_id"),
     ] {
         let problem = host_allocation(HostId(7), query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+}
+
+#[test]
+fn downtimes_over_all_hosts_are_filtered_sorted_and_paged() {
+    let listing = downtime_listing(
+        query(&format!("hosts=3,1&start_date=2026-12-01 08:00&sort_key=end_date&sort_dir=desc&marker=3/{ID}&limit=5")),
+        V1_1,
+    );
+    let window = Interval { start: at("2026-12-01 08:00:00"), end: Seconds::OPEN_END };
+    let name = DowntimeName { host_id: HostId(3), id: ID.parse().unwrap() };
+    assert_eq!(
+        listing.unwrap(),
+        DowntimeListing {
+            hosts: [HostId(1), HostId(3)].into(),
+            window: Some(window),
+            order: DowntimeOrder::End,
+            descending: true,
+            after: Some(name),
+            limit: Some(5),
+        }
+    );
+    assert_eq!(downtime_listing(query(""), V1_1).unwrap(), DowntimeListing::default());
+    for (text, told) in [
+        ("hosts=x", "must be at most 1000 numbers of hosts separated by commas"),
+        ("sort_key=name", "it must be one of id, start_date, end_date"),
+        ("marker=3", r#"marker is "3"; it must be host and id of the last downtime of the page before, as HOST/UUID"#),
+        ("colour=red", "colour is unknown; known are end_date, hosts, limit, marker, sort_dir, sort_key, start_date"),
+        ("start_date=2026-12-02 00:00&end_date=2026-12-02 00:00", "end_date must be later than start_date"),
+    ] {
+        let problem = downtime_listing(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+    let downtime = Downtime { id: name.id, interval: window, withheld: Withheld { vcpus: Some(2), ..Withheld::ALL } };
+    let shown = host_downtime(&HostDowntime { host_id: HostId(3), hypervisor_hostname: "h3".into(), downtime });
+    assert_eq!((&shown["host_id"], &shown["hypervisor_hostname"], &shown["vcpus"]), (&json!("3"), &json!("h3"), &json!(2)));
+}
+
+#[test]
+fn projects_with_limits_of_their_own_have_pages() {
+    let listing = quota_listing(query("marker=p1&limit=5"), V1_1).unwrap();
+    assert_eq!(listing, QuotaListing { after: Some(ProjectId("p1".into())), limit: Some(5) });
+    for (text, told) in [("limit=10001", "from 1 to 10000"), ("project_id=p", "project_id is unknown; known are limit, marker")] {
+        let problem = quota_listing(query(text), V1_1).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
     }
 }
