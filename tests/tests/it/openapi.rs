@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, rig};
 
+mod queries;
+
 const HEADER: &str = "openstack-api-version";
 
 /// The document, and what a session showed of it.
