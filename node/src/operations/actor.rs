@@ -49,9 +49,10 @@ impl Actor {
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
     }
 
-    /// Checks the right to leases beyond the quota of their project, where that is asked for.
-    pub fn may_ignore_quota(&self, ignore_quota: bool) -> Result<(), Denied> {
-        if ignore_quota { self.authorise(Rule::QuotasIgnore, None) } else { Ok(()) }
+    /// Checks the right to leases beyond the quota of their project, where that is asked for. `role`: who has it may, beside admins.
+    pub fn may_ignore_quota(&self, ignore_quota: bool, role: Option<&str>) -> Result<(), Denied> {
+        let has_role = role.is_some_and(|role| self.roles.contains(role));
+        if !ignore_quota || has_role { Ok(()) } else { self.authorise(Rule::QuotasIgnore, None) }
     }
 
     /// Checks the right to a priority, where one is asked for. `role`: who has it may, beside admins.
