@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::capacity::{dated, sums};
 use super::query::{HOST_KEYS, host_filter, hosts, items, object};
-use super::{Fields, create};
+use super::{Fields, create, shown};
 use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion;
 
@@ -219,7 +219,9 @@ fn window(fields: &Fields<'_>, version: Microversion) -> Result<Option<Interval>
         true => create::some_second(fields, "end_date", version)?,
         false => Seconds::OPEN_END,
     };
-    let wrong = || Problem::malformed("end_date must be later than start_date");
+    let given = |key| fields.get(key).unwrap_or(&Value::Null);
+    let wrong =
+        || fields.wrong("end_date", given("end_date"), &format!("must be later than start_date, {}", shown(given("start_date"))));
     Interval::new(start, end).ok_or_else(wrong).map(Some)
 }
 

@@ -67,9 +67,12 @@ fn a_wrong_query_of_a_listing_is_named_with_what_would_be_right() {
         ("sort_dir=up", "it must be one of asc, desc"),
         ("marker=7", r#"marker is "7"; it must be the id of the last lease of the page before"#),
         ("scope=inclusive", "scope says how leases lie to a window, and there is none"),
-        ("start_date=now", "start_date must be a date from 2020 on"),
-        ("end_date=1999-01-01 00:00", "end_date must be a date from 2020 on"),
-        ("start_date=2026-12-02 00:00&end_date=2026-12-02 00:00", "end_date must be later than start_date"),
+        ("start_date=now", r#"start_date is "now"; it must be a date from 2020 on"#),
+        ("end_date=1999-01-01 00:00", r#"end_date is "1999-01-01 00:00"; it must be a date from 2020 on"#),
+        (
+            "start_date=2026-12-02 00:00&end_date=2026-12-02 00:00",
+            r#"end_date is "2026-12-02 00:00"; it must be later than start_date, "2026-12-02 00:00""#,
+        ),
     ] {
         let problem = list(text).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
@@ -193,7 +196,10 @@ fn downtimes_over_all_hosts_are_filtered_sorted_and_paged() {
         ("sort_key=name", "it must be one of id, start_date, end_date"),
         ("marker=3", r#"marker is "3"; it must be host and id of the last downtime of the page before, as HOST/UUID"#),
         ("colour=red", "colour is unknown; known are end_date, hosts, limit, marker, sort_dir, sort_key, start_date"),
-        ("start_date=2026-12-02 00:00&end_date=2026-12-02 00:00", "end_date must be later than start_date"),
+        (
+            "start_date=2026-12-02 00:00&end_date=2026-12-02 00:00",
+            r#"end_date is "2026-12-02 00:00"; it must be later than start_date, "2026-12-02 00:00""#,
+        ),
     ] {
         let problem = downtime_listing(query(text), V1_1).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
