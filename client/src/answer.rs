@@ -1,6 +1,6 @@
 //! What operations answer, beside the nouns of the ledger.
 
-use leasehold_ledger::model::{HostId, Lease, LeaseId, LeftOut, ReservationId, Seconds, SeriesId, SeriesLease, Timestamp};
+use leasehold_ledger::model::{Lease, LeaseId, LeftOut, SeriesId, SeriesLease, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -89,42 +89,4 @@ pub struct DeletedSeries {
     pub deleted: Vec<LeaseId>,
     /// Those that had, and stay.
     pub kept: Vec<LeaseId>,
-}
-
-/// One host's reservations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostAllocation {
-    /// Which host.
-    pub host_id: HostId,
-    /// By start.
-    pub reservations: Vec<ReservedInterval>,
-}
-
-/// A reservation's time on a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReservedInterval {
-    /// Which reservation.
-    pub reservation_id: ReservationId,
-    /// Of which lease.
-    pub lease_id: LeaseId,
-    /// First second.
-    pub start: Seconds,
-    /// First second after, or [`Seconds::OPEN_END`].
-    pub end: Seconds,
-}
-
-impl TryFrom<v1::HostAllocation> for HostAllocation {
-    type Error = BadValue;
-
-    fn try_from(wire: v1::HostAllocation) -> Result<Self, BadValue> {
-        let reservations = wire.reservations.into_iter().map(|reserved| {
-            Ok(ReservedInterval {
-                reservation_id: ReservationId(convert::uuid("reservation_id", &reserved.reservation_id)?),
-                lease_id: LeaseId(convert::uuid("lease_id", &reserved.lease_id)?),
-                start: convert::seconds("start", reserved.start)?,
-                end: convert::end("end", reserved.end)?,
-            })
-        });
-        Ok(HostAllocation { host_id: HostId(wire.host_id), reservations: reservations.collect::<Result<_, BadValue>>()? })
-    }
 }

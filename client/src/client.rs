@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold_ledger::command::{LeaseChange, Recurrence};
-use leasehold_ledger::listing::{AllocationFilter, HostListing, LeaseFilter, Quota, Utilisation, UtilisationWish};
+use leasehold_ledger::listing::{
+    AllocationFilter, DowntimeListing, HostAllocation, HostDowntime, HostListing, LeaseFilter, Quota, QuotaListing, Utilisation,
+    UtilisationWish,
+};
 use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostReservation, WhatIf, WhatIfHosts};
 use uuid::Uuid;
 
-use crate::answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState};
+use crate::answer::{Answer, BookedSeries, DeletedSeries, Key, KeyState};
 use crate::connect::Builder;
 use crate::error::{Error, Refusal, RefusalKind};
 use crate::retry::{Caller, Patience, Repeat};
@@ -285,6 +288,14 @@ impl Client {
         host(wire.host, wire.ledger_index)
     }
 
+    /// Downtimes of a listing, with their hosts.
+    pub async fn list_downtimes(&self, listing: DowntimeListing) -> Result<Answer<Vec<HostDowntime>>, Error> {
+        let send = send!(HostServiceClient, list_downtimes);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListDowntimesRequest::from(listing), send).await?;
+        let downtimes = wire.downtimes.into_iter().map(HostDowntime::try_from).collect::<convert::Result<_>>()?;
+        Ok(Answer { value: downtimes, ledger_index: wire.ledger_index })
+    }
+
     /// Takes a downtime back; gives the host with those that are left.
     pub async fn drop_downtime(&self, key: Key, host_id: HostId, downtime_id: DowntimeId) -> Result<Answer<Host>, Error> {
         let (request_id, valid_until_ms) = on_wire(key);
@@ -304,16 +315,10 @@ impl Client {
         Ok(Answer { value: (), ledger_index: wire.ledger_index })
     }
 
-    /// Every host with its reservations; unfiltered only those of leases that end now or later.
+    /// Every host of a filter with its reservations; without a lease or reservation only those of leases that end now or later.
     pub async fn host_allocations(&self, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>, Error> {
-        let request = v1::ListAllocationsRequest {
-            lease_id: filter.lease_id.map(|id| id.to_string()),
-            reservation_id: filter.reservation_id.map(|id| id.to_string()),
-            after: filter.after.map(|id| id.0),
-            limit: filter.limit.unwrap_or(0),
-        };
         let send = send!(HostServiceClient, list_allocations);
-        let wire = self.caller.call(Repeat::Read, self.patience, request, send).await?;
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListAllocationsRequest::from(filter), send).await?;
         let allocations = wire.allocations.into_iter().map(HostAllocation::try_from).collect::<convert::Result<_>>()?;
         Ok(Answer { value: allocations, ledger_index: wire.ledger_index })
     }
@@ -323,6 +328,14 @@ impl Client {
         let send = send!(QuotaServiceClient, show_quota);
         let wire = self.caller.call(Repeat::Read, self.patience, v1::ShowQuotaRequest { project_id }, send).await?;
         Ok(Answer { value: convert::quota_of(wire.quota)?, ledger_index: wire.ledger_index })
+    }
+
+    /// Projects that have limits of their own, without what they use. For admins.
+    pub async fn list_quotas(&self, listing: QuotaListing) -> Result<Answer<Vec<Quota>>, Error> {
+        let send = send!(QuotaServiceClient, list_quotas);
+        let wire = self.caller.call(Repeat::Read, self.patience, v1::ListQuotasRequest::from(listing), send).await?;
+        let quotas = wire.quotas.into_iter().map(Quota::try_from).collect::<convert::Result<_>>()?;
+        Ok(Answer { value: quotas, ledger_index: wire.ledger_index })
     }
 
     /// Sets limits of a project (`default`: of those without their own) and leaves others to the default; what is booked stays.

@@ -54,13 +54,14 @@ mod token;
 mod watch;
 pub mod wire;
 
-pub use answer::{Answer, BookedSeries, DeletedSeries, HostAllocation, Key, KeyState, ReservedInterval};
+pub use answer::{Answer, BookedSeries, DeletedSeries, Key, KeyState};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, Refusal, RefusalKind};
 pub use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
+    HostOrder, LeaseFilter, LeaseOrder, Quota, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep,
     UtilisationWish,
 };
 pub use leasehold_ledger::plan::{

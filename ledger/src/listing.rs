@@ -6,23 +6,27 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use uuid::Uuid;
-
 use crate::apply::schedule::invalid;
-use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId, misfit};
+use crate::model::{Host, HostId, Interval, Lease, LeaseId, LeaseStatus, ProjectId, Seconds, SeriesId, misfit};
 use crate::mutant;
 use crate::plan::{HostFilter, STEPS_MAX, Sums};
 use crate::reply::Rejection;
 use crate::state::State;
 
+mod allocations;
+mod downtimes;
+mod element;
 mod ended;
 mod order;
 mod quota;
 mod utilisation;
 
+pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
+pub use downtimes::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NoDowntimeName, downtimes};
+pub use element::{Element, FLAVOR_ID_CHARS_MAX, NoElement};
 pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
 pub use order::{HostOrder, LeaseOrder};
-pub use quota::{Quota, QuotaUse, quota};
+pub use quota::{Quota, QuotaListing, QuotaUse, quota, quotas};
 pub use utilisation::{Utilisation, UtilisationDraft, UtilisationStep, UtilisationWish};
 
 /// Elements that one filter names, at most, of each of its three sorts.
@@ -74,15 +78,6 @@ pub enum Scope {
     Exclusive,
 }
 
-/// Something that a lease may contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Element {
-    /// One of its reservations is bound to this host.
-    Host(HostId),
-    /// A reservation, its flavor or its server group, or a server that it took over.
-    Id(Uuid),
-}
-
 /// Which hosts, and how they are listed. Without a word all of them, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostListing {
@@ -97,19 +92,6 @@ pub struct HostListing {
     /// For paging: only hosts behind this one in that order. By id it need not be there any more.
     pub after: Option<HostId>,
     /// At most so many; `None`: all.
-    pub limit: Option<u32>,
-}
-
-/// Which reservations are shown of which hosts, by the hosts' ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AllocationFilter {
-    /// Only of this lease.
-    pub lease_id: Option<LeaseId>,
-    /// Only this reservation.
-    pub reservation_id: Option<ReservationId>,
-    /// For paging: only hosts with an id above this one.
-    pub after: Option<HostId>,
-    /// At most so many hosts; `None`: all.
     pub limit: Option<u32>,
 }
 
@@ -219,20 +201,6 @@ impl Scope {
             Scope::Inclusive => starts || ends,
             Scope::Exclusive => starts && ends,
         }
-    }
-}
-
-impl Element {
-    fn is_in(self, lease: &Lease) -> bool {
-        lease.reservations.iter().any(|reservation| match self {
-            Element::Host(host) => reservation.bindings.iter().any(|binding| binding.host == host),
-            Element::Id(id) => {
-                reservation.id.0 == id
-                    || reservation.flavor().0 == id
-                    || reservation.server_group_id == Some(id)
-                    || reservation.adoption.as_ref().is_some_and(|adoption| adoption.servers.contains(&id))
-            }
-        })
     }
 }
 

@@ -318,6 +318,8 @@ pub struct ApiSection {
     pub priorities: bool,
     /// Who may ask for a priority, beside admins: those with this role.
     pub priority_role: Option<String>,
+    /// Who may ask for leases whatever the quota of the project says, beside admins: those with this role.
+    pub quota_exempt_role: Option<String>,
     /// Whether leases may give back what nobody uses some time after they became active.
     pub expiry: bool,
     /// After how many seconds new leases do that say nothing of it; not given: never.
@@ -337,6 +339,7 @@ impl Default for ApiSection {
             flavor_reservations: true,
             priorities: true,
             priority_role: None,
+            quota_exempt_role: None,
             expiry: true,
             expiry_s_default: None,
             requests_max: 4096,

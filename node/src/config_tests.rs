@@ -155,6 +155,7 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("api.requests_max", |config| config.api.requests_max = 0),
         ("api.connections_max", |config| config.api.connections_max = 0),
         ("api.priority_role", |config| config.api.priority_role = Some(String::new())),
+        ("api.quota_exempt_role", |config| config.api.quota_exempt_role = Some(String::new())),
         ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(59)),
         ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(31_536_001)),
         ("api.expiry_s_default", |config| (config.api.expiry, config.api.expiry_s_default) = (false, Some(900))),

@@ -115,6 +115,7 @@ impl Node {
             flavors: config.api.flavor_reservations,
             priorities: config.api.priorities,
             priority_role: config.api.priority_role.as_deref().map(str::to_lowercase),
+            quota_exempt_role: config.api.quota_exempt_role.as_deref().map(str::to_lowercase),
             expiry: config.api.expiry,
             expiry_s_default: config.api.expiry_s_default,
         };

@@ -15,7 +15,7 @@ pub struct Quota {
     pub set: Limits,
     /// What holds: what is set for it, else the default.
     pub in_force: BTreeMap<LimitKind, u32>,
-    /// What the project has; `None` of the defaults.
+    /// What the project has; `None` of the defaults, and in lists.
     pub used: Option<QuotaUse>,
 }
 
@@ -38,8 +38,33 @@ pub struct QuotaUse {
 pub fn quota(state: &State, project: Option<&ProjectId>, now: Timestamp) -> Quota {
     let set = state.quota(project).map(|row| row.limits.clone()).unwrap_or_default();
     let limits = project.map_or_else(|| InForce::of(Some(&set), None), |project| state.limits_of(project));
-    let in_force = LimitKind::ALL.into_iter().filter_map(|kind| Some((kind, limits.get(kind)?))).collect();
+    let in_force = in_force(&limits);
     Quota { project_id: project.cloned(), set, in_force, used: project.map(|project| used(state, project, &limits, now)) }
+}
+
+/// Which quotas are listed: those of projects that have limits of their own, by project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaListing {
+    /// For paging: only projects behind this one, which need not have limits any more.
+    pub after: Option<ProjectId>,
+    /// At most so many; `None`: all.
+    pub limit: Option<u32>,
+}
+
+/// The quotas of a listing, without what is used, which is asked for project by project.
+pub fn quotas(state: &State, listing: &QuotaListing) -> Vec<Quota> {
+    let limit = listing.limit.map_or(usize::MAX, |limit| limit as usize);
+    let of = |project: &ProjectId| {
+        let set = state.quota(Some(project)).map(|row| row.limits.clone()).unwrap_or_default();
+        Quota { project_id: Some(project.clone()), set, in_force: in_force(&state.limits_of(project)), used: None }
+    };
+    // A row without limits keeps what the project has used.
+    let limited = state.quotas_behind(listing.after.as_ref()).filter(|(_, row)| !row.limits.is_empty());
+    limited.take(limit).map(|(project, _)| of(project)).collect()
+}
+
+fn in_force(limits: &InForce) -> BTreeMap<LimitKind, u32> {
+    LimitKind::ALL.into_iter().filter_map(|kind| Some((kind, limits.get(kind)?))).collect()
 }
 
 fn used(state: &State, project: &ProjectId, limits: &InForce, now: Timestamp) -> QuotaUse {

@@ -5,7 +5,9 @@ use super::*;
 use crate::apply::apply;
 use crate::apply::script::after;
 use crate::command::{Command, Entry, Outcome};
-use crate::model::{PoolKind, Step};
+use crate::model::{
+    Adoption, Anchor, InstanceWish, Phase, PoolKind, Reservation, ReservationId, ResourceWish, SourceFlavor, Step,
+};
 use crate::plan::crowd::{DAY_S, ORIGIN_S, Random, crowded};
 
 /// Some hundred leases, pending, active and over, of two names.
@@ -56,7 +58,10 @@ fn walked(state: &State, filter: &LeaseFilter, limit: u32) -> Vec<LeaseId> {
     }
 }
 
+mod allocations;
 mod archived;
+mod downtimes;
+mod quota;
 
 #[test]
 fn pages_put_together_are_the_whole_list_in_its_order() {
@@ -215,6 +220,64 @@ fn leases_are_found_by_what_they_are_and_what_they_contain() {
 }
 
 #[test]
+fn each_sort_of_element_finds_the_leases_that_contain_it_and_no_others() {
+    let world = world(&mut Random(8));
+    let with = world.leases().filter(|lease| lease.visible() && !lease.reservations[0].bindings.is_empty());
+    let [plain, like, group, adopting]: [Lease; 4] = with.take(4).cloned().collect::<Vec<_>>().try_into().unwrap();
+    let id = |number| uuid::Uuid::from_u128(number);
+    let marked = |mut lease: Lease, mark: &dyn Fn(&mut Reservation)| {
+        lease.reservations.truncate(1);
+        (lease.reservations[0].server_group_id, lease.reservations[0].adoption) = (None, None);
+        mark(&mut lease.reservations[0]);
+        lease
+    };
+    let source = |lease: Lease, id: &str| {
+        marked(lease, &|one| {
+            let flavor = Some(SourceFlavor { id: id.to_owned(), ..SourceFlavor::default() }.into());
+            one.wish = ResourceWish::Instance(InstanceWish { flavor, ..one.wish.instance().clone() }.into());
+        })
+    };
+    let plain = marked(plain, &|_| {});
+    let (numbered, like) = (source(like.clone(), "42"), source(like, &id(1).to_string().to_uppercase()));
+    let group = marked(group, &|one| one.server_group_id = Some(id(2)));
+    let earlier = ReservationId(id(4));
+    let adopting = marked(adopting, &|one| {
+        one.adoption =
+            Some(Box::new(Adoption { flavor_of: earlier, anchor: Anchor::default(), servers: [id(3)].into(), opened: false }));
+    });
+    let all = [&plain, &numbered, &like, &group, &adopting];
+    let host = plain.reservations[0].bindings[0].host;
+    let on_host = all.map(|lease| lease.reservations[0].bindings.iter().any(|binding| binding.host == host));
+    let own = plain.reservations[0].flavor().0;
+    for (text, expected) in [
+        (host.to_string(), on_host),
+        (format!("host:{host}"), on_host),
+        (plain.reservations[0].id.to_string(), [true, false, false, false, false]),
+        (format!("flavor:{own}"), [true, false, false, false, false]),
+        ("flavor:42".to_owned(), [false, true, false, false, false]),
+        ("flavor:4".to_owned(), [false; 5]),
+        (id(1).to_string(), [false, false, true, false, false]),
+        (format!("flavor:{}", id(1).to_string().to_uppercase()), [false, false, true, false, false]),
+        (id(2).to_string(), [false, false, false, true, false]),
+        (format!("flavor:{}", id(2)), [false; 5]),
+        (id(3).to_string(), [false, false, false, false, true]),
+        // The flavor with which its servers are booted is that of the earlier reservation.
+        (id(4).to_string(), [false, false, false, false, true]),
+        (format!("flavor:{}", id(4)), [false, false, false, false, true]),
+        (id(5).to_string(), [false; 5]),
+    ] {
+        let element: Element = text.parse().unwrap();
+        assert_eq!(all.map(|lease| element.is_in(lease)), expected, "{text}");
+    }
+    for wrong in ["", "x", "-1", "host:", "host:x", "flavor:", "server:1", &format!("flavor:{}", "x".repeat(256))] {
+        assert_eq!(
+            wrong.parse::<Element>().unwrap_err().to_string(),
+            "write the number of a host, a UUID, host:NUMBER or flavor:ID"
+        );
+    }
+}
+
+#[test]
 fn utilisation_is_what_the_leases_asked_for_at_each_second() {
     let mut random = Random(9);
     let state = world(&mut random);
@@ -241,6 +304,15 @@ fn utilisation_is_what_the_leases_asked_for_at_each_second() {
         assert_eq!(figure.steps.len(), 1);
         assert_eq!(figure.steps[0].reserved[0], told.steps.iter().map(|step| step.reserved[0]).max().unwrap());
     }
+    // With a scope only what lies so to the window.
+    let window = Interval { start: Seconds(ORIGIN_S + 10 * DAY_S), end: Seconds(ORIGIN_S + 60 * DAY_S) };
+    let counted = [Scope::Overlapping, Scope::Inclusive, Scope::Exclusive].map(|scope| {
+        let filter = LeaseFilter { window: Some((window, scope)), ..LeaseFilter::default() };
+        let told = utilised(&state, &UtilisationWish { filter: filter.clone(), window, steps_max: 1 }).unwrap();
+        assert_eq!(told.leases as usize, leases(&state, &filter).unwrap().len(), "{scope:?}");
+        told.leases
+    });
+    assert!(counted.is_sorted_by(|one, other| one >= other) && counted[0] > counted[2] && counted[2] > 0, "{counted:?}");
     let wish = |steps_max| UtilisationWish {
         filter: LeaseFilter::default(),
         window: Interval { start: Seconds(1), end: Seconds(2) },

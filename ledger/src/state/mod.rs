@@ -22,7 +22,7 @@ pub(crate) mod usage;
 mod wide;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use uuid::Uuid;
 
@@ -196,6 +196,11 @@ impl State {
         self.on_host.get(&host).into_iter().flatten().filter_map(|id| self.leases.get(id))
     }
 
+    /// A lease, if it is one of [`leases_on`](Self::leases_on) a host.
+    pub(crate) fn lease_on(&self, host: HostId, lease: LeaseId) -> Option<&Lease> {
+        self.on_host.get(&host).filter(|ids| ids.contains(&lease)).and_then(|_| self.leases.get(&lease))
+    }
+
     /// Those of [`leases_on`](Self::leases_on) that have a reservation which is more than booked: of the others the cloud
     /// knows nothing yet. A host may be booked by thousands over the years, and a few at a time are in the cloud.
     pub fn leases_begun_on(&self, host: HostId) -> impl Iterator<Item = &Lease> + '_ {
@@ -220,6 +225,11 @@ impl State {
     /// All hosts by number.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> + '_ {
         self.hosts.values()
+    }
+
+    /// Hosts with numbers in a range, by number.
+    pub(crate) fn hosts_in(&self, range: impl RangeBounds<HostId>) -> impl Iterator<Item = &Host> + '_ {
+        self.hosts.range(range).map(|(_, host)| host)
     }
 
     /// Kinds of anchor that hosts have, the one to plan with first in front; never none.
@@ -271,6 +281,13 @@ impl State {
     /// All that is stored of quotas, the defaults first, then by project.
     pub fn quotas(&self) -> impl Iterator<Item = (Option<&ProjectId>, &QuotaRow)> + '_ {
         self.quotas.iter().map(|(project, row)| (project.as_ref(), &row.value))
+    }
+
+    /// What is stored of projects, by project; only those behind one.
+    pub(crate) fn quotas_behind(&self, project: Option<&ProjectId>) -> impl Iterator<Item = (&ProjectId, &QuotaRow)> + '_ {
+        // The defaults come first of all.
+        let behind = self.quotas.range((Bound::Excluded(project.cloned()), Bound::Unbounded));
+        behind.filter_map(|(project, row)| Some((project.as_ref()?, row)))
     }
 
     /// How many rows of quotas are stored.

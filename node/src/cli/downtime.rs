@@ -1,14 +1,17 @@
 //! `leasehold host downtime …`: what is not to be had of a host for a time.
 
-use clap::{Args, Subcommand};
-use leasehold_client::NewDowntime;
+use std::collections::BTreeSet;
+
+use clap::{Args, Subcommand, ValueEnum};
+use leasehold_client::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NewDowntime};
 use leasehold_ledger::command::StartWish;
-use leasehold_ledger::model::{Downtime, DowntimeId, Host, Seconds, Withheld};
+use leasehold_ledger::model::{DowntimeId, Seconds, Withheld};
 use leasehold_ledger::plan::WindowWish;
 use serde_json::{Value, json};
 
 use super::capacity::window;
 use super::host::find;
+use super::listing::{self, Page, Point};
 use super::output::table;
 use super::time::{self, When, rfc3339, utc};
 use super::wait::with_progress;
@@ -30,6 +33,7 @@ Examples:
     leasehold host downtime add compute-1 --to '2026-11-29 12:00' --id 0c6d8d0e-5b1f-4d55-8f53-1a2b3c4d5e6f
   What is planned, and what is not after all:
     leasehold host downtime list
+    leasehold host downtime list --from now --to +7d --limit 20
     leasehold host downtime remove compute-1 0c6d8d0e-5b1f-4d55-8f53-1a2b3c4d5e6f";
 
 /// Downtimes.
@@ -37,11 +41,8 @@ Examples:
 pub enum DowntimeCommand {
     /// Declare that a host, or some of it, is not to be had for a time
     Add(Add),
-    /// List the downtimes that are declared
-    List {
-        /// Only of this host, by number or hypervisor hostname
-        host: Option<String>,
-    },
+    /// List the downtimes that are declared, filtered, sorted, page by page
+    List(List),
     /// Take a downtime back: what it took is there again at once
     Remove {
         /// Number or hypervisor hostname
@@ -50,6 +51,53 @@ pub enum DowntimeCommand {
         #[arg(value_name = "UUID")]
         id: DowntimeId,
     },
+}
+
+/// `host downtime list`
+#[derive(Args, Clone, Debug)]
+pub struct List {
+    /// Only of this host, by number or hypervisor hostname
+    pub(super) host: Option<String>,
+    /// Only those at this time and later: now, -2d, +30m, or a UTC date
+    #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
+    from: Option<Point>,
+    /// Only those before this time: now, +2h (after --from), or a UTC date
+    #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
+    to: Option<Point>,
+    /// Sorted by; id: by the hosts' numbers
+    #[arg(long, value_enum, default_value_t = Sort::Start)]
+    sort: Sort,
+    #[command(flatten)]
+    page: Page,
+    /// Only those behind this one in the order: the last of the page before
+    #[arg(long, value_name = "HOST/UUID")]
+    after: Option<DowntimeName>,
+}
+
+/// See [`DowntimeOrder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Sort {
+    Id,
+    Start,
+    End,
+}
+
+impl List {
+    /// As a command given at `now` means it; of which host is to be found out.
+    pub(super) fn listing(self, now: Seconds) -> Result<DowntimeListing, Failure> {
+        let List { host: _, from, to, sort, page, after } = self;
+        let window = match (from, to) {
+            (None, None) => None,
+            (from, to) => Some(listing::window(from, to, now)?),
+        };
+        let order = match sort {
+            Sort::Id => DowntimeOrder::Id,
+            Sort::Start => DowntimeOrder::Start,
+            Sort::End => DowntimeOrder::End,
+        };
+        Ok(DowntimeListing { window, order, descending: page.reverse, after, limit: page.limit, ..DowntimeListing::default() })
+    }
 }
 
 /// `host downtime add`
@@ -97,16 +145,22 @@ pub(super) async fn run(command: DowntimeCommand, session: &Session) -> Result<(
             let wish = add.wish(now, DowntimeId(key.id))?;
             let id = find(session, &add.host).await?;
             let host = with_progress("the downtime", client.set_downtime(key, id, wish)).await?.value;
-            let of = of_hosts(std::slice::from_ref(&host)).into_iter().filter(|(_, one)| one.id == wish.id).collect::<Vec<_>>();
+            let name = &host.description.hypervisor_hostname;
+            let its = host.downtimes.iter().filter(|one| one.id == wish.id);
+            let of: Vec<HostDowntime> =
+                its.map(|one| HostDowntime { host_id: host.id, hypervisor_hostname: name.clone(), downtime: *one }).collect();
             output.print(downtimes_json(&of), || downtimes_table(&of))?;
         }
-        DowntimeCommand::List { host } => {
-            let hosts = match host {
-                Some(host) => vec![client.get_host(find(session, &host).await?).await?.value],
-                None => with_progress("the list", client.list_hosts(Default::default())).await?.value,
+        DowntimeCommand::List(asked) => {
+            let hosts = match &asked.host {
+                Some(host) => [find(session, host).await?].into(),
+                None => BTreeSet::new(),
             };
-            let all = of_hosts(&hosts);
-            output.print(downtimes_json(&all), || downtimes_table(&all))?;
+            let listing = DowntimeListing { hosts, ..asked.listing(session.key_and_now().1)? };
+            let limit = listing.limit;
+            let found = with_progress("the list", client.list_downtimes(listing)).await?.value;
+            let more = || listing::more(limit, found.len(), found.last().map(|last| last.name().to_string()));
+            output.print(downtimes_json(&found), || downtimes_table(&found) + &more())?;
         }
         DowntimeCommand::Remove { host, id } => {
             let host_id = find(session, &host).await?;
@@ -118,18 +172,11 @@ pub(super) async fn run(command: DowntimeCommand, session: &Session) -> Result<(
     Ok(())
 }
 
-/// With their hosts, by begin.
-fn of_hosts(hosts: &[Host]) -> Vec<(&Host, &Downtime)> {
-    let mut all: Vec<_> = hosts.iter().flat_map(|host| host.downtimes.iter().map(move |one| (host, one))).collect();
-    all.sort_by_key(|(host, one)| (one.interval, host.id, one.id));
-    all
-}
-
 /// For programs.
-pub(super) fn downtimes_json(downtimes: &[(&Host, &Downtime)]) -> Value {
-    let one = |(host, one): &(&Host, &Downtime)| {
+pub(super) fn downtimes_json(downtimes: &[HostDowntime]) -> Value {
+    let one = |HostDowntime { host_id, hypervisor_hostname, downtime: one }: &HostDowntime| {
         json!({
-            "id": one.id, "host_id": host.id.0, "hypervisor_hostname": host.description.hypervisor_hostname,
+            "id": one.id, "host_id": host_id.0, "hypervisor_hostname": hypervisor_hostname,
             "start": rfc3339(one.interval.start), "end": rfc3339(one.interval.end), "whole_host": one.withheld.all(),
             "vcpus": one.withheld.vcpus, "memory_mb": one.withheld.memory_mb, "disk_gb": one.withheld.disk_gb,
         })
@@ -138,16 +185,15 @@ pub(super) fn downtimes_json(downtimes: &[(&Host, &Downtime)]) -> Value {
 }
 
 /// For people.
-pub(super) fn downtimes_table(downtimes: &[(&Host, &Downtime)]) -> String {
+pub(super) fn downtimes_table(downtimes: &[HostDowntime]) -> String {
     let taken = |withheld: Withheld| {
         let named = [(withheld.vcpus, "vCPU"), (withheld.memory_mb, "MiB"), (withheld.disk_gb, "GiB")];
         let amounts: Vec<String> =
             named.into_iter().filter_map(|(amount, unit)| amount.map(|amount| format!("{amount} {unit}"))).collect();
         if amounts.is_empty() { "all".to_owned() } else { amounts.join(", ") }
     };
-    let row = |(host, one): &(&Host, &Downtime)| {
-        let name = host.description.hypervisor_hostname.clone();
-        vec![one.id.to_string(), name, utc(one.interval.start), utc(one.interval.end), taken(one.withheld)]
+    let row = |HostDowntime { hypervisor_hostname, downtime: one, .. }: &HostDowntime| {
+        vec![one.id.to_string(), hypervisor_hostname.clone(), utc(one.interval.start), utc(one.interval.end), taken(one.withheld)]
     };
     let head = ["id", "host", "start (UTC)", "end (UTC)", "not to be had"];
     let empty = "No downtimes. Declare one: leasehold host downtime add HOST --from TIME --to TIME";

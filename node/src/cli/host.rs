@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use leasehold_client::{AllocationFilter, HostChange, NewHost};
-use leasehold_ledger::model::{HostId, LeaseId, PoolKind};
+use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId};
 use serde_json::json;
 
 use super::downtime::{self, DowntimeCommand};
@@ -19,7 +19,8 @@ Examples:
   leasehold host add compute-2 --pool shared        ordinary servers use what is not reserved
   leasehold host set 1 --property gpu=a100 --reservable false
   leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
-  leasehold host allocations";
+  leasehold host allocations --limit 100
+  leasehold host allocations compute-1";
 
 /// Hosts.
 #[derive(Subcommand, Clone, Debug)]
@@ -61,12 +62,40 @@ pub enum HostCommand {
         /// Number or hypervisor hostname
         host: String,
     },
-    /// Who has reserved what, when
-    Allocations {
-        /// Only of this lease
-        #[arg(long, value_name = "UUID")]
-        lease: Option<LeaseId>,
-    },
+    /// Who has reserved what, when: of one host, or of all by number, page by page
+    Allocations(Allocations),
+}
+
+/// `host allocations`
+#[derive(Args, Clone, Debug)]
+pub struct Allocations {
+    /// Only of this host, by number or hypervisor hostname
+    pub(super) host: Option<String>,
+    /// Only of this lease
+    #[arg(long, value_name = "UUID")]
+    lease: Option<LeaseId>,
+    /// Only this reservation
+    #[arg(long, value_name = "UUID")]
+    reservation: Option<ReservationId>,
+    /// At most so many hosts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "host")]
+    limit: Option<u32>,
+    /// Only hosts behind this one: the last of the page before
+    #[arg(long, value_name = "NUMBER", conflicts_with = "host")]
+    after: Option<u64>,
+}
+
+impl Allocations {
+    /// What is asked for; of which host is to be found out.
+    pub(super) fn filter(&self) -> AllocationFilter {
+        AllocationFilter {
+            host_id: None,
+            lease_id: self.lease,
+            reservation_id: self.reservation,
+            after: self.after.map(HostId),
+            limit: self.limit,
+        }
+    }
 }
 
 /// See [`PoolKind`].
@@ -131,10 +160,15 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
             let removed = json!({ "removed": id.0, "ledger_index": answer.ledger_index });
             output.print(removed, || format!("Host {id} is removed."))?;
         }
-        HostCommand::Allocations { lease } => {
-            let filter = AllocationFilter { lease_id: lease, ..AllocationFilter::default() };
+        HostCommand::Allocations(asked) => {
+            let host_id = match &asked.host {
+                Some(host) => Some(find(session, host).await?),
+                None => None,
+            };
+            let filter = AllocationFilter { host_id, ..asked.filter() };
             let allocations = with_progress("the list", client.host_allocations(filter)).await?.value;
-            output.print(allocations_json(&allocations), || allocations_table(&allocations))?;
+            let more = || more(filter.limit, allocations.len(), allocations.last().map(|last| last.host_id.to_string()));
+            output.print(allocations_json(&allocations), || allocations_table(&allocations) + &more())?;
         }
     }
     Ok(())

@@ -23,7 +23,9 @@ Examples:
   The ten that were made last:
     leasehold lease list --sort created --reverse --limit 10
   What lies on host 3 (admins: of all projects):
-    leasehold lease list --with-any 3";
+    leasehold lease list --with-any 3
+  What is like the flavor of that id, which need not be a UUID:
+    leasehold lease list --with-any flavor:42";
 
 pub(super) const HOW_TO_READ: &str = "\
 What the leases asked for at each time, used or not, ended leases too; staging windows count.
@@ -51,7 +53,8 @@ pub struct Which {
     /// Only the leases of this series
     #[arg(long, value_name = "UUID")]
     series: Option<SeriesId>,
-    /// Only with at least one of these: numbers of hosts, UUIDs of reservations, flavors, server groups, adopted servers
+    /// Only with at least one of these: numbers of hosts (3 or host:3), UUIDs of reservations, flavors, server groups, adopted
+    /// servers, ids of flavors (flavor:m1.large)
     #[arg(long, value_name = "ID", value_delimiter = ',', value_parser = parse_element)]
     with_any: Vec<Element>,
     /// Only with all of these
@@ -97,6 +100,10 @@ pub struct Used {
     /// now, +2h (after --from), or a UTC date
     #[arg(long, default_value = "+7d", value_parser = parse_point, allow_hyphen_values = true)]
     to: Point,
+    /// Which leases count by how they lie to that time: overlapping it, staging windows too; inclusive (start or end within);
+    /// exclusive (start and end within)
+    #[arg(long, value_enum, default_value_t = Lie::Overlapping)]
+    scope: Lie,
     /// In how many steps at most; 1: as one figure
     #[arg(long, value_name = "N", default_value_t = picture::COLUMNS, value_parser = clap::value_parser!(u32).range(1..=i64::from(STEPS_MAX)))]
     steps: u32,
@@ -125,10 +132,10 @@ pub struct Hosts {
 pub struct Page {
     /// The other way round
     #[arg(long)]
-    reverse: bool,
+    pub(super) reverse: bool,
     /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 /// See [`Scope`].
@@ -174,7 +181,17 @@ pub enum Point {
     Given(When),
 }
 
-fn parse_point(text: &str) -> Result<Point, String> {
+impl From<Lie> for Scope {
+    fn from(lie: Lie) -> Scope {
+        match lie {
+            Lie::Overlapping => Scope::Overlapping,
+            Lie::Inclusive => Scope::Inclusive,
+            Lie::Exclusive => Scope::Exclusive,
+        }
+    }
+}
+
+pub(super) fn parse_point(text: &str) -> Result<Point, String> {
     match text.trim().strip_prefix('-') {
         Some(span) => time::duration(span).map(Point::Before),
         None => time::parse(text).map(Point::Given),
@@ -190,10 +207,7 @@ fn parse_status(text: &str) -> Result<LeaseStatus, String> {
 }
 
 fn parse_element(text: &str) -> Result<Element, String> {
-    let text = text.trim();
-    let host = || text.parse().ok().map(HostId).map(Element::Host);
-    let id = || text.parse().ok().map(Element::Id);
-    host().or_else(id).ok_or_else(|| "write the number of a host or a UUID".to_owned())
+    text.trim().parse().map_err(|error: leasehold_ledger::listing::NoElement| error.to_string())
 }
 
 impl Which {
@@ -217,11 +231,7 @@ impl Leases {
     /// As a command given at `now` means it.
     pub(super) fn filter(self, now: Seconds) -> Result<LeaseFilter, Failure> {
         let Leases { which, from, to, scope, sort, page, after } = self;
-        let scope = match scope {
-            Lie::Overlapping => Scope::Overlapping,
-            Lie::Inclusive => Scope::Inclusive,
-            Lie::Exclusive => Scope::Exclusive,
-        };
+        let scope = Scope::from(scope);
         let window = match (from, to) {
             (None, None) if scope != Scope::Overlapping => {
                 return Err(Failure::Usage("--scope says how leases lie to a time: give --from, --to or both, too".to_owned()));
@@ -245,7 +255,9 @@ impl Used {
     /// As a command given at `now` means it.
     pub(super) fn wish(self, now: Seconds) -> Result<UtilisationWish, Failure> {
         let window = window(Some(self.from), Some(self.to), now)?;
-        Ok(UtilisationWish { filter: self.which.filter(), window, steps_max: self.steps })
+        let scope = Some(Scope::from(self.scope)).filter(|scope| *scope != Scope::Overlapping);
+        let filter = LeaseFilter { window: scope.map(|scope| (window, scope)), ..self.which.filter() };
+        Ok(UtilisationWish { filter, window, steps_max: self.steps })
     }
 }
 
@@ -263,7 +275,7 @@ impl Hosts {
 }
 
 /// One side alone is open at the other.
-fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
+pub(super) fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
     let start = match from {
         None => Seconds(0),
         Some(Point::Given(When::Now)) => now,

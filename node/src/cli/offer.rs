@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 use leasehold_client::{Error, LeaseFilter, NewLease, RefusalKind};
 use leasehold_ledger::command::{OfferWish, StartWish};
-use leasehold_ledger::model::{Lease, LeaseId, ProjectId, Seconds};
+use leasehold_ledger::model::{Lease, LeaseId, Seconds};
 use serde_json::json;
 
 use super::lease::args::wish;
 use super::lease::{Create, repeated};
+use super::listing::{Leases, more};
 use super::output::{lease_details, lease_json, offer_table};
 use super::time::{self, When};
 use super::wait::with_progress;
@@ -22,6 +23,8 @@ Examples:
     leasehold offer create exam --valid +2h --start '2026-11-27 08:00' --end +4h --vcpus 4 --memory-mb 8192 --amount 20
   What is held, and until when:
     leasehold offer list
+  The ten that begin next, from tomorrow on:
+    leasehold offer list --from +1d --sort start --limit 10
   Take it:
     leasehold offer claim exam
   Or give it back before its time:
@@ -32,12 +35,8 @@ Examples:
 pub enum OfferCommand {
     /// Hold capacity until it is claimed; takes all that `lease create` takes
     Create(Box<CreateOffer>),
-    /// Offers that were not claimed (an admin sees those of all projects)
-    List {
-        /// Only of this project (admins)
-        #[arg(long, value_name = "ID")]
-        project: Option<String>,
-    },
+    /// Offers that were not claimed, filtered, sorted, page by page (an admin sees those of all projects)
+    List(Box<Leases>),
     /// Show one offer
     Show {
         /// UUID or name
@@ -74,11 +73,12 @@ pub(super) async fn run(command: OfferCommand, session: &Session) -> Result<(), 
             let lease = with_progress("the offer to be booked", client.create_lease(key, wish)).await?.value;
             output.print(lease_json(&lease), || lease_details(&lease))?;
         }
-        OfferCommand::List { project } => {
-            let filter =
-                LeaseFilter { project_id: project.map(|id| ProjectId(id.into())), offers: true, ..LeaseFilter::default() };
+        OfferCommand::List(asked) => {
+            let filter = listed(*asked, session.key_and_now().1)?;
+            let limit = filter.limit;
             let offers = with_progress("the list", client.list_leases(filter)).await?.value;
-            output.print(offers.iter().map(lease_json).collect(), || offer_table(&offers))?;
+            let more = || more(limit, offers.len(), offers.last().map(|offer| offer.id.to_string()));
+            output.print(offers.iter().map(lease_json).collect(), || offer_table(&offers) + &more())?;
         }
         OfferCommand::Show { offer } => {
             let lease = find(session, &offer).await?;
@@ -97,6 +97,11 @@ pub(super) async fn run(command: OfferCommand, session: &Session) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Which offers `offer list` asks for.
+pub(super) fn listed(asked: Leases, now: Seconds) -> Result<LeaseFilter, Failure> {
+    Ok(LeaseFilter { offers: true, ..asked.filter(now)? })
 }
 
 /// What `offer create` asks for.

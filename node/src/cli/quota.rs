@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 use leasehold_client::wire::convert::{DEFAULT_PROJECT, encode_limits};
-use leasehold_ledger::listing::Quota;
-use leasehold_ledger::model::{Limit, LimitKind, Limits};
+use leasehold_client::{Quota, QuotaListing};
+use leasehold_ledger::model::{Limit, LimitKind, Limits, ProjectId};
 use serde_json::{Value, json};
 
+use super::listing::more;
 use super::output::{fields, table};
 use super::time::utc;
 use super::wait::with_progress;
@@ -25,6 +26,8 @@ Examples:
     leasehold quota set --project default vcpus=200 start_ahead_s=7776000
   But this project has 1,000, and 50,000 vCPU-hours in 30 days:
     leasehold quota set --project 4f1c vcpus=1000 vcpu_hours=50000 period_s=2592000
+  Which projects have limits of their own (admins):
+    leasehold quota list --limit 100
   And is asked again like the others:
     leasehold quota unset --project 4f1c vcpus vcpu_hours period_s";
 
@@ -36,6 +39,15 @@ pub enum QuotaCommand {
         /// Of this project (admins), or `default`; your own unless named
         #[arg(long, value_name = "ID")]
         project: Option<String>,
+    },
+    /// List the projects that have limits of their own (admins)
+    List {
+        /// At most so many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+        /// Only projects behind this one: the last of the page before
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
     },
     /// Set limits (admins); others stay as they are
     Set(Set),
@@ -81,6 +93,13 @@ fn limit(text: &str) -> Result<(LimitKind, Limit), String> {
 pub(super) async fn run(command: QuotaCommand, session: &Session) -> Result<(), Failure> {
     let client = &session.client;
     let quota = match command {
+        QuotaCommand::List { limit, after } => {
+            let listing = QuotaListing { after: after.map(|id| ProjectId(id.into())), limit };
+            let found = with_progress("the list", client.list_quotas(listing)).await?.value;
+            let more = || more(limit, found.len(), found.last().map(project_of));
+            session.output.print(found.iter().map(quota_json).collect(), || quotas_table(&found) + &more())?;
+            return Ok(());
+        }
         QuotaCommand::Show { project } => with_progress("the quota", client.quota(project)).await?.value,
         QuotaCommand::Set(Set { project, limits }) => {
             let mut set = Limits::new();
@@ -116,6 +135,22 @@ pub(super) fn quota_json(quota: &Quota) -> Value {
     });
     let in_force: std::collections::BTreeMap<_, _> = quota.in_force.iter().map(|(kind, max)| (kind.as_str(), *max)).collect();
     json!({ "project_id": project_of(quota), "set": set, "in_force": in_force, "used": used })
+}
+
+/// What is set for each project; what is not is the default's.
+pub(super) fn quotas_table(quotas: &[Quota]) -> String {
+    let limit = |quota: &Quota, kind| match quota.set.get(&kind) {
+        Some(Limit::Max(max)) => max.to_string(),
+        Some(Limit::Unlimited) => "unlimited".to_owned(),
+        None => String::new(),
+    };
+    let row = |quota: &Quota| {
+        let limits = LimitKind::ALL.map(|kind| limit(quota, kind));
+        [project_of(quota)].into_iter().chain(limits).collect::<Vec<String>>()
+    };
+    let head: Vec<&str> = ["project"].into_iter().chain(LimitKind::ALL.map(LimitKind::as_str)).collect();
+    let empty = "No project has limits of its own. What holds for all: leasehold quota show --project default";
+    table(&head, quotas.iter().map(row).collect(), empty)
 }
 
 pub(super) fn quota_text(quota: &Quota) -> String {

@@ -4,8 +4,8 @@
 use clap::{CommandFactory, Parser};
 use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish, WaitWish};
 use leasehold_client::{
-    Density, Element, HostAmount, HostCount, LeaseFilter, LeaseOrder, NoRoom, Offer, Preempts, Refusal, Scope, Utilisation,
-    UtilisationStep, WhatFits, WhatIf, WhatIfHosts,
+    Density, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAmount, HostCount, LeaseFilter, LeaseOrder, NoRoom,
+    Offer, Preempts, Quota, Refusal, Scope, Utilisation, UtilisationStep, WhatFits, WhatIf, WhatIfHosts,
 };
 use leasehold_ledger::model::{
     Class, Comparison, Event, EventId, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, LeftOut,
@@ -99,7 +99,7 @@ fn a_downtime_is_what_the_line_says() {
         assert!(refused.contains(told), "{refused}");
     }
     let examples: Vec<&str> = downtime::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")).collect();
-    assert_eq!(examples.len(), 6);
+    assert_eq!(examples.len(), 7);
     for example in examples {
         line(example).unwrap();
     }

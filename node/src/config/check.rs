@@ -56,8 +56,12 @@ impl Config {
                 return wrong(key, &value, "must be at least 1, or nobody is served");
             }
         }
-        if self.api.priority_role.as_ref().is_some_and(String::is_empty) {
-            return wrong("api.priority_role", &"\"\"", "must be the name of a role, or not be given: admins alone may then");
+        for (key, role) in
+            [("api.priority_role", &self.api.priority_role), ("api.quota_exempt_role", &self.api.quota_exempt_role)]
+        {
+            if role.as_ref().is_some_and(String::is_empty) {
+                return wrong(key, &"\"\"", "must be the name of a role, or not be given: admins alone may then");
+            }
         }
         if let Some(seconds) = self.api.expiry_s_default {
             if !(EXPIRY_MIN_S..=EXPIRY_S_MAX).contains(&seconds) {

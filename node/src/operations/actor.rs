@@ -39,6 +39,7 @@ impl Actor {
                     false
                 }
                 Rule::CapacityGet
+                | Rule::QuotasGetAll
                 | Rule::QuotasPut
                 | Rule::QuotasIgnore
                 | Rule::LeasesPrioritise
@@ -48,9 +49,10 @@ impl Actor {
         if allowed { Ok(()) } else { Err(Denied { rule: rule.name() }) }
     }
 
-    /// Checks the right to leases beyond the quota of their project, where that is asked for.
-    pub fn may_ignore_quota(&self, ignore_quota: bool) -> Result<(), Denied> {
-        if ignore_quota { self.authorise(Rule::QuotasIgnore, None) } else { Ok(()) }
+    /// Checks the right to leases beyond the quota of their project, where that is asked for. `role`: who has it may, beside admins.
+    pub fn may_ignore_quota(&self, ignore_quota: bool, role: Option<&str>) -> Result<(), Denied> {
+        let has_role = role.is_some_and(|role| self.roles.contains(role));
+        if !ignore_quota || has_role { Ok(()) } else { self.authorise(Rule::QuotasIgnore, None) }
     }
 
     /// Checks the right to a priority, where one is asked for. `role`: who has it may, beside admins.
@@ -85,6 +87,8 @@ pub enum Rule {
     CapacityDensity,
     /// Ours: limits of a project and what of them is used.
     QuotasGet,
+    /// Ours: which projects have limits of their own.
+    QuotasGetAll,
     /// Ours: setting limits.
     QuotasPut,
     /// Ours: leases beyond the limits of their project.
@@ -114,6 +118,7 @@ impl Rule {
             Rule::CapacityGet => "leasehold:capacity:get",
             Rule::CapacityDensity => "leasehold:capacity:density",
             Rule::QuotasGet => "leasehold:quotas:get",
+            Rule::QuotasGetAll => "leasehold:quotas:get_all",
             Rule::QuotasPut => "leasehold:quotas:put",
             Rule::QuotasIgnore => "leasehold:quotas:ignore",
             Rule::LeasesPrioritise => "leasehold:leases:priority",

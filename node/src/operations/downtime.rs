@@ -1,13 +1,29 @@
 //! Downtimes of hosts: what is declared not to be had for a time.
 
 use leasehold_ledger::command::{Command, StartWish};
+use leasehold_ledger::listing::{self, DowntimeListing, HostDowntime};
 use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Seconds, Withheld};
 
 use super::route::{Call, Request};
-use super::{Actor, Answer, Operations, Result, Rule};
+use super::{Actor, Answer, Consistency, Operations, Result, Rule};
 use crate::telemetry::request_id;
 
 impl Operations {
+    /// Downtimes of a listing, over all hosts.
+    ///
+    /// Errors: the marker is not there any more in an order by something else than the id.
+    pub async fn list_downtimes(
+        &self,
+        actor: &Actor,
+        listing: DowntimeListing,
+        consistency: Consistency,
+    ) -> Result<Answer<Vec<HostDowntime>>> {
+        actor.authorise(Rule::OshostsGet, None)?;
+        self.read_barrier(consistency).await?;
+        let state = self.inner.raft.state();
+        Ok(Answer { value: listing::downtimes(&state, &listing)?, ledger_index: state.ledger_index() })
+    }
+
     /// Declares a downtime, or changes the one of this id. What is booked stays, and moves away where it has not begun.
     pub async fn set_downtime(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId, Seconds};
+use leasehold_ledger::model::{HostId, PoolKind};
 use serde::{Deserialize, Serialize};
 
 /// What `POST /os-hosts` asks for.
@@ -16,31 +16,9 @@ pub struct HostRequest {
     pub properties: BTreeMap<String, String>,
 }
 
-/// One host's reservations (blazar-api §5, Allocation).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostAllocation {
-    /// Which host.
-    pub host_id: HostId,
-    /// By start.
-    pub reservations: Vec<ReservedInterval>,
-}
-
-/// A reservation's time on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReservedInterval {
-    /// Which reservation.
-    pub reservation_id: ReservationId,
-    /// Of which lease.
-    pub lease_id: LeaseId,
-    /// First second.
-    pub start: Seconds,
-    /// First second after.
-    pub end: Seconds,
-}
-
 use leasehold_ledger::command::Command;
-use leasehold_ledger::listing::{self, AllocationFilter, HostListing};
-use leasehold_ledger::model::{Host, Interval, Phase, RequestKey};
+use leasehold_ledger::listing::{self, AllocationFilter, HostAllocation, HostListing};
+use leasehold_ledger::model::{Host, RequestKey};
 use leasehold_ledger::reply::{Rejection, Reply};
 use uuid::Uuid;
 
@@ -48,6 +26,7 @@ use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable};
 use crate::lead;
 use crate::leader::onboard;
+use crate::seams::long;
 use crate::telemetry::request_id;
 
 impl Operations {
@@ -185,49 +164,16 @@ impl Operations {
         Ok(Answer { value: (), ledger_index: committed.ledger_index })
     }
 
-    /// Every host with its reservations. Unfiltered: only leases ending now or later (blazar-api §9).
+    /// Every host of a filter with its reservations. Unfiltered: only leases ending now or later (blazar-api §9). All of them are of
+    /// one moment, so that a page holds the state's lock for as long as it takes to read: `limit` bounds it.
+    ///
+    /// Errors: the one host that is asked for is not there.
     pub async fn host_allocations(&self, actor: &Actor, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>> {
-        let AllocationFilter { lease_id, reservation_id, after, limit } = filter;
         actor.authorise(Rule::OshostsGetAllocations, None)?;
         self.read_barrier(Consistency::Linearizable).await?;
-        let state = self.inner.raft.state();
-        let ledger_index = state.ledger_index();
-        let now = state.clock().floor_to_second();
-        let filtered = lease_id.is_some() || reservation_id.is_some();
-        let mut value = Vec::new();
-        let behind = state.hosts().filter(|host| after.is_none_or(|after| host.id > after));
-        for host in behind.take(limit.map_or(usize::MAX, |limit| limit as usize)) {
-            let mut reservations = Vec::new();
-            // Who gave way books nothing, though something of it may still be in the cloud.
-            for lease in state.leases_on(host.id).filter(|lease| lease.visible() && lease.preempted.is_none()) {
-                if lease_id.is_some_and(|wanted| wanted != lease.id) || (!filtered && lease.end < now) {
-                    continue;
-                }
-                for reservation in &lease.reservations {
-                    if reservation_id.is_some_and(|wanted| wanted != reservation.id) {
-                        continue;
-                    }
-                    let here =
-                        |phase| reservation.bindings.iter().any(|binding| binding.host == host.id && binding.phase == phase);
-                    let mut push = |interval: Interval| {
-                        reservations.push(ReservedInterval {
-                            reservation_id: reservation.id,
-                            lease_id: lease.id,
-                            start: interval.start,
-                            end: interval.end,
-                        });
-                    };
-                    if let Some(staging) = reservation.staging.filter(|_| here(Phase::Staging)) {
-                        push(staging.booked());
-                    }
-                    if here(Phase::Main) {
-                        push(lease.interval());
-                    }
-                }
-            }
-            reservations.sort_by_key(|reserved| (reserved.start, reserved.reservation_id));
-            value.push(HostAllocation { host_id: host.id, reservations });
-        }
-        Ok(Answer { value, ledger_index })
+        long(|| {
+            let state = self.inner.raft.state();
+            Ok(Answer { value: listing::allocations(&state, &filter)?, ledger_index: state.ledger_index() })
+        })
     }
 }

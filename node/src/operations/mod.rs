@@ -33,7 +33,7 @@ pub(crate) mod tests;
 pub use actor::{Actor, Rule};
 pub use cluster::{ClusterChange, ClusterStatus, MemberStatus};
 pub use error::{Denied, OperationError, Unavailable};
-pub use host::{HostAllocation, HostRequest, ReservedInterval};
+pub use host::HostRequest;
 pub use lease::KeyState;
 
 use std::sync::Arc;
@@ -89,6 +89,8 @@ pub struct Bounds {
     pub priorities: bool,
     /// Who may ask for a priority, beside admins: those with this role, in lower case.
     pub priority_role: Option<String>,
+    /// Who may ask for leases whatever the quota says, beside admins: those with this role, in lower case.
+    pub quota_exempt_role: Option<String>,
     /// Whether leases may give back what nobody uses some time after they became active.
     pub expiry: bool,
     /// After how many seconds leases do that say nothing of it; `None`: never.
@@ -103,6 +105,7 @@ impl Default for Bounds {
             flavors: true,
             priorities: true,
             priority_role: None,
+            quota_exempt_role: None,
             expiry: true,
             expiry_s_default: None,
         }

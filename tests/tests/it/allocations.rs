@@ -125,6 +125,28 @@ async fn every_host_is_listed_with_what_is_reserved_there_and_filters_narrow_it(
         assert!(status == 404 && said["error_message"].as_str().unwrap().contains("not found"), "{path}: {status} {said}");
     }
 
+    let since_1_1 = async |path: &str| -> (u16, Value) {
+        let url = format!("{}/os-hosts{path}", rig.cluster.nodes()[0].rest_url());
+        let request = http_client().unwrap().get(url).header("X-Auth-Token", &token);
+        let answer = request.header("openstack-api-version", "reservation 1.1").send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    };
+    assert_eq!(since_1_1("/allocations?limit=1&marker=1").await, (200, wire(&all[1..2])));
+    for path in ["/allocations?lease_id=nonsense", "/1/allocation?lease_id=nonsense", "/1/allocation?colour=red"] {
+        let (status, said) = since_1_1(path).await;
+        assert!(status == 400 && !said["error_message"].as_str().unwrap().is_empty(), "{path}: {status} {said}");
+    }
+    let second = AllocationFilter { host_id: Some(all[1].host_id), ..AllocationFilter::default() };
+    assert_eq!(client.host_allocations(second).await.unwrap().value, all[1..2]);
+    let none = AllocationFilter { host_id: Some(HostId(99)), ..second };
+    match client.host_allocations(none).await {
+        Err(Error::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::NotFound),
+        other => panic!("{other:?}"),
+    }
+    let paged = command_line::says(&rig.cluster, &["host", "allocations", "--limit", "2", "--token", &token]).await;
+    assert!(paged.contains("There may be more: --after 2"), "{paged}");
+    let named = ["host", "allocations", "3", "--token", &token];
+    assert_eq!(command_line::json(&rig.cluster, &named).await.as_array().unwrap().len(), 1);
     let listed = command_line::json(&rig.cluster, &["host", "allocations", "--token", &token]).await;
     let leases = |value: &Value| value["reservations"].as_array().unwrap().len();
     assert_eq!(

@@ -102,6 +102,10 @@ async fn downtimes_are_managed_from_the_command_line() {
     let listed = json(cluster, &["host", "downtime", "list"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
     assert_eq!(listed[0]["end"], serde_json::Value::Null, "what begins first comes first, and has no end: {listed}");
+    let page = says(cluster, &["host", "downtime", "list", "--limit", "1", "--to", "+1d"]).await;
+    let after = page.lines().last().and_then(|text| text.strip_prefix("There may be more: --after ")).unwrap().to_owned();
+    let rest = json(cluster, &["host", "downtime", "list", "--after", &after]).await;
+    assert_eq!((rest.as_array().unwrap().len(), &rest[0]["id"]), (1, &listed[1]["id"]), "{rest}");
     let shown = says(cluster, &["host", "show", "cmp1"]).await;
     assert!(shown.contains("2 downtimes"), "{shown}");
 

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, rig};
 
+mod queries;
+
 const HEADER: &str = "openstack-api-version";
 
 /// The document, and what a session showed of it.
@@ -436,6 +438,15 @@ async fn a_quota(session: &mut Session) {
         (made["lease"]["id"].as_str().unwrap().to_owned(), made["lease"]["project_id"].as_str().unwrap().to_owned());
     let grown = json!({"name": "b", "end_date": "2098-01-03 10:00"});
     assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), grown).await.0, 400);
+    let (_, set) = session.send(Method::PUT, &format!("/quotas/{project}"), json!({"vcpus": 900})).await;
+    assert_eq!(set["quota"]["set"], json!({"vcpus": 900}));
+    let listed = session.get("/quotas?limit=5").await;
+    let own = &listed["quotas"][0];
+    assert_eq!((&own["project_id"], &own["set"], &own["used"]), (&json!(project), &json!({"vcpus": 900}), &Value::Null));
+    assert_eq!(own["in_force"], json!({"slots": 0, "vcpus": 900, "period_s": 86_400}), "with the defaults");
+    assert_eq!(session.get(&format!("/quotas?marker={project}")).await, json!({"quotas": []}));
+    session.send(Method::PUT, &format!("/quotas/{project}"), json!({"vcpus": null})).await;
+    assert_eq!(session.get("/quotas").await, json!({"quotas": []}));
     let shown = session.get(&format!("/quotas/{project}")).await;
     assert!(shown["quota"]["used"]["peak"]["slots"].as_u64().unwrap() >= 1, "{shown}");
     assert_eq!(shown["quota"]["set"], json!({}));
@@ -462,6 +473,13 @@ async fn a_downtime(session: &mut Session, host: &str) {
         assert_eq!((status, &shown["vcpus"], &shown["memory_mb"]), (200, &json!(1), &Value::Null), "{set}");
         assert_eq!(shown["end_date"], json!("2098-01-01T12:00:00.000000"), "{set}");
     }
+    let listed =
+        session.get(&format!("/os-hosts/downtimes?hosts={host}&start_date=2098-01-01%2011:00&sort_key=start_date")).await;
+    let shown = &listed["downtimes"][0];
+    assert_eq!((&shown["host_id"], &shown["vcpus"]), (&json!(host), &json!(1)), "{listed}");
+    let marker = format!("{host}/{}", shown["id"].as_str().unwrap());
+    assert_eq!(session.get(&format!("/os-hosts/downtimes?marker={marker}")).await, json!({"downtimes": []}));
+    assert_eq!(session.get("/os-hosts/downtimes?end_date=2098-01-01%2010:00").await, json!({"downtimes": []}));
     // What is not said stays, but for the end; another one takes all of the host.
     let (_, set) = session.send(Method::PUT, &one, json!({})).await;
     let shown = &set["downtimes"][0];

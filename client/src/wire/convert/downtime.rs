@@ -1,11 +1,13 @@
 //! Downtimes as declared and answered.
 
 use leasehold_ledger::command::{EndWish, StartWish};
-use leasehold_ledger::model::{Downtime, DowntimeId, Seconds, Withheld};
+use leasehold_ledger::listing::{DowntimeListing, DowntimeName, HostDowntime};
+use leasehold_ledger::model::{Downtime, DowntimeId, HostId, Interval, Seconds, Withheld};
 
 use super::capacity::decode_window;
+use super::enums::{Enumeration, optional};
 use super::wish::{decode_start, encode_end, encode_start};
-use super::{BadValue, Result, end_unix_s, interval, unix_s, uuid};
+use super::{BadValue, Result, end, end_unix_s, interval, missing, seconds, unix_s, uuid};
 use crate::wire::v1;
 
 /// A downtime to be declared.
@@ -66,5 +68,76 @@ impl TryFrom<v1::Downtime> for Downtime {
             interval: interval("start", "end", wire.start, wire.end)?,
             withheld: Withheld { vcpus: wire.vcpus, memory_mb: wire.memory_mb, disk_gb: wire.disk_gb },
         })
+    }
+}
+
+impl From<DowntimeName> for v1::DowntimeName {
+    fn from(name: DowntimeName) -> Self {
+        v1::DowntimeName { host_id: name.host_id.0, downtime_id: name.id.to_string() }
+    }
+}
+
+impl TryFrom<v1::DowntimeName> for DowntimeName {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::DowntimeName) -> Result<Self> {
+        Ok(DowntimeName { host_id: HostId(wire.host_id), id: DowntimeId(uuid("downtime_id", &wire.downtime_id)?) })
+    }
+}
+
+impl From<DowntimeListing> for v1::ListDowntimesRequest {
+    fn from(listing: DowntimeListing) -> Self {
+        let DowntimeListing { hosts, window, order, descending, after, limit } = listing;
+        v1::ListDowntimesRequest {
+            host_ids: hosts.into_iter().map(|host| host.0).collect(),
+            start: window.map(|window| unix_s(window.start)),
+            end: window.and_then(|window| end_unix_s(window.end)),
+            order: order.encode(),
+            descending,
+            after: after.map(Into::into),
+            limit: limit.unwrap_or(0),
+            stale: false,
+        }
+    }
+}
+
+impl TryFrom<v1::ListDowntimesRequest> for DowntimeListing {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::ListDowntimesRequest) -> Result<Self> {
+        let window = match (wire.start, wire.end) {
+            (None, None) => None,
+            (start, until) => {
+                let start = start.map_or(Ok(Seconds(0)), |start| seconds("start", start))?;
+                let until = end("end", until)?;
+                let wrong = || BadValue::new("end", &end_unix_s(until).unwrap_or_default().to_string(), "later than the start");
+                Some(Interval::new(start, until).ok_or_else(wrong)?)
+            }
+        };
+        Ok(DowntimeListing {
+            hosts: wire.host_ids.into_iter().map(HostId).collect(),
+            window,
+            order: optional("order", wire.order)?.unwrap_or_default(),
+            descending: wire.descending,
+            after: wire.after.map(DowntimeName::try_from).transpose().map_err(|bad| bad.inside("after"))?,
+            limit: (wire.limit > 0).then_some(wire.limit),
+        })
+    }
+}
+
+impl From<HostDowntime> for v1::HostDowntime {
+    fn from(one: HostDowntime) -> Self {
+        let HostDowntime { host_id, hypervisor_hostname, downtime } = one;
+        v1::HostDowntime { host_id: host_id.0, hypervisor_hostname, downtime: Some(downtime.into()) }
+    }
+}
+
+impl TryFrom<v1::HostDowntime> for HostDowntime {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::HostDowntime) -> Result<Self> {
+        let v1::HostDowntime { host_id, hypervisor_hostname, downtime } = wire;
+        let downtime = downtime.ok_or_else(|| missing("downtime", "in every line of a list of downtimes"))?;
+        Ok(HostDowntime { host_id: HostId(host_id), hypervisor_hostname, downtime: downtime.try_into()? })
     }
 }

@@ -1,6 +1,6 @@
 //! Enumerations, one line per value. 0 is "unspecified" on the wire and nothing in the model.
 
-use leasehold_ledger::listing::{HostOrder, LeaseOrder, Scope};
+use leasehold_ledger::listing::{DowntimeOrder, HostOrder, LeaseOrder, Scope};
 use leasehold_ledger::model::{
     Anchor, Class, Comparison, EventKind, EventStatus, LeaseStatus, OnEnd, Phase, PoolKind, ReasonCode, ReservationStatus,
     SeriesMode, Stage,
@@ -99,4 +99,5 @@ enumeration!(
     CreatedAt
 );
 enumeration!(HostOrder, "1 (number), 2 (name) or 3 (zone)", Id, Name, Zone);
+enumeration!(DowntimeOrder, "1 (host and id), 2 (start) or 3 (end)", Id, Start, End);
 enumeration!(Comparison, "1 (==), 2 (!=), 3 (>=), 4 (<=), 5 (>) or 6 (<)", Equal, NotEqual, AtLeast, AtMost, Above, Below);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use leasehold_ledger::listing::{Element, HostListing, LeaseFilter, Scope, Utilisation, UtilisationStep, UtilisationWish};
+use leasehold_ledger::listing::{
+    Element, FLAVOR_ID_CHARS_MAX, HostListing, LeaseFilter, Scope, Utilisation, UtilisationStep, UtilisationWish,
+};
 use leasehold_ledger::model::{HostId, Interval, LeaseId, ProjectId, Seconds, SeriesId};
 use leasehold_ledger::plan::HostFilter;
 
@@ -18,16 +20,22 @@ fn encode_elements(elements: BTreeSet<Element>) -> Option<Elements> {
         match element {
             Element::Host(host) => wire.host_ids.push(host.0),
             Element::Id(id) => wire.ids.push(id.to_string()),
+            Element::Flavor(id) => wire.flavors.push(id),
         }
     }
     (wire != Elements::default()).then_some(wire)
 }
 
 fn decode_elements(field: &str, wire: Option<Elements>) -> Result<BTreeSet<Element>> {
-    let Elements { host_ids, ids } = wire.unwrap_or_default();
+    let Elements { host_ids, ids, flavors } = wire.unwrap_or_default();
     let hosts = host_ids.into_iter().map(|id| Ok(Element::Host(HostId(id))));
     let ids = ids.iter().enumerate().map(|(place, id)| Ok(Element::Id(uuid(&format!("{field}.ids[{place}]"), id)?)));
-    hosts.chain(ids).collect()
+    let flavors = flavors.into_iter().enumerate().map(|(place, id)| {
+        let fits = !id.is_empty() && id.chars().count() <= FLAVOR_ID_CHARS_MAX;
+        let wrong = || BadValue::new(&format!("{field}.flavors[{place}]"), &id, "the id of a flavor, from 1 to 255 characters");
+        if fits { Ok(Element::Flavor(id)) } else { Err(wrong()) }
+    });
+    hosts.chain(ids).chain(flavors).collect()
 }
 
 /// 0 of the wire is no limit.

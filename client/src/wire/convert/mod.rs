@@ -1,6 +1,7 @@
 //! Wire ↔ model, the only place (architecture D10), one file per noun. Decoding refuses what the wire can say and the model
 //! cannot, and names field, value and what would be right; rules stay in the ledger. Read next: `wish.rs`.
 
+mod allocations;
 mod capacity;
 mod change;
 mod downtime;

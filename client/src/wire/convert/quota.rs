@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leasehold_ledger::listing::{Quota, QuotaUse};
+use leasehold_ledger::listing::{Quota, QuotaListing, QuotaUse};
 use leasehold_ledger::model::{Interval, Limit, LimitKind, Limits, ProjectId};
 
 use super::{BadValue, Result, missing, seconds, unix_s};
@@ -99,6 +99,18 @@ impl TryFrom<v1::Quota> for Quota {
                 .collect(),
             used: wire.r#use.map(used).transpose()?,
         })
+    }
+}
+
+impl From<QuotaListing> for v1::ListQuotasRequest {
+    fn from(listing: QuotaListing) -> Self {
+        v1::ListQuotasRequest { after: listing.after.map(|id| id.to_string()), limit: listing.limit.unwrap_or(0) }
+    }
+}
+
+impl From<v1::ListQuotasRequest> for QuotaListing {
+    fn from(wire: v1::ListQuotasRequest) -> Self {
+        QuotaListing { after: wire.after.map(|id| ProjectId(id.into())), limit: (wire.limit > 0).then_some(wire.limit) }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
 use leasehold_ledger::listing::{
-    Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
+    HostOrder, LeaseFilter, LeaseOrder, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WhatIfHosts, WindowWish};
@@ -164,7 +165,7 @@ fn a_listing_is_on_the_wire_what_it_was() {
         window: Some((window, Scope::Inclusive)),
         with_any: [Element::Host(HostId(3)), Element::Id(id)].into(),
         with_all: [Element::Id(id)].into(),
-        without: [Element::Host(HostId(4))].into(),
+        without: [Element::Host(HostId(4)), Element::Flavor("m1.large".into())].into(),
         offers: true,
         series: Some(SeriesId(id)),
         order: LeaseOrder::End,
@@ -206,8 +207,67 @@ fn a_listing_is_on_the_wire_what_it_was() {
     assert!(
         bad(&|request| request.with_all = Some(elements.clone())).starts_with(r#"with_all.ids[0] is "x"; it must be a UUID"#)
     );
+    for id in [String::new(), "x".repeat(256)] {
+        let elements = v1::list_leases_request::Elements { flavors: vec![id], ..Default::default() };
+        let told = bad(&|request| request.without = Some(elements.clone()));
+        assert!(
+            told.starts_with("without.flavors[0] is") && told.ends_with("the id of a flavor, from 1 to 255 characters"),
+            "{told}"
+        );
+    }
     let window = v1::list_leases_request::TimeWindow { start: 1_800_000_000, end: Some(1_800_000_000), scope: 0 };
     assert!(bad(&|request| request.window = Some(window)).contains("window.end"));
+}
+
+#[test]
+fn allocations_are_on_the_wire_what_they_were() {
+    let (lease_id, reservation_id) = (LeaseId(Uuid::from_u128(1)), ReservationId(Uuid::from_u128(2)));
+    let filter = AllocationFilter {
+        host_id: Some(HostId(4)),
+        lease_id: Some(lease_id),
+        reservation_id: Some(reservation_id),
+        after: Some(HostId(3)),
+        limit: Some(2),
+    };
+    for filter in [filter, AllocationFilter::default()] {
+        assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::from(filter)).unwrap(), filter);
+    }
+    let reserved = |end| ReservedInterval { reservation_id, lease_id, start: Seconds(5), end };
+    let allocation = HostAllocation { host_id: HostId(4), reservations: vec![reserved(Seconds(9)), reserved(Seconds::OPEN_END)] };
+    assert_eq!(HostAllocation::try_from(v1::HostAllocation::from(allocation.clone())).unwrap(), allocation);
+    let wrong = v1::ListAllocationsRequest { reservation_id: Some("x".to_owned()), ..Default::default() };
+    assert!(
+        AllocationFilter::try_from(wrong).unwrap_err().to_string().starts_with(r#"reservation_id is "x"; it must be a UUID"#)
+    );
+}
+
+#[test]
+fn lists_of_downtimes_and_quotas_are_on_the_wire_what_they_were() {
+    let name = DowntimeName { host_id: HostId(3), id: DowntimeId(Uuid::from_u128(7)) };
+    let open = Interval { start: Seconds(9), end: Seconds::OPEN_END };
+    for window in [None, Some(open), Some(Interval { start: Seconds(0), end: Seconds(5) })] {
+        let (hosts, order) = ([HostId(1), HostId(3)].into(), DowntimeOrder::End);
+        let listing = DowntimeListing { hosts, window, order, descending: true, after: Some(name), limit: Some(4) };
+        assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::from(listing.clone())).unwrap(), listing);
+    }
+    assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::default()).unwrap(), DowntimeListing::default());
+    let downtime = Downtime { id: name.id, interval: open, withheld: Withheld { vcpus: Some(2), ..Withheld::ALL } };
+    let one = HostDowntime { host_id: HostId(3), hypervisor_hostname: "h3".into(), downtime };
+    assert_eq!(HostDowntime::try_from(v1::HostDowntime::from(one.clone())).unwrap(), one);
+    assert!(HostDowntime::try_from(v1::HostDowntime::default()).unwrap_err().to_string().starts_with("downtime is missing"));
+    let bad = |request: v1::ListDowntimesRequest| DowntimeListing::try_from(request).unwrap_err().to_string();
+    let after = Some(v1::DowntimeName { host_id: 3, downtime_id: "x".into() });
+    let told = bad(v1::ListDowntimesRequest { after, ..Default::default() });
+    assert!(told.starts_with(r#"after.downtime_id is "x"; it must be a UUID"#), "{told}");
+    let (start, end) = (Some(1_800_000_000), Some(1_800_000_000));
+    let told = bad(v1::ListDowntimesRequest { start, end, ..Default::default() });
+    assert_eq!(told, r#"end is "1800000000"; it must be later than the start"#);
+    let told = bad(v1::ListDowntimesRequest { order: 9, ..Default::default() });
+    assert_eq!(told, r#"order is "9"; it must be 1 (host and id), 2 (start) or 3 (end)"#);
+
+    for listing in [QuotaListing::default(), QuotaListing { after: Some(ProjectId("p".into())), limit: Some(3) }] {
+        assert_eq!(QuotaListing::from(v1::ListQuotasRequest::from(listing.clone())), listing);
+    }
 }
 
 #[test]

@@ -3,26 +3,13 @@
 use leasehold_client::wire::convert::{self, NewDowntime, NewHost};
 use leasehold_client::wire::v1;
 use leasehold_client::wire::v1::host_service_server::HostService;
-use leasehold_ledger::listing::AllocationFilter;
-use leasehold_ledger::model::{DowntimeId, HostId, LeaseId, ReservationId};
+use leasehold_ledger::model::{DowntimeId, HostId};
 use tonic::{Request, Response, Status};
 
 use super::lease::consistency;
 use super::status::{malformed, of};
 use super::{Admitted, Edge};
-use crate::operations::{HostAllocation, HostRequest, ReservedInterval};
-
-fn encode(allocation: HostAllocation) -> v1::HostAllocation {
-    let HostAllocation { host_id, reservations } = allocation;
-    let reservations =
-        reservations.into_iter().map(|ReservedInterval { reservation_id, lease_id, start, end }| v1::ReservedInterval {
-            reservation_id: reservation_id.to_string(),
-            lease_id: lease_id.to_string(),
-            start: convert::unix_s(start),
-            end: convert::end_unix_s(end),
-        });
-    v1::HostAllocation { host_id: host_id.0, reservations: reservations.collect() }
-}
+use crate::operations::HostRequest;
 
 #[tonic::async_trait]
 impl HostService for Edge {
@@ -81,6 +68,18 @@ impl HostService for Edge {
         Ok(Response::new(v1::DropDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn list_downtimes(
+        &self,
+        request: Request<v1::ListDowntimesRequest>,
+    ) -> Result<Response<v1::ListDowntimesResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let consistency = consistency(message.stale);
+        let listing = message.try_into().map_err(malformed)?;
+        let answer = self.operations.list_downtimes(&actor, listing, consistency).await.map_err(of)?;
+        let downtimes = answer.value.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListDowntimesResponse { downtimes, ledger_index: answer.ledger_index }))
+    }
+
     async fn delete_host(&self, request: Request<v1::DeleteHostRequest>) -> Result<Response<v1::DeleteHostResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
@@ -93,13 +92,9 @@ impl HostService for Edge {
         request: Request<v1::ListAllocationsRequest>,
     ) -> Result<Response<v1::ListAllocationsResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let id = |field, text: Option<String>| text.map(|text| convert::uuid(field, &text)).transpose().map_err(malformed);
-        let lease_id = id("lease_id", message.lease_id)?.map(LeaseId);
-        let reservation_id = id("reservation_id", message.reservation_id)?.map(ReservationId);
-        let (after, limit) = (message.after.map(HostId), (message.limit > 0).then_some(message.limit));
-        let filter = AllocationFilter { lease_id, reservation_id, after, limit };
+        let filter = message.try_into().map_err(malformed)?;
         let answer = self.operations.host_allocations(&actor, filter).await.map_err(of)?;
-        let allocations = answer.value.into_iter().map(encode).collect();
+        let allocations = answer.value.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListAllocationsResponse { allocations, ledger_index: answer.ledger_index }))
     }
 }

@@ -17,6 +17,13 @@ impl QuotaService for Edge {
         Ok(Response::new(v1::ShowQuotaResponse { quota: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn list_quotas(&self, request: Request<v1::ListQuotasRequest>) -> Result<Response<v1::ListQuotasResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let answer = self.operations.list_quotas(&actor, &message.into()).await.map_err(of)?;
+        let quotas = answer.value.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListQuotasResponse { quotas, ledger_index: answer.ledger_index }))
+    }
+
     async fn set_quota(&self, request: Request<v1::SetQuotaRequest>) -> Result<Response<v1::SetQuotaResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;

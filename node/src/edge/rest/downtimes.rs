@@ -1,4 +1,4 @@
-//! `/v1/os-hosts/{id}/downtimes` (1.1): what is declared not to be had of a host for a time.
+//! `/v1/os-hosts/downtimes` and `/v1/os-hosts/{id}/downtimes` (1.1): what is declared not to be had of a host for a time.
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -6,7 +6,7 @@ use leasehold_ledger::model::{DowntimeId, Host, HostId};
 use serde_json::{Value, json};
 
 use super::answer::{Answered, Refused, Result};
-use super::gate::{Caller, Json, Segment, Segments};
+use super::gate::{Caller, Json, Pairs, Segment, Segments, pairs};
 use super::hosts::host_id;
 use super::{Rest, body, idempotency};
 use crate::edge::error::Problem;
@@ -17,6 +17,15 @@ pub async fn list(State(rest): State<Rest>, caller: Caller, Segment(id): Segment
     caller.since_1_1()?;
     let found = rest.operations.get_host(&caller.actor, host_id(&id)?, Consistency::Linearizable).await?;
     Ok(Answered::at(found.ledger_index, StatusCode::OK, of_host(&found.value)))
+}
+
+/// `GET /v1/os-hosts/downtimes`: of all hosts, filtered, sorted, page by page.
+pub async fn of_all(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let listing = body::downtime_listing(pairs(query)?, caller.version)?;
+    let found = rest.operations.list_downtimes(&caller.actor, listing, Consistency::Linearizable).await?;
+    let downtimes: Vec<_> = found.value.iter().map(body::host_downtime).collect();
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"downtimes": downtimes})))
 }
 
 /// `PUT /v1/os-hosts/{id}/downtimes/{downtime_id}`: declares it, or replaces what was declared under the id.

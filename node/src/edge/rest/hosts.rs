@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::answer::{self, Answered, Refused, Result};
 use super::gate::{Caller, Json, Pairs, Segment, pairs};
-use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
 use crate::operations::Consistency;
 
@@ -67,7 +66,7 @@ pub async fn delete(State(rest): State<Rest>, caller: Caller, Segment(id): Segme
 
 /// `GET /v1/os-hosts/allocations`
 pub async fn allocations(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
-    let filter = body::allocation_filter(pairs(query)?, caller.version)?;
+    let filter = body::allocation_listing(pairs(query)?, caller.version)?;
     let found = rest.operations.host_allocations(&caller.actor, filter).await?;
     let allocations: Vec<_> = found.value.iter().map(body::allocation).collect();
     Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocations": allocations})))
@@ -75,11 +74,9 @@ pub async fn allocations(State(rest): State<Rest>, caller: Caller, query: Pairs)
 
 /// `GET /v1/os-hosts/{id}/allocation`
 pub async fn allocation(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, query: Pairs) -> Result {
-    // Of one host there are no pages.
-    let filter = body::allocation_filter(pairs(query)?, Microversion::V1_0)?;
-    let host_id = host_id(&id)?;
+    let filter = body::host_allocation(host_id(&id)?, pairs(query)?, caller.version)?;
     let found = rest.operations.host_allocations(&caller.actor, filter).await?;
-    let one = found.value.iter().find(|allocation| allocation.host_id == host_id).ok_or_else(|| no_host(&id))?;
+    let one = found.value.first().ok_or_else(|| no_host(&id))?;
     Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocation": body::allocation(one)})))
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/quotas/{project_id}` (1.1); `default` stands for projects without limits of their own.
+//! `/v1/quotas` and `/v1/quotas/{project_id}` (1.1); `default` stands for projects without limits of their own.
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -6,8 +6,17 @@ use leasehold_client::wire::convert::quota_project;
 use serde_json::json;
 
 use super::answer::{Answered, Result};
-use super::gate::{Caller, Json, Segment};
+use super::gate::{Caller, Json, Pairs, Segment, pairs};
 use super::{Rest, body, idempotency};
+
+/// `GET /v1/quotas`: the projects that have limits of their own, page by page.
+pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
+    caller.since_1_1()?;
+    let listing = body::quota_listing(pairs(query)?, caller.version)?;
+    let found = rest.operations.list_quotas(&caller.actor, &listing).await?;
+    let quotas: Vec<_> = found.value.iter().map(body::quota).collect();
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"quotas": quotas})))
+}
 
 /// `GET /v1/quotas/{project_id}`
 pub async fn show(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {

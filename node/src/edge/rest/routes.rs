@@ -58,6 +58,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/v1/leases/{id}/claim", post(leases::claim).route_layer(may!(Rule::LeasesPut)).route_layer(named("offer_claim")))
         .route("/v1/series/{id}", delete(leases::delete_series).route_layer(named("series_delete")))
         .route("/v1/offers", get(leases::offers).route_layer(named("offer_list")))
+        .route("/v1/quotas", get(quotas::list).route_layer(may!(Rule::QuotasGetAll)).route_layer(named("quota_list")))
         .route(
             "/v1/quotas/{project_id}",
             get(quotas::show)
@@ -72,6 +73,7 @@ pub fn router(rest: Rest) -> Router {
                 .merge(post(hosts::create).route_layer(may!(Rule::OshostsPost)).route_layer(named("host_create"))),
         )
         .route("/v1/os-hosts/allocations", get(hosts::allocations).route_layer(named("allocation_list")))
+        .route("/v1/os-hosts/downtimes", get(downtimes::of_all).route_layer(named("downtime_list_all")))
         .route(
             "/v1/os-hosts/{id}",
             get(hosts::show)

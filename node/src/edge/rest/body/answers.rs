@@ -3,6 +3,7 @@
 //! Not shown: our own event kinds, bindings, revisions. `trust_id` is null, because no per-lease trust exists
 //! (architecture D11), and `aggregate_id` is null where no aggregate is made (D24); clients only print them.
 
+use leasehold_ledger::listing::HostAllocation;
 use leasehold_ledger::model::{
     Event, Expiry, Host, InstanceWish, Lease, LeaseId, OnEnd, PoolKind, Reservation, ResourceWish, Staging,
 };
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::dates::{lease_date, row_date};
 use super::flavor;
 use crate::edge::rest::microversion::Microversion;
-use crate::operations::{HostAllocation, KeyState};
+use crate::operations::KeyState;
 
 /// Keys of a host that no extra capability may take.
 pub const HOST_KEYS: [&str; 15] = [

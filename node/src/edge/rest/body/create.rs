@@ -184,7 +184,8 @@ pub fn start(fields: &Fields<'_>, version: Microversion) -> Result<Option<StartW
 
 /// A second under a key that must be there and name one.
 pub fn some_second(fields: &Fields<'_>, key: &str, version: Microversion) -> Result<Seconds, Problem> {
-    let wrong = || Problem::malformed(format!("{key} must be a date from 2020 on, as in 2027-01-31 14:00"));
+    let given = fields.get(key).unwrap_or(&Value::Null);
+    let wrong = || fields.wrong(key, given, "must be a date from 2020 on, as in 2027-01-31 14:00");
     match date(fields, key, version)? {
         Some(Given::At { unix_s, .. }) => Seconds::from_unix_s(unix_s).ok_or_else(wrong),
         Some(Given::Now | Given::OpenEnd) | None => Err(wrong()),

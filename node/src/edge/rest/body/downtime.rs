@@ -1,6 +1,7 @@
 //! Downtimes, which Blazar does not have.
 
 use leasehold_ledger::command::StartWish;
+use leasehold_ledger::listing::HostDowntime;
 use leasehold_ledger::model::{Downtime, Seconds, Withheld};
 use serde_json::{Value, json};
 
@@ -18,6 +19,14 @@ pub fn downtime(downtime: &Downtime) -> Value {
         shown.insert(key.to_owned(), json!(amount));
     }
     Value::Object(shown)
+}
+
+/// One of a list over hosts, with its host.
+pub fn host_downtime(one: &HostDowntime) -> Value {
+    let mut shown = downtime(&one.downtime);
+    shown["host_id"] = json!(one.host_id.to_string());
+    shown["hypervisor_hostname"] = json!(one.hypervisor_hostname);
+    shown
 }
 
 /// When, without end unless it says otherwise, and amounts. What the host has is the ledger's to know, and what a downtime that is

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::listing::{
-    AllocationFilter, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeOrder, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder,
+    QuotaListing, Scope, Utilisation, UtilisationWish,
 };
 use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
@@ -11,8 +12,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::capacity::{dated, sums};
-use super::query::{HOST_KEYS, host_filter, items, object};
-use super::{Fields, create};
+use super::query::{HOST_KEYS, host_filter, hosts, items, object};
+use super::{Fields, create, shown};
 use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion;
 
@@ -21,6 +22,8 @@ const LEASE_KEYS: [&str; 11] =
     ["project_id", "status", "name", "zone", "series_id", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
 /// Keys that say in which order, and which page.
 const PAGE_KEYS: [&str; 4] = ["sort_key", "sort_dir", "marker", "limit"];
+/// Keys that say which reservations are shown of hosts.
+const ALLOCATION_KEYS: [&str; 2] = ["lease_id", "reservation_id"];
 /// Elements of a page at most.
 const LIMIT_MAX: u32 = 10_000;
 const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
@@ -33,6 +36,8 @@ const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
 ];
 const HOST_ORDERS: [(&str, HostOrder); 3] =
     [("id", HostOrder::Id), ("hypervisor_hostname", HostOrder::Name), ("availability_zone", HostOrder::Zone)];
+const DOWNTIME_ORDERS: [(&str, DowntimeOrder); 3] =
+    [("id", DowntimeOrder::Id), ("start_date", DowntimeOrder::Start), ("end_date", DowntimeOrder::End)];
 const SCOPES: [(&str, Scope); 3] =
     [("overlapping", Scope::Overlapping), ("inclusive", Scope::Inclusive), ("exclusive", Scope::Exclusive)];
 
@@ -62,15 +67,17 @@ pub fn lease_filter(query: Vec<(String, String)>, version: Microversion) -> Resu
     })
 }
 
-/// Reads `GET /v1/leases/utilisation`: the keys of a listing, of which the dates are the window that is looked at.
+/// Reads `GET /v1/leases/utilisation`: the keys of a listing, of which the dates are the window that is looked at. `scope` says how
+/// the leases lie to it that count; of those that overlap it, staging windows do as well.
 pub fn utilisation_wish(query: Vec<(String, String)>, version: Microversion) -> Result<UtilisationWish, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    let keys: Vec<&str> = LEASE_KEYS.into_iter().filter(|key| *key != "scope").chain(["steps"]).collect();
-    fields.refuse_others(version, &keys, &[])?;
+    fields.refuse_others(version, &[&LEASE_KEYS[..], &["steps"]].concat(), &[])?;
     fields.require(&["start_date", "end_date"])?;
     let window = window(&fields, version)?.ok_or_else(|| Problem::malformed("Missing parameter start_date, end_date"))?;
-    Ok(UtilisationWish { filter: which(&fields)?, window, steps_max: fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1) })
+    let scope = fields.word("scope", &SCOPES)?.filter(|scope| *scope != Scope::Overlapping);
+    let filter = LeaseFilter { window: scope.map(|scope| (window, scope)), ..which(&fields)? };
+    Ok(UtilisationWish { filter, window, steps_max: fields.whole("steps", 1, STEPS_MAX)?.unwrap_or(1) })
 }
 
 /// Reads `GET /v1/os-hosts`.
@@ -92,22 +99,74 @@ pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Resu
     })
 }
 
-/// Reads the query of the allocation listings: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are
-/// ignored, as in Blazar.
-pub fn allocation_filter(query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+/// Reads `GET /v1/os-hosts/downtimes`.
+pub fn downtime_listing(query: Vec<(String, String)>, version: Microversion) -> Result<DowntimeListing, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    let id = |key: &str| fields.get(key).map(|text| text.as_str().and_then(|text| text.parse().ok()).unwrap_or(Uuid::nil()));
-    let mut filter = AllocationFilter {
+    fields.refuse_others(version, &[&["hosts", "start_date", "end_date"][..], &PAGE_KEYS].concat(), &[])?;
+    let (descending, limit) = page(&fields)?;
+    Ok(DowntimeListing {
+        hosts: hosts(&fields)?.unwrap_or_default(),
+        window: window(&fields, version)?,
+        order: fields.word("sort_key", &DOWNTIME_ORDERS)?.unwrap_or_default(),
+        descending,
+        after: marker(&fields, "host and id of the last downtime of the page before, as HOST/UUID", |text| text.parse().ok())?,
+        limit,
+    })
+}
+
+/// Reads `GET /v1/quotas`.
+pub fn quota_listing(query: Vec<(String, String)>, version: Microversion) -> Result<QuotaListing, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &["marker", "limit"], &[])?;
+    let after = marker(&fields, "the id of the last project of the page before", |text| Some(ProjectId(text.into())))?;
+    Ok(QuotaListing { after, limit: fields.whole("limit", 1, LIMIT_MAX)? })
+}
+
+/// Reads `GET /v1/os-hosts/allocations`.
+pub fn allocation_listing(query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+    if version < Microversion::V1_1 {
+        return blazars_allocations(query);
+    }
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&ALLOCATION_KEYS[..], &["marker", "limit"]].concat(), &[])?;
+    Ok(AllocationFilter {
+        limit: fields.whole("limit", 1, LIMIT_MAX)?,
+        after: marker(&fields, "the number of the last host of the page before", host_id)?,
+        ..allocations(&fields)?
+    })
+}
+
+/// Reads `GET /v1/os-hosts/{id}/allocation`: of one host there are no pages.
+pub fn host_allocation(host: HostId, query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
+    if version < Microversion::V1_1 {
+        return Ok(AllocationFilter { host_id: Some(host), ..blazars_allocations(query)? });
+    }
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &ALLOCATION_KEYS, &[])?;
+    Ok(AllocationFilter { host_id: Some(host), ..allocations(&fields)? })
+}
+
+/// As Blazar: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are ignored.
+fn blazars_allocations(query: Vec<(String, String)>) -> Result<AllocationFilter, Problem> {
+    let object = object(query)?;
+    let id = |key: &str| object.get(key).map(|text| text.as_str().and_then(|text| text.parse().ok()).unwrap_or(Uuid::nil()));
+    Ok(AllocationFilter {
         lease_id: id("lease_id").map(LeaseId),
         reservation_id: id("reservation_id").map(ReservationId),
         ..AllocationFilter::default()
-    };
-    if version >= Microversion::V1_1 {
-        filter.limit = fields.whole("limit", 1, LIMIT_MAX)?;
-        filter.after = marker(&fields, "the number of the last host of the page before", host_id)?;
-    }
-    Ok(filter)
+    })
+}
+
+fn allocations(fields: &Fields<'_>) -> Result<AllocationFilter, Problem> {
+    Ok(AllocationFilter {
+        lease_id: id(fields, "lease_id", "a lease")?.map(LeaseId),
+        reservation_id: id(fields, "reservation_id", "a reservation")?.map(ReservationId),
+        ..AllocationFilter::default()
+    })
 }
 
 /// Which leases, whenever they are.
@@ -120,7 +179,7 @@ fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
         statuses: items(fields, "status", LeaseStatus::ALL.len(), &right, status)?.unwrap_or_default(),
         name: fields.text("name")?.map(str::to_owned),
         zone: fields.text("zone")?.map(str::to_owned),
-        series: series(fields)?,
+        series: id(fields, "series_id", "a series")?.map(SeriesId),
         with_any: elements(fields, "with_any")?,
         with_all: elements(fields, "with_all")?,
         without: elements(fields, "without")?,
@@ -128,18 +187,19 @@ fn which(fields: &Fields<'_>) -> Result<LeaseFilter, Problem> {
     })
 }
 
-fn series(fields: &Fields<'_>) -> Result<Option<SeriesId>, Problem> {
-    let Some(value) = fields.get("series_id") else { return Ok(None) };
-    let read = value.as_str().and_then(|text| text.parse().ok()).map(SeriesId);
-    read.ok_or_else(|| fields.wrong("series_id", value, "must be the UUID of a series")).map(Some)
+/// `what` it is the UUID of.
+fn id(fields: &Fields<'_>, key: &str, what: &str) -> Result<Option<Uuid>, Problem> {
+    let Some(value) = fields.get(key) else { return Ok(None) };
+    let read = value.as_str().and_then(|text| text.parse().ok());
+    read.ok_or_else(|| fields.wrong(key, value, &format!("must be the UUID of {what}"))).map(Some)
 }
 
 fn elements(fields: &Fields<'_>, key: &str) -> Result<BTreeSet<Element>, Problem> {
     let right = format!(
-        "must be at most {ELEMENTS_MAX} numbers of hosts and UUIDs (of reservations, flavors, server groups, adopted servers), separated by commas"
+        "must be at most {ELEMENTS_MAX} numbers of hosts (3 or host:3), UUIDs (of reservations, flavors, server groups, adopted servers) \
+         and ids of flavors (flavor:m1.large), separated by commas"
     );
-    let element = |text: &str| host_id(text).map(Element::Host).or_else(|| text.parse().ok().map(Element::Id));
-    Ok(items(fields, key, ELEMENTS_MAX, &right, element)?.unwrap_or_default())
+    Ok(items(fields, key, ELEMENTS_MAX, &right, |text| text.parse().ok())?.unwrap_or_default())
 }
 
 fn host_id(text: &str) -> Option<HostId> {
@@ -159,7 +219,9 @@ fn window(fields: &Fields<'_>, version: Microversion) -> Result<Option<Interval>
         true => create::some_second(fields, "end_date", version)?,
         false => Seconds::OPEN_END,
     };
-    let wrong = || Problem::malformed("end_date must be later than start_date");
+    let given = |key| fields.get(key).unwrap_or(&Value::Null);
+    let wrong =
+        || fields.wrong("end_date", given("end_date"), &format!("must be later than start_date, {}", shown(given("start_date"))));
     Interval::new(start, end).ok_or_else(wrong).map(Some)
 }
 

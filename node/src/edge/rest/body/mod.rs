@@ -27,9 +27,12 @@ mod tests;
 pub use answers::{allocation, host, key_state, lease};
 pub use capacity::{capacity, capacity_wish, density, density_wish, what_if};
 pub use create::{asked_about, create};
-pub use downtime::{downtime, downtime_wish};
+pub use downtime::{downtime, downtime_wish, host_downtime};
 pub use host_request::{HostUpdate, host_create, host_update};
-pub use listing::{allocation_filter, host_listing, lease_filter, utilisation, utilisation_wish};
+pub use listing::{
+    allocation_listing, downtime_listing, host_allocation, host_listing, lease_filter, quota_listing, utilisation,
+    utilisation_wish,
+};
 pub use quota::{quota, quota_change};
 pub use series::{deleted_series, recurrence, series};
 pub use update::update;

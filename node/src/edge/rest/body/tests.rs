@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::command::{BeforeEndWish, EndWish, LeaseChange, LeaseWish, OfferWish, StagingWish, StartWish};
+use leasehold_ledger::listing::{HostAllocation, ReservedInterval};
 use leasehold_ledger::model::{
     Adoption, Anchor, Comparison, Event, EventId, EventKind, Expiry, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId,
     LeaseStatus, Observation, OnEnd, PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds,
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::*;
 use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion::{self, V1_0, V1_1};
-use crate::operations::{Actor, HostAllocation, HostRequest, KeyState, ReservedInterval};
+use crate::operations::{Actor, HostRequest, KeyState};
 
 mod capacity;
 mod create;

@@ -1,10 +1,10 @@
 //! Queries of listings.
 
 use leasehold_ledger::listing::{
-    AllocationFilter, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder, Scope, Utilisation, UtilisationStep,
-    UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostDowntime, HostListing, HostOrder, LeaseFilter,
+    LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
-use leasehold_ledger::model::Interval;
+use leasehold_ledger::model::{Downtime, Interval, Withheld};
 use leasehold_ledger::plan::HostFilter;
 
 use super::capacity::query;
@@ -23,7 +23,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
     assert_eq!(lease_filter(query("status=none&limit=x"), V1_0).unwrap(), LeaseFilter::default());
     let filter = list(&format!(
         "project_id=p2&status=active,PENDING&name=a b&zone=north&series_id={ID}&start_date=2026-12-01 08:00&end_date=2026-12-02T08:00:05Z\
-         &scope=exclusive&with_any=1,{ID}&with_all=2&without={ID}&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
+         &scope=exclusive&with_any=1,{ID}&with_all=host:2&without={ID},flavor:42&sort_key=start_date&sort_dir=desc&marker={ID}&limit=20"
     ));
     let id = ID.parse().unwrap();
     let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:05") };
@@ -38,7 +38,7 @@ fn a_listing_is_all_leases_until_its_query_says_otherwise() {
             window: Some((window, Scope::Exclusive)),
             with_any: [Element::Host(HostId(1)), Element::Id(id)].into(),
             with_all: [Element::Host(HostId(2))].into(),
-            without: [Element::Id(id)].into(),
+            without: [Element::Id(id), Element::Flavor("42".into())].into(),
             offers: false,
             order: LeaseOrder::Start,
             descending: true,
@@ -59,16 +59,20 @@ fn a_wrong_query_of_a_listing_is_named_with_what_would_be_right() {
         ("series_id=x", r#"series_id is "x"; it must be the UUID of a series"#),
         ("status=ACTIVE,GONE", r#"status is ["ACTIVE","GONE"]; it must be statuses separated by commas, of CREATING, PENDING"#),
         ("status=ACTIVE&status=PENDING", "status is given twice"),
-        ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts and UUIDs"#),
+        ("with_any=x", r#"with_any is ["x"]; it must be at most 100 numbers of hosts (3 or host:3), UUIDs"#),
+        ("without=flavor:", "and ids of flavors (flavor:m1.large), separated by commas"),
         ("limit=0", "limit must be >= 1"),
         ("limit=10001", "it must be a whole number from 1 to 10000"),
         ("sort_key=colour", "it must be one of id, name, status, start_date, end_date, created_at"),
         ("sort_dir=up", "it must be one of asc, desc"),
         ("marker=7", r#"marker is "7"; it must be the id of the last lease of the page before"#),
         ("scope=inclusive", "scope says how leases lie to a window, and there is none"),
-        ("start_date=now", "start_date must be a date from 2020 on"),
-        ("end_date=1999-01-01 00:00", "end_date must be a date from 2020 on"),
-        ("start_date=2026-12-02 00:00&end_date=2026-12-02 00:00", "end_date must be later than start_date"),
+        ("start_date=now", r#"start_date is "now"; it must be a date from 2020 on"#),
+        ("end_date=1999-01-01 00:00", r#"end_date is "1999-01-01 00:00"; it must be a date from 2020 on"#),
+        (
+            "start_date=2026-12-02 00:00&end_date=2026-12-02 00:00",
+            r#"end_date is "2026-12-02 00:00"; it must be later than start_date, "2026-12-02 00:00""#,
+        ),
     ] {
         let problem = list(text).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
@@ -81,6 +85,15 @@ fn utilisation_needs_a_window_and_takes_the_keys_of_a_listing() {
     let window = Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:00") };
     let filter = LeaseFilter { name: Some("a".into()), ..LeaseFilter::default() };
     assert_eq!(wish, UtilisationWish { filter, window, steps_max: 24 });
+    let scoped = |scope: &str| {
+        let text = format!("start_date=2026-12-01 08:00&end_date=2026-12-02 08:00&scope={scope}");
+        utilisation_wish(query(&text), V1_1).map(|wish| wish.filter.window)
+    };
+    assert_eq!(scoped("inclusive").unwrap(), Some((window, Scope::Inclusive)));
+    assert_eq!(scoped("exclusive").unwrap(), Some((window, Scope::Exclusive)));
+    // Not only the leases themselves: staging windows overlap it as well.
+    assert_eq!(scoped("overlapping").unwrap(), None);
+    assert!(scoped("near").unwrap_err().message.contains("it must be one of overlapping, inclusive, exclusive"));
     for (text, told) in [
         ("", "Missing parameter start_date, end_date"),
         ("start_date=2026-12-01 08:00", "Missing parameter end_date"),
@@ -124,10 +137,84 @@ fn hosts_and_their_allocations_have_pages_too() {
     assert!(host_listing(query("marker=h4"), V1_1).unwrap_err().message.contains("the number of the last host"));
     assert!(host_listing(query("reservable=maybe"), V1_1).unwrap_err().message.contains("true, false"));
 
-    let of = |text: &str, version| allocation_filter(query(text), version).unwrap();
+    let of = |text: &str, version| allocation_listing(query(text), version).unwrap();
     let lease = AllocationFilter { lease_id: Some(LeaseId(ID.parse().unwrap())), ..AllocationFilter::default() };
     assert_eq!(of(&format!("lease_id={ID}&limit=3&colour=red"), V1_0), lease);
     let page = AllocationFilter { after: Some(HostId(2)), limit: Some(3), ..lease };
     assert_eq!(of(&format!("lease_id={ID}&limit=3&marker=2"), V1_1), page);
-    assert_eq!(of("reservation_id=x", V1_1).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
+    assert_eq!(of("reservation_id=x", V1_0).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
+    let one = |text: &str, version| host_allocation(HostId(7), query(text), version);
+    let here = AllocationFilter { host_id: Some(HostId(7)), ..lease };
+    assert_eq!(one(&format!("lease_id={ID}&limit=3&colour=red"), V1_0).unwrap(), here);
+    assert_eq!(one(&format!("lease_id={ID}"), V1_1).unwrap(), here);
+    assert_eq!(one("lease_id=x", V1_0).unwrap().lease_id, Some(LeaseId(Uuid::nil())));
+}
+
+#[test]
+fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
+    for (text, told) in [
+        ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
+        ("reservation_id=7", r#"reservation_id is "7"; it must be the UUID of a reservation"#),
+        ("colour=red", "colour is unknown; known are lease_id, limit, marker, reservation_id"),
+        ("limit=0", "limit must be >= 1"),
+        ("marker=h4", r#"marker is "h4"; it must be the number of the last host of the page before"#),
+    ] {
+        let problem = allocation_listing(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+    for (text, told) in [
+        ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
+        ("limit=1", "limit is unknown; known are lease_id, reservation_id"),
+    ] {
+        let problem = host_allocation(HostId(7), query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+}
+
+#[test]
+fn downtimes_over_all_hosts_are_filtered_sorted_and_paged() {
+    let listing = downtime_listing(
+        query(&format!("hosts=3,1&start_date=2026-12-01 08:00&sort_key=end_date&sort_dir=desc&marker=3/{ID}&limit=5")),
+        V1_1,
+    );
+    let window = Interval { start: at("2026-12-01 08:00:00"), end: Seconds::OPEN_END };
+    let name = DowntimeName { host_id: HostId(3), id: ID.parse().unwrap() };
+    assert_eq!(
+        listing.unwrap(),
+        DowntimeListing {
+            hosts: [HostId(1), HostId(3)].into(),
+            window: Some(window),
+            order: DowntimeOrder::End,
+            descending: true,
+            after: Some(name),
+            limit: Some(5),
+        }
+    );
+    assert_eq!(downtime_listing(query(""), V1_1).unwrap(), DowntimeListing::default());
+    for (text, told) in [
+        ("hosts=x", "must be at most 1000 numbers of hosts separated by commas"),
+        ("sort_key=name", "it must be one of id, start_date, end_date"),
+        ("marker=3", r#"marker is "3"; it must be host and id of the last downtime of the page before, as HOST/UUID"#),
+        ("colour=red", "colour is unknown; known are end_date, hosts, limit, marker, sort_dir, sort_key, start_date"),
+        (
+            "start_date=2026-12-02 00:00&end_date=2026-12-02 00:00",
+            r#"end_date is "2026-12-02 00:00"; it must be later than start_date, "2026-12-02 00:00""#,
+        ),
+    ] {
+        let problem = downtime_listing(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+    let downtime = Downtime { id: name.id, interval: window, withheld: Withheld { vcpus: Some(2), ..Withheld::ALL } };
+    let shown = host_downtime(&HostDowntime { host_id: HostId(3), hypervisor_hostname: "h3".into(), downtime });
+    assert_eq!((&shown["host_id"], &shown["hypervisor_hostname"], &shown["vcpus"]), (&json!("3"), &json!("h3"), &json!(2)));
+}
+
+#[test]
+fn projects_with_limits_of_their_own_have_pages() {
+    let listing = quota_listing(query("marker=p1&limit=5"), V1_1).unwrap();
+    assert_eq!(listing, QuotaListing { after: Some(ProjectId("p1".into())), limit: Some(5) });
+    for (text, told) in [("limit=10001", "from 1 to 10000"), ("project_id=p", "project_id is unknown; known are limit, marker")] {
+        let problem = quota_listing(query(text), V1_1).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
 }

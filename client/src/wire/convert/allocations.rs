@@ -1,0 +1,63 @@
+//! Which reservations lie on which hosts.
+
+use leasehold_ledger::listing::{AllocationFilter, HostAllocation, ReservedInterval};
+use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
+
+use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
+use crate::wire::v1;
+
+impl From<AllocationFilter> for v1::ListAllocationsRequest {
+    fn from(filter: AllocationFilter) -> Self {
+        let AllocationFilter { host_id, lease_id, reservation_id, after, limit } = filter;
+        v1::ListAllocationsRequest {
+            lease_id: lease_id.map(|id| id.to_string()),
+            reservation_id: reservation_id.map(|id| id.to_string()),
+            after: after.map(|id| id.0),
+            limit: limit.unwrap_or(0),
+            host_id: host_id.map(|id| id.0),
+        }
+    }
+}
+
+impl TryFrom<v1::ListAllocationsRequest> for AllocationFilter {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::ListAllocationsRequest) -> Result<Self> {
+        Ok(AllocationFilter {
+            host_id: wire.host_id.map(HostId),
+            lease_id: wire.lease_id.map(|id| uuid("lease_id", &id).map(LeaseId)).transpose()?,
+            reservation_id: wire.reservation_id.map(|id| uuid("reservation_id", &id).map(ReservationId)).transpose()?,
+            after: wire.after.map(HostId),
+            limit: (wire.limit > 0).then_some(wire.limit),
+        })
+    }
+}
+
+impl From<HostAllocation> for v1::HostAllocation {
+    fn from(allocation: HostAllocation) -> Self {
+        let HostAllocation { host_id, reservations } = allocation;
+        let reserved = |ReservedInterval { reservation_id, lease_id, start, end }| v1::ReservedInterval {
+            reservation_id: reservation_id.to_string(),
+            lease_id: lease_id.to_string(),
+            start: unix_s(start),
+            end: end_unix_s(end),
+        };
+        v1::HostAllocation { host_id: host_id.0, reservations: reservations.into_iter().map(reserved).collect() }
+    }
+}
+
+impl TryFrom<v1::HostAllocation> for HostAllocation {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::HostAllocation) -> Result<Self> {
+        let reservations = each("reservations", wire.reservations, |reserved| {
+            Ok(ReservedInterval {
+                reservation_id: ReservationId(uuid("reservation_id", &reserved.reservation_id)?),
+                lease_id: LeaseId(uuid("lease_id", &reserved.lease_id)?),
+                start: seconds("start", reserved.start)?,
+                end: end("end", reserved.end)?,
+            })
+        })?;
+        Ok(HostAllocation { host_id: HostId(wire.host_id), reservations })
+    }
+}

@@ -1,0 +1,94 @@
+//! Which reservations lie on which hosts (blazar-api §5, §9: Allocation).
+
+use std::ops::Bound;
+
+use crate::model::{Host, HostId, Interval, Lease, LeaseId, Phase, ReservationId, Seconds};
+use crate::reply::Rejection;
+use crate::state::State;
+
+/// Which reservations are shown of which hosts, by the hosts' ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AllocationFilter {
+    /// Only this host; what it costs is then what this host has.
+    pub host_id: Option<HostId>,
+    /// Only of this lease.
+    pub lease_id: Option<LeaseId>,
+    /// Only this reservation.
+    pub reservation_id: Option<ReservationId>,
+    /// For paging: only hosts with an id above this one.
+    pub after: Option<HostId>,
+    /// At most so many hosts; `None`: all.
+    pub limit: Option<u32>,
+}
+
+/// One host's reservations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAllocation {
+    /// Which host.
+    pub host_id: HostId,
+    /// By start.
+    pub reservations: Vec<ReservedInterval>,
+}
+
+/// A reservation's time on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservedInterval {
+    /// Which reservation.
+    pub reservation_id: ReservationId,
+    /// Of which lease.
+    pub lease_id: LeaseId,
+    /// First second.
+    pub start: Seconds,
+    /// First second after, or [`Seconds::OPEN_END`].
+    pub end: Seconds,
+}
+
+/// Every host of a filter with its reservations, also those that have none. Without a lease and a reservation: only of leases that
+/// end now or later.
+///
+/// # Errors
+/// `HostNotFound` (the one host that is asked for).
+pub fn allocations(state: &State, filter: &AllocationFilter) -> Result<Vec<HostAllocation>, Rejection> {
+    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+    let is_behind = |host: &&Host| filter.after.is_none_or(|after| host.id > after);
+    let of = |host: &Host| HostAllocation { host_id: host.id, reservations: on_host(state, host.id, filter) };
+    if let Some(id) = filter.host_id {
+        let host = state.host(id).ok_or(Rejection::HostNotFound(id))?;
+        return Ok(Some(host).into_iter().filter(is_behind).take(limit).map(of).collect());
+    }
+    let from = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+    Ok(state.hosts_in((from, Bound::Unbounded)).take(limit).map(of).collect())
+}
+
+fn on_host(state: &State, host: HostId, filter: &AllocationFilter) -> Vec<ReservedInterval> {
+    let now = state.clock().floor_to_second();
+    let is_filtered = filter.lease_id.is_some() || filter.reservation_id.is_some();
+    // Who gave way books nothing, though something of it may still be in the cloud.
+    let counts = |lease: &&Lease| lease.visible() && lease.preempted.is_none() && (is_filtered || lease.end >= now);
+    let mut reservations = Vec::new();
+    match filter.lease_id {
+        // Not every lease of every host, to find one.
+        Some(id) => {
+            state.lease_on(host, id).iter().copied().filter(counts).for_each(|lease| add(lease, host, filter, &mut reservations))
+        }
+        None => state.leases_on(host).filter(counts).for_each(|lease| add(lease, host, filter, &mut reservations)),
+    }
+    reservations.sort_by_key(|reserved| (reserved.start, reserved.reservation_id));
+    reservations
+}
+
+/// What a lease has on a host, staging and the lease itself.
+fn add(lease: &Lease, host: HostId, filter: &AllocationFilter, reservations: &mut Vec<ReservedInterval>) {
+    let is_wanted = |id: ReservationId| filter.reservation_id.is_none_or(|wanted| wanted == id);
+    for reservation in lease.reservations.iter().filter(|reservation| is_wanted(reservation.id)) {
+        let is_here = |phase| reservation.bindings.iter().any(|binding| binding.host == host && binding.phase == phase);
+        let (reservation_id, lease_id) = (reservation.id, lease.id);
+        let reserved = |Interval { start, end }| ReservedInterval { reservation_id, lease_id, start, end };
+        if let Some(staging) = reservation.staging.filter(|_| is_here(Phase::Staging)) {
+            reservations.push(reserved(staging.booked()));
+        }
+        if is_here(Phase::Main) {
+            reservations.push(reserved(lease.interval()));
+        }
+    }
+}
