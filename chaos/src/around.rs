@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::coverage::happened;
+use crate::coverage::{happened, lasts_ns};
 use crate::history::{Ending, Operation};
 use crate::record::Record;
 
@@ -91,7 +91,7 @@ pub fn of(record: &Record) -> BTreeMap<String, Around> {
     let is_write = |one: &&&Operation| one.ending == Ending::Ok && WRITES.contains(&one.op.as_str());
     let mut kinds: BTreeMap<String, (u64, [Sum; 3], Vec<u64>)> = BTreeMap::new();
     for (from_ns, fault) in happened(record) {
-        let until_ns = from_ns + fault.lasts_ms() * 1_000_000;
+        let until_ns = from_ns + lasts_ns(fault);
         let (faults, sums, next) = kinds.entry(fault.kind()).or_default();
         *faults += 1;
         let times = [(from_ns.saturating_sub(BESIDE_NS), from_ns), (from_ns, until_ns), (until_ns, until_ns + BESIDE_NS)];
@@ -151,6 +151,17 @@ mod tests {
         assert_eq!(around.during, seen(3, 666, 30, 2_000));
         assert_eq!(around.after, seen(1, 1_000, 40, 40));
         assert_eq!(around.to_next_write.max_ms, Some(7_000));
+    }
+
+    #[test]
+    fn a_node_that_ended_at_a_point_is_away_from_then_on_and_not_for_as_long_as_that_was_waited_for() {
+        let mut record = Made { incidents: vec![of_fault(0, 100_000_000_000, HAPPENS)], ..Made::default() }.record();
+        record.history = vec![asked("get", 104, 5, Ending::Ok), asked("get", 106, 5, Ending::Ok)];
+        let (target, point, nth, power, all) = (Target::Node(0), "p".to_owned(), 1, false, false);
+        let fault = Fault::CrashAt { target, point, nth, power, all, for_ms: 600_000, down_ms: 1_000 };
+        record.plan.faults = vec![Planned { at_ms: 1, fault }];
+        let around = &of(&record)["crash_at"];
+        assert_eq!((around.during.operations, around.after.operations), (1, 1));
     }
 
     #[test]

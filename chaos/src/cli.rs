@@ -111,8 +111,8 @@ enum Tier {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them. With `--for` it
-    /// is `chaos-report` unless given, and of seeds that pass only the report stays.
+    /// A folder for record, `report.json` and `report.html`, or a file that ends with `.json` or `.html` for one of them. Without it,
+    /// `--for` writes `chaos-report`, of seeds that pass only the report.
     #[arg(long)]
     report: Option<PathBuf>,
     /// Draws who said what to whom, as text on standard error.

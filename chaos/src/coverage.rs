@@ -184,15 +184,17 @@ pub(crate) fn happened(record: &Record) -> impl Iterator<Item = (u64, &Fault)> {
 }
 
 fn spans(record: &Record) -> Vec<Span> {
-    let span = |(from_ns, fault): (u64, &Fault)| {
-        let lasts_ns = match fault {
-            // A node ends at a point when it gets there, however long that was waited for.
-            Fault::CrashAt { .. } => ENDED_NS,
-            fault => fault.lasts_ms() * 1_000_000,
-        };
-        Span { kind: fault.kind(), from_ns, until_ns: from_ns + lasts_ns }
-    };
+    let span = |(from_ns, fault): (u64, &Fault)| Span { kind: fault.kind(), from_ns, until_ns: from_ns + lasts_ns(fault) };
     happened(record).map(span).collect()
+}
+
+/// How long a fault goes on from when it happened, nanoseconds: a node ends at a point when it gets there, however long that was
+/// waited for.
+pub(crate) fn lasts_ns(fault: &Fault) -> u64 {
+    match fault {
+        Fault::CrashAt { .. } => ENDED_NS,
+        fault => fault.lasts_ms() * 1_000_000,
+    }
 }
 
 fn struck(record: &Record) -> Struck<'_> {

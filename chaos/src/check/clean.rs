@@ -107,14 +107,16 @@ fn at_rest(record: &Record, last: &crate::record::FinalState, cloud: &Cloud, she
         sheet
             .must(hosts.contains(host.as_str()), || format!("hold {consumer} is left on {host}, which the ledger does not know"));
     }
-    for (child, host) in &cloud.children {
+    for (child, (host, _)) in &cloud.children {
         sheet.must(hosts.contains(host.as_str()), || {
             format!("provider {child} is left on {host}, which the ledger does not know")
         });
     }
-    let with_child: BTreeSet<&str> = cloud.children.values().map(String::as_str).collect();
+    let children: BTreeSet<(&str, &str)> = cloud.children.values().map(|(host, name)| (host.as_str(), name.as_str())).collect();
     for host in &hosts {
-        sheet.must(with_child.contains(host), || format!("host {host} has no provider for reservations"));
+        for (what, name) in [("reservations", format!("leasehold_{host}")), ("loans", format!("leasehold_loan_{host}"))] {
+            sheet.must(children.contains(&(*host, name.as_str())), || format!("host {host} has no provider for {what}"));
+        }
     }
     holds(last, cloud, living.is_empty(), sheet);
 }
@@ -192,7 +194,9 @@ mod tests {
         row["description"]["hypervisor_hostname"] = json!("h");
         state.hosts.insert("1".to_owned(), row);
         lines.insert(0, hold(4));
-        lines.insert(0, line(0, 0, "provider.created", "of h", json!({})));
+        for (id, name) in [("of h", "leasehold_h"), ("loans of h", "leasehold_loan_h")] {
+            lines.insert(0, line(0, 0, "provider.created", id, json!({"name": name})));
+        }
         Made { cloud: lines, finals: vec![state], ..Made::default() }
     }
 
@@ -233,8 +237,11 @@ mod tests {
 
     #[test]
     fn a_host_without_its_provider_fires() {
-        let gone = line(2, 2, "provider.deleted", "of h", json!({}));
-        super::super::testing::fires(judge, made(vec![gone]), "host h has no provider for reservations");
+        // The other one is there still.
+        for (id, what) in [("of h", "reservations"), ("loans of h", "loans")] {
+            let gone = line(2, 2, "provider.deleted", id, json!({}));
+            super::super::testing::fires(judge, made(vec![gone]), &format!("host h has no provider for {what}"));
+        }
     }
 
     #[test]

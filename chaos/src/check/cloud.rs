@@ -182,8 +182,8 @@ pub struct Cloud {
     pub groups: BTreeMap<String, String>,
     /// Consumers of holds: host, vCPUs, MiB, GiB.
     pub holds: BTreeMap<String, (String, [u64; 3])>,
-    /// Child providers that nodes made, with their hosts.
-    pub children: BTreeMap<String, String>,
+    /// Child providers that nodes made: host and name.
+    pub children: BTreeMap<String, (String, String)>,
     /// Consumers of tokens: host and class, one each.
     pub users: BTreeMap<String, (String, String)>,
     /// Servers by id: flavor and status.
@@ -214,7 +214,9 @@ impl Cloud {
                 self.groups.insert(id, facts["name"].as_str().unwrap_or_default().to_owned());
             }
             "group.deleted" => drop(self.groups.remove(&id)),
-            "provider.created" if ours => drop(self.children.insert(id, host)),
+            "provider.created" if ours => {
+                self.children.insert(id, (host, facts["name"].as_str().unwrap_or_default().to_owned()));
+            }
             "provider.deleted" => {
                 self.children.remove(&id);
                 // Placement takes them with it.

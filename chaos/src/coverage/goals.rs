@@ -137,8 +137,10 @@ fn short(plan: &Plan, coverage: &Coverage) -> Vec<String> {
     short
 }
 
-/// What many runs together have not got to: by what it belongs to, and of how many. Of runs in which others act in the cloud that is what
-/// they do; there are too few of them for the rest.
+/// What others do, among what was not got to.
+const OTHERS_ROW: &str = "what others do";
+
+/// What many runs together have not got to: by what it belongs to, and of how many.
 pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<String>, usize)> {
     let got = |map: &BTreeMap<String, u64>, wanted: Vec<String>| {
         let many = wanted.len();
@@ -152,9 +154,6 @@ pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<S
         }
         names
     };
-    if profile == Profile::Others {
-        return BTreeMap::from([("what others do", got(&sum.others, names(&[&OTHERS])))]);
-    }
     // Results and roles, whatever the fault.
     let mut by_role: BTreeMap<String, u64> = BTreeMap::new();
     let mut by_fault: BTreeMap<String, u64> = BTreeMap::new();
@@ -167,7 +166,7 @@ pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<S
     }
     let mut roles = names(&[&OPERATIONS, &["ok"], &ROLES]);
     roles.extend(names(&[&WRITES, &["fail", "info"], &["leader", "follower"]]));
-    BTreeMap::from([
+    let mut missed = BTreeMap::from([
         ("operation, fault", got(&by_fault, names(&[&OPERATIONS, &["ok"], &FAULTS]))),
         ("operation, result, role", got(&by_role, roles)),
         ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
@@ -175,13 +174,26 @@ pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<S
         ("defragmentation", got(&sum.moves, names(&[&MOVES]))),
         ("way of the cloud, part of a reservation's life", got(&sum.clouds, names(&[&CLOUDS, &PHASES]))),
         ("points", got(&sum.points, names(&[&POINTS]))),
-    ])
+    ]);
+    if profile == Profile::Others {
+        missed.insert(OTHERS_ROW, got(&sum.others, names(&[&OTHERS])));
+    }
+    missed
 }
 
-/// The matrix of what was not got to.
+/// Whether something was not got to that many runs must get to. Of those in which others act in the cloud that is what they do; there are
+/// too few of them for the rest.
+#[must_use]
+pub fn is_short(missed: &BTreeMap<&'static str, (Vec<String>, usize)>, profile: Profile) -> bool {
+    let decides = |what: &str| profile != Profile::Others || what == OTHERS_ROW;
+    missed.iter().any(|(what, (missing, _))| decides(what) && !missing.is_empty())
+}
+
+/// The matrix of what was not got to, what others do first.
 pub fn told(missed: &BTreeMap<&'static str, (Vec<String>, usize)>) -> String {
     let mut text = String::new();
-    for (what, (missing, many)) in missed {
+    let first = missed.get_key_value(OTHERS_ROW).into_iter();
+    for (what, (missing, many)) in first.chain(missed.iter().filter(|(what, _)| **what != OTHERS_ROW)) {
         text += &format!("{what}: {} of {many} reached\n", many - missing.len());
         // One line for what the last word is missing of.
         let mut rows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -253,6 +265,15 @@ mod tests {
         let drawn: BTreeSet<String> = faults.filter_map(|planned| of_others(&planned.fault)).collect();
         assert_eq!(drawn, OTHERS.iter().map(|&kind| kind.to_owned()).collect());
         let others = drawn.into_iter().map(|kind| (kind, 1)).collect();
-        assert_eq!(missing(&Coverage { others, ..Coverage::default() }), [""; 0]);
+        let sum = Coverage { others, ..Coverage::default() };
+        assert_eq!(missing(&sum), [""; 0]);
+        // The rest is told behind it, and does not decide.
+        for (sum, decides) in [(Coverage::default(), true), (sum, false)] {
+            let missed = missed(&sum, Profile::Others);
+            assert_eq!(is_short(&missed, Profile::Others), decides);
+            let text = told(&missed);
+            assert!(text.starts_with(OTHERS_ROW) && text.contains("not kill:"), "{text}");
+        }
+        assert!(is_short(&missed(&Coverage::default(), Profile::Swarm), Profile::Swarm));
     }
 }

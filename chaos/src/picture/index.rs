@@ -11,25 +11,24 @@ use crate::report::{Report, Verdict};
 /// Characters of evidence in a row.
 const EVIDENCE_MAX: usize = 180;
 
-/// Of runs that each left a folder named after its seed; a run is a seed with its exit code. `head`: what was run.
+/// Of runs that each left a folder named after its seed; a run is a seed with its exit code, of one that was run twice the worse.
+/// `head`: what was run.
 ///
 /// # Errors
 /// When a report is there and does not read.
 pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String> {
-    let mut rows: Vec<(u64, u8, Option<Report>)> = Vec::new();
+    let mut rows: Vec<(u64, u8, String, Option<Report>)> = Vec::new();
     for (seed, code) in runs {
-        let path = folder.join(seed.to_string()).join("report.json");
-        let told = matches!(code, 0..=2) && path.exists();
-        let report = if told { Some(serde_json::from_slice(&fs::read(path)?)?) } else { None };
-        rows.push((*seed, *code, report));
+        let (name, report) = left(folder, *seed, *code)?;
+        rows.push((*seed, *code, name, report));
     }
     // The worst first: they are what somebody looks for.
-    rows.sort_by_key(|(seed, _, report)| (std::cmp::Reverse(verdict(report.as_ref())), *seed));
+    rows.sort_by_key(|(seed, _, _, report)| (std::cmp::Reverse(verdict(report.as_ref())), *seed));
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let (mut simulated_s, mut cpu_s, mut operations, mut faults) = (0.0, 0.0, 0, 0);
     let mut verdicts: BTreeMap<Verdict, u64> = BTreeMap::new();
     let mut lines = String::new();
-    for (seed, code, report) in &rows {
+    for (seed, code, name, report) in &rows {
         let verdict = verdict(report.as_ref());
         *verdicts.entry(verdict).or_default() += 1;
         let Some(report) = report else {
@@ -51,7 +50,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
         let judged = report.board.judgements.iter().filter(|one| one.verdict == verdict);
         let first = first.or_else(|| judged.filter_map(|one| one.evidence.first()).next());
         lines += &format!(
-            "<tr class=\"{}\"><td><a href=\"{seed}/report.html\">{seed}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+            "<tr class=\"{}\"><td><a href=\"{name}/report.html\">{seed}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
              <td>{led}</td><td>{ran}</td><td>{:.0}</td><td class=\"why\">{}</td></tr>",
             class(verdict),
             said(verdict),
@@ -82,6 +81,28 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
         cpu_s,
     );
     Ok(framed("Seeds", &body, None))
+}
+
+/// What a seed left, and where: of two runs the one that ended with this code.
+fn left(folder: &Path, seed: u64, code: u8) -> io::Result<(String, Option<Report>)> {
+    let mut left = (seed.to_string(), None);
+    if code > 2 {
+        return Ok(left);
+    }
+    for name in [seed.to_string(), format!("{seed}-again")] {
+        let path = folder.join(&name).join("report.json");
+        if !path.exists() {
+            continue;
+        }
+        let report: Report = serde_json::from_slice(&fs::read(path)?)?;
+        if report.verdict.exit_code() == code {
+            return Ok((name, Some(report)));
+        }
+        if left.1.is_none() {
+            left = (name, Some(report));
+        }
+    }
+    Ok(left)
 }
 
 /// Enough of a text to know what it is about; the picture has the whole.

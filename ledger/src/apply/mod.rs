@@ -22,7 +22,7 @@ pub(crate) mod limits;
 pub(crate) mod preempt;
 mod progress;
 pub(crate) mod quota;
-mod rebind;
+pub(crate) mod rebind;
 pub(crate) mod rebook;
 mod record_outcome;
 mod record_server_groups;

@@ -1,7 +1,7 @@
 //! Moves bindings of a lease that is not open yet to other hosts, verified as one batch.
 
 use super::progress::{close_row, creation_held, open_row, restamp_rows};
-use super::rebook::{change_bookings, set_bindings};
+use super::rebook::{change_bookings, fit_change, set_bindings};
 use super::verify::{check_room, needs_hold, stale};
 use crate::command::PlannedReservation;
 use crate::model::{Binding, FROZEN_S, Lease, LeaseId, LeaseStatus, Phase, Reservation, Stage, Step, Timestamp};
@@ -22,6 +22,31 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
     if !matches!(before.status, LeaseStatus::Creating | LeaseStatus::Pending | LeaseStatus::Updating) {
         return Err(Rejection::WrongStatus { status: before.status });
     }
+    let lease = moved(state, &before, moves, now)?;
+    if before.status == LeaseStatus::Pending {
+        change_bookings(state, &before, lease, None, now)?;
+        return Ok(Reply::Done);
+    }
+
+    // From here the lease must be bound anew.
+    let mut lease = lease;
+    lease.revision += 1;
+    let still_held = hold_anew(state, &lease, moves, now);
+    restamp_rows(state, &lease);
+    if still_held {
+        state.put_lease(lease);
+    } else if lease.status == LeaseStatus::Creating {
+        creation_held(state, lease, now);
+    } else {
+        super::rebook::update_held(state, lease, now);
+    }
+    Ok(Reply::Done)
+}
+
+/// A lease with these bindings instead, if they may be.
+///
+/// Rejections: those of a rebind from `ReservationNotFound` on.
+pub(crate) fn moved(state: &State, before: &Lease, moves: &[PlannedReservation], now: Timestamp) -> Result<Lease, Rejection> {
     let mut lease = before.clone();
     for planned in moves {
         let Some(place) = lease.reservations.iter().position(|one| one.id == planned.reservation_id) else {
@@ -34,28 +59,16 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
         }
         // While its hold is waited for it must go where the cloud accepts one, however soon it begins.
         if before.status == LeaseStatus::Pending {
-            check_frozen(&before, &before.reservations[place], &planned.bindings, now)?;
+            check_frozen(before, &before.reservations[place], &planned.bindings, now)?;
         }
         set_bindings(state, &before.reservations[place], reservation, &planned.bindings)?;
     }
     if before.status == LeaseStatus::Pending {
-        change_bookings(state, &before, lease, None, now)?;
-        return Ok(Reply::Done);
-    }
-    check_room(state, &lease_bookings(&before), &lease_bookings(&lease), now)?;
-
-    // From here the lease must be bound anew.
-    lease.revision += 1;
-    let still_held = hold_anew(state, &lease, moves, now);
-    restamp_rows(state, &lease);
-    if still_held {
-        state.put_lease(lease);
-    } else if lease.status == LeaseStatus::Creating {
-        creation_held(state, lease, now);
+        fit_change(state, before, lease.clone(), now)?;
     } else {
-        super::rebook::update_held(state, lease, now);
+        check_room(state, &lease_bookings(before), &lease_bookings(&lease), now)?;
     }
-    Ok(Reply::Done)
+    Ok(lease)
 }
 
 /// What begins within ten seconds stays where it is.

@@ -94,6 +94,7 @@ impl<'a> Hosts<'a> {
     }
 
     fn possible(&self, number: u64, block: &HostBlock, interval: Interval, need: Amounts) -> u64 {
+        self.view.look(1);
         let window = self.window(number, interval);
         // What a lease gives up is still in the index, so of its hosts nothing is proven.
         let own = self.view.own_on(host_at(number, 0), host_at(number, 63)).iter().map(|booking| block_of(booking.host).1);

@@ -46,7 +46,7 @@ fn all_later(
         });
         match planned {
             Some(_) => Tried::Found,
-            None if tried >= OFFERS_OF_SEVERAL => Tried::Enough,
+            None if tried >= OFFERS_OF_SEVERAL || over.steps.are_spent() => Tried::Enough,
             None => Tried::GoOn,
         }
     };
@@ -137,7 +137,7 @@ pub(super) fn missing(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, sho
     let fits = |amount: u32| {
         let mut fewer = wish.clone();
         fewer.reservations[place_of].resource.instance_mut().amount = amount;
-        amount as usize >= one.servers.len() && place(over, &fewer, schedule, &[], anchors).is_ok()
+        !over.steps.are_spent() && amount as usize >= one.servers.len() && place(over, &fewer, schedule, &[], anchors).is_ok()
     };
     let largest_amount = largest(instance.amount, no_room.largest_amount, fits);
     NoRoom { largest_amount, short_by: instance.amount - largest_amount, ..no_room }
@@ -162,12 +162,16 @@ fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Sho
     let mut tried = 0;
     // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
     let mut judge = |start: Seconds| {
+        // There it was just refused.
+        if start == wanted && several {
+            return Tried::GoOn;
+        }
         tried += 1;
         let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
         let fits = resolve_create(&later, over.now).is_ok_and(|schedule| place(over, &later, &schedule, &[], anchors).is_ok());
         match fits {
             true => Tried::Found,
-            false if tried >= tries => Tried::Enough,
+            false if tried >= tries || several && over.steps.are_spent() => Tried::Enough,
             false => Tried::GoOn,
         }
     };

@@ -77,13 +77,14 @@ pub(super) fn place_in(
         for place in order {
             let one = |view: &mut View<'_>| place_phases(view, &phases[*place]);
             let found = view.with_one_anchor(&anchors[*place], one, Short::merge);
+            steps.count(&view);
             let found = found.map_err(|short| (*place, Short { before: std::mem::take(&mut view.planned), ..short }));
             bindings[*place] = found?;
         }
         Ok(bindings)
     };
-    let bindings = match in_some_order((0..phases.len()).collect(), in_turn) {
-        Ok(bindings) => bindings,
+    let bindings = match in_some_order((0..phases.len()).collect(), steps, in_turn) {
+        Ok((bindings, _)) => bindings,
         Err(Unplaced { error, alone: true }) => return Err(error),
         Err(Unplaced { error, alone: false }) => {
             view.planned.clear();

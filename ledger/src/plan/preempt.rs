@@ -22,7 +22,8 @@ const CANDIDATES_MAX: usize = 512;
 /// all are spared without which there is room as well, the highest priority and the oldest first. So none is needless,
 /// though others might have been fewer. Where those are too many, the largest go first.
 ///
-/// The state is held meanwhile, so what is looked at has its bounds: some ten searches, and one for each that gives way in the end.
+/// The state is held meanwhile, so what is looked at has its bounds: some ten plans, and one for each that gives way in the end; where the steps of plans of several reservations are
+/// used up, more may give way than need to.
 pub(super) fn plan(
     state: &State,
     overlay: &Overlay,
@@ -43,18 +44,19 @@ pub(super) fn plan(
         place_in(View { own: &own, ..View::new(state, overlay, now) }, &wish, schedule, ids, anchors, &steps).ok()
     };
     let mut candidates = candidates(state, &wish, schedule, now);
-    let mut given_way = suffice(state, overlay, &candidates, &placed, now)?;
+    let (mut given_way, mut planned) = suffice(state, overlay, &candidates, &placed, now)?;
     if given_way.len() > VICTIMS_MAX {
         candidates.sort_by_cached_key(|lease| (lease.precedence.priority, Reverse(size(lease)), lease.id));
-        given_way = suffice(state, overlay, &candidates, &placed, now).filter(|those| those.len() <= VICTIMS_MAX)?;
+        (given_way, planned) =
+            suffice(state, overlay, &candidates, &placed, now).filter(|(those, _)| those.len() <= VICTIMS_MAX)?;
     }
     for place in (0..given_way.len()).rev() {
         let spared = given_way.remove(place);
-        if placed(&given_way).is_none() {
-            given_way.insert(place, spared);
+        match placed(&given_way) {
+            Some(without) => planned = without,
+            None => given_way.insert(place, spared),
         }
     }
-    let planned = placed(&given_way)?;
     // Where these hosts were chosen with more room than they need, or plans in flight are in the way as well.
     spare(state, &mut given_way, &with_in_flight(overlay, &planned), now);
     let mut victims: Vec<Victim> =
@@ -63,15 +65,15 @@ pub(super) fn plan(
     Some(Planned { victims, ..planned })
 }
 
-/// The first so many of these that make room together, without those that are not on the hosts where it is found then. More room
-/// never hurts, so they are found by halving.
+/// The first so many of these that make room together, without those that are not on the hosts where it is found then, and the plan
+/// that was found. More room never hurts, so they are found by halving.
 fn suffice(
     state: &State,
     overlay: &Overlay,
     candidates: &[Lease],
     placed: &impl Fn(&[Lease]) -> Option<Planned>,
     now: Timestamp,
-) -> Option<Vec<Lease>> {
+) -> Option<(Vec<Lease>, Planned)> {
     let (mut too_few, mut enough, mut planned) = (0, candidates.len(), placed(candidates)?);
     while too_few + 1 < enough {
         let half = too_few + (enough - too_few) / 2;
@@ -82,7 +84,7 @@ fn suffice(
     }
     let mut given_way = candidates[..enough].to_vec();
     spare(state, &mut given_way, &with_in_flight(overlay, &planned), now);
-    Some(given_way)
+    Some((given_way, planned))
 }
 
 /// How much a lease has booked, vCPUs over all of its slots.

@@ -1,10 +1,14 @@
 //! How much of a host is free over an interval, as one plan sees it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::Overlay;
 use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, Seconds, Timestamp, misfit};
 use crate::state::{Booking, State, segments, sum_at};
+
+/// So many planned bookings are gone through in the time of one look.
+const LOOKED_AT_ONCE: usize = 512;
 
 /// The state as one plan sees it.
 pub(super) struct View<'a> {
@@ -23,13 +27,21 @@ pub(super) struct View<'a> {
     pub anchor: Anchor,
     /// What is over by now is in nobody's way, as in `apply`, whose now is this one or later.
     pub now: Seconds,
+    /// Looks at single hosts and at blocks of the index so far, each about a microsecond ([`Steps`](super::together::Steps)).
+    pub looks: Cell<u32>,
 }
 
 impl<'a> View<'a> {
     /// For a lease that has nothing yet.
     pub fn new(state: &'a State, overlay: &'a Overlay, now: Timestamp) -> Self {
         let now = now.floor_to_second();
-        Self { state, overlay, own: &[], planned: Vec::new(), avoid: &[], among: None, anchor: Anchor::default(), now }
+        let (planned, anchor, looks) = Default::default();
+        Self { state, overlay, own: &[], planned, avoid: &[], among: None, anchor, now, looks }
+    }
+
+    /// Something is looked at that costs so much.
+    pub fn look(&self, cost: usize) {
+        self.looks.set(self.looks.get().saturating_add(u32::try_from(cost).unwrap_or(u32::MAX)));
     }
 
     /// What `plan` finds for one reservation on hosts of one kind of anchor (architecture D21), the first kind with which it
@@ -115,6 +127,7 @@ impl<'a> View<'a> {
 
     /// What is planned on a host, and what is given up there, within an interval.
     fn beside(&self, host: HostId, interval: Interval) -> (Vec<Booking>, Vec<Booking>) {
+        self.look(1 + self.planned.len() / LOOKED_AT_ONCE);
         let concerns = |booking: &&Booking| booking.host == host && booking.interval.overlaps(interval);
         let in_flight = self.overlay.on(host).iter().map(|(_, booking)| booking);
         let planned = in_flight.chain(&self.planned).filter(concerns).copied().collect();

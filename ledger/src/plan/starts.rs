@@ -318,14 +318,15 @@ fn shared(view: &mut View<'_>, all: &[Together<'_>], from: Seconds, first: Secon
                 alone.push((*start, changes.get(place + 1).map_or(last, |next| next.0.minus(1))));
             }
         }
-        let both = |a: (Seconds, Seconds), b: (Seconds, Seconds)| (a.0.max(b.0), a.1.min(b.1));
-        let overlaps = spans.iter().flat_map(|span| alone.iter().map(|other| both(*span, *other)));
-        spans = overlaps.filter(|(from, until)| from <= until).collect();
+        spans = in_both(&spans, &merged(alone));
         if spans.is_empty() {
             return Vec::new();
         }
     }
-    let is_meant = |at: &Seconds| spans.iter().any(|(from, until)| from <= at && at <= until);
+    let is_meant = |at: &Seconds| {
+        let after = spans.partition_point(|(from, _)| from <= at);
+        after.checked_sub(1).is_some_and(|place| *at <= spans[place].1)
+    };
     // Where a sweep begins nothing need have changed, but at the very first start it is not known yet what fits.
     let mut starts: Vec<Seconds> = [from].into_iter().filter(is_meant).collect();
     let begin = if first == from { first.plus(1) } else { first };
@@ -336,8 +337,14 @@ fn shared(view: &mut View<'_>, all: &[Together<'_>], from: Seconds, first: Secon
                 view.anchor = *anchor;
                 let common = one.starts(first, last).common();
                 for (place, _) in Hosts::of(view, one.wish).at_most(common, least, one.wish.need()) {
-                    let steps = view.state.calendar().taken_steps_in(place.host, later);
-                    starts.extend(steps.map(|(at, _)| at).filter(is_meant));
+                    let mut before = view.state.calendar().taken_at(place.host, begin.minus(1));
+                    for (at, taken) in view.state.calendar().taken_steps_in(place.host, later) {
+                        // Where less of something is taken than just before.
+                        if !before.fits_in(taken) && is_meant(&at) {
+                            starts.push(at);
+                        }
+                        before = taken;
+                    }
                 }
             }
         }
@@ -345,6 +352,32 @@ fn shared(view: &mut View<'_>, all: &[Together<'_>], from: Seconds, first: Secon
     starts.sort_unstable();
     starts.dedup();
     starts
+}
+
+/// Spans of seconds, first and last, in order and apart.
+fn merged(mut spans: Vec<(Seconds, Seconds)>) -> Vec<(Seconds, Seconds)> {
+    spans.sort_unstable();
+    let mut apart: Vec<(Seconds, Seconds)> = Vec::new();
+    for (from, until) in spans {
+        match apart.last_mut() {
+            Some(last) if from <= last.1.plus(1) => last.1 = last.1.max(until),
+            Some(_) | None => apart.push((from, until)),
+        }
+    }
+    apart
+}
+
+/// What is in one of the first and in one of the second, both as [`merged`] gives them.
+fn in_both(one: &[(Seconds, Seconds)], other: &[(Seconds, Seconds)]) -> Vec<(Seconds, Seconds)> {
+    let (mut both, mut a, mut b) = (Vec::new(), 0, 0);
+    while let (Some(x), Some(y)) = (one.get(a), other.get(b)) {
+        let overlap = (x.0.max(y.0), x.1.min(y.1));
+        if overlap.0 <= overlap.1 {
+            both.push(overlap);
+        }
+        if x.1 <= y.1 { a += 1 } else { b += 1 }
+    }
+    both
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::model::{Amounts, Anchor, HostId, InstanceWish, Interval, Phase, PoolK
 
 /// Orders in which reservations are placed one after the other, the first one included.
 const ORDERS_MAX: usize = 4;
-/// Steps of one [`Steps`], each some tenths of a microsecond: the state is held meanwhile.
-const STEPS_MAX: u32 = 20_000;
+/// Steps of one [`Steps`], each about a microsecond: the state is held meanwhile.
+const STEPS_MAX: u32 = 200_000;
 /// Hosts with room that are looked at for one part, with one kind of anchor.
 const HOSTS_MAX: usize = 256;
 /// Choices of kinds of anchor that are tried.
@@ -32,11 +32,18 @@ impl Steps {
         Steps(Cell::new(STEPS_MAX))
     }
 
-    /// Whether there was one left.
-    fn take(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left > 0
+    /// Whether there are none left: then nothing more is tried.
+    pub fn are_spent(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    fn take(&self, many: u32) {
+        self.0.set(self.0.get().saturating_sub(many));
+    }
+
+    /// Counts what was looked at in a view since this was done last.
+    pub fn count(&self, view: &View<'_>) {
+        self.take(view.looks.take());
     }
 }
 
@@ -47,16 +54,20 @@ pub(super) struct Unplaced<E> {
     pub alone: bool,
 }
 
-/// What `place` finds for these in the first order in which all of them have room; it names the one that has none. That one comes
-/// first in the next order.
+/// What `place` finds for these in the first order in which all of them have room, and what was short in the first one, if that was
+/// not it; `place` names the one that has no room. That one comes first in the next order. Without steps none but the first is tried.
 pub(super) fn in_some_order<T, E>(
     mut order: Vec<usize>,
+    steps: &Steps,
     mut place: impl FnMut(&[usize]) -> Result<T, (usize, E)>,
-) -> Result<T, Unplaced<E>> {
+) -> Result<(T, Option<E>), Unplaced<E>> {
     let mut first = None;
     for _ in 0..ORDERS_MAX {
+        if first.is_some() && steps.are_spent() {
+            break;
+        }
         let (failed, error) = match place(&order) {
-            Ok(found) => return Ok(found),
+            Ok(found) => return Ok((found, first)),
             Err(failed) => failed,
         };
         if order.first() == Some(&failed) {
@@ -116,6 +127,9 @@ pub(super) fn together(
     anchors: &[Vec<Anchor>],
     steps: &Steps,
 ) -> Option<Vec<Vec<(HostId, u32)>>> {
+    if steps.are_spent() {
+        return None;
+    }
     let mut places: BTreeMap<(usize, Anchor), Vec<Place>> = BTreeMap::new();
     let mut kinds: BTreeMap<usize, Vec<Anchor>> = BTreeMap::new();
     for (number, part) in parts.iter().enumerate() {
@@ -125,6 +139,7 @@ pub(super) fn together(
             let found = places_of(view, part);
             let has_room = sum_of(view, part, &found) >= u64::from(part.amount);
             places.insert((number, *anchor), found);
+            steps.count(view);
             has_room
         });
         let of = kinds.entry(part.reservation).or_insert_with(|| possible.clone());
@@ -135,6 +150,9 @@ pub(super) fn together(
     }
     let choices: usize = kinds.values().fold(1, |product, of| product.saturating_mul(of.len()));
     for choice in 0..choices.min(KINDS_MAX) {
+        if steps.are_spent() {
+            return None;
+        }
         let mut rest = choice;
         let mut chosen = BTreeMap::new();
         for (reservation, of) in &kinds {
@@ -142,7 +160,9 @@ pub(super) fn together(
             rest /= of.len();
         }
         let of_part = |number: usize| places[&(number, chosen[&parts[number].reservation])].as_slice();
-        if let Some(found) = Packing::of(view, parts, of_part).pack(steps) {
+        let packing = Packing::of(view, parts, of_part);
+        steps.count(view);
+        if let Some(found) = packing.pack(steps) {
             return Some(found);
         }
     }
@@ -197,9 +217,8 @@ struct Packing<'a> {
 /// A node of the search, with what is left to be placed on it and on those behind it.
 struct Level {
     rest: Vec<u32>,
-    /// Slots of each part that it may take, and how many of these choices were tried.
-    loads: Vec<Vec<u32>>,
-    tried: usize,
+    /// Slots of each part that it takes; `None`: no choice was made yet.
+    load: Option<Vec<u32>>,
 }
 
 impl<'a> Packing<'a> {
@@ -280,15 +299,17 @@ impl<'a> Packing<'a> {
                 return Some(self.found(&levels));
             }
             if at < self.nodes.len() && self.may_fit(at, &rest) && !in_vain.contains(&(at, rest.clone())) {
-                let loads = self.loads(&self.nodes[at], &rest, steps)?;
-                levels.push(Level { rest, loads, tried: 0 });
+                levels.push(Level { rest, load: None });
             }
             // The next choice, of the last node that has one.
             rest = loop {
                 let last = levels.len().checked_sub(1)?;
                 let level = &mut levels[last];
-                if let Some(load) = level.loads.get(level.tried) {
-                    level.tried += 1;
+                level.load = self.next_load(&self.nodes[last], &level.rest, level.load.take(), steps);
+                if steps.are_spent() {
+                    return None;
+                }
+                if let Some(load) = &level.load {
                     break level.rest.iter().zip(load).map(|(left, slots)| left - slots).collect();
                 }
                 in_vain.extend(levels.pop().map(|level| (last, level.rest)));
@@ -299,7 +320,7 @@ impl<'a> Packing<'a> {
     fn found(&self, levels: &[Level]) -> Vec<Vec<(HostId, u32)>> {
         let mut found = vec![Vec::new(); self.parts.len()];
         for (node, level) in self.nodes.iter().zip(levels) {
-            for (slots, hosts) in level.loads[level.tried - 1].iter().zip(&mut found) {
+            for (slots, hosts) in level.load.iter().flatten().zip(&mut found) {
                 if *slots > 0 {
                     hosts.push((node.place.host, *slots));
                 }
@@ -309,48 +330,56 @@ impl<'a> Packing<'a> {
         found
     }
 
-    /// The ways to fill a node so that no slot of what is left could be added: to leave room that could be used never helps. `None`
-    /// when the steps are used up.
-    fn loads(&self, node: &Node, rest: &[u32], steps: &Steps) -> Option<Vec<Vec<u32>>> {
-        let (mut found, mut load) = (Vec::new(), vec![0; rest.len()]);
-        self.fill(node, rest, &node.free, 0, &mut load, &mut found, steps).then_some(found)
+    /// The next way to fill a node so that no slot of what is left could be added: to leave room that could be used never helps.
+    /// `None` when there is none behind this one, or the steps are used up.
+    fn next_load(&self, node: &Node, rest: &[u32], before: Option<Vec<u32>>, steps: &Steps) -> Option<Vec<u32>> {
+        let mut load = match before {
+            None => {
+                let mut load = vec![0; rest.len()];
+                self.fill(node, rest, &mut load, 0);
+                load
+            }
+            Some(mut load) => self.fewer(node, rest, &mut load).then_some(load)?,
+        };
+        loop {
+            // Each goes through all parts in all of their spans.
+            steps.take(u32::try_from(1 + rest.len() * node.free.len() / 8).unwrap_or(u32::MAX));
+            if steps.are_spent() {
+                return None;
+            }
+            let free = self.beside(node, &load, rest.len());
+            if (0..rest.len()).all(|one| self.more(node, &free, one, load[one], rest[one]) == 0) {
+                return Some(load);
+            }
+            if !self.fewer(node, rest, &mut load) {
+                return None;
+            }
+        }
     }
 
-    #[expect(clippy::too_many_arguments)]
-    fn fill(
-        &self,
-        node: &Node,
-        rest: &[u32],
-        free: &[Amounts],
-        number: usize,
-        load: &mut Vec<u32>,
-        found: &mut Vec<Vec<u32>>,
-        steps: &Steps,
-    ) -> bool {
-        if number == rest.len() {
-            let is_full = (0..number).all(|one| self.more(node, free, one, load[one], rest[one]) == 0);
-            if is_full {
-                found.push(load.clone());
-            }
-            return steps.take();
+    /// Fills a node with as much as it can be of each part from one on, one after the other, beside those before it.
+    fn fill(&self, node: &Node, rest: &[u32], load: &mut [u32], from: usize) {
+        let mut free = self.beside(node, load, from);
+        for number in from..rest.len() {
+            load[number] = self.fit(node, &free, number, rest[number]);
+            free = self.less(free, number, load[number]);
         }
-        let most = self.fit(node, free, number, rest[number]);
-        // Of the last part as many as fit are taken, and all or none where they must be together.
+    }
+
+    /// Takes a slot away of the last part of which that is another choice, and fills those behind it anew; `false` when there is none. Of
+    /// the last part as many as fit are taken, and all or none where they must be together.
+    fn fewer(&self, node: &Node, rest: &[u32], load: &mut [u32]) -> bool {
+        let last = (0..rest.len().saturating_sub(1)).rev().find(|number| load[*number] > 0);
+        let Some(number) = last else { return false };
         let together = self.parts[number].wish.affinity == Some(true);
-        let least = if number + 1 == rest.len() { most } else { 0 };
-        let mut slots = most;
-        loop {
-            load[number] = slots;
-            let left = self.less(free, number, slots);
-            if !self.fill(node, rest, &left, number + 1, load, found, steps) {
-                return false;
-            }
-            if slots == least {
-                load[number] = 0;
-                return true;
-            }
-            slots = if together { 0 } else { slots - 1 };
-        }
+        load[number] = if together { 0 } else { load[number] - 1 };
+        self.fill(node, rest, load, number + 1);
+        true
+    }
+
+    /// What is free on a node beside its load of the parts before one.
+    fn beside(&self, node: &Node, load: &[u32], before: usize) -> Vec<Amounts> {
+        (0..before).fold(node.free.clone(), |free, number| self.less(free, number, load[number]))
     }
 
     /// How many more slots of a part could be added to so many.
@@ -362,8 +391,7 @@ impl<'a> Packing<'a> {
     }
 
     /// What is free beside so many slots of a part.
-    fn less(&self, free: &[Amounts], number: usize, slots: u32) -> Vec<Amounts> {
-        let mut left = free.to_vec();
+    fn less(&self, mut left: Vec<Amounts>, number: usize, slots: u32) -> Vec<Amounts> {
         if slots > 0 {
             let need = self.parts[number].wish.need().checked_mul(slots).expect("so many fit");
             for span in &self.spans[number] {

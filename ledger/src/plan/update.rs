@@ -9,10 +9,11 @@ use super::together::{Part, Steps, Unplaced, in_some_order, largest, together};
 use super::{NoPlan, NoRoom, Overlay, Planned, offer};
 use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
+use crate::apply::rebind::moved;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
-use crate::command::{LeaseChange, PlannedReservation};
+use crate::command::{LeaseChange, PlannedReservation, ReservationChange};
 use crate::model::{
     Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, Seconds, Stage, Timestamp,
 };
@@ -39,7 +40,7 @@ pub fn plan_update(
     let own = sorted_by_host(lease_bookings(before));
     let mut view = View { own: &own, ..View::new(state, overlay, now) };
     match rebook(&mut view, before, &resolved.lease, now, &Steps::new()) {
-        Err(NoPlan::NoRoom(no_room)) => Err(NoPlan::NoRoom(instead(&mut view, before, resolved.lease, no_room, now))),
+        Err(NoPlan::NoRoom(no_room)) => Err(NoPlan::NoRoom(instead(&mut view, before, (change, &resolved.lease), no_room, now))),
         Err(rejected) => Err(rejected),
         Ok(planned) => Ok(Some(planned)),
     }
@@ -55,36 +56,52 @@ fn rebook(view: &mut View<'_>, before: &Lease, after: &Lease, now: Timestamp, st
     // Those that are not changed choose first: they get what they have.
     let mut places: Vec<usize> = (0..after.reservations.len()).collect();
     places.sort_by_key(|place| (changed(place), *place));
-    let bindings = replan_all(view, before, after, places, steps).map_err(NoPlan::NoRoom)?;
+    let (bindings, short) = replan_all(view, before, after, places, steps).map_err(NoPlan::NoRoom)?;
     let planned = |(reservation, bindings): (&Reservation, _)| PlannedReservation { reservation_id: reservation.id, bindings };
     let reservations: Vec<PlannedReservation> = after.reservations.iter().zip(bindings).map(planned).collect();
-    // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed.
+    // Old and new may both have to be booked for a while, which the search does not see: then a later try may succeed. Where the
+    // reservations only have room in each other's places, no try ever does.
     let mut lease = after.clone();
     set_plan(view.state, before, &mut lease, &reservations)
         .and_then(|()| fit_change(view.state, before, lease, now))
-        .map_err(NoPlan::Rejected)?;
+        .map_err(|stale| short.map_or(NoPlan::Rejected(stale), NoPlan::NoRoom))?;
     Ok(without_own(finished(view.state, reservations, &view.planned), view))
 }
 
-/// What is short of a changed lease, with an amount that was planned with all of it.
-fn instead(view: &mut View<'_>, before: &Lease, mut after: Lease, no_room: NoRoom, now: Timestamp) -> NoRoom {
+/// What is short of a lease that is changed so, with an amount that may be asked for and was planned with all of it.
+fn instead(
+    view: &mut View<'_>,
+    before: &Lease,
+    (change, after): (&LeaseChange, &Lease),
+    no_room: NoRoom,
+    now: Timestamp,
+) -> NoRoom {
     let steps = Steps::new();
-    let wanted = after.reservations[no_room.reservation].wish.instance().amount;
+    let short = &after.reservations[no_room.reservation];
+    let wanted = short.wish.instance().amount;
     let largest_amount = largest(wanted, no_room.largest_amount, |amount| {
-        after.reservations[no_room.reservation].wish.instance_mut().amount = amount;
-        rebook(view, before, &after, now, &steps).is_ok()
+        let mut fewer = change.clone();
+        let mut resource = short.wish.clone();
+        resource.instance_mut().amount = amount;
+        match fewer.reservations.iter_mut().find(|one| one.reservation_id == short.id) {
+            Some(one) => one.resource = resource,
+            None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
+        }
+        let may_be_asked = || resolve_update(before, &fewer, now);
+        !steps.are_spent() && may_be_asked().is_ok_and(|fewer| rebook(view, before, &fewer.lease, now, &steps).is_ok())
     });
     NoRoom { largest_amount, short_by: wanted - largest_amount, ..no_room }
 }
 
-/// New bindings of these reservations of a lease, the others keep none; they are placed in this order if that finds room.
+/// New bindings of these reservations of a lease, the others keep none; they are placed in this order if that finds room. With what
+/// was short in this order, if they are not placed in it.
 fn replan_all(
     view: &mut View<'_>,
     before: &Lease,
     lease: &Lease,
     places: Vec<usize>,
     steps: &Steps,
-) -> Result<Vec<Vec<Binding>>, NoRoom> {
+) -> Result<(Vec<Vec<Binding>>, Option<NoRoom>), NoRoom> {
     let pairs: Vec<(&Reservation, &Reservation)> = lease.reservations.iter().zip(&before.reservations).collect();
     let mut sorted = places.clone();
     sorted.sort_unstable();
@@ -99,12 +116,13 @@ fn replan_all(
         for place in order {
             let (reservation, old) = pairs[*place];
             let found = replan(view, *place, lease, reservation, old).map_err(|no_room| (*place, no_room));
+            steps.count(view);
             bindings[*place] = found?;
         }
         Ok(bindings)
     };
-    let error = match in_some_order(places, in_turn) {
-        Ok(bindings) => return Ok(bindings),
+    let error = match in_some_order(places, steps, in_turn) {
+        Ok(found) => return Ok(found),
         Err(Unplaced { error, alone: true }) => return Err(error),
         Err(Unplaced { error, alone: false }) => error,
     };
@@ -128,7 +146,7 @@ fn replan_all(
         }
         bindings.sort_unstable();
     }
-    Ok(bindings)
+    Ok((bindings, Some(error)))
 }
 
 /// What of a reservation stays where it is, and the parts that are to be placed.
@@ -178,12 +196,17 @@ pub(super) fn plan_moved(
     let mut view = View { own: &own, avoid, among, ..View::new(state, overlay, state.clock()) };
     let not_open: Vec<usize> =
         (0..lease.reservations.len()).filter(|place| lease.reservations[*place].stage < Stage::Open).collect();
-    let mut bindings = replan_all(&mut view, lease, lease, not_open.clone(), &Steps::new()).map_err(NoPlan::NoRoom)?;
+    let found = replan_all(&mut view, lease, lease, not_open.clone(), &Steps::new());
+    let (mut bindings, short) = found.map_err(NoPlan::NoRoom)?;
     let planned = |place: usize| PlannedReservation {
         reservation_id: lease.reservations[place].id,
         bindings: std::mem::take(&mut bindings[place]),
     };
-    let reservations = not_open.into_iter().map(planned).collect();
+    let reservations: Vec<PlannedReservation> = not_open.into_iter().map(planned).collect();
+    // Where old and new are booked beside each other, what only has room in each other's places has none.
+    if let Some(short) = short.filter(|_| moved(state, lease, &reservations, state.clock()).is_err()) {
+        return Err(NoPlan::NoRoom(short));
+    }
     Ok(without_own(finished(state, reservations, &view.planned), &view))
 }
 
@@ -380,7 +403,8 @@ fn open_bindings(
                 .map(|host| vec![(host.id, rest)])
             }
             Some(false) => {
-                let other = View { avoid: &hosts, planned: view.planned.clone(), ..*view };
+                let (planned, looks) = (view.planned.clone(), Default::default());
+                let other = View { avoid: &hosts, planned, looks, ..*view };
                 search(&other, &more, interval, rest, &[])
             }
             None => search(view, &more, interval, rest, &hosts),

@@ -64,9 +64,9 @@ pub struct List {
     /// Only those before this time: now, +2h (after --from), or a UTC date
     #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
     to: Option<Point>,
-    /// Sorted by; id: by the hosts' numbers
-    #[arg(long, value_enum, default_value_t = Sort::Start)]
-    sort: Sort,
+    /// Sorted by; id: by the hosts' numbers. Unless given it is start, and id with --limit or --after
+    #[arg(long, value_enum)]
+    sort: Option<Sort>,
     #[command(flatten)]
     page: Page,
     /// Only those behind this one in the order: the last of the page before
@@ -91,7 +91,9 @@ impl List {
             (None, None) => None,
             (from, to) => Some(listing::window(from, to, now)?),
         };
-        let order = match sort {
+        // Behind one that is dropped meanwhile only the order by id goes on.
+        let is_page = page.limit.is_some() || after.is_some();
+        let order = match sort.unwrap_or(if is_page { Sort::Id } else { Sort::Start }) {
             Sort::Id => DowntimeOrder::Id,
             Sort::Start => DowntimeOrder::Start,
             Sort::End => DowntimeOrder::End,

@@ -146,7 +146,7 @@ pub struct Create {
     expiry: Option<u32>,
     #[command(flatten)]
     pub(super) repeat: args::Repeat,
-    /// Whatever the quota of the project says (admins)
+    /// Whatever the quota of the project says (admins and those with the role that the configuration names)
     #[arg(long)]
     ignore_quota: bool,
     /// Only say whether it fits, and what would fit instead; nothing is booked. Exit code 1: it does not fit
@@ -184,7 +184,7 @@ pub struct Update {
     /// What happens to the servers at the end (leases with one reservation)
     #[arg(long, value_enum)]
     on_end: Option<AtEnd>,
-    /// Whatever the quota of the project says (admins)
+    /// Whatever the quota of the project says (admins and those with the role that the configuration names)
     #[arg(long)]
     ignore_quota: bool,
 }

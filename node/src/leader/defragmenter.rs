@@ -6,7 +6,6 @@ use std::sync::Arc;
 use leasehold_ledger::command::Command;
 use leasehold_ledger::model::{HostId, LeaseId};
 use leasehold_ledger::plan;
-use leasehold_ledger::reply::Rejection;
 
 use super::work::Work;
 use crate::seams::long;
@@ -52,9 +51,7 @@ async fn tighten(work: &Work, lease_id: LeaseId) {
         }
         // Deleted, begun or changed in between, or another has the room.
         Ok(Err(rejection)) => {
-            if matches!(rejection, Rejection::PlanStale { .. }) {
-                metrics::plan_stale();
-            }
+            metrics::plan_refused(&rejection);
             tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was moved");
         }
         Err(error) => tracing::debug!(lease = %lease_id, %error, "the ledger did not take the move of a lease; it stays"),

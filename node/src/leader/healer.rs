@@ -32,7 +32,7 @@ const REFUSED_PER_ROUND: usize = 32;
 struct Memory {
     /// Since when hosts are seen to be sick.
     sick: BTreeMap<HostId, Mono>,
-    /// When leases that are still to be moved were tried last, and how often there was no room for them.
+    /// When leases that are still to be moved were tried last, and how often in a row they stayed.
     tried: BTreeMap<LeaseId, (Mono, u32)>,
 }
 
@@ -70,9 +70,9 @@ impl Memory {
         ailing
     }
 
-    fn has_tried(&mut self, now: Mono, lease: LeaseId, had_room: bool) {
+    fn has_tried(&mut self, now: Mono, lease: LeaseId, moved: bool) {
         let (at, times) = self.tried.entry(lease).or_insert((now, 0));
-        (*at, *times) = (now, if had_room { 0 } else { times.saturating_add(1) });
+        (*at, *times) = (now, if moved { 0 } else { times.saturating_add(1) });
     }
 }
 
@@ -100,15 +100,15 @@ async fn heal(work: &Work, memory: &mut Memory) {
             break;
         }
         if work.ledger.look(|state| plan::still_ails(state, now(state), &one)) {
-            let had_room = move_away(work, &one).await;
-            memory.has_tried(work.clock.mono(), one.lease_id, had_room);
-            if !had_room {
+            let moved = move_away(work, &one).await;
+            memory.has_tried(work.clock.mono(), one.lease_id, moved);
+            if !moved {
                 refused.push(one.lease_id);
             }
         }
     }
     if let Some(first) = refused.first() {
-        tracing::warn!(leases = refused.len(), lease = %first, "no other hosts have room for leases that are to be moved, this one among them");
+        tracing::warn!(leases = refused.len(), lease = %first, "no other hosts have room for leases that are to be moved, or the ledger refused it, this one among them");
     }
     let misjudged = work.ledger.look(|state| plan::misjudged(state, &looked_at));
     for lease_id in misjudged {
@@ -116,23 +116,28 @@ async fn heal(work: &Work, memory: &mut Memory) {
         if mutant!("N40") && work.ledger.look(|state| state.lease(lease_id).is_some_and(|lease| lease.degraded)) {
             continue;
         }
-        if propose(work, lease_id, Command::ReviewLease { lease_id }).await {
+        if matches!(propose(work, lease_id, Command::ReviewLease { lease_id }).await, Proposed::Taken) {
             tracing::info!(lease = %lease_id, "looked again whether a lease lacks a host");
         }
     }
     metrics::leases_degraded(work.ledger.look(|state| state.degraded_leases().count()));
 }
 
-/// Whether there was room for it, or it does not matter any more.
+/// Whether it moved, or it does not matter any more.
 async fn move_away(work: &Work, one: &Ailing) -> bool {
     let Ailing { lease_id, avoid, .. } = one;
     match long(|| work.ledger.look(|state| plan::plan_rebind(state, &Overlay::default(), *lease_id, avoid))) {
         Ok(planned) => {
-            if propose(work, *lease_id, Command::Rebind { lease_id: *lease_id, moves: planned.reservations }).await {
-                metrics::lease_moved();
-                tracing::info!(lease = %lease_id, ?avoid, lost = one.lost, "a lease moved away from hosts that cannot serve it");
+            match propose(work, *lease_id, Command::Rebind { lease_id: *lease_id, moves: planned.reservations }).await {
+                Proposed::Taken => {
+                    metrics::lease_moved();
+                    tracing::info!(lease = %lease_id, ?avoid, lost = one.lost, "a lease moved away from hosts that cannot serve it");
+                    true
+                }
+                Proposed::Refused => false,
+                // It says nothing of the lease, and may have been taken.
+                Proposed::Unanswered => true,
             }
-            true
         }
         Err(NoPlan::NoRoom(_)) => {
             tracing::debug!(lease = %lease_id, ?avoid, "no other hosts have room for a lease");
@@ -145,25 +150,30 @@ async fn move_away(work: &Work, one: &Ailing) -> bool {
     }
 }
 
-/// Whether the ledger took it. What it did not take is looked at anew in a later round.
-async fn propose(work: &Work, lease_id: LeaseId, command: Command) -> bool {
+/// What became of a proposal.
+enum Proposed {
+    Taken,
+    Refused,
+    Unanswered,
+}
+
+/// What the ledger did not take is looked at anew in a later round.
+async fn propose(work: &Work, lease_id: LeaseId, command: Command) -> Proposed {
     match work.ledger.propose(command).await {
-        Ok(Ok(_)) => true,
+        Ok(Ok(_)) => Proposed::Taken,
         // Deleted, or changed in between.
         Ok(Err(rejection @ (Rejection::LeaseNotFound(_) | Rejection::WrongStatus { .. } | Rejection::PlanStale { .. }))) => {
-            if matches!(rejection, Rejection::PlanStale { .. }) {
-                metrics::plan_stale();
-            }
+            metrics::plan_refused(&rejection);
             tracing::info!(lease = %lease_id, %rejection, "a lease changed before it was healed");
-            false
+            Proposed::Refused
         }
         Ok(Err(rejection)) => {
             tracing::warn!(lease = %lease_id, %rejection, "the ledger does not let a lease be healed");
-            false
+            Proposed::Refused
         }
         Err(error) => {
             tracing::warn!(lease = %lease_id, %error, "the ledger did not take the healing of a lease; trying again");
-            false
+            Proposed::Unanswered
         }
     }
 }
@@ -189,8 +199,8 @@ mod tests {
     #[test]
     fn those_that_were_not_tried_come_first_and_those_without_room_more_and_more_rarely() {
         let mut memory = Memory::default();
-        let try_one = |memory: &mut Memory, second: u64, id: u128, had_room: bool| {
-            memory.has_tried(Mono(Duration::from_secs(second)), LeaseId(Uuid::from_u128(id)), had_room);
+        let try_one = |memory: &mut Memory, second: u64, id: u128, moved: bool| {
+            memory.has_tried(Mono(Duration::from_secs(second)), LeaseId(Uuid::from_u128(id)), moved);
         };
         assert_eq!(tried(&mut memory, 100, 1..=4), [1, 2, 3, 4]);
         try_one(&mut memory, 100, 1, false);

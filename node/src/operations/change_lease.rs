@@ -11,6 +11,7 @@ use leasehold_ledger::state::{KeyLookup, State};
 use super::route::{Call, Given, Request};
 use super::{Actor, Answer, OperationError, Operations, Result, Rule, Unavailable, groups};
 use crate::config::Secret;
+use crate::seams::long;
 use crate::telemetry::{metrics, request_id};
 
 /// How often a stale plan is planned again (architecture D2).
@@ -74,7 +75,11 @@ impl Operations {
                 (Vec::new(), 0, None)
             } else {
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
-                    plan_update(state, overlay, lease_id, &change, now).map(|planned| match planned {
+                    let plan = || plan_update(state, overlay, lease_id, &change, now);
+                    // How several go together takes its time to find out.
+                    let has_several = state.lease(lease_id).is_some_and(|lease| lease.reservations.len() > 1);
+                    let planned = if has_several { long(plan) } else { plan() };
+                    planned.map(|planned| match planned {
                         Some(planned) => planned,
                         None => Planned {
                             reservations: Vec::new(),

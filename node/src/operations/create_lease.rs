@@ -159,8 +159,8 @@ impl Operations {
                 self.check_wait(&wish, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp| {
                     let plan = || plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now);
-                    // Who is to give way takes its time to find out.
-                    if wish.precedence.priority > 0 { long(plan) } else { plan() }
+                    // Who is to give way, or how several go together, takes its time to find out.
+                    if wish.precedence.priority > 0 || wish.reservations.len() > 1 { long(plan) } else { plan() }
                 };
                 match self.plan(now, search).await {
                     Ok((planned, booked)) => {

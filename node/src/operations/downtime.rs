@@ -6,6 +6,7 @@ use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Seconds, Wit
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, Operations, Result, Rule};
+use crate::seams::long;
 use crate::telemetry::request_id;
 
 impl Operations {
@@ -20,8 +21,10 @@ impl Operations {
     ) -> Result<Answer<Vec<HostDowntime>>> {
         actor.authorise(Rule::OshostsGet, None)?;
         self.read_barrier(consistency).await?;
-        let state = self.inner.raft.state();
-        Ok(Answer { value: listing::downtimes(&state, &listing)?, ledger_index: state.ledger_index() })
+        long(|| {
+            let state = self.inner.raft.state();
+            Ok(Answer { value: listing::downtimes(&state, &listing)?, ledger_index: state.ledger_index() })
+        })
     }
 
     /// Declares a downtime, or changes the one of this id. What is booked stays, and moves away where it has not begun.

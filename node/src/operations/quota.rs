@@ -9,6 +9,7 @@ use leasehold_ledger::reply::Reply;
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule};
+use crate::seams::long;
 use crate::telemetry::request_id;
 
 impl Operations {
@@ -23,8 +24,10 @@ impl Operations {
     pub async fn list_quotas(&self, actor: &Actor, listing: &QuotaListing) -> Result<Answer<Vec<Quota>>> {
         actor.authorise(Rule::QuotasGetAll, None)?;
         self.read_barrier(Consistency::Linearizable).await?;
-        let state = self.inner.raft.state();
-        Ok(Answer { value: listing::quotas(&state, listing), ledger_index: state.ledger_index() })
+        long(|| {
+            let state = self.inner.raft.state();
+            Ok(Answer { value: listing::quotas(&state, listing), ledger_index: state.ledger_index() })
+        })
     }
 
     /// Sets limits and takes them back, of a project or under `None` the defaults. What is booked stays.

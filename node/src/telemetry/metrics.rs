@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use leasehold_ledger::model::Step;
+use leasehold_ledger::reply::Rejection;
 use parking_lot::Mutex;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -177,6 +178,13 @@ pub fn proposal(ending: &'static str) {
 /// A plan did not hold at apply.
 pub fn plan_stale() {
     METRICS.plan_stale.inc();
+}
+
+/// A plan was refused at apply, if so because it did not hold.
+pub fn plan_refused(rejection: &Rejection) {
+    if matches!(rejection, Rejection::PlanStale { .. }) {
+        plan_stale();
+    }
 }
 
 /// A request was refused for lack of room.

@@ -41,7 +41,7 @@ pub struct NewLease {
     /// What nobody uses so many seconds after the lease became active is given back: at least 60, or 0: never. `None`: what the
     /// operator says, and never where he says nothing.
     pub expiry_s: Option<u32>,
-    /// Whatever the quota of the project says; for admins.
+    /// Whatever the quota of the project says; for admins and those with the role that the configuration names.
     pub ignore_quota: bool,
 }
 

@@ -1,5 +1,7 @@
 use super::*;
-use crate::apply::script::check;
+use crate::apply::script::{after, check};
+use crate::model::{Seconds, Timestamp};
+use crate::plan::Overlay;
 
 #[test]
 fn what_one_reservation_takes_another_may_need() {
@@ -82,10 +84,55 @@ fn the_largest_amount_is_one_that_was_tried() {
 #[test]
 fn what_has_no_room_even_alone_is_tried_in_no_other_order() {
     let mut tried = Vec::new();
-    let unplaced = in_some_order(vec![0, 1, 2], |order| {
+    let unplaced = in_some_order(vec![0, 1, 2], &Steps::new(), |order: &[usize]| {
         tried.push(order.to_vec());
         Err::<(), _>((1, "1 is short"))
     });
     assert!(unplaced.is_err_and(|one| one.alone));
     assert_eq!(tried, [vec![0, 1, 2], vec![1, 0, 2]]);
+}
+
+#[test]
+fn without_steps_no_order_but_the_first_is_tried() {
+    let steps = Steps::new();
+    steps.take(STEPS_MAX);
+    let mut tried = 0;
+    let unplaced = in_some_order(vec![0, 1], &steps, |_: &[usize]| {
+        tried += 1;
+        Err::<(), _>((1, ()))
+    });
+    assert!(unplaced.is_err_and(|one| !one.alone));
+    assert_eq!(tried, 1);
+}
+
+/// Its reservations only fit in each other's places, and on shared hosts old and new are booked beside each other: no try would ever succeed.
+#[test]
+fn a_change_that_needs_the_leases_own_room_on_shared_hosts_has_none() {
+    check(
+        "10:00 hosts s1 shared vcpus=4 traits=T
+           10:00 hosts s2 shared vcpus=4
+           10:00 lease A 12:00..14:00 n=2 traits=T + n=2 -> CREATING s1*2 s1*2
+           10:00 held A -> A CREATING pending:Booked pending:Booked
+           10:00 held A -> A PENDING pending:Booked pending:Booked
+           10:00 update A n=4 -> no room short=2 largest=2 tightest=VCPU next=-",
+    );
+}
+
+/// There are tens of thousands of ways to fill the first host; the first one will do.
+#[test]
+fn many_reservations_of_many_small_slots_are_placed_within_the_steps() {
+    let state = after("10:00 hosts h1 h2 vcpus=64 slots=255");
+    let wish = InstanceWish { amount: 32, ..InstanceWish::anywhere(1, 1, 0, 32) };
+    let interval = Interval { start: Seconds(300_000_000), end: Seconds(300_003_600) };
+    let parts: Vec<Part<'_>> = (0..4).map(|place| Part::new(place, Phase::Main, &wish, interval)).collect();
+    let (overlay, anchors, steps) = (Overlay::default(), vec![state.anchors(); 4], Steps::new());
+    let mut view = View::new(&state, &overlay, Timestamp(0));
+    let found = together(&mut view, &parts, &anchors, &steps).expect("there is room for all of them");
+    let slots: u32 = found.iter().flatten().map(|(_, slots)| slots).sum();
+    assert_eq!(slots, 128);
+    assert!(!steps.are_spent());
+    // With one more slot there is none, and that is found out without trying every way.
+    let more = InstanceWish { amount: 33, ..wish.clone() };
+    let parts: Vec<Part<'_>> = (0..4).map(|place| Part::new(place, Phase::Main, &more, interval)).collect();
+    assert!(together(&mut view, &parts, &anchors, &Steps::new()).is_none());
 }

@@ -76,7 +76,9 @@ fn downtimes_are_listed_over_all_hosts_as_the_line_says() {
         asked.listing(now).map(|listing| (host, listing)).map_err(|error| error.to_string())
     };
     let by_start = DowntimeListing { order: DowntimeOrder::Start, ..DowntimeListing::default() };
-    assert_eq!(list("").unwrap(), (None, by_start));
+    assert_eq!(list("").unwrap(), (None, by_start.clone()));
+    assert_eq!(list("--limit 3").unwrap(), (None, DowntimeListing { limit: Some(3), ..DowntimeListing::default() }));
+    assert_eq!(list("--limit 3 --sort start").unwrap(), (None, DowntimeListing { limit: Some(3), ..by_start }));
     let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
     let (host, listing) = list(&format!("compute-1 --from -1d --to +2d --sort end --reverse --limit 3 --after 4/{id}")).unwrap();
     let window = Interval { start: second("2026-11-21 12:00"), end: second("2026-11-23 12:00") };

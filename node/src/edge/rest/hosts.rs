@@ -76,8 +76,9 @@ pub async fn allocations(State(rest): State<Rest>, caller: Caller, query: Pairs)
 pub async fn allocation(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, query: Pairs) -> Result {
     let filter = body::host_allocation(host_id(&id)?, pairs(query)?, caller.version)?;
     let found = rest.operations.host_allocations(&caller.actor, filter).await?;
-    let one = found.value.first().ok_or_else(|| no_host(&id))?;
-    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocation": body::allocation(one)})))
+    // A host that is not there was refused.
+    let allocation = found.value.first().map(body::allocation);
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"allocation": allocation})))
 }
 
 /// What is no number names no host.

@@ -58,7 +58,7 @@ pub fn router(rest: Rest) -> Router {
         .route("/v1/leases/{id}/claim", post(leases::claim).route_layer(may!(Rule::LeasesPut)).route_layer(named("offer_claim")))
         .route("/v1/series/{id}", delete(leases::delete_series).route_layer(named("series_delete")))
         .route("/v1/offers", get(leases::offers).route_layer(named("offer_list")))
-        .route("/v1/quotas", get(quotas::list).route_layer(may!(Rule::QuotasGetAll)).route_layer(named("quota_list")))
+        .route("/v1/quotas", get(quotas::list).route_layer(named("quota_list")))
         .route(
             "/v1/quotas/{project_id}",
             get(quotas::show)

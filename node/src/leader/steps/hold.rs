@@ -6,7 +6,6 @@ use std::time::Duration;
 use leasehold_ledger::command::{Command, FoundGroup, Outcome};
 use leasehold_ledger::model::{HostId, LeaseStatus, PoolKind, Reason, ReasonCode, Timestamp};
 use leasehold_ledger::plan::{self, NoPlan, Overlay};
-use leasehold_ledger::reply::Rejection;
 use uuid::Uuid;
 
 use super::{Job, Memory, Setback};
@@ -67,9 +66,7 @@ async fn move_away(job: &Job<'_>, memory: &mut Memory, hosts: &[HostId], text: S
                 // The row stands for the new hosts now; a stale plan is made anew.
                 Ok(_) => {}
                 Err(rejection) => {
-                    if matches!(rejection, Rejection::PlanStale { .. }) {
-                        metrics::plan_stale();
-                    }
+                    metrics::plan_refused(&rejection);
                     tracing::info!(lease = %lease_id, %rejection, "moving a lease was refused");
                 }
             }

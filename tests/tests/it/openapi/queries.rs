@@ -80,6 +80,17 @@ async fn each_key_of_a_query_in_the_document_is_known_and_any_other_is_refused_b
         assert_eq!(known, documented, "{id}: what the server knows, and what the document says");
         asked.insert(id.to_owned());
     }
-    let lists = ["lease_list", "offer_list", "lease_utilisation", "host_list", "allocation_list", "allocation_get", "quota_list"];
-    assert!(lists.iter().all(|id| asked.contains(*id)), "{asked:?}");
+    let wanted = [
+        "lease_list",
+        "offer_list",
+        "lease_utilisation",
+        "host_list",
+        "allocation_list",
+        "allocation_get",
+        "downtime_list_all",
+        "quota_list",
+        "capacity_get",
+        "density_get",
+    ];
+    assert!(wanted.iter().all(|id| asked.contains(*id)), "{asked:?}");
 }
