@@ -8,7 +8,7 @@ use leasehold_ledger::command::{Command, Entry};
 use leasehold_ledger::model::Timestamp;
 use leasehold_ledger::storage::codec::encode_entry;
 use openraft::entry::RaftEntry;
-use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use openraft::{EntryPayload, StorageError};
@@ -88,6 +88,22 @@ async fn only_what_a_fetched_state_contradicts_gives_way_to_it() {
     log.make_way(id(3, 2)).await.unwrap();
     assert_eq!(last(&mut log).await, Some(id(1, 1)));
     drop(folder);
+}
+
+/// Seed 1188: a node that had its members only by a state that it was sent knew nobody to ask when that state was damaged, and never
+/// started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_got_its_state_from_another_knows_whom_to_ask_for_a_new_one() {
+    let (_theirs, _log, mut sender) = Fresh.build().await.unwrap();
+    let (ours, _log, mut machine) = Fresh.build().await.unwrap();
+    let members = Membership::new_with_defaults(vec![[1, 2].into()], []);
+    let change = LogEntry { log_id: id(1, 0), payload: EntryPayload::Membership(members.clone()) };
+    sender.apply(stream::iter([Ok((change, None))])).await.unwrap();
+    let sent = sender.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    assert_eq!(machine.known_members().unwrap(), Membership::default());
+    machine.install_snapshot(&sent.meta, sent.snapshot).await.unwrap();
+    assert_eq!(machine.known_members().unwrap(), members);
+    drop(ours);
 }
 
 /// Seeds 3028 and 3103: beside a change of the members, what the state showed had been told to nobody for as long as the log's disk

@@ -124,6 +124,11 @@ impl StateMachine {
             match open_generation(&generations, generation) {
                 Ok(None) => tracing::error!(generation, "the state is missing; it is made again from the log or a peer"),
                 Ok(Some((store, state, applied))) => {
+                    let members = applied.last_membership.membership();
+                    // Left by a build that did not remember them with a state that it was sent.
+                    if log.value(MEMBERS).map_err(log_store::OpenError::of)?.is_none() && *members != Membership::default() {
+                        log.set_value(MEMBERS, codec::stored(&codec::membership_to_wire(members))).await?;
+                    }
                     shared.take_state(state, &store);
                     let machine = Self { shared, clock, log, generations, generation, store, applied, built: None };
                     machine.tell_progress();
@@ -217,6 +222,9 @@ impl StateMachine {
             return Err(io::Error::other(format!("a snapshot said to be {meta} is {applied}")));
         }
         crate::fault_point!("raft.snapshot.before_install");
+        // As with a change of the members that is applied: with this state damaged it tells whom to ask for another (seed 1188).
+        let members = applied.last_membership.membership();
+        self.log.set_value(MEMBERS, codec::stored(&codec::membership_to_wire(members))).await?;
         self.log.set_value(GENERATION, received.generation().to_be_bytes().to_vec()).await?;
         crate::fault_point!("raft.snapshot.after_install");
         let before = std::mem::replace(&mut self.generation, received.generation());
