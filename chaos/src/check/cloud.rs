@@ -145,6 +145,11 @@ pub fn opens(cloud: &Cloud, line: &CloudLine, change: &leasehold_cloudsim::Chang
     }
 }
 
+/// Whether a line changes tokens, or who uses what of a host.
+pub fn moves_room(line: &CloudLine) -> bool {
+    line.changes.iter().any(|change| change.what.starts_with("inventory.") || change.what.starts_with("allocation."))
+}
+
 /// A number of the record.
 pub fn figure(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
@@ -176,6 +181,8 @@ pub struct Cloud {
     pub inventories: BTreeMap<(String, String), Tokens>,
     /// vCPUs, MiB and GiB by flavor, those that nodes made.
     pub flavors: BTreeMap<String, [u64; 3]>,
+    /// The same of all that there ever were: servers outlast their flavor.
+    sizes: BTreeMap<String, [u64; 3]>,
     /// Resource classes that nodes made.
     pub classes: BTreeMap<String, ()>,
     /// Server groups that nodes made, with their names.
@@ -205,6 +212,7 @@ impl Cloud {
             "inventory.removed" => drop(self.inventories.remove(&(id, class))),
             "flavor.created" if ours => {
                 let amounts = [figure(&facts["vcpus"]), figure(&facts["ram"]), figure(&facts["disk"])];
+                self.sizes.insert(id.clone(), amounts);
                 self.flavors.insert(id, amounts);
             }
             "flavor.deleted" => drop(self.flavors.remove(&id)),
@@ -238,6 +246,24 @@ impl Cloud {
             }
             _ => {}
         }
+    }
+
+    /// What open and used tokens may take of each host.
+    pub fn backing(&self) -> BTreeMap<&str, [u64; 3]> {
+        let mut used: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for (host, class) in self.users.values() {
+            *used.entry((host, class)).or_default() += 1;
+        }
+        let mut backing: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+        for ((_, class), tokens) in &self.inventories {
+            // The flavor is made before tokens open; without one nobody can use them.
+            let amounts = reservation_of(class).and_then(|reservation| self.sizes.get(&reservation));
+            let Some(amounts) = amounts else { continue };
+            let active = tokens.open.max(used.get(&(tokens.host.as_str(), class.as_str())).copied().unwrap_or(0));
+            let sum = backing.entry(&tokens.host).or_default();
+            (0..3).for_each(|place| sum[place] += active * amounts[place]);
+        }
+        backing
     }
 
     fn allocate(&mut self, id: String, host: String, facts: &Value) {

@@ -7,27 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::Sheet;
-use super::cloud::Cloud;
+use super::cloud::{Cloud, moves_room};
 use super::model::{Amounts, Host};
-use super::order::backing;
 use crate::record::Record;
 
 /// Follows the cloud's record from line to line.
 pub fn look(record: &Record, sheet: &mut Sheet) {
     let room = room(record);
-    let (mut cloud, mut size, mut wrong) = (Cloud::default(), BTreeMap::new(), BTreeSet::new());
+    let (mut cloud, mut wrong) = (Cloud::default(), BTreeSet::new());
     for line in &record.cloud {
-        for change in &line.changes {
-            cloud.follow(line, change);
-            if let Some(amounts) = cloud.flavors.get(&change.id) {
-                size.insert(change.id.clone(), *amounts);
-            }
-        }
-        if !line.changes.iter().any(|change| change.what.starts_with("inventory.") || change.what.starts_with("allocation.")) {
+        line.changes.iter().for_each(|change| cloud.follow(line, change));
+        if !moves_room(line) {
             continue;
         }
         let mut over = BTreeSet::new();
-        for (host, taken) in backing(&cloud, &size) {
+        for (host, taken) in cloud.backing() {
             // A host that nobody was told of has no size here.
             let Some(room) = room.get(host) else { continue };
             sheet.look();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cloud::{Cloud, reservation_of};
+use super::cloud::{Cloud, moves_room};
 use super::{Judgement, Sheet};
 use crate::record::Record;
 
@@ -14,7 +14,6 @@ const READ_AGAIN_MS: u64 = 90_000;
 pub fn judge(record: &Record) -> Judgement {
     let mut sheet = Sheet::default();
     let mut cloud = Cloud::default();
-    let mut size: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     let mut wrong: BTreeSet<String> = BTreeSet::new();
     // Holds that somebody else removed and no node has written since, their hosts and amounts, and until when they still count as
     // held: who removes one takes the promise away with it, and a node that read the host before takes it for unchanged.
@@ -32,14 +31,11 @@ pub fn judge(record: &Record) -> Judgement {
                 (_, Some(_)) => drop(robbed.remove(&change.id)),
                 _ => {}
             }
-            if let Some(amounts) = cloud.flavors.get(&change.id) {
-                size.insert(change.id.clone(), *amounts);
-            }
         }
-        if !line.changes.iter().any(|change| change.what.starts_with("inventory.") || change.what.starts_with("allocation.")) {
+        if !moves_room(line) {
             continue;
         }
-        let over = over(&cloud, &size, robbed.values().map(|(hold, _)| hold));
+        let over = over(&cloud, robbed.values().map(|(hold, _)| hold));
         for (host, (backing, held)) in &over {
             sheet.look();
             // One breach is told once, when it begins.
@@ -53,31 +49,9 @@ pub fn judge(record: &Record) -> Judgement {
     sheet.close("A7")
 }
 
-/// What open and used tokens may take of each host, by the sizes of all flavors that there were.
-pub(super) fn backing<'a>(cloud: &'a Cloud, size: &BTreeMap<String, [u64; 3]>) -> BTreeMap<&'a str, [u64; 3]> {
-    let mut used: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for (host, class) in cloud.users.values() {
-        *used.entry((host, class)).or_default() += 1;
-    }
-    let mut backing: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
-    for ((_, class), tokens) in &cloud.inventories {
-        // The flavor is made before tokens open; without one nobody can use them.
-        let amounts = reservation_of(class).and_then(|reservation| size.get(&reservation));
-        let Some(amounts) = amounts else { continue };
-        let active = tokens.open.max(used.get(&(tokens.host.as_str(), class.as_str())).copied().unwrap_or(0));
-        let sum = backing.entry(&tokens.host).or_default();
-        (0..3).for_each(|place| sum[place] += active * amounts[place]);
-    }
-    backing
-}
-
 /// Hosts whose tokens may take more than is held, what counts as held beside it included: what they may take, and what is held.
-fn over<'a>(
-    cloud: &'a Cloud,
-    size: &BTreeMap<String, [u64; 3]>,
-    beside: impl Iterator<Item = &'a (String, [u64; 3])>,
-) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
-    let backing = backing(cloud, size);
+fn over<'a>(cloud: &'a Cloud, beside: impl Iterator<Item = &'a (String, [u64; 3])>) -> BTreeMap<String, ([u64; 3], [u64; 3])> {
+    let backing = cloud.backing();
     let mut held: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
     for (host, amounts) in cloud.holds.values().chain(beside) {
         let sum = held.entry(host).or_default();

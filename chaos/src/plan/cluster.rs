@@ -3,7 +3,8 @@
 //!
 //! It has its own streams and its own times, so that the other faults of a seed are what they are without it.
 
-use super::{Damage, Draw, Fault, Planned, Profile, Target, in_turn, target};
+use super::kinds::{in_turn, target};
+use super::{Damage, Draw, Fault, Planned, Profile, Target};
 
 /// Every point of the product at which a node can be made to end.
 pub const POINTS: [&str; 18] = [

@@ -3,7 +3,8 @@
 //!
 //! It has its own streams and its own times, so that the other faults of a seed are what they are without it.
 
-use super::{Draw, Fault, Planned, Profile, in_turn};
+use super::kinds::in_turn;
+use super::{Draw, Fault, Planned, Profile};
 use crate::sim::rng::stream;
 
 /// Kinds that a run may have; each seed switches some of them on.

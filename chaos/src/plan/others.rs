@@ -2,7 +2,8 @@
 //!
 //! It has its own streams and its own times, so that the other faults of a seed are what they are without it.
 
-use super::{CloudFault, Draw, Fault, Meddling, Planned, Profile, in_turn};
+use super::kinds::in_turn;
+use super::{CloudFault, Draw, Fault, Meddling, Planned, Profile};
 
 /// Kinds that a run may have; each seed switches some of them on.
 const KINDS: u64 = 5;
