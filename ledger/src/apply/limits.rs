@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::schedule::invalid;
-use crate::model::{InstanceWish, Requirement, SourceFlavor};
+use crate::model::{InstanceWish, Requirement, SourceFlavor, VALUE_CHARS_MAX};
 use crate::reply::Rejection;
 
 /// Longest name of a lease, in characters.
@@ -20,13 +20,11 @@ const TERMS_MAX: usize = 64;
 /// Longest property expression as given, in bytes.
 const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 /// Longest id and name of a flavor, and key and value of its extra specs, in characters (Nova's).
-const FLAVOR_CHARS_MAX: usize = 255;
+pub(crate) const FLAVOR_CHARS_MAX: usize = 255;
 /// Extra specs that a flavor may have; Nova itself has no bound.
 const EXTRA_SPECS_MAX: usize = 128;
 /// Longest key of an extra capability, in characters.
 const KEY_CHARS_MAX: usize = 64;
-/// Longest value of an extra capability, and of a term, in characters.
-const VALUE_CHARS_MAX: usize = 1024;
 /// Extra capabilities of one host at most.
 const CAPABILITIES_MAX: usize = 256;
 

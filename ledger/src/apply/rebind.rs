@@ -22,14 +22,14 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
     if !matches!(before.status, LeaseStatus::Creating | LeaseStatus::Pending | LeaseStatus::Updating) {
         return Err(Rejection::WrongStatus { status: before.status });
     }
-    let lease = moved(state, &before, moves, now)?;
+    let mut lease = moved(state, &before, moves, now)?;
     if before.status == LeaseStatus::Pending {
         change_bookings(state, &before, lease, None, now)?;
         return Ok(Reply::Done);
     }
+    check_room(state, &lease_bookings(&before), &lease_bookings(&lease), now)?;
 
     // From here the lease must be bound anew.
-    let mut lease = lease;
     lease.revision += 1;
     let still_held = hold_anew(state, &lease, moves, now);
     restamp_rows(state, &lease);
@@ -43,10 +43,20 @@ pub(super) fn rebind(state: &mut State, now: Timestamp, id: LeaseId, moves: &[Pl
     Ok(Reply::Done)
 }
 
-/// A lease with these bindings instead, if they may be.
+/// Whether a lease that may be moved may be moved so: as [`rebind`] would have it, without doing it.
 ///
 /// Rejections: those of a rebind from `ReservationNotFound` on.
-pub(crate) fn moved(state: &State, before: &Lease, moves: &[PlannedReservation], now: Timestamp) -> Result<Lease, Rejection> {
+pub(crate) fn check_moves(state: &State, before: &Lease, moves: &[PlannedReservation], now: Timestamp) -> Result<(), Rejection> {
+    let lease = moved(state, before, moves, now)?;
+    if before.status == LeaseStatus::Pending {
+        fit_change(state, before, lease, now).map(drop)
+    } else {
+        check_room(state, &lease_bookings(before), &lease_bookings(&lease), now).map(drop)
+    }
+}
+
+/// A lease with these bindings instead, whether or not there is room for them.
+fn moved(state: &State, before: &Lease, moves: &[PlannedReservation], now: Timestamp) -> Result<Lease, Rejection> {
     let mut lease = before.clone();
     for planned in moves {
         let Some(place) = lease.reservations.iter().position(|one| one.id == planned.reservation_id) else {
@@ -62,11 +72,6 @@ pub(crate) fn moved(state: &State, before: &Lease, moves: &[PlannedReservation],
             check_frozen(before, &before.reservations[place], &planned.bindings, now)?;
         }
         set_bindings(state, &before.reservations[place], reservation, &planned.bindings)?;
-    }
-    if before.status == LeaseStatus::Pending {
-        fit_change(state, before, lease.clone(), now)?;
-    } else {
-        check_room(state, &lease_bookings(before), &lease_bookings(&lease), now)?;
     }
     Ok(lease)
 }

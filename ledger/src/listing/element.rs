@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::apply::limits::FLAVOR_CHARS_MAX;
 use crate::model::{HostId, Lease, Reservation};
 
 /// Longest id of a flavor, as in Nova.
-pub const FLAVOR_ID_CHARS_MAX: usize = 255;
+pub const FLAVOR_ID_CHARS_MAX: usize = FLAVOR_CHARS_MAX;
 
 /// Something that a lease may contain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

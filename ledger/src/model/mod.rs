@@ -32,7 +32,7 @@ pub use lease::{
 };
 pub use precedence::{FROZEN_S, PRIORITY_MAX, Precedence, Preempted, Victim};
 pub use quota::{Excess, InForce, Limit, LimitKind, Limits, PERIOD_DEFAULT_S, PERIOD_MAX_S, PERIOD_MIN_S, QuotaRow, Spent};
-pub use requirement::{Comparison, Requirement};
+pub use requirement::{Comparison, Requirement, VALUE_CHARS_MAX};
 pub use series::{LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, SERIES_SLOTS_MAX, SeriesLease, SeriesMember, SeriesMode};
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
 pub use text::Text;

@@ -19,6 +19,9 @@ pub enum Comparison {
     Below,
 }
 
+/// Longest value of an extra capability, and name and value of a term, in characters.
+pub const VALUE_CHARS_MAX: usize = 1_024;
+
 /// One term, `["<op>", "$<key>", "<value>"]`. Host columns compare as numbers where they are numbers, extra capabilities as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requirement {

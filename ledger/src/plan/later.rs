@@ -2,7 +2,7 @@
 
 use super::place::{Over, Short, place};
 use super::room::View;
-use super::starts::{self, Together, Tried};
+use super::starts::{self, Beginning, Tried};
 use super::together::largest;
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
 use crate::apply::schedule::{Schedule, moved, resolve_create};
@@ -102,8 +102,8 @@ fn length_of(start: Seconds, end: Seconds) -> Option<u32> {
 }
 
 /// All reservations of a wish from the start of the lease on.
-fn mains<'a>(wish: &'a LeaseWish, anchors: &'a [Vec<Anchor>], length: Option<u32>) -> Vec<Together<'a>> {
-    let of = |(one, anchors): (&'a crate::command::ReservationWish, &'a Vec<Anchor>)| Together {
+fn mains<'a>(wish: &'a LeaseWish, anchors: &'a [Vec<Anchor>], length: Option<u32>) -> Vec<Beginning<'a>> {
+    let of = |(one, anchors): (&'a crate::command::ReservationWish, &'a Vec<Anchor>)| Beginning {
         anchors,
         wish: one.resource.instance(),
         length,

@@ -255,7 +255,7 @@ impl OneHost {
 }
 
 /// One of several wishes that begin together, on hosts with one of these kinds of anchor; `length` as in [`first`].
-pub(super) struct Together<'a> {
+pub(super) struct Beginning<'a> {
     pub anchors: &'a [Anchor],
     pub wish: &'a InstanceWish,
     pub length: Option<u32>,
@@ -266,7 +266,7 @@ pub(super) struct Together<'a> {
 /// together may have room where more of none of them has.
 pub(super) fn first_of_all(
     view: &mut View<'_>,
-    all: &[Together<'_>],
+    all: &[Beginning<'_>],
     from: Seconds,
     last: Option<Seconds>,
     judge: &mut impl FnMut(Seconds) -> Tried,
@@ -300,14 +300,14 @@ pub(super) fn first_of_all(
     None
 }
 
-impl Together<'_> {
+impl Beginning<'_> {
     fn starts(&self, first: Seconds, last: Seconds) -> Starts {
         Starts { first, last, length: self.length.map_or(u64::from(u32::MAX), u64::from) }
     }
 }
 
 /// See [`first_of_all`]: its starts from `first` to `last`, of all that are sought from `from` on.
-fn shared(view: &mut View<'_>, all: &[Together<'_>], from: Seconds, first: Seconds, last: Seconds) -> Vec<Seconds> {
+fn shared(view: &mut View<'_>, all: &[Beginning<'_>], from: Seconds, first: Seconds, last: Seconds) -> Vec<Seconds> {
     let mut spans = vec![(first, last)];
     for one in all {
         let mut alone = Vec::new();

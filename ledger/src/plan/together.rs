@@ -371,8 +371,8 @@ impl<'a> Packing<'a> {
     fn fewer(&self, node: &Node, rest: &[u32], load: &mut [u32]) -> bool {
         let last = (0..rest.len().saturating_sub(1)).rev().find(|number| load[*number] > 0);
         let Some(number) = last else { return false };
-        let together = self.parts[number].wish.affinity == Some(true);
-        load[number] = if together { 0 } else { load[number] - 1 };
+        let all_or_none = self.parts[number].wish.affinity == Some(true);
+        load[number] = if all_or_none { 0 } else { load[number] - 1 };
         self.fill(node, rest, load, number + 1);
         true
     }

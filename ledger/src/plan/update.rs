@@ -9,7 +9,7 @@ use super::together::{Part, Steps, Unplaced, in_some_order, largest, together};
 use super::{NoPlan, NoRoom, Overlay, Planned, offer};
 use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
-use crate::apply::rebind::moved;
+use crate::apply::rebind::check_moves;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
@@ -130,9 +130,9 @@ fn replan_all(
     let (mut fixed, mut parts) = (vec![Vec::new(); pairs.len()], Vec::new());
     for place in sorted {
         let (reservation, old) = pairs[place];
-        let (stay, moving) = moving(place, lease, reservation, old);
-        fixed[place] = stay;
-        parts.extend(moving);
+        let (kept, to_place) = moving(place, lease, reservation, old);
+        fixed[place] = kept;
+        parts.extend(to_place);
     }
     let anchors: Vec<Vec<Anchor>> = pairs.iter().map(|(_, old)| anchors_of(view, old)).collect();
     let Some(found) = together(view, &parts, &anchors, steps) else { return Err(error) };
@@ -204,7 +204,7 @@ pub(super) fn plan_moved(
     };
     let reservations: Vec<PlannedReservation> = not_open.into_iter().map(planned).collect();
     // Where old and new are booked beside each other, what only has room in each other's places has none.
-    if let Some(short) = short.filter(|_| moved(state, lease, &reservations, state.clock()).is_err()) {
+    if let Some(short) = short.filter(|_| check_moves(state, lease, &reservations, state.clock()).is_err()) {
         return Err(NoPlan::NoRoom(short));
     }
     Ok(without_own(finished(state, reservations, &view.planned), &view))

@@ -35,7 +35,7 @@ impl Operations {
     /// the cloud.
     pub async fn what_if(&self, actor: &Actor, wish: LeaseWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
-        actor.may_ignore_quota(wish.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.ignore_quota)?;
         self.may_rank(actor, &wish)?;
         let wish = self.with_flavors(self.with_expiry(wish)?).await?;
         self.read_barrier(Consistency::Linearizable).await?;
@@ -57,7 +57,7 @@ impl Operations {
         reservations: Vec<HostReservation>,
     ) -> Result<Answer<WhatIfHosts>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.project_id))?;
-        actor.may_ignore_quota(wish.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.ignore_quota)?;
         self.read_barrier(Consistency::Linearizable).await?;
         let found = self.answer(|state, now| what_if_hosts(state, &wish, &reservations, now)).await?;
         Ok(told(actor, found))
@@ -71,7 +71,7 @@ impl Operations {
         reservations: Vec<HostReservation>,
     ) -> Result<Answer<WhatIfHosts>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
-        actor.may_ignore_quota(wish.lease.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.lease.ignore_quota)?;
         let occurrences = long(|| occurrences(&wish))?;
         self.read_barrier(Consistency::Linearizable).await?;
         let found = self.answer(|state, now| what_if_hosts_series(state, &wish, &reservations, &occurrences, now)).await?;

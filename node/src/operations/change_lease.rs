@@ -41,7 +41,7 @@ impl Operations {
         lease_id: LeaseId,
         change: LeaseChange,
     ) -> Result<Answer<Lease>> {
-        actor.may_ignore_quota(change.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, change.ignore_quota)?;
         let maker = self.group_maker(actor, token).filter(|_| groups::change_wants_group(&change));
         let request = Request::UpdateLease { lease_id, change, caller_makes_groups: maker.is_some() };
         let call = Call { request_id: request_id::current(), actor: actor.clone(), key: key.clone(), request };

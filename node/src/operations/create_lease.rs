@@ -102,7 +102,7 @@ impl Operations {
         wish: LeaseWish,
     ) -> Result<Answer<Lease>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.project_id))?;
-        actor.may_ignore_quota(wish.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.ignore_quota)?;
         self.may_rank(actor, &wish)?;
         let (wish, said) = self.with_expiry_once(key.as_ref(), wish)?;
         // A group in another project would not be the owner's.

@@ -1,4 +1,5 @@
-//! Who may ask for a lease that takes room from others or gives way to them (docs/decisions/0021), and what is told of it.
+//! Who may ask for a lease that takes room from others or gives way to them (docs/decisions/0021), or for one beyond the quota, and what
+//! is told of it.
 
 use leasehold_ledger::command::LeaseWish;
 use leasehold_ledger::model::{LeaseId, Victim};
@@ -8,6 +9,12 @@ use super::{Actor, Operations, Result};
 use crate::telemetry::metrics;
 
 impl Operations {
+    /// Checks the right to leases beyond the quota of their project, where that is asked for.
+    pub(super) fn may_ignore_quota(&self, actor: &Actor, ignore_quota: bool) -> Result<()> {
+        actor.may_ignore_quota(ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        Ok(())
+    }
+
     /// Checks the right to the priority that a wish asks for, and that there are any here.
     pub(super) fn may_rank(&self, actor: &Actor, wish: &LeaseWish) -> Result<()> {
         self.check_may_rank(wish)?;

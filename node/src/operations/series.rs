@@ -31,7 +31,7 @@ impl Operations {
     /// Books the leases of a series and answers when all of them are final.
     pub async fn create_series(&self, actor: &Actor, key: Option<RequestKey>, wish: SeriesWish) -> Result<Answer<BookedSeries>> {
         actor.authorise(Rule::LeasesPost, Some(&wish.lease.project_id))?;
-        actor.may_ignore_quota(wish.lease.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.lease.ignore_quota)?;
         let (lease, said) = self.with_expiry_once(key.as_ref(), wish.lease)?;
         let (lease, asked) = self.with_flavors_once(key.as_ref(), lease).await?;
         let asked = said.or(asked).map(Box::new);
@@ -102,7 +102,7 @@ impl Operations {
     /// What [`Operations::create_series`] would come to now; nothing is booked.
     pub async fn what_if_series(&self, actor: &Actor, wish: SeriesWish) -> Result<Answer<WhatIf>> {
         actor.authorise(Rule::LeasesWhatIf, Some(&wish.lease.project_id))?;
-        actor.may_ignore_quota(wish.lease.ignore_quota, self.inner.bounds.quota_exempt_role.as_deref())?;
+        self.may_ignore_quota(actor, wish.lease.ignore_quota)?;
         let lease = self.with_expiry(wish.lease)?;
         let wish = SeriesWish { lease: self.with_flavors(lease).await?, ..wish };
         let occurrences = long(|| occurrences(&wish))?;

@@ -9,8 +9,6 @@ use super::fields::cut;
 
 /// Terms of one expression at most.
 pub const TERMS_MAX: usize = 64;
-/// Longest name and value of a term, in characters, as the ledger takes them.
-pub const TERM_CHARS_MAX: usize = 1_024;
 /// `and`s inside each other at most.
 const DEPTH_MAX: usize = 8;
 /// Longest expression, in bytes.

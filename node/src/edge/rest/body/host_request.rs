@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use leasehold_ledger::model::PoolKind;
+use leasehold_ledger::model::{PoolKind, VALUE_CHARS_MAX};
 use serde_json::Value;
 
 use super::answers::HOST_KEYS;
@@ -16,8 +16,6 @@ use crate::operations::HostRequest;
 
 /// Longest key of an extra capability, in characters.
 const KEY_CHARS_MAX: usize = 64;
-/// Longest value, in characters.
-const VALUE_CHARS_MAX: usize = 1024;
 /// Capabilities of one request at most.
 const CAPABILITIES_MAX: usize = 256;
 

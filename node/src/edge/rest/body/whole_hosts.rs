@@ -1,6 +1,6 @@
 //! Reservations of `physical:host` (blazar-api §7): only `POST /v1/leases/what-if` takes them.
 
-use leasehold_ledger::model::{AMOUNT_MAX, HostId, LeftOut, Requirement};
+use leasehold_ledger::model::{AMOUNT_MAX, HostId, LeftOut, Requirement, VALUE_CHARS_MAX};
 use leasehold_ledger::plan::{HostAmount, HostFilter, HostReservation, OccurrenceHosts, WhatIfHosts};
 use serde_json::{Value, json};
 
@@ -63,9 +63,9 @@ fn terms(fields: &Fields<'_>, key: &str) -> Result<Vec<Requirement>, Problem> {
     let terms =
         expression::parse(text).map_err(|problem| fields.wrong(key, &value, &format!("must be an expression: {problem}")))?;
     // The ledger does not know which of the two a term comes from.
-    let fits = |text: &str| text.chars().count() <= expression::TERM_CHARS_MAX;
+    let fits = |text: &str| text.chars().count() <= VALUE_CHARS_MAX;
     if !terms.iter().all(|term| fits(&term.key) && fits(&term.value)) {
-        let right = format!("must have names and values of at most {} characters", expression::TERM_CHARS_MAX);
+        let right = format!("must have names and values of at most {VALUE_CHARS_MAX} characters");
         return Err(fields.wrong(key, &value, &right));
     }
     Ok(terms)
