@@ -5,6 +5,7 @@ counts it from Placement.
 
     now   two hosts out; provider.yaml and quota settings, Nova started again
           a flavor that leaves no memory for anchors comes and goes
+          the leader has just looked at Placement
           A (anchored by the class) and Q (dedicated) booked, booted, parked
           ordinary servers take the room of holds that are being raised
           nova-compute of A's host started again: it re-applies provider.yaml
@@ -44,6 +45,7 @@ class Anchors:
         with self.v.scenario("k"):
             self.change_nova()
             self.onboard()
+            self.just_looked()
             self.book()
         with self.v.scenario("l"):
             self.rebound()
@@ -123,6 +125,13 @@ class Anchors:
         self.play.numbers[host] = self.leases.add_host(host, "shared")["id"]
 
     # ---------------------------------------------------------------- booking
+
+    def just_looked(self):
+        """Servers booted in the next MONITOR_S are unseen until asked for."""
+        server = self.wide(self.plain)
+        until("a look at Placement's usage",
+              lambda: self.firm(self.plain) >= 6, MONITOR_S + 15)
+        self.o.delete(server)
 
     def book(self):
         answer = self.leases.create(
