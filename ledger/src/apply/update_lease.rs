@@ -123,9 +123,14 @@ pub(crate) fn resolve_update(before: &Lease, change: &LeaseChange, now: Timestam
     Ok(Resolved { lease, rebook, follow })
 }
 
+/// Whether it is too late for another start of a lease.
+pub(crate) fn has_started(lease: &Lease, now: Timestamp) -> bool {
+    lease.status != LeaseStatus::Pending || lease.start <= now.floor_to_second()
+}
+
 fn resolve_dates(before: &Lease, lease: &mut Lease, change: &LeaseChange, now: Timestamp) -> Result<(), Rejection> {
     if let Some(wish) = change.start {
-        let started = before.status != LeaseStatus::Pending || before.start <= now.floor_to_second();
+        let started = has_started(before, now);
         if let StartWish::Earliest { .. } = wish {
             let problem = "only a new lease may leave its start open; name one second".to_owned();
             return Err(Rejection::CannotUpdate { field: "start".to_owned(), problem });

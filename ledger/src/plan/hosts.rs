@@ -52,10 +52,12 @@ impl<'a> Hosts<'a> {
     pub fn at_most(&self, interval: Option<Interval>, need: Amounts, slot: Amounts) -> impl Iterator<Item = (Place, u32)> + '_ {
         self.masks().flat_map(move |(number, block, hosts)| {
             let window = interval.map_or_else(Window::nothing, |interval| self.view.state.calendar().window(number, interval));
-            let hosts = hosts & window.possible(&block.rooms, need);
+            let given_up = self.given_up(number);
+            let hosts = hosts & (window.possible(&block.rooms, need) | given_up);
             self.places(number, block, hosts).map(move |place| {
                 let (_, lane) = block_of(place.host);
-                (place, remaining(place.room, window.at_least(lane), slot))
+                let taken = if given_up >> lane & 1 == 1 { Amounts::default() } else { window.at_least(lane) };
+                (place, remaining(place.room, taken, slot))
             })
         })
     }
@@ -96,9 +98,13 @@ impl<'a> Hosts<'a> {
     fn possible(&self, number: u64, block: &HostBlock, interval: Interval, need: Amounts) -> u64 {
         self.view.look(1);
         let window = self.window(number, interval);
-        // What a lease gives up is still in the index, so of its hosts nothing is proven.
+        window.possible(&block.rooms, need) | self.given_up(number)
+    }
+
+    /// The hosts of a block on which something is given up, a bit each: that is still in the index, which proves nothing of them.
+    fn given_up(&self, number: u64) -> u64 {
         let own = self.view.own_on(host_at(number, 0), host_at(number, 63)).iter().map(|booking| block_of(booking.host).1);
-        own.fold(window.possible(&block.rooms, need), |possible, lane| possible | 1 << lane)
+        own.fold(0, |hosts, lane| hosts | 1 << lane)
     }
 
     fn places(&self, number: u64, block: &'a HostBlock, mut hosts: u64) -> impl Iterator<Item = Place> + '_ {

@@ -5,12 +5,13 @@ use super::room::View;
 use super::starts::{self, Beginning, Tried};
 use super::together::largest;
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
+use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, StagingWish, StartWish};
 use crate::model::{Anchor, Interval, Phase, ReservationId, Seconds};
 
 /// Later starts that are tried so where a lease has several reservations, each of which has room there by itself.
-const OFFERS_OF_SEVERAL: usize = 64;
+pub(super) const OFFERS_OF_SEVERAL: usize = 64;
 
 /// The plan for the first later start that the wish leaves open and that has room for all of it.
 pub(super) fn place_later(
@@ -97,7 +98,7 @@ fn one_later(
 }
 
 /// Seconds from a start to an end; `None` without end.
-fn length_of(start: Seconds, end: Seconds) -> Option<u32> {
+pub(super) fn length_of(start: Seconds, end: Seconds) -> Option<u32> {
     (end != Seconds::OPEN_END).then(|| end.0 - start.0)
 }
 
@@ -168,8 +169,11 @@ fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Sho
         }
         tried += 1;
         let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
-        let fits = resolve_create(&later, over.now).is_ok_and(|schedule| place(over, &later, &schedule, &[], anchors).is_ok());
-        match fits {
+        let fits = |schedule: Schedule| {
+            let within = check_new(over.state, &later, &schedule, over.now).is_ok();
+            within && place(over, &later, &schedule, &[], anchors).is_ok()
+        };
+        match resolve_create(&later, over.now).is_ok_and(fits) {
             true => Tried::Found,
             false if tried >= tries || several && over.steps.are_spent() => Tried::Enough,
             false => Tried::GoOn,

@@ -97,8 +97,14 @@ pub struct NoRoom {
     pub tightest: Option<Class>,
     /// The largest amount of it with which all of the lease fits the same window; 0 where not even one does beside the others.
     pub largest_amount: u32,
-    /// The earliest start, not before the one asked for, at which all of it fits for the same duration.
+    /// The earliest start, not before the one asked for, at which all of it fits for the same duration, room and quota alike.
     pub next_start: Option<Seconds>,
+    /// Of a change that asks for a later end of a lease that has begun: the latest end to which all of it fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_end: Option<Seconds>,
+    /// Whether it is a change of a lease that has begun, for which no later start can be asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_begun: bool,
     /// Which occurrence of a series, from 1; `None` of a lease by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,

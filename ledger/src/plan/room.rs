@@ -96,6 +96,29 @@ impl<'a> View<'a> {
         &self.own[from..from + many]
     }
 
+    /// What is taken on a host at an instant, without what is given up.
+    pub fn taken_at(&self, host: HostId, at: Seconds) -> Amounts {
+        let given_up = sum_at(host, Interval { start: at, end: at.plus(1) }, self.own_on(host, host));
+        self.state.calendar().taken_at(host, at).without(given_up)
+    }
+
+    /// The instants within an interval at which what is taken on a host, without what is given up, may change, in order, and what
+    /// is taken from there on.
+    pub fn taken_steps_in(&self, host: HostId, interval: Interval) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
+        let own = self.own_on(host, host);
+        // Where what is given up borders on what stays the calendar need not have a step.
+        let borders = own.iter().flat_map(|booking| [booking.interval.start, booking.interval.end]);
+        let mut borders: Vec<Seconds> = borders.filter(|at| interval.start <= *at && *at < interval.end).collect();
+        if !own.is_empty() {
+            borders.extend(self.state.calendar().taken_steps_in(host, interval).map(|(at, _)| at));
+            borders.sort_unstable();
+            borders.dedup();
+        }
+        let as_booked = own.is_empty().then(|| self.state.calendar().taken_steps_in(host, interval));
+        let beside = borders.into_iter().map(move |at| (at, self.taken_at(host, at)));
+        as_booked.into_iter().flatten().chain(beside)
+    }
+
     /// Whether what is booked on a host is what counts there: nothing is planned on it or given up.
     pub fn is_as_booked(&self, host: HostId) -> bool {
         let of_host = |booking: &Booking| booking.host == host;

@@ -202,12 +202,11 @@ struct OneHost {
 
 impl OneHost {
     fn read(&mut self, view: &View<'_>, place: Place, wish: &InstanceWish, starts: Starts) {
-        let calendar = view.state.calendar();
         let fit = |used: Amounts| slots_on(wish.affinity, remaining(place.room, used, wish.need()), wish.amount);
         let later = Interval { start: Seconds(starts.first.0.saturating_add(1)), ..starts.hull() };
         self.steps.clear();
-        self.steps.push((u64::from(starts.first.0), fit(calendar.taken_at(place.host, starts.first))));
-        for (at, used) in calendar.taken_steps_in(place.host, later) {
+        self.steps.push((u64::from(starts.first.0), fit(view.taken_at(place.host, starts.first))));
+        for (at, used) in view.taken_steps_in(place.host, later) {
             let fit = fit(used);
             // Where as many fit as before there is no step.
             if self.steps.last().is_some_and(|(_, last)| *last != fit) {
@@ -337,8 +336,8 @@ fn shared(view: &mut View<'_>, all: &[Beginning<'_>], from: Seconds, first: Seco
                 view.anchor = *anchor;
                 let common = one.starts(first, last).common();
                 for (place, _) in Hosts::of(view, one.wish).at_most(common, least, one.wish.need()) {
-                    let mut before = view.state.calendar().taken_at(place.host, begin.minus(1));
-                    for (at, taken) in view.state.calendar().taken_steps_in(place.host, later) {
+                    let mut before = view.taken_at(place.host, begin.minus(1));
+                    for (at, taken) in view.taken_steps_in(place.host, later) {
                         // Where less of something is taken than just before.
                         if !before.fits_in(taken) && is_meant(&at) {
                             starts.push(at);

@@ -1,11 +1,13 @@
-//! Plans changes of leases that are there.
+//! Plans changes of leases that are there; `update/instead.rs` tells what would fit instead.
+
+mod instead;
 
 use std::collections::BTreeSet;
 
 use super::place::{book, book_parts, finished};
 use super::room::{View, sorted_by_host};
 use super::search::search;
-use super::together::{Part, Steps, Unplaced, in_some_order, largest, together};
+use super::together::{Part, Steps, Unplaced, in_some_order, together};
 use super::{NoPlan, NoRoom, Overlay, Planned, offer};
 use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
@@ -13,12 +15,14 @@ use crate::apply::rebind::check_moves;
 use crate::apply::rebook::{fit_change, set_plan};
 use crate::apply::update_lease::resolve_update;
 use crate::apply::verify::fixed_anchor;
-use crate::command::{LeaseChange, PlannedReservation, ReservationChange};
+use crate::command::{LeaseChange, PlannedReservation};
 use crate::model::{
     Anchor, Binding, HostId, InstanceWish, Interval, Lease, LeaseId, Phase, Reservation, Seconds, Stage, Timestamp,
 };
 use crate::reply::Rejection;
 use crate::state::{State, lease_bookings};
+
+use instead::Refused;
 
 /// Plans a change; `Ok(None)` when nothing is to be rebooked.
 pub fn plan_update(
@@ -40,7 +44,9 @@ pub fn plan_update(
     let own = sorted_by_host(lease_bookings(before));
     let mut view = View { own: &own, ..View::new(state, overlay, now) };
     match rebook(&mut view, before, &resolved.lease, now, &Steps::new()) {
-        Err(NoPlan::NoRoom(no_room)) => Err(NoPlan::NoRoom(instead(&mut view, before, (change, &resolved.lease), no_room, now))),
+        Err(NoPlan::NoRoom(no_room)) => {
+            Err(NoPlan::NoRoom(Refused { before, change, after: &resolved.lease, now }.instead(&mut view, no_room)))
+        }
         Err(rejected) => Err(rejected),
         Ok(planned) => Ok(Some(planned)),
     }
@@ -66,31 +72,6 @@ fn rebook(view: &mut View<'_>, before: &Lease, after: &Lease, now: Timestamp, st
         .and_then(|()| fit_change(view.state, before, lease, now))
         .map_err(|stale| short.map_or(NoPlan::Rejected(stale), NoPlan::NoRoom))?;
     Ok(without_own(finished(view.state, reservations, &view.planned), view))
-}
-
-/// What is short of a lease that is changed so, with an amount that may be asked for and was planned with all of it.
-fn instead(
-    view: &mut View<'_>,
-    before: &Lease,
-    (change, after): (&LeaseChange, &Lease),
-    no_room: NoRoom,
-    now: Timestamp,
-) -> NoRoom {
-    let steps = Steps::new();
-    let short = &after.reservations[no_room.reservation];
-    let wanted = short.wish.instance().amount;
-    let largest_amount = largest(wanted, no_room.largest_amount, |amount| {
-        let mut fewer = change.clone();
-        let mut resource = short.wish.clone();
-        resource.instance_mut().amount = amount;
-        match fewer.reservations.iter_mut().find(|one| one.reservation_id == short.id) {
-            Some(one) => one.resource = resource,
-            None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
-        }
-        let may_be_asked = || resolve_update(before, &fewer, now);
-        !steps.are_spent() && may_be_asked().is_ok_and(|fewer| rebook(view, before, &fewer.lease, now, &steps).is_ok())
-    });
-    NoRoom { largest_amount, short_by: wanted - largest_amount, ..no_room }
 }
 
 /// New bindings of these reservations of a lease, the others keep none; they are placed in this order if that finds room. With what

@@ -395,6 +395,8 @@ fn random_sequences_reach_everything_that_matters() {
         "named VCPU",
         "named SLOT",
         "judged a refused update",
+        "fewer after all",
+        "changed later",
         "Held of Hold",
         "HoldRefused of Hold",
         "Done of Prepare",

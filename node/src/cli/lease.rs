@@ -322,7 +322,12 @@ pub(super) fn what_if_text(what_if: &WhatIf) -> String {
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };
             let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
             let text = format!("It does not fit: {of}short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
-            let ways = what_to_try(no_room.largest_amount, no_room.next_start, no_room.staging, no_room.preempts.count);
+            let ways = what_to_try(
+                no_room.largest_amount,
+                (no_room.next_start, no_room.latest_end),
+                no_room.staging,
+                no_room.preempts.count,
+            );
             text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }
     }

@@ -163,7 +163,10 @@ fn exit_code(failure: &Failure) -> u8 {
 fn next_step(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Call(Error::Refused(refusal)) => match (refusal.kind, &refusal.offer) {
-            (_, Some(offer)) => what_to_try(offer.largest_amount, offer.next_start(), offer.staging, offer.preempts),
+            (_, Some(offer)) => {
+                let later = (offer.next_start(), offer.latest_end());
+                what_to_try(offer.largest_amount, later, offer.staging, offer.preempts)
+            }
             (RefusalKind::Unauthenticated, None) => Some(
                 "Give --token (OS_TOKEN), or OS_AUTH_URL with OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME, as in an openrc file."
                     .to_owned(),
@@ -197,13 +200,19 @@ fn next_step(failure: &Failure) -> Option<String> {
     }
 }
 
-/// What would fit, as options of `lease create`.
-fn what_to_try(largest_amount: u32, next_start: Option<Seconds>, staging: bool, preempts: u32) -> Option<String> {
+/// What would fit, as options of `lease create` or `lease update`; of the times the next start and the latest end.
+fn what_to_try(
+    largest_amount: u32,
+    (next_start, latest_end): (Option<Seconds>, Option<Seconds>),
+    staging: bool,
+    preempts: u32,
+) -> Option<String> {
     let fewer = (largest_amount > 0).then(|| format!("--amount {largest_amount}"));
     let option = if staging { "--staging" } else { "--start" };
     let later = next_start.map(|start| format!("{option} '{}'", time::utc(start)));
+    let until = latest_end.map(|end| format!("--end '{}'", time::utc(end)));
     let preempt = (preempts > 0).then(|| "--preempt".to_owned());
-    let ways: Vec<String> = fewer.into_iter().chain(later).chain(preempt).collect();
+    let ways: Vec<String> = fewer.into_iter().chain(later).chain(until).chain(preempt).collect();
     (!ways.is_empty()).then(|| format!("Try: {}", ways.join("   or: ")))
 }
 

@@ -143,12 +143,19 @@ fn failures_have_the_documented_exit_codes_and_a_next_step() {
         tightest: None,
         largest_amount: 5,
         next_start: Some(1_795_359_600),
+        latest_end: None,
+        has_begun: false,
         occurrence: None,
         preempts: 0,
         staging: false,
         ledger_index: 1,
     };
-    let refusal = Refusal { kind: RefusalKind::Conflict, code: "no_room".into(), message: "no".into(), offer: Some(offer) };
+    let begun = Offer { next_start: None, latest_end: offer.next_start, has_begun: true, ..offer.clone() };
+    let refusal =
+        |offer| Refusal { kind: RefusalKind::Conflict, code: "no_room".into(), message: "no".into(), offer: Some(offer) };
+    let longer = Failure::Call(Error::Refused(refusal(begun)));
+    assert_eq!(next_step(&longer).unwrap(), "Try: --amount 5   or: --end '2026-11-22 15:00:00'");
+    let refusal = refusal(offer);
     let refused = Failure::Call(Error::Refused(refusal));
     assert_eq!(exit_code(&refused), 1);
     assert_eq!(next_step(&refused).unwrap(), "Try: --amount 5   or: --start '2026-11-22 15:00:00'");

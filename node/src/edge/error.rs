@@ -58,6 +58,12 @@ pub struct Offer {
     pub largest_amount: u32,
     /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
     pub next_start: Option<u64>,
+    /// Unix seconds of the latest end to which all of it fits, where a later one was asked for a lease that has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest_end: Option<u64>,
+    /// The lease has begun: no later start can be asked for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_begun: bool,
     /// Which occurrence of a series it is about, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,
@@ -229,6 +235,8 @@ impl Offer {
             tightest: no_room.tightest.map(|class| class.name()),
             largest_amount: no_room.largest_amount,
             next_start: no_room.next_start.map(Seconds::unix_s),
+            latest_end: no_room.latest_end.map(Seconds::unix_s),
+            has_begun: no_room.has_begun,
             occurrence: no_room.occurrence,
             preempts: Some(no_room.preempts.count).filter(|count| *count > 0),
             preempts_leases: no_room.preempts.leases.iter().map(ToString::to_string).collect(),
@@ -250,6 +258,11 @@ fn advice(no_room: &NoRoom) -> String {
     };
     match no_room.next_start.and_then(utc) {
         Some(start) => text += &format!("; all of it fits from {start}"),
+        None if no_room.has_begun => {
+            if let Some(end) = no_room.latest_end.and_then(utc) {
+                text += &format!("; all of it fits until {end}");
+            }
+        }
         // The rule says when an occurrence is.
         None if no_room.occurrence.is_some() => {}
         None => text += "; no later start fits either with the hosts that are there",

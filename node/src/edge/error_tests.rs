@@ -65,6 +65,8 @@ fn no_room() -> NoRoom {
         tightest: Some(Class::Vcpu),
         largest_amount: 5,
         next_start: Seconds::from_unix_s(1_795_359_600),
+        latest_end: None,
+        has_begun: false,
         occurrence: None,
         preempts: Preempts::default(),
         staging: false,
@@ -156,6 +158,20 @@ fn no_room_tells_why_it_does_not_wait() {
     let not_waiting = Some("100 leases wait".to_owned());
     let problem = Problem::from(OperationError::NoRoom { offer: no_room(), ledger_index: 9, not_waiting });
     assert!(problem.message.ends_with("15:00:00 UTC; it does not wait: 100 leases wait"), "{}", problem.message);
+}
+
+#[test]
+fn what_has_begun_is_told_of_no_start() {
+    let told = |latest_end| {
+        let offer = NoRoom { next_start: None, latest_end, has_begun: true, preempts: Preempts::default(), ..no_room() };
+        Problem::from(OperationError::NoRoom { offer, ledger_index: 9, not_waiting: None })
+    };
+    let problem = told(Seconds::from_unix_s(1_795_359_600));
+    assert!(problem.message.ends_with("amount 5 fits this window; all of it fits until 2026-11-22 15:00:00 UTC"), "{problem:?}");
+    let json = serde_json::to_string(&problem.offer.unwrap()).unwrap();
+    assert!(json.contains(r#""next_start":null,"latest_end":1795359600,"has_begun":true"#), "{json}");
+    let problem = told(None);
+    assert!(problem.message.ends_with("; amount 5 fits this window"), "{problem:?}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use leasehold_client::command::{EndWish, LeaseChange, OfferWish, Recurrence, StagingWish, StartWish};
+use leasehold_client::command::{EndWish, LeaseChange, OfferWish, Recurrence, ReservationChange, StagingWish, StartWish};
 use leasehold_client::model::{Interval, Lease, LeaseId, LeaseStatus, OnEnd, SeriesMode, Stage};
 use leasehold_client::state::ChangeSubject;
-use leasehold_client::{Error, LeaseFilter, LeaseOrder, NewLease, RefusalKind, Scope, UtilisationWish, WhatIf};
+use leasehold_client::{Error, LeaseFilter, LeaseOrder, NewLease, Refusal, RefusalKind, Scope, UtilisationWish, WhatIf};
 use leasehold_tests::audit::{End, History, Promise, double_booked, judge};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
@@ -173,6 +173,57 @@ async fn a_series_is_booked_as_a_whole_told_of_once_and_deleted_over_any_node() 
 fn many(mut wish: NewLease, amount: u32) -> NewLease {
     wish.reservations[0].resource.instance_mut().amount = amount;
     wish
+}
+
+#[tokio::test]
+async fn a_change_without_room_is_told_when_it_has_some() {
+    let rig = rig_with(1, Auth::Keystone, Timing::default()).await;
+    let demo = rig.cloud.tenant("demo").await.unwrap();
+    let client = caller::connect(&rig.cluster, Some(demo.token())).unwrap();
+    let (start, end) = (from_now(86_400), from_now(90_000));
+    let amount = |name: &str, start, end, amount| {
+        let mut lease = wish(name, from_now(0), end);
+        lease.start = StartWish::At(start);
+        lease.reservations[0].resource.instance_mut().amount = amount;
+        lease
+    };
+    let lease = client.create_lease(client.new_key(), amount("mine", start, end, 8)).await.unwrap().value;
+    client.create_lease(client.new_key(), amount("other", start, end.plus(3_600), 8)).await.unwrap();
+    let mut resource = lease.reservations[0].wish.clone();
+    resource.instance_mut().amount = 12;
+    let larger = vec![ReservationChange { reservation_id: lease.reservations[0].id, resource, on_end: None }];
+    let change = LeaseChange { reservations: larger, ..LeaseChange::default() };
+    let refused = client.update_lease(client.new_key(), lease.id, change.clone()).await;
+    let Err(Error::Refused(Refusal { offer: Some(offer), message, .. })) = refused else { panic!("{refused:?}") };
+    assert_eq!((offer.largest_amount, offer.latest_end(), offer.has_begun), (8, None, false), "{message}");
+    let next = offer.next_start().unwrap();
+    assert_eq!(next, end.plus(3_600), "{message}");
+    let until = EndWish::At(next.plus(end.0 - start.0));
+    let moved = LeaseChange { start: Some(StartWish::At(next)), end: Some(until), ..change };
+    let moved = client.update_lease(client.new_key(), lease.id, moved).await.unwrap().value;
+    assert_eq!((moved.start, moved.reservations[0].wish.instance().amount), (next, 12));
+
+    // What has begun can end later at most.
+    let now = client.create_lease(client.new_key(), wish("now", from_now(0), start)).await.unwrap().value;
+    wait_for("the lease to have begun", PATIENCE, || async {
+        let lease = client.get_lease(now.id).await.map_err(|error| error.to_string())?.value;
+        if lease.status == LeaseStatus::Active { Ok(()) } else { Err(format!("{lease:?}")) }
+    })
+    .await
+    .unwrap();
+    let url = format!("{}/leases/{}", rig.cluster.nodes()[0].rest_url(), now.id);
+    client.create_lease(client.new_key(), amount("next", start.plus(60), end.plus(3_600), 8)).await.unwrap();
+    let put =
+        http_client().unwrap().put(url).header("OpenStack-API-Version", "reservation 1.1").header("X-Auth-Token", demo.token());
+    let told: Value = put.json(&json!({"end_date": "2098-01-01 10:00"})).send().await.unwrap().json().await.unwrap();
+    let latest = start.plus(60).unix_s();
+    let offer = &told["offer"];
+    assert_eq!(
+        (&offer["latest_end"], &offer["has_begun"], &offer["next_start"]),
+        (&json!(latest), &json!(true), &Value::Null),
+        "{told}"
+    );
+    assert!(told["error_message"].as_str().unwrap().contains("; all of it fits until 2"), "{told}");
 }
 
 #[tokio::test]

@@ -234,6 +234,8 @@ pub(super) fn decode_no_room(no_room: v1::what_if_response::NoRoom) -> Result<No
         tightest: optional("no_room.tightest", no_room.tightest)?,
         largest_amount: no_room.largest_amount,
         next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
+        latest_end: None,
+        has_begun: false,
         occurrence: no_room.occurrence,
         preempts: decode_preempts("no_room.preempts_leases", no_room.preempts, &no_room.preempts_leases)?,
         staging: no_room.staging,

@@ -16,7 +16,7 @@ fn nothing_new_is_promised_of_what_a_downtime_takes() {
            10:00 lease C 13:00..14:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=15:00
            10:00 lease C 13:00..14:00 n=1 -> PENDING h2*1
            10:00 lease D 12:00..13:00 n=4 -> PENDING h2*4
-           10:00 update A end=12:30 -> no room short=4 largest=0 tightest=VCPU next=-
+           10:00 update A end=12:30 -> no room short=4 largest=0 tightest=VCPU next=15:00
            10:00 dropdowntime h1 -> none
            10:00 update A end=12:30 -> PENDING h1*4",
     );

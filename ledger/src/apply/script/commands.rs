@@ -219,11 +219,12 @@ impl World {
             NoPlan::Rejected(rejection) => rejection_text(&rejection),
             NoPlan::NoRoom(no_room) => {
                 format!(
-                    "no room short={} largest={} tightest={} next={}{}",
+                    "no room short={} largest={} tightest={} next={}{}{}",
                     no_room.short_by,
                     no_room.largest_amount,
                     no_room.tightest.map_or("-", Class::name),
                     no_room.next_start.map_or("-".to_owned(), clock_text),
+                    no_room.latest_end.map_or(String::new(), |end| format!(" until={}", clock_text(end))),
                     if no_room.staging { " staging" } else { "" },
                 ) + &self.gave_way(no_room.preempts.leases.iter().copied())
             }

@@ -114,7 +114,7 @@ fn a_change_that_needs_the_leases_own_room_on_shared_hosts_has_none() {
            10:00 lease A 12:00..14:00 n=2 traits=T + n=2 -> CREATING s1*2 s1*2
            10:00 held A -> A CREATING pending:Booked pending:Booked
            10:00 held A -> A PENDING pending:Booked pending:Booked
-           10:00 update A n=4 -> no room short=2 largest=2 tightest=VCPU next=-",
+           10:00 update A n=4 -> no room short=2 largest=2 tightest=VCPU next=14:00",
     );
 }
 

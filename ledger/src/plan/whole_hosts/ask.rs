@@ -217,6 +217,8 @@ fn no_room(short: Short, occurrence: Option<u32>) -> NoRoom {
         tightest: None,
         largest_amount: short.largest,
         next_start: None,
+        latest_end: None,
+        has_begun: false,
         occurrence,
         preempts: Preempts::default(),
         staging: false,

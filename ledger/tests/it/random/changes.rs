@@ -1,5 +1,9 @@
 //! Commands that change a lease that is there: updates, claims, other hosts.
 
+use leasehold_ledger::apply::apply;
+use leasehold_ledger::plan::NoRoom;
+
+use super::steps::plain_create;
 use super::*;
 
 impl Run {
@@ -54,6 +58,9 @@ impl Run {
             });
             assert!(!fits, "refused an update that fits: {planned:?} {change:?} {lease:?}");
         }
+        if let Err(NoPlan::NoRoom(no_room)) = &planned {
+            self.take_instead(&lease, &change, no_room);
+        }
         let plan = match planned {
             Ok(planned) => planned.map(|planned| planned.reservations).unwrap_or_default(),
             Err(_) => return,
@@ -83,6 +90,68 @@ impl Run {
             Reply::LeaseUpdated { prepared: false, .. } => self.next_promises.insert(id, promise),
             other => panic!("{other:?}"),
         };
+    }
+
+    /// What a refusal of a change names works when it is taken at once, and nothing sooner or longer does.
+    fn take_instead(&mut self, before: &Lease, change: &LeaseChange, no_room: &NoRoom) {
+        let StartWish::At(start) = change.start.unwrap_or(StartWish::At(before.start)) else {
+            panic!("no now in the small world")
+        };
+        let end = match change.end {
+            Some(EndWish::At(end)) => end,
+            Some(EndWish::Now) => self.world.at.floor_to_second(),
+            None => before.end,
+        };
+        if no_room.largest_amount > 0 {
+            let mut fewer = change.clone();
+            let mut resource = fewer.reservations.first().map_or(before.reservations[0].wish.clone(), |one| one.resource.clone());
+            resource.instance_mut().amount = no_room.largest_amount;
+            fewer.reservations = vec![ReservationChange { reservation_id: before.reservations[0].id, resource, on_end: None }];
+            assert!(self.works(before.id, &fewer), "{no_room:?} of {change:?} of {before:?}");
+            self.reach("fewer after all");
+        }
+        let started_at = |at: Seconds| {
+            let end = at.plus(end.0 - start.0);
+            LeaseChange { start: Some(StartWish::At(at)), end: Some(EndWish::At(end)), ..change.clone() }
+        };
+        let has_begun = before.status != LeaseStatus::Pending || before.start <= self.world.at.floor_to_second();
+        assert_eq!(no_room.has_begun, has_begun);
+        if let Some(next) = no_room.next_start {
+            assert!(self.works(before.id, &started_at(next)), "{no_room:?} of {change:?} of {before:?}");
+            self.reach("changed later");
+        }
+        if !has_begun && !no_room.staging && self.on_the_minute() {
+            let last = no_room.next_start.unwrap_or(Seconds(u32::MAX));
+            let sooner = self.minutes().map(Seconds).filter(|at| start <= *at && *at < last);
+            let sooner = sooner.into_iter().find(|at| self.works(before.id, &started_at(*at)));
+            assert_eq!(sooner, None, "{no_room:?} of {change:?} of {before:?}");
+        }
+        let until = |end: Seconds| LeaseChange { end: Some(EndWish::At(end)), ..change.clone() };
+        match no_room.latest_end {
+            Some(latest) => {
+                assert!(has_begun && before.end <= latest && latest < end);
+                assert!(self.works(before.id, &until(latest)), "{no_room:?} of {change:?} of {before:?}");
+                assert!(!self.works(before.id, &until(latest.plus(1))), "{no_room:?} of {change:?} of {before:?}");
+                self.reach("until an earlier end");
+            }
+            None if has_begun && end > before.end => {
+                let any = [before.end.plus(1), before.end.plus(60)].into_iter().find(|end| self.works(before.id, &until(*end)));
+                assert_eq!(any, None, "{no_room:?} of {change:?} of {before:?}");
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a change is planned, and accepted on a copy of the state.
+    fn works(&self, lease_id: LeaseId, change: &LeaseChange) -> bool {
+        let planned = plan_update(&self.world.state, &Overlay::default(), lease_id, change, self.world.at);
+        let Ok(planned) = planned else { return false };
+        let plan = planned.map(|planned| planned.reservations).unwrap_or_default();
+        let update = UpdateLease { lease_id, change: change.clone(), plan, planned_at: 0, caller_makes_groups: false };
+        let command = Command::UpdateLease(Box::new(update));
+        let applied = apply(&mut self.world.state.clone(), &Entry { key: None, proposed_at: self.world.at, command });
+        assert!(matches!(applied.outcome, Ok(Reply::LeaseUpdated { .. })), "{:?} of {change:?}", applied.outcome);
+        true
     }
 
     pub(super) fn unclaimed(&self) -> Vec<(LeaseId, Seconds)> {
@@ -138,5 +207,33 @@ impl Run {
                 self.promises.insert(id, promise)
             };
         }
+    }
+}
+
+/// Of leases that have begun beside others that are to come, longer; some have their servers by then, some not.
+#[test]
+fn the_latest_end_that_a_refused_extension_names_is_the_latest() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    let steps =
+        (prop::collection::vec(plain_create(), 5..25), 9u8..20, 0u8..30, prop::collection::vec((any::<u8>(), 1u8..30), 10));
+    for _ in 0..300 {
+        let (creates, minutes, done, longer) = steps.new_tree(&mut runner).unwrap().current();
+        let mut run = Run::new();
+        creates.iter().for_each(|create| run.create(create, None));
+        run.play(&Step::Clock { minutes, seconds: 0 });
+        for row in 0..done {
+            run.outcome(row, 5, false);
+        }
+        for (lease, end) in longer {
+            let update = Update { lease, start: None, end: Some(end), amount: None, vcpus: None, terms: None, now: false };
+            run.pick(lease).into_iter().for_each(|id| run.update(id, &update));
+        }
+        for (what, times) in run.reached {
+            *reached.entry(what).or_default() += times;
+        }
+    }
+    for what in ["until an earlier end", "updated at Open, LeaseUpdated {", "updated at Prepared, LeaseUpdated {"] {
+        assert!(reached.get(what).is_some_and(|times| *times >= 20), "{what}: too seldom in {reached:#?}");
     }
 }

@@ -10,6 +10,8 @@ fn short_by_one() -> NoRoom {
         tightest: None,
         largest_amount: 5,
         next_start: Some(second("2026-11-22 15:00")),
+        latest_end: None,
+        has_begun: false,
         occurrence: None,
         preempts: Preempts::default(),
         staging: false,

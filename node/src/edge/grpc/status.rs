@@ -53,6 +53,8 @@ mod tests {
             tightest: Some(Class::MemoryMb),
             largest_amount: 1,
             next_start: None,
+            latest_end: None,
+            has_begun: false,
             occurrence: None,
             preempts: Preempts::default(),
             staging: false,

@@ -480,6 +480,8 @@ fn no_room() -> impl Strategy<Value = NoRoom> {
             tightest,
             largest_amount,
             next_start,
+            latest_end: None,
+            has_begun: false,
             preempts: Preempts { count: largest_amount, leases: Vec::new() },
             occurrence: staging.then_some(short_by),
             staging,

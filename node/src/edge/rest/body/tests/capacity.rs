@@ -170,6 +170,8 @@ fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
         tightest: Some(Class::MemoryMb),
         largest_amount: 1,
         next_start: Some(at("2026-12-01 08:00:00")),
+        latest_end: None,
+        has_begun: false,
         occurrence: None,
         preempts: Preempts::default(),
         staging: false,
