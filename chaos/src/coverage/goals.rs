@@ -42,8 +42,6 @@ const OPERATIONS: [&str; 18] = [
 /// Those that leave it open how they ended, when the answer is lost. Series are deleted too seldom for that: a leader's answer was lost
 /// in none of 69 hours.
 const WRITES: [&str; 6] = ["create", "update", "claim", "delete", "create_series", "set_quota"];
-/// What waits is asked for too seldom to fall into the second of a hand-over: it did in none of 220 hours (1000..1220, mixed).
-const TOO_SELDOM: [&str; 1] = ["waiting ok transfer"];
 /// What comes of the expiry of a reservation.
 const EXPIRIES: [&str; 4] = ["none in use", "some in use", "all in use", "changed meanwhile"];
 /// What becomes of leases that have a host to themselves.
@@ -166,12 +164,10 @@ pub fn missed(sum: &Coverage, profile: Profile) -> BTreeMap<&'static str, (Vec<S
             *by_fault.entry(format!("{op} {result} {fault}")).or_default() += many;
         }
     }
-    let mut operations = names(&[&OPERATIONS, &["ok"], &FAULTS]);
-    operations.retain(|name| !TOO_SELDOM.contains(&name.as_str()));
     let mut roles = names(&[&OPERATIONS, &["ok"], &ROLES]);
     roles.extend(names(&[&WRITES, &["fail", "info"], &["leader", "follower"]]));
     let mut missed = BTreeMap::from([
-        ("operation, fault", got(&by_fault, operations)),
+        ("operation, fault", got(&by_fault, names(&[&OPERATIONS, &["ok"], &FAULTS]))),
         ("operation, result, role", got(&by_role, roles)),
         ("fault, part of a reservation's life", got(&sum.phases, names(&[&FAULTS, &PHASES]))),
         ("expiry", got(&sum.expiries, names(&[&EXPIRIES]))),
@@ -253,7 +249,7 @@ mod tests {
         let all = missed(&sum, Profile::Swarm);
         assert_eq!(all["points"].0.len(), POINTS.len());
         assert!(all["operation, fault"].0.contains(&"create ok kill".to_owned()));
-        assert_eq!(all["operation, fault"].1, OPERATIONS.len() * FAULTS.len() - TOO_SELDOM.len());
+        assert_eq!(all["operation, fault"].1, OPERATIONS.len() * FAULTS.len());
         sum.operations.insert("create ok kill leader".to_owned(), 1);
         sum.points.insert(POINTS[0].to_owned(), 1);
         let fewer = missed(&sum, Profile::Swarm);
