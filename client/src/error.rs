@@ -107,12 +107,15 @@ pub struct Offer {
     pub largest_amount: u32,
     /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
     pub next_start: Option<i64>,
-    /// Unix seconds of the latest end to which all of it fits, where a later one was asked for a lease that has begun.
+    /// Unix seconds of the end that goes with it; `None` also where there is none, and of a staging window.
+    #[serde(default)]
+    pub next_end: Option<i64>,
+    /// Unix seconds of the latest end that was found with which all of it fits, where a later one was asked for a lease that has begun.
     #[serde(default)]
     pub latest_end: Option<i64>,
-    /// The lease has begun: no later start can be asked for it.
+    /// It is a change for which no later start can be asked: of a lease that has begun, or one whose staging lacks room.
     #[serde(default)]
-    pub has_begun: bool,
+    pub start_is_fixed: bool,
     /// Which occurrence of a series it is about, from 1.
     #[serde(default)]
     pub occurrence: Option<u32>,
@@ -129,6 +132,11 @@ impl Offer {
     /// [`Offer::next_start`] as a second of the calendar.
     pub fn next_start(&self) -> Option<Seconds> {
         Seconds::from_unix_s(self.next_start?)
+    }
+
+    /// [`Offer::next_end`] as a second of the calendar.
+    pub fn next_end(&self) -> Option<Seconds> {
+        Seconds::from_unix_s(self.next_end?)
     }
 
     /// [`Offer::latest_end`] as a second of the calendar.

@@ -37,7 +37,7 @@ impl Workload {
             (3..=4, Some(lease)) => Wanted::Delete { lease_id: lease.id },
             (5..=7, Some(lease)) => Wanted::Get { lease_id: lease.id },
             // What an operation is hangs on its number alone: it does not book instead because there is no lease yet.
-            // Where leases wait, every second look is at those.
+            // Where leases wait, half of the looks are at those, and nearly all while no lease is known.
             (0..=8, _) if self.world.plan.sim.waits => Wanted::Waiting,
             (0..=9, _) => Wanted::List { offers: false },
             _ => Wanted::Create(Box::new(self.wish(draw, project))),

@@ -11,6 +11,7 @@ mod measure;
 mod plot;
 mod report;
 mod restart;
+mod scarce;
 mod whole_hosts;
 mod world;
 

@@ -3,20 +3,22 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use leasehold_ledger::command::{LeaseWish, StartWish};
-use leasehold_ledger::model::{HostId, InstanceWish, Interval, Precedence, Seconds};
+use leasehold_ledger::command::StartWish;
+use leasehold_ledger::model::{HostId, InstanceWish, Interval, Seconds};
 use leasehold_ledger::plan::{
     HostFilter, Overlay, Terms, capacity, earliest_start, first_whole_hosts, plan_create, plan_tighter, scattered, try_plan,
     what_fits, whole_hosts,
 };
 
 use crate::report::{Budget, Row, Unit};
+use crate::scarce;
 use crate::world::{DAY_S, Progress, Random, World, instance};
 
 /// All figures of one stage.
 pub fn all(world: &World, samples: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(admissions(world, samples));
+    rows.extend(scarce::all(world, samples));
     rows.extend(questions(world, samples));
     rows.extend(applied(world));
     rows.extend(hosts_set_free(world, samples));
@@ -49,7 +51,7 @@ fn hosts_set_free(world: &World, samples: usize) -> Vec<Row> {
 fn admissions(world: &World, samples: usize) -> Vec<Row> {
     let mut random = Random(77);
     let (mut admitted, mut admitted_large) = (Vec::new(), Vec::new());
-    let (mut refused, mut explained, mut earliest, mut preempting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut refused, mut explained, mut earliest) = (Vec::new(), Vec::new(), Vec::new());
     // Plans that follow each other begin where the last one found room.
     let mut overlay = Overlay::default();
     let mut progress = Progress::new("plans", samples as u64);
@@ -81,18 +83,12 @@ fn admissions(world: &World, samples: usize) -> Vec<Row> {
                     let begin = Instant::now();
                     black_box(earliest_start(&world.state, instance, None, start, None, Some(length), world.now()));
                     earliest.push(begin.elapsed().as_nanos() as u64);
-                    let precedence = Precedence { priority: 1, preempt: true, ..wish.precedence };
-                    let urgent = LeaseWish { precedence, ..wish };
-                    let begin = Instant::now();
-                    let planned = plan_create(&world.state, &overlay, &urgent, &[], world.now());
-                    preempting.push((begin.elapsed().as_nanos() as u64, planned.is_ok()));
                 }
             }
         }
         progress.at(number as u64);
     }
     progress.done();
-    let taken = |whether: bool| preempting.iter().filter(|(_, taken)| *taken == whether).map(|(took, _)| *took).collect();
     vec![
         Row::times("admit 1 to 6 instances", admitted).with(Budget::p99_us(200.0, "architecture §6: admit")),
         Row::times("admit 1 to 4096 large instances", admitted_large)
@@ -102,10 +98,6 @@ fn admissions(world: &World, samples: usize) -> Vec<Row> {
             .with(Budget::p99_us(100_000.0, "architecture §6: earliest start")),
         Row::times("refuse, name largest amount and next window", explained)
             .with(Budget::p99_us(106_000.0, "architecture §6: refuse, then earliest start")),
-        Row::times("plan with room that others give way with, one lease in eight may", taken(true))
-            .with(Budget::p99_us(106_000.0, "our own: as refuse with the next window, which it replaces")),
-        Row::times("refuse, though leases that may give way were tried", taken(false))
-            .with(Budget::p99_us(212_000.0, "our own: both")),
     ]
 }
 
@@ -171,7 +163,7 @@ fn questions(world: &World, samples: usize) -> Vec<Row> {
 }
 
 /// A common wish, or one that is too large for most windows.
-fn question(world: &World, random: &mut Random, large: bool) -> leasehold_ledger::command::LeaseWish {
+pub fn question(world: &World, random: &mut Random, large: bool) -> leasehold_ledger::command::LeaseWish {
     let start = World::start(random);
     let days = random.one_of(&[1, 7, 30, 60]);
     let wish = if large { large_wish(random) } else { common_wish(random) };

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{Applied, apply};
 use crate::command::*;
 use crate::model::*;
-use crate::plan::{NoPlan, Overlay, plan_adopting, plan_promotion, plan_rebind, plan_update, waiting};
+use crate::plan::{NoPlan, Overlay, Tell, plan_adopting, plan_promotion, plan_rebind, plan_update, waiting};
 use crate::reply::{Rejection, Reply};
 use crate::state::{State, invariants};
 use crate::storage::Store;

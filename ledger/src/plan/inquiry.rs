@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
 use super::whole_hosts::{first_whole_hosts, whole_hosts};
-use super::{NoPlan, NoRoom, Overlay, Preempts, plan_adopting, plan_series};
+use super::{NoPlan, NoRoom, Overlay, Preempts, Tell, plan_adopting, plan_series};
 use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
@@ -184,7 +184,7 @@ pub fn what_if(
     now: Timestamp,
 ) -> Result<WhatIf, Rejection> {
     check_adoptions(state, &wish.project_id, wish.reservations.iter().zip(ids.iter().map(|id| adoptions.get(id))))?;
-    match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now) {
+    match plan_adopting(state, &Overlay::default(), wish, ids, adoptions, now, Tell::WhatFits) {
         Ok(planned) => {
             let reservations = planned.reservations.iter().map(host_count).collect();
             Ok(WhatIf::Fits { moved_to: planned.moved_to, preempts: Preempts::of(&planned.victims), reservations })
@@ -200,7 +200,7 @@ pub fn what_if(
 /// What a command would be refused for, but for lack of room.
 pub fn what_if_series(state: &State, wish: &SeriesWish, occurrences: &[Occurrence], now: Timestamp) -> Result<WhatIf, Rejection> {
     let ids: Vec<Vec<ReservationId>> = vec![Vec::new(); occurrences.len()];
-    match plan_series(state, &Overlay::default(), wish, occurrences, &ids, now) {
+    match plan_series(state, &Overlay::default(), wish, occurrences, &ids, now, Tell::WhatFits) {
         Ok(found) => {
             let occurrences = found.occurrences.iter().map(|one| one.occurrence).collect();
             Ok(WhatIf::SeriesFits { occurrences, left_out: found.left_out })

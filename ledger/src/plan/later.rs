@@ -11,7 +11,33 @@ use crate::command::{BeforeEndWish, LeaseWish, StagingWish, StartWish};
 use crate::model::{Anchor, Interval, Phase, ReservationId, Seconds};
 
 /// Later starts that are tried so where a lease has several reservations, each of which has room there by itself.
-pub(super) const OFFERS_OF_SEVERAL: usize = 64;
+const OFFERS_OF_SEVERAL: usize = 64;
+
+/// Starts beyond the quota that are passed over before none is named: to ask for it costs little beside a plan.
+const BEYOND_QUOTA: usize = 1_000;
+
+/// The starts that may still be tried for a refusal.
+pub(super) struct Trials {
+    planned: usize,
+    beyond: usize,
+}
+
+impl Trials {
+    /// Of a lease with so many reservations.
+    pub fn of(reservations: usize) -> Trials {
+        Trials { planned: if reservations > 1 { OFFERS_OF_SEVERAL } else { OFFERS_TRIED }, beyond: BEYOND_QUOTA }
+    }
+
+    /// What becomes of a start at which it was found whether there is room; `None`: it may not be asked for, for the quota or at all.
+    pub fn judge(&mut self, has_room: Option<bool>, is_spent: bool) -> Tried {
+        match has_room {
+            Some(true) => return Tried::Found,
+            Some(false) => self.planned -= 1,
+            None => self.beyond -= 1,
+        }
+        if self.planned == 0 || self.beyond == 0 || is_spent { Tried::Enough } else { Tried::GoOn }
+    }
+}
 
 /// The plan for the first later start that the wish leaves open and that has room for all of it.
 pub(super) fn place_later(
@@ -117,6 +143,8 @@ pub(super) fn explain(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, sho
     let Over { state, overlay, now, .. } = over;
     let mut no_room = missing(over, wish, schedule, short.clone(), anchors);
     no_room.next_start = next_start(over, wish, schedule, &short, anchors);
+    let length = length_of(schedule.interval.start, schedule.interval.end).filter(|_| !no_room.staging);
+    no_room.next_end = no_room.next_start.zip(length).map(|(start, length)| start.plus(length));
     // Beside plans in flight nothing is refused.
     if !wish.precedence.preempt && overlay.is_empty() {
         let preempting = preempt::plan(state, overlay, wish, schedule, &[], anchors, now);
@@ -159,25 +187,18 @@ fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Sho
         }
     };
     let several = wish.reservations.len() > 1;
-    let tries = if several { OFFERS_OF_SEVERAL } else { OFFERS_TRIED };
-    let mut tried = 0;
+    let mut trials = Trials::of(wish.reservations.len());
     // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
     let mut judge = |start: Seconds| {
         // There it was just refused.
         if start == wanted && several {
             return Tried::GoOn;
         }
-        tried += 1;
         let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
-        let fits = |schedule: Schedule| {
-            let within = check_new(over.state, &later, &schedule, over.now).is_ok();
-            within && place(over, &later, &schedule, &[], anchors).is_ok()
-        };
-        match resolve_create(&later, over.now).is_ok_and(fits) {
-            true => Tried::Found,
-            false if tried >= tries || several && over.steps.are_spent() => Tried::Enough,
-            false => Tried::GoOn,
-        }
+        let schedule = resolve_create(&later, over.now).ok();
+        let schedule = schedule.filter(|schedule| check_new(over.state, &later, schedule, over.now).is_ok());
+        let has_room = |schedule: Schedule| place(over, &later, &schedule, &[], anchors).is_ok();
+        trials.judge(schedule.map(has_room), several && over.steps.are_spent())
     };
     let mut view = over.view();
     if !several {

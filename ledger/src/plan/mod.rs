@@ -35,7 +35,9 @@ use serde::{Deserialize, Serialize};
 use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{LeaseWish, OfferWish, PlannedReservation, StartWish};
-use crate::model::{Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, ReservationId, Seconds, Timestamp, Victim};
+use crate::model::{
+    Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, Phase, ReservationId, Seconds, Timestamp, Victim,
+};
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -99,12 +101,16 @@ pub struct NoRoom {
     pub largest_amount: u32,
     /// The earliest start, not before the one asked for, at which all of it fits for the same duration, room and quota alike.
     pub next_start: Option<Seconds>,
-    /// Of a change that asks for a later end of a lease that has begun: the latest end to which all of it fits.
+    /// The end that goes with it; `None` also where there is none, and of a staging window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_end: Option<Seconds>,
+    /// Of a change that asks for a later end of a lease that has begun: the latest end that was found with which all of it fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_end: Option<Seconds>,
-    /// Whether it is a change of a lease that has begun, for which no later start can be asked.
+    /// Whether it is a change for which no later start can be asked: of a lease that has begun or is in ERROR, or one whose staging
+    /// lacks room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub has_begun: bool,
+    pub start_is_fixed: bool,
     /// Which occurrence of a series, from 1; `None` of a lease by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,
@@ -113,6 +119,34 @@ pub struct NoRoom {
     pub preempts: Preempts,
     /// Whether only the staging window lacks room; then `next_start` is the next staging window's start.
     pub staging: bool,
+}
+
+impl NoRoom {
+    /// Of which nothing else is told.
+    pub(crate) fn bare(reservation: usize, staging: bool) -> NoRoom {
+        NoRoom {
+            reservation,
+            short_by: 0,
+            tightest: None,
+            largest_amount: 0,
+            next_start: None,
+            next_end: None,
+            latest_end: None,
+            start_is_fixed: false,
+            occurrence: None,
+            preempts: Preempts::default(),
+            staging,
+        }
+    }
+}
+
+/// What a plan that is not found is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// That there is no room; of [`NoRoom`] only `reservation` and `staging` mean anything. For who asks again, or tells nobody.
+    Shortage,
+    /// What is missing, and what would fit instead, which takes many times as long to find out.
+    WhatFits,
 }
 
 /// Leases that would give way to another.
@@ -150,7 +184,7 @@ pub fn plan_create(
     ids: &[ReservationId],
     now: Timestamp,
 ) -> Result<Planned, NoPlan> {
-    plan_adopting(state, overlay, wish, ids, &BTreeMap::new(), now)
+    plan_adopting(state, overlay, wish, ids, &BTreeMap::new(), now, Tell::WhatFits)
 }
 
 /// See [`plan_create`], of a lease whose reservations take servers over: those bind them to hosts of their kind of anchor.
@@ -161,6 +195,7 @@ pub fn plan_adopting(
     ids: &[ReservationId],
     adoptions: &BTreeMap<ReservationId, Adoption>,
     now: Timestamp,
+    tell: Tell,
 ) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let Startable { wish, schedule, moved_to } = startable(wish, now).map_err(NoPlan::Rejected)?;
@@ -176,7 +211,10 @@ pub fn plan_adopting(
         .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
         .map_err(|short| {
             let over = Over { steps: &steps_to_explain, ..over };
-            NoPlan::NoRoom(explain(over, &wish, &schedule, short, &anchors))
+            NoPlan::NoRoom(match tell {
+                Tell::WhatFits => explain(over, &wish, &schedule, short, &anchors),
+                Tell::Shortage => NoRoom::bare(short.reservation, short.phase == Phase::Staging),
+            })
         })?;
     check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;
     Ok(planned)
@@ -196,8 +234,7 @@ fn check_quota_planned(state: &State, wish: &LeaseWish, planned: &Planned, now: 
     check_new(state, &wish, &resolve_create(&wish, now)?, now)
 }
 
-/// See [`plan_adopting`], for those who would not tell what fits instead, which takes longer than to find out that nothing
-/// does; `Ok(None)` when there is no room.
+/// See [`plan_adopting`], for those who do not tell what fits instead; `Ok(None)` when there is no room.
 pub fn try_plan(
     state: &State,
     overlay: &Overlay,
@@ -206,14 +243,11 @@ pub fn try_plan(
     adoptions: &BTreeMap<ReservationId, Adoption>,
     now: Timestamp,
 ) -> Result<Option<Planned>, Rejection> {
-    let now = now.max(state.clock());
-    let Startable { wish, schedule, moved_to } = startable(wish, now)?;
-    check_quota_early(state, &wish, &schedule, now)?;
-    let anchors = anchors_of(state, &wish, ids, adoptions);
-    let over = Over { state, overlay, now, steps: &Steps::new() };
-    let planned = place_or_later(over, &wish, &schedule, ids, &anchors).ok();
-    planned.iter().try_for_each(|planned| check_quota_planned(state, &wish, planned, now))?;
-    Ok(planned.map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned }))
+    match plan_adopting(state, overlay, wish, ids, adoptions, now, Tell::Shortage) {
+        Ok(planned) => Ok(Some(planned)),
+        Err(NoPlan::NoRoom(_)) => Ok(None),
+        Err(NoPlan::Rejected(rejection)) => Err(rejection),
+    }
 }
 
 /// A wish as it can begin at the earliest.

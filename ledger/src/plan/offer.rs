@@ -2,7 +2,7 @@
 
 use super::hosts::{Hosts, Place};
 use super::room::{View, remaining};
-use super::{NoRoom, Preempts};
+use super::{NoRoom, Tell};
 use crate::model::{Amounts, Anchor, Class, InstanceWish, Interval};
 
 /// What is missing with the kind of anchor that comes closest; see [`shortage`].
@@ -27,8 +27,11 @@ pub(super) fn closer(one: NoRoom, other: NoRoom) -> NoRoom {
     if closeness(&other) > closeness(&one) { other } else { one }
 }
 
-/// What is missing in one interval: the largest amount, the class that binds most.
+/// What is missing in one interval: the largest amount, the class that binds most; where that is to be told.
 pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish, interval: Interval, staging: bool) -> NoRoom {
+    if view.tell == Tell::Shortage {
+        return NoRoom::bare(reservation, staging);
+    }
     let need = wish.need();
     let (mut largest, mut binding) = (0u64, [0u64; 4]);
     for (place, least, most) in Hosts::of(view, wish).bounded(interval) {
@@ -45,16 +48,10 @@ pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish,
     let most = binding.iter().copied().max().filter(|most| *most > 0);
     let largest_amount = u32::try_from(largest).unwrap_or(u32::MAX);
     NoRoom {
-        reservation,
         short_by: wish.amount.saturating_sub(largest_amount),
         tightest: most.and_then(|most| binding.iter().position(|count| *count == most)).map(|class| Class::ALL[class]),
         largest_amount,
-        next_start: None,
-        latest_end: None,
-        has_begun: false,
-        occurrence: None,
-        preempts: Preempts::default(),
-        staging,
+        ..NoRoom::bare(reservation, staging)
     }
 }
 

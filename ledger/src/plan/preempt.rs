@@ -102,6 +102,8 @@ fn candidates(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timesta
     let in_the_way = |booking: &Booking| windows.iter().any(|one| one.overlaps(booking.interval)) && on(booking.host);
     let mut found: Vec<&Lease> = state
         .preemptible_leases()
+        // Most are at other times, which their own times tell.
+        .filter(|lease| windows.iter().any(|one| one.overlaps(Interval { start: lease.begins(), end: lease.end })))
         .filter(|lease| gives_way(lease, wish.precedence.priority, now) && bookings_of([*lease]).iter().any(in_the_way))
         .collect();
     found.sort_by_key(|lease| (lease.precedence.priority, Reverse(lease.created_at), lease.id));

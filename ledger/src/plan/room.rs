@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use super::Overlay;
+use super::{Overlay, Tell};
 use crate::model::{Amounts, Anchor, Host, HostId, InstanceWish, Interval, Seconds, Timestamp, misfit};
 use crate::state::{Booking, State, segments, sum_at};
 
@@ -25,6 +25,8 @@ pub(super) struct View<'a> {
     pub among: Option<&'a BTreeSet<HostId>>,
     /// What the hosts of the reservation at hand are anchored by.
     pub anchor: Anchor,
+    /// Whether what is missing is told where there is no room.
+    pub tell: Tell,
     /// What is over by now is in nobody's way, as in `apply`, whose now is this one or later.
     pub now: Seconds,
     /// Looks at single hosts and at blocks of the index so far, each about a microsecond ([`Steps`](super::together::Steps)).
@@ -36,7 +38,7 @@ impl<'a> View<'a> {
     pub fn new(state: &'a State, overlay: &'a Overlay, now: Timestamp) -> Self {
         let now = now.floor_to_second();
         let (planned, anchor, looks) = Default::default();
-        Self { state, overlay, own: &[], planned, avoid: &[], among: None, anchor, now, looks }
+        Self { state, overlay, own: &[], planned, avoid: &[], among: None, anchor, tell: Tell::WhatFits, now, looks }
     }
 
     /// Something is looked at that costs so much.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::later::missing;
 use super::place::{Over, place};
 use super::together::Steps;
-use super::{NoPlan, NoRoom, Overlay, anchors_of};
+use super::{NoPlan, NoRoom, Overlay, Tell, anchors_of};
 use crate::apply::quota;
 use crate::apply::schedule::resolve_create;
 use crate::apply::series::check_series;
@@ -51,6 +51,7 @@ pub fn plan_series(
     occurrences: &[Occurrence],
     ids: &[Vec<ReservationId>],
     now: Timestamp,
+    tell: Tell,
 ) -> Result<SeriesPlan, NoPlan> {
     let now = now.max(state.clock());
     check_series(wish, occurrences.iter().copied()).map_err(NoPlan::Rejected)?;
@@ -71,10 +72,14 @@ pub fn plan_series(
                 found.occurrences.push(OccurrencePlan { occurrence, reservations: planned.reservations });
             }
             Err(short) => {
+                let books_all = wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21");
+                if books_all && tell == Tell::Shortage {
+                    return Err(NoPlan::NoRoom(NoRoom::bare(short.reservation, false)));
+                }
                 // No later start is sought: the rule says when an occurrence is.
                 let no_room = missing(over, &one, &schedule, short, &anchors);
                 let no_room = NoRoom { occurrence: Some(occurrence.number), ..no_room };
-                if wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21") {
+                if books_all {
                     return Err(NoPlan::NoRoom(no_room));
                 }
                 let reason = LeftOutReason::NoRoom {

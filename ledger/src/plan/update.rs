@@ -8,7 +8,7 @@ use super::place::{book, book_parts, finished};
 use super::room::{View, sorted_by_host};
 use super::search::search;
 use super::together::{Part, Steps, Unplaced, in_some_order, together};
-use super::{NoPlan, NoRoom, Overlay, Planned, offer};
+use super::{NoPlan, NoRoom, Overlay, Planned, Tell, offer};
 use crate::apply::archive_leases::visible_lease;
 use crate::apply::quota::check_change;
 use crate::apply::rebind::check_moves;
@@ -31,6 +31,7 @@ pub fn plan_update(
     lease_id: LeaseId,
     change: &LeaseChange,
     now: Timestamp,
+    tell: Tell,
 ) -> Result<Option<Planned>, NoPlan> {
     let now = now.max(state.clock());
     let before = visible_lease(state, lease_id).map_err(NoPlan::Rejected)?;
@@ -42,12 +43,12 @@ pub fn plan_update(
         return Ok(None);
     }
     let own = sorted_by_host(lease_bookings(before));
-    let mut view = View { own: &own, ..View::new(state, overlay, now) };
+    let mut view = View { own: &own, tell, ..View::new(state, overlay, now) };
     match rebook(&mut view, before, &resolved.lease, now, &Steps::new()) {
-        Err(NoPlan::NoRoom(no_room)) => {
+        Err(NoPlan::NoRoom(no_room)) if tell == Tell::WhatFits => {
             Err(NoPlan::NoRoom(Refused { before, change, after: &resolved.lease, now }.instead(&mut view, no_room)))
         }
-        Err(rejected) => Err(rejected),
+        Err(no_plan) => Err(no_plan),
         Ok(planned) => Ok(Some(planned)),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use leasehold_ledger::command::*;
 use leasehold_ledger::model::*;
-use leasehold_ledger::plan::{NoPlan, Overlay, plan_create, plan_update};
+use leasehold_ledger::plan::{NoPlan, Overlay, Tell, plan_create, plan_update};
 use leasehold_ledger::reply::Rejection;
 use proptest::prelude::*;
 
@@ -321,14 +321,15 @@ impl Run {
             reservations: vec![ReservationChange { reservation_id: reservation.id, resource, on_end: None }],
             ..LeaseChange::default()
         };
-        let (planned, plan) = match plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at) {
-            Ok(planned) => (None, planned.map(|planned| planned.reservations).unwrap_or_default()),
-            Err(NoPlan::Rejected(rejection)) => {
-                let bindings = vec![Binding { phase: Phase::Main, host: HostId(1), slots: amount }];
-                (Some(rejection), vec![PlannedReservation { reservation_id: reservation.id, bindings }])
-            }
-            Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),
-        };
+        let (planned, plan) =
+            match plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at, Tell::WhatFits) {
+                Ok(planned) => (None, planned.map(|planned| planned.reservations).unwrap_or_default()),
+                Err(NoPlan::Rejected(rejection)) => {
+                    let bindings = vec![Binding { phase: Phase::Main, host: HostId(1), slots: amount }];
+                    (Some(rejection), vec![PlannedReservation { reservation_id: reservation.id, bindings }])
+                }
+                Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),
+            };
         let planned_at = self.world.state.ledger_index();
         let update = UpdateLease { lease_id: id, change, plan, planned_at, caller_makes_groups: false };
         let applied = self.world.send(None, Command::UpdateLease(Box::new(update)));

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_ledger::command::*;
 use leasehold_ledger::model::*;
-use leasehold_ledger::plan::{NoPlan, Overlay, plan_create, plan_rebind, plan_update};
+use leasehold_ledger::plan::{NoPlan, Overlay, Tell, plan_create, plan_rebind, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use proptest::prelude::*;

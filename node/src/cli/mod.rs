@@ -164,7 +164,7 @@ fn next_step(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Call(Error::Refused(refusal)) => match (refusal.kind, &refusal.offer) {
             (_, Some(offer)) => {
-                let later = (offer.next_start(), offer.latest_end());
+                let later = (offer.next_start(), offer.next_end(), offer.latest_end());
                 what_to_try(offer.largest_amount, later, offer.staging, offer.preempts)
             }
             (RefusalKind::Unauthenticated, None) => Some(
@@ -200,16 +200,17 @@ fn next_step(failure: &Failure) -> Option<String> {
     }
 }
 
-/// What would fit, as options of `lease create` or `lease update`; of the times the next start and the latest end.
+/// What would fit, as options of `lease create` or `lease update`; of the times the next start, its end, and the latest end.
 fn what_to_try(
     largest_amount: u32,
-    (next_start, latest_end): (Option<Seconds>, Option<Seconds>),
+    (next_start, next_end, latest_end): (Option<Seconds>, Option<Seconds>, Option<Seconds>),
     staging: bool,
     preempts: u32,
 ) -> Option<String> {
     let fewer = (largest_amount > 0).then(|| format!("--amount {largest_amount}"));
     let option = if staging { "--staging" } else { "--start" };
-    let later = next_start.map(|start| format!("{option} '{}'", time::utc(start)));
+    let its_end = next_end.map(|end| format!(" --end '{}'", time::utc(end))).unwrap_or_default();
+    let later = next_start.map(|start| format!("{option} '{}'{its_end}", time::utc(start)));
     let until = latest_end.map(|end| format!("--end '{}'", time::utc(end)));
     let preempt = (preempts > 0).then(|| "--preempt".to_owned());
     let ways: Vec<String> = fewer.into_iter().chain(later).chain(until).chain(preempt).collect();

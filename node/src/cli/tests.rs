@@ -143,14 +143,15 @@ fn failures_have_the_documented_exit_codes_and_a_next_step() {
         tightest: None,
         largest_amount: 5,
         next_start: Some(1_795_359_600),
+        next_end: Some(1_795_366_800),
         latest_end: None,
-        has_begun: false,
+        start_is_fixed: false,
         occurrence: None,
         preempts: 0,
         staging: false,
         ledger_index: 1,
     };
-    let begun = Offer { next_start: None, latest_end: offer.next_start, has_begun: true, ..offer.clone() };
+    let begun = Offer { next_start: None, next_end: None, latest_end: offer.next_start, start_is_fixed: true, ..offer.clone() };
     let refusal =
         |offer| Refusal { kind: RefusalKind::Conflict, code: "no_room".into(), message: "no".into(), offer: Some(offer) };
     let longer = Failure::Call(Error::Refused(refusal(begun)));
@@ -158,7 +159,7 @@ fn failures_have_the_documented_exit_codes_and_a_next_step() {
     let refusal = refusal(offer);
     let refused = Failure::Call(Error::Refused(refusal));
     assert_eq!(exit_code(&refused), 1);
-    assert_eq!(next_step(&refused).unwrap(), "Try: --amount 5   or: --start '2026-11-22 15:00:00'");
+    assert_eq!(next_step(&refused).unwrap(), "Try: --amount 5   or: --start '2026-11-22 15:00:00' --end '2026-11-22 17:00:00'");
 
     assert_eq!(exit_code(&Failure::Usage(String::new())), 2);
     let unavailable = Failure::Call(Error::Unavailable { attempts: 3, last: "x".into() });

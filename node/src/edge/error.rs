@@ -58,12 +58,15 @@ pub struct Offer {
     pub largest_amount: u32,
     /// Unix seconds of the earliest start at which all of it fits for as long (of the staging window, if `staging`).
     pub next_start: Option<u64>,
-    /// Unix seconds of the latest end to which all of it fits, where a later one was asked for a lease that has begun.
+    /// Unix seconds of the end that goes with it; absent also where there is none, and of a staging window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_end: Option<u64>,
+    /// Unix seconds of the latest end that was found with which all of it fits, where a later one was asked for a lease that has begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_end: Option<u64>,
-    /// The lease has begun: no later start can be asked for it.
+    /// It is a change for which no later start can be asked: of a lease that has begun, or one whose staging lacks room.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub has_begun: bool,
+    pub start_is_fixed: bool,
     /// Which occurrence of a series it is about, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<u32>,
@@ -235,8 +238,9 @@ impl Offer {
             tightest: no_room.tightest.map(|class| class.name()),
             largest_amount: no_room.largest_amount,
             next_start: no_room.next_start.map(Seconds::unix_s),
+            next_end: no_room.next_end.map(Seconds::unix_s),
             latest_end: no_room.latest_end.map(Seconds::unix_s),
-            has_begun: no_room.has_begun,
+            start_is_fixed: no_room.start_is_fixed,
             occurrence: no_room.occurrence,
             preempts: Some(no_room.preempts.count).filter(|count| *count > 0),
             preempts_leases: no_room.preempts.leases.iter().map(ToString::to_string).collect(),
@@ -258,14 +262,14 @@ fn advice(no_room: &NoRoom) -> String {
     };
     match no_room.next_start.and_then(utc) {
         Some(start) => text += &format!("; all of it fits from {start}"),
-        None if no_room.has_begun => {
+        None if no_room.start_is_fixed => {
             if let Some(end) = no_room.latest_end.and_then(utc) {
                 text += &format!("; all of it fits until {end}");
             }
         }
         // The rule says when an occurrence is.
         None if no_room.occurrence.is_some() => {}
-        None => text += "; no later start fits either with the hosts that are there",
+        None => text += "; no later start was found",
     }
     if no_room.preempts.count > 0 {
         text += &format!("; with preempt it fits, and the number of leases that give way is {}", no_room.preempts.count);

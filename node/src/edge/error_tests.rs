@@ -65,8 +65,9 @@ fn no_room() -> NoRoom {
         tightest: Some(Class::Vcpu),
         largest_amount: 5,
         next_start: Seconds::from_unix_s(1_795_359_600),
+        next_end: Seconds::from_unix_s(1_795_363_200),
         latest_end: None,
-        has_begun: false,
+        start_is_fixed: false,
         occurrence: None,
         preempts: Preempts::default(),
         staging: false,
@@ -161,15 +162,22 @@ fn no_room_tells_why_it_does_not_wait() {
 }
 
 #[test]
-fn what_has_begun_is_told_of_no_start() {
+fn where_the_start_is_fixed_no_other_is_told_of() {
     let told = |latest_end| {
-        let offer = NoRoom { next_start: None, latest_end, has_begun: true, preempts: Preempts::default(), ..no_room() };
+        let offer = NoRoom {
+            next_start: None,
+            next_end: None,
+            latest_end,
+            start_is_fixed: true,
+            preempts: Preempts::default(),
+            ..no_room()
+        };
         Problem::from(OperationError::NoRoom { offer, ledger_index: 9, not_waiting: None })
     };
     let problem = told(Seconds::from_unix_s(1_795_359_600));
     assert!(problem.message.ends_with("amount 5 fits this window; all of it fits until 2026-11-22 15:00:00 UTC"), "{problem:?}");
     let json = serde_json::to_string(&problem.offer.unwrap()).unwrap();
-    assert!(json.contains(r#""next_start":null,"latest_end":1795359600,"has_begun":true"#), "{json}");
+    assert!(json.contains(r#""next_start":null,"latest_end":1795359600,"start_is_fixed":true"#), "{json}");
     let problem = told(None);
     assert!(problem.message.ends_with("; amount 5 fits this window"), "{problem:?}");
 }
@@ -184,6 +192,6 @@ fn no_room_tells_what_would_fit() {
     );
     assert_eq!(
         serde_json::to_string(&problem.offer.unwrap()).unwrap(),
-        r#"{"reservation":0,"short_by":3,"tightest":"VCPU","largest_amount":5,"next_start":1795359600,"staging":false,"ledger_index":9}"#
+        r#"{"reservation":0,"short_by":3,"tightest":"VCPU","largest_amount":5,"next_start":1795359600,"next_end":1795363200,"staging":false,"ledger_index":9}"#
     );
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold_ledger::command::{Command, LeaseChange, UpdateLease};
 use leasehold_ledger::model::{Lease, LeaseId, LeaseStatus, ProjectId, Reason, ReasonCode, RequestKey, Timestamp};
-use leasehold_ledger::plan::{Overlay, Planned, plan_update};
+use leasehold_ledger::plan::{Overlay, Planned, Tell, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::{KeyLookup, State};
 
@@ -74,11 +74,11 @@ impl Operations {
             let (plan, planned_at, booked) = if Self::key_is_known(&self.inner.raft.state(), key.as_ref()) {
                 (Vec::new(), 0, None)
             } else {
-                let search = |state: &State, overlay: &Overlay, now: Timestamp| {
-                    let plan = || plan_update(state, overlay, lease_id, &change, now);
-                    // How several go together takes its time to find out.
+                let search = |state: &State, overlay: &Overlay, now: Timestamp, tell: Tell| {
+                    let plan = || plan_update(state, overlay, lease_id, &change, now, tell);
+                    // How several go together, or what fits instead, takes its time to find out.
                     let has_several = state.lease(lease_id).is_some_and(|lease| lease.reservations.len() > 1);
-                    let planned = if has_several { long(plan) } else { plan() };
+                    let planned = if has_several || tell == Tell::WhatFits { long(plan) } else { plan() };
                     planned.map(|planned| match planned {
                         Some(planned) => planned,
                         None => Planned {

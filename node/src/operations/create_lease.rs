@@ -10,7 +10,7 @@ use leasehold_ledger::model::{
     Timestamp,
 };
 use leasehold_ledger::mutant;
-use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, SeriesPlan, check_servers, plan_adopting};
+use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, SeriesPlan, Tell, check_servers, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use parking_lot::Mutex;
@@ -157,10 +157,11 @@ impl Operations {
                 flavors::check_looked_up(&wish)?;
                 self.check_offer(wish.offer, now)?;
                 self.check_wait(&wish, now)?;
-                let search = |state: &State, overlay: &Overlay, now: Timestamp| {
-                    let plan = || plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now);
-                    // Who is to give way, or how several go together, takes its time to find out.
-                    if wish.precedence.priority > 0 || wish.reservations.len() > 1 { long(plan) } else { plan() }
+                let search = |state: &State, overlay: &Overlay, now: Timestamp, tell: Tell| {
+                    let plan = || plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now, tell);
+                    // Who is to give way, how several go together, or what fits instead takes its time to find out.
+                    let is_hard = wish.precedence.priority > 0 || wish.reservations.len() > 1;
+                    if is_hard || tell == Tell::WhatFits { long(plan) } else { plan() }
                 };
                 match self.plan(now, search).await {
                     Ok((planned, booked)) => {
@@ -282,7 +283,7 @@ impl Operations {
     /// overlay forbids, those entries are waited for and it is planned again (architecture D2).
     pub(super) async fn plan<P: Plan, F>(&self, now: Timestamp, search: F) -> Result<(P, Option<Booked>)>
     where
-        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<P, NoPlan>,
+        F: Fn(&State, &Overlay, Timestamp, Tell) -> std::result::Result<P, NoPlan>,
     {
         let clock = self.inner.seams.clock.clone();
         let give_up = clock.mono().after(IN_FLIGHT);
@@ -305,7 +306,7 @@ impl Operations {
                     let (found, index) = {
                         let state = self.inner.raft.state();
                         // The index of what was searched: entries may have come since the read was confirmed.
-                        (search(&state, &Overlay::default(), now), state.ledger_index())
+                        (search(&state, &Overlay::default(), now, Tell::WhatFits), state.ledger_index())
                     };
                     match found {
                         Ok(_) => {} // room came up in between: plan again with the overlay
@@ -324,13 +325,13 @@ impl Operations {
 
     fn plan_once<P: Plan, F>(&self, now: Timestamp, search: &F) -> Planning<P>
     where
-        F: Fn(&State, &Overlay, Timestamp) -> std::result::Result<P, NoPlan>,
+        F: Fn(&State, &Overlay, Timestamp, Tell) -> std::result::Result<P, NoPlan>,
     {
         // The overlay is taken before the state: a plan leaves the overlay only after its entry is in the state, so a
         // booking may be seen twice for a moment, but never not at all.
         let mut overlay = self.inner.overlay.lock();
         let state = self.inner.raft.state();
-        match search(&state, &overlay, now) {
+        match search(&state, &overlay, now, Tell::Shortage) {
             // What is left out is refused: that must not be for what may never be booked.
             Ok(planned) if !planned.is_whole() && !overlay.is_empty() => Planning::InFlight,
             Ok(planned) => {

@@ -6,7 +6,7 @@ use leasehold_ledger::model::{
     EventId, Lease, LeaseId, LeftOut, LeftOutReason, Occurrence, Reason, ReasonCode, RequestKey, ReservationId, SeriesId,
     SeriesLease, SeriesMode, Timestamp,
 };
-use leasehold_ledger::plan::{OccurrencePlan, Overlay, SeriesPlan, WhatIf, plan_series, what_if_series};
+use leasehold_ledger::plan::{OccurrencePlan, Overlay, SeriesPlan, Tell, WhatIf, plan_series, what_if_series};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use uuid::Uuid;
@@ -182,8 +182,8 @@ impl Operations {
             self.confirmed_index().await?;
         }
         let reservations: Vec<Vec<ReservationId>> = ids.iter().map(|ids| ids.reservations.clone()).collect();
-        let search = |state: &State, overlay: &Overlay, now: Timestamp| {
-            long(|| plan_series(state, overlay, wish, occurrences, &reservations, now))
+        let search = |state: &State, overlay: &Overlay, now: Timestamp, tell: Tell| {
+            long(|| plan_series(state, overlay, wish, occurrences, &reservations, now, tell))
         };
         self.plan(self.inner.raft.now()?, search).await
     }
@@ -402,7 +402,9 @@ mod tests {
             let ids = [vec![ReservationId(Uuid::from_u128(1))]];
             let occurrences = occurrences(&first).unwrap();
             let now = operations.inner.raft.now().unwrap();
-            plan_series(&operations.inner.raft.state(), &Overlay::default(), &first, &occurrences, &ids, now).unwrap().bookings
+            plan_series(&operations.inner.raft.state(), &Overlay::default(), &first, &occurrences, &ids, now, Tell::WhatFits)
+                .unwrap()
+                .bookings
         };
         let number = operations.inner.overlay.lock().add(&operations.inner.raft.state(), &bookings);
         let booking = operations.create_series(&member, None, daily(4, 2, SeriesMode::BestEffort));

@@ -14,11 +14,11 @@ use leasehold_ledger::model::{
     Adoption, Amounts, Anchor, EventId, HostDescription, InstanceWish, LeaseId, NodeId, Observation, OnEnd, PoolKind, Precedence,
     ProjectId, RequestKey, ReservationId, ResourceWish, Seconds, SeriesMode, UserId,
 };
-use leasehold_ledger::plan::{CapacityWish, DensityWish, HostFilter, Overlay, WindowWish, plan_adopting};
+use leasehold_ledger::plan::{CapacityWish, DensityWish, HostFilter, Overlay, Tell, WindowWish, plan_adopting};
 
 use futures::StreamExt;
 use leasehold_ledger::reply::Rejection;
-use leasehold_ledger::state::ChangeSubject;
+use leasehold_ledger::state::{ChangeSubject, State};
 
 use super::Bounds;
 use super::{Actor, Consistency, KeyState, OperationError, Operations, Unavailable};
@@ -280,7 +280,8 @@ async fn an_adoption_refused_while_the_same_key_is_answered_gives_that_answer() 
     };
     let adoptions = BTreeMap::from([(reservation_id, adoption)]);
     let now = raft.now().unwrap();
-    let planned = plan_adopting(&raft.state(), &Overlay::default(), &wish, &[reservation_id], &adoptions, now).unwrap();
+    let planned =
+        plan_adopting(&raft.state(), &Overlay::default(), &wish, &[reservation_id], &adoptions, now, Tell::WhatFits).unwrap();
     let first = CreateLease {
         wish: wish.clone(),
         lease_id: LeaseId(uuid::Uuid::from_u128(9)),
@@ -379,6 +380,34 @@ async fn what_planning_refuses_is_stored_with_the_key_so_that_no_other_attempt_b
     let refused = operations.create_lease(&actor("admin"), Some(key(7)), nobody).await;
     assert!(matches!(refused, Err(OperationError::NoRoom { .. })), "{refused:?}");
     assert_eq!(stored(7).await, None);
+    lone.end().await;
+}
+
+// To find out what would fit instead takes many times as long as to plan, and the overlay's lock is that of all plans.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_fit_instead_is_found_out_once_and_with_no_plan_in_flight() {
+    let lone = Lone::with_host(4).await;
+    let operations = lone.operations.clone();
+    let asked = std::sync::Mutex::new(Vec::new());
+    let search = |amount: u32| {
+        let (asked, wish) = (&asked, wish(amount));
+        move |state: &State, overlay: &Overlay, now, tell| {
+            asked.lock().unwrap().push((tell, overlay.is_empty()));
+            plan_adopting(state, overlay, &wish, &[], &BTreeMap::new(), now, tell)
+        }
+    };
+    let now = operations.inner.raft.now().unwrap();
+    let refused = operations.plan(now, search(9)).await.map(|_| ());
+    let Err(OperationError::NoRoom { offer, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((offer.largest_amount, offer.short_by), (4, 5));
+    assert_eq!(asked.lock().unwrap().split_off(0), [(Tell::Shortage, true), (Tell::WhatFits, true)]);
+
+    let (_, booked) = operations.plan(now, search(3)).await.unwrap();
+    asked.lock().unwrap().clear();
+    assert_eq!(operations.plan(now, search(2)).await.map(|_| ()), Err(OperationError::Unavailable(Unavailable::Busy)));
+    let asked = asked.into_inner().unwrap();
+    assert!(asked.len() > 1 && asked.iter().all(|one| *one == (Tell::Shortage, false)), "{asked:?}");
+    drop(booked);
     lone.end().await;
 }
 

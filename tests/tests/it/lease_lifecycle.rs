@@ -195,10 +195,11 @@ async fn a_change_without_room_is_told_when_it_has_some() {
     let change = LeaseChange { reservations: larger, ..LeaseChange::default() };
     let refused = client.update_lease(client.new_key(), lease.id, change.clone()).await;
     let Err(Error::Refused(Refusal { offer: Some(offer), message, .. })) = refused else { panic!("{refused:?}") };
-    assert_eq!((offer.largest_amount, offer.latest_end(), offer.has_begun), (8, None, false), "{message}");
+    assert_eq!((offer.largest_amount, offer.latest_end(), offer.start_is_fixed), (8, None, false), "{message}");
     let next = offer.next_start().unwrap();
     assert_eq!(next, end.plus(3_600), "{message}");
-    let until = EndWish::At(next.plus(end.0 - start.0));
+    assert_eq!(offer.next_end(), Some(next.plus(end.0 - start.0)));
+    let until = EndWish::At(offer.next_end().unwrap());
     let moved = LeaseChange { start: Some(StartWish::At(next)), end: Some(until), ..change };
     let moved = client.update_lease(client.new_key(), lease.id, moved).await.unwrap().value;
     assert_eq!((moved.start, moved.reservations[0].wish.instance().amount), (next, 12));
@@ -219,7 +220,7 @@ async fn a_change_without_room_is_told_when_it_has_some() {
     let latest = start.plus(60).unix_s();
     let offer = &told["offer"];
     assert_eq!(
-        (&offer["latest_end"], &offer["has_begun"], &offer["next_start"]),
+        (&offer["latest_end"], &offer["start_is_fixed"], &offer["next_start"]),
         (&json!(latest), &json!(true), &Value::Null),
         "{told}"
     );

@@ -155,7 +155,7 @@ impl World {
         let (plan, moved_to) = match option(words, "plan") {
             None if waits => (without(), None),
             Some(plan) => (ids.iter().map(|id| self.by_hand(*id, plan)).collect(), option(words, "moved").map(second)),
-            None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at) {
+            None => match plan_adopting(&self.state, &Overlay::default(), &wish, &ids, &adoptions, self.at, Tell::WhatFits) {
                 Ok(planned) => {
                     victims = planned.victims;
                     (planned.reservations, planned.moved_to)
@@ -285,7 +285,7 @@ impl World {
                 let id = self.state.lease(lease_id).unwrap().reservations[0].id;
                 if plan.is_empty() { Vec::new() } else { vec![self.by_hand(id, plan)] }
             }
-            None => match plan_update(&self.state, &Overlay::default(), lease_id, &change, self.at) {
+            None => match plan_update(&self.state, &Overlay::default(), lease_id, &change, self.at, Tell::WhatFits) {
                 Ok(planned) => planned.map(|planned| planned.reservations).unwrap_or_default(),
                 Err(refused) => return Err(self.no_plan(refused)),
             },

@@ -3,7 +3,7 @@
 use super::words::*;
 use super::*;
 use crate::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
-use crate::plan::plan_series;
+use crate::plan::{Tell, plan_series};
 use crate::storage::archive::ArchiveReader;
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
                 let plans = occurrences.iter().copied().zip(ids.iter().map(by_hand)).collect();
                 (plans, Vec::new())
             }
-            None => match plan_series(&self.state, &Overlay::default(), &wish, &occurrences, &ids, self.at) {
+            None => match plan_series(&self.state, &Overlay::default(), &wish, &occurrences, &ids, self.at, Tell::WhatFits) {
                 Ok(found) => {
                     let plans = found.occurrences.into_iter().map(|one| (one.occurrence, one.reservations)).collect();
                     (plans, found.left_out)
@@ -55,7 +55,7 @@ impl World {
 
     fn series_plan(&self, lease: LeaseWish, words: &[&str], occurrences: &[Occurrence]) -> Result<(), Rejection> {
         let wish = Self::series_wish(lease, words);
-        match plan_series(&self.state, &Overlay::default(), &wish, occurrences, &[], self.at) {
+        match plan_series(&self.state, &Overlay::default(), &wish, occurrences, &[], self.at, Tell::WhatFits) {
             Ok(_) => Ok(()),
             Err(NoPlan::Rejected(rejection)) => Err(rejection),
             Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),

@@ -1,8 +1,13 @@
 //! Day by day with the index finds what trying every start finds.
 
+use std::collections::BTreeSet;
+
 use super::super::Overlay;
 use super::super::crowd::{DAY_S as DAY, ORIGIN_S, Random, crowded, now, wish};
+use super::super::room::sorted_by_host;
 use super::*;
+use crate::model::LeaseId;
+use crate::state::{Booking, lease_bookings};
 
 /// Slots that fit from a start on, of hosts asked one by one.
 fn fits_at(view: &View<'_>, wish: &InstanceWish, start: Seconds, length: Option<u32>) -> bool {
@@ -19,14 +24,20 @@ fn the_first_start_is_the_first_of_all_starts_at_which_it_fits() {
     let mut random = Random(3);
     let state = crowded(200, 4000, &mut random);
     let overlay = Overlay::default();
-    let (mut at_once, mut later, mut never) = (0, 0, 0);
-    for _ in 0..500 {
+    let (mut at_once, mut later, mut never, mut sooner) = (0, 0, 0, 0);
+    for _ in 0..800 {
         let wish = wish(&mut random);
         let from = Seconds(ORIGIN_S + random.below(100 * DAY));
         let length = random.one_of(&[None, Some(1), Some(3600), Some(DAY), Some(20 * DAY + 77), Some(70 * DAY)]);
         let last = random.one_of(&[None, None, Some(from.plus(10 * DAY))]);
         let anchors = random.one_of(&[&Anchor::ALL[..], &[Anchor::Memory]]);
-        let mut view = View::new(&state, &overlay, now());
+        // What leases give up that are planned again is free.
+        let ids: Vec<LeaseId> = state.leases().map(|lease| lease.id).collect();
+        let given_up = (0..random.one_of(&[0, 0, 30, 300])).map(|_| ids[random.below(ids.len() as u32) as usize]);
+        let given_up: BTreeSet<LeaseId> = given_up.collect();
+        let own: Vec<Booking> = given_up.iter().filter_map(|id| state.lease(*id)).flat_map(lease_bookings).collect();
+        let own = sorted_by_host(own);
+        let mut view = View { own: &own, ..View::new(&state, &overlay, now()) };
         let found = first(&mut view, anchors, &wish, from, length, last, &mut |_| Tried::Found);
 
         // What fits changes only where a step begins, or where an end comes to lie on one.
@@ -38,6 +49,10 @@ fn the_first_start_is_the_first_of_all_starts_at_which_it_fits() {
                 starts.extend(length.and_then(|length| (at.0.checked_add(1)?).checked_sub(length)));
             }
         }
+        for at in own.iter().flat_map(|booking| [booking.interval.start, booking.interval.end]) {
+            starts.push(at.0);
+            starts.extend(length.and_then(|length| (at.0.checked_add(1)?).checked_sub(length)));
+        }
         starts.retain(|start| (from.0..=until.0).contains(start));
         starts.sort_unstable();
         starts.dedup();
@@ -48,6 +63,8 @@ fn the_first_start_is_the_first_of_all_starts_at_which_it_fits() {
             })
         });
         assert_eq!(found, expected, "{wish:?} from {from:?} for {length:?}");
+        let as_booked = first(&mut View::new(&state, &overlay, now()), anchors, &wish, from, length, last, &mut |_| Tried::Found);
+        sooner += u32::from(as_booked != found);
         match found {
             None => never += 1,
             Some(start) if start == from => at_once += 1,
@@ -55,6 +72,7 @@ fn the_first_start_is_the_first_of_all_starts_at_which_it_fits() {
         }
     }
     assert!(at_once > 30 && later > 30 && never > 30, "{at_once} at once, {later} later, {never} never");
+    assert!(sooner > 20, "{sooner} sooner for what is given up");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! What would fit instead of a change that does not (R-21): fewer, later, or until an earlier end.
 
-use super::super::NoRoom;
-use super::super::OFFERS_TRIED;
-use super::super::later::{OFFERS_OF_SEVERAL, length_of};
+use std::cell::Cell;
+
+use super::super::later::{Trials, length_of};
 use super::super::room::View;
-use super::super::starts::{self, Beginning, Tried};
+use super::super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::super::together::{Steps, largest};
+use super::super::{NoRoom, Tell};
 use super::{anchors_of, rebook};
 use crate::apply::quota::check_change;
 use crate::apply::update_lease::{has_started, resolve_update};
-use crate::command::{EndWish, LeaseChange, ReservationChange, StartWish};
+use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish};
 use crate::model::{Anchor, Interval, Lease, Seconds, Timestamp};
 
 /// A change that has no room.
@@ -24,9 +25,10 @@ pub(super) struct Refused<'a> {
 impl Refused<'_> {
     /// What is short, and what may be asked for instead; all of it was planned with all of the lease.
     pub fn instead(&self, view: &mut View<'_>, no_room: NoRoom) -> NoRoom {
-        let steps = Steps::new();
+        view.tell = Tell::Shortage;
         let short = &self.after.reservations[no_room.reservation];
         let wanted = short.wish.instance().amount;
+        let steps = Steps::new();
         let largest_amount = largest(wanted, no_room.largest_amount, |amount| {
             let mut fewer = self.change.clone();
             let mut resource = short.wish.clone();
@@ -35,74 +37,102 @@ impl Refused<'_> {
                 Some(one) => one.resource = resource,
                 None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
             }
-            !steps.are_spent() && self.has_room(view, &fewer, &steps)
+            !steps.are_spent() && self.has_room(view, &fewer, &steps) == Some(true)
         });
-        let has_begun = has_started(self.before, self.now);
-        let next_start = if has_begun || no_room.staging { None } else { self.next_start(view, &steps) };
-        let latest_end = if has_begun { self.latest_end(view, &steps) } else { None };
-        NoRoom { largest_amount, short_by: wanted - largest_amount, next_start, latest_end, has_begun, ..no_room }
+        let has_started = has_started(self.before, self.now);
+        let start_is_fixed = has_started || no_room.staging;
+        let next_start = if start_is_fixed { None } else { self.next_start(view) };
+        let length = length_of(self.after.start, self.after.end);
+        let next_end = next_start.zip(length).map(|(start, length)| start.plus(length));
+        let latest_end = if has_started { self.latest_end(view) } else { None };
+        let short_by = wanted - largest_amount;
+        NoRoom { largest_amount, short_by, next_start, next_end, latest_end, start_is_fixed, ..no_room }
     }
 
-    /// Whether another change may be asked for, and has room.
-    fn has_room(&self, view: &mut View<'_>, change: &LeaseChange, steps: &Steps) -> bool {
-        let Ok(resolved) = resolve_update(self.before, change, self.now) else { return false };
-        let within = change.ignore_quota || check_change(view.state, self.before, &resolved.lease, self.now).is_ok();
-        within && rebook(view, self.before, &resolved.lease, self.now, steps).is_ok()
+    /// Whether another change has room; `None` where it may not be asked for.
+    fn has_room(&self, view: &mut View<'_>, change: &LeaseChange, steps: &Steps) -> Option<bool> {
+        let after = resolve_update(self.before, change, self.now).ok()?.lease;
+        if !change.ignore_quota {
+            check_change(view.state, self.before, &after, self.now).ok()?;
+        }
+        Some(rebook(view, self.before, &after, self.now, steps).is_ok())
     }
 
-    /// The first start, not before the one asked for, from which all of the lease fits for as long; its staging stays where it is.
-    fn next_start(&self, view: &mut View<'_>, steps: &Steps) -> Option<Seconds> {
+    /// The first start that was found, not before the one asked for, from which all of the lease fits for as long; its staging stays
+    /// where it is.
+    fn next_start(&self, view: &mut View<'_>) -> Option<Seconds> {
         let Interval { start: wanted, end } = self.after.interval();
         let length = length_of(wanted, end);
         let anchors: Vec<Vec<Anchor>> = self.before.reservations.iter().map(|one| anchors_of(view, one)).collect();
         let wishes = self.after.reservations.iter().map(|one| one.wish.instance());
         let all: Vec<Beginning<'_>> = wishes.zip(&anchors).map(|(wish, anchors)| Beginning { anchors, wish, length }).collect();
-        let tries = if all.len() > 1 { OFFERS_OF_SEVERAL } else { OFFERS_TRIED };
-        // Where old and new must be booked beside each other more has room from the old end on, though no host has more free.
-        let freed = Some(self.before.end).filter(|freed| wanted < *freed && *freed < Seconds::OPEN_END);
-        let parts = match freed {
-            Some(freed) => vec![(wanted, Some(freed.minus(1))), (freed, None)],
-            None => vec![(wanted, None)],
-        };
-        parts.into_iter().find_map(|(from, last)| {
-            let mut tried = 0;
-            let mut judged = View { planned: Vec::new(), looks: Default::default(), ..*view };
-            let mut judge = |start: Seconds| {
-                tried += 1;
-                match self.has_room(&mut judged, &self.moved_to(start, length), steps) {
-                    true => Tried::Found,
-                    false if tried >= tries || steps.are_spent() => Tried::Enough,
-                    false => Tried::GoOn,
-                }
-            };
-            view.planned.clear();
-            match &all[..] {
-                [one] => starts::first(view, one.anchors, one.wish, from, length, last, &mut judge),
-                all => starts::first_of_all(view, all, from, last, &mut judge),
+        let (steps, mut trials) = (Steps::new(), Trials::of(all.len()));
+        let mut judged = View { planned: Vec::new(), looks: Default::default(), ..*view };
+        let is_over = Cell::new(false);
+        let mut judge = |start: Seconds| {
+            // There it was just refused.
+            if start == wanted {
+                return Tried::GoOn;
             }
-        })
+            let has_room = self.has_room(&mut judged, &self.moved_to(start, length), &steps);
+            let tried = trials.judge(has_room, steps.are_spent());
+            is_over.set(tried == Tried::Enough);
+            tried
+        };
+        view.planned.clear();
+        let all = match &all[..] {
+            [one] => return starts::first(view, one.anchors, one.wish, wanted, length, None, &mut judge),
+            all => all,
+        };
+        // Where a reservation must be booked beside the old place of another, more has room from the old end on, though on no host
+        // more is free then.
+        let last = wanted.plus(HORIZON_S);
+        let freed = Some(self.before.end).filter(|freed| wanted < *freed && *freed <= last);
+        let before = freed.map_or(last, |freed| freed.minus(1));
+        let found = starts::first_of_all(view, all, wanted, Some(before), &mut judge);
+        match freed {
+            Some(freed) if found.is_none() && !is_over.get() => starts::first_of_all(view, all, freed, Some(last), &mut judge),
+            _ => found,
+        }
     }
 
     /// The same change with another start, for as long.
     fn moved_to(&self, start: Seconds, length: Option<u32>) -> LeaseChange {
         let end = length.map_or(self.change.end, |length| Some(EndWish::At(start.plus(length))));
-        LeaseChange { start: Some(StartWish::At(start)), end, before_end: None, ..self.change.clone() }
+        LeaseChange { start: Some(StartWish::At(start)), end, before_end: self.before_end(), ..self.change.clone() }
     }
 
-    /// The latest end before the one asked for to which all of it fits, where a later one than before was asked for. What fits until
-    /// one end fits until any before it.
-    fn latest_end(&self, view: &mut View<'_>, steps: &Steps) -> Option<Seconds> {
-        let until = |end| LeaseChange { end: Some(EndWish::At(end)), before_end: None, ..self.change.clone() };
+    /// When the end is announced, where the end is another than was asked for: a second that was named goes with that one.
+    fn before_end(&self) -> Option<BeforeEndWish> {
+        self.change.before_end.filter(|wish| !matches!(wish, BeforeEndWish::At(_)))
+    }
+
+    /// The latest end before the one asked for with which all of it fits, where a later one than before was asked for. It is found by
+    /// halving: what fits until one end fits until any before it, but for what several reservations take of each other's old places.
+    fn latest_end(&self, view: &mut View<'_>) -> Option<Seconds> {
+        let steps = Steps::new();
+        let mut has_room = |end: Seconds| {
+            let change = LeaseChange { end: Some(EndWish::At(end)), before_end: self.before_end(), ..self.change.clone() };
+            self.has_room(view, &change, &steps) == Some(true)
+        };
         let (mut fits, mut too_late) = (self.before.end, self.after.end);
-        if too_late <= fits || !self.has_room(view, &until(fits), steps) {
+        if too_late <= fits || !has_room(fits) {
             return None;
         }
-        while too_late.0 - fits.0 > 1 && !steps.are_spent() {
+        while too_late.0 - fits.0 > 1 {
             let middle = fits.plus((too_late.0 - fits.0) / 2);
-            if self.has_room(view, &until(middle), steps) { fits = middle } else { too_late = middle }
+            if has_room(middle) {
+                fits = middle
+            } else {
+                too_late = middle
+            }
+            if steps.are_spent() {
+                return None;
+            }
         }
-        // What it has need not be told.
-        Some(fits).filter(|fits| *fits > self.before.end || !self.change.reservations.is_empty())
+        // The end that it has need be told only where the rest of the change fits with it.
+        let wishes = |lease: &Lease| lease.reservations.iter().map(|one| one.wish.clone()).collect::<Vec<_>>();
+        Some(fits).filter(|fits| *fits > self.before.end || wishes(self.after) != wishes(self.before))
     }
 }
 
@@ -158,6 +188,34 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_sought_for_a_year_from_the_one_asked_for() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 24:00..17520:00 n=2 -> PENDING h1*2
+               10:00 lease B 20:00..8000:00 n=2 -> PENDING h1*2
+               10:00 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=8000:00
+               10:00 lease C 8000:00..8800:00 n=2 -> PENDING h1*2
+               10:00 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=8800:00
+               10:00 lease D 8800:00..8809:00 n=2 -> PENDING h1*2
+               10:00 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=-",
+        );
+    }
+
+    #[test]
+    fn the_announcement_of_another_end_is_not_in_the_way() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 10:00..12:00 n=4 -> PENDING h1*4
+               10:00 lease B 13:00..15:00 n=4 -> PENDING h1*4
+               10:00 lease C 15:30..16:00 n=2 -> PENDING h1*2
+               10:00 clock -> start A
+               10:00 done start A -> A ACTIVE active:Open
+               10:01 update A end=14:00 before_end=13:30 -> no room short=4 largest=0 tightest=VCPU next=- until=13:00
+               10:01 update C n=4 start=14:30 end=15:30 before_end=15:00 -> no room short=4 largest=0 tightest=VCPU next=15:00",
+        );
+    }
+
+    #[test]
     fn what_is_named_is_within_the_quota() {
         check(
             "10:00 hosts h1 vcpus=8
@@ -170,6 +228,9 @@ mod tests {
                10:00 update A n=3 exempt -> no room short=1 largest=2 tightest=VCPU next=14:00
                10:00 lease E 12:00..13:00 n=1 -> no room short=1 largest=0 tightest=VCPU next=13:00
                10:00 lease E 13:00..14:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=15:00
+               10:00 lease Y 15:00..400:00 n=4 exempt -> PENDING h1*4
+               10:00 lease E 13:00..14:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=400:00
+               10:00 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=400:00
                10:00 lease E 13:00..14:00 n=3 exempt -> no room short=1 largest=2 tightest=VCPU next=14:00",
         );
     }

@@ -13,7 +13,7 @@ use crate::model::{
     AMOUNT_MAX, HostId, Interval, LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, Precedence, Seconds, SeriesMode, Timestamp,
 };
 use crate::plan::inquiry::{check_dedicated, check_named};
-use crate::plan::{HostFilter, NoRoom, Preempts};
+use crate::plan::{HostFilter, NoRoom};
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -211,18 +211,7 @@ fn fits_instead(placing: &mut Placing, amounts: &[Amount], short: Short) -> bool
 }
 
 fn no_room(short: Short, occurrence: Option<u32>) -> NoRoom {
-    NoRoom {
-        reservation: short.reservation,
-        short_by: short.short_by,
-        tightest: None,
-        largest_amount: short.largest,
-        next_start: None,
-        latest_end: None,
-        has_begun: false,
-        occurrence,
-        preempts: Preempts::default(),
-        staging: false,
-    }
+    NoRoom { short_by: short.short_by, largest_amount: short.largest, occurrence, ..NoRoom::bare(short.reservation, false) }
 }
 
 fn told(hosts: Vec<Vec<HostId>>) -> Vec<HostAmount> {

@@ -33,7 +33,7 @@ impl Run {
                 .into_iter()
                 .collect(),
         };
-        let planned = plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at);
+        let planned = plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at, Tell::WhatFits);
         let stage = lease.reservations[0].stage;
         if self.on_the_minute() && matches!(planned, Err(NoPlan::NoRoom(_))) && stage <= Stage::Prepared {
             self.reach("judged a refused update");
@@ -93,7 +93,7 @@ impl Run {
     }
 
     /// What a refusal of a change names works when it is taken at once, and nothing sooner or longer does.
-    fn take_instead(&mut self, before: &Lease, change: &LeaseChange, no_room: &NoRoom) {
+    pub(super) fn take_instead(&mut self, before: &Lease, change: &LeaseChange, no_room: &NoRoom) {
         let StartWish::At(start) = change.start.unwrap_or(StartWish::At(before.start)) else {
             panic!("no now in the small world")
         };
@@ -104,9 +104,13 @@ impl Run {
         };
         if no_room.largest_amount > 0 {
             let mut fewer = change.clone();
-            let mut resource = fewer.reservations.first().map_or(before.reservations[0].wish.clone(), |one| one.resource.clone());
-            resource.instance_mut().amount = no_room.largest_amount;
-            fewer.reservations = vec![ReservationChange { reservation_id: before.reservations[0].id, resource, on_end: None }];
+            let short = &before.reservations[no_room.reservation];
+            if !fewer.reservations.iter().any(|one| one.reservation_id == short.id) {
+                let resource = short.wish.clone();
+                fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None });
+            }
+            let one = fewer.reservations.iter_mut().find(|one| one.reservation_id == short.id).unwrap();
+            one.resource.instance_mut().amount = no_room.largest_amount;
             assert!(self.works(before.id, &fewer), "{no_room:?} of {change:?} of {before:?}");
             self.reach("fewer after all");
         }
@@ -115,9 +119,10 @@ impl Run {
             LeaseChange { start: Some(StartWish::At(at)), end: Some(EndWish::At(end)), ..change.clone() }
         };
         let has_begun = before.status != LeaseStatus::Pending || before.start <= self.world.at.floor_to_second();
-        assert_eq!(no_room.has_begun, has_begun);
+        assert_eq!(no_room.start_is_fixed, has_begun || no_room.staging);
         if let Some(next) = no_room.next_start {
             assert!(self.works(before.id, &started_at(next)), "{no_room:?} of {change:?} of {before:?}");
+            assert_eq!(no_room.next_end, Some(next.plus(end.0 - start.0)));
             self.reach("changed later");
         }
         if !has_begun && !no_room.staging && self.on_the_minute() {
@@ -144,7 +149,7 @@ impl Run {
 
     /// Whether a change is planned, and accepted on a copy of the state.
     fn works(&self, lease_id: LeaseId, change: &LeaseChange) -> bool {
-        let planned = plan_update(&self.world.state, &Overlay::default(), lease_id, change, self.world.at);
+        let planned = plan_update(&self.world.state, &Overlay::default(), lease_id, change, self.world.at, Tell::WhatFits);
         let Ok(planned) = planned else { return false };
         let plan = planned.map(|planned| planned.reservations).unwrap_or_default();
         let update = UpdateLease { lease_id, change: change.clone(), plan, planned_at: 0, caller_makes_groups: false };

@@ -22,7 +22,8 @@ impl Run {
         let rule = format!("FREQ=MINUTELY;INTERVAL={};COUNT={}", series.every, series.times);
         let recurrence = Recurrence { rule, time_zone: "UTC".to_owned(), mode: series.mode };
         let wish = SeriesWish { lease, recurrence };
-        let planned = plan_series(&self.world.state, &Overlay::default(), &wish, &occurrences, &ids, self.world.at);
+        let planned =
+            plan_series(&self.world.state, &Overlay::default(), &wish, &occurrences, &ids, self.world.at, Tell::WhatFits);
         self.judge_series(&wish, &occurrences, &planned);
         let planned = match planned {
             Ok(planned) => planned,

@@ -178,6 +178,71 @@ impl Run {
     }
 }
 
+/// Which lease and reservation, how many more, start and end.
+type Larger = (u8, u8, u8, Option<u8>, Option<u8>);
+
+fn larger() -> impl Strategy<Value = Larger> {
+    let minute = |from, until| prop_oneof![2 => Just(None), 1 => (from..until).prop_map(Some)];
+    (any::<u8>(), any::<u8>(), 0u8..4, minute(8u8, 14), minute(14u8, 20))
+}
+
+impl Run {
+    fn change_several(&mut self, (lease, reservation, more, start, end): Larger) {
+        let Some(lease) = self.pick(lease).and_then(|id| self.world.state.lease(id)).cloned() else { return };
+        let one = &lease.reservations[usize::from(reservation) % lease.reservations.len()];
+        let mut resource = one.wish.clone();
+        resource.instance_mut().amount += u32::from(more);
+        let change = LeaseChange {
+            name: None,
+            start: start.map(|minute| StartWish::At(Seconds(self.minute(minute)))),
+            end: end.map(|minute| EndWish::At(Seconds(self.minute(minute)))),
+            before_end: None,
+            ignore_quota: false,
+            reservations: vec![ReservationChange { reservation_id: one.id, resource, on_end: None }],
+        };
+        let plan = |tell| plan_update(&self.world.state, &Overlay::default(), lease.id, &change, self.world.at, tell);
+        let planned = plan(Tell::WhatFits);
+        let kind = if lease.reservations.len() > 1 { "several" } else { "one" };
+        match (&planned, plan(Tell::Shortage)) {
+            (Err(NoPlan::NoRoom(no_room)), Err(NoPlan::NoRoom(bare))) => {
+                assert_eq!((no_room.reservation, no_room.staging), (bare.reservation, bare.staging));
+                self.take_instead(&lease, &change, no_room);
+                self.reach(format!("refused a change of {kind}"));
+                if no_room.next_start.is_some() {
+                    self.reach(format!("refused with a later start a change of {kind}"));
+                }
+            }
+            (planned, bare) => assert_eq!(*planned, bare),
+        }
+    }
+}
+
+#[test]
+fn the_next_start_that_a_refused_change_names_is_the_first() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..300 {
+        let creates = prop::collection::vec(plain_create(), 0..8).new_tree(&mut runner).unwrap().current();
+        let leases = prop::collection::vec(several(), 1..6).new_tree(&mut runner).unwrap().current();
+        let changes = prop::collection::vec(larger(), 8).new_tree(&mut runner).unwrap().current();
+        let mut run = Run::new();
+        creates.iter().for_each(|create| run.create(create, None));
+        leases.iter().for_each(|several| run.create_several(several));
+        // What shared hosts hold was taken.
+        (0..30).for_each(|row| run.outcome(row, 4, false));
+        changes.into_iter().for_each(|change| run.change_several(change));
+        for (what, times) in run.reached {
+            *reached.entry(what).or_default() += times;
+        }
+    }
+    for what in ["refused", "refused with a later start"] {
+        for kind in ["several", "one"] {
+            let what = format!("{what} a change of {kind}");
+            assert!(reached.get(&what).is_some_and(|times| *times >= 20), "{what}: too seldom in {reached:#?}");
+        }
+    }
+}
+
 #[test]
 fn a_lease_of_unlike_reservations_is_refused_only_where_no_way_to_place_it_is_left() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

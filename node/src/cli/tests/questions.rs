@@ -10,8 +10,9 @@ fn short_by_one() -> NoRoom {
         tightest: None,
         largest_amount: 5,
         next_start: Some(second("2026-11-22 15:00")),
+        next_end: Some(second("2026-11-22 17:00")),
         latest_end: None,
-        has_begun: false,
+        start_is_fixed: false,
         occurrence: None,
         preempts: Preempts::default(),
         staging: false,
@@ -100,7 +101,7 @@ fn what_is_asked_before_a_lease_is_told_in_words() {
     let preempts = Preempts { count: 2, leases: Vec::new() };
     let no_room = NoRoom { short_by: 2, tightest: Some(Class::MemoryMb), preempts, ..short_by_one() };
     let told = "It does not fit: short by 2 in the window; MEMORY_MB is the tightest. Nothing was booked.\n\
-                Try: --amount 5   or: --start '2026-11-22 15:00:00'   or: --preempt";
+                Try: --amount 5   or: --start '2026-11-22 15:00:00' --end '2026-11-22 17:00:00'   or: --preempt";
     assert_eq!(lease::what_if_text(&WhatIf::NoRoom(no_room)), told);
 }
 

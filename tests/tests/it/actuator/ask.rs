@@ -4,7 +4,7 @@ use http::Method;
 use leasehold_cloudsim::Request;
 use leasehold_ledger::command::{Command, LeaseChange, ReservationChange, UpdateLease};
 use leasehold_ledger::model::{Comparison, InstanceWish, LeaseId, OnEnd, Requirement, Timestamp};
-use leasehold_ledger::plan::{Overlay, plan_update};
+use leasehold_ledger::plan::{Overlay, Tell, plan_update};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_node::leader::names::Names;
 use leasehold_node::seams::Clock;
@@ -56,7 +56,7 @@ impl World {
             ..LeaseChange::default()
         };
         let now = Timestamp(self.clock.wall_ms());
-        let planned = self.ledger.look(|state| plan_update(state, &Overlay::default(), lease_id, &change, now));
+        let planned = self.ledger.look(|state| plan_update(state, &Overlay::default(), lease_id, &change, now, Tell::WhatFits));
         let planned = planned.expect("there is room").expect("it books anew");
         let update = UpdateLease {
             lease_id,

@@ -6,7 +6,7 @@ use http::Method;
 use leasehold_cloudsim::{Fault, FaultKind, Match};
 use leasehold_ledger::command::{Command, EndWish, LeaseChange, UpdateLease};
 use leasehold_ledger::model::{Expiry, LeaseId, LeaseStatus, OnEnd, PoolKind, ReasonCode, ReservationStatus, Step, Timestamp};
-use leasehold_ledger::plan::{Overlay, plan_update};
+use leasehold_ledger::plan::{Overlay, Tell, plan_update};
 use leasehold_node::seams::Clock;
 use serde_json::json;
 
@@ -50,7 +50,7 @@ impl World {
     fn move_end(&self, lease: LeaseId, after: u32) {
         let change = LeaseChange { end: Some(EndWish::At(self.now().plus(after))), ..LeaseChange::default() };
         let now = Timestamp(self.clock.wall_ms());
-        let planned = self.ledger.look(|state| plan_update(state, &Overlay::default(), lease, &change, now));
+        let planned = self.ledger.look(|state| plan_update(state, &Overlay::default(), lease, &change, now, Tell::WhatFits));
         let planned = planned.expect("there is room").expect("it books anew");
         let update = UpdateLease {
             lease_id: lease,

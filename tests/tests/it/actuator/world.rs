@@ -20,7 +20,7 @@ use leasehold_ledger::model::{
     Adoption, EventId, HostId, InstanceWish, Lease, LeaseId, LeaseStatus, NodeId, OnEnd, PoolKind, ProjectId, ResourceWish,
     Seconds, Timestamp, UserId,
 };
-use leasehold_ledger::plan::{NoPlan, Overlay, plan_adopting};
+use leasehold_ledger::plan::{NoPlan, Overlay, Tell, plan_adopting};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use leasehold_node::config::Secret;

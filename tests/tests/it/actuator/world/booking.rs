@@ -102,7 +102,8 @@ impl World {
         let adoptions = adoption.map(|adoption| (ids[0], adoption)).into_iter().collect();
         let event_ids = (0..6).map(|_| EventId(self.number())).collect();
         let now = Timestamp(self.clock.wall_ms());
-        let planned = plan_adopting(&self.ledger.state.lock(), &Overlay::default(), &wish, &ids, &adoptions, now)?;
+        let planned =
+            plan_adopting(&self.ledger.state.lock(), &Overlay::default(), &wish, &ids, &adoptions, now, Tell::WhatFits)?;
         let create = CreateLease {
             wish,
             lease_id,
