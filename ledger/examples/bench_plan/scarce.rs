@@ -12,8 +12,8 @@ use crate::world::{DAY_S, Progress, Random, World};
 
 /// All figures of it.
 pub fn all(world: &World, samples: usize) -> Vec<Row> {
-    let mut rows = preempting(world, samples / 4);
-    rows.push(changes(world, samples / 4));
+    let mut rows = preempting(world, (samples / 4).max(1));
+    rows.push(changes(world, (samples / 4).max(1)));
     rows
 }
 
@@ -21,7 +21,11 @@ pub fn all(world: &World, samples: usize) -> Vec<Row> {
 fn preempting(world: &World, samples: usize) -> Vec<Row> {
     let (mut random, mut took) = (Random(79), Vec::new());
     let mut progress = Progress::new("leases that others may give way to", samples as u64);
-    while took.len() < samples {
+    // In a roomy world nothing is short.
+    for _ in 0..samples * 20 {
+        if took.len() == samples {
+            break;
+        }
         let mut wish = question(world, &mut random, true);
         if took.len() % 2 == 0 {
             let StartWish::At(start) = wish.start else { panic!("questions say when") };

@@ -53,6 +53,17 @@ pub(crate) fn check_change(state: &State, before: &Lease, after: &Lease, now: Ti
     check_use(state, &limits, &before.project_id, &lease_use(before), &lease_use(after), now)
 }
 
+/// The first start from which on a lease that goes beyond a limit may be within it again, as far as this excess tells: what is used
+/// at its moment changes then, or its period is over. `None`: however late it starts.
+pub(crate) fn within_from(state: &State, project: &ProjectId, excess: &Excess) -> Option<Seconds> {
+    let at = excess.at?;
+    match excess.kind {
+        LimitKind::Slots | LimitKind::Vcpus => state.next_use_step(project, at),
+        LimitKind::VcpuHours => Some(period_of(at, state.limits_of(project).period_s()).end).filter(|end| *end < Seconds::LAST),
+        LimitKind::StartAheadS | LimitKind::EndAheadS | LimitKind::DurationS | LimitKind::PeriodS => None,
+    }
+}
+
 /// How far ahead a lease starts and ends, and how long it lasts.
 fn check_reach(limits: &InForce, before: Option<Interval>, after: Interval, now: Timestamp) -> Result<(), Rejection> {
     let now = now.floor_to_second();

@@ -2,40 +2,88 @@
 
 use super::place::{Over, Short, place};
 use super::room::View;
-use super::starts::{self, Beginning, Tried};
+use super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::together::largest;
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
-use crate::apply::quota::check_new;
+use crate::apply::quota::{check_new, within_from};
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, StagingWish, StartWish};
-use crate::model::{Anchor, Interval, Phase, ReservationId, Seconds};
+use crate::model::{Anchor, Interval, Phase, ProjectId, ReservationId, Seconds};
+use crate::reply::Rejection;
+use crate::state::State;
 
 /// Later starts that are tried so where a lease has several reservations, each of which has room there by itself.
 const OFFERS_OF_SEVERAL: usize = 64;
 
-/// Starts beyond the quota that are passed over before none is named: to ask for it costs little beside a plan.
-const BEYOND_QUOTA: usize = 1_000;
+/// Starts that are passed over for the quota before none is named: each costs a search of its own.
+const JUMPS_MAX: usize = 32;
+
+/// What was found of a start.
+pub(super) enum Fit {
+    /// All of it has room.
+    Room,
+    /// It has not, or may not be asked for.
+    NoRoom,
+    /// It is beyond the quota, and so is every start before this one; `None`: every later one.
+    NotBefore(Option<Seconds>),
+}
+
+impl Fit {
+    /// Of a start that is refused for the quota of a project.
+    pub fn refused(state: &State, project: &ProjectId, rejection: &Rejection) -> Fit {
+        match rejection {
+            Rejection::QuotaExceeded(excess) => Fit::NotBefore(within_from(state, project, excess)),
+            _ => Fit::NoRoom,
+        }
+    }
+}
 
 /// The starts that may still be tried for a refusal.
 pub(super) struct Trials {
     planned: usize,
-    beyond: usize,
+    jumps: usize,
+    /// From where it is gone on, of those that are passed over.
+    resume: Option<Seconds>,
+    has_stopped: bool,
 }
 
 impl Trials {
     /// Of a lease with so many reservations.
     pub fn of(reservations: usize) -> Trials {
-        Trials { planned: if reservations > 1 { OFFERS_OF_SEVERAL } else { OFFERS_TRIED }, beyond: BEYOND_QUOTA }
+        let planned = if reservations > 1 { OFFERS_OF_SEVERAL } else { OFFERS_TRIED };
+        Trials { planned, jumps: JUMPS_MAX, resume: None, has_stopped: false }
     }
 
-    /// What becomes of a start at which it was found whether there is room; `None`: it may not be asked for, for the quota or at all.
-    pub fn judge(&mut self, has_room: Option<bool>, is_spent: bool) -> Tried {
-        match has_room {
-            Some(true) => return Tried::Found,
-            Some(false) => self.planned -= 1,
-            None => self.beyond -= 1,
+    /// What becomes of a start.
+    pub fn judge(&mut self, start: Seconds, fit: Fit, is_spent: bool) -> Tried {
+        match fit {
+            Fit::Room => return Tried::Found,
+            Fit::NoRoom => self.planned -= 1,
+            Fit::NotBefore(next) => {
+                self.resume = next.filter(|next| *next > start && self.jumps > 0);
+                self.jumps -= usize::from(self.resume.is_some());
+                self.has_stopped = true;
+            }
         }
-        if self.planned == 0 || self.beyond == 0 || is_spent { Tried::Enough } else { Tried::GoOn }
+        self.has_stopped |= self.planned == 0 || is_spent;
+        if self.has_stopped { Tried::Enough } else { Tried::GoOn }
+    }
+
+    /// Whether this search goes no further.
+    pub fn has_stopped(&self) -> bool {
+        self.has_stopped
+    }
+
+    /// What `search` finds from a start on, or from where the quota lets it go on.
+    pub fn seek(&mut self, from: Seconds, mut search: impl FnMut(Seconds, &mut Trials) -> Option<Seconds>) -> Option<Seconds> {
+        let mut from = from;
+        loop {
+            if let Some(found) = search(from, self) {
+                return Some(found);
+            }
+            from = self.resume.take()?;
+            self.has_stopped = false;
+        }
     }
 }
 
@@ -63,19 +111,15 @@ fn all_later(
     anchors: &[Vec<Anchor>],
 ) -> Option<Planned> {
     let Interval { start, end } = resolve_create(wish, over.now).ok()?.interval;
-    let (mut tried, mut planned) = (0, None);
+    let (mut trials, mut planned) = (Trials::of(wish.reservations.len()), None);
     let mut judge = |at: Seconds| {
-        tried += 1;
         planned = moved(wish, at, over.now).ok().and_then(|later| {
             let schedule = resolve_create(&later, over.now).ok()?;
             let found = place(over, &later, &schedule, ids, anchors).ok()?;
             Some(Planned { moved_to: Some(at), ..found })
         });
-        match planned {
-            Some(_) => Tried::Found,
-            None if tried >= OFFERS_OF_SEVERAL || over.steps.are_spent() => Tried::Enough,
-            None => Tried::GoOn,
-        }
+        let fit = if planned.is_some() { Fit::Room } else { Fit::NoRoom };
+        trials.judge(at, fit, over.steps.are_spent())
     };
     let all = mains(wish, anchors, length_of(start, end));
     starts::first_of_all(&mut over.view(), &all, start.plus(1), Some(latest), &mut judge)?;
@@ -187,23 +231,31 @@ fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Sho
         }
     };
     let several = wish.reservations.len() > 1;
-    let mut trials = Trials::of(wish.reservations.len());
     // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
-    let mut judge = |start: Seconds| {
+    let judge = |start: Seconds, trials: &mut Trials| {
         // There it was just refused.
         if start == wanted && several {
             return Tried::GoOn;
         }
         let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
-        let schedule = resolve_create(&later, over.now).ok();
-        let schedule = schedule.filter(|schedule| check_new(over.state, &later, schedule, over.now).is_ok());
-        let has_room = |schedule: Schedule| place(over, &later, &schedule, &[], anchors).is_ok();
-        trials.judge(schedule.map(has_room), several && over.steps.are_spent())
+        let fit = match resolve_create(&later, over.now) {
+            Err(_) => Fit::NoRoom,
+            Ok(schedule) => match check_new(over.state, &later, &schedule, over.now) {
+                Err(beyond) => Fit::refused(over.state, &wish.project_id, &beyond),
+                Ok(()) if place(over, &later, &schedule, &[], anchors).is_ok() => Fit::Room,
+                Ok(()) => Fit::NoRoom,
+            },
+        };
+        trials.judge(start, fit, several && over.steps.are_spent())
     };
     let mut view = over.view();
+    let last = Some(last.unwrap_or(wanted.plus(HORIZON_S)));
+    let mut trials = Trials::of(wish.reservations.len());
     if !several {
         let instance = wish.reservations[short.reservation].resource.instance();
-        return starts::first(&mut view, &short.anchors, instance, wanted, length, last, &mut judge);
+        return trials.seek(wanted, |from, trials| {
+            starts::first(&mut view, &short.anchors, instance, from, length, last, &mut |start| judge(start, trials))
+        });
     }
     let mut all = mains(wish, anchors, lease_length);
     if staging {
@@ -215,7 +267,7 @@ fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Sho
             booked.is_some()
         });
     }
-    starts::first_of_all(&mut view, &all, wanted, last, &mut judge)
+    trials.seek(wanted, |from, trials| starts::first_of_all(&mut view, &all, from, last, &mut |start| judge(start, trials)))
 }
 
 /// The same lease, started later.

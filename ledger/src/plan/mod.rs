@@ -143,7 +143,7 @@ impl NoRoom {
 /// What a plan that is not found is to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tell {
-    /// That there is no room; of [`NoRoom`] only `reservation` and `staging` mean anything. For who asks again, or tells nobody.
+    /// That there is no room: what [`NoRoom`] says of it is not to be read. For who asks again, or tells nobody.
     Shortage,
     /// What is missing, and what would fit instead, which takes many times as long to find out.
     WhatFits,

@@ -58,7 +58,7 @@ pub fn plan_series(
     let mut found =
         SeriesPlan { occurrences: Vec::new(), left_out: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() };
     let mut first_without: Option<NoRoom> = None;
-    let (mut overlay, mut schedules, steps) = (overlay.clone(), Vec::new(), Steps::new());
+    let (in_flight, mut overlay, mut schedules, steps) = (overlay, overlay.clone(), Vec::new(), Steps::new());
     for (occurrence, ids) in occurrences.iter().copied().zip(ids) {
         let one = wish.lease_at(occurrence);
         let schedule = resolve_create(&one, now).map_err(NoPlan::Rejected)?;
@@ -73,7 +73,8 @@ pub fn plan_series(
             }
             Err(short) => {
                 let books_all = wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21");
-                if books_all && tell == Tell::Shortage {
+                // What is left out beside plans in flight is no answer either.
+                if tell == Tell::Shortage && (books_all || !in_flight.is_empty()) {
                     return Err(NoPlan::NoRoom(NoRoom::bare(short.reservation, false)));
                 }
                 // No later start is sought: the rule says when an occurrence is.

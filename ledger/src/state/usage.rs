@@ -91,6 +91,12 @@ impl State {
         std::iter::once((within.start, profile.at(within.start))).chain(later).collect()
     }
 
+    /// The first instant after this one at which what a project has reserved changes. Only where its use is limited.
+    pub(crate) fn next_use_step(&self, project: &ProjectId, after: Seconds) -> Option<Seconds> {
+        let later = Interval::new(after.plus(1), Seconds::OPEN_END)?;
+        self.usage.get(project)?.steps_in(later).map(|(at, _)| at).next()
+    }
+
     /// As [`State::use_in`], also where use is not limited: then it is counted from the leases.
     pub(crate) fn use_of(&self, project: &ProjectId, within: Interval) -> Vec<(Seconds, Amounts)> {
         if self.limits_of(project).count_use() {

@@ -67,7 +67,8 @@ fn answer_json(what_if: &WhatIfHosts, ledger_index: u64) -> Value {
             json["fits"] = json!(false);
             json["no_room"] = json!({
                 "reservation": no_room.reservation, "short_by": no_room.short_by, "largest_amount": no_room.largest_amount,
-                "next_start": no_room.next_start.and_then(time::rfc3339), "occurrence": no_room.occurrence,
+                "next_start": no_room.next_start.and_then(time::rfc3339), "next_end": no_room.next_end.and_then(time::rfc3339),
+                "occurrence": no_room.occurrence,
             });
         }
     }
@@ -94,7 +95,8 @@ pub(super) fn answer_text(what_if: &WhatIfHosts) -> String {
             let of = no_room.occurrence.map(|number| format!("occurrence {number} is ")).unwrap_or_default();
             let text = format!("It does not fit: {of}short by {}.", counted(no_room.short_by, "host"));
             let fewer = (no_room.largest_amount > 0).then(|| format!("--hosts {}", no_room.largest_amount));
-            let later = no_room.next_start.map(|start| format!("--start '{}'", time::utc(start)));
+            let its_end = no_room.next_end.map(|end| format!(" --end '{}'", time::utc(end))).unwrap_or_default();
+            let later = no_room.next_start.map(|start| format!("--start '{}'{its_end}", time::utc(start)));
             let ways: Vec<String> = fewer.into_iter().chain(later).collect();
             if ways.is_empty() { text } else { format!("{text}\nTry: {}", ways.join("   or: ")) }
         }

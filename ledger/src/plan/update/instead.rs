@@ -1,8 +1,6 @@
 //! What would fit instead of a change that does not (R-21): fewer, later, or until an earlier end.
 
-use std::cell::Cell;
-
-use super::super::later::{Trials, length_of};
+use super::super::later::{Fit, Trials, length_of};
 use super::super::room::View;
 use super::super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::super::together::{Steps, largest};
@@ -37,7 +35,7 @@ impl Refused<'_> {
                 Some(one) => one.resource = resource,
                 None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
             }
-            !steps.are_spent() && self.has_room(view, &fewer, &steps) == Some(true)
+            !steps.are_spent() && matches!(self.fit(view, &fewer, &steps), Fit::Room)
         });
         let has_started = has_started(self.before, self.now);
         let start_is_fixed = has_started || no_room.staging;
@@ -49,13 +47,16 @@ impl Refused<'_> {
         NoRoom { largest_amount, short_by, next_start, next_end, latest_end, start_is_fixed, ..no_room }
     }
 
-    /// Whether another change has room; `None` where it may not be asked for.
-    fn has_room(&self, view: &mut View<'_>, change: &LeaseChange, steps: &Steps) -> Option<bool> {
-        let after = resolve_update(self.before, change, self.now).ok()?.lease;
-        if !change.ignore_quota {
-            check_change(view.state, self.before, &after, self.now).ok()?;
+    /// What comes of another change.
+    fn fit(&self, view: &mut View<'_>, change: &LeaseChange, steps: &Steps) -> Fit {
+        let Ok(resolved) = resolve_update(self.before, change, self.now) else { return Fit::NoRoom };
+        let after = resolved.lease;
+        let quota = if change.ignore_quota { Ok(()) } else { check_change(view.state, self.before, &after, self.now) };
+        match quota {
+            Err(beyond) => Fit::refused(view.state, &after.project_id, &beyond),
+            Ok(()) if rebook(view, self.before, &after, self.now, steps).is_ok() => Fit::Room,
+            Ok(()) => Fit::NoRoom,
         }
-        Some(rebook(view, self.before, &after, self.now, steps).is_ok())
     }
 
     /// The first start that was found, not before the one asked for, from which all of the lease fits for as long; its staging stays
@@ -68,32 +69,33 @@ impl Refused<'_> {
         let all: Vec<Beginning<'_>> = wishes.zip(&anchors).map(|(wish, anchors)| Beginning { anchors, wish, length }).collect();
         let (steps, mut trials) = (Steps::new(), Trials::of(all.len()));
         let mut judged = View { planned: Vec::new(), looks: Default::default(), ..*view };
-        let is_over = Cell::new(false);
-        let mut judge = |start: Seconds| {
+        let mut judge = |start: Seconds, trials: &mut Trials| {
             // There it was just refused.
             if start == wanted {
                 return Tried::GoOn;
             }
-            let has_room = self.has_room(&mut judged, &self.moved_to(start, length), &steps);
-            let tried = trials.judge(has_room, steps.are_spent());
-            is_over.set(tried == Tried::Enough);
-            tried
+            let fit = self.fit(&mut judged, &self.moved_to(start, length), &steps);
+            trials.judge(start, fit, steps.are_spent())
         };
         view.planned.clear();
-        let all = match &all[..] {
-            [one] => return starts::first(view, one.anchors, one.wish, wanted, length, None, &mut judge),
-            all => all,
-        };
+        let last = wanted.plus(HORIZON_S);
         // Where a reservation must be booked beside the old place of another, more has room from the old end on, though on no host
         // more is free then.
-        let last = wanted.plus(HORIZON_S);
         let freed = Some(self.before.end).filter(|freed| wanted < *freed && *freed <= last);
-        let before = freed.map_or(last, |freed| freed.minus(1));
-        let found = starts::first_of_all(view, all, wanted, Some(before), &mut judge);
-        match freed {
-            Some(freed) if found.is_none() && !is_over.get() => starts::first_of_all(view, all, freed, Some(last), &mut judge),
-            _ => found,
-        }
+        trials.seek(wanted, |from, trials| match &all[..] {
+            [one] => starts::first(view, one.anchors, one.wish, from, length, Some(last), &mut |start| judge(start, trials)),
+            all => {
+                let freed = freed.filter(|freed| from < *freed);
+                let until = freed.map_or(last, |freed| freed.minus(1));
+                let found = starts::first_of_all(view, all, from, Some(until), &mut |start| judge(start, trials));
+                match freed {
+                    Some(freed) if found.is_none() && !trials.has_stopped() => {
+                        starts::first_of_all(view, all, freed, Some(last), &mut |start| judge(start, trials))
+                    }
+                    _ => found,
+                }
+            }
+        })
     }
 
     /// The same change with another start, for as long.
@@ -113,7 +115,7 @@ impl Refused<'_> {
         let steps = Steps::new();
         let mut has_room = |end: Seconds| {
             let change = LeaseChange { end: Some(EndWish::At(end)), before_end: self.before_end(), ..self.change.clone() };
-            self.has_room(view, &change, &steps) == Some(true)
+            matches!(self.fit(view, &change, &steps), Fit::Room)
         };
         let (mut fits, mut too_late) = (self.before.end, self.after.end);
         if too_late <= fits || !has_room(fits) {
@@ -210,8 +212,21 @@ mod tests {
                10:00 lease C 15:30..16:00 n=2 -> PENDING h1*2
                10:00 clock -> start A
                10:00 done start A -> A ACTIVE active:Open
-               10:01 update A end=14:00 before_end=13:30 -> no room short=4 largest=0 tightest=VCPU next=- until=13:00
-               10:01 update C n=4 start=14:30 end=15:30 before_end=15:00 -> no room short=4 largest=0 tightest=VCPU next=15:00",
+               10:01 update A end=14:00 before=13:30 -> no room short=4 largest=0 tightest=VCPU next=- until=13:00
+               10:01 update C n=4 start=14:30 end=15:30 before=15:00 -> no room short=4 largest=0 tightest=VCPU next=15:00",
+        );
+    }
+
+    #[test]
+    fn a_start_is_named_where_a_budget_begins_anew() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 quota vcpu_hours=8 period_s=86400 -> 1 rows
+               10:00 quota for=q vcpu_hours=unlimited -> 2 rows
+               10:00 lease X 22:00..23:30 n=3 project=q -> PENDING h1*3
+               10:00 lease A 30:00..33:00 n=2 -> PENDING h1*2
+               10:00 lease B 23:00..25:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=48:00
+               10:00 lease B 23:00..25:00 n=2 project=q -> no room short=1 largest=1 tightest=VCPU next=23:30",
         );
     }
 
@@ -231,6 +246,9 @@ mod tests {
                10:00 lease Y 15:00..400:00 n=4 exempt -> PENDING h1*4
                10:00 lease E 13:00..14:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=400:00
                10:00 update A n=3 -> no room short=1 largest=2 tightest=VCPU next=400:00
+               10:00 quota start_ahead_s=864000 -> 2 rows
+               10:00 lease E 13:00..14:00 n=3 -> no room short=1 largest=2 tightest=VCPU next=-
+               10:00 quota unset=start_ahead_s -> 2 rows
                10:00 lease E 13:00..14:00 n=3 exempt -> no room short=1 largest=2 tightest=VCPU next=14:00",
         );
     }

@@ -115,7 +115,8 @@ pub fn what_if_hosts(
         Err(short) => {
             let next_start = next_start(&ground, &amounts, window, now);
             let Some(at) = next_start.filter(|at| latest.is_some_and(|latest| *at <= latest)) else {
-                return Ok(WhatIfHosts::NoRoom(NoRoom { next_start, ..no_room(short, None) }));
+                let next_end = next_start.zip(length_of(window)).map(|(start, length)| start.plus(length));
+                return Ok(WhatIfHosts::NoRoom(NoRoom { next_start, next_end, ..no_room(short, None) }));
             };
             let end = length_of(window).map_or(Seconds::OPEN_END, |length| at.plus(length));
             let found = place_one(&ground, &amounts, Interval { start: at, end });

@@ -143,7 +143,8 @@ fn whole_hosts_are_asked_about_and_not_booked() {
     let told =
         "It fits. Whole hosts cannot be booked yet.\nIt would have 2 hosts, as things are now: 3, 9.\nIt would have 1 host.";
     assert_eq!(whole_hosts::answer_text(&fits), told);
-    let told = "It does not fit: short by 1 host.\nTry: --hosts 5   or: --start '2026-11-22 15:00:00'";
+    let told =
+        "It does not fit: short by 1 host.\nTry: --hosts 5   or: --start '2026-11-22 15:00:00' --end '2026-11-22 17:00:00'";
     assert_eq!(whole_hosts::answer_text(&WhatIfHosts::NoRoom(short_by_one())), told);
 }
 
