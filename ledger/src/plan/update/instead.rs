@@ -121,16 +121,9 @@ impl Refused<'_> {
         if too_late <= fits || !has_room(fits) {
             return None;
         }
-        while too_late.0 - fits.0 > 1 {
+        while too_late.0 - fits.0 > 1 && !steps.are_spent() {
             let middle = fits.plus((too_late.0 - fits.0) / 2);
-            if has_room(middle) {
-                fits = middle
-            } else {
-                too_late = middle
-            }
-            if steps.are_spent() {
-                return None;
-            }
+            if has_room(middle) { fits = middle } else { too_late = middle }
         }
         // The end that it has need be told only where the rest of the change fits with it.
         let wishes = |lease: &Lease| lease.reservations.iter().map(|one| one.wish.clone()).collect::<Vec<_>>();
