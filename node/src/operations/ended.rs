@@ -173,7 +173,7 @@ mod tests {
         let lone = Lone::with_host(4).await;
         let (operations, member) = (lone.operations.clone(), actor("member"));
         let raft = operations.inner.raft.clone();
-        let end = raft.now().unwrap().floor_to_second().plus(1);
+        let end = raft.now().unwrap().floor_to_second().plus(3);
         let brief = LeaseWish { start: StartWish::Now, end, reservations: Vec::new(), ..wish(1) };
         let mut ids = Vec::new();
         for _ in 0..3 {
