@@ -35,9 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{LeaseWish, OfferWish, PlannedReservation, StartWish};
-use crate::model::{
-    Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, Phase, ReservationId, Seconds, Timestamp, Victim,
-};
+use crate::model::{Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, ReservationId, Seconds, Timestamp, Victim};
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -89,7 +87,7 @@ pub enum NoPlan {
 }
 
 /// What is missing, and what would fit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoRoom {
     /// Which reservation of the wish, from 0.
     pub reservation: usize,
@@ -119,25 +117,6 @@ pub struct NoRoom {
     pub preempts: Preempts,
     /// Whether only the staging window lacks room; then `next_start` is the next staging window's start.
     pub staging: bool,
-}
-
-impl NoRoom {
-    /// Of which nothing else is told.
-    pub(crate) fn bare(reservation: usize, staging: bool) -> NoRoom {
-        NoRoom {
-            reservation,
-            short_by: 0,
-            tightest: None,
-            largest_amount: 0,
-            next_start: None,
-            next_end: None,
-            latest_end: None,
-            start_is_fixed: false,
-            occurrence: None,
-            preempts: Preempts::default(),
-            staging,
-        }
-    }
 }
 
 /// What a plan that is not found is to tell.
@@ -213,7 +192,7 @@ pub fn plan_adopting(
             let over = Over { steps: &steps_to_explain, ..over };
             NoPlan::NoRoom(match tell {
                 Tell::WhatFits => explain(over, &wish, &schedule, short, &anchors),
-                Tell::Shortage => NoRoom::bare(short.reservation, short.phase == Phase::Staging),
+                Tell::Shortage => NoRoom::default(),
             })
         })?;
     check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;

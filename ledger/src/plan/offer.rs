@@ -30,7 +30,7 @@ pub(super) fn closer(one: NoRoom, other: NoRoom) -> NoRoom {
 /// What is missing in one interval: the largest amount, the class that binds most; where that is to be told.
 pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish, interval: Interval, staging: bool) -> NoRoom {
     if view.tell == Tell::Shortage {
-        return NoRoom::bare(reservation, staging);
+        return NoRoom::default();
     }
     let need = wish.need();
     let (mut largest, mut binding) = (0u64, [0u64; 4]);
@@ -48,10 +48,12 @@ pub(super) fn shortage(view: &View<'_>, reservation: usize, wish: &InstanceWish,
     let most = binding.iter().copied().max().filter(|most| *most > 0);
     let largest_amount = u32::try_from(largest).unwrap_or(u32::MAX);
     NoRoom {
+        reservation,
         short_by: wish.amount.saturating_sub(largest_amount),
         tightest: most.and_then(|most| binding.iter().position(|count| *count == most)).map(|class| Class::ALL[class]),
         largest_amount,
-        ..NoRoom::bare(reservation, staging)
+        staging,
+        ..NoRoom::default()
     }
 }
 

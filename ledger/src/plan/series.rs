@@ -75,7 +75,7 @@ pub fn plan_series(
                 let books_all = wish.recurrence.mode == SeriesMode::AllOrNothing && !mutant!("N21");
                 // What is left out beside plans in flight is no answer either.
                 if tell == Tell::Shortage && (books_all || !in_flight.is_empty()) {
-                    return Err(NoPlan::NoRoom(NoRoom::bare(short.reservation, false)));
+                    return Err(NoPlan::NoRoom(NoRoom::default()));
                 }
                 // No later start is sought: the rule says when an occurrence is.
                 let no_room = missing(over, &one, &schedule, short, &anchors);

@@ -294,8 +294,8 @@ fn what_if_json(what_if: &WhatIf, ledger_index: u64) -> Value {
             let missing = json!({
                 "reservation": no_room.reservation, "short_by": no_room.short_by,
                 "tightest": no_room.tightest.map(Class::name), "largest_amount": no_room.largest_amount,
-                "next_start": no_room.next_start.and_then(time::rfc3339), "next_end": no_room.next_end.and_then(time::rfc3339), "staging": no_room.staging,
-                "occurrence": no_room.occurrence, "preempts": preempts_json(&no_room.preempts),
+                "next_start": no_room.next_start.and_then(time::rfc3339), "next_end": no_room.next_end.and_then(time::rfc3339),
+                "staging": no_room.staging, "occurrence": no_room.occurrence, "preempts": preempts_json(&no_room.preempts),
             });
             json!({ "fits": false, "reservations": null, "start": null, "no_room": missing, "ledger_index": ledger_index })
         }
@@ -322,12 +322,7 @@ pub(super) fn what_if_text(what_if: &WhatIf) -> String {
             let whose = if no_room.staging { "for the staging window" } else { "in the window" };
             let tightest = no_room.tightest.map(|class| format!("; {} is the tightest", class.name())).unwrap_or_default();
             let text = format!("It does not fit: {of}short by {} {whose}{tightest}. Nothing was booked.", no_room.short_by);
-            let ways = what_to_try(
-                no_room.largest_amount,
-                (no_room.next_start, no_room.next_end, no_room.latest_end),
-                no_room.staging,
-                no_room.preempts.count,
-            );
+            let ways = what_to_try("--amount", no_room);
             text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }
     }

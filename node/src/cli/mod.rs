@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use leasehold_client::{Builder, Client, Error, FixedToken, Key, RefusalKind, TlsOptions};
+use leasehold_client::{Builder, Client, Error, FixedToken, Key, NoRoom, Preempts, RefusalKind, TlsOptions};
 use leasehold_ledger::model::{Seconds, Timestamp};
 
 use output::Output;
@@ -164,8 +164,16 @@ fn next_step(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Call(Error::Refused(refusal)) => match (refusal.kind, &refusal.offer) {
             (_, Some(offer)) => {
-                let later = (offer.next_start(), offer.next_end(), offer.latest_end());
-                what_to_try(offer.largest_amount, later, offer.staging, offer.preempts)
+                let no_room = NoRoom {
+                    largest_amount: offer.largest_amount,
+                    next_start: offer.next_start(),
+                    next_end: offer.next_end(),
+                    latest_end: offer.latest_end(),
+                    preempts: Preempts { count: offer.preempts, ..Preempts::default() },
+                    staging: offer.staging,
+                    ..NoRoom::default()
+                };
+                what_to_try("--amount", &no_room)
             }
             (RefusalKind::Unauthenticated, None) => Some(
                 "Give --token (OS_TOKEN), or OS_AUTH_URL with OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME, as in an openrc file."
@@ -200,20 +208,15 @@ fn next_step(failure: &Failure) -> Option<String> {
     }
 }
 
-/// What would fit, as options of `lease create` or `lease update`; of the times the next start, its end, and the latest end.
-fn what_to_try(
-    largest_amount: u32,
-    (next_start, next_end, latest_end): (Option<Seconds>, Option<Seconds>, Option<Seconds>),
-    staging: bool,
-    preempts: u32,
-) -> Option<String> {
-    let fewer = (largest_amount > 0).then(|| format!("--amount {largest_amount}"));
-    let option = if staging { "--staging" } else { "--start" };
-    let its_end = next_end.map(|end| format!(" --end '{}'", time::utc(end))).unwrap_or_default();
-    let later = next_start.map(|start| format!("{option} '{}'{its_end}", time::utc(start)));
-    let until = latest_end.map(|end| format!("--end '{}'", time::utc(end)));
-    let preempt = (preempts > 0).then(|| "--preempt".to_owned());
-    let ways: Vec<String> = fewer.into_iter().chain(later).chain(until).chain(preempt).collect();
+/// What would fit, as options of `lease create` or `lease update`; `amount` is that of how many.
+fn what_to_try(amount: &str, no_room: &NoRoom) -> Option<String> {
+    let fewer = (no_room.largest_amount > 0).then(|| format!("{amount} {}", no_room.largest_amount));
+    let start = if no_room.staging { "--staging" } else { "--start" };
+    let until = |end| format!("--end '{}'", time::utc(end));
+    let its_end = no_room.next_end.map(|end| format!(" {}", until(end))).unwrap_or_default();
+    let later = no_room.next_start.map(|at| format!("{start} '{}'{its_end}", time::utc(at)));
+    let preempt = (no_room.preempts.count > 0).then(|| "--preempt".to_owned());
+    let ways: Vec<String> = [fewer, later, no_room.latest_end.map(until), preempt].into_iter().flatten().collect();
     (!ways.is_empty()).then(|| format!("Try: {}", ways.join("   or: ")))
 }
 

@@ -11,7 +11,7 @@ use super::output::counted;
 use super::series::{left_out_json, occurrence_json, occurrence_table};
 use super::time;
 use super::wait::with_progress;
-use super::{Failure, Session};
+use super::{Failure, Session, what_to_try};
 
 /// Asks, and tells the answer. Exit code 1: it does not fit.
 pub(super) async fn run(create: Create, hosts: args::Hosts, now: Seconds, session: &Session) -> Result<ExitCode, Failure> {
@@ -94,11 +94,8 @@ pub(super) fn answer_text(what_if: &WhatIfHosts) -> String {
         WhatIfHosts::NoRoom(no_room) => {
             let of = no_room.occurrence.map(|number| format!("occurrence {number} is ")).unwrap_or_default();
             let text = format!("It does not fit: {of}short by {}.", counted(no_room.short_by, "host"));
-            let fewer = (no_room.largest_amount > 0).then(|| format!("--hosts {}", no_room.largest_amount));
-            let its_end = no_room.next_end.map(|end| format!(" --end '{}'", time::utc(end))).unwrap_or_default();
-            let later = no_room.next_start.map(|start| format!("--start '{}'{its_end}", time::utc(start)));
-            let ways: Vec<String> = fewer.into_iter().chain(later).collect();
-            if ways.is_empty() { text } else { format!("{text}\nTry: {}", ways.join("   or: ")) }
+            let ways = what_to_try("--hosts", no_room);
+            text + &ways.map(|ways| format!("\n{ways}")).unwrap_or_default()
         }
     }
 }

@@ -4,7 +4,6 @@
 use leasehold_ledger::model::{
     ActuationId, Class, DowntimeId, Excess, HostId, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, SeriesId,
 };
-use leasehold_ledger::plan::Preempts;
 use uuid::Uuid;
 
 use super::*;
@@ -66,11 +65,7 @@ fn no_room() -> NoRoom {
         largest_amount: 5,
         next_start: Seconds::from_unix_s(1_795_359_600),
         next_end: Seconds::from_unix_s(1_795_363_200),
-        latest_end: None,
-        start_is_fixed: false,
-        occurrence: None,
-        preempts: Preempts::default(),
-        staging: false,
+        ..NoRoom::default()
     }
 }
 
@@ -164,14 +159,7 @@ fn no_room_tells_why_it_does_not_wait() {
 #[test]
 fn where_the_start_is_fixed_no_other_is_told_of() {
     let told = |latest_end| {
-        let offer = NoRoom {
-            next_start: None,
-            next_end: None,
-            latest_end,
-            start_is_fixed: true,
-            preempts: Preempts::default(),
-            ..no_room()
-        };
+        let offer = NoRoom { next_start: None, next_end: None, latest_end, start_is_fixed: true, ..no_room() };
         Problem::from(OperationError::NoRoom { offer, ledger_index: 9, not_waiting: None })
     };
     let problem = told(Seconds::from_unix_s(1_795_359_600));

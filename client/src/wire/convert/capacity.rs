@@ -236,11 +236,10 @@ pub(super) fn decode_no_room(no_room: v1::what_if_response::NoRoom) -> Result<No
         largest_amount: no_room.largest_amount,
         next_start: no_room.next_start.map(|start| seconds("no_room.next_start", start)).transpose()?,
         next_end: no_room.next_end.map(|end| seconds("no_room.next_end", end)).transpose()?,
-        latest_end: None,
-        start_is_fixed: false,
         occurrence: no_room.occurrence,
         preempts: decode_preempts("no_room.preempts_leases", no_room.preempts, &no_room.preempts_leases)?,
         staging: no_room.staging,
+        ..NoRoom::default()
     })
 }
 

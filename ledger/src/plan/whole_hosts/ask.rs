@@ -212,7 +212,8 @@ fn fits_instead(placing: &mut Placing, amounts: &[Amount], short: Short) -> bool
 }
 
 fn no_room(short: Short, occurrence: Option<u32>) -> NoRoom {
-    NoRoom { short_by: short.short_by, largest_amount: short.largest, occurrence, ..NoRoom::bare(short.reservation, false) }
+    let Short { reservation, short_by, largest } = short;
+    NoRoom { reservation, short_by, largest_amount: largest, occurrence, ..NoRoom::default() }
 }
 
 fn told(hosts: Vec<Vec<HostId>>) -> Vec<HostAmount> {

@@ -7,15 +7,10 @@ fn short_by_one() -> NoRoom {
     NoRoom {
         reservation: 0,
         short_by: 1,
-        tightest: None,
         largest_amount: 5,
         next_start: Some(second("2026-11-22 15:00")),
         next_end: Some(second("2026-11-22 17:00")),
-        latest_end: None,
-        start_is_fixed: false,
-        occurrence: None,
-        preempts: Preempts::default(),
-        staging: false,
+        ..NoRoom::default()
     }
 }
 

@@ -40,26 +40,15 @@ pub(super) fn malformed(bad: BadValue) -> Status {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use leasehold_ledger::model::Class;
-    use leasehold_ledger::plan::{NoRoom, Preempts};
+    use leasehold_ledger::plan::NoRoom;
 
     use super::*;
     use crate::operations::OperationError;
 
     #[test]
     fn a_refusal_for_lack_of_room_carries_what_would_fit() {
-        let offer = NoRoom {
-            reservation: 0,
-            short_by: 2,
-            tightest: Some(Class::MemoryMb),
-            largest_amount: 1,
-            next_start: None,
-            next_end: None,
-            latest_end: None,
-            start_is_fixed: false,
-            occurrence: None,
-            preempts: Preempts::default(),
-            staging: false,
-        };
+        let offer =
+            NoRoom { reservation: 0, short_by: 2, tightest: Some(Class::MemoryMb), largest_amount: 1, ..NoRoom::default() };
         let status = of(OperationError::NoRoom { offer, ledger_index: 7, not_waiting: None });
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert_eq!(status.metadata().get("leasehold-rejection").unwrap(), "no_room");

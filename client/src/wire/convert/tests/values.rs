@@ -481,11 +481,10 @@ fn no_room() -> impl Strategy<Value = NoRoom> {
             largest_amount,
             next_start,
             next_end: next_start.filter(|_| !staging),
-            latest_end: None,
-            start_is_fixed: false,
             preempts: Preempts { count: largest_amount, leases: Vec::new() },
             occurrence: staging.then_some(short_by),
             staging,
+            ..NoRoom::default()
         },
     )
 }

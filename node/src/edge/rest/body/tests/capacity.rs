@@ -170,12 +170,7 @@ fn what_a_lease_would_come_to_is_shown_as_its_booking_or_as_its_refusal() {
         tightest: Some(Class::MemoryMb),
         largest_amount: 1,
         next_start: Some(at("2026-12-01 08:00:00")),
-        next_end: None,
-        latest_end: None,
-        start_is_fixed: false,
-        occurrence: None,
-        preempts: Preempts::default(),
-        staging: false,
+        ..NoRoom::default()
     };
     let refused = what_if(&WhatIf::NoRoom(no_room), 7);
     assert_eq!(
