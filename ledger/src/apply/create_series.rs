@@ -131,7 +131,7 @@ mod tests {
                10:00 series A 12:00..13:00 every=30 times=2 n=2 plan=h1*2 -> over slots: 4 beside 0 of 3 at 12:30, fits 3
                10:00 series A 12:00..13:00 every=120 times=5 n=2 -> over vcpu_hours: 10 beside 0 of 8 at 00:00, fits 8
                10:00 series A 12:00..13:00 every=120 times=4 n=2 -> 1:PENDING h1*2 2:PENDING h1*2 3:PENDING h1*2 4:PENDING h1*2
-               10:00 lease B 21:00..22:00 -> over vcpu_hours: 1 beside 8 of 8 at 00:00, fits 0",
+               10:00 lease B 21:00..22:00 -> over vcpu_hours: 1 beside 8 of 8 at 00:00, fits 0, largest=0 next=24:00",
         );
     }
 

@@ -20,16 +20,20 @@ pub(crate) fn check_series(state: &State, wish: &LeaseWish, all: &[&Schedule], n
     if wish.ignore_quota || limits.none() {
         return Ok(());
     }
-    let mut pieces = Vec::new();
-    for schedule in all {
-        check_reach(&limits, None, schedule.interval, now)?;
-        for (one, staging) in wish.reservations.iter().zip(&schedule.staging) {
-            let instance = one.resource.instance();
-            let staging = staging.map(|staging| (staging, instance.amount));
-            wish_use(schedule.interval, instance.vcpus, instance.amount, staging, &mut pieces);
-        }
-    }
+    all.iter().try_for_each(|schedule| check_reach(&limits, None, schedule.interval, now))?;
+    let pieces: Vec<Booking> = all.iter().flat_map(|schedule| use_of(wish, schedule)).collect();
     check_use(state, &limits, &wish.project_id, &[], &pieces, now)
+}
+
+/// What a new lease would use.
+pub(crate) fn use_of(wish: &LeaseWish, schedule: &Schedule) -> Vec<Booking> {
+    let mut pieces = Vec::new();
+    for (one, staging) in wish.reservations.iter().zip(&schedule.staging) {
+        let instance = one.resource.instance();
+        let staging = staging.map(|staging| (staging, instance.amount));
+        wish_use(schedule.interval, instance.vcpus, instance.amount, staging, &mut pieces);
+    }
+    pieces
 }
 
 /// Of a lease that waited for room, as it is to be booked: until now it took nothing. Rejections: `QuotaExceeded`.
@@ -53,14 +57,52 @@ pub(crate) fn check_change(state: &State, before: &Lease, after: &Lease, now: Ti
     check_use(state, &limits, &before.project_id, &lease_use(before), &lease_use(after), now)
 }
 
-/// The first start from which on a lease that goes beyond a limit may be within it again, as far as this excess tells: what is used
-/// at its moment changes then, or its period is over. `None`: however late it starts.
-pub(crate) fn within_from(state: &State, project: &ProjectId, excess: &Excess) -> Option<Seconds> {
-    let at = excess.at?;
-    match excess.kind {
-        LimitKind::Slots | LimitKind::Vcpus => state.next_use_step(project, at),
-        LimitKind::VcpuHours => Some(period_of(at, state.limits_of(project).period_s()).end).filter(|end| *end < Seconds::LAST),
-        LimitKind::StartAheadS | LimitKind::EndAheadS | LimitKind::DurationS | LimitKind::PeriodS => None,
+/// A lease that goes beyond a limit when it begins at `start`.
+pub(crate) struct Beyond<'a, F> {
+    pub state: &'a State,
+    pub project: &'a ProjectId,
+    pub excess: &'a Excess,
+    pub start: Seconds,
+    /// What it has already.
+    pub had: &'a [Booking],
+    /// What it uses when it begins at a second, for as long.
+    pub used_from: F,
+    pub now: Timestamp,
+}
+
+impl<F: Fn(Seconds) -> Vec<Booking>> Beyond<'_, F> {
+    /// The first later start from which on it may be within the limit again, as far as this excess tells: what is used at its moment
+    /// changes then, or little enough of it lies in the period. `None`: however late it starts.
+    pub fn within_from(&self) -> Option<Seconds> {
+        let at = self.excess.at?;
+        match self.excess.kind {
+            LimitKind::Slots | LimitKind::Vcpus => self.state.next_use_step(self.project, at),
+            LimitKind::VcpuHours => self.within_budget_from(at),
+            LimitKind::StartAheadS | LimitKind::EndAheadS | LimitKind::DurationS | LimitKind::PeriodS => None,
+        }
+    }
+
+    /// Until the period begins, a later start leaves as much or more of the lease in it; from then on as much or less.
+    fn within_budget_from(&self, at: Seconds) -> Option<Seconds> {
+        let limits = self.state.limits_of(self.project);
+        let (limit, period) = (limits.get(LimitKind::VcpuHours)?, period_of(at, limits.period_s()));
+        let now = self.now.floor_to_second();
+        let is_within = |start: Seconds| {
+            over_budget(self.state, limit, self.project, self.had, &(self.used_from)(start), period, now).is_none()
+        };
+        let (mut beyond, mut within) = (self.start.max(period.start), period.end);
+        if within >= Seconds::LAST || within <= beyond || !is_within(within) {
+            return None;
+        }
+        // It may begin before the period does.
+        if is_within(beyond) {
+            return Some(beyond);
+        }
+        while within.0 - beyond.0 > 1 {
+            let middle = beyond.plus((within.0 - beyond.0) / 2);
+            if is_within(middle) { within = middle } else { beyond = middle }
+        }
+        Some(within)
     }
 }
 
@@ -139,7 +181,6 @@ fn check_budget(
     after: &[Booking],
     now: Seconds,
 ) -> Result<(), Rejection> {
-    const HOUR_S: i64 = 3600;
     let mut worst: Option<Excess> = None;
     let mut period = match after.iter().map(|piece| piece.interval.start).min() {
         Some(first) => period_of(first.max(now), period_s),
@@ -150,18 +191,10 @@ fn check_budget(
     let last = borders.filter(|at| *at != Seconds::OPEN_END).chain(state.last_use(project)).max().unwrap_or(now).max(now);
     let last = period_of(last, period_s).end;
     loop {
-        if let Some(to_come) = period.to_come(now) {
-            let (had, wanted) = (vcpu_seconds(before, to_come), vcpu_seconds(after, to_come));
-            let used = state.budget_used(project, period).saturating_sub(had);
-            let fits = i64::from(limit) * HOUR_S - used;
-            if wanted > had && wanted > fits {
-                let up = |vcpu_s: i64| u64::try_from(vcpu_s.max(0)).unwrap_or(0).div_ceil(HOUR_S as u64);
-                let fits = u64::try_from(fits.max(0)).unwrap_or(0) / HOUR_S as u64;
-                if worst.is_none_or(|worst| fits < worst.fits) {
-                    let (kind, at) = (LimitKind::VcpuHours, Some(period.start));
-                    worst = Some(Excess { kind, limit, used: up(used), wanted: Some(up(wanted)), at, fits });
-                }
-            }
+        if let Some(over) = over_budget(state, limit, project, before, after, period, now)
+            && worst.is_none_or(|worst| over.fits < worst.fits)
+        {
+            worst = Some(over);
         }
         if period.start >= last || period.end >= Seconds::LAST {
             break;
@@ -169,6 +202,30 @@ fn check_budget(
         period = period_of(period.end, period_s);
     }
     worst.map_or(Ok(()), |worst| Err(Rejection::QuotaExceeded(worst)))
+}
+
+/// Where more of a period is wanted than before, and more than is left of its budget.
+fn over_budget(
+    state: &State,
+    limit: u32,
+    project: &ProjectId,
+    before: &[Booking],
+    after: &[Booking],
+    period: Interval,
+    now: Seconds,
+) -> Option<Excess> {
+    const HOUR_S: i64 = 3600;
+    let to_come = period.to_come(now)?;
+    let (had, wanted) = (vcpu_seconds(before, to_come), vcpu_seconds(after, to_come));
+    let used = state.budget_used(project, period).saturating_sub(had);
+    let fits = i64::from(limit) * HOUR_S - used;
+    if wanted <= had || wanted <= fits {
+        return None;
+    }
+    let up = |vcpu_s: i64| u64::try_from(vcpu_s.max(0)).unwrap_or(0).div_ceil(HOUR_S as u64);
+    let fits = u64::try_from(fits.max(0)).unwrap_or(0) / HOUR_S as u64;
+    let (kind, at) = (LimitKind::VcpuHours, Some(period.start));
+    Some(Excess { kind, limit, used: up(used), wanted: Some(up(wanted)), at, fits })
 }
 
 #[cfg(test)]
@@ -181,20 +238,20 @@ mod tests {
             "10:00 hosts h1 h2 vcpus=8
                10:00 quota slots=4 -> 1 rows
                10:00 lease A 12:00..14:00 n=3 -> PENDING h1*3
-               10:00 lease B 11:00..13:00 n=2 -> over slots: 2 beside 3 of 4 at 12:00, fits 1
+               10:00 lease B 11:00..13:00 n=2 -> over slots: 2 beside 3 of 4 at 12:00, fits 1, largest=1 next=14:00
                10:00 lease B 11:00..13:00 n=2 plan=h2*2 -> over slots: 2 beside 3 of 4 at 12:00, fits 1
                10:00 lease B 11:00..12:00 n=4 -> PENDING h1*4
                10:00 lease C 14:00..open n=4 offer=13:00 -> PENDING h1*4
-               10:00 lease D 20:00..21:00 -> over slots: 1 beside 4 of 4 at 20:00, fits 0
+               10:00 lease D 20:00..21:00 -> over slots: 1 beside 4 of 4 at 20:00, fits 0, largest=0 next=-
                10:00 lease D 20:00..21:00 exempt -> PENDING h1*1
                10:00 claim C -> PENDING
                10:00 update A n=4 -> PENDING h1*4
-               10:00 update A n=5 -> over slots: 5 beside 0 of 4 at 12:00, fits 4
-               10:00 update A end=14:01 -> over slots: 4 beside 4 of 4 at 14:00, fits 0
+               10:00 update A n=5 -> over slots: 5 beside 0 of 4 at 12:00, fits 4, largest=4 next=-
+               10:00 update A end=14:01 -> over slots: 4 beside 4 of 4 at 14:00, fits 0, largest=0 next=-
                10:00 update A end=14:01 exempt -> PENDING h1*4
                10:00 quota for=p vcpus=9 slots=unlimited -> 2 rows
                10:00 lease E 12:00..14:00 n=5 -> PENDING h2*5
-               10:00 lease F 12:00..14:00 -> over vcpus: 1 beside 9 of 9 at 12:00, fits 0
+               10:00 lease F 12:00..14:00 -> over vcpus: 1 beside 9 of 9 at 12:00, fits 0, largest=0 next=14:00
                10:00 quota for=p unset=vcpus,slots -> 1 rows
                10:00 quota unset=slots -> 0 rows
                10:00 lease F 12:00..14:00 -> PENDING h2*1",
@@ -210,14 +267,14 @@ mod tests {
                10:00 update A name=B -> PENDING h1*6
                10:00 update A start=12:30 -> PENDING h1*6
                10:00 update A n=5 -> PENDING h1*5
-               10:00 update A n=6 -> over slots: 6 beside 0 of 2 at 12:30, fits 2
-               10:00 update A start=12:00 -> over slots: 5 beside 0 of 2 at 12:00, fits 2
+               10:00 update A n=6 -> over slots: 6 beside 0 of 2 at 12:30, fits 2, largest=5 next=-
+               10:00 update A start=12:00 -> over slots: 5 beside 0 of 2 at 12:00, fits 2, largest=2 next=-
                12:30 clock -> start A
                12:30 done start A -> A ACTIVE active:Open
                12:40 update A end=13:30 -> ACTIVE h1*5
                12:40 update A n=1 -> ACTIVE h1*1
                12:40 lease B 12:40..13:00 n=1 -> PENDING h1*1
-               12:40 lease C 12:50..13:00 n=1 -> over slots: 1 beside 2 of 2 at 12:50, fits 0",
+               12:40 lease C 12:50..13:00 n=1 -> over slots: 1 beside 2 of 2 at 12:50, fits 0, largest=0 next=13:00",
         );
     }
 
@@ -227,9 +284,9 @@ mod tests {
             "10:00 hosts h1 vcpus=8
                10:00 quota slots=4 -> 1 rows
                10:00 lease A 12:00..14:00 n=3 staging=10:10..10:30 -> PENDING staging:h1*3 h1*3
-               10:00 lease B 10:00..12:00 n=2 -> over slots: 2 beside 3 of 4 at 10:10, fits 1
+               10:00 lease B 10:00..12:00 n=2 -> over slots: 2 beside 3 of 4 at 10:10, fits 1, largest=1 next=14:00
                10:00 lease B 10:40..12:00 n=4 -> PENDING h1*4
-               10:00 lease C 16:00..17:00 n=2 staging=10:35..10:45 margin=0 -> over slots: 2 beside 4 of 4 at 10:40, fits 0",
+               10:00 lease C 16:00..17:00 n=2 staging=10:35..10:45 margin=0 -> over slots: 2 beside 4 of 4 at 10:40, fits 0, largest=0 next=-",
         );
     }
 
@@ -260,17 +317,17 @@ mod tests {
                10:00 lease A 10:00..14:00 n=2 -> PENDING h1*2
                10:00 clock -> start A
                10:00 done start A -> A ACTIVE active:Open
-               10:00 lease B 14:00..16:00 n=2 -> over vcpu_hours: 4 beside 8 of 10 at 00:00, fits 2
-               10:00 lease B 23:00..25:00 n=3 -> over vcpu_hours: 3 beside 8 of 10 at 00:00, fits 2
+               10:00 lease B 14:00..16:00 n=2 -> over vcpu_hours: 4 beside 8 of 10 at 00:00, fits 2, largest=1 next=23:00
+               10:00 lease B 23:00..25:00 n=3 -> over vcpu_hours: 3 beside 8 of 10 at 00:00, fits 2, largest=2 next=23:20
                11:00 update A n=1 -> ACTIVE h1*1
                11:00 spent period_s=86400 -> 18000 vcpu_s
                12:00 delete A -> booked, row stays
                12:00 spent period_s=86400 -> 10800 vcpu_s
-               12:00 lease B 12:00..20:00 -> over vcpu_hours: 8 beside 3 of 10 at 00:00, fits 7
+               12:00 lease B 12:00..20:00 -> over vcpu_hours: 8 beside 3 of 10 at 00:00, fits 7, largest=0 next=17:00
                12:00 lease B 12:00..19:00 -> PENDING h1*1
                12:00 lease C 24:00..29:00 n=2 -> PENDING h1*2
-               12:00 update C end=29:01 -> over vcpu_hours: 11 beside 0 of 10 at 24:00, fits 10
-               12:00 lease D 50:00..open -> over vcpu_hours: 22 beside 0 of 10 at 48:00, fits 10
+               12:00 update C end=29:01 -> over vcpu_hours: 11 beside 0 of 10 at 24:00, fits 10, largest=1 next=43:00
+               12:00 lease D 50:00..open -> over vcpu_hours: 22 beside 0 of 10 at 48:00, fits 10, largest=0 next=-
                12:00 quota unset=vcpu_hours -> 2 rows
                12:00 lease D 50:00..open -> PENDING h1*1",
         );

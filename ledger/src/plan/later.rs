@@ -5,12 +5,11 @@ use super::room::View;
 use super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::together::largest;
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
-use crate::apply::quota::{check_new, within_from};
+use crate::apply::quota::{Beyond, check_new, use_of};
 use crate::apply::schedule::{Schedule, moved, resolve_create};
-use crate::command::{BeforeEndWish, LeaseWish, StagingWish, StartWish};
-use crate::model::{Anchor, Interval, Phase, ProjectId, ReservationId, Seconds};
+use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
+use crate::model::{Anchor, Excess, Interval, Phase, ReservationId, Seconds};
 use crate::reply::Rejection;
-use crate::state::State;
 
 /// Later starts that are tried so where a lease has several reservations, each of which has room there by itself.
 const OFFERS_OF_SEVERAL: usize = 64;
@@ -24,17 +23,14 @@ pub(super) enum Fit {
     Room,
     /// It has not, or may not be asked for.
     NoRoom,
-    /// It is beyond the quota, and so is every start before this one; `None`: every later one.
-    NotBefore(Option<Seconds>),
+    /// It is beyond the quota.
+    Beyond(Excess),
 }
 
 impl Fit {
-    /// Of a start that is refused for the quota of a project.
-    pub fn refused(state: &State, project: &ProjectId, rejection: &Rejection) -> Fit {
-        match rejection {
-            Rejection::QuotaExceeded(excess) => Fit::NotBefore(within_from(state, project, excess)),
-            _ => Fit::NoRoom,
-        }
+    /// Of what the quota does not allow.
+    pub fn refused(rejection: Rejection) -> Fit {
+        if let Rejection::QuotaExceeded(excess) = rejection { Fit::Beyond(excess) } else { Fit::NoRoom }
     }
 }
 
@@ -54,13 +50,19 @@ impl Trials {
         Trials { planned, jumps: JUMPS_MAX, resume: None, has_stopped: false }
     }
 
-    /// What becomes of a start.
-    pub fn judge(&mut self, start: Seconds, fit: Fit, is_spent: bool) -> Tried {
+    /// What becomes of a start. `within_from` says which is the first one that may be within the quota again; `None`: none is.
+    pub fn judge(
+        &mut self,
+        start: Seconds,
+        fit: Fit,
+        is_spent: bool,
+        within_from: impl FnOnce(&Excess) -> Option<Seconds>,
+    ) -> Tried {
         match fit {
             Fit::Room => return Tried::Found,
             Fit::NoRoom => self.planned -= 1,
-            Fit::NotBefore(next) => {
-                self.resume = next.filter(|next| *next > start && self.jumps > 0);
+            Fit::Beyond(excess) => {
+                self.resume = within_from(&excess).filter(|next| *next > start && self.jumps > 0);
                 self.jumps -= usize::from(self.resume.is_some());
                 self.has_stopped = true;
             }
@@ -119,7 +121,7 @@ fn all_later(
             Some(Planned { moved_to: Some(at), ..found })
         });
         let fit = if planned.is_some() { Fit::Room } else { Fit::NoRoom };
-        trials.judge(at, fit, over.steps.are_spent())
+        trials.judge(at, fit, over.steps.are_spent(), |_| None)
     };
     let all = mains(wish, anchors, length_of(start, end));
     starts::first_of_all(&mut over.view(), &all, start.plus(1), Some(latest), &mut judge)?;
@@ -174,11 +176,8 @@ pub(super) fn length_of(start: Seconds, end: Seconds) -> Option<u32> {
 
 /// All reservations of a wish from the start of the lease on.
 fn mains<'a>(wish: &'a LeaseWish, anchors: &'a [Vec<Anchor>], length: Option<u32>) -> Vec<Beginning<'a>> {
-    let of = |(one, anchors): (&'a crate::command::ReservationWish, &'a Vec<Anchor>)| Beginning {
-        anchors,
-        wish: one.resource.instance(),
-        length,
-    };
+    let of =
+        |(one, anchors): (&'a ReservationWish, &'a Vec<Anchor>)| Beginning { anchors, wish: one.resource.instance(), length };
     wish.reservations.iter().zip(anchors).map(of).collect()
 }
 
@@ -186,7 +185,7 @@ fn mains<'a>(wish: &'a LeaseWish, anchors: &'a [Vec<Anchor>], length: Option<u32
 pub(super) fn explain(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: Short, anchors: &[Vec<Anchor>]) -> NoRoom {
     let Over { state, overlay, now, .. } = over;
     let mut no_room = missing(over, wish, schedule, short.clone(), anchors);
-    no_room.next_start = next_start(over, wish, schedule, &short, anchors);
+    no_room.next_start = next_start(over, wish, schedule, Lacks::Room(&short), anchors);
     let length = length_of(schedule.interval.start, schedule.interval.end).filter(|_| !no_room.staging);
     no_room.next_end = no_room.next_start.zip(length).map(|(start, length)| start.plus(length));
     // Beside plans in flight nothing is refused.
@@ -207,54 +206,89 @@ pub(super) fn missing(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, sho
     if wish.reservations.len() == 1 && one.staging.is_none() {
         return no_room;
     }
-    let fits = |amount: u32| {
-        let mut fewer = wish.clone();
-        fewer.reservations[place_of].resource.instance_mut().amount = amount;
-        !over.steps.are_spent() && amount as usize >= one.servers.len() && place(over, &fewer, schedule, &[], anchors).is_ok()
-    };
-    let largest_amount = largest(instance.amount, no_room.largest_amount, fits);
+    let fits =
+        |amount: u32| !over.steps.are_spent() && place(over, &fewer(wish, place_of, amount), schedule, &[], anchors).is_ok();
+    let largest_amount = with_servers(one, largest(instance.amount, no_room.largest_amount, fits));
     NoRoom { largest_amount, short_by: instance.amount - largest_amount, ..no_room }
+}
+
+/// The same lease with fewer of one reservation.
+pub(super) fn fewer(wish: &LeaseWish, reservation: usize, amount: u32) -> LeaseWish {
+    let mut fewer = wish.clone();
+    fewer.reservations[reservation].resource.instance_mut().amount = amount;
+    fewer
+}
+
+/// An amount that fits; 0 where it is less than the servers that the reservation is to take over, each of which has a slot.
+pub(super) fn with_servers(one: &ReservationWish, fits: u32) -> u32 {
+    if fits as usize >= one.servers.len() { fits } else { 0 }
+}
+
+/// Why a lease is not booked where it is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Lacks<'a> {
+    /// This has no room.
+    Room(&'a Short),
+    /// It goes beyond the quota of its project, and starts that are later than this one are of no use.
+    Quota { latest: Option<Seconds> },
 }
 
 /// The first start, not before the one asked for, from which all of it fits; of what lacks room for its staging alone, the first
 /// staging window's.
-fn next_start(over: Over<'_>, wish: &LeaseWish, schedule: &Schedule, short: &Short, anchors: &[Vec<Anchor>]) -> Option<Seconds> {
-    let staging = short.phase == Phase::Staging;
+pub(super) fn next_start(
+    over: Over<'_>,
+    wish: &LeaseWish,
+    schedule: &Schedule,
+    lacks: Lacks<'_>,
+    anchors: &[Vec<Anchor>],
+) -> Option<Seconds> {
+    let (reservation, of_one, staging, latest) = match lacks {
+        Lacks::Room(short) => (short.reservation, &short.anchors, short.phase == Phase::Staging, None),
+        Lacks::Quota { latest } => (0, &anchors[0], false, latest),
+    };
     let Interval { start, end } = schedule.interval;
     let lease_length = length_of(start, end);
     let staged = |place: usize| schedule.staging[place].map(|staging| staging.booked());
-    let (wanted, length, last) = match staged(short.reservation).filter(|_| staging) {
-        None => (start, lease_length, None),
+    let (wanted, length, last) = match staged(reservation).filter(|_| staging) {
+        None => (start, lease_length, latest),
         Some(booked) => {
             let staged_s = booked.end.0 - booked.start.0;
             (booked.start, Some(staged_s), Some(start.minus(staged_s)))
         }
     };
     let several = wish.reservations.len() > 1;
+    let begun_at = |start| if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
     // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
     let judge = |start: Seconds, trials: &mut Trials| {
-        // There it was just refused.
-        if start == wanted && several {
+        // There it was just refused; for the quota it is again, which says from when on it is not.
+        if start == wanted && several && matches!(lacks, Lacks::Room(_)) {
             return Tried::GoOn;
         }
-        let later = if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
+        let later = begun_at(start);
         let fit = match resolve_create(&later, over.now) {
             Err(_) => Fit::NoRoom,
             Ok(schedule) => match check_new(over.state, &later, &schedule, over.now) {
-                Err(beyond) => Fit::refused(over.state, &wish.project_id, &beyond),
+                Err(beyond) => Fit::refused(beyond),
                 Ok(()) if place(over, &later, &schedule, &[], anchors).is_ok() => Fit::Room,
                 Ok(()) => Fit::NoRoom,
             },
         };
-        trials.judge(start, fit, several && over.steps.are_spent())
+        trials.judge(start, fit, several && over.steps.are_spent(), |excess| {
+            let used_from = |start| {
+                let later = begun_at(start);
+                resolve_create(&later, over.now).map(|schedule| use_of(&later, &schedule)).unwrap_or_default()
+            };
+            let (state, project, had, now) = (over.state, &wish.project_id, [].as_slice(), over.now);
+            Beyond { state, project, excess, start, had, used_from, now }.within_from()
+        })
     };
     let mut view = over.view();
     let last = Some(last.unwrap_or(wanted.plus(HORIZON_S)));
     let mut trials = Trials::of(wish.reservations.len());
     if !several {
-        let instance = wish.reservations[short.reservation].resource.instance();
+        let instance = wish.reservations[reservation].resource.instance();
         return trials.seek(wanted, |from, trials| {
-            starts::first(&mut view, &short.anchors, instance, from, length, last, &mut |start| judge(start, trials))
+            starts::first(&mut view, of_one, instance, from, length, last, &mut |start| judge(start, trials))
         });
     }
     let mut all = mains(wish, anchors, lease_length);

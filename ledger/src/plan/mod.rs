@@ -2,7 +2,7 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `place.rs` places the reservations of a lease, `search.rs` finds hosts for one of them, `together.rs` for several that are in
-//! each other's way, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and `starts.rs` when, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
+//! each other's way, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and `starts.rs` when, `quota.rs` what the quota of the project allows of it, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
 //! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning
 //! anything, `inquiry.rs` that as it is asked, `whole_hosts/` what is asked about whole hosts.
 
@@ -18,6 +18,7 @@ mod overlay;
 mod place;
 mod preempt;
 mod question;
+mod quota;
 mod room;
 mod search;
 mod series;
@@ -35,7 +36,9 @@ use serde::{Deserialize, Serialize};
 use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{LeaseWish, OfferWish, PlannedReservation, StartWish};
-use crate::model::{Adoption, Amounts, Anchor, Class, HostId, Interval, LeaseId, ReservationId, Seconds, Timestamp, Victim};
+use crate::model::{
+    Adoption, Amounts, Anchor, Class, Excess, HostId, Interval, LeaseId, ReservationId, Seconds, Timestamp, Victim,
+};
 use crate::reply::Rejection;
 use crate::state::State;
 
@@ -82,13 +85,16 @@ pub struct Planned {
 pub enum NoPlan {
     /// `apply` would refuse it too.
     Rejected(Rejection),
-    /// Not enough room: what would fit instead.
+    /// Not enough room, or more than the quota allows: what would fit instead.
     NoRoom(NoRoom),
 }
 
 /// What is missing, and what would fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoRoom {
+    /// What goes beyond the quota of the project: nothing is said of the room then but for what is named instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Excess>,
     /// Which reservation of the wish, from 0.
     pub reservation: usize,
     /// Slots short of its amount.
@@ -178,10 +184,12 @@ pub fn plan_adopting(
 ) -> Result<Planned, NoPlan> {
     let now = now.max(state.clock());
     let Startable { wish, schedule, moved_to } = startable(wish, now).map_err(NoPlan::Rejected)?;
-    check_quota_early(state, &wish, &schedule, now).map_err(NoPlan::Rejected)?;
     let anchors = anchors_of(state, &wish, ids, adoptions);
     let (steps, steps_to_explain) = (Steps::new(), Steps::new());
     let over = Over { state, overlay, now, steps: &steps };
+    let telling = Over { steps: &steps_to_explain, ..over };
+    check_quota_early(state, &wish, &schedule, now)
+        .map_err(|beyond| quota::refused(telling, tell, &wish, &schedule, beyond, &anchors))?;
     let planned = place_or_later(over, &wish, &schedule, ids, &anchors)
         .or_else(|short| {
             let preempting = || preempt::plan(state, overlay, &wish, &schedule, ids, &anchors, now);
@@ -189,28 +197,24 @@ pub fn plan_adopting(
         })
         .map(|planned| Planned { moved_to: planned.moved_to.or(moved_to), ..planned })
         .map_err(|short| {
-            let over = Over { steps: &steps_to_explain, ..over };
             NoPlan::NoRoom(match tell {
-                Tell::WhatFits => explain(over, &wish, &schedule, short, &anchors),
+                Tell::WhatFits => explain(telling, &wish, &schedule, short, &anchors),
                 Tell::Shortage => NoRoom::default(),
             })
         })?;
-    check_quota_planned(state, &wish, &planned, now).map_err(NoPlan::Rejected)?;
-    Ok(planned)
+    let StartWish::Earliest { latest, .. } = wish.start else { return Ok(planned) };
+    // It was moved for lack of room, and quota counts where it then lies.
+    let at = planned.moved_to.map_or(Ok(Cow::Borrowed(&*wish)), |to| moved(&wish, to, now).map(Cow::Owned));
+    let wish = at.map_err(NoPlan::Rejected)?;
+    let schedule = resolve_create(&wish, now).map_err(NoPlan::Rejected)?;
+    let Err(beyond) = check_new(state, &wish, &schedule, now) else { return Ok(planned) };
+    quota::later(over, &wish, &schedule, latest, ids, &anchors)
+        .ok_or_else(|| quota::refused(telling, tell, &wish, &schedule, beyond, &anchors))
 }
 
 /// Quota of a start that is fixed: asked for before any host is, so that the cheaper refusal comes first.
 fn check_quota_early(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timestamp) -> Result<(), Rejection> {
     if matches!(wish.start, StartWish::Earliest { .. }) { Ok(()) } else { check_new(state, wish, schedule, now) }
-}
-
-/// Quota of a start that was left open: it is moved for lack of room, and quota counts where it then lies.
-fn check_quota_planned(state: &State, wish: &LeaseWish, planned: &Planned, now: Timestamp) -> Result<(), Rejection> {
-    if !matches!(wish.start, StartWish::Earliest { .. }) {
-        return Ok(());
-    }
-    let wish = planned.moved_to.map_or(Ok(Cow::Borrowed(wish)), |to| moved(wish, to, now).map(Cow::Owned))?;
-    check_new(state, &wish, &resolve_create(&wish, now)?, now)
 }
 
 /// See [`plan_adopting`], for those who do not tell what fits instead; `Ok(None)` when there is no room.

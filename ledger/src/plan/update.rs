@@ -36,18 +36,16 @@ pub fn plan_update(
     let now = now.max(state.clock());
     let before = visible_lease(state, lease_id).map_err(NoPlan::Rejected)?;
     let resolved = resolve_update(before, change, now).map_err(NoPlan::Rejected)?;
-    if !change.ignore_quota {
-        check_change(state, before, &resolved.lease, now).map_err(NoPlan::Rejected)?;
-    }
+    let own = sorted_by_host(lease_bookings(before));
+    let mut view = View { own: &own, tell, ..View::new(state, overlay, now) };
+    let refused = Refused { before, change, after: &resolved.lease, now };
+    let within = if change.ignore_quota { Ok(()) } else { check_change(state, before, &resolved.lease, now) };
+    within.map_err(|beyond| refused.beyond_quota(&mut view, beyond))?;
     if !resolved.rebook {
         return Ok(None);
     }
-    let own = sorted_by_host(lease_bookings(before));
-    let mut view = View { own: &own, tell, ..View::new(state, overlay, now) };
     match rebook(&mut view, before, &resolved.lease, now, &Steps::new()) {
-        Err(NoPlan::NoRoom(no_room)) if tell == Tell::WhatFits => {
-            Err(NoPlan::NoRoom(Refused { before, change, after: &resolved.lease, now }.instead(&mut view, no_room)))
-        }
+        Err(NoPlan::NoRoom(no_room)) if tell == Tell::WhatFits => Err(NoPlan::NoRoom(refused.instead(&mut view, no_room))),
         Err(no_plan) => Err(no_plan),
         Ok(planned) => Ok(Some(planned)),
     }

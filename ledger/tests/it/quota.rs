@@ -11,6 +11,8 @@ use proptest::prelude::*;
 
 use crate::world::World;
 
+mod instead;
+
 const HOUR_S: u32 = 3600;
 /// Hours of the small world from its begin on: leases lie within.
 const HOURS: usize = 120;
@@ -263,7 +265,10 @@ impl Run {
         let planned = match plan_create(&self.world.state, &Overlay::default(), &wish, &[id], self.world.at) {
             Ok(_) => None,
             Err(NoPlan::Rejected(rejection)) => Some(rejection),
-            Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),
+            Err(NoPlan::NoRoom(no_room)) => {
+                self.judge_instead(&wish, &no_room);
+                Some(Rejection::QuotaExceeded(no_room.quota.unwrap()))
+            }
         };
         let bound = |phase| Binding { phase, host: HostId(1), slots: amount };
         let bindings = staging.iter().map(|_| bound(Phase::Staging)).chain([bound(Phase::Main)]).collect();
@@ -324,11 +329,17 @@ impl Run {
         let (planned, plan) =
             match plan_update(&self.world.state, &Overlay::default(), id, &change, self.world.at, Tell::WhatFits) {
                 Ok(planned) => (None, planned.map(|planned| planned.reservations).unwrap_or_default()),
-                Err(NoPlan::Rejected(rejection)) => {
+                Err(refused) => {
+                    let rejection = match refused {
+                        NoPlan::Rejected(rejection) => rejection,
+                        NoPlan::NoRoom(no_room) => {
+                            self.judge_instead_of_change(&lease, &change, &no_room);
+                            Rejection::QuotaExceeded(no_room.quota.unwrap())
+                        }
+                    };
                     let bindings = vec![Binding { phase: Phase::Main, host: HostId(1), slots: amount }];
                     (Some(rejection), vec![PlannedReservation { reservation_id: reservation.id, bindings }])
                 }
-                Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),
             };
         let planned_at = self.world.state.ledger_index();
         let update = UpdateLease { lease_id: id, change, plan, planned_at, caller_makes_groups: false };
@@ -373,11 +384,13 @@ fn every_limit_refuses_and_grants_in_some_random_world() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached: BTreeMap<&'static str, u32> = BTreeMap::new();
-    for _ in 0..150 {
+    for _ in 0..400 {
         let steps = prop::collection::vec(step(), 40..60).new_tree(&mut runner).unwrap().current();
         run(&steps).into_iter().for_each(|(what, times)| *reached.entry(what).or_default() += times);
     }
-    for what in ["granted", "changed", "deleted"].into_iter().chain(KINDS.map(LimitKind::as_str)) {
+    let named =
+        ["next start", "next start within an hour", "no next start", "fewer", "none", "latest end", "next start of a change"];
+    for what in ["granted", "changed", "deleted"].into_iter().chain(named).chain(KINDS.map(LimitKind::as_str)) {
         assert!(reached.get(what).is_some_and(|times| *times >= 10), "{what} too seldom: {reached:?}");
     }
 }

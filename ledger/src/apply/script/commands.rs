@@ -218,11 +218,20 @@ impl World {
         match refused {
             NoPlan::Rejected(rejection) => rejection_text(&rejection),
             NoPlan::NoRoom(no_room) => {
+                let what = match no_room.quota {
+                    Some(excess) => {
+                        let largest = no_room.largest_amount;
+                        format!("{}, largest={largest}", rejection_text(&Rejection::QuotaExceeded(excess)))
+                    }
+                    None => format!(
+                        "no room short={} largest={} tightest={}",
+                        no_room.short_by,
+                        no_room.largest_amount,
+                        no_room.tightest.map_or("-", Class::name),
+                    ),
+                };
                 format!(
-                    "no room short={} largest={} tightest={} next={}{}{}",
-                    no_room.short_by,
-                    no_room.largest_amount,
-                    no_room.tightest.map_or("-", Class::name),
+                    "{what} next={}{}{}",
                     no_room.next_start.map_or("-".to_owned(), clock_text),
                     no_room.latest_end.map_or(String::new(), |end| format!(" until={}", clock_text(end))),
                     if no_room.staging { " staging" } else { "" },

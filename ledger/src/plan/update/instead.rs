@@ -4,14 +4,16 @@ use super::super::later::{Fit, Trials, length_of};
 use super::super::room::View;
 use super::super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::super::together::{Steps, largest};
-use super::super::{NoRoom, Tell};
+use super::super::{NoPlan, NoRoom, Tell};
 use super::{anchors_of, rebook};
-use crate::apply::quota::check_change;
+use crate::apply::quota::{Beyond, check_change};
 use crate::apply::update_lease::{has_started, resolve_update};
 use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish};
 use crate::model::{Anchor, Interval, Lease, Seconds, Timestamp};
+use crate::reply::Rejection;
+use crate::state::usage::lease_use;
 
-/// A change that has no room.
+/// A change that has no room, or goes beyond the quota.
 pub(super) struct Refused<'a> {
     pub before: &'a Lease,
     pub change: &'a LeaseChange,
@@ -24,10 +26,27 @@ impl Refused<'_> {
     /// What is short, and what may be asked for instead; all of it was planned with all of the lease.
     pub fn instead(&self, view: &mut View<'_>, no_room: NoRoom) -> NoRoom {
         view.tell = Tell::Shortage;
-        let short = &self.after.reservations[no_room.reservation];
-        let wanted = short.wish.instance().amount;
-        let steps = Steps::new();
-        let largest_amount = largest(wanted, no_room.largest_amount, |amount| {
+        let largest_amount = self.largest(view, no_room.reservation, no_room.largest_amount);
+        self.in_time(view, NoRoom { largest_amount, ..no_room })
+    }
+
+    /// See [`Refused::instead`], of a change that is refused for the quota; nothing is sought where the view does not tell it, and
+    /// for the limits of single leases.
+    pub fn beyond_quota(&self, view: &mut View<'_>, rejection: Rejection) -> NoPlan {
+        let Rejection::QuotaExceeded(excess) = rejection else { return NoPlan::Rejected(rejection) };
+        if view.tell == Tell::Shortage || excess.at.is_none() {
+            return NoPlan::Rejected(Rejection::QuotaExceeded(excess));
+        }
+        view.tell = Tell::Shortage;
+        let mut amounts = (0..self.after.reservations.len()).map(|reservation| (reservation, self.largest(view, reservation, 0)));
+        let (reservation, largest_amount) = amounts.find(|(_, amount)| *amount > 0).unwrap_or_default();
+        NoPlan::NoRoom(self.in_time(view, NoRoom { quota: Some(excess), reservation, largest_amount, ..NoRoom::default() }))
+    }
+
+    /// The largest amount of one reservation with which all of the change fits; `guess` is tried first.
+    fn largest(&self, view: &mut View<'_>, reservation: usize, guess: u32) -> u32 {
+        let (short, steps) = (&self.after.reservations[reservation], Steps::new());
+        largest(short.wish.instance().amount, guess, |amount| {
             let mut fewer = self.change.clone();
             let mut resource = short.wish.clone();
             resource.instance_mut().amount = amount;
@@ -36,15 +55,19 @@ impl Refused<'_> {
                 None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
             }
             !steps.are_spent() && matches!(self.fit(view, &fewer, &steps), Fit::Room)
-        });
+        })
+    }
+
+    /// What is short of the amount that is asked for, and when all of it fits.
+    fn in_time(&self, view: &mut View<'_>, no_room: NoRoom) -> NoRoom {
         let has_started = has_started(self.before, self.now);
         let start_is_fixed = has_started || no_room.staging;
-        let next_start = if start_is_fixed { None } else { self.next_start(view) };
+        let next_start = if start_is_fixed { None } else { self.next_start(view, no_room.quota.is_some()) };
         let length = length_of(self.after.start, self.after.end);
         let next_end = next_start.zip(length).map(|(start, length)| start.plus(length));
         let latest_end = if has_started { self.latest_end(view) } else { None };
-        let short_by = wanted - largest_amount;
-        NoRoom { largest_amount, short_by, next_start, next_end, latest_end, start_is_fixed, ..no_room }
+        let short_by = self.after.reservations[no_room.reservation].wish.instance().amount - no_room.largest_amount;
+        NoRoom { short_by, next_start, next_end, latest_end, start_is_fixed, ..no_room }
     }
 
     /// What comes of another change.
@@ -53,7 +76,7 @@ impl Refused<'_> {
         let after = resolved.lease;
         let quota = if change.ignore_quota { Ok(()) } else { check_change(view.state, self.before, &after, self.now) };
         match quota {
-            Err(beyond) => Fit::refused(view.state, &after.project_id, &beyond),
+            Err(beyond) => Fit::refused(beyond),
             Ok(()) if rebook(view, self.before, &after, self.now, steps).is_ok() => Fit::Room,
             Ok(()) => Fit::NoRoom,
         }
@@ -61,21 +84,29 @@ impl Refused<'_> {
 
     /// The first start that was found, not before the one asked for, from which all of the lease fits for as long; its staging stays
     /// where it is.
-    fn next_start(&self, view: &mut View<'_>) -> Option<Seconds> {
+    fn next_start(&self, view: &mut View<'_>, is_beyond_quota: bool) -> Option<Seconds> {
         let Interval { start: wanted, end } = self.after.interval();
         let length = length_of(wanted, end);
         let anchors: Vec<Vec<Anchor>> = self.before.reservations.iter().map(|one| anchors_of(view, one)).collect();
         let wishes = self.after.reservations.iter().map(|one| one.wish.instance());
         let all: Vec<Beginning<'_>> = wishes.zip(&anchors).map(|(wish, anchors)| Beginning { anchors, wish, length }).collect();
         let (steps, mut trials) = (Steps::new(), Trials::of(all.len()));
+        let had = lease_use(self.before);
         let mut judged = View { planned: Vec::new(), looks: Default::default(), ..*view };
         let mut judge = |start: Seconds, trials: &mut Trials| {
-            // There it was just refused.
-            if start == wanted {
+            // There it was just refused; for the quota it is again, which says from when on it is not.
+            if start == wanted && !is_beyond_quota {
                 return Tried::GoOn;
             }
             let fit = self.fit(&mut judged, &self.moved_to(start, length), &steps);
-            trials.judge(start, fit, steps.are_spent())
+            trials.judge(start, fit, steps.are_spent(), |excess| {
+                let used_from = |start| {
+                    let moved = resolve_update(self.before, &self.moved_to(start, length), self.now);
+                    moved.map(|resolved| lease_use(&resolved.lease)).unwrap_or_default()
+                };
+                let (state, project, now) = (judged.state, &self.before.project_id, self.now);
+                Beyond { state, project, excess, start, had: &had, used_from, now }.within_from()
+            })
         };
         view.planned.clear();
         let last = wanted.plus(HORIZON_S);
