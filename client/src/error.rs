@@ -99,9 +99,12 @@ pub enum RefusalKind {
 pub struct Offer {
     /// Which reservation of the request, from 0.
     pub reservation: usize,
+    /// What goes beyond the quota of the project; `None` where it is room that lacks.
+    #[serde(default)]
+    pub quota: Option<OfferedQuota>,
     /// How many instances are short.
     pub short_by: u32,
-    /// The class that binds most.
+    /// The class that binds most; `None` where it is the quota that binds.
     pub tightest: Option<String>,
     /// The largest amount that fits the same window.
     pub largest_amount: u32,
@@ -126,6 +129,23 @@ pub struct Offer {
     pub staging: bool,
     /// Ledger index it was decided at.
     pub ledger_index: u64,
+}
+
+/// What goes beyond a quota.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OfferedQuota {
+    /// Which limit: `slots`, `vcpus` or `vcpu_hours`.
+    pub kind: String,
+    /// How much of it the project may have.
+    pub limit: u32,
+    /// How much its other leases take, at the tightest moment.
+    pub used: u64,
+    /// How much the lease would take then; `None`: it would last without end.
+    pub wanted: Option<u64>,
+    /// Unix seconds of that moment; of a budget, of the begin of its period.
+    pub at: Option<i64>,
+    /// How much would fit.
+    pub fits: u64,
 }
 
 impl Offer {

@@ -58,7 +58,7 @@ pub use answer::{Answer, BookedSeries, DeletedSeries, Key, KeyState};
 pub use client::Client;
 pub use connect::{Builder, TlsOptions};
 pub use connector::{Bytes, Connector};
-pub use error::{Error, Offer, Refusal, RefusalKind};
+pub use error::{Error, Offer, OfferedQuota, Refusal, RefusalKind};
 pub use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
     HostOrder, LeaseFilter, LeaseOrder, Quota, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use leasehold_ledger::listing::LeaseFilter;
 use leasehold_ledger::model::{Lease, LeaseStatus, RequestKey};
 use leasehold_ledger::mutant;
+use leasehold_ledger::plan::NoRoom;
+use leasehold_ledger::reply::Rejection;
 use leasehold_node::operations::{Actor, Answer, Consistency, KeyState, OperationError, Operations, Unavailable};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -126,6 +128,9 @@ impl Workload {
         };
         let rejection = match &error {
             OperationError::Rejected(rejection) => as_json(rejection),
+            OperationError::NoRoom { offer: NoRoom { quota: Some(excess), .. }, .. } => {
+                as_json(&Rejection::QuotaExceeded(*excess))
+            }
             _ => Value::Null,
         };
         let (refusal, index) = match &error {
@@ -133,6 +138,7 @@ impl Workload {
             | OperationError::ComputeHostNotFound(_)
             | OperationError::Conflict(_)
             | OperationError::TooOld { .. } => (Refusal::Rejected, None),
+            OperationError::NoRoom { offer, .. } if offer.quota.is_some() => (Refusal::Rejected, None),
             OperationError::NoRoom { ledger_index, .. } => (Refusal::NoRoom, Some(*ledger_index)),
             OperationError::FlavorNotFound(problem) => {
                 self.world.trace.finding("R1", format!("of a flavor that is there a node says: {problem}"));

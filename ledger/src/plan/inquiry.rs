@@ -90,7 +90,7 @@ pub enum WhatIf {
         /// What has none, by number; only with best effort.
         left_out: Vec<LeftOut>,
     },
-    /// It would be refused for lack of room.
+    /// It would be refused for lack of room, or for the quota.
     NoRoom(NoRoom),
 }
 

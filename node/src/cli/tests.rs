@@ -139,6 +139,7 @@ fn endpoints_and_keys_come_with_any_command() {
 fn failures_have_the_documented_exit_codes_and_a_next_step() {
     let offer = Offer {
         reservation: 0,
+        quota: None,
         short_by: 2,
         tightest: None,
         largest_amount: 5,

@@ -3,7 +3,7 @@
 //! until it has a row here. `grpc/status.rs` and `rest/` turn a [`Problem`] into what goes over the wire.
 
 use http::StatusCode;
-use leasehold_ledger::model::Seconds;
+use leasehold_ledger::model::{Excess, Seconds};
 use leasehold_ledger::plan::NoRoom;
 use leasehold_ledger::reply::Rejection;
 use serde::Serialize;
@@ -41,7 +41,7 @@ pub struct Problem {
     pub row: Row,
     /// For people: Blazar's text where Blazar has the case, then what would help.
     pub message: String,
-    /// What would fit, when there was no room.
+    /// What would fit, when there was no room or the quota does not allow it.
     pub offer: Option<Offer>,
 }
 
@@ -50,9 +50,12 @@ pub struct Problem {
 pub struct Offer {
     /// Which reservation of the request, from 0.
     pub reservation: usize,
+    /// What goes beyond the quota of the project; absent where it is room that lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<OfferedQuota>,
     /// How many instances are short.
     pub short_by: u32,
-    /// The class that binds most: `VCPU`, `MEMORY_MB`, `DISK_GB` or `SLOT`.
+    /// The class that binds most: `VCPU`, `MEMORY_MB`, `DISK_GB` or `SLOT`; `None` where it is the quota that binds.
     pub tightest: Option<&'static str>,
     /// The largest amount that fits the same window.
     pub largest_amount: u32,
@@ -80,6 +83,23 @@ pub struct Offer {
     pub staging: bool,
     /// Ledger index it was decided at.
     pub ledger_index: u64,
+}
+
+/// [`Excess`] as both edges tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OfferedQuota {
+    /// Which limit: `slots`, `vcpus` or `vcpu_hours`.
+    pub kind: &'static str,
+    /// How much of it the project may have.
+    pub limit: u32,
+    /// How much its other leases take, at the tightest moment.
+    pub used: u64,
+    /// How much the lease would take then; `None`: it would last without end.
+    pub wanted: Option<u64>,
+    /// Unix seconds of that moment; of a budget, of the begin of its period.
+    pub at: Option<u64>,
+    /// How much would fit.
+    pub fits: u64,
 }
 
 const fn row(grpc: Code, http: StatusCode, retry: Retry, code: &'static str) -> Row {
@@ -111,6 +131,9 @@ const fn unavailable(code: &'static str) -> Row {
     row(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, Retry::SameKey, code)
 }
 
+/// As Blazar answers a lease that its enforcement refuses; the way out is another wish or another quota.
+const QUOTA_EXCEEDED: Row = row(Code::FailedPrecondition, StatusCode::FORBIDDEN, Retry::No, "quota_exceeded");
+
 impl Problem {
     /// Input that could not be decoded. `message` names the field, its value and what would be right.
     pub fn malformed(message: impl Into<String>) -> Problem {
@@ -129,15 +152,14 @@ impl From<&OperationError> for Problem {
         let plain = |row: Row| Problem { row, message: error.to_string(), offer: None };
         match error {
             OperationError::Rejected(rejection) => plain(of_rejection(rejection)),
-            OperationError::NoRoom { offer, ledger_index, not_waiting } => Problem {
-                row: conflict("no_room"),
-                message: format!(
-                    "Not enough hosts available: {}{}",
-                    advice(offer),
-                    not_waiting.as_ref().map(|why| format!("; it does not wait: {why}")).unwrap_or_default()
-                ),
-                offer: Some(Offer::new(offer, *ledger_index)),
-            },
+            OperationError::NoRoom { offer, ledger_index, not_waiting } => {
+                let (row, what) = match &offer.quota {
+                    Some(excess) => (QUOTA_EXCEEDED, format!("{excess}; {}", ways(offer))),
+                    None => (conflict("no_room"), format!("Not enough hosts available: {}; {}", shortage(offer), ways(offer))),
+                };
+                let why = not_waiting.as_ref().map(|why| format!("; it does not wait: {why}")).unwrap_or_default();
+                Problem { row, message: format!("{what}{why}"), offer: Some(Offer::new(offer, *ledger_index)) }
+            }
             OperationError::TooOld { .. } => plain(row(Code::OutOfRange, StatusCode::GONE, Retry::No, "changes_forgotten")),
             OperationError::Forbidden { .. } => plain(row(Code::PermissionDenied, StatusCode::FORBIDDEN, Retry::No, "forbidden")),
             OperationError::ComputeHostNotFound(_) => plain(not_found("compute_host_not_found")),
@@ -184,8 +206,7 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::StagingOutside { .. } => malformed("staging_outside"),
         // Operations plan again and answer `Busy`; one that slips through is as good as not proposed (architecture D2).
         Rejection::PlanStale { .. } => unavailable("plan_stale"),
-        // As Blazar answers a lease that its enforcement refuses; the way out is another wish or another quota.
-        Rejection::QuotaExceeded(_) => row(Code::FailedPrecondition, StatusCode::FORBIDDEN, Retry::No, "quota_exceeded"),
+        Rejection::QuotaExceeded(_) => QUOTA_EXCEEDED,
         Rejection::LeaseNotFound(_) => not_found("lease_not_found"),
         Rejection::SeriesNotFound(_) => not_found("series_not_found"),
         Rejection::ReservationNotFound(_) => malformed("reservation_not_found"),
@@ -234,6 +255,7 @@ impl Offer {
     pub fn new(no_room: &NoRoom, ledger_index: u64) -> Offer {
         Offer {
             reservation: no_room.reservation,
+            quota: no_room.quota.as_ref().map(OfferedQuota::new),
             short_by: no_room.short_by,
             tightest: no_room.tightest.map(|class| class.name()),
             largest_amount: no_room.largest_amount,
@@ -250,13 +272,24 @@ impl Offer {
     }
 }
 
-/// What is missing and what would fit, in a sentence.
-fn advice(no_room: &NoRoom) -> String {
+impl OfferedQuota {
+    fn new(excess: &Excess) -> OfferedQuota {
+        let Excess { kind, limit, used, wanted, at, fits } = *excess;
+        OfferedQuota { kind: kind.as_str(), limit, used, wanted, at: at.map(Seconds::unix_s), fits }
+    }
+}
+
+/// What is missing.
+fn shortage(no_room: &NoRoom) -> String {
     let whose = if no_room.staging { "the staging window of reservation" } else { "reservation" };
     let tightest = no_room.tightest.map(|class| format!(" ({} is the tightest)", class.name())).unwrap_or_default();
     let of = no_room.occurrence.map(|number| format!(" of occurrence {number}")).unwrap_or_default();
-    let mut text = format!("{whose} {}{of} is {} instances short{tightest}; ", no_room.reservation, no_room.short_by);
-    text += &match no_room.largest_amount {
+    format!("{whose} {}{of} is {} instances short{tightest}", no_room.reservation, no_room.short_by)
+}
+
+/// What would fit.
+fn ways(no_room: &NoRoom) -> String {
+    let mut text = match no_room.largest_amount {
         0 => "none fits this window".to_owned(),
         amount => format!("amount {amount} fits this window"),
     };

@@ -171,6 +171,27 @@ fn where_the_start_is_fixed_no_other_is_told_of() {
 }
 
 #[test]
+fn what_is_beyond_the_quota_tells_what_would_fit() {
+    let at = Seconds::from_unix_s(1_795_356_000);
+    let offer = NoRoom { quota: Some(Excess { at, ..excess() }), short_by: 1, largest_amount: 1, tightest: None, ..no_room() };
+    let told = OperationError::NoRoom { offer: offer.clone(), ledger_index: 9, not_waiting: None };
+    let problem = Problem::from(&told);
+    check(&problem, Code::FailedPrecondition, 403, Retry::No);
+    assert_eq!(problem.row, of_rejection(&Rejection::QuotaExceeded(excess())));
+    assert_eq!(
+        problem.message,
+        "quota of instances at a time exceeded: 2 wanted at 2026-11-22T14:00:00Z, when 3 of 4 are taken; 1 would fit; \
+         amount 1 fits this window; all of it fits from 2026-11-22 15:00:00 UTC"
+    );
+    let json = serde_json::to_value(problem.offer.unwrap()).unwrap();
+    let quota = serde_json::json!({"kind": "slots", "limit": 4, "used": 3, "wanted": 2, "at": 1_795_356_000, "fits": 1});
+    assert_eq!((&json["quota"], &json["next_start"], &json["tightest"]), (&quota, &1_795_359_600.into(), &().into()));
+    // Clients of this version read it, and those of the one before ignore what they do not know.
+    let read: leasehold_client::Offer = serde_json::from_value(json).unwrap();
+    assert_eq!(read.quota.unwrap().at, Some(1_795_356_000));
+}
+
+#[test]
 fn no_room_tells_what_would_fit() {
     let problem = Problem::from(OperationError::NoRoom { offer: no_room(), ledger_index: 9, not_waiting: None });
     assert_eq!(

@@ -10,6 +10,7 @@ use leasehold_ledger::plan::{
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::State;
 
+use super::create_lease::no_room;
 use super::recurrence::occurrences;
 use super::{Actor, Answer, Consistency, Operations, Result, Rule};
 use crate::seams::long;
@@ -46,6 +47,12 @@ impl Operations {
         self.check_free(None, &wish.project_id, &adoptions).await?;
         self.check_offer(wish.offer, self.inner.raft.now()?)?;
         let found = self.answer(|state, now| what_if(state, &wish, &ids, &adoptions, now)).await?;
+        // What a create would be refused for otherwise than for room is refused here in the same way.
+        if let WhatIf::NoRoom(beyond) = &found.value
+            && beyond.quota.is_some()
+        {
+            return Err(no_room(beyond.clone(), found.ledger_index));
+        }
         Ok(if actor.is_admin() { found } else { Answer { value: found.value.without_leases(), ..found } })
     }
 

@@ -395,8 +395,10 @@ pub(super) fn gone(reason: Option<Reason>) -> OperationError {
     }
 }
 
-fn no_room(mut offer: NoRoom, ledger_index: u64) -> OperationError {
-    metrics::refused_no_room();
+pub(super) fn no_room(mut offer: NoRoom, ledger_index: u64) -> OperationError {
+    if offer.quota.is_none() {
+        metrics::refused_no_room();
+    }
     // Whose they are is told to those alone who ask and may know.
     offer.preempts.leases.clear();
     OperationError::NoRoom { offer, ledger_index, not_waiting: None }

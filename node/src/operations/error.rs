@@ -20,7 +20,7 @@ pub enum OperationError {
     /// The caller's mistake, found before or inside the ledger. Nothing was changed.
     #[error("{0}")]
     Rejected(Rejection),
-    /// No room. A linearizable read, decided at this index, not stored under the key (architecture D2).
+    /// No room, or more than the quota allows (`offer.quota`). A linearizable read, decided at this index, not stored under the key (architecture D2).
     #[error("Not enough hosts available")]
     NoRoom {
         /// What would fit.

@@ -42,7 +42,7 @@ fn until(wish: &LeaseWish) -> Option<Seconds> {
 /// Whether what is refused now waits instead: what it lacks may come, and there is time for that.
 pub(super) fn waits(wish: &LeaseWish, refused: &OperationError, now: Timestamp) -> bool {
     let may_come = match refused {
-        OperationError::NoRoom { .. } => true,
+        OperationError::NoRoom { offer, .. } => offer.quota.as_ref().is_none_or(frees_itself),
         OperationError::Rejected(Rejection::QuotaExceeded(excess)) => frees_itself(excess),
         _ => false,
     };
@@ -80,6 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use leasehold_ledger::listing::LeaseFilter;
     use leasehold_ledger::model::LeaseStatus;
+    use leasehold_ledger::plan::NoRoom;
     use uuid::Uuid;
 
     use super::*;
@@ -122,7 +123,12 @@ mod tests {
     fn only_what_others_or_time_may_bring_is_waited_for() {
         let over = |kind, limit, wanted| {
             let excess = Excess { kind, limit, used: 0, wanted, at: None, fits: 0 };
-            waits(&patient(1), &OperationError::Rejected(Rejection::QuotaExceeded(excess)), Timestamp(0))
+            let offer = NoRoom { quota: Some(excess), ..NoRoom::default() };
+            let told = OperationError::NoRoom { offer, ledger_index: 0, not_waiting: None };
+            let waits = |refused| waits(&patient(1), &refused, Timestamp(0));
+            let may_come = waits(OperationError::Rejected(Rejection::QuotaExceeded(excess)));
+            assert_eq!(waits(told), may_come, "{excess:?}");
+            may_come
         };
         for (kind, wanted, may_come) in [
             (LimitKind::Slots, Some(4), true),

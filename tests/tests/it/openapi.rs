@@ -429,7 +429,13 @@ async fn a_quota(session: &mut Session) {
     let (status, refused) = session.send(Method::POST, "/leases", asked.clone()).await;
     assert_eq!(status, 403, "{refused}");
     assert!(refused["error_message"].as_str().unwrap().contains("0 would fit"), "{refused}");
-    assert_eq!(session.send(Method::POST, "/leases/what-if", asked.clone()).await.0, 403);
+    assert_eq!(
+        (&refused["offer"]["quota"]["kind"], &refused["offer"]["next_start"]),
+        (&json!("slots"), &Value::Null),
+        "{refused}"
+    );
+    let (status, told) = session.send(Method::POST, "/leases/what-if", asked.clone()).await;
+    assert_eq!((status, &told["offer"]["quota"]), (403, &refused["offer"]["quota"]), "{told}");
     let mut beyond = asked.clone();
     beyond["ignore_quota"] = json!(true);
     let (status, made) = session.send(Method::POST, "/leases", beyond).await;
@@ -437,7 +443,8 @@ async fn a_quota(session: &mut Session) {
     let (id, project) =
         (made["lease"]["id"].as_str().unwrap().to_owned(), made["lease"]["project_id"].as_str().unwrap().to_owned());
     let grown = json!({"name": "b", "end_date": "2098-01-03 10:00"});
-    assert_eq!(session.send(Method::PUT, &format!("/leases/{id}"), grown).await.0, 400);
+    let (status, refused) = session.send(Method::PUT, &format!("/leases/{id}"), grown).await;
+    assert_eq!((status, &refused["offer"]["quota"]["limit"]), (400, &json!(0)), "{refused}");
     let (_, set) = session.send(Method::PUT, &format!("/quotas/{project}"), json!({"vcpus": 900})).await;
     assert_eq!(set["quota"]["set"], json!({"vcpus": 900}));
     let listed = session.get("/quotas?limit=5").await;

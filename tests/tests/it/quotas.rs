@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use leasehold_client::command::{EndWish, LeaseChange, Recurrence};
+use leasehold_client::command::{EndWish, LeaseChange, Recurrence, StartWish};
 use leasehold_client::model::{Limit, LimitKind, Limits, SeriesMode};
 use leasehold_client::{Error, NewLease, RefusalKind};
 use leasehold_tests::caller;
@@ -26,9 +26,22 @@ async fn a_project_has_what_its_quota_allows_and_no_more() {
     let key = client.new_key();
     let Err(Error::Refused(refused)) = client.create_lease(key, tomorrow("b")).await else { panic!("it is too much") };
     assert_eq!((refused.kind, refused.code.as_str()), (RefusalKind::Conflict, "quota_exceeded"), "{refused:?}");
-    assert!(refused.message.contains("1 of 1 are taken; 0 would fit"), "{refused:?}");
+    assert!(
+        refused.message.contains("1 of 1 are taken; 0 would fit; none fits this window; all of it fits from "),
+        "{refused:?}"
+    );
     let Err(Error::Refused(asked)) = client.what_if(tomorrow("b")).await else { panic!("it is too much") };
     assert_eq!(asked.code, "quota_exceeded");
+    for offer in [refused.offer.unwrap(), asked.offer.unwrap()] {
+        let quota = offer.quota.as_ref().unwrap();
+        assert_eq!((quota.kind.as_str(), quota.limit, quota.used, quota.fits), ("slots", 1, 1, 0));
+        assert_eq!((offer.largest_amount, offer.next_start()), (0, Some(made.end)), "{offer:?}");
+    }
+    // A start that is left open goes on to where the quota allows it.
+    let open = StartWish::Earliest { from: Some(made.start), latest: made.end };
+    let moved = client.create_lease(client.new_key(), NewLease { start: open, ..tomorrow("d") }).await.unwrap().value;
+    assert_eq!(moved.start, made.end);
+    client.delete_lease(client.new_key(), moved.id).await.unwrap();
     let longer = LeaseChange { end: Some(EndWish::At(from_now(300_000))), ..LeaseChange::default() };
     let Err(Error::Refused(late)) = client.update_lease(client.new_key(), made.id, longer).await else { panic!("too late") };
     assert_eq!(late.code, "quota_exceeded");

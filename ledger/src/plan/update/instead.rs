@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_named_where_a_budget_begins_anew() {
+    fn a_start_is_named_of_which_little_enough_lies_in_a_period() {
         check(
             "10:00 hosts h1 vcpus=4
                10:00 quota vcpu_hours=8 period_s=86400 -> 1 rows
                10:00 quota for=q vcpu_hours=unlimited -> 2 rows
                10:00 lease X 22:00..23:30 n=3 project=q -> PENDING h1*3
                10:00 lease A 30:00..33:00 n=2 -> PENDING h1*2
-               10:00 lease B 23:00..25:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=48:00
+               10:00 lease B 23:00..25:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=47:00
                10:00 lease B 23:00..25:00 n=2 project=q -> no room short=1 largest=1 tightest=VCPU next=23:30",
         );
     }

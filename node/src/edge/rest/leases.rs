@@ -12,6 +12,7 @@ use super::answer::{self, Answered, Refused, Result};
 use super::gate::{Caller, Json, Pairs, Segment, pairs};
 use super::microversion::Microversion;
 use super::{Rest, body, idempotency};
+use crate::edge::error::Problem;
 use crate::operations::{Consistency, OperationError};
 use crate::seams::long;
 
@@ -112,13 +113,11 @@ fn shown_to(caller: &Caller, lease: &Lease) -> std::result::Result<(), Refused> 
 
 /// Blazar answers 403 to a new lease that its enforcement refuses, and 400 to a change (blazar-api §14).
 fn of_change(error: OperationError) -> Refused {
-    match error {
-        OperationError::Rejected(rejection @ Rejection::QuotaExceeded(_)) => {
-            let text = rejection.to_string();
-            answer::problem(StatusCode::BAD_REQUEST, tonic::Code::FailedPrecondition, "quota_exceeded", text).into()
-        }
-        error => error.into(),
+    let mut problem = Problem::from(error);
+    if problem.row.code == "quota_exceeded" {
+        problem.row.http = StatusCode::BAD_REQUEST;
     }
+    problem.into()
 }
 
 /// `DELETE /v1/leases/{id}`
