@@ -9,6 +9,8 @@ use crate::reply::Rejection;
 use crate::state::usage::{lease_use, period_of, vcpu_seconds, wish_use};
 use crate::state::{Booking, State, segments, sum_at};
 
+const HOUR_S: i64 = 3600;
+
 /// Of a new lease. Rejections: `QuotaExceeded`.
 pub(crate) fn check_new(state: &State, wish: &LeaseWish, schedule: &Schedule, now: Timestamp) -> Result<(), Rejection> {
     check_series(state, wish, &[schedule], now)
@@ -57,55 +59,6 @@ pub(crate) fn check_change(state: &State, before: &Lease, after: &Lease, now: Ti
     check_use(state, &limits, &before.project_id, &lease_use(before), &lease_use(after), now)
 }
 
-/// A lease that goes beyond a limit when it begins at `start`.
-pub(crate) struct Beyond<'a, F> {
-    pub state: &'a State,
-    pub project: &'a ProjectId,
-    pub excess: &'a Excess,
-    pub start: Seconds,
-    /// What it has already.
-    pub had: &'a [Booking],
-    /// What it uses when it begins at a second, for as long.
-    pub used_from: F,
-    pub now: Timestamp,
-}
-
-impl<F: Fn(Seconds) -> Vec<Booking>> Beyond<'_, F> {
-    /// The first later start from which on it may be within the limit again, as far as this excess tells: what is used at its moment
-    /// changes then, or little enough of it lies in the period. `None`: however late it starts.
-    pub fn within_from(&self) -> Option<Seconds> {
-        let at = self.excess.at?;
-        match self.excess.kind {
-            LimitKind::Slots | LimitKind::Vcpus => self.state.next_use_step(self.project, at),
-            LimitKind::VcpuHours => self.within_budget_from(at),
-            LimitKind::StartAheadS | LimitKind::EndAheadS | LimitKind::DurationS | LimitKind::PeriodS => None,
-        }
-    }
-
-    /// Until the period begins, a later start leaves as much or more of the lease in it; from then on as much or less.
-    fn within_budget_from(&self, at: Seconds) -> Option<Seconds> {
-        let limits = self.state.limits_of(self.project);
-        let (limit, period) = (limits.get(LimitKind::VcpuHours)?, period_of(at, limits.period_s()));
-        let now = self.now.floor_to_second();
-        let is_within = |start: Seconds| {
-            over_budget(self.state, limit, self.project, self.had, &(self.used_from)(start), period, now).is_none()
-        };
-        let (mut beyond, mut within) = (self.start.max(period.start), period.end);
-        if within >= Seconds::LAST || within <= beyond || !is_within(within) {
-            return None;
-        }
-        // It may begin before the period does.
-        if is_within(beyond) {
-            return Some(beyond);
-        }
-        while within.0 - beyond.0 > 1 {
-            let middle = beyond.plus((within.0 - beyond.0) / 2);
-            if is_within(middle) { within = middle } else { beyond = middle }
-        }
-        Some(within)
-    }
-}
-
 /// How far ahead a lease starts and ends, and how long it lasts.
 fn check_reach(limits: &InForce, before: Option<Interval>, after: Interval, now: Timestamp) -> Result<(), Rejection> {
     let now = now.floor_to_second();
@@ -139,36 +92,49 @@ fn check_use(
     after: &[Booking],
     now: Timestamp,
 ) -> Result<(), Rejection> {
-    let now = now.floor_to_second();
-    let of = |kind: LimitKind, amounts: Amounts| if kind == LimitKind::Slots { amounts.slots } else { amounts.vcpus };
     for kind in [LimitKind::Slots, LimitKind::Vcpus] {
         let Some(limit) = limits.get(kind) else { continue };
-        let mut worst: Option<Excess> = None;
-        let host = after.first().map(|piece| piece.host).into_iter();
-        for part in host.flat_map(|host| segments(host, before, after)).filter_map(|segment| segment.to_come(now)) {
-            let host = after[0].host;
-            let (had, wanted) = (of(kind, sum_at(host, part, before)), of(kind, sum_at(host, part, after)));
-            if wanted <= had {
-                continue;
-            }
-            for (at, used) in state.use_in(project, part) {
-                // What the lease has itself is constant within a segment, and counted.
-                let used = of(kind, used).saturating_sub(had);
-                let fits = limit.saturating_sub(used);
-                if wanted > fits && worst.is_none_or(|worst| u64::from(fits) < worst.fits) {
-                    let (used, wanted, fits) = (u64::from(used), Some(u64::from(wanted)), u64::from(fits));
-                    worst = Some(Excess { kind, limit, used, wanted, at: Some(at), fits });
-                }
-            }
-        }
-        if let Some(worst) = worst {
+        // The first of the tightest moments.
+        if let Some(worst) = over(state, limit, kind, project, before, after, now).min_by_key(|over| over.fits) {
             return Err(Rejection::QuotaExceeded(worst));
         }
     }
     match limits.get(LimitKind::VcpuHours) {
-        Some(limit) => check_budget(state, limit, limits.period_s(), project, before, after, now),
+        Some(limit) => check_budget(state, limit, limits.period_s(), project, before, after, now.floor_to_second()),
         None => Ok(()),
     }
+}
+
+/// Of slots or of vCPUs.
+pub(crate) fn of_kind(kind: LimitKind, amounts: Amounts) -> u32 {
+    if kind == LimitKind::Slots { amounts.slots } else { amounts.vcpus }
+}
+
+/// The moments at which what is used changes and at which more is wanted than before, and more than is left, in their order.
+pub(crate) fn over<'a>(
+    state: &'a State,
+    limit: u32,
+    kind: LimitKind,
+    project: &'a ProjectId,
+    before: &'a [Booking],
+    after: &'a [Booking],
+    now: Timestamp,
+) -> impl Iterator<Item = Excess> + 'a {
+    let now = now.floor_to_second();
+    let host = after.first().map(|piece| piece.host);
+    let parts = host.into_iter().flat_map(move |host| segments(host, before, after).into_iter().map(move |part| (host, part)));
+    parts.filter_map(move |(host, part)| Some((host, part.to_come(now)?))).flat_map(move |(host, part)| {
+        // What the lease has itself is constant within a segment, and counted.
+        let (had, wanted) = (of_kind(kind, sum_at(host, part, before)), of_kind(kind, sum_at(host, part, after)));
+        let steps = if wanted > had { state.use_in(project, part) } else { Vec::new() };
+        steps.into_iter().filter_map(move |(at, used)| {
+            let used = of_kind(kind, used).saturating_sub(had);
+            let fits = limit.saturating_sub(used);
+            let (used, fits, at) = (u64::from(used), u64::from(fits), Some(at));
+            let wanted = u64::from(wanted);
+            (wanted > fits).then_some(Excess { kind, limit, used, wanted: Some(wanted), at, fits })
+        })
+    })
 }
 
 /// In every period of which more is wanted than before, from now on: what is past was used and cannot be taken back.
@@ -214,18 +180,24 @@ fn over_budget(
     period: Interval,
     now: Seconds,
 ) -> Option<Excess> {
-    const HOUR_S: i64 = 3600;
     let to_come = period.to_come(now)?;
     let (had, wanted) = (vcpu_seconds(before, to_come), vcpu_seconds(after, to_come));
-    let used = state.budget_used(project, period).saturating_sub(had);
-    let fits = i64::from(limit) * HOUR_S - used;
-    if wanted <= had || wanted <= fits {
+    if wanted <= had {
+        return None;
+    }
+    let left = budget_left(state, limit, project, had, period);
+    if wanted <= left {
         return None;
     }
     let up = |vcpu_s: i64| u64::try_from(vcpu_s.max(0)).unwrap_or(0).div_ceil(HOUR_S as u64);
-    let fits = u64::try_from(fits.max(0)).unwrap_or(0) / HOUR_S as u64;
-    let (kind, at) = (LimitKind::VcpuHours, Some(period.start));
-    Some(Excess { kind, limit, used: up(used), wanted: Some(up(wanted)), at, fits })
+    let fits = u64::try_from(left.max(0)).unwrap_or(0) / HOUR_S as u64;
+    let (kind, at, used) = (LimitKind::VcpuHours, Some(period.start), up(i64::from(limit) * HOUR_S - left));
+    Some(Excess { kind, limit, used, wanted: Some(up(wanted)), at, fits })
+}
+
+/// vCPU-seconds of the budget of a period that a lease may use, which had so many of them; less than 0 where others have more than all.
+pub(crate) fn budget_left(state: &State, limit: u32, project: &ProjectId, had: i64, period: Interval) -> i64 {
+    i64::from(limit) * HOUR_S - state.budget_used(project, period).saturating_sub(had)
 }
 
 #[cfg(test)]

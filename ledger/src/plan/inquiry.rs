@@ -76,7 +76,7 @@ pub struct Density {
 pub enum WhatIf {
     /// It would be booked.
     Fits {
-        /// Where it would begin when its start is left open and the first one has no room.
+        /// Where it would begin when its start is left open and the first one has no room, or is beyond the quota.
         moved_to: Option<Seconds>,
         /// Who would give way.
         preempts: Preempts,
@@ -175,7 +175,7 @@ pub fn ask_density(state: &State, wish: &DensityWish, now: Timestamp) -> Result<
 /// cloud knows of servers that they would take over.
 ///
 /// # Errors
-/// What a command would be refused for, but for lack of room.
+/// What a command would be refused for, but for lack of room or for the quota, which are a [`WhatIf::NoRoom`].
 pub fn what_if(
     state: &State,
     wish: &LeaseWish,

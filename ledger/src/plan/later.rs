@@ -4,8 +4,9 @@ use super::place::{Over, Short, place};
 use super::room::View;
 use super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::together::largest;
+use super::within::Beyond;
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
-use crate::apply::quota::{Beyond, check_new, use_of};
+use crate::apply::quota::{check_new, use_of};
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{BeforeEndWish, LeaseWish, ReservationWish, StagingWish, StartWish};
 use crate::model::{Anchor, Excess, Interval, Phase, ReservationId, Seconds};
@@ -229,8 +230,8 @@ pub(super) fn with_servers(one: &ReservationWish, fits: u32) -> u32 {
 pub(super) enum Lacks<'a> {
     /// This has no room.
     Room(&'a Short),
-    /// It goes beyond the quota of its project, and starts that are later than this one are of no use.
-    Quota { latest: Option<Seconds> },
+    /// It goes beyond the quota of its project; where its start is left open until a second, it is begun as its wish says.
+    Quota { open_until: Option<Seconds> },
 }
 
 /// The first start, not before the one asked for, from which all of it fits; of what lacks room for its staging alone, the first
@@ -244,7 +245,7 @@ pub(super) fn next_start(
 ) -> Option<Seconds> {
     let (reservation, of_one, staging, latest) = match lacks {
         Lacks::Room(short) => (short.reservation, &short.anchors, short.phase == Phase::Staging, None),
-        Lacks::Quota { latest } => (0, &anchors[0], false, latest),
+        Lacks::Quota { open_until } => (0, anchors.first()?, false, open_until),
     };
     let Interval { start, end } = schedule.interval;
     let lease_length = length_of(start, end);
@@ -257,29 +258,30 @@ pub(super) fn next_start(
         }
     };
     let several = wish.reservations.len() > 1;
-    let begun_at = |start| if staging { staged_later(wish, schedule, start) } else { started_later(wish, lease_length, start) };
+    let begun_at = |start| match latest {
+        Some(_) => moved(wish, start, over.now).ok(),
+        None if staging => Some(staged_later(wish, schedule, start)),
+        None => Some(started_later(wish, lease_length, start)),
+    };
+    let resolved_at = |start| begun_at(start).and_then(|later| Some((resolve_create(&later, over.now).ok()?, later)));
     // Room for each by itself is not room for all of the lease beside the plans in flight: each start is tried.
     let judge = |start: Seconds, trials: &mut Trials| {
         // There it was just refused; for the quota it is again, which says from when on it is not.
         if start == wanted && several && matches!(lacks, Lacks::Room(_)) {
             return Tried::GoOn;
         }
-        let later = begun_at(start);
-        let fit = match resolve_create(&later, over.now) {
-            Err(_) => Fit::NoRoom,
-            Ok(schedule) => match check_new(over.state, &later, &schedule, over.now) {
+        let fit = match resolved_at(start) {
+            None => Fit::NoRoom,
+            Some((schedule, later)) => match check_new(over.state, &later, &schedule, over.now) {
                 Err(beyond) => Fit::refused(beyond),
                 Ok(()) if place(over, &later, &schedule, &[], anchors).is_ok() => Fit::Room,
                 Ok(()) => Fit::NoRoom,
             },
         };
         trials.judge(start, fit, several && over.steps.are_spent(), |excess| {
-            let used_from = |start| {
-                let later = begun_at(start);
-                resolve_create(&later, over.now).map(|schedule| use_of(&later, &schedule)).unwrap_or_default()
-            };
+            let used_from = |start| resolved_at(start).map(|(schedule, later)| use_of(&later, &schedule));
             let (state, project, had, now) = (over.state, &wish.project_id, [].as_slice(), over.now);
-            Beyond { state, project, excess, start, had, used_from, now }.within_from()
+            Beyond { state, project, start, had, used_from, moves_whole: latest.is_some(), now }.within_from(excess)
         })
     };
     let mut view = over.view();

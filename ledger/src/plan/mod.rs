@@ -2,7 +2,7 @@
 //!
 //! It may be clever or lazy, and may change between releases: `apply` verifies every plan. Here are its doors;
 //! `place.rs` places the reservations of a lease, `search.rs` finds hosts for one of them, `together.rs` for several that are in
-//! each other's way, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and `starts.rs` when, `quota.rs` what the quota of the project allows of it, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
+//! each other's way, `hosts.rs` those worth asking, `room.rs` says what is free, `offer.rs` what would fit instead and `starts.rs` when, `quota.rs` what the quota of the project allows of it and `within.rs` from when on, `series.rs` plans many leases at once, `update.rs` changes, `waitlist.rs` what waits for room, `preempt.rs` says
 //! who gives way, `ailing.rs` who must move, `defragment.rs` who had better, `question.rs` answers what is asked without planning
 //! anything, `inquiry.rs` that as it is asked, `whole_hosts/` what is asked about whole hosts.
 
@@ -27,6 +27,7 @@ mod together;
 mod update;
 mod waitlist;
 mod whole_hosts;
+mod within;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ pub struct NoRoom {
     pub quota: Option<Excess>,
     /// Which reservation of the wish, from 0.
     pub reservation: usize,
-    /// Slots short of its amount.
+    /// Slots short of its amount; beyond a quota what its amount is above the largest that fits.
     pub short_by: u32,
     /// The class that binds most.
     pub tightest: Option<Class>,
@@ -188,8 +189,13 @@ pub fn plan_adopting(
     let (steps, steps_to_explain) = (Steps::new(), Steps::new());
     let over = Over { state, overlay, now, steps: &steps };
     let telling = Over { steps: &steps_to_explain, ..over };
-    check_quota_early(state, &wish, &schedule, now)
-        .map_err(|beyond| quota::refused(telling, tell, &wish, &schedule, beyond, &anchors))?;
+    let refused = |beyond: Rejection| match beyond {
+        Rejection::QuotaExceeded(excess) => {
+            quota::refused(tell, excess, || quota::instead(telling, &wish, &schedule, excess, &anchors))
+        }
+        other => NoPlan::Rejected(other),
+    };
+    check_quota_early(state, &wish, &schedule, now).map_err(refused)?;
     let planned = place_or_later(over, &wish, &schedule, ids, &anchors)
         .or_else(|short| {
             let preempting = || preempt::plan(state, overlay, &wish, &schedule, ids, &anchors, now);
@@ -203,13 +209,14 @@ pub fn plan_adopting(
             })
         })?;
     let StartWish::Earliest { latest, .. } = wish.start else { return Ok(planned) };
-    // It was moved for lack of room, and quota counts where it then lies.
-    let at = planned.moved_to.map_or(Ok(Cow::Borrowed(&*wish)), |to| moved(&wish, to, now).map(Cow::Owned));
-    let wish = at.map_err(NoPlan::Rejected)?;
-    let schedule = resolve_create(&wish, now).map_err(NoPlan::Rejected)?;
-    let Err(beyond) = check_new(state, &wish, &schedule, now) else { return Ok(planned) };
-    quota::later(over, &wish, &schedule, latest, ids, &anchors)
-        .ok_or_else(|| quota::refused(telling, tell, &wish, &schedule, beyond, &anchors))
+    // Quota counts where it lies; where it is beyond that, it goes on to where it is not. What takes room from others stays.
+    let begun = planned.moved_to.map_or(Ok(Cow::Borrowed(&*wish)), |to| moved(&wish, to, now).map(Cow::Owned));
+    let begun = begun.map_err(NoPlan::Rejected)?;
+    let there = resolve_create(&begun, now).map_err(NoPlan::Rejected)?;
+    let Err(beyond) = check_new(state, &begun, &there, now) else { return Ok(planned) };
+    let may_move = planned.victims.is_empty() && matches!(&beyond, Rejection::QuotaExceeded(excess) if excess.at.is_some());
+    let later = || quota::later(over, &wish, &there, latest, ids, &anchors);
+    may_move.then(later).flatten().ok_or_else(|| refused(beyond))
 }
 
 /// Quota of a start that is fixed: asked for before any host is, so that the cheaper refusal comes first.

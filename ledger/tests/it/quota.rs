@@ -20,7 +20,7 @@ const HOURS: usize = 120;
 #[derive(Clone, Debug)]
 enum Step {
     Create { project: bool, start: u8, length: u8, amount: u8, vcpus: u8, staged: bool },
-    Update { lease: u8, end: u8, amount: u8 },
+    Update { lease: u8, start: Option<u8>, end: u8, amount: u8 },
     Delete { lease: u8 },
     Hours(u8),
     Set { project: Option<bool>, kind: u8, max: Option<u8> },
@@ -33,7 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (any::<bool>(), 0u8..40, 1u8..30, 1u8..5, 1u8..4, any::<bool>())
             .prop_map(|(project, start, length, amount, vcpus, staged)| Step::Create { project, start, length, amount, vcpus, staged }),
-        4 => (any::<u8>(), 1u8..60, 1u8..6).prop_map(|(lease, end, amount)| Step::Update { lease, end, amount }),
+        4 => (any::<u8>(), prop_oneof![Just(None), (0u8..40).prop_map(Some)], 1u8..60, 1u8..6)
+            .prop_map(|(lease, start, end, amount)| Step::Update { lease, start, end, amount }),
         2 => any::<u8>().prop_map(|lease| Step::Delete { lease }),
         3 => (1u8..9).prop_map(Step::Hours),
         3 => (whose(), 0u8..6, prop_oneof![4 => (0u8..12).prop_map(Some), 1 => Just(None)])
@@ -161,7 +162,7 @@ impl Run {
             Step::Create { project: second, start, length, amount, vcpus, staged } => {
                 self.create(project(second), start, length, amount, vcpus, staged);
             }
-            Step::Update { lease, end, amount } => self.update(lease, end, amount),
+            Step::Update { lease, start, end, amount } => self.update(lease, start, end, amount),
             Step::Delete { lease } => {
                 if let Some(id) = self.pick(lease)
                     && self.world.send(None, Command::DeleteLease { lease_id: id }).is_ok()
@@ -298,14 +299,18 @@ impl Run {
         }
     }
 
-    fn update(&mut self, number: u8, end: u8, amount: u8) {
+    fn update(&mut self, number: u8, start: Option<u8>, end: u8, amount: u8) {
         let Some(id) = self.pick(number) else { return };
         let lease = self.world.state.lease(id).unwrap().clone();
         let reservation = &lease.reservations[0];
         let (amount, until) = (u32::from(amount), self.now + usize::from(end));
         // A staging window that is over stays as it was: left to the tests by script.
         let settled = matches!(lease.status, LeaseStatus::Pending | LeaseStatus::Active);
-        if !settled || reservation.staging.is_some() || self.at(until) <= lease.start || lease.end <= self.at(self.now) {
+        // What is to begin is moved to an hour that is to come.
+        let moved =
+            start.filter(|_| lease.status == LeaseStatus::Pending).map(|start| self.at(self.now + 1 + usize::from(start)));
+        let begins = moved.unwrap_or(lease.start);
+        if !settled || reservation.staging.is_some() || self.at(until) <= begins || lease.end <= self.at(self.now) {
             return;
         }
         let (project, old) = self.has[&id].clone();
@@ -314,14 +319,17 @@ impl Run {
         let vcpus = resource.instance().vcpus;
         let mut new = vec![(0, 0); HOURS];
         for (hour, used) in new.iter_mut().enumerate().take(until) {
-            if self.at(hour) >= lease.start {
+            if self.at(hour) >= begins {
                 *used = (amount, amount * vcpus);
             }
         }
         let (later, ahead) = (self.at(until) > lease.end, u64::from(self.at(until).0 - self.at(self.now).0));
-        let lasts = u64::from(self.at(until).0 - lease.start.0);
-        let expected = self.beyond(&project, Some(id), &old, &new, [None, later.then_some(ahead), later.then_some(lasts)]);
+        let lasts = self.at(until).0 - begins.0;
+        let longer = (lasts > lease.end.0 - lease.start.0).then_some(u64::from(lasts));
+        let start_ahead = (begins > lease.start).then(|| u64::from(begins.0 - self.at(self.now).0));
+        let expected = self.beyond(&project, Some(id), &old, &new, [start_ahead, later.then_some(ahead), longer]);
         let change = LeaseChange {
+            start: moved.map(StartWish::At),
             end: Some(EndWish::At(self.at(until))),
             reservations: vec![ReservationChange { reservation_id: reservation.id, resource, on_end: None }],
             ..LeaseChange::default()
@@ -388,8 +396,16 @@ fn every_limit_refuses_and_grants_in_some_random_world() {
         let steps = prop::collection::vec(step(), 40..60).new_tree(&mut runner).unwrap().current();
         run(&steps).into_iter().for_each(|(what, times)| *reached.entry(what).or_default() += times);
     }
-    let named =
-        ["next start", "next start within an hour", "no next start", "fewer", "none", "latest end", "next start of a change"];
+    let named = [
+        "next start",
+        "next start within an hour",
+        "no next start",
+        "fewer",
+        "none",
+        "latest end",
+        "next start of a change",
+        "open start of a staged lease",
+    ];
     for what in ["granted", "changed", "deleted"].into_iter().chain(named).chain(KINDS.map(LimitKind::as_str)) {
         assert!(reached.get(what).is_some_and(|times| *times >= 10), "{what} too seldom: {reached:?}");
     }

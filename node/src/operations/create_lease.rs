@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold_ledger::command::{Command, CreateLease, LeaseWish};
+use leasehold_ledger::command::{Command, CreateLease, LeaseWish, StartWish};
 use leasehold_ledger::model::{
     Adoption, Amounts, EventId, HostId, Interval, Lease, LeaseId, ProjectId, Reason, ReasonCode, RequestKey, ReservationId,
     Timestamp,
@@ -159,8 +159,9 @@ impl Operations {
                 self.check_wait(&wish, now)?;
                 let search = |state: &State, overlay: &Overlay, now: Timestamp, tell: Tell| {
                     let plan = || plan_adopting(state, overlay, &wish, &reservation_ids, &adoptions, now, tell);
-                    // Who is to give way, how several go together, or what fits instead takes its time to find out.
-                    let is_hard = wish.precedence.priority > 0 || wish.reservations.len() > 1;
+                    // Who is to give way, how several go together, when a quota has room, or what fits instead takes its time to find out.
+                    let is_open = matches!(wish.start, StartWish::Earliest { .. });
+                    let is_hard = wish.precedence.priority > 0 || wish.reservations.len() > 1 || is_open;
                     if is_hard || tell == Tell::WhatFits { long(plan) } else { plan() }
                 };
                 match self.plan(now, search).await {
@@ -291,16 +292,7 @@ impl Operations {
             match self.plan_once(now, &search) {
                 Planning::Found(planned, booked) => return Ok((planned, booked)),
                 Planning::InFlight if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
-                Planning::InFlight => {
-                    let mut applied = self.inner.raft.applied();
-                    applied.borrow_and_update();
-                    let pause = clock.sleep(Duration::from_millis(20));
-                    tokio::select! {
-                        biased;
-                        _ = applied.changed() => {}
-                        () = pause => {}
-                    }
-                }
+                Planning::InFlight => self.plans_settle().await,
                 Planning::Not => {
                     self.confirmed_index().await?;
                     let (found, index) = {
@@ -309,7 +301,9 @@ impl Operations {
                         (search(&state, &Overlay::default(), now, Tell::WhatFits), state.ledger_index())
                     };
                     match found {
-                        Ok(_) => {} // room came up in between: plan again with the overlay
+                        // Room came up in between, or only plans in flight were in the way: plan again beside them.
+                        Ok(_) if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
+                        Ok(_) => self.plans_settle().await,
                         // There is room, but not for old and new beside each other: a later try may succeed. No plan was made
                         // that could be stale, and so that is no answer.
                         Err(NoPlan::Rejected(Rejection::PlanStale { .. })) => {
@@ -320,6 +314,18 @@ impl Operations {
                     }
                 }
             }
+        }
+    }
+
+    /// Until something is applied, or a moment passes.
+    async fn plans_settle(&self) {
+        let mut applied = self.inner.raft.applied();
+        applied.borrow_and_update();
+        let pause = self.inner.seams.clock.sleep(Duration::from_millis(20));
+        tokio::select! {
+            biased;
+            _ = applied.changed() => {}
+            () = pause => {}
         }
     }
 

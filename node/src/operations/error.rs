@@ -21,7 +21,7 @@ pub enum OperationError {
     #[error("{0}")]
     Rejected(Rejection),
     /// No room, or more than the quota allows (`offer.quota`). A linearizable read, decided at this index, not stored under the key (architecture D2).
-    #[error("Not enough hosts available")]
+    #[error("{}", offer.quota.map_or_else(|| "Not enough hosts available".to_owned(), |excess| excess.to_string()))]
     NoRoom {
         /// What would fit.
         offer: NoRoom,

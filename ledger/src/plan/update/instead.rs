@@ -1,15 +1,17 @@
 //! What would fit instead of a change that does not (R-21): fewer, later, or until an earlier end.
 
 use super::super::later::{Fit, Trials, length_of};
+use super::super::quota::{self, SHRUNK_MAX};
 use super::super::room::View;
 use super::super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::super::together::{Steps, largest};
+use super::super::within::Beyond;
 use super::super::{NoPlan, NoRoom, Tell};
 use super::{anchors_of, rebook};
-use crate::apply::quota::{Beyond, check_change};
+use crate::apply::quota::check_change;
 use crate::apply::update_lease::{has_started, resolve_update};
 use crate::command::{BeforeEndWish, EndWish, LeaseChange, ReservationChange, StartWish};
-use crate::model::{Anchor, Interval, Lease, Seconds, Timestamp};
+use crate::model::{Anchor, Excess, Interval, Lease, Seconds, Timestamp};
 use crate::reply::Rejection;
 use crate::state::usage::lease_use;
 
@@ -26,7 +28,7 @@ impl Refused<'_> {
     /// What is short, and what may be asked for instead; all of it was planned with all of the lease.
     pub fn instead(&self, view: &mut View<'_>, no_room: NoRoom) -> NoRoom {
         view.tell = Tell::Shortage;
-        let largest_amount = self.largest(view, no_room.reservation, no_room.largest_amount);
+        let largest_amount = self.largest(view, no_room.reservation, no_room.largest_amount, &Steps::new());
         self.in_time(view, NoRoom { largest_amount, ..no_room })
     }
 
@@ -34,18 +36,24 @@ impl Refused<'_> {
     /// for the limits of single leases.
     pub fn beyond_quota(&self, view: &mut View<'_>, rejection: Rejection) -> NoPlan {
         let Rejection::QuotaExceeded(excess) = rejection else { return NoPlan::Rejected(rejection) };
-        if view.tell == Tell::Shortage || excess.at.is_none() {
-            return NoPlan::Rejected(Rejection::QuotaExceeded(excess));
-        }
-        view.tell = Tell::Shortage;
-        let mut amounts = (0..self.after.reservations.len()).map(|reservation| (reservation, self.largest(view, reservation, 0)));
+        let tell = std::mem::replace(&mut view.tell, Tell::Shortage);
+        quota::refused(tell, excess, || self.within_quota(view, excess))
+    }
+
+    fn within_quota(&self, view: &mut View<'_>, excess: Excess) -> Option<NoRoom> {
+        excess.at?;
+        let steps = Steps::new();
+        let there = self.after.reservations.iter().enumerate().filter(|(_, one)| !one.has_ended()).take(SHRUNK_MAX);
+        let mut amounts = there.map(|(reservation, _)| (reservation, self.largest(view, reservation, 0, &steps)));
         let (reservation, largest_amount) = amounts.find(|(_, amount)| *amount > 0).unwrap_or_default();
-        NoPlan::NoRoom(self.in_time(view, NoRoom { quota: Some(excess), reservation, largest_amount, ..NoRoom::default() }))
+        // Where none can be made smaller it is the first that is there still.
+        let reservation = self.after.reservations.iter().position(|one| !one.has_ended()).unwrap_or(0).max(reservation);
+        Some(self.in_time(view, NoRoom { quota: Some(excess), reservation, largest_amount, ..NoRoom::default() }))
     }
 
     /// The largest amount of one reservation with which all of the change fits; `guess` is tried first.
-    fn largest(&self, view: &mut View<'_>, reservation: usize, guess: u32) -> u32 {
-        let (short, steps) = (&self.after.reservations[reservation], Steps::new());
+    fn largest(&self, view: &mut View<'_>, reservation: usize, guess: u32, steps: &Steps) -> u32 {
+        let short = &self.after.reservations[reservation];
         largest(short.wish.instance().amount, guess, |amount| {
             let mut fewer = self.change.clone();
             let mut resource = short.wish.clone();
@@ -54,7 +62,7 @@ impl Refused<'_> {
                 Some(one) => one.resource = resource,
                 None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
             }
-            !steps.are_spent() && matches!(self.fit(view, &fewer, &steps), Fit::Room)
+            !steps.are_spent() && matches!(self.fit(view, &fewer, steps), Fit::Room)
         })
     }
 
@@ -101,11 +109,11 @@ impl Refused<'_> {
             let fit = self.fit(&mut judged, &self.moved_to(start, length), &steps);
             trials.judge(start, fit, steps.are_spent(), |excess| {
                 let used_from = |start| {
-                    let moved = resolve_update(self.before, &self.moved_to(start, length), self.now);
-                    moved.map(|resolved| lease_use(&resolved.lease)).unwrap_or_default()
+                    let moved = resolve_update(self.before, &self.moved_to(start, length), self.now).ok()?;
+                    Some(lease_use(&moved.lease))
                 };
                 let (state, project, now) = (judged.state, &self.before.project_id, self.now);
-                Beyond { state, project, excess, start, had: &had, used_from, now }.within_from()
+                Beyond { state, project, start, had: &had, used_from, moves_whole: false, now }.within_from(excess)
             })
         };
         view.planned.clear();
@@ -251,6 +259,18 @@ mod tests {
                10:00 lease A 30:00..33:00 n=2 -> PENDING h1*2
                10:00 lease B 23:00..25:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=47:00
                10:00 lease B 23:00..25:00 n=2 project=q -> no room short=1 largest=1 tightest=VCPU next=23:30",
+        );
+    }
+
+    #[test]
+    fn what_a_lease_has_itself_hides_no_start() {
+        check(
+            "10:00 hosts h1 vcpus=8
+               10:00 quota slots=4 -> 1 rows
+               10:00 lease B 11:00..12:00 n=2 -> PENDING h1*2
+               10:00 lease A 12:00..14:00 n=2 -> PENDING h1*2
+               10:00 update A start=11:00 end=13:00 n=3 -> over slots: 3 beside 2 of 4 at 11:00, fits 2, largest=2 next=12:00
+               10:00 update A start=11:00 end=13:00 n=2 -> PENDING h1*2",
         );
     }
 
