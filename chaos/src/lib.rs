@@ -14,6 +14,7 @@ pub mod coverage;
 pub mod cpu;
 pub mod diagram;
 pub mod history;
+pub mod hours;
 pub mod meter;
 pub mod mutants;
 pub mod nemesis;

@@ -12,6 +12,7 @@ mod others;
 mod outside;
 mod profile;
 mod shaped;
+mod sparse;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,6 +108,10 @@ pub struct Sim {
     /// Whether clients ask for leases of which is given back what nobody uses some time after their start.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub expiries: bool,
+    /// Clients gather at these times, milliseconds after the run's start: what some of them would ask for next they ask for then. They
+    /// are those of faults; a fault that is left out of a plan moves no operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gathers_ms: Vec<u64>,
 }
 
 // As serde wants it.
@@ -148,6 +153,7 @@ impl Default for Sim {
             ended_in_memory_s: 0,
             priorities: false,
             expiries: false,
+            gathers_ms: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::around::{self, Around};
 use crate::check::{self, Board};
 use crate::coverage::Coverage;
 use crate::history::Ending;
+use crate::hours::{self, Hour};
 use crate::plan::Plan;
 use crate::record::{Finding, Record};
 
@@ -66,6 +67,9 @@ pub struct Report {
     /// What it got to.
     #[serde(default)]
     pub coverage: Coverage,
+    /// What each whole hour of faults had of what every hour must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<Hour>,
     /// What clients saw before, during and after faults, by their kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub around: BTreeMap<String, Around>,
@@ -146,6 +150,7 @@ impl Report {
             incidents,
             unresolved,
             coverage: Coverage::of(record),
+            hours: hours::of(record),
             around: around::of(record),
             board,
             findings: record.findings.clone(),

@@ -3,6 +3,7 @@
 mod attempts;
 mod expire;
 pub mod flavors;
+mod gather;
 mod offers;
 mod pace;
 mod preempt;
@@ -151,9 +152,11 @@ impl Workload {
     pub async fn client(self: Arc<Self>, client: u32) {
         let project = self.projects[client as usize % self.projects.len()].clone();
         let gap_ms = self.world.plan.sim.gap_ms;
-        let mut pace = Pace::new(client, (gap_ms / 10, gap_ms * 2));
-        while let Some((turn, mut draw)) = self.turn(&mut pace).await {
-            self.operate(turn, &project, &mut draw).await;
+        let mut pace = Pace::new(&self.world.plan, client, (gap_ms / 10, gap_ms * 2));
+        while let Some((turn, mut draw, at_fault)) = self.turn(&mut pace).await {
+            if !at_fault || !self.at_fault(turn, &project).await {
+                self.operate(turn, &project, &mut draw).await;
+            }
         }
     }
 
@@ -191,7 +194,7 @@ impl Workload {
     async fn operate(self: &Arc<Self>, turn: Turn, project: &Project, draw: &mut Draw) {
         let mut offer = Draw::new(self.world.plan.seed, turn.stream("offer"));
         if offer.below(offers::ONE_IN) == 0 {
-            self.offer(turn, &mut offer, project).await;
+            self.offer(turn, &mut offer, project, false).await;
             return;
         }
         let mut waits = Draw::new(self.world.plan.seed, turn.stream("wait"));

@@ -133,7 +133,7 @@ pub fn run(seeds: Range<u64>, how: Many<'_>) -> Result<u8> {
         let (said, summary) = Summary::read(&String::from_utf8_lossy(&output.stdout));
         // Each seed counts once.
         if run == 0 {
-            progress.ended(code, summary.as_ref());
+            progress.ended(seed, code, summary.as_ref());
         }
         progress.clear();
         match &summary {
@@ -173,11 +173,11 @@ pub fn run(seeds: Range<u64>, how: Many<'_>) -> Result<u8> {
     let sum = progress.reached();
     let missed = goals::missed(sum, shape.profile);
     print!("{}", goals::told(&missed));
-    println!("{} operations, {} changes of the leader; {}", sum.asked, sum.leader_changes, progress.eventful());
+    println!("{} operations, {} changes of the leader; {}", sum.asked, sum.leader_changes, progress.hours());
     doors(sum);
     if let Some(folder) = &folder {
         std::fs::create_dir_all(folder)?;
-        let kept = serde_json::json!({"seeds": ran.len(), "reached": sum, "missed": missed});
+        let kept = serde_json::json!({"seeds": ran.len(), "hours": progress.hours(), "reached": sum, "missed": missed});
         std::fs::write(folder.join("coverage.json"), serde_json::to_vec_pretty(&kept)?)?;
         println!("the picture is {}", folder.join("index.html").display());
     }

@@ -6,14 +6,12 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use leasehold_chaos::coverage::Coverage;
+use leasehold_chaos::hours::{Hour, Tally};
 use leasehold_chaos::report::{Report, cluster_hours_per_cpu_minute};
 use serde::{Deserialize, Serialize};
 
 /// Between two lines where nobody looks on.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// Operations of a seed that counts as one in which something went on.
-const EVENTFUL_OPERATIONS: u64 = 200;
 
 /// What the process of one seed tells the one that started it, as its last line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +22,8 @@ pub struct Summary {
     /// Of everything that happened.
     pub trace_hash: String,
     reached: Coverage,
+    nodes: u32,
+    hours: Vec<Hour>,
 }
 
 impl Summary {
@@ -31,7 +31,8 @@ impl Summary {
     pub fn of(report: &Report) -> Summary {
         let operations = report.operations.values().sum();
         let (trace_hash, reached) = (report.trace_hash.clone(), report.coverage.clone());
-        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations, trace_hash, reached }
+        let (nodes, hours) = (report.plan.nodes, report.hours.clone());
+        Summary { simulated_s: report.simulated_s, cpu_s: report.cpu_s, operations, trace_hash, reached, nodes, hours }
     }
 
     /// Takes it from what a process printed; the rest is for people. `None`: it did not come that far.
@@ -69,8 +70,8 @@ pub struct Progress {
     violations: u64,
     simulated_s: f64,
     cpu_s: f64,
-    /// Of those that passed, with operations enough and a change of the leader.
-    eventful: u64,
+    /// What their hours had.
+    hours: Tally,
     /// What they got to together.
     reached: Coverage,
 }
@@ -80,8 +81,8 @@ impl Progress {
     pub fn new(seeds: Option<u64>, time: Option<Duration>) -> Progress {
         let now = Instant::now();
         let terminal = stderr().is_terminal();
-        let (done, violations, eventful, simulated_s, cpu_s, reached) = Default::default();
-        Progress { began: now, seeds, time, terminal, told: now, done, violations, eventful, simulated_s, cpu_s, reached }
+        let (done, violations, hours, simulated_s, cpu_s, reached) = Default::default();
+        Progress { began: now, seeds, time, terminal, told: now, done, violations, hours, simulated_s, cpu_s, reached }
     }
 
     /// Seconds since the beginning.
@@ -95,21 +96,20 @@ impl Progress {
     }
 
     /// A seed ended.
-    pub fn ended(&mut self, code: u8, summary: Option<&Summary>) {
+    pub fn ended(&mut self, seed: u64, code: u8, summary: Option<&Summary>) {
         self.done += 1;
         self.violations += u64::from(code == 1);
         if let Some(summary) = summary {
             self.simulated_s += summary.simulated_s;
             self.cpu_s += summary.cpu_s;
-            let is_eventful = summary.operations >= EVENTFUL_OPERATIONS && summary.reached.leader_changes > 0;
-            self.eventful += u64::from(code == 0 && is_eventful);
+            self.hours.add(seed, (code == 0, summary.nodes), &summary.hours);
             self.reached.add(&summary.reached);
         }
     }
 
-    /// Seeds that passed in which something went on: one node and no faults have no change of the leader.
-    pub fn eventful(&self) -> String {
-        format!("{} seeds passed with {EVENTFUL_OPERATIONS} operations and a change of the leader at least", self.eventful)
+    /// What the hours of all seeds had.
+    pub fn hours(&self) -> &Tally {
+        &self.hours
     }
 
     /// What all seeds got to together.
@@ -181,24 +181,26 @@ mod tests {
     use super::*;
 
     fn of_run(simulated_s: f64, cpu_s: f64, operations: u64, reached: Coverage) -> Summary {
-        Summary { simulated_s, cpu_s, operations, trace_hash: "h".to_owned(), reached }
+        let hours =
+            if simulated_s < 3_600.0 { Vec::new() } else { vec![Hour { operations, leader_changes: reached.leader_changes }] };
+        Summary { simulated_s, cpu_s, operations, trace_hash: "h".to_owned(), reached, nodes: 3, hours }
     }
 
     #[test]
     fn a_line_tells_seeds_violations_and_what_is_left() {
         let mut progress = Progress::new(Some(4), None);
-        progress.ended(0, Some(&of_run(7_200.0, 12.0, 1, Coverage::default())));
-        progress.ended(1, None);
+        progress.ended(1, 0, Some(&of_run(7_200.0, 12.0, 1, Coverage::default())));
+        progress.ended(2, 1, None);
         let changes = Coverage { leader_changes: 1, ..Coverage::default() };
-        assert!(progress.eventful().starts_with("0 seeds passed"), "{}", progress.eventful());
+        assert!(progress.hours().to_string().starts_with("0 of 1 seeds passed"), "{}", progress.hours());
         assert!(progress.line().starts_with("2 of 4 seeds, 1 with violations, 10.0 cluster-hours"), "{}", progress.line());
         assert!(progress.line().ends_with(" left"), "{}", progress.line());
         // One with too few operations, one that failed, one that counts.
         for (code, operations) in [(0, 199), (1, 200), (0, 200)] {
             let reached = changes.clone();
-            progress.ended(code, Some(&of_run(3_600.0, 3.0, operations, reached)));
+            progress.ended(3, code, Some(&of_run(3_600.0, 3.0, operations, reached)));
         }
-        assert!(progress.eventful().starts_with("1 seeds passed"), "{}", progress.eventful());
+        assert!(progress.hours().to_string().starts_with("1 of 4 seeds passed"), "{}", progress.hours());
         let fresh = Progress::new(None, Some(Duration::from_secs(600)));
         assert!(fresh.has_time() && fresh.line().contains("0 seeds,") && fresh.line().ends_with("9 min left"));
         assert!(!Progress::new(None, Some(Duration::ZERO)).has_time());

@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::{class, escaped, framed, said};
+use crate::hours::Tally;
 use crate::report::{Report, Verdict};
 
 /// Characters of evidence in a row.
@@ -27,7 +28,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
     let mut failed: BTreeMap<String, u64> = BTreeMap::new();
     let (mut simulated_s, mut cpu_s, mut operations, mut faults) = (0.0, 0.0, 0, 0);
     let mut verdicts: BTreeMap<Verdict, u64> = BTreeMap::new();
-    let mut lines = String::new();
+    let (mut lines, mut hours) = (String::new(), Tally::default());
     for (seed, code, name, report) in &rows {
         let verdict = verdict(report.as_ref());
         *verdicts.entry(verdict).or_default() += 1;
@@ -46,6 +47,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
         cpu_s += report.cpu_s;
         operations += ran;
         faults += report.plan.faults.len();
+        hours.add(*seed, (*code == 0, report.plan.nodes), &report.hours);
         let first = report.findings.iter().find(|finding| found.first() == Some(&finding.check)).map(|finding| &finding.text);
         let judged = report.board.judgements.iter().filter(|one| one.verdict == verdict);
         let first = first.or_else(|| judged.filter_map(|one| one.evidence.first()).next());
@@ -67,7 +69,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
     let found =
         if found.is_empty() { "No checker found anything.".to_owned() } else { format!("Found by {}.", found.join(", ")) };
     let body = format!(
-        "<header class=\"{}\"><h1>{} seeds <small>{}</small></h1><p class=\"headline\">{}</p><p><code>{}</code></p><dl>\
+        "<header class=\"{}\"><h1>{} seeds <small>{}</small></h1><p class=\"headline\">{}</p><p>{}</p><p><code>{}</code></p><dl>\
          <div><dt>simulated</dt><dd>{:.1} h</dd></div><div><dt>took</dt><dd>{:.0} CPU s</dd></div>\
          <div><dt>operations</dt><dd>{operations}</dd></div><div><dt>planned faults</dt><dd>{faults}</dd></div></dl></header>\
          <section id=\"runs\"><table><thead><tr><th>seed</th><th>verdict</th><th>failed</th><th>nodes</th><th>faults</th>\
@@ -76,6 +78,7 @@ pub fn page(folder: &Path, runs: &[(u64, u8)], head: &str) -> io::Result<String>
         rows.len(),
         escaped(&counts.join(", ")),
         escaped(&found),
+        escaped(&hours.to_string()),
         escaped(head),
         simulated_s / 3_600.0,
         cpu_s,
@@ -147,6 +150,7 @@ mod tests {
                 && text.contains("é…</td>")
                 && text.contains("run &lt;sim&gt;")
         );
+        assert!(text.contains("no seed had a whole hour of faults"));
         assert!(text.contains("Found by") && text.contains("L1 in 1"));
         fs::remove_dir_all(&folder).expect("it is there");
     }

@@ -120,7 +120,7 @@ fn fault(kind: u64, draw: &mut Draw, nodes: u32, profile: Profile) -> Fault {
     }
 }
 
-fn damage(draw: &mut Draw) -> Damage {
+pub(super) fn damage(draw: &mut Draw) -> Damage {
     let pick = draw.next_u64();
     match draw.below(3) {
         0 => Damage::Missing,

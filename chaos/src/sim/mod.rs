@@ -44,6 +44,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::diagram::View;
+use crate::hours;
 use crate::nemesis::{self, Nemesis};
 use crate::plan::{Fault, Plan};
 use crate::record::Record;
@@ -151,7 +152,7 @@ async fn live(plan: Plan, options: Options, errors: &Errors) -> Result<Record> {
     tasks::spawn(crate::meter::run(world.clone()));
 
     // 1. Safety: everything on.
-    world.trace.incident(None, "phase", "faults");
+    world.trace.incident(None, "phase", hours::FAULTS);
     let nemesis = Nemesis::start(&world);
     tokio::time::sleep(Duration::from_millis(world.plan.sim.safety_ms)).await;
     nemesis.stop().await;

@@ -20,8 +20,8 @@ const BORDER_MS: u64 = 400;
 const GONE_MS: u64 = 6_000;
 
 impl Workload {
-    /// Asks for an offer, and does with it what was drawn.
-    pub(super) async fn offer(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project) {
+    /// Asks for an offer, and claims it at once or does with it what was drawn.
+    pub(super) async fn offer(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project, claims_at_once: bool) {
         let mut wish = self.wish(draw, project);
         let now = Seconds::from_unix_s(i64::try_from(self.now_s()).unwrap_or(0)).unwrap_or_default();
         let start = match wish.start {
@@ -44,6 +44,7 @@ impl Workload {
         let Some(lease) = self.perform(turn, project, Wanted::Create(Box::new(wish)), None).await.1 else { return };
         let lease_id = lease.id;
         let (at_ms, wanted) = match fate {
+            _ if claims_at_once => (0, Wanted::Claim { lease_id }),
             0..=4 => (at_ms, Wanted::Claim { lease_id }),
             5..=6 => (at_ms, Wanted::Delete { lease_id }),
             7 => (at_ms, Wanted::List { offers: true }),

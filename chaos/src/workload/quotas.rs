@@ -17,8 +17,8 @@ const GAP_MS: (u64, u64) = (3_000, 25_000);
 impl Workload {
     /// The operator, until everything is over. What he does is drawn as what clients do.
     pub async fn operator(self: Arc<Self>, operator: Project) {
-        let mut pace = Pace::new(OPERATOR, GAP_MS);
-        while let Some((turn, mut draw)) = self.turn(&mut pace).await {
+        let mut pace = Pace::new(&self.world.plan, OPERATOR, GAP_MS);
+        while let Some((turn, mut draw, _)) = self.turn(&mut pace).await {
             let asked = self.quota(&mut draw);
             self.perform(turn, &operator, asked, None).await;
         }

@@ -59,17 +59,27 @@ impl Workload {
     /// Books a series or goes on with one that is there.
     pub(super) async fn about_series(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project) {
         if draw.below(OLD_ONE_IN) == 0 {
-            let old = {
-                let known = self.series.lock();
-                let own = known.iter().rev().filter(|one| one.project == project.id).take(6);
-                self.pick(turn, "series", own, |one| one.made_by).cloned()
-            };
-            // What an operation is hangs on its number alone: it does not book instead because there is no series yet.
-            let Some(KnownSeries { id: series_id, .. }) = old else { return };
-            let wanted = if draw.below(2) == 0 { Wanted::DeleteSeries { series_id } } else { Wanted::ListSeries { series_id } };
-            self.perform(turn, project, wanted, None).await;
-            return;
+            self.old_series(turn, draw, project).await;
+        } else {
+            self.new_series(turn, draw, project).await;
         }
+    }
+
+    /// Deletes or lists a series that is there.
+    pub(super) async fn old_series(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project) {
+        let old = {
+            let known = self.series.lock();
+            let own = known.iter().rev().filter(|one| one.project == project.id).take(6);
+            self.pick(turn, "series", own, |one| one.made_by).cloned()
+        };
+        // What an operation is hangs on its number alone: it does not book instead because there is no series yet.
+        let Some(KnownSeries { id: series_id, .. }) = old else { return };
+        let wanted = if draw.below(2) == 0 { Wanted::DeleteSeries { series_id } } else { Wanted::ListSeries { series_id } };
+        self.perform(turn, project, wanted, None).await;
+    }
+
+    /// Books a series, and does with it what was drawn.
+    pub(super) async fn new_series(self: &Arc<Self>, turn: Turn, draw: &mut Draw, project: &Project) {
         let wish = self.series_wish(draw, project);
         let (fate, which, at_border) = (draw.below(10), draw.below(64), draw.below(2) == 0);
         let (off_ms, pause_ms) = (draw.between(0, 2 * BORDER_MS), draw.between(0, 10_000));
