@@ -15,7 +15,7 @@ use super::host_monitor;
 use super::host_plan;
 use super::names::{self, ANCHOR_CLASS, HOLD_TYPE, Names};
 use super::permits::{LeaderPermit, Provided};
-use crate::openstack::nova::{Flavor, Hypervisor, ServiceState};
+use crate::openstack::nova::{Hypervisor, ServiceState};
 use crate::openstack::placement::ConsumerWrite;
 use crate::openstack::{Cloud, CloudError, CloudUser, Errand, Withheld};
 use crate::operations::{HostRequest, OperationError};
@@ -77,14 +77,13 @@ pub async fn onboard(
     let hypervisor = find(cloud, name).await?.ok_or_else(not_found)?;
     let host = hypervisor.hypervisor_hostname.clone();
     let root = cloud.placement().provider_named(&host).await?.ok_or_else(not_found)?.uuid;
-    let service = cloud.nova().compute_services().await?.into_iter().find(|s| s.host == hypervisor.service.host);
+    let service = cloud.nova().compute_service(&hypervisor.service.host).await?;
     if service.as_ref().is_some_and(ServiceState::is_unknown) {
         // Nova does not even say in which zone it is.
         return Err(OnboardError::Conflict(format!("the cell of host {host} does not answer Nova; try again")));
     }
     let up = service.as_ref().is_some_and(ServiceState::usable);
-    let flavors = cloud.nova().flavors().await?;
-    let budget = budget(cloud, names, pool, root, &host, &flavors).await?;
+    let budget = budget(cloud, names, pool, root, &host).await?;
     let gone = || OnboardError::Conflict(format!("Placement has no inventory of host {host} yet; try again"));
     let observation = host_monitor::read(cloud, names, &root, budget.anchor, budget.anchors).await?.ok_or_else(gone)?;
     if observation.capacity == (Amounts { slots: observation.capacity.slots, ..Amounts::default() }) {
@@ -156,9 +155,19 @@ pub(super) async fn remove_traces(cloud: &Cloud, names: &Names, errand: &Errand<
 
 /// The hypervisor of this name, or of the compute service of this name.
 async fn find(cloud: &Cloud, name: &str) -> Result<Option<Hypervisor>, CloudError> {
-    let all = cloud.nova().hypervisors().await?;
-    let by_name = all.iter().find(|hypervisor| hypervisor.hypervisor_hostname == name);
-    Ok(by_name.or_else(|| all.iter().find(|hypervisor| hypervisor.service.host == name)).cloned())
+    // All others are read only if there is none whose name has this one in it: a hypervisor is mostly named like its service, or
+    // that with a domain, and a cloud may have thousands.
+    if let Some(near) = pick(cloud.nova().hypervisors_like(name).await?, name) {
+        return Ok(Some(near));
+    }
+    Ok(pick(cloud.nova().hypervisors().await?, name))
+}
+
+/// A hypervisor's own name goes before that of a service.
+fn pick(mut hypervisors: Vec<Hypervisor>, name: &str) -> Option<Hypervisor> {
+    let by_name = hypervisors.iter().position(|hypervisor| hypervisor.hypervisor_hostname == name);
+    let found = by_name.or_else(|| hypervisors.iter().position(|hypervisor| hypervisor.service.host == name))?;
+    Some(hypervisors.swap_remove(found))
 }
 
 /// How many servers of ours a host can anchor, by what, and the grain that keeps their memory safe.
@@ -172,14 +181,7 @@ struct Budget {
 
 /// K and G (architecture D21). On dedicated hosts no ordinary server competes, so G does not matter. A shared host whose
 /// root has anchors of their own class uses those, whatever G: who put them there wants them used (docs/decisions/0010).
-async fn budget(
-    cloud: &Cloud,
-    names: &Names,
-    pool: PoolKind,
-    root: Uuid,
-    host: &str,
-    flavors: &[Flavor],
-) -> Result<Budget, OnboardError> {
+async fn budget(cloud: &Cloud, names: &Names, pool: PoolKind, root: Uuid, host: &str) -> Result<Budget, OnboardError> {
     if pool == PoolKind::Dedicated {
         return Ok(Budget { anchor: Anchor::Memory, anchors: ANCHORS_MAX, grain_mb: 0 });
     }
@@ -188,6 +190,7 @@ async fn budget(
     if own > 0 {
         return Ok(Budget { anchor: Anchor::Class, anchors: own.min(ANCHORS_MAX), grain_mb: 0 });
     }
+    let flavors = &cloud.nova().flavors().await?;
     let grain = grain::read(cloud, names, root, flavors).await?;
     if grain != 0 && grain < GRAIN_MIN_MB {
         return Err(OnboardError::Conflict(format!(
@@ -293,5 +296,31 @@ fn describe(hypervisor: &Hypervisor, root: Uuid, zone: Option<String>, pool: Poo
         anchor_budget: budget.anchors,
         memory_grain_mb: budget.grain_mb,
         anchor: budget.anchor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_hypervisor_is_picked_by_its_own_name_before_that_of_its_service() {
+        let hypervisor = |name: &str, service: &str| -> Hypervisor {
+            serde_json::from_value(json!({
+                "id": name, "hypervisor_hostname": name, "hypervisor_type": "QEMU", "hypervisor_version": 1,
+                "service": {"host": service},
+            }))
+            .unwrap()
+        };
+        let all = || vec![hypervisor("cmp1.example.org", "cmp1"), hypervisor("cmp10", "cmp10"), hypervisor("ten", "cmp10")];
+        let picked = |name: &str| pick(all(), name).map(|hypervisor| hypervisor.id);
+        assert_eq!(picked("cmp1"), Some("cmp1.example.org".to_owned()), "by its service");
+        assert_eq!(picked("cmp1.example.org"), Some("cmp1.example.org".to_owned()));
+        assert_eq!(picked("cmp10"), Some("cmp10".to_owned()));
+        assert_eq!(picked("ten"), Some("ten".to_owned()));
+        assert_eq!(picked("cmp"), None, "a part of a name is no name");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Nova, call};
 use crate::openstack::CloudError;
+use crate::openstack::session::query_value;
 
 /// A hypervisor. Read at 2.53, the last versions before 2.88 took the sizes out.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -96,13 +97,39 @@ impl Nova<'_> {
         }
     }
 
+    /// Hypervisors whose names contain this text; names that are longer, too. Nova answers these without pages.
+    pub async fn hypervisors_like(&self, name: &str) -> Result<Vec<Hypervisor>, CloudError> {
+        #[derive(Deserialize)]
+        struct Found {
+            hypervisors: Vec<Hypervisor>,
+        }
+        let path = format!("/os-hypervisors/detail?hypervisor_hostname_pattern={}", query_value(name));
+        let call = call(http::Method::GET, path).version("compute 2.53").slow();
+        match self.session.read(call).await {
+            Ok(answer) => Ok(answer.json::<Found>()?.hypervisors),
+            // So Nova says that there is none.
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The compute service of a host, also while its cell does not answer; `None` when there is none.
+    pub async fn compute_service(&self, service_host: &str) -> Result<Option<ServiceState>, CloudError> {
+        let found = self.services(&format!("&host={}", query_value(service_host))).await?;
+        Ok(found.into_iter().find(|service| service.host == service_host))
+    }
+
     /// All compute services.
     pub async fn compute_services(&self) -> Result<Vec<ServiceState>, CloudError> {
+        self.services("").await
+    }
+
+    async fn services(&self, filter: &str) -> Result<Vec<ServiceState>, CloudError> {
         #[derive(Deserialize)]
         struct Page {
             services: Vec<ServiceState>,
         }
-        let page: Page = self.get("/os-services?binary=nova-compute").await?.json()?;
+        let page: Page = self.get(format!("/os-services?binary=nova-compute{filter}")).await?.json()?;
         Ok(page.services)
     }
 }

@@ -1,7 +1,9 @@
 //! Compute hosts: how one comes into being, its service, its zone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::api::admin;
@@ -12,6 +14,9 @@ use crate::placement::{Inventory, Provider, Resources};
 use crate::reply::{Api, Reply, nova as error, nova_empty, ok};
 use crate::time;
 use crate::world::{Call, World};
+
+/// The binary of a compute host's service.
+const COMPUTE: &str = "nova-compute";
 
 /// The traits that the lab's computes report.
 const COMPUTE_TRAITS: [&str; 16] = [
@@ -53,7 +58,7 @@ pub(crate) fn add(world: &mut World, spec: &HostSpec) {
         consumers: BTreeSet::new(),
         updated_ms: world.now,
     };
-    world.placement.providers.insert(node_id.clone(), provider);
+    world.placement.providers.insert(provider);
     let host = Host {
         spec: spec.clone(),
         node_id,
@@ -145,13 +150,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
     match (call.method, call.path.as_slice()) {
         ("GET", ["os-services"]) => {
             admin(call, "os_compute_api:os-services:list")?;
-            let services: Vec<Value> = control_services(world, call)
-                .into_iter()
-                .chain(world.nova.hosts.values().map(|host| service(world, call, host)))
-                .filter(|one| call.query.get("binary").is_none_or(|binary| one["binary"] == binary))
-                .filter(|one| call.query.get("host").is_none_or(|host| one["host"] == host))
-                .collect();
-            ok(json!({"services": services}))
+            Ok(Reply::rendered(200, &Services { services: listed(world, call, &time::column(world.now)) }))
         }
         ("PUT", ["os-services", verb @ ("enable" | "disable" | "disable-log-reason" | "force-down")])
             if !call.at_least(2, 53) =>
@@ -165,14 +164,14 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
             };
             set_service(world, &name, &wish)?;
             let host = &world.nova.hosts[&name];
-            ok(json!({"service": service(world, call, host)}))
+            ok(json!({"service": service(world, call, host, &time::column(world.now))}))
         }
         ("PUT", ["os-services", id]) => {
             admin(call, "os_compute_api:os-services:update")?;
             let name = by_service_id(world, id)?;
             set_service(world, &name, call.body)?;
             let host = &world.nova.hosts[&name];
-            ok(json!({"service": service(world, call, host)}))
+            ok(json!({"service": service(world, call, host, &time::column(world.now))}))
         }
         ("DELETE", ["os-services", id]) => {
             admin(call, "os_compute_api:os-services:delete")?;
@@ -251,37 +250,81 @@ fn set_service(world: &mut World, name: &str, wish: &Value) -> Result<(), Reply>
     Ok(())
 }
 
-/// The service of one host.
-pub(crate) fn service(world: &World, call: &Call, host: &Host) -> Value {
-    let mut body = json!({
-        "binary": "nova-compute", "host": host.spec.name,
-        "id": if call.at_least(2, 53) { json!(host.service_id) } else { json!(host.row) },
-        "zone": world.nova.zone_of(&host.spec.name),
-        "status": if host.enabled { "enabled" } else { "disabled" },
-        "state": if host.is_up() { "up" } else { "down" },
-        "updated_at": time::column(world.now), "disabled_reason": host.disabled_reason,
-    });
-    if call.at_least(2, 11) {
-        body["forced_down"] = json!(host.forced_down);
-    }
-    body
+/// A service as it is shown.
+#[derive(Serialize)]
+struct Service<'a> {
+    binary: &'a str,
+    disabled_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forced_down: Option<bool>,
+    host: &'a str,
+    id: ServiceId<'a>,
+    state: &'a str,
+    status: &'a str,
+    updated_at: &'a str,
+    zone: &'a str,
 }
 
-fn control_services(world: &World, call: &Call) -> Vec<Value> {
-    ["nova-scheduler", "nova-conductor"]
-        .iter()
-        .enumerate()
-        .map(|(number, binary)| {
-            let id = crate::rng::digest(binary, 32);
-            let id = format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..]);
-            json!({
-                "binary": binary, "host": super::CONTROL_HOST,
-                "id": if call.at_least(2, 53) { json!(id) } else { json!(900_000 + number) },
-                "zone": "internal", "status": "enabled", "state": "up", "updated_at": time::column(world.now),
-                "disabled_reason": null, "forced_down": false,
-            })
-        })
-        .collect()
+/// A UUID since microversion 2.53, a number before.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ServiceId<'a> {
+    Uuid(Cow<'a, str>),
+    Row(u64),
+}
+
+#[derive(Serialize)]
+struct Services<'a> {
+    services: Vec<Service<'a>>,
+}
+
+/// The services that a list asks for, those of the controller first. One host is looked up, and only what is asked for is made: a
+/// cloud may have thousands.
+fn listed<'a>(world: &'a World, call: &Call, now: &'a str) -> Vec<Service<'a>> {
+    let (binary, host) = (call.query.get("binary"), call.query.get("host"));
+    let mut services = control_services(call, now);
+    services.retain(|one| binary.is_none_or(|binary| one.binary == binary) && host.is_none_or(|host| one.host == host));
+    if binary.is_none_or(|binary| binary == COMPUTE) {
+        match host {
+            Some(host) => services.extend(world.nova.hosts.get(host).map(|host| service(world, call, host, now))),
+            None => services.extend(world.nova.hosts.values().map(|host| service(world, call, host, now))),
+        }
+    }
+    services
+}
+
+/// The service of one host.
+fn service<'a>(world: &'a World, call: &Call, host: &'a Host, now: &'a str) -> Service<'a> {
+    Service {
+        binary: COMPUTE,
+        disabled_reason: host.disabled_reason.as_deref(),
+        forced_down: call.at_least(2, 11).then_some(host.forced_down),
+        host: &host.spec.name,
+        id: if call.at_least(2, 53) { ServiceId::Uuid((&host.service_id).into()) } else { ServiceId::Row(host.row) },
+        state: if host.is_up() { "up" } else { "down" },
+        status: if host.enabled { "enabled" } else { "disabled" },
+        updated_at: now,
+        zone: world.nova.zone_of(&host.spec.name),
+    }
+}
+
+fn control_services<'a>(call: &Call, now: &'a str) -> Vec<Service<'a>> {
+    let control = |(row, binary): (u64, &'static str)| {
+        let id = crate::rng::digest(binary, 32);
+        let id = format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..]);
+        Service {
+            binary,
+            disabled_reason: None,
+            forced_down: Some(false),
+            host: super::CONTROL_HOST,
+            id: if call.at_least(2, 53) { ServiceId::Uuid(id.into()) } else { ServiceId::Row(row) },
+            state: "up",
+            status: "enabled",
+            updated_at: now,
+            zone: "internal",
+        }
+    };
+    [(900_000, "nova-scheduler"), (900_001, "nova-conductor")].map(control).into()
 }
 
 fn zones(world: &World, detail: bool) -> Vec<Value> {

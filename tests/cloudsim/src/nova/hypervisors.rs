@@ -1,5 +1,7 @@
 //! Hypervisors and migrations: read only.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Host;
@@ -41,7 +43,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Api {
             let host = all()
                 .find(|host| if call.at_least(2, 53) { host.node_id == *id } else { host.row.to_string() == *id })
                 .ok_or_else(|| error(404, format!("Hypervisor with ID '{id}' could not be found.")))?;
-            let mut body = long(world, call, host);
+            let mut body = long(call, host, &used_of(world, |on| on == host.spec.name));
             if call.query.truth("with_servers") {
                 body["servers"] = with_servers(world, call, host)["servers"].clone();
             }
@@ -60,10 +62,12 @@ fn list(world: &World, call: &Call, detail: bool) -> Api {
     if let (true, Some(pattern)) = (found.is_empty(), pattern) {
         return Err(error(404, format!("No hypervisor matching '{pattern}' could be found.")));
     }
+    // Once for all hosts: each would go through all servers.
+    let used = if detail { used_of(world, |_| true) } else { BTreeMap::new() };
     let bodies: Vec<Value> = found
         .into_iter()
         .map(|host| {
-            let mut body = if detail { long(world, call, host) } else { short(call, host) };
+            let mut body = if detail { long(call, host, &used) } else { short(call, host) };
             if call.query.truth("with_servers") {
                 let servers = with_servers(world, call, host)["servers"].clone();
                 // From 2.75 on an empty list is shown.
@@ -107,7 +111,30 @@ fn with_servers(world: &World, call: &Call, host: &Host) -> Value {
     body
 }
 
-fn long(world: &World, call: &Call, host: &Host) -> Value {
+/// What the servers of one host have, by their flavors.
+#[derive(Default)]
+struct Used {
+    vcpus: u64,
+    memory_mb: u64,
+    disk_gb: u64,
+    servers: usize,
+}
+
+/// The computes' own count, by host: what the servers' flavors say, not what Placement says. A host without servers is not in it.
+fn used_of(world: &World, wanted: impl Fn(&str) -> bool) -> BTreeMap<&str, Used> {
+    let mut used: BTreeMap<&str, Used> = BTreeMap::new();
+    for server in world.nova.servers.values() {
+        let Some(host) = server.host.as_deref().filter(|host| wanted(host)) else { continue };
+        let used = used.entry(host).or_default();
+        used.vcpus += server.flavor.vcpus;
+        used.memory_mb += server.flavor.ram;
+        used.disk_gb += server.flavor.disk;
+        used.servers += 1;
+    }
+    used
+}
+
+fn long(call: &Call, host: &Host, used: &BTreeMap<&str, Used>) -> Value {
     let mut body = short(call, host);
     let spec = &host.spec;
     body["hypervisor_type"] = json!("fake");
@@ -121,11 +148,8 @@ fn long(world: &World, call: &Call, host: &Host) -> Value {
         body["uptime"] = Value::Null;
         return body;
     }
-    // The compute's own count: what the servers' flavors say, not what Placement says.
-    let on_host = || world.nova.servers.values().filter(|server| server.host.as_deref() == Some(spec.name.as_str()));
-    let vcpus: u64 = on_host().map(|server| server.flavor.vcpus).sum();
-    let memory: u64 = on_host().map(|server| server.flavor.ram).sum();
-    let disk: u64 = on_host().map(|server| server.flavor.disk).sum();
+    let none = Used::default();
+    let used = used.get(spec.name.as_str()).unwrap_or(&none);
     let cpu_info = json!({
         "arch": "x86_64", "model": "Nehalem", "vendor": "Intel", "features": ["pge", "clflush"],
         "topology": {"cores": 1, "threads": 1, "sockets": 4},
@@ -134,13 +158,13 @@ fn long(world: &World, call: &Call, host: &Host) -> Value {
         ("vcpus", json!(spec.vcpus)),
         ("memory_mb", json!(spec.memory_mb)),
         ("local_gb", json!(spec.disk_gb)),
-        ("vcpus_used", json!(vcpus)),
-        ("memory_mb_used", json!(memory)),
-        ("local_gb_used", json!(disk)),
-        ("free_ram_mb", json!(spec.memory_mb as i64 - memory as i64)),
-        ("free_disk_gb", json!(spec.disk_gb as i64 - disk as i64)),
+        ("vcpus_used", json!(used.vcpus)),
+        ("memory_mb_used", json!(used.memory_mb)),
+        ("local_gb_used", json!(used.disk_gb)),
+        ("free_ram_mb", json!(spec.memory_mb as i64 - used.memory_mb as i64)),
+        ("free_disk_gb", json!(spec.disk_gb as i64 - used.disk_gb as i64)),
         ("current_workload", json!(0)),
-        ("running_vms", json!(on_host().count())),
+        ("running_vms", json!(used.servers)),
         ("disk_available_least", json!(0)),
         // A string before 2.28.
         ("cpu_info", if call.at_least(2, 28) { cpu_info } else { json!(cpu_info.to_string()) }),

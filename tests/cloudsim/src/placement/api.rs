@@ -205,10 +205,15 @@ fn list(world: &World, call: &Call) -> Api {
     let members: Vec<Vec<&str>> =
         call.query.all("member_of").map(|value| value.strip_prefix("in:").unwrap_or(value).split(',').collect()).collect();
     let (name, uuid) = (call.query.get("name"), call.query.get("uuid"));
-    let providers: Vec<&Provider> = world
-        .placement
-        .providers
-        .values()
+    let all = &world.placement.providers;
+    // What is asked for by key is looked up; every filter is asked all the same.
+    let near: Box<dyn Iterator<Item = &Provider>> = match (uuid, name, &tree) {
+        (Some(uuid), _, _) => Box::new(all.get(uuid).into_iter()),
+        (None, Some(name), _) => Box::new(all.named(name)),
+        (None, None, Some(root)) => Box::new(root.iter().flat_map(|root| all.of_tree(root))),
+        (None, None, None) => Box::new(all.values()),
+    };
+    let providers: Vec<&Provider> = near
         .filter(|provider| name.is_none_or(|name| provider.name == name))
         .filter(|provider| uuid.is_none_or(|uuid| provider.uuid == uuid))
         .filter(|provider| tree.as_ref().is_none_or(|root| root.as_deref() == Some(provider.root.as_str())))
@@ -244,7 +249,7 @@ fn create(world: &mut World, call: &Call) -> Api {
     if world.placement.providers.contains_key(&uuid) {
         return Err(taken(format!("uuid: {uuid}")));
     }
-    if world.placement.providers.values().any(|provider| provider.name == name) {
+    if world.placement.providers.named(&name).next().is_some() {
         return Err(taken(format!("name: {name}")));
     }
     let parent = call.body["parent_provider_uuid"].as_str().map(str::to_owned);
@@ -273,7 +278,7 @@ fn create(world: &mut World, call: &Call) -> Api {
     };
     let host = world.placement.providers.get(&root).map(|root| root.name.clone());
     let reply = if call.at_least(1, 20) { Reply::rendered(200, &view(&provider)) } else { Reply::empty(201) };
-    world.placement.providers.insert(uuid.clone(), provider);
+    world.placement.providers.insert(provider);
     world.change("provider.created", &uuid, host.as_deref(), format!("provider {name}"), json!({"name": name, "root": root}));
     let location = format!("{}/placement/resource_providers/{uuid}", world.base_url());
     Ok(dated(reply, world.now).with("location", location))
@@ -282,13 +287,13 @@ fn create(world: &mut World, call: &Call) -> Api {
 fn update(world: &mut World, call: &Call, uuid: &str) -> Api {
     found(world, uuid)?;
     let name = call.body["name"].as_str().unwrap_or_default().to_owned();
-    if world.placement.providers.values().any(|provider| provider.name == name && provider.uuid != uuid) {
+    if world.placement.providers.named(&name).any(|provider| provider.uuid != uuid) {
         let detail = format!("Conflicting resource provider {name} already exists.");
         return Err(error(409, detail, "placement.duplicate_name"));
     }
     let now = world.now;
+    world.placement.providers.rename(uuid, &name);
     if let Some(provider) = world.placement.providers.get_mut(uuid) {
-        provider.name = name;
         provider.updated_ms = now;
     }
     Ok(Reply::rendered(200, &view(found(world, uuid)?)))
@@ -300,7 +305,7 @@ fn delete(world: &mut World, uuid: &str) -> Api {
         .providers
         .get(uuid)
         .ok_or_else(|| error(404, format!("No resource provider with uuid {uuid} found for delete"), UNDEFINED))?;
-    if world.placement.providers.values().any(|one| one.parent.as_deref() == Some(uuid)) {
+    if world.placement.providers.of_tree(&provider.root).any(|one| one.parent.as_deref() == Some(uuid)) {
         let detail = format!("Unable to delete parent resource provider {uuid}: It has child resource providers.");
         return Err(error(409, detail, "placement.resource_provider.cannot_delete_parent"));
     }

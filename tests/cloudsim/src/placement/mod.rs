@@ -1,11 +1,12 @@
 //! Placement: providers in trees, inventories, allocations, generations.
 //!
-//! The state is here, the HTTP interface in `api`, `inventory` and `allocation`, the search in `candidates`.
+//! The state is here and in `providers`, the HTTP interface in `api`, `inventory` and `allocation`, the search in `candidates`.
 
 mod allocation;
 mod api;
 mod candidates;
 mod inventory;
+mod providers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,7 @@ pub(crate) use allocation::{note_removed, note_set as note_claim};
 pub(crate) use api::handle;
 pub(crate) use candidates::{Wish, candidate_of};
 pub(crate) use inventory::store as store_inventories;
+pub(crate) use providers::Providers;
 
 /// How much of which resource class.
 pub(crate) type Resources = BTreeMap<String, u64>;
@@ -119,7 +121,7 @@ pub(crate) enum Refusal {
 /// The state of Placement.
 #[derive(Debug)]
 pub(crate) struct Placement {
-    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) providers: Providers,
     pub(crate) consumers: BTreeMap<String, Consumer>,
     pub(crate) classes: BTreeSet<String>,
     pub(crate) traits: BTreeSet<String>,
@@ -140,7 +142,7 @@ const STANDARD_CLASSES: [&str; 9] = [
 impl Placement {
     pub(crate) fn new() -> Self {
         Self {
-            providers: BTreeMap::new(),
+            providers: Providers::default(),
             consumers: BTreeMap::new(),
             classes: STANDARD_CLASSES.iter().map(|class| (*class).to_owned()).collect(),
             traits: ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_STATUS_DISABLED", "COMPUTE_IMAGE_TYPE_RAW", "HW_CPU_X86_AVX2"]
@@ -152,8 +154,9 @@ impl Placement {
 
     /// The providers of one tree, the root first.
     pub(crate) fn tree(&self, root: &str) -> Vec<&Provider> {
-        let mut tree: Vec<&Provider> = self.providers.values().filter(|provider| provider.root == root).collect();
-        tree.sort_by_key(|provider| (provider.parent.is_some(), provider.uuid.clone()));
+        let mut tree: Vec<&Provider> = self.providers.of_tree(root).collect();
+        // They come by UUID, which settles the rest.
+        tree.sort_by_key(|provider| provider.parent.is_some());
         tree
     }
 

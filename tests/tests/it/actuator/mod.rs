@@ -27,6 +27,7 @@ mod places;
 mod preempt;
 mod reconcile;
 mod series;
+mod taken_in;
 mod takeover;
 mod waitlist;
 mod world;
