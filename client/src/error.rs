@@ -101,7 +101,7 @@ pub struct Offer {
     pub reservation: usize,
     /// What goes beyond the quota of the project; `None` where it is room that lacks.
     #[serde(default)]
-    pub quota: Option<OfferedQuota>,
+    pub quota: Option<Box<OfferedQuota>>,
     /// How many instances are short.
     pub short_by: u32,
     /// The class that binds most; `None` where it is the quota that binds.
