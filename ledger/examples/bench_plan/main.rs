@@ -9,6 +9,7 @@ mod archived;
 mod arguments;
 mod measure;
 mod plot;
+mod quotas;
 mod report;
 mod restart;
 mod scarce;
@@ -38,6 +39,7 @@ fn main() {
         rows.extend(archived::measure(leases, arguments.seed));
         let load = world.load();
         rows.extend(whole_hosts::measure(&mut world, arguments.samples as usize));
+        rows.extend(quotas::all(&mut world, arguments.samples as usize));
         let stage = report::Stage { hosts: arguments.hosts, leases: world.state.leases_len(), load, rows };
         report::print(&stage);
         stages.push(stage);

@@ -9,6 +9,7 @@ use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{
     BeforeEndWish, Command, CreateLease, Entry, LeaseWish, RegisterHost, ReservationWish, StartWish,
 };
+use leasehold_ledger::listing;
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{NoPlan, Overlay, Planned, plan_create};
 use leasehold_ledger::state::State;
@@ -186,6 +187,21 @@ impl World {
         let applied = apply(&mut self.state, &Entry { key, proposed_at: self.at, command });
         applied.outcome.unwrap();
         block_on(self.store.commit(vec![applied.delta], b"p", false)).unwrap();
+    }
+
+    /// Sets limits for all projects; answers how long that took to apply, in nanoseconds.
+    pub fn set_quota(&mut self, set: Limits) -> u64 {
+        let command = Command::SetQuota { project_id: None, set, unset: Default::default() };
+        let begin = Instant::now();
+        self.send(None, command);
+        begin.elapsed().as_nanos() as u64
+    }
+
+    /// The most vCPUs that one of the projects has at a time from now on.
+    pub fn vcpus_peak(&self) -> u32 {
+        listing::quota(&self.state, self.projects.first().map(|(project, _)| project), self.at)
+            .used
+            .map_or(0, |used| used.vcpus_peak.0)
     }
 
     /// A lease as tenants ask for it: 1 to 6 instances, an hour to 60 days.
