@@ -195,20 +195,26 @@ async fn a_restarted_leader_never_goes_on_in_its_old_term() {
     }
 }
 
-/// The one folder with the state.
-fn state_folder(cluster: &Cluster, id: u64) -> PathBuf {
+/// The folder with the state, and that of a state which another has just taken the place of: a node may be stopped before it is gone.
+fn state_folders(cluster: &Cluster, id: u64) -> Vec<PathBuf> {
     let states: Vec<_> = std::fs::read_dir(cluster.data(id))
         .unwrap()
         .map(|item| item.unwrap().path())
         .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("state-"))
         .collect();
-    let [state] = &states[..] else { panic!("{states:?}") };
-    state.clone()
+    assert!((1..=2).contains(&states.len()), "{states:?}");
+    states
 }
 
 /// Overwrites what RocksDB needs to open the state.
 fn damage_state(cluster: &Cluster, id: u64) {
-    std::fs::write(state_folder(cluster, id).join("CURRENT"), "MANIFEST-999999\n").unwrap();
+    for state in state_folders(cluster, id) {
+        std::fs::write(state.join("CURRENT"), "MANIFEST-999999\n").unwrap();
+    }
+}
+
+fn remove_state(cluster: &Cluster, id: u64) {
+    state_folders(cluster, id).into_iter().for_each(|state| std::fs::remove_dir_all(state).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +247,7 @@ async fn fetched_after(lose: impl Fn(&Cluster, u64)) {
     cluster.write(1, "after").await;
     cluster.agree().await;
     // What was fetched is in use on a disk that is there, and comes back.
-    assert!(state_folder(&cluster, broken).join("CURRENT").exists());
+    assert!(state_folders(&cluster, broken).iter().any(|state| state.join("CURRENT").exists()));
     cluster.stop(broken).await;
     cluster.start(broken).await;
     cluster.agree().await;
@@ -254,7 +260,7 @@ async fn a_damaged_state_whose_log_was_purged_is_fetched_from_a_peer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_state_whose_log_was_purged_is_fetched_from_a_peer() {
-    fetched_after(|cluster, id| std::fs::remove_dir_all(state_folder(cluster, id)).unwrap()).await;
+    fetched_after(remove_state).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
