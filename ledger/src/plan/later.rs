@@ -4,7 +4,7 @@ use super::place::{Over, Short, place};
 use super::room::View;
 use super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::together::largest;
-use super::within::Beyond;
+use super::within::{self, Beyond};
 use super::{NoRoom, OFFERS_TRIED, Planned, Preempts, offer, preempt};
 use crate::apply::quota::{check_new, use_of};
 use crate::apply::schedule::{Schedule, moved, resolve_create};
@@ -281,7 +281,15 @@ pub(super) fn next_start(
         trials.judge(start, fit, several && over.steps.are_spent(), |excess| {
             let used_from = |start| resolved_at(start).map(|(schedule, later)| use_of(&later, &schedule));
             let (state, project, had, now) = (over.state, &wish.project_id, [].as_slice(), over.now);
-            Beyond { state, project, start, had, used_from, moves_whole: latest.is_some(), now }.within_from(excess)
+            let is_dated = |one: &ReservationWish| one.staging.is_none_or(|staging| staging.start.is_some());
+            let moves_whole = latest.is_some() && wish.reservations.iter().all(is_dated);
+            let judged = |start: Seconds| {
+                let (schedule, later) = resolved_at(start)?;
+                check_new(over.state, &later, &schedule, over.now).err()
+            };
+            within::first_within(start, excess, judged, |start, excess| {
+                Beyond { state, project, start, had, used_from, moves_whole, now }.within_from(excess)
+            })
         })
     };
     let mut view = over.view();
@@ -309,12 +317,12 @@ pub(super) fn next_start(
 /// The same lease, started later.
 fn started_later(wish: &LeaseWish, length: Option<u32>, start: Seconds) -> LeaseWish {
     let end = length.map_or(Seconds::OPEN_END, |length| start.plus(length));
-    LeaseWish { start: StartWish::At(start), end, before_end: BeforeEndWish::Never, ..wish.clone() }
+    LeaseWish { start: StartWish::At(start), end, before_end: BeforeEndWish::Never, wait: None, ..wish.clone() }
 }
 
 /// The same lease, its servers staged later. All reservations of a lease stage in the same window.
 fn staged_later(wish: &LeaseWish, schedule: &Schedule, from: Seconds) -> LeaseWish {
-    let mut later = wish.clone();
+    let mut later = LeaseWish { wait: None, ..wish.clone() };
     for (one, staging) in later.reservations.iter_mut().zip(&schedule.staging) {
         if let (Some(wished), Some(staging)) = (&mut one.staging, staging) {
             let end = from.plus(staging.window.end.0 - staging.window.start.0);

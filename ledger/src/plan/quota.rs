@@ -25,6 +25,9 @@ pub(super) fn later(
     // From when on it is within the quota is asked of starts beyond the last one, too.
     let StartWish::Earliest { from, .. } = wish.start else { return None };
     let wish = LeaseWish { start: StartWish::Earliest { from, latest: Seconds::LAST }, ..wish.clone() };
+    // What the search for room has cost is not to be missing here.
+    let steps = Steps::new();
+    let over = Over { steps: &steps, ..over };
     let start = next_start(over, &wish, schedule, Lacks::Quota { open_until: Some(latest) }, anchors)?;
     let begun = moved(&wish, start, over.now).ok()?;
     let planned = place(over, &begun, &resolve_create(&begun, over.now).ok()?, ids, anchors).ok()?;
@@ -155,6 +158,17 @@ mod tests {
         }
         script += "10:00 lease B 11:00..11:10 n=2 -> over slots: 2 beside 4 of 4 at 11:00, fits 0, largest=0 next=31:00\n";
         script += "10:00 lease B 11:00..11:20 n=2 latest=32:00 -> PENDING 31:00..31:20 h1*2";
+        check(&script);
+    }
+
+    #[test]
+    fn many_periods_that_are_used_up_are_passed_over() {
+        let mut script = "10:00 hosts h1 vcpus=8\n10:00 quota vcpu_hours=24 period_s=86400 -> 1 rows\n".to_owned();
+        for day in 1..=40 {
+            script += &format!("10:00 lease L{day} {}:00..{}:00 -> PENDING h1*1\n", day * 24, day * 24 + 24);
+        }
+        script += "10:00 lease B 25:00..26:00 -> over vcpu_hours: 1 beside 24 of 24 at 24:00, fits 0, largest=0 next=984:00\n";
+        script += "10:00 lease B 25:00..26:00 latest=1500:00 -> PENDING 984:00..985:00 h1*1";
         check(&script);
     }
 

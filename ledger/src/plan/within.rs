@@ -4,11 +4,34 @@ use std::collections::BTreeSet;
 
 use crate::apply::quota::{budget_left, of_kind, over};
 use crate::model::{Excess, Interval, LimitKind, ProjectId, Seconds, Timestamp};
+use crate::reply::Rejection;
 use crate::state::usage::{period_of, vcpu_seconds};
 use crate::state::{Booking, State};
 
 /// So many steps of what a project uses are passed over at once.
 const STEPS_MAX: usize = 100_000;
+
+/// Starts that are passed over one after the other without a search for room, as many as days of a year and more.
+const PASSED_OVER_MAX: usize = 500;
+
+/// The first start that is beyond no limit, or the last one that was looked at: `judge` refuses a start, and `within_from` says from when
+/// on that may be otherwise.
+pub(super) fn first_within(
+    start: Seconds,
+    excess: &Excess,
+    judge: impl Fn(Seconds) -> Option<Rejection>,
+    within_from: impl Fn(Seconds, &Excess) -> Option<Seconds>,
+) -> Option<Seconds> {
+    let (mut start, mut excess) = (start, *excess);
+    for _ in 0..PASSED_OVER_MAX {
+        let next = within_from(start, &excess).filter(|next| *next > start)?;
+        match judge(next) {
+            Some(Rejection::QuotaExceeded(beyond)) => (start, excess) = (next, beyond),
+            _ => return Some(next),
+        }
+    }
+    Some(start)
+}
 
 /// A lease that goes beyond a limit when it begins at `start`.
 pub(super) struct Beyond<'a, F> {

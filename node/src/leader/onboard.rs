@@ -157,10 +157,17 @@ pub(super) async fn remove_traces(cloud: &Cloud, names: &Names, errand: &Errand<
 async fn find(cloud: &Cloud, name: &str) -> Result<Option<Hypervisor>, CloudError> {
     // All others are read only if there is none whose name has this one in it: a hypervisor is mostly named like its service, or
     // that with a domain, and a cloud may have thousands.
-    if let Some(near) = pick(cloud.nova().hypervisors_like(name).await?, name) {
+    if is_pattern(name)
+        && let Some(near) = pick(cloud.nova().hypervisors_like(name).await?, name)
+    {
         return Ok(Some(near));
     }
     Ok(pick(cloud.nova().hypervisors().await?, name))
+}
+
+/// Whether Nova finds few by it: it takes a part of a name, and what its database takes for a wildcard, for all of them.
+fn is_pattern(name: &str) -> bool {
+    name.len() > 1 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte))
 }
 
 /// A hypervisor's own name goes before that of a service.
@@ -305,6 +312,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_what_is_part_of_few_names_is_asked_for_as_one() {
+        for (name, may) in [("cmp1", true), ("cmp1.example.org", true), ("", false), ("c", false), ("cm_1", false), ("%%", false)]
+        {
+            assert_eq!(is_pattern(name), may, "{name:?}");
+        }
+    }
 
     #[test]
     fn a_hypervisor_is_picked_by_its_own_name_before_that_of_its_service() {

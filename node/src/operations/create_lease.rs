@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use leasehold_ledger::command::{Command, CreateLease, LeaseWish, StartWish};
 use leasehold_ledger::model::{
-    Adoption, Amounts, EventId, HostId, Interval, Lease, LeaseId, ProjectId, Reason, ReasonCode, RequestKey, ReservationId,
-    Timestamp,
+    Adoption, Amounts, EventId, Excess, HostId, Interval, Lease, LeaseId, ProjectId, Reason, ReasonCode, RequestKey,
+    ReservationId, Timestamp,
 };
 use leasehold_ledger::mutant;
 use leasehold_ledger::plan::{NoPlan, NoRoom, Overlay, Planned, SeriesPlan, Tell, check_servers, plan_adopting};
@@ -218,6 +218,8 @@ impl Operations {
                     };
                 }
                 Err(Rejection::PlanStale { .. }) => metrics::plan_stale(),
+                // Another of the project's came first: it may have to begin later now, or to wait, or is told what fits instead.
+                Err(beyond @ Rejection::QuotaExceeded(Excess { at: Some(_), .. })) => stale = beyond.into(),
                 Err(full @ Rejection::TooManyWaiting { .. }) => return Err(waitlist::not_on(full, short)),
                 Err(rejection) => return Err(rejection.into()),
                 Ok(other) => return Err(OperationError::Internal(format!("create_lease answered {other:?}"))),
@@ -288,6 +290,7 @@ impl Operations {
     {
         let clock = self.inner.seams.clock.clone();
         let give_up = clock.mono().after(IN_FLIGHT);
+        let mut has_again = false;
         loop {
             match self.plan_once(now, &search) {
                 Planning::Found(planned, booked) => return Ok((planned, booked)),
@@ -301,7 +304,9 @@ impl Operations {
                         (search(&state, &Overlay::default(), now, Tell::WhatFits), state.ledger_index())
                     };
                     match found {
-                        // Room came up in between, or only plans in flight were in the way: plan again beside them.
+                        // Room came up in between: plan again beside the plans in flight.
+                        Ok(_) if !has_again => has_again = true,
+                        // Or only these were in the way.
                         Ok(_) if clock.mono() >= give_up => return Err(OperationError::Unavailable(Unavailable::Busy)),
                         Ok(_) => self.plans_settle().await,
                         // There is room, but not for old and new beside each other: a later try may succeed. No plan was made

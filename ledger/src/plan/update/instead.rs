@@ -5,7 +5,7 @@ use super::super::quota::{self, SHRUNK_MAX};
 use super::super::room::View;
 use super::super::starts::{self, Beginning, HORIZON_S, Tried};
 use super::super::together::{Steps, largest};
-use super::super::within::Beyond;
+use super::super::within::{self, Beyond};
 use super::super::{NoPlan, NoRoom, Tell};
 use super::{anchors_of, rebook};
 use crate::apply::quota::check_change;
@@ -54,7 +54,12 @@ impl Refused<'_> {
     /// The largest amount of one reservation with which all of the change fits; `guess` is tried first.
     fn largest(&self, view: &mut View<'_>, reservation: usize, guess: u32, steps: &Steps) -> u32 {
         let short = &self.after.reservations[reservation];
-        largest(short.wish.instance().amount, guess, |amount| {
+        // Servers that were taken over have a slot each: less is refused, and no matter of room.
+        let adopted = short.adoption.as_ref().map_or(0, |adoption| u32::try_from(adoption.servers.len()).unwrap_or(u32::MAX));
+        let fits = largest(short.wish.instance().amount, guess, |amount| {
+            if amount < adopted {
+                return true;
+            }
             let mut fewer = self.change.clone();
             let mut resource = short.wish.clone();
             resource.instance_mut().amount = amount;
@@ -63,7 +68,8 @@ impl Refused<'_> {
                 None => fewer.reservations.push(ReservationChange { reservation_id: short.id, resource, on_end: None }),
             }
             !steps.are_spent() && matches!(self.fit(view, &fewer, steps), Fit::Room)
-        })
+        });
+        if fits < adopted { 0 } else { fits }
     }
 
     /// What is short of the amount that is asked for, and when all of it fits.
@@ -113,7 +119,13 @@ impl Refused<'_> {
                     Some(lease_use(&moved.lease))
                 };
                 let (state, project, now) = (judged.state, &self.before.project_id, self.now);
-                Beyond { state, project, start, had: &had, used_from, moves_whole: false, now }.within_from(excess)
+                let judge = |start: Seconds| {
+                    let moved = resolve_update(self.before, &self.moved_to(start, length), now).ok()?;
+                    check_change(state, self.before, &moved.lease, now).err()
+                };
+                within::first_within(start, excess, judge, |start, excess| {
+                    Beyond { state, project, start, had: &had, used_from, moves_whole: false, now }.within_from(excess)
+                })
             })
         };
         view.planned.clear();
@@ -121,7 +133,7 @@ impl Refused<'_> {
         // Where a reservation must be booked beside the old place of another, more has room from the old end on, though on no host
         // more is free then.
         let freed = Some(self.before.end).filter(|freed| wanted < *freed && *freed <= last);
-        trials.seek(wanted, |from, trials| match &all[..] {
+        let found = trials.seek(wanted, |from, trials| match &all[..] {
             [one] => starts::first(view, one.anchors, one.wish, from, length, Some(last), &mut |start| judge(start, trials)),
             all => {
                 let freed = freed.filter(|freed| from < *freed);
@@ -134,7 +146,15 @@ impl Refused<'_> {
                     _ => found,
                 }
             }
-        })
+        });
+        // Where it begins now it may stay, though nothing is free there: a downtime withholds what it has, too.
+        let own = self.before.start;
+        let is_sooner = wanted < own && found.is_none_or(|found| own < found);
+        if is_sooner && matches!(self.fit(view, &self.moved_to(own, length), &Steps::new()), Fit::Room) {
+            Some(own)
+        } else {
+            found
+        }
     }
 
     /// The same change with another start, for as long.
@@ -259,6 +279,17 @@ mod tests {
                10:00 lease A 30:00..33:00 n=2 -> PENDING h1*2
                10:00 lease B 23:00..25:00 n=2 -> no room short=1 largest=1 tightest=VCPU next=47:00
                10:00 lease B 23:00..25:00 n=2 project=q -> no room short=1 largest=1 tightest=VCPU next=23:30",
+        );
+    }
+
+    #[test]
+    fn where_it_is_it_may_stay_though_a_downtime_withholds_that() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 12:00..13:00 n=2 -> PENDING h1*2
+               10:00 downtime h1 11:30..12:30
+               10:00 update A start=11:00 -> no room short=2 largest=0 tightest=VCPU next=12:00
+               10:00 update A start=12:00 end=14:00 -> PENDING h1*2",
         );
     }
 
