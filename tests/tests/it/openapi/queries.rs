@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasehold_tests::cloud::http_client;
 use serde_json::Value;
 
-use super::{Document, HEADER};
+use super::document::{Document, HEADER};
 use crate::rig::{Rig, rig};
 
 /// What must be said beside a key, for the question to be one: examples of other keys of the operation.
