@@ -9,6 +9,7 @@ pub mod error;
 pub mod glance;
 pub mod keystone;
 pub mod nova;
+mod patience;
 pub mod placement;
 pub mod session;
 pub mod versions;

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::keystone::{self, Secret, Service, ServiceToken, TokenSource};
+use super::patience::{Kind, TIMEOUT, timeout};
 use super::{CloudError, Withheld};
 use crate::seams::{Clock, Http, HttpRequest, HttpResponse, fault};
 use crate::telemetry::metrics;
@@ -123,29 +124,6 @@ pub(super) fn pinned(service: Service) -> Option<&'static str> {
         Service::Nova => Some("compute 2.96"),
         Service::Placement => Some("placement 1.39"),
         Service::Glance | Service::Keystone => None,
-    }
-}
-
-/// How long a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Writes that only touch a database.
-    Quick,
-    /// Verbs for which Nova asks other services first, and lists that grow with the cloud.
-    Slow,
-}
-
-/// Until a call is given up as unanswered where nothing else is configured.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A part of the configured time, by what giving up early costs. A read is repeated for nothing, and much may wait for it;
-/// a write that was given up may still be carried out.
-fn timeout(whole: Duration, method: &Method, kind: Kind) -> Duration {
-    match kind {
-        // Lists that grow with the cloud are slow without being lost: given up early, they would never be read.
-        Kind::Slow => whole,
-        Kind::Quick if method == Method::GET => whole / 6,
-        Kind::Quick => whole / 2,
     }
 }
 

@@ -37,7 +37,7 @@ pub struct KeystoneOptions {
     pub interface: Interface,
     /// Endpoints that win over the catalog.
     pub endpoints: BTreeMap<Service, String>,
-    /// For one call.
+    /// The configured time, of which a call has a part (`patience.rs`).
     pub timeout: Duration,
 }
 

@@ -138,3 +138,14 @@ async fn a_service_token_that_died_early_is_renewed_within_the_validation_but_on
     let refused = source.validate(&Secret::new("theirs")).await.unwrap_err();
     assert_eq!(refused, Error::CredentialsRefused { status: 401 });
 }
+
+/// Requests of clients wait for both, many for one: a Keystone that does not answer must not hold them up for as long as a slow verb may take.
+#[tokio::test(start_paused = true)]
+async fn keystone_is_given_up_as_early_as_other_services() {
+    let keystone = FakeKeystone::new(vec![issued("own", 3600), valid("alice", "demo", &["member"], 600)]);
+    let (source, _) = keystone.source();
+    source.validate(&Secret::new("hers")).await.unwrap().unwrap();
+    let timeouts = keystone.requests().into_iter().map(|request| (request.method.to_string(), request.timeout.as_secs_f64()));
+    let (issue, validate) = (10.0 / 2.0, (Duration::from_secs(10) / 6).as_secs_f64());
+    assert_eq!(timeouts.collect::<Vec<_>>(), [("POST".to_owned(), issue), ("GET".to_owned(), validate)]);
+}

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::documents::{CatalogService, TokenDocument};
 use super::{Credentials, Error, KeystoneOptions, Secret, Service, catalog};
+use crate::openstack::patience::{Kind, timeout};
 use crate::seams::{Clock, Http, HttpError, HttpRequest, HttpResponse, Mono};
 use crate::telemetry::metrics;
 
@@ -185,7 +186,7 @@ impl TokenSource {
                 url: self.tokens_url(""),
                 headers,
                 body: Bytes::from(auth_document(&self.options.credentials).to_string()),
-                timeout: self.options.timeout,
+                timeout: timeout(self.options.timeout, &Method::POST, Kind::Quick),
             })
             .await
             .map_err(|cause| Error::Unreachable { call: OBTAIN, cause })?;

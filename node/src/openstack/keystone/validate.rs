@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::documents::TokenDocument;
 use super::{Error, Secret, TokenSource};
+use crate::openstack::patience::{Kind, timeout};
 use crate::seams::HttpRequest;
 
 const VALIDATE: &str = "validate a token";
@@ -51,7 +52,7 @@ impl TokenSource {
                     url: self.tokens_url("?nocatalog"),
                     headers,
                     body: Bytes::new(),
-                    timeout: self.options.timeout,
+                    timeout: timeout(self.options.timeout, &Method::GET, Kind::Quick),
                 })
                 .await
                 .map_err(|cause| Error::Unreachable { call: VALIDATE, cause })?;
