@@ -301,7 +301,10 @@ mod tests {
                10:00 lease B 11:00..12:00 n=2 -> PENDING h1*2
                10:00 lease A 12:00..14:00 n=2 -> PENDING h1*2
                10:00 update A start=11:00 end=13:00 n=3 -> over slots: 3 beside 2 of 4 at 11:00, fits 2, largest=2 next=12:00
-               10:00 update A start=11:00 end=13:00 n=2 -> PENDING h1*2",
+               10:00 quota for=q slots=unlimited -> 2 rows
+               10:00 lease X 12:00..12:30 n=6 project=q -> PENDING h1*6
+               10:00 update A start=11:00 end=12:00 n=3 -> over slots: 3 beside 2 of 4 at 11:00, fits 2, largest=2 next=12:30
+               10:00 update A start=11:00 end=12:00 n=2 -> PENDING h1*2",
         );
     }
 
