@@ -8,6 +8,7 @@ use crate::apply::quota::check_new;
 use crate::apply::schedule::{Schedule, moved, resolve_create};
 use crate::command::{LeaseWish, StartWish};
 use crate::model::{Anchor, Excess, ReservationId, Seconds};
+use crate::reply::Rejection;
 
 /// So many reservations of a lease are tried with fewer instances, one by one.
 pub(super) const SHRUNK_MAX: usize = 8;
@@ -66,7 +67,7 @@ pub(super) fn instead(
 /// See [`instead`], where that is to be told.
 pub(super) fn refused(tell: Tell, excess: Excess, instead: impl FnOnce() -> Option<NoRoom>) -> NoPlan {
     let told = if tell == Tell::WhatFits { instead() } else { None };
-    told.map_or(NoPlan::Rejected(crate::reply::Rejection::QuotaExceeded(excess)), NoPlan::NoRoom)
+    told.map_or(NoPlan::Rejected(Rejection::QuotaExceeded(excess)), NoPlan::NoRoom)
 }
 
 /// The largest amount of one reservation with which all of the lease is within the quota and has room; 0: there is none.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::apply::quota::{budget_left, of_kind, over};
-use crate::model::{Excess, Interval, LimitKind, ProjectId, Seconds, Timestamp};
+use crate::model::{Amounts, Excess, Interval, LimitKind, ProjectId, Seconds, Timestamp};
 use crate::reply::Rejection;
 use crate::state::usage::{period_of, vcpu_seconds};
-use crate::state::{Booking, State};
+use crate::state::{Booking, State, sum_at};
 
 /// So many steps of what a project uses are passed over at once.
 const STEPS_MAX: usize = 100_000;
@@ -121,7 +121,7 @@ impl<F: Fn(Seconds) -> Option<Vec<Booking>>> Beyond<'_, F> {
 }
 
 /// What pieces take at a second.
-fn at(pieces: &[Booking], second: Seconds) -> crate::model::Amounts {
+fn at(pieces: &[Booking], second: Seconds) -> Amounts {
     let second = Interval { start: second, end: second.plus(1) };
-    pieces.first().map(|piece| crate::state::sum_at(piece.host, second, pieces)).unwrap_or_default()
+    pieces.first().map(|piece| sum_at(piece.host, second, pieces)).unwrap_or_default()
 }
