@@ -24,7 +24,7 @@ mod utilisation;
 pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
 pub use downtimes::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NoDowntimeName, downtimes};
 pub use element::{Element, FLAVOR_ID_CHARS_MAX, NoElement};
-pub use ended::{Draft, LeaseList, READ_MAX, Read, too_many_ended};
+pub use ended::{Draft, LeaseList, LeasePage, Read, Reads};
 pub use order::{HostOrder, LeaseOrder};
 pub use quota::{Quota, QuotaListing, QuotaUse, quota, quotas};
 pub use utilisation::{Utilisation, UtilisationDraft, UtilisationStep, UtilisationWish};

@@ -302,6 +302,9 @@ pub const OFFER_VALID_S_MAX: u32 = 7 * 24 * 3600;
 /// How long a lease may wait for room where nobody says, seconds: 90 days.
 pub const WAIT_S_MAX: u32 = 90 * 24 * 3600;
 
+/// Leases that left memory which are read for one answer where nobody says, at most.
+pub const ENDED_LEASES_READ_MAX: usize = 100_000;
+
 /// `[api]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -324,6 +327,8 @@ pub struct ApiSection {
     pub expiry: bool,
     /// After how many seconds new leases do that say nothing of it; not given: never.
     pub expiry_s_default: Option<u32>,
+    /// Leases that left memory which are read for one answer at most; a page ends there, other answers are refused.
+    pub ended_leases_read_max: usize,
     /// Requests in flight at most, each edge.
     pub requests_max: usize,
     /// Connections at most, each edge.
@@ -342,6 +347,7 @@ impl Default for ApiSection {
             quota_exempt_role: None,
             expiry: true,
             expiry_s_default: None,
+            ended_leases_read_max: ENDED_LEASES_READ_MAX,
             requests_max: 4096,
             connections_max: 8192,
         }

@@ -118,6 +118,7 @@ impl Node {
             quota_exempt_role: config.api.quota_exempt_role.as_deref().map(str::to_lowercase),
             expiry: config.api.expiry,
             expiry_s_default: config.api.expiry_s_default,
+            ended_leases_read_max: config.api.ended_leases_read_max,
         };
         let operations = Operations::new(raft.clone(), cloud.clone(), node_id, bounds, seams.clone());
         let stop = CancellationToken::new();

@@ -227,12 +227,12 @@ async fn carry_out(
         Wanted::List { offers } => {
             let filter = LeaseFilter { offers, ..LeaseFilter::default() };
             let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
-            (rows.name(&answer.value), answer.ledger_index, None)
+            (rows.name(&answer.value.leases), answer.ledger_index, None)
         }
         Wanted::Waiting => {
             let filter = LeaseFilter { statuses: [LeaseStatus::Waiting].into(), ..LeaseFilter::default() };
             let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
-            (rows.name(&answer.value), answer.ledger_index, None)
+            (rows.name(&answer.value.leases), answer.ledger_index, None)
         }
         Wanted::CreateSeries(wish) => {
             let Answer { value, ledger_index } = operations.create_series(who, key, *wish).await?;
@@ -245,7 +245,7 @@ async fn carry_out(
         Wanted::ListSeries { series_id } => {
             let filter = LeaseFilter { series: Some(series_id), ..LeaseFilter::default() };
             let answer = operations.list_leases(who, filter, Consistency::Linearizable).await?;
-            (rows.name(&answer.value), answer.ledger_index, None)
+            (rows.name(&answer.value.leases), answer.ledger_index, None)
         }
         Wanted::WhatIf(wish) => {
             let Answer { value, ledger_index } = operations.what_if(who, *wish).await?;

@@ -13,8 +13,14 @@ use crate::reply::Rejection;
 use crate::state::{Among, Archived, State};
 use crate::storage::archive::ArchiveError;
 
-/// Rows that are read for one answer at most: each is decoded, and an answer of more is of no use to anybody.
-pub const READ_MAX: usize = 100_000;
+/// How many rows an answer may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// A page by id names so many at first, or as many as it is long; it is begun again with more where those are too few.
+    pub named: usize,
+    /// So many are read for one answer at most, 1 or more. A page by id ends there, and says so; any other answer is refused.
+    pub most: usize,
+}
 
 /// Reads a lease that left memory.
 pub type Read<'a> = dyn FnMut(&Archived) -> Result<Lease, ArchiveError> + 'a;
@@ -34,11 +40,11 @@ pub trait Draft: Sized {
     fn finish(self, read: &mut Read<'_>) -> Result<Option<Self::Value>, ArchiveError>;
 }
 
-/// Why an answer that needs more than [`READ_MAX`] rows is not given.
-pub fn too_many_ended() -> Rejection {
-    let way = "ask for statuses other than TERMINATED and ERROR, for one project, or for a time that is not past; or list page by id without \
-               another filter";
-    invalid("statuses", format!("more than {READ_MAX} leases that ended long ago would have to be read: {way}"))
+/// Why an answer that is no page by id and needs more than [`Reads::most`] rows is not given.
+fn too_many_ended(most: usize) -> Rejection {
+    let way = "ask for statuses other than TERMINATED and ERROR, for one project, or for a time that is not past; or list pages by id, with a \
+               limit, which go on where they ended";
+    invalid("statuses", format!("more than {most} leases that ended long ago would have to be read: {way}"))
 }
 
 /// Leases that left memory and may be of a filter.
@@ -52,10 +58,10 @@ impl Unread {
     const NONE: Unread = Unread { which: Vec::new(), more: false };
 
     /// All of them. In the order of their rows, which is the fastest to read.
-    pub fn all(state: &State, filter: &LeaseFilter, window: Option<Interval>) -> Result<Unread, Rejection> {
+    pub fn all(state: &State, filter: &LeaseFilter, window: Option<Interval>, most: usize) -> Result<Unread, Rejection> {
         let Some(among) = among(state, filter, window) else { return Ok(Unread::NONE) };
-        if state.archived_count(&among) > READ_MAX {
-            return Err(too_many_ended());
+        if state.archived_count(&among) > most {
+            return Err(too_many_ended(most));
         }
         let mut which: Vec<Archived> = state.archived_in(&among, (Bound::Unbounded, Bound::Unbounded)).collect();
         // Those of one project are in that order.
@@ -68,7 +74,6 @@ impl Unread {
     /// Those that come on a page by id before the last of what is in memory, at most so many.
     fn of_page(state: &State, filter: &LeaseFilter, found: &[Lease], limit: usize, read_max: usize) -> Unread {
         let Some(among) = among(state, filter, None).filter(|_| limit > 0) else { return Unread::NONE };
-        let read_max = read_max.max(limit);
         let behind = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let last = found.last().filter(|_| found.len() >= limit).map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
         let mut which: Vec<Archived> = if filter.descending {
@@ -130,13 +135,25 @@ impl Wanted {
     }
 }
 
-/// A list of leases.
+/// A list of leases, or a page of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeasePage {
+    /// In its order.
+    pub leases: Vec<Lease>,
+    /// The page ends before it is full, as so many ended leases were read for it as may be: it goes on behind this one, which need not be
+    /// of the list. `None`: one that is shorter than its limit is the last.
+    pub next: Option<LeaseId>,
+}
+
+/// What a list of leases is made of.
 pub struct LeaseList {
     wanted: Wanted,
     /// Of memory, in order; a page at most, unless the marker left memory.
     found: Vec<Lease>,
     marker: Marker,
     unread: Unread,
+    /// No more rows may be named.
+    is_last_try: bool,
 }
 
 enum Marker {
@@ -148,25 +165,27 @@ enum Marker {
 }
 
 impl LeaseList {
-    /// What the state has of the leases of a filter. Of a page by id at most `read_max` rows are named, or as many as it is long.
+    /// What the state has of the leases of a filter.
     ///
     /// # Errors
     /// `Invalid` (marker: a lease that is not there has no place in an order by something else than the id; `with_any`, `with_all`,
     /// `without`: too many; statuses: too many rows would have to be read).
-    pub fn begin(state: &State, filter: &LeaseFilter, read_max: usize) -> Result<LeaseList, Rejection> {
+    pub fn begin(state: &State, filter: &LeaseFilter, reads: Reads) -> Result<LeaseList, Rejection> {
         let wanted = Wanted::new(state, filter);
         let owned = |leases: Vec<&Lease>| leases.into_iter().cloned().collect::<Vec<Lease>>();
         if let (LeaseOrder::Id, Some(limit)) = (filter.order, filter.limit) {
             let found = owned(leases(state, filter)?);
+            let read_max = reads.named.max(limit as usize).min(reads.most);
             let unread = Unread::of_page(state, filter, &found, limit as usize, read_max);
-            return Ok(LeaseList { wanted, found, marker: Marker::No, unread });
+            return Ok(LeaseList { wanted, found, marker: Marker::No, unread, is_last_try: read_max == reads.most });
         }
-        let mut unread = Unread::all(state, filter, None)?;
+        let mut unread = Unread::all(state, filter, None, reads.most)?;
+        let is_last_try = true;
         if filter.order == LeaseOrder::Id {
             let is_behind =
                 |id: LeaseId| filter.after.is_none_or(|after| if filter.descending { id < after } else { id > after });
             unread.which.retain(|which| is_behind(which.id));
-            return Ok(LeaseList { wanted, found: owned(leases(state, filter)?), marker: Marker::No, unread });
+            return Ok(LeaseList { wanted, found: owned(leases(state, filter)?), marker: Marker::No, unread, is_last_try });
         }
         let left = filter.after.and_then(|id| state.archived(id));
         if let Some(left) = left {
@@ -174,12 +193,13 @@ impl LeaseList {
                 return Err(no_marker(&left.id));
             }
             let whole = LeaseFilter { after: None, limit: None, ..filter.clone() };
-            return Ok(LeaseList { wanted, found: owned(leases(state, &whole)?), marker: Marker::Left(left), unread });
+            let found = owned(leases(state, &whole)?);
+            return Ok(LeaseList { wanted, found, marker: Marker::Left(left), unread, is_last_try });
         }
         let found = owned(leases(state, filter)?);
         let marker = filter.after.and_then(|id| state.lease(id)).cloned();
         let marker = marker.map_or(Marker::No, |lease| Marker::There(Box::new(lease)));
-        Ok(LeaseList { wanted, found, marker, unread })
+        Ok(LeaseList { wanted, found, marker, unread, is_last_try })
     }
 
     fn limit(&self) -> usize {
@@ -191,8 +211,8 @@ impl LeaseList {
         if self.wanted.filter.descending { one > other } else { one < other }
     }
 
-    /// A page by id stops as soon as it is full.
-    fn page_by_id(mut self, read: &mut Read<'_>) -> Result<Option<Vec<Lease>>, ArchiveError> {
+    /// A page by id stops as soon as it is full, or where no more may be read.
+    fn page_by_id(mut self, read: &mut Read<'_>) -> Result<Option<LeasePage>, ArchiveError> {
         let limit = self.limit();
         let (mut taken, mut is_full) = (Vec::new(), false);
         for which in &self.unread.which {
@@ -207,11 +227,17 @@ impl LeaseList {
             }
             is_full = before + taken.len() >= limit;
         }
-        if self.unread.more && !is_full {
-            return Ok(None);
+        let next = self.unread.which.last().filter(|_| self.unread.more && !is_full).map(|last| last.id);
+        if let Some(next) = next {
+            if !self.is_last_try {
+                return Ok(None);
+            }
+            // Others that left memory come before what is there behind it.
+            let here = self.found.partition_point(|lease| self.comes_before(lease.id, next));
+            self.found.truncate(here);
         }
         self.found.append(&mut taken);
-        Ok(Some(self.in_order()))
+        Ok(Some(LeasePage { leases: self.in_order(), next }))
     }
 
     fn in_order(self) -> Vec<Lease> {
@@ -225,13 +251,13 @@ impl LeaseList {
 }
 
 impl Draft for LeaseList {
-    type Value = Vec<Lease>;
+    type Value = LeasePage;
 
     fn reads(&self) -> bool {
         self.unread.reads() || matches!(self.marker, Marker::Left(_))
     }
 
-    fn finish(mut self, read: &mut Read<'_>) -> Result<Option<Vec<Lease>>, ArchiveError> {
+    fn finish(mut self, read: &mut Read<'_>) -> Result<Option<LeasePage>, ArchiveError> {
         let LeaseFilter { order, descending, limit, .. } = self.wanted.filter;
         if order == LeaseOrder::Id && limit.is_some() {
             return self.page_by_id(read);
@@ -250,6 +276,6 @@ impl Draft for LeaseList {
         let mut found = std::mem::take(&mut self.found);
         self.unread.each(&self.wanted, read, |lease| found.extend(Some(lease).filter(|lease| is_behind(lease))))?;
         self.found = found;
-        Ok(Some(self.in_order()))
+        Ok(Some(LeasePage { leases: self.in_order(), next: None }))
     }
 }

@@ -39,7 +39,7 @@ fn ids(leases: &[&Lease]) -> Vec<LeaseId> {
 
 /// Of a state whose leases are all in memory.
 fn utilised(state: &State, wish: &UtilisationWish) -> Result<Utilisation, Rejection> {
-    let draft = UtilisationDraft::begin(state, wish)?;
+    let draft = UtilisationDraft::begin(state, wish, 0)?;
     assert!(!draft.reads());
     Ok(draft.finish(&mut |_| panic!("nothing is to be read")).unwrap().unwrap())
 }

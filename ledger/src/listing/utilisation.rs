@@ -73,9 +73,11 @@ impl Sum {
 }
 
 impl UtilisationDraft {
+    /// What the state has of it. At most `most` rows are read.
+    ///
     /// # Errors
     /// Those of a listing; `Invalid` (steps).
-    pub fn begin(state: &State, wish: &UtilisationWish) -> Result<UtilisationDraft, Rejection> {
+    pub fn begin(state: &State, wish: &UtilisationWish, most: usize) -> Result<UtilisationDraft, Rejection> {
         if !(1..=STEPS_MAX).contains(&wish.steps_max) {
             return Err(invalid("steps", format!("it is {}; it must be from 1 to {STEPS_MAX}", wish.steps_max)));
         }
@@ -83,7 +85,7 @@ impl UtilisationDraft {
             LeaseFilter { after: None, limit: None, order: super::LeaseOrder::Id, descending: false, ..wish.filter.clone() };
         let mut sum = Sum::default();
         leases(state, &all)?.into_iter().for_each(|lease| sum.add(lease, wish.window));
-        let unread = Unread::all(state, &all, Some(wish.window))?;
+        let unread = Unread::all(state, &all, Some(wish.window), most)?;
         Ok(UtilisationDraft { wish: wish.clone(), wanted: Wanted::new(state, &all), unread, sum })
     }
 }

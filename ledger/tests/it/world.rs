@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use leasehold_ledger::apply::apply;
 use leasehold_ledger::command::{Command, Entry, RegisterHost};
-use leasehold_ledger::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
+use leasehold_ledger::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder, Reads};
 use leasehold_ledger::model::{
     Amounts, Anchor, HostDescription, Lease, LeaseStatus, Observation, PoolKind, RequestKey, Seconds, SeriesId, Timestamp,
 };
@@ -170,8 +170,8 @@ impl World {
                     let page = |state: &State, after| {
                         let filter = LeaseFilter { order, limit, descending, after, ..filter.clone() };
                         let mut reader = ArchiveReader::new(self.store.freeze());
-                        let list = LeaseList::begin(state, &filter, 1_000).unwrap();
-                        list.finish(&mut |which| reader.read(which)).unwrap().unwrap()
+                        let list = LeaseList::begin(state, &filter, Reads { named: 1_000, most: 1_000 }).unwrap();
+                        list.finish(&mut |which| reader.read(which)).unwrap().unwrap().leases
                     };
                     let (found, expected) = (page(&self.state, after), page(&self.whole, after));
                     assert_eq!(found, expected);

@@ -63,6 +63,10 @@ impl Config {
                 return wrong(key, &"\"\"", "must be the name of a role, or not be given: admins alone may then");
             }
         }
+        if self.api.ended_leases_read_max == 0 {
+            let right = "must be at least 1, or leases that left memory are never found";
+            return wrong("api.ended_leases_read_max", &0, right);
+        }
         if let Some(seconds) = self.api.expiry_s_default {
             if !(EXPIRY_MIN_S..=EXPIRY_S_MAX).contains(&seconds) {
                 let right = "must be from 60 to 31536000 seconds, or not be given: leases that say nothing then never expire";

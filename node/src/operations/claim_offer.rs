@@ -82,7 +82,7 @@ mod tests {
         assert!(matches!(operations.create_lease(&member, None, wish(2)).await, Err(OperationError::NoRoom { .. })));
         let list = async |offers| {
             let filter = LeaseFilter { offers, ..LeaseFilter::default() };
-            let listed = operations.list_leases(&member, filter, Consistency::Linearizable).await.unwrap().value;
+            let listed = operations.list_leases(&member, filter, Consistency::Linearizable).await.unwrap().value.leases;
             listed.into_iter().map(|lease| lease.id).collect::<Vec<_>>()
         };
         assert_eq!((list(false).await, list(true).await), (vec![], vec![made.id]));

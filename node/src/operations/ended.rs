@@ -2,7 +2,7 @@
 //! read from the disk afterwards.
 
 use leasehold_ledger::command::Command;
-use leasehold_ledger::listing::{Draft, READ_MAX, Read, too_many_ended};
+use leasehold_ledger::listing::{Draft, Read, Reads};
 use leasehold_ledger::model::{Lease, LeaseId};
 use leasehold_ledger::reply::Rejection;
 use leasehold_ledger::state::{Archived, State};
@@ -53,20 +53,21 @@ impl Draft for One {
 
 impl Operations {
     /// Answers from the state, and from the rows of leases that left memory where the answer needs them. `begin` is told how many
-    /// rows it may name.
+    /// rows it may have.
     pub(super) async fn with_ended<D: Draft>(
         &self,
-        begin: impl Fn(&State, usize) -> std::result::Result<D, Rejection>,
+        begin: impl Fn(&State, Reads) -> std::result::Result<D, Rejection>,
     ) -> Result<Answer<D::Value>> {
         let raft = &self.inner.raft;
-        let (mut read_max, mut tries) = (READ_FIRST, 1);
+        let most = self.inner.bounds.ended_leases_read_max;
+        let (mut named, mut tries) = (READ_FIRST, 1);
         loop {
             // What left memory just before the state was looked at is in a view of after, and what is deleted once it was in one of
             // before. That is rare, so the second view is taken where the first one lacked something.
             let before = if tries > 1 { Some(raft.rows()?) } else { None };
             let (draft, ledger_index) = long(|| {
                 let state = raft.state();
-                begin(&state, read_max).map(|draft| (draft, state.ledger_index()))
+                begin(&state, Reads { named, most }).map(|draft| (draft, state.ledger_index()))
             })?;
             let is_of_now = |rows: &Rows| rows.ledger_index >= ledger_index;
             let after = if !draft.reads() || before.as_ref().is_some_and(is_of_now) {
@@ -86,8 +87,7 @@ impl Operations {
             };
             match long(|| draft.finish(&mut read)) {
                 Ok(Some(value)) => return Ok(Answer { value, ledger_index }),
-                Ok(None) if read_max >= READ_MAX => return Err(too_many_ended().into()),
-                Ok(None) => read_max = read_max.saturating_mul(8).min(READ_MAX),
+                Ok(None) => named = named.saturating_mul(8),
                 Err(error) if tries < TRIES && may_be_of_then(&error) => tries += 1,
                 Err(error) => return Err(unread(&error)),
             }
@@ -180,7 +180,8 @@ mod tests {
             ids.push(operations.create_lease(&member, None, brief.clone()).await.unwrap().value.id);
         }
         ids.sort_unstable();
-        let list = async || operations.list_leases(&member, LeaseFilter::default(), Consistency::Stale).await.unwrap().value;
+        let list =
+            async || operations.list_leases(&member, LeaseFilter::default(), Consistency::Stale).await.unwrap().value.leases;
         let advance = async || drop(raft.propose(None, Command::AdvanceClock).await.unwrap());
         until("their end", async || {
             advance().await;

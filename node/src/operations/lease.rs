@@ -1,6 +1,6 @@
 //! Leases: create, get, list, update, delete, and what is known of an idempotency key.
 
-use leasehold_ledger::listing::{LeaseFilter, LeaseList, Utilisation, UtilisationDraft, UtilisationWish};
+use leasehold_ledger::listing::{LeaseFilter, LeaseList, LeasePage, Utilisation, UtilisationDraft, UtilisationWish};
 use leasehold_ledger::model::LeaseId;
 use serde::{Deserialize, Serialize};
 
@@ -52,17 +52,17 @@ impl Operations {
         actor: &Actor,
         mut filter: LeaseFilter,
         consistency: Consistency,
-    ) -> Result<Answer<Vec<Lease>>> {
+    ) -> Result<Answer<LeasePage>> {
         confine(actor, &mut filter)?;
         self.read_barrier(consistency).await?;
-        self.with_ended(|state, read_max| LeaseList::begin(state, &filter, read_max)).await
+        self.with_ended(|state, reads| LeaseList::begin(state, &filter, reads)).await
     }
 
     /// What such leases reserve over time.
     pub async fn utilisation(&self, actor: &Actor, mut wish: UtilisationWish) -> Result<Answer<Utilisation>> {
         confine(actor, &mut wish.filter)?;
         self.read_barrier(Consistency::Linearizable).await?;
-        self.with_ended(|state, _| UtilisationDraft::begin(state, &wish)).await
+        self.with_ended(|state, reads| UtilisationDraft::begin(state, &wish, reads.most)).await
     }
 
     /// What is known of a key; when nothing is, states in the log that it never will apply.

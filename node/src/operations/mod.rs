@@ -95,6 +95,8 @@ pub struct Bounds {
     pub expiry: bool,
     /// After how many seconds leases do that say nothing of it; `None`: never.
     pub expiry_s_default: Option<u32>,
+    /// Leases that left memory which are read for one answer at most, 1 or more.
+    pub ended_leases_read_max: usize,
 }
 
 impl Default for Bounds {
@@ -108,6 +110,7 @@ impl Default for Bounds {
             quota_exempt_role: None,
             expiry: true,
             expiry_s_default: None,
+            ended_leases_read_max: crate::config::ENDED_LEASES_READ_MAX,
         }
     }
 }

@@ -330,7 +330,8 @@ mod tests {
         assert_eq!(again.value, made.value);
         assert_eq!(numbers(&made.value), (vec![1, 2, 3], vec![]));
         let filter = LeaseFilter { series: Some(made.value.id), ..LeaseFilter::default() };
-        let listed = async || operations.list_leases(&member, filter.clone(), Consistency::Linearizable).await.unwrap().value;
+        let listed =
+            async || operations.list_leases(&member, filter.clone(), Consistency::Linearizable).await.unwrap().value.leases;
         assert_eq!(listed().await.len(), 3);
         // One goes its own way: the key still answers what was booked.
         operations.delete_lease(&member, None, made.value.first.id).await.unwrap();

@@ -151,7 +151,9 @@ async fn a_request_that_is_dropped_while_it_is_proposed_leaves_no_booking_behind
     // What was handed over is committed all the same, before or after what comes later; then it is a lease like any other.
     let again = async {
         loop {
-            for lease in operations.list_leases(&member, LeaseFilter::default(), Consistency::Linearizable).await.unwrap().value {
+            for lease in
+                operations.list_leases(&member, LeaseFilter::default(), Consistency::Linearizable).await.unwrap().value.leases
+            {
                 operations.delete_lease(&member, None, lease.id).await.unwrap();
             }
             match operations.create_lease(&member, None, wish(2)).await {
@@ -197,7 +199,7 @@ async fn reads_and_changes_wait_for_the_election_as_a_create_does() {
         operations.inner.raft.initialise().await.unwrap();
     };
     let (read, change, delete, ()) = tokio::join!(read, change, delete, elect);
-    assert_eq!(read.unwrap().value, Vec::new());
+    assert_eq!(read.unwrap().value.leases, Vec::new());
     let not_found = OperationError::Rejected(Rejection::LeaseNotFound(unknown));
     assert_eq!((change.unwrap_err(), delete.unwrap_err()), (not_found.clone(), not_found));
     lone.end().await;
@@ -232,7 +234,7 @@ async fn a_project_sees_its_own_leases_and_changes_and_no_others() {
     let asked = LeaseFilter { project_id: Some(ProjectId("q".into())), ..LeaseFilter::default() };
     let refused = operations.list_leases(&of("p", "member"), asked.clone(), Consistency::Linearizable).await.unwrap_err();
     assert_eq!(refused, OperationError::Forbidden { rule: "blazar:leases:get".to_owned() });
-    let seen = operations.list_leases(&of("p", "admin"), asked, Consistency::Linearizable).await.unwrap().value;
+    let seen = operations.list_leases(&of("p", "admin"), asked, Consistency::Linearizable).await.unwrap().value.leases;
     assert_eq!(seen, vec![foreign.clone()]);
 
     let denied = |rule: &str| OperationError::Forbidden { rule: format!("blazar:leases:{rule}") };

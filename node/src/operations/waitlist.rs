@@ -96,7 +96,7 @@ mod tests {
 
     async fn listed(operations: &Operations, actor: &Actor, statuses: &[LeaseStatus]) -> Vec<Uuid> {
         let filter = LeaseFilter { statuses: statuses.iter().copied().collect(), ..LeaseFilter::default() };
-        let found = operations.list_leases(actor, filter, Consistency::Linearizable).await.unwrap().value;
+        let found = operations.list_leases(actor, filter, Consistency::Linearizable).await.unwrap().value.leases;
         found.into_iter().map(|lease| lease.id.0).collect()
     }
 

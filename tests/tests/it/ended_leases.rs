@@ -246,3 +246,63 @@ async fn a_lease_that_gave_way_is_told_of_as_before_when_it_has_left_memory() {
     client.delete_lease(client.new_key(), victim.id).await.unwrap();
     assert_eq!(listed(LeaseStatus::Error).await, Ok(Vec::new()));
 }
+
+#[tokio::test]
+async fn a_page_of_what_is_seldom_goes_on_where_it_ends_and_the_library_and_the_command_line_go_on_by_themselves() {
+    let more = "[leader]\nended_leases_in_memory_s = 1\n[api]\nended_leases_read_max = 2\n".to_owned();
+    let cluster = Cluster::start(Settings { more, ..Settings::default() }, None).await.unwrap();
+    let client = caller::connect(&cluster, None).unwrap();
+    let brief = |name: &str| NewLease { start: StartWish::Now, end: from_now(2), ..empty(name) };
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        ids.push(client.create_lease(client.new_key(), brief(if n < 5 { "many" } else { "seldom" })).await.unwrap().value.id);
+    }
+    let seldom = ids[5];
+    let there =
+        client.create_lease(client.new_key(), NewLease { end: from_now(3600), ..brief("seldom") }).await.unwrap().value.id;
+    wait_for("that all leave memory", 2 * PATIENCE, || async {
+        let left = left_memory(&cluster).await;
+        (left == Some(6)).then_some(()).ok_or_else(|| format!("{left:?} have left"))
+    })
+    .await
+    .unwrap();
+    let mut both = [seldom, there];
+    both.sort_unstable();
+
+    // Two rows are read for a page.
+    let (mut found, mut marker, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let path = format!("/leases?name=seldom&limit=5{marker}");
+        let (status, body) = rest(&cluster, pages % 3, "1.1", Method::GET, &path).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        found.extend(
+            body["leases"].as_array().unwrap().iter().map(|lease| lease["id"].as_str().unwrap().parse::<LeaseId>().unwrap()),
+        );
+        pages += 1;
+        match body.get("next") {
+            Some(next) => marker = format!("&marker={}", next.as_str().unwrap()),
+            None => break,
+        }
+    }
+    assert_eq!((found.as_slice(), pages), (both.as_slice(), 3));
+    for descending in [false, true] {
+        let filter = LeaseFilter { name: Some("seldom".to_owned()), limit: Some(5), descending, ..LeaseFilter::default() };
+        let listed: Vec<LeaseId> = client.list_leases(filter.clone()).await.unwrap().value.iter().map(|one| one.id).collect();
+        let first = LeaseFilter { limit: Some(1), ..filter };
+        let first = client.list_leases(first).await.unwrap().value.iter().map(|one| one.id).collect::<Vec<_>>();
+        both.sort_unstable_by(|one, other| if descending { other.cmp(one) } else { one.cmp(other) });
+        assert_eq!((listed.as_slice(), first.as_slice()), (both.as_slice(), &both[..1]));
+    }
+    let told = command_line::json(&cluster, &["lease", "list", "--name", "seldom", "--limit", "5"]).await;
+    assert_eq!(told.as_array().map(Vec::len), Some(2), "{told}");
+
+    // What is no page by id is refused, and says what would be one.
+    for query in ["", "?name=seldom", "?name=seldom&limit=5&sort_key=name"] {
+        let (status, body) = rest(&cluster, 0, "1.1", Method::GET, &format!("/leases{query}")).await;
+        let text = body["error_message"].as_str().unwrap_or_default();
+        assert!(
+            status == StatusCode::BAD_REQUEST && text.contains("more than 2 leases") && text.contains("with a limit"),
+            "{body}"
+        );
+    }
+}

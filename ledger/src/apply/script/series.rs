@@ -2,7 +2,7 @@
 
 use super::words::*;
 use super::*;
-use crate::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder};
+use crate::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder, Reads};
 use crate::plan::{Tell, plan_series};
 use crate::storage::archive::ArchiveReader;
 
@@ -118,9 +118,9 @@ impl World {
     pub(super) fn listed(&self, name: &str) -> String {
         let filter = LeaseFilter { series: Some(self.series[name]), order: LeaseOrder::Start, ..LeaseFilter::default() };
         let mut reader = ArchiveReader::new(self.store.freeze());
-        let list = LeaseList::begin(&self.state, &filter, 1_000).unwrap();
+        let list = LeaseList::begin(&self.state, &filter, Reads { named: 1_000, most: 1_000 }).unwrap();
         let found = list.finish(&mut |which| reader.read(which)).unwrap().unwrap();
-        let names: Vec<&str> = found.into_iter().map(|lease| self.lease_name(lease.id)).collect();
+        let names: Vec<&str> = found.leases.into_iter().map(|lease| self.lease_name(lease.id)).collect();
         names.join(" ")
     }
 

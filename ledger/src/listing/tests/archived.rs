@@ -7,11 +7,14 @@ use crate::plan::crowd::twins::Twins;
 use crate::state::Among;
 use crate::storage::archive::ArchiveError;
 
+/// More than there are.
+const MANY: usize = 100_000;
+
 /// What a node does: more rows until there are enough. Gives the list, and how many rows were read for it.
-fn listed(twins: &Twins, filter: &LeaseFilter) -> (Result<Vec<Lease>, Rejection>, usize) {
-    let (mut read, mut read_max) = (0, 3);
+fn listed(twins: &Twins, filter: &LeaseFilter, most: usize) -> (Result<LeasePage, Rejection>, usize) {
+    let (mut read, mut named) = (0, 3);
     loop {
-        let list = match LeaseList::begin(&twins.state, filter, read_max) {
+        let list = match LeaseList::begin(&twins.state, filter, Reads { named, most }) {
             Ok(list) => list,
             Err(rejection) => return (Err(rejection), read),
         };
@@ -23,14 +26,16 @@ fn listed(twins: &Twins, filter: &LeaseFilter) -> (Result<Vec<Lease>, Rejection>
         });
         match found.unwrap() {
             Some(found) => return (Ok(found), read),
-            None => read_max *= 4,
+            None => named *= 4,
         }
     }
 }
 
 fn same(twins: &Twins, filter: &LeaseFilter) -> usize {
     let expected = leases(&twins.whole, filter).map(|found| found.into_iter().cloned().collect::<Vec<_>>());
-    let (found, read) = listed(twins, filter);
+    let (page, read) = listed(twins, filter, MANY);
+    assert!(page.as_ref().is_ok_and(|page| page.next.is_none()) || page.is_err());
+    let found = page.map(|page| page.leases);
     let ids =
         |found: &Result<Vec<Lease>, Rejection>| found.clone().map(|found| found.iter().map(|one| one.id).collect::<Vec<_>>());
     assert_eq!(ids(&found), ids(&expected), "{filter:?}");
@@ -87,6 +92,64 @@ fn every_list_is_what_it_is_with_all_leases_in_memory() {
 }
 
 #[test]
+fn a_page_for_which_too_much_is_to_be_read_goes_on_where_it_ends_and_nothing_is_missed_or_comes_twice() {
+    let mut random = Random(25);
+    let twins = Twins::after(90, 20, 700, &mut random);
+    let (mut cut, mut whole) = (0, 0);
+    for _ in 0..400 {
+        let most = 1 + random.below(20) as usize;
+        let limit = 1 + random.below(12);
+        let filter = LeaseFilter {
+            project_id: random.one_of(&[None, Some("p")]).map(|id| ProjectId(id.into())),
+            statuses: if random.below(2) == 0 { [LeaseStatus::Error, LeaseStatus::Pending].into() } else { BTreeSet::new() },
+            name: random.one_of(&[None, Some("one"), Some("nobody")]).map(str::to_owned),
+            descending: random.below(2) == 0,
+            ..LeaseFilter::default()
+        };
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = LeaseFilter { after, limit: Some(limit), ..filter.clone() };
+            let (page, read) = listed(&twins, &page, most);
+            let page = page.unwrap();
+            // Each try reads what the one before did, and more.
+            assert!(read <= 3 * most, "{read} rows are read, {most} are the most");
+            assert!(page.leases.len() <= limit as usize);
+            let is_full = page.leases.len() == limit as usize;
+            assert!(page.next.is_none() || !is_full, "one that is full goes on behind its last");
+            after = page.next.or(page.leases.last().map(|last| last.id));
+            let is_last = page.next.is_none() && !is_full;
+            cut += usize::from(page.next.is_some());
+            whole += usize::from(page.next.is_none());
+            found.extend(page.leases);
+            if is_last {
+                break;
+            }
+        }
+        let expected: Vec<Lease> = leases(&twins.whole, &filter).unwrap().into_iter().cloned().collect();
+        assert!(found == expected, "{filter:?}, {limit} a page, {most} rows");
+    }
+    assert!(cut > 1_000 && whole > 1_000, "{cut} {whole}");
+}
+
+#[test]
+fn what_is_no_page_by_id_is_refused_where_too_much_is_to_be_read() {
+    let twins = Twins::after(90, 20, 700, &mut Random(26));
+    let left = twins.state.archived_len();
+    for filter in [
+        LeaseFilter::default(),
+        LeaseFilter { order: LeaseOrder::Start, limit: Some(3), ..LeaseFilter::default() },
+        LeaseFilter { name: Some("one".into()), ..LeaseFilter::default() },
+    ] {
+        assert!(listed(&twins, &filter, left).0.is_ok());
+        let refused = listed(&twins, &filter, left - 1).0.unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("statuses: more than {} leases", left - 1)) && refused.contains("with a limit"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn only_rows_that_may_be_of_the_answer_are_read() {
     let twins = Twins::after(90, 20, 700, &mut Random(22));
     let reads = |filter: &LeaseFilter| same(&twins, filter);
@@ -131,7 +194,7 @@ fn what_was_reserved_is_summed_over_all_that_was_ever_there() {
         let filter = LeaseFilter { name, ..LeaseFilter::default() };
         let wish = UtilisationWish { filter, window, steps_max: 1 + random.below(20) };
         let mut reader = twins.reader();
-        let draft = UtilisationDraft::begin(&twins.state, &wish).unwrap();
+        let draft = UtilisationDraft::begin(&twins.state, &wish, MANY).unwrap();
         let told = draft.finish(&mut |which| {
             read += 1;
             reader.read(which)
@@ -144,7 +207,7 @@ fn what_was_reserved_is_summed_over_all_that_was_ever_there() {
 #[test]
 fn a_row_that_is_gone_is_an_error_and_no_shorter_list() {
     let mut twins = Twins::after(90, 20, 700, &mut Random(24));
-    let list = LeaseList::begin(&twins.state, &LeaseFilter::default(), 9).unwrap();
+    let list = LeaseList::begin(&twins.state, &LeaseFilter::default(), Reads { named: 9, most: MANY }).unwrap();
     let (all, none) = ((Bound::Unbounded, Bound::Unbounded), Vec::new());
     let gone = twins.state.archived_in(&Among::default(), all).last().unwrap();
     twins.both(Command::DeleteLease { lease_id: gone.id }).unwrap();

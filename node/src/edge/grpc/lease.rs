@@ -80,8 +80,9 @@ impl LeaseService for Edge {
         let consistency = consistency(message.stale);
         let filter = LeaseFilter::try_from(message).map_err(malformed)?;
         let answer = self.operations.list_leases(&actor, filter, consistency).await.map_err(of)?;
-        let leases = answer.value.into_iter().map(Into::into).collect();
-        Ok(Response::new(v1::ListLeasesResponse { leases, ledger_index: answer.ledger_index }))
+        let next = answer.value.next.map(|next| next.to_string());
+        let leases = answer.value.leases.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListLeasesResponse { leases, ledger_index: answer.ledger_index, next }))
     }
 
     async fn utilisation(&self, request: Request<v1::UtilisationRequest>) -> Result<Response<v1::UtilisationResponse>, Status> {

@@ -32,8 +32,12 @@ pub async fn offers(State(rest): State<Rest>, caller: Caller, query: Pairs) -> R
 
 async fn listing(rest: &Rest, caller: &Caller, key: &str, filter: LeaseFilter) -> Result {
     let found = rest.operations.list_leases(&caller.actor, filter, Consistency::Linearizable).await?;
-    let leases: Vec<_> = long(|| found.value.iter().map(|lease| body::lease(lease, caller.version)).collect());
-    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({key: leases})))
+    let leases: Vec<_> = long(|| found.value.leases.iter().map(|lease| body::lease(lease, caller.version)).collect());
+    let mut answer = json!({key: leases});
+    if let Some(next) = found.value.next {
+        answer["next"] = next.to_string().into();
+    }
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, answer))
 }
 
 /// `POST /v1/leases/{id}/claim` (1.1): makes an offer a lease like any other.
