@@ -47,7 +47,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 72] = [
+pub const MUTANTS: [Mutant; 73] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -93,6 +93,12 @@ pub const MUTANTS: [Mutant; 72] = [
     mutant("N40", "a lease that lacked a host says so for ever", &["R42"], Profile::Power),
     // New leases are the witness's, those that move R42's.
     mutant("N41", "hosts that are down are booked", &["witness", "R42"], Profile::Power),
+    mutant(
+        "N42",
+        "what a peer expects clocks to show is believed, also where its machine stood still",
+        &["V1", "V2"],
+        Profile::Links,
+    ),
     mutant("C01", "after its first call an errand does not say whose its calls are", &["signed"], Profile::Swarm),
     mutant("C02", "the tasks of a term that is over are not stopped", &["A4"], Profile::Links),
     mutant("C03", "a step whose call failed once is told as failed", &["A5"], Profile::Cloud),

@@ -98,12 +98,24 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
     match planned.fault {
         Fault::Kill { target, down_ms } => struck_down(world, one, target, Death::Kill, down_ms).await,
         Fault::PowerCut { target, down_ms } => struck_down(world, one, target, Death::Power, down_ms).await,
-        Fault::Pause { target, for_ms } => {
-            one.happens();
+        Fault::Pause { target, for_ms, behind_ms } => {
             let machine = &world.machines[world.target(target)];
-            machine.pause();
+            // Its clock is then wrong, and no other one with it.
+            if behind_ms.is_some() && (world.clocks_err_alike() || !world.may_be_wrong(machine.id)) {
+                return one.is_skipped(Some(machine.id));
+            }
+            one.happens();
+            if behind_ms.is_some() {
+                machine.suspend()
+            } else {
+                machine.pause()
+            }
             pause(for_ms).await;
             machine.resume();
+            if let Some(behind_ms) = behind_ms {
+                pause(behind_ms).await;
+                machine.wall.catch_up();
+            }
         }
         Fault::Isolate { target, way, for_ms } => {
             let node = id(world.target(target));

@@ -13,12 +13,16 @@ pub enum Fault {
         /// Milliseconds until it is started again.
         down_ms: u64,
     },
-    /// `SIGSTOP`, and `SIGCONT` after `for_ms`.
+    /// `SIGSTOP`, and `SIGCONT` after `for_ms`; or the machine is suspended, and its clocks stand still with it.
     Pause {
         /// Which.
         target: Target,
         /// Milliseconds it stands still.
         for_ms: u64,
+        /// With its clocks: so many milliseconds after it goes on its wall clock is set right, until then it is behind. `None`: the
+        /// process alone, whose clocks go on meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind_ms: Option<u64>,
     },
     /// The power of a node goes: what was not synced is lost in part. Started again after `down_ms`.
     PowerCut {
@@ -306,8 +310,8 @@ impl Fault {
     pub fn lasts_ms(&self) -> u64 {
         match self {
             Fault::Kill { down_ms, .. } | Fault::PowerCut { down_ms, .. } | Fault::PowerMany { down_ms, .. } => 1_000 + down_ms,
-            Fault::Pause { for_ms, .. }
-            | Fault::Isolate { for_ms, .. }
+            Fault::Pause { for_ms, behind_ms, .. } => for_ms + behind_ms.unwrap_or(0),
+            Fault::Isolate { for_ms, .. }
             | Fault::Cut { for_ms, .. }
             | Fault::CloudCut { for_ms, .. }
             | Fault::Weather { for_ms, .. }

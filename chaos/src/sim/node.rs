@@ -67,7 +67,7 @@ impl Site {
 pub struct Machine {
     /// Its number, from 1.
     pub id: u64,
-    /// Its wall clock's error.
+    /// What its clocks are wrong by.
     pub wall: Arc<WallError>,
     /// Its disks.
     pub disks: Arc<SimDisks>,
@@ -128,6 +128,7 @@ impl Machine {
         };
         self.site.trace.incident(Some(self.id), "start", format!("life {life}"));
         self.disks.power_on();
+        self.wall.go_on(self.site.trace.now_ns());
         self.site.tcp.iter().for_each(|tcp| tcp.up(self.id));
         let starting = start(self.own(), life, self.site.clone(), group.clone());
         let started = group.spawn("start", starting).await;
@@ -207,9 +208,17 @@ impl Machine {
         self.gate.close();
     }
 
+    /// Holds the machine still, its clocks with it.
+    pub fn suspend(&self) {
+        self.site.trace.incident(Some(self.id), "pause", "its clocks stand still");
+        self.wall.stand_still(self.site.trace.now_ns());
+        self.gate.close();
+    }
+
     /// Lets it go on.
     pub fn resume(&self) {
         self.site.trace.incident(Some(self.id), "resume", "");
+        self.wall.go_on(self.site.trace.now_ns());
         self.gate.open();
     }
 }

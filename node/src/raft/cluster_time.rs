@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::codec::wire;
+use super::expected::{Expected, Told};
 use super::identity::Identity;
 use super::leadership::metrics;
 use super::peer::{Lane, Transport};
@@ -76,10 +77,9 @@ struct Sample {
 struct Seen {
     samples: BTreeMap<u64, Sample>,
     voters: Vec<u64>,
-    /// What a right clock showed at a point of this process: when it, or a peer's, last stamped or learned of a stamp.
-    stamped: Option<(u64, Mono)>,
-    /// The latest stamp that was applied or made here.
-    learned: u64,
+    /// The engine's term at the last look.
+    term: u64,
+    expected: Expected,
 }
 
 /// The time to stamp, or why there is none.
@@ -101,10 +101,10 @@ impl ClusterTime {
         self.shared.state.read().clock()
     }
 
-    /// What the clock should show by the last stamp that was seen live, for peers that restart.
-    pub(super) fn expected_ms(&self) -> Option<u64> {
-        let (stamped, at) = self.seen.lock().stamped?;
-        Some(stamped + millis(self.clock.mono().since(at)))
+    /// What the clock should show by the last stamps, for peers.
+    pub(super) fn expected(&self) -> Option<Told> {
+        let mono = self.clock.mono();
+        self.seen.lock().expected.now(mono)
     }
 
     /// The time for a command proposed now.
@@ -119,7 +119,10 @@ impl ClusterTime {
             return Ok(Timestamp(wall));
         }
         check(&seen, self.node_id, self.tolerance, wall, mono, stored)?;
-        Ok(Timestamp(stamped(&mut seen, wall, mono, stored)))
+        let term = seen.term;
+        seen.expected.stamped(wall, mono, term, self.tolerance);
+        // The stamp itself never goes back.
+        Ok(Timestamp(wall.max(stored)))
     }
 
     /// Why no time would be stamped now, if so.
@@ -135,8 +138,10 @@ impl ClusterTime {
 
     /// An operator says that this node's clock is right: a jump it made is one no more.
     pub(super) fn accept_jump(&self) {
-        let mono = self.clock.mono();
-        self.seen.lock().stamped = Some((self.clock.wall_ms(), mono));
+        let (mono, wall) = (self.clock.mono(), self.clock.wall_ms());
+        let mut seen = self.seen.lock();
+        let term = seen.term;
+        seen.expected.accepted(wall, mono, term);
     }
 
     /// The voters whose clocks meet each other but not this node's, if they are a majority: one of them should lead.
@@ -156,17 +161,16 @@ impl ClusterTime {
     pub(super) async fn run(self: Arc<Self>, engine: Engine, transport: Arc<dyn Transport>, identity: Arc<Identity>) {
         loop {
             let members: Vec<(u64, Member)> = {
-                let membership = metrics(&engine).membership_config;
-                self.seen.lock().voters = membership.voter_ids().collect();
+                let (membership, term) = (metrics(&engine).membership_config, metrics(&engine).current_term);
+                let mut seen = self.seen.lock();
+                (seen.voters, seen.term) = (membership.voter_ids().collect(), term);
                 membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
             };
             self.forget_others(&members);
             transport.keep_only(&members.iter().map(|(_, member)| member.peer_address.as_str()).collect());
-            let leader = metrics(&engine).current_leader;
             let others = members.into_iter().filter(|(id, _)| *id != self.node_id);
-            let asked = others.map(|(id, member)| self.ask(id, member, leader == Some(id), &*transport, &identity));
+            let asked = others.map(|(id, member)| self.ask(id, member, &*transport, &identity));
             futures::future::join_all(asked).await;
-            self.learn(self.stored().0);
             let sure = !matches!(self.problem(), Some(ClockProblem::NoMajority { .. }));
             self.clock.sleep(if sure { PERIOD } else { PERIOD_UNSURE }).await;
         }
@@ -177,9 +181,9 @@ impl ClusterTime {
         self.seen.lock().samples.retain(|id, _| members.iter().any(|(member, _)| member == id));
     }
 
-    /// Asks one peer for its clock, and gets to know its disk; tells it the disks that this node knows. What the one that
-    /// `leads` expects is expected here: it stamps, and so it alone knows when the clocks were set back. False: no answer came.
-    pub(super) async fn ask(&self, id: u64, member: Member, leads: bool, transport: &dyn Transport, identity: &Identity) -> bool {
+    /// Asks one peer for its clock and for what it expects, and gets to know its disk; tells it the disks that this node knows. False: no
+    /// answer came.
+    pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) -> bool {
         let peer = transport.peer(&member.peer_address, Lane::Operations);
         let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
         let met = identity
@@ -208,11 +212,8 @@ impl ClusterTime {
         let round_trip = signed(now.since(sent)) + 1;
         // It looked at its clock between our sending and our receiving.
         let sample = Sample { low: theirs - ours - round_trip, high: theirs - ours + 1, at: now, ahead: ahead(wall, sent) };
-        let mut seen = self.seen.lock();
-        seen.samples.insert(id, sample);
-        if (seen.stamped.is_none() || leads) && answer.expected_ms > 0 {
-            seen.stamped = Some((answer.expected_ms, now));
-        }
+        let expected = (answer.expected_ms > 0).then_some(Told { era: answer.expected_era, ms: answer.expected_ms });
+        noted(&mut self.seen.lock(), id, sample, expected, self.tolerance);
         true
     }
 
@@ -221,11 +222,6 @@ impl ClusterTime {
         let (seen, mono) = (self.seen.lock(), self.clock.mono());
         let lately = seen.samples.iter().filter(|(_, sample)| mono.since(sample.at) <= ANSWERED_LATELY);
         lately.map(|(id, _)| *id).chain([self.node_id]).collect()
-    }
-
-    /// A stamp was applied here.
-    fn learn(&self, stored: u64) {
-        learn(&mut self.seen.lock(), stored, self.clock.mono());
     }
 
     /// Starts asking.
@@ -240,28 +236,14 @@ impl ClusterTime {
     }
 }
 
-/// A stamp is made here, of a clock that was found right: what it shows is expected from now on, also when it was set back.
-/// The stamp itself never goes back.
-fn stamped(seen: &mut Seen, wall: u64, mono: Mono, stored: u64) -> u64 {
-    let stamp = wall.max(stored);
-    seen.stamped = Some((wall, mono));
-    seen.learned = seen.learned.max(stamp);
-    stamp
-}
-
-/// An applied stamp is at most as late as now, and may be much earlier: of a backlog, or applied just before this node stood
-/// still. So it only ever moves the expected time forward; taken for the time of now, it would make the right time look
-/// like a jump (found by the simulation, seed 9). One that was known before says nothing.
-fn learn(seen: &mut Seen, stored: u64, mono: Mono) {
-    if stored <= seen.learned {
-        return;
+/// A peer showed its clock, and told what it expects. Where that is more than was expected here this machine may have stood still, and what
+/// other peers' clocks showed before is older than it seems: until they are asked again nobody's clock meets this one's.
+fn noted(seen: &mut Seen, id: u64, sample: Sample, expected: Option<Told>, tolerance: Duration) {
+    let stood = expected.map_or(0, |told| seen.expected.heard(told, sample.at));
+    if stood > millis(tolerance) {
+        seen.samples.clear();
     }
-    seen.learned = stored;
-    if let Some((stamped, at)) = seen.stamped
-        && stored > stamped + millis(mono.since(at))
-    {
-        seen.stamped = Some((stored, mono));
-    }
+    seen.samples.insert(id, sample);
 }
 
 fn check(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono, stored: u64) -> Result<(), ClockProblem> {
@@ -272,8 +254,8 @@ fn check(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono, 
     if wall + JUMP_MS < stored {
         return Err(ClockProblem::Behind { behind_ms: stored - wall });
     }
-    let limit = match seen.stamped {
-        Some((stamped, at)) => stamped + millis(mono.since(at)) + JUMP_MS,
+    let limit = match seen.expected.now(mono) {
+        Some(expected) => expected.ms + JUMP_MS,
         // Nobody saw the last stamp live. A ledger without any time has nothing to lose.
         None if stored == 0 => u64::MAX,
         None => stored + UNSEEN_JUMP_MS,
@@ -315,7 +297,7 @@ fn is_majority(count: usize, voters: usize) -> bool {
     2 * count > voters
 }
 
-fn millis(d: Duration) -> u64 {
+pub(super) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX / 4)
 }
 
@@ -338,13 +320,19 @@ mod tests {
         Mono(Duration::from_millis(ms))
     }
 
+    fn expecting(ms: u64) -> Expected {
+        let mut expected = Expected::default();
+        expected.stamped(ms, at(0), 1, TOLERANCE);
+        expected
+    }
+
     fn seen(voters: &[u64], offsets: &[(u64, i64)]) -> Seen {
         let sample = |offset| Sample { low: offset - 2, high: offset + 2, at: at(0), ahead: to_signed(NOW) };
         Seen {
             samples: offsets.iter().map(|(id, offset)| (*id, sample(*offset))).collect(),
             voters: voters.to_vec(),
-            stamped: Some((NOW, at(0))),
-            learned: NOW,
+            term: 1,
+            expected: expecting(NOW),
         }
     }
 
@@ -410,37 +398,40 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_is_applied_late_does_not_make_the_right_time_look_like_a_jump() {
-        let mut one = seen(&[1], &[]);
-        // Stamped at second 10 and seen at second 40, after a pause or from a backlog: the clock is right all the same.
-        learn(&mut one, NOW + 10_000, at(40_000));
-        assert_eq!(checked(&one, NOW + 41_000, 41_000, NOW + 10_000), Ok(()));
-        // A stamp that is ahead of what was expected moves it on.
-        learn(&mut one, NOW + 44_000, at(41_000));
-        assert_eq!(one.stamped, Some((NOW + 44_000, at(41_000))));
-    }
-
-    #[test]
     fn a_clock_that_was_ahead_and_is_set_right_is_expected_to_show_the_right_time() {
         let mut one = seen(&[1], &[]);
         // It ran an hour ahead, an operator took that for right, and it was set right later.
         let hour = 3_600_000;
-        one.stamped = Some((NOW + hour, at(0)));
-        assert_eq!(stamped(&mut one, NOW + hour, at(0), NOW), NOW + hour);
+        one.expected = expecting(NOW + hour);
         assert!(matches!(checked(&one, NOW + 1_000, 1_000, NOW + hour), Err(ClockProblem::Behind { .. })));
         let back = hour - 4_000;
         assert_eq!(checked(&one, NOW + back, back, NOW + hour), Ok(()));
-        assert_eq!(stamped(&mut one, NOW + back, at(back), NOW + hour), NOW + hour, "no stamp goes back");
-        // Its own stamp, applied, is no news.
-        learn(&mut one, NOW + hour, at(back));
+        one.expected.stamped(NOW + back, at(back), 1, TOLERANCE);
         assert_eq!(checked(&one, NOW + back + JUMP_MS, back, NOW + hour), Ok(()));
         let again = checked(&one, NOW + back + hour, back, NOW + hour);
         assert_eq!(again, Err(ClockProblem::Jumped { ahead_ms: hour }));
     }
 
     #[test]
+    fn who_stood_still_takes_no_old_look_at_a_clock_for_a_new_one() {
+        let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
+        // All of this machine stood still for 13 s, and its clock is behind by as much. One peer answers.
+        let (mono, wall) = (at(1_000), NOW + 1_000);
+        let sample = Sample { low: 12_998, high: 13_002, at: mono, ahead: ahead(wall, mono) };
+        assert_eq!(checked(&three, wall, 1_000, NOW), Ok(()), "nothing tells it before that");
+        noted(&mut three, 2, sample, Some(Told { era: 1, ms: NOW + 14_000 }), TOLERANCE);
+        assert_eq!(checked(&three, wall, 1_000, NOW), Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 }));
+        // Its clock is set right, and it may lead.
+        assert_eq!(checked(&three, wall + 13_000, 1_000, NOW), Ok(()));
+        // A peer that expects no more changes nothing of what was seen of others.
+        let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
+        noted(&mut three, 2, sample, Some(Told { era: 1, ms: NOW + 900 }), TOLERANCE);
+        assert_eq!(three.samples.len(), 2);
+    }
+
+    #[test]
     fn a_jump_nobody_saw_is_taken_up_to_seven_days() {
-        let restarted = Seen { stamped: None, ..seen(&[1], &[]) };
+        let restarted = Seen { expected: Expected::default(), ..seen(&[1], &[]) };
         assert_eq!(checked(&restarted, NOW + UNSEEN_JUMP_MS, 0, NOW), Ok(()));
         assert!(checked(&restarted, NOW + UNSEEN_JUMP_MS + 1, 0, NOW).is_err());
         assert_eq!(checked(&restarted, NOW, 0, 0), Ok(()));

@@ -195,7 +195,7 @@ impl Changer {
         // A node that was met before does not answer if it has another disk now.
         let used = self.identity.has_met(node_id) && !is_member;
         let asked = async {
-            while !self.time.ask(node_id, member.clone(), false, &*self.transport, &self.identity).await {
+            while !self.time.ask(node_id, member.clone(), &*self.transport, &self.identity).await {
                 self.clock.sleep(INTRODUCE_AGAIN).await;
             }
         };
@@ -218,7 +218,7 @@ impl Changer {
         let stay: Vec<u64> = members.voter_ids().filter(|id| *id != node_id).collect();
         let lately = self.time.answering();
         let silent = stay.iter().filter(|id| !lately.contains(id)).filter_map(|id| Some((*id, members.get_node(id)?.clone())));
-        let asked = silent.map(|(id, member)| self.time.ask(id, member, false, &*self.transport, &self.identity));
+        let asked = silent.map(|(id, member)| self.time.ask(id, member, &*self.transport, &self.identity));
         futures::future::join_all(asked).await;
         enough(&stay, &self.time.answering())
     }

@@ -10,6 +10,7 @@ mod cluster_time;
 mod codec;
 mod config;
 mod dial;
+mod expected;
 mod fatal;
 mod grpc;
 mod identity;

@@ -197,9 +197,9 @@ impl Peer for PeerService {
         // A number that is none is nobody's.
         let disks = request.met.iter().filter_map(|peer| Some((peer.node_id, Uuid::from_slice(&peer.disk_id).ok()?)));
         self.identity.meet(disks).await.map_err(|error| CallError::Refused(error.to_string()))?;
-        let expected_ms = self.time.expected_ms().unwrap_or(0);
+        let (expected_ms, expected_era) = self.time.expected().map_or((0, 0), |expected| (expected.ms, expected.era));
         let disk_id = Bytes::copy_from_slice(self.identity.disk_id().as_bytes());
-        Ok(wire::ClockResponse { wall_ms: self.clock.wall_ms(), expected_ms, disk_id })
+        Ok(wire::ClockResponse { wall_ms: self.clock.wall_ms(), expected_ms, disk_id, expected_era })
     }
 
     async fn health(&self, route: Route) -> Result<wire::HealthResponse, CallError> {
