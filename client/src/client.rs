@@ -360,8 +360,7 @@ impl Client {
         unset: BTreeSet<LimitKind>,
     ) -> Result<Answer<Quota>, Error> {
         let (request_id, valid_until_ms) = on_wire(key);
-        let unset = unset.into_iter().map(|kind| kind.as_str().to_owned()).collect();
-        let set = convert::encode_limits(&set);
+        let (set, unset) = (convert::encode_limits(&set), convert::encode_kinds(unset));
         let request = v1::SetQuotaRequest { request_id, valid_until_ms, project_id, set, unset };
         let send = send!(QuotaServiceClient, set_quota);
         let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;

@@ -129,6 +129,17 @@ pub(crate) fn leases<'a>(state: &'a State, filter: &LeaseFilter) -> Result<Vec<&
 /// # Errors
 /// `Invalid` (marker: a host that is not there has no place in an order by something else than the id).
 pub fn hosts<'a>(state: &'a State, listing: &HostListing) -> Result<Vec<&'a Host>, Rejection> {
+    // Before a page that begins behind a number nothing is looked at.
+    let from = listing.after.filter(|_| listing.order == HostOrder::Id && !listing.descending);
+    listed(state, listing, state.hosts_in((from.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)))
+}
+
+/// Those of some hosts, given by number, that a listing wants, in its order.
+fn listed<'a>(
+    state: &'a State,
+    listing: &HostListing,
+    hosts: impl Iterator<Item = &'a Host>,
+) -> Result<Vec<&'a Host>, Rejection> {
     let limit = listing.limit.map_or(usize::MAX, |limit| limit as usize);
     let kind = listing.filter.as_wish();
     let wanted = |host: &&Host| {
@@ -146,8 +157,11 @@ pub fn hosts<'a>(state: &'a State, listing: &HostListing) -> Result<Vec<&'a Host
         Some(id) => Some(state.host(id).ok_or_else(|| no_marker(&id))?),
         None => None,
     };
-    let found = state.hosts().filter(behind).filter(wanted).collect();
-    Ok(order::page(found, marker, limit, listing.descending, |one, other| listing.order.compare(one, other)))
+    let found = hosts.filter(behind).filter(wanted);
+    if by_id && !listing.descending {
+        return Ok(found.take(limit).collect());
+    }
+    Ok(order::page(found.collect(), marker, limit, listing.descending, |one, other| listing.order.compare(one, other)))
 }
 
 fn no_marker(id: &dyn std::fmt::Display) -> Rejection {

@@ -1,24 +1,23 @@
 //! Which reservations lie on which hosts (blazar-api §5, §9: Allocation).
 
-use std::ops::Bound;
-
-use crate::model::{Host, HostId, Interval, Lease, LeaseId, Phase, ReservationId, Seconds};
+use super::{HostListing, hosts, listed};
+use crate::model::{HostId, Interval, Lease, LeaseId, Phase, ReservationId, Seconds};
 use crate::reply::Rejection;
 use crate::state::State;
 
-/// Which reservations are shown of which hosts, by the hosts' ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which reservations are shown of which hosts. Without a word all that are not over, of all hosts by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllocationFilter {
-    /// Only this host; what it costs is then what this host has.
+    /// Of which hosts, in which order and how many of them.
+    pub hosts: HostListing,
+    /// Only this one of them, which must be there; what it costs is then what this host has.
     pub host_id: Option<HostId>,
     /// Only of this lease.
     pub lease_id: Option<LeaseId>,
     /// Only this reservation.
     pub reservation_id: Option<ReservationId>,
-    /// For paging: only hosts with an id above this one.
-    pub after: Option<HostId>,
-    /// At most so many hosts; `None`: all.
-    pub limit: Option<u32>,
+    /// Only times of which a second lies in it.
+    pub window: Option<Interval>,
 }
 
 /// One host's reservations.
@@ -43,21 +42,17 @@ pub struct ReservedInterval {
     pub end: Seconds,
 }
 
-/// Every host of a filter with its reservations, also those that have none. Without a lease and a reservation: only of leases that
-/// end now or later.
+/// Every host of a filter with its reservations, also those that have none, in the order of the hosts. Without a lease and a
+/// reservation: only of leases that end now or later.
 ///
 /// # Errors
-/// `HostNotFound` (the one host that is asked for).
+/// `HostNotFound` (the one host that is asked for), and those of [`hosts`].
 pub fn allocations(state: &State, filter: &AllocationFilter) -> Result<Vec<HostAllocation>, Rejection> {
-    let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
-    let is_behind = |host: &&Host| filter.after.is_none_or(|after| host.id > after);
-    let of = |host: &Host| HostAllocation { host_id: host.id, reservations: on_host(state, host.id, filter) };
-    if let Some(id) = filter.host_id {
-        let host = state.host(id).ok_or(Rejection::HostNotFound(id))?;
-        return Ok(Some(host).into_iter().filter(is_behind).take(limit).map(of).collect());
-    }
-    let from = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
-    Ok(state.hosts_in((from, Bound::Unbounded)).take(limit).map(of).collect())
+    let found = match filter.host_id {
+        Some(id) => listed(state, &filter.hosts, [state.host(id).ok_or(Rejection::HostNotFound(id))?].into_iter())?,
+        None => hosts(state, &filter.hosts)?,
+    };
+    Ok(found.into_iter().map(|host| HostAllocation { host_id: host.id, reservations: on_host(state, host.id, filter) }).collect())
 }
 
 fn on_host(state: &State, host: HostId, filter: &AllocationFilter) -> Vec<ReservedInterval> {
@@ -73,6 +68,9 @@ fn on_host(state: &State, host: HostId, filter: &AllocationFilter) -> Vec<Reserv
         }
         None => state.leases_on(host).filter(counts).for_each(|lease| add(lease, host, filter, &mut reservations)),
     }
+    let is_then =
+        |one: &ReservedInterval| filter.window.is_none_or(|window| window.overlaps(Interval { start: one.start, end: one.end }));
+    reservations.retain(is_then);
     reservations.sort_by_key(|reserved| (reserved.start, reserved.reservation_id));
     reservations
 }

@@ -15,6 +15,8 @@ use crate::state::State;
 pub struct DowntimeListing {
     /// Only of these hosts; empty: of all.
     pub hosts: BTreeSet<HostId>,
+    /// Only of this one of them, which must be there.
+    pub host_id: Option<HostId>,
     /// Only those of which a second lies in it.
     pub window: Option<Interval>,
     /// What they are sorted by; what is equal in it, by host and id.
@@ -33,7 +35,7 @@ pub enum DowntimeOrder {
     /// The host's number, then the downtime's id.
     #[default]
     Id,
-    /// First second.
+    /// First second, then first second after, as a host keeps them.
     Start,
     /// First second after; without end last.
     End,
@@ -62,12 +64,16 @@ pub struct HostDowntime {
 /// The downtimes of a listing, in its order. Costs what the hosts have that have any.
 ///
 /// # Errors
-/// `Invalid` (marker: a downtime that is not there has no place in an order by something else than the id).
+/// `HostNotFound` (the one host that is asked for), `Invalid` (marker: a downtime that is not there has no place in an order by
+/// something else than the id).
 pub fn downtimes(state: &State, listing: &DowntimeListing) -> Result<Vec<HostDowntime>, Rejection> {
     let limit = listing.limit.map_or(usize::MAX, |limit| limit as usize);
-    let hosts: Vec<HostId> = match listing.hosts.is_empty() {
-        true => state.calendar().with_downtimes().collect(),
-        false => listing.hosts.iter().copied().collect(),
+    let hosts: Vec<HostId> = match listing.host_id {
+        Some(id) if state.host(id).is_none() => return Err(Rejection::HostNotFound(id)),
+        Some(id) if listing.hosts.is_empty() || listing.hosts.contains(&id) => vec![id],
+        Some(_) => Vec::new(),
+        None if listing.hosts.is_empty() => state.calendar().with_downtimes().collect(),
+        None => listing.hosts.iter().copied().collect(),
     };
     let of_host = |host| of_host(state, host);
     let is_by_id = listing.order == DowntimeOrder::Id;
@@ -114,7 +120,7 @@ impl DowntimeOrder {
         let (here, there) = (one.downtime.interval, other.downtime.interval);
         let first = match self {
             DowntimeOrder::Id => Ordering::Equal,
-            DowntimeOrder::Start => here.start.cmp(&there.start),
+            DowntimeOrder::Start => here.cmp(&there),
             DowntimeOrder::End => here.end.cmp(&there.end),
         };
         first.then_with(|| one.name().cmp(&other.name()))

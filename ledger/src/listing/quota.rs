@@ -1,6 +1,7 @@
 //! The limits of a project, and what it has reserved of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::model::{Amounts, InForce, Interval, LimitKind, Limits, ProjectId, Seconds, Timestamp};
 use crate::state::State;
@@ -45,7 +46,11 @@ pub fn quota(state: &State, project: Option<&ProjectId>, now: Timestamp) -> Quot
 /// Which quotas are listed: those of projects that have limits of their own, by project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuotaListing {
-    /// For paging: only projects behind this one, which need not have limits any more.
+    /// Only of projects that have limits of their own of at least one of these kinds; empty: of any kind.
+    pub set: BTreeSet<LimitKind>,
+    /// The other way round.
+    pub descending: bool,
+    /// For paging: only projects behind this one in that order, which need not have limits any more.
     pub after: Option<ProjectId>,
     /// At most so many; `None`: all.
     pub limit: Option<u32>,
@@ -59,8 +64,16 @@ pub fn quotas(state: &State, listing: &QuotaListing) -> Vec<Quota> {
         Quota { project_id: Some(project.clone()), set, in_force: in_force(&state.limits_of(project)), used: None }
     };
     // A row without limits keeps what the project has used.
-    let limited = state.quotas_behind(listing.after.as_ref()).filter(|(_, row)| !row.limits.is_empty());
-    limited.take(limit).map(|(project, _)| of(project)).collect()
+    let has_own = |limits: &Limits| match listing.set.is_empty() {
+        true => !limits.is_empty(),
+        false => listing.set.iter().any(|kind| limits.contains_key(kind)),
+    };
+    let behind = listing.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let own = |range| state.quotas_in(range).filter(|(_, row)| has_own(&row.limits)).map(|(project, _)| of(project));
+    match listing.descending {
+        false => own((behind, Bound::Unbounded)).take(limit).collect(),
+        true => own((Bound::Unbounded, behind)).rev().take(limit).collect(),
+    }
 }
 
 fn in_force(limits: &InForce) -> BTreeMap<LimitKind, u32> {

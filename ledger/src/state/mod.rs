@@ -228,7 +228,7 @@ impl State {
     }
 
     /// Hosts with numbers in a range, by number.
-    pub(crate) fn hosts_in(&self, range: impl RangeBounds<HostId>) -> impl Iterator<Item = &Host> + '_ {
+    pub(crate) fn hosts_in(&self, range: impl RangeBounds<HostId>) -> impl DoubleEndedIterator<Item = &Host> + '_ {
         self.hosts.range(range).map(|(_, host)| host)
     }
 
@@ -283,11 +283,13 @@ impl State {
         self.quotas.iter().map(|(project, row)| (project.as_ref(), &row.value))
     }
 
-    /// What is stored of projects, by project; only those behind one.
-    pub(crate) fn quotas_behind(&self, project: Option<&ProjectId>) -> impl Iterator<Item = (&ProjectId, &QuotaRow)> + '_ {
-        // The defaults come first of all.
-        let behind = self.quotas.range((Bound::Excluded(project.cloned()), Bound::Unbounded));
-        behind.filter_map(|(project, row)| Some((project.as_ref()?, row)))
+    /// What is stored of projects in a range, by project; not the defaults.
+    pub(crate) fn quotas_in(
+        &self,
+        (from, to): (Bound<&ProjectId>, Bound<&ProjectId>),
+    ) -> impl DoubleEndedIterator<Item = (&ProjectId, &QuotaRow)> + '_ {
+        let row = |project: Bound<&ProjectId>| project.map(|project| Some(project.clone()));
+        self.quotas.range((row(from), row(to))).filter_map(|(project, row)| Some((project.as_ref()?, row)))
     }
 
     /// How many rows of quotas are stored.

@@ -1,7 +1,5 @@
 //! `leasehold host downtime …`: what is not to be had of a host for a time.
 
-use std::collections::BTreeSet;
-
 use clap::{Args, Subcommand, ValueEnum};
 use leasehold_client::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NewDowntime};
 use leasehold_ledger::command::StartWish;
@@ -87,10 +85,7 @@ impl List {
     /// As a command given at `now` means it; of which host is to be found out.
     pub(super) fn listing(self, now: Seconds) -> Result<DowntimeListing, Failure> {
         let List { host: _, from, to, sort, page, after } = self;
-        let window = match (from, to) {
-            (None, None) => None,
-            (from, to) => Some(listing::window(from, to, now)?),
-        };
+        let window = listing::some_window(from, to, now)?;
         // Behind one that is dropped meanwhile only the order by id goes on.
         let is_page = page.limit.is_some() || after.is_some();
         let order = match sort.unwrap_or(if is_page { Sort::Id } else { Sort::Start }) {
@@ -154,11 +149,11 @@ pub(super) async fn run(command: DowntimeCommand, session: &Session) -> Result<(
             output.print(downtimes_json(&of), || downtimes_table(&of))?;
         }
         DowntimeCommand::List(asked) => {
-            let hosts = match &asked.host {
-                Some(host) => [find(session, host).await?].into(),
-                None => BTreeSet::new(),
+            let host_id = match &asked.host {
+                Some(host) => Some(find(session, host).await?),
+                None => None,
             };
-            let listing = DowntimeListing { hosts, ..asked.listing(session.key_and_now().1)? };
+            let listing = DowntimeListing { host_id, ..asked.listing(session.key_and_now().1)? };
             let limit = listing.limit;
             let found = with_progress("the list", client.list_downtimes(listing)).await?.value;
             let more = || listing::more(limit, found.len(), found.last().map(|last| last.name().to_string()));

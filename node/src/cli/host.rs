@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand, ValueEnum};
 use leasehold_client::{AllocationFilter, HostChange, NewHost};
-use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId};
+use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId, Seconds};
 use serde_json::json;
 
 use super::downtime::{self, DowntimeCommand};
-use super::listing::{Hosts, more};
+use super::listing::{self, Hosts, Point, more};
 use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
 use super::wait::with_progress;
 use super::{Failure, Session};
@@ -20,7 +20,8 @@ Examples:
   leasehold host set 1 --property gpu=a100 --reservable false
   leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
   leasehold host allocations --limit 100
-  leasehold host allocations compute-1";
+  leasehold host allocations --zone north --sort name
+  leasehold host allocations compute-1 --from now --to +7d";
 
 /// Hosts.
 #[derive(Subcommand, Clone, Debug)]
@@ -62,14 +63,16 @@ pub enum HostCommand {
         /// Number or hypervisor hostname
         host: String,
     },
-    /// Who has reserved what, when: of one host, or of all by number, page by page
-    Allocations(Allocations),
+    /// Who has reserved what, when: of one host, or of many, filtered, sorted, page by page
+    Allocations(Box<Allocations>),
 }
 
 /// `host allocations`
 #[derive(Args, Clone, Debug)]
 pub struct Allocations {
     /// Only of this host, by number or hypervisor hostname
+    // `Hosts` has groups in it, and so is itself an empty one.
+    #[arg(conflicts_with_all = ["Where", "Page", "reservable", "sort", "after"])]
     pub(super) host: Option<String>,
     /// Only of this lease
     #[arg(long, value_name = "UUID")]
@@ -77,24 +80,22 @@ pub struct Allocations {
     /// Only this reservation
     #[arg(long, value_name = "UUID")]
     reservation: Option<ReservationId>,
-    /// At most so many hosts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "host")]
-    limit: Option<u32>,
-    /// Only hosts behind this one: the last of the page before
-    #[arg(long, value_name = "NUMBER", conflicts_with = "host")]
-    after: Option<u64>,
+    /// Only at this time and later: now, -2d, +30m, or a UTC date
+    #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
+    from: Option<Point>,
+    /// Only before this time: now, +2h (after --from), or a UTC date
+    #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
+    to: Option<Point>,
+    #[command(flatten, next_help_heading = "Of which hosts")]
+    hosts: Hosts,
 }
 
 impl Allocations {
-    /// What is asked for; of which host is to be found out.
-    pub(super) fn filter(&self) -> AllocationFilter {
-        AllocationFilter {
-            host_id: None,
-            lease_id: self.lease,
-            reservation_id: self.reservation,
-            after: self.after.map(HostId),
-            limit: self.limit,
-        }
+    /// As a command given at `now` means it; of which host is to be found out.
+    pub(super) fn filter(self, now: Seconds) -> Result<AllocationFilter, Failure> {
+        let Allocations { host: _, lease: lease_id, reservation: reservation_id, from, to, hosts } = self;
+        let window = listing::some_window(from, to, now)?;
+        Ok(AllocationFilter { hosts: hosts.listing(), host_id: None, lease_id, reservation_id, window })
     }
 }
 
@@ -165,9 +166,10 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
                 Some(host) => Some(find(session, host).await?),
                 None => None,
             };
-            let filter = AllocationFilter { host_id, ..asked.filter() };
+            let filter = AllocationFilter { host_id, ..asked.filter(session.key_and_now().1)? };
+            let limit = filter.hosts.limit;
             let allocations = with_progress("the list", client.host_allocations(filter)).await?.value;
-            let more = || more(filter.limit, allocations.len(), allocations.last().map(|last| last.host_id.to_string()));
+            let more = || more(limit, allocations.len(), allocations.last().map(|last| last.host_id.to_string()));
             output.print(allocations_json(&allocations), || allocations_table(&allocations) + &more())?;
         }
     }

@@ -109,7 +109,7 @@ pub struct Used {
     steps: u32,
 }
 
-/// `host list`
+/// `host list`, and whose allocations `host allocations` shows
 #[derive(Args, Clone, Debug)]
 pub struct Hosts {
     #[command(flatten)]
@@ -232,13 +232,11 @@ impl Leases {
     pub(super) fn filter(self, now: Seconds) -> Result<LeaseFilter, Failure> {
         let Leases { which, from, to, scope, sort, page, after } = self;
         let scope = Scope::from(scope);
-        let window = match (from, to) {
-            (None, None) if scope != Scope::Overlapping => {
-                return Err(Failure::Usage("--scope says how leases lie to a time: give --from, --to or both, too".to_owned()));
-            }
-            (None, None) => None,
-            (from, to) => Some((window(from, to, now)?, scope)),
-        };
+        let window = some_window(from, to, now)?;
+        if window.is_none() && scope != Scope::Overlapping {
+            return Err(Failure::Usage("--scope says how leases lie to a time: give --from, --to or both, too".to_owned()));
+        }
+        let window = window.map(|window| (window, scope));
         let order = match sort {
             SortLeases::Id => LeaseOrder::Id,
             SortLeases::Name => LeaseOrder::Name,
@@ -275,7 +273,7 @@ impl Hosts {
 }
 
 /// One side alone is open at the other.
-pub(super) fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
+fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Interval, Failure> {
     let start = match from {
         None => Seconds(0),
         Some(Point::Given(When::Now)) => now,
@@ -293,6 +291,11 @@ pub(super) fn window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Re
     };
     let wrong = || Failure::Usage(format!("--to {} is not later than --from {}", utc(end), utc(start)));
     Interval::new(start, end).ok_or_else(wrong)
+}
+
+/// The same; without both there is none.
+pub(super) fn some_window(from: Option<Point>, to: Option<Point>, now: Seconds) -> Result<Option<Interval>, Failure> {
+    if from.is_none() && to.is_none() { Ok(None) } else { window(from, to, now).map(Some) }
 }
 
 /// What to add to a list that may go on: how to see the rest.

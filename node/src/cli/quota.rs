@@ -8,7 +8,7 @@ use leasehold_client::{Quota, QuotaListing};
 use leasehold_ledger::model::{Limit, LimitKind, Limits, ProjectId};
 use serde_json::{Value, json};
 
-use super::listing::more;
+use super::listing::{Page, more};
 use super::output::{fields, table};
 use super::time::utc;
 use super::wait::with_progress;
@@ -26,8 +26,9 @@ Examples:
     leasehold quota set --project default vcpus=200 start_ahead_s=7776000
   But this project has 1,000, and 50,000 vCPU-hours in 30 days:
     leasehold quota set --project 4f1c vcpus=1000 vcpu_hours=50000 period_s=2592000
-  Which projects have limits of their own (admins):
+  Which projects have limits of their own (admins), and which of them for vCPUs or vCPU-hours:
     leasehold quota list --limit 100
+    leasehold quota list --set vcpus,vcpu_hours
   And is asked again like the others:
     leasehold quota unset --project 4f1c vcpus vcpu_hours period_s";
 
@@ -40,19 +41,34 @@ pub enum QuotaCommand {
         #[arg(long, value_name = "ID")]
         project: Option<String>,
     },
-    /// List the projects that have limits of their own (admins)
-    List {
-        /// At most so many
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        limit: Option<u32>,
-        /// Only projects behind this one: the last of the page before
-        #[arg(long, value_name = "ID")]
-        after: Option<String>,
-    },
+    /// List the projects that have limits of their own (admins) by their ids, filtered, page by page
+    List(List),
     /// Set limits (admins); others stay as they are
     Set(Set),
     /// Leave limits to the default again (admins)
     Unset(Unset),
+}
+
+/// `quota list`
+#[derive(Args, Clone, Debug)]
+pub struct List {
+    /// Only those with a limit of their own of at least one of these kinds, separated by commas
+    #[arg(long, value_name = "LIMIT", value_delimiter = ',', value_parser = kind)]
+    set: Vec<LimitKind>,
+    #[command(flatten)]
+    page: Page,
+    /// Only projects behind this one in the order: the last of the page before
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+}
+
+impl List {
+    /// What is asked for.
+    pub(super) fn listing(self) -> QuotaListing {
+        let List { set, page, after } = self;
+        let (set, after) = (BTreeSet::from_iter(set), after.map(|id| ProjectId(id.into())));
+        QuotaListing { set, descending: page.reverse, after, limit: page.limit }
+    }
 }
 
 /// `quota set`
@@ -93,8 +109,9 @@ fn limit(text: &str) -> Result<(LimitKind, Limit), String> {
 pub(super) async fn run(command: QuotaCommand, session: &Session) -> Result<(), Failure> {
     let client = &session.client;
     let quota = match command {
-        QuotaCommand::List { limit, after } => {
-            let listing = QuotaListing { after: after.map(|id| ProjectId(id.into())), limit };
+        QuotaCommand::List(asked) => {
+            let listing = asked.listing();
+            let limit = listing.limit;
             let found = with_progress("the list", client.list_quotas(listing)).await?.value;
             let more = || more(limit, found.len(), found.last().map(project_of));
             session.output.print(found.iter().map(quota_json).collect(), || quotas_table(&found) + &more())?;

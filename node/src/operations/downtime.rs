@@ -10,9 +10,9 @@ use crate::seams::long;
 use crate::telemetry::request_id;
 
 impl Operations {
-    /// Downtimes of a listing, over all hosts.
+    /// Downtimes of a listing, over all hosts or some.
     ///
-    /// Errors: the marker is not there any more in an order by something else than the id.
+    /// Errors: the one host that is asked for is not there; the marker is not there any more in an order by something else than the id.
     pub async fn list_downtimes(
         &self,
         actor: &Actor,

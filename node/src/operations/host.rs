@@ -167,7 +167,8 @@ impl Operations {
     /// Every host of a filter with its reservations. Unfiltered: only leases ending now or later (blazar-api §9). All of them are of
     /// one moment, so that a page holds the state's lock for as long as it takes to read: `limit` bounds it.
     ///
-    /// Errors: the one host that is asked for is not there.
+    /// Errors: the one host that is asked for is not there; the marker is not there any more in an order by something else than the
+    /// number.
     pub async fn host_allocations(&self, actor: &Actor, filter: AllocationFilter) -> Result<Answer<Vec<HostAllocation>>> {
         actor.authorise(Rule::OshostsGetAllocations, None)?;
         self.read_barrier(Consistency::Linearizable).await?;

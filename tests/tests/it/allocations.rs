@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold_client::model::{HostId, Lease, LeaseStatus, Phase};
-use leasehold_client::{AllocationFilter, Client, Error, HostAllocation, RefusalKind, ReservedInterval};
+use leasehold_client::{AllocationFilter, Client, Error, HostAllocation, HostListing, HostOrder, RefusalKind, ReservedInterval};
 use leasehold_tests::caller;
 use leasehold_tests::cloud::http_client;
 use leasehold_tests::settings::{Auth, Timing};
@@ -136,8 +136,21 @@ async fn every_host_is_listed_with_what_is_reserved_there_and_filters_narrow_it(
         let (status, said) = since_1_1(path).await;
         assert!(status == 400 && !said["error_message"].as_str().unwrap().is_empty(), "{path}: {status} {said}");
     }
+    let backwards: Vec<HostAllocation> = all.iter().rev().cloned().collect();
+    assert_eq!(since_1_1("/allocations?sort_key=hypervisor_hostname&sort_dir=desc").await, (200, wire(&backwards)));
+    assert_eq!(since_1_1("/allocations?sort_key=availability_zone&hosts=3,1&marker=1").await, (200, wire(&all[2..])));
+    let (status, said) = since_1_1("/allocations?sort_key=availability_zone&marker=99").await;
+    assert!(status == 400 && said["error_message"].as_str().unwrap().contains("99 is not there (any more)"), "{status} {said}");
+    let until = chrono::Utc::now() + chrono::TimeDelta::seconds(89_000);
+    let before = format!("end_date={}", until.format("%Y-%m-%dT%H:%M:%SZ"));
+    assert_eq!(since_1_1(&format!("/allocations?{before}")).await, (200, wire(&of(&[&small]))), "the large one starts later");
+    let first = shown(&of(&[&small])[0]);
+    assert_eq!(since_1_1(&format!("/1/allocation?{before}")).await, (200, json!({"allocation": first})));
+    let page = HostListing { order: HostOrder::Name, descending: true, limit: Some(2), ..HostListing::default() };
+    let page = AllocationFilter { hosts: page, ..AllocationFilter::default() };
+    assert_eq!(client.host_allocations(page).await.unwrap().value, backwards[..2]);
     let second = AllocationFilter { host_id: Some(all[1].host_id), ..AllocationFilter::default() };
-    assert_eq!(client.host_allocations(second).await.unwrap().value, all[1..2]);
+    assert_eq!(client.host_allocations(second.clone()).await.unwrap().value, all[1..2]);
     let none = AllocationFilter { host_id: Some(HostId(99)), ..second };
     match client.host_allocations(none).await {
         Err(Error::Refused(refusal)) => assert_eq!(refusal.kind, RefusalKind::NotFound),
@@ -145,6 +158,8 @@ async fn every_host_is_listed_with_what_is_reserved_there_and_filters_narrow_it(
     }
     let paged = command_line::says(&rig.cluster, &["host", "allocations", "--limit", "2", "--token", &token]).await;
     assert!(paged.contains("There may be more: --after 2"), "{paged}");
+    let sorted = ["host", "allocations", "--sort", "name", "--reverse", "--after", "3", "--limit", "1", "--token", &token];
+    assert_eq!(command_line::json(&rig.cluster, &sorted).await[0]["host_id"], json!(2));
     let named = ["host", "allocations", "3", "--token", &token];
     assert_eq!(command_line::json(&rig.cluster, &named).await.as_array().unwrap().len(), 1);
     let listed = command_line::json(&rig.cluster, &["host", "allocations", "--token", &token]).await;

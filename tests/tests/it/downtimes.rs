@@ -122,6 +122,8 @@ async fn downtimes_are_managed_from_the_command_line() {
     let (code, text) = fails(cluster, &["host", "downtime", "remove", "cmp1", &id]).await;
     assert!(code != 0 && text.contains(&id), "{text}");
     assert_eq!(json(cluster, &["host", "downtime", "list", "cmp1"]).await.as_array().unwrap().len(), 1);
+    let (code, text) = fails(cluster, &["host", "downtime", "list", "99"]).await;
+    assert!(code != 0 && text.contains("99"), "{text}");
 }
 
 /// On shared hosts a lease moves once the cloud has accepted its hold on the other host; where there is none it says so.

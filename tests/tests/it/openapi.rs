@@ -46,6 +46,10 @@ async fn a_quota(session: &mut Session) {
     assert_eq!((&own["project_id"], &own["set"], &own["used"]), (&json!(project), &json!({"vcpus": 900}), &Value::Null));
     assert_eq!(own["in_force"], json!({"slots": 0, "vcpus": 900, "period_s": 86_400}), "with the defaults");
     assert_eq!(session.get(&format!("/quotas?marker={project}")).await, json!({"quotas": []}));
+    assert_eq!(session.get("/quotas?set=slots,vcpus&sort_key=project_id&sort_dir=desc").await, listed);
+    assert_eq!(session.get("/quotas?set=slots").await, json!({"quotas": []}), "which is the default's");
+    let (status, refused) = session.ask(Method::GET, "/quotas?set=slots,rooms", None).await;
+    assert!(status == 400 && refused["error_message"].as_str().unwrap().contains("of slots, vcpus, vcpu_hours"), "{refused}");
     session.send(Method::PUT, &format!("/quotas/{project}"), json!({"vcpus": null})).await;
     assert_eq!(session.get("/quotas").await, json!({"quotas": []}));
     let shown = session.get(&format!("/quotas/{project}")).await;
@@ -81,6 +85,24 @@ async fn a_downtime(session: &mut Session, host: &str) {
     let marker = format!("{host}/{}", shown["id"].as_str().unwrap());
     assert_eq!(session.get(&format!("/os-hosts/downtimes?marker={marker}")).await, json!({"downtimes": []}));
     assert_eq!(session.get("/os-hosts/downtimes?end_date=2098-01-01%2010:00").await, json!({"downtimes": []}));
+    let id = shown["id"].as_str().unwrap();
+    let all = session.get(&path).await;
+    assert_eq!(all["downtimes"].as_array().unwrap().len(), 1, "{all}");
+    for query in ["start_date=2098-01-01%2011:00", "end_date=2098-01-01%2011:00&sort_key=end_date&sort_dir=desc&limit=5"] {
+        assert_eq!(session.get(&format!("{path}?{query}")).await, all, "{query}");
+    }
+    for query in [format!("marker={id}"), format!("marker={marker}"), "end_date=2098-01-01%2010:00".to_owned()] {
+        assert_eq!(session.get(&format!("{path}?{query}")).await, json!({"downtimes": []}), "{query}");
+    }
+    for (query, told) in [
+        ("marker=00000000-0000-4000-8000-000000000002", "is not there (any more)"),
+        ("marker=x", "it must be the id of the last downtime of the page before"),
+        ("hosts=1", "hosts is unknown; known are end_date, limit"),
+    ] {
+        let (status, refused) = session.ask(Method::GET, &format!("{path}?{query}"), None).await;
+        assert!(status == 400 && refused["error_message"].as_str().unwrap().contains(told), "{query}: {refused}");
+    }
+    assert_eq!(session.ask(Method::GET, "/os-hosts/999/downtimes?limit=1", None).await.0, 404);
     // What is not said stays, but for the end; another one takes all of the host.
     let (_, set) = session.send(Method::PUT, &one, json!({})).await;
     let shown = &set["downtimes"][0];

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use leasehold_client::command::{EndWish, LeaseChange, Recurrence, StartWish};
-use leasehold_client::model::{Limit, LimitKind, Limits, SeriesMode};
-use leasehold_client::{Error, NewLease, RefusalKind};
+use leasehold_client::model::{Limit, LimitKind, Limits, ProjectId, SeriesMode};
+use leasehold_client::{Error, NewLease, QuotaListing, RefusalKind};
 use leasehold_tests::caller;
 use leasehold_tests::settings::{Auth, Timing};
 
+use crate::command_line::{json, says};
 use crate::rig::{from_now, rig, rig_with, tomorrow};
 
 #[tokio::test]
@@ -71,4 +72,28 @@ async fn a_tenant_sees_his_own_quota_and_changes_none() {
     let daily = Recurrence { rule: "FREQ=DAILY;COUNT=2".to_owned(), time_zone: "UTC".to_owned(), mode: SeriesMode::AllOrNothing };
     assert!(forbidden(client.create_series(client.new_key(), beyond.clone(), daily.clone()).await.map(drop)));
     assert!(forbidden(client.what_if_series(beyond, daily).await.map(drop)));
+}
+
+#[tokio::test]
+async fn projects_with_limits_of_their_own_are_listed_as_is_asked() {
+    let rig = rig(1).await;
+    let client = &rig.client;
+    for (project, kind) in [("a", LimitKind::Slots), ("b", LimitKind::Vcpus), ("c", LimitKind::Slots)] {
+        let limits = Limits::from([(kind, Limit::Max(5))]);
+        client.set_quota(client.new_key(), project.to_owned(), limits, BTreeSet::new()).await.unwrap();
+    }
+    let told = async |listing: QuotaListing| -> String {
+        let found = client.list_quotas(listing).await.unwrap().value;
+        found.into_iter().map(|one| one.project_id.unwrap().to_string()).collect()
+    };
+    assert_eq!(told(QuotaListing::default()).await, "abc");
+    let slots = QuotaListing { set: [LimitKind::Slots].into(), descending: true, ..QuotaListing::default() };
+    assert_eq!(told(slots.clone()).await, "ca");
+    let first = QuotaListing { limit: Some(1), ..slots.clone() };
+    assert_eq!(told(first).await, "c");
+    assert_eq!(told(QuotaListing { after: Some(ProjectId("c".into())), ..slots }).await, "a");
+    let page = says(&rig.cluster, &["quota", "list", "--set", "slots", "--reverse", "--limit", "1"]).await;
+    assert!(page.contains("There may be more: --after c"), "{page}");
+    let rest = json(&rig.cluster, &["quota", "list", "--set", "slots", "--reverse", "--after", "c"]).await;
+    assert_eq!((rest.as_array().unwrap().len(), &rest[0]["project_id"]), (1, &"a".into()), "{rest}");
 }

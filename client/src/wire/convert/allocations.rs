@@ -1,20 +1,28 @@
 //! Which reservations lie on which hosts.
 
-use leasehold_ledger::listing::{AllocationFilter, HostAllocation, ReservedInterval};
+use leasehold_ledger::listing::{AllocationFilter, HostAllocation, HostListing, ReservedInterval};
 use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
 
-use super::{BadValue, Result, each, end, end_unix_s, seconds, unix_s, uuid};
+use super::{BadValue, Result, decode_time, each, encode_time, end, end_unix_s, seconds, unix_s, uuid};
 use crate::wire::v1;
 
 impl From<AllocationFilter> for v1::ListAllocationsRequest {
     fn from(filter: AllocationFilter) -> Self {
-        let AllocationFilter { host_id, lease_id, reservation_id, after, limit } = filter;
+        let AllocationFilter { hosts, host_id, lease_id, reservation_id, window } = filter;
+        let (start, end) = encode_time(window);
+        let v1::ListHostsRequest { stale: _, filter, reservable, after, limit, order, descending } = hosts.into();
         v1::ListAllocationsRequest {
             lease_id: lease_id.map(|id| id.to_string()),
             reservation_id: reservation_id.map(|id| id.to_string()),
-            after: after.map(|id| id.0),
-            limit: limit.unwrap_or(0),
+            after,
+            limit,
             host_id: host_id.map(|id| id.0),
+            filter,
+            reservable,
+            order,
+            descending,
+            start,
+            end,
         }
     }
 }
@@ -23,12 +31,14 @@ impl TryFrom<v1::ListAllocationsRequest> for AllocationFilter {
     type Error = BadValue;
 
     fn try_from(wire: v1::ListAllocationsRequest) -> Result<Self> {
+        let v1::ListAllocationsRequest { filter, reservable, after, limit, order, descending, .. } = wire;
+        let hosts = v1::ListHostsRequest { stale: false, filter, reservable, after, limit, order, descending };
         Ok(AllocationFilter {
+            hosts: HostListing::try_from(hosts)?,
+            window: decode_time(wire.start, wire.end)?,
             host_id: wire.host_id.map(HostId),
             lease_id: wire.lease_id.map(|id| uuid("lease_id", &id).map(LeaseId)).transpose()?,
             reservation_id: wire.reservation_id.map(|id| uuid("reservation_id", &id).map(ReservationId)).transpose()?,
-            after: wire.after.map(HostId),
-            limit: (wire.limit > 0).then_some(wire.limit),
         })
     }
 }

@@ -2,12 +2,12 @@
 
 use leasehold_ledger::command::{EndWish, StartWish};
 use leasehold_ledger::listing::{DowntimeListing, DowntimeName, HostDowntime};
-use leasehold_ledger::model::{Downtime, DowntimeId, HostId, Interval, Seconds, Withheld};
+use leasehold_ledger::model::{Downtime, DowntimeId, HostId, Seconds, Withheld};
 
 use super::capacity::decode_window;
 use super::enums::{Enumeration, optional};
 use super::wish::{decode_start, encode_end, encode_start};
-use super::{BadValue, Result, end, end_unix_s, interval, missing, seconds, unix_s, uuid};
+use super::{BadValue, Result, decode_time, encode_time, end_unix_s, interval, missing, unix_s, uuid};
 use crate::wire::v1;
 
 /// A downtime to be declared.
@@ -87,16 +87,18 @@ impl TryFrom<v1::DowntimeName> for DowntimeName {
 
 impl From<DowntimeListing> for v1::ListDowntimesRequest {
     fn from(listing: DowntimeListing) -> Self {
-        let DowntimeListing { hosts, window, order, descending, after, limit } = listing;
+        let DowntimeListing { hosts, host_id, window, order, descending, after, limit } = listing;
+        let (start, end) = encode_time(window);
         v1::ListDowntimesRequest {
             host_ids: hosts.into_iter().map(|host| host.0).collect(),
-            start: window.map(|window| unix_s(window.start)),
-            end: window.and_then(|window| end_unix_s(window.end)),
+            start,
+            end,
             order: order.encode(),
             descending,
             after: after.map(Into::into),
             limit: limit.unwrap_or(0),
             stale: false,
+            host_id: host_id.map(|host| host.0),
         }
     }
 }
@@ -105,18 +107,10 @@ impl TryFrom<v1::ListDowntimesRequest> for DowntimeListing {
     type Error = BadValue;
 
     fn try_from(wire: v1::ListDowntimesRequest) -> Result<Self> {
-        let window = match (wire.start, wire.end) {
-            (None, None) => None,
-            (start, until) => {
-                let start = start.map_or(Ok(Seconds(0)), |start| seconds("start", start))?;
-                let until = end("end", until)?;
-                let wrong = || BadValue::new("end", &end_unix_s(until).unwrap_or_default().to_string(), "later than the start");
-                Some(Interval::new(start, until).ok_or_else(wrong)?)
-            }
-        };
         Ok(DowntimeListing {
             hosts: wire.host_ids.into_iter().map(HostId).collect(),
-            window,
+            host_id: wire.host_id.map(HostId),
+            window: decode_time(wire.start, wire.end)?,
             order: optional("order", wire.order)?.unwrap_or_default(),
             descending: wire.descending,
             after: wire.after.map(DowntimeName::try_from).transpose().map_err(|bad| bad.inside("after"))?,

@@ -21,8 +21,8 @@ pub use capacity::{capacity_response, density_response, what_if_response};
 pub use downtime::NewDowntime;
 pub use host::{HostChange, NewHost};
 pub use listing::utilisation_response;
-pub(crate) use quota::quota_of;
 pub use quota::{DEFAULT_PROJECT, decode_kinds, decode_limit, decode_limits, encode_limit, encode_limits, quota_project};
+pub(crate) use quota::{encode_kinds, quota_of};
 pub(crate) use series::encode_recurrence;
 pub use series::{recurrence, series_response};
 pub(crate) use whole_hosts::encode_host_reservation;
@@ -107,6 +107,19 @@ fn interval(start_field: &str, end_field: &str, start: i64, until: Option<i64>) 
     let (start, until) = (seconds(start_field, start)?, end(end_field, until)?);
     let wrong = || BadValue::new(end_field, &end_unix_s(until).unwrap_or_default().to_string(), "later than the start");
     Interval::new(start, until).ok_or_else(wrong)
+}
+
+/// Decodes the fields `start` and `end` of a time that may be open at either side; without both there is none.
+fn decode_time(start: Option<i64>, end: Option<i64>) -> Result<Option<Interval>> {
+    match (start, end) {
+        (None, None) => Ok(None),
+        (start, end) => interval("start", "end", start.unwrap_or(unix_s(Seconds(0))), end).map(Some),
+    }
+}
+
+/// The inverse of [`decode_time`].
+fn encode_time(time: Option<Interval>) -> (Option<i64>, Option<i64>) {
+    (time.map(|time| unix_s(time.start)), time.and_then(|time| end_unix_s(time.end)))
 }
 
 /// Encodes a second of the calendar that is not an open end.

@@ -49,9 +49,14 @@ pub fn decode_limits(wire: BTreeMap<String, i64>) -> Result<Limits> {
     wire.into_iter().map(|(name, limit)| Ok((kind("set", &name)?, decode_limit(&name, limit)?))).collect()
 }
 
-/// Names of limits.
-pub fn decode_kinds(wire: &[String]) -> Result<BTreeSet<LimitKind>> {
-    wire.iter().map(|name| kind("unset", name)).collect()
+/// Kinds of limits by name.
+pub(crate) fn encode_kinds(kinds: BTreeSet<LimitKind>) -> Vec<String> {
+    kinds.into_iter().map(|kind| kind.as_str().to_owned()).collect()
+}
+
+/// The inverse of [`encode_kinds`]; `field` is where they stand.
+pub fn decode_kinds(field: &str, wire: &[String]) -> Result<BTreeSet<LimitKind>> {
+    wire.iter().map(|name| kind(field, name)).collect()
 }
 
 impl From<Quota> for v1::Quota {
@@ -104,13 +109,22 @@ impl TryFrom<v1::Quota> for Quota {
 
 impl From<QuotaListing> for v1::ListQuotasRequest {
     fn from(listing: QuotaListing) -> Self {
-        v1::ListQuotasRequest { after: listing.after.map(|id| id.to_string()), limit: listing.limit.unwrap_or(0) }
+        let QuotaListing { set, descending, after, limit } = listing;
+        let (after, set) = (after.map(|id| id.to_string()), encode_kinds(set));
+        v1::ListQuotasRequest { after, limit: limit.unwrap_or(0), set, descending }
     }
 }
 
-impl From<v1::ListQuotasRequest> for QuotaListing {
-    fn from(wire: v1::ListQuotasRequest) -> Self {
-        QuotaListing { after: wire.after.map(|id| ProjectId(id.into())), limit: (wire.limit > 0).then_some(wire.limit) }
+impl TryFrom<v1::ListQuotasRequest> for QuotaListing {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::ListQuotasRequest) -> Result<Self> {
+        Ok(QuotaListing {
+            set: decode_kinds("set", &wire.set)?,
+            descending: wire.descending,
+            after: wire.after.map(|id| ProjectId(id.into())),
+            limit: (wire.limit > 0).then_some(wire.limit),
+        })
     }
 }
 

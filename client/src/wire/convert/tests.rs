@@ -222,16 +222,22 @@ fn a_listing_is_on_the_wire_what_it_was() {
 #[test]
 fn allocations_are_on_the_wire_what_they_were() {
     let (lease_id, reservation_id) = (LeaseId(Uuid::from_u128(1)), ReservationId(Uuid::from_u128(2)));
-    let filter = AllocationFilter {
-        host_id: Some(HostId(4)),
-        lease_id: Some(lease_id),
-        reservation_id: Some(reservation_id),
+    let hosts = HostListing {
+        filter: HostFilter { zone: Some("north".into()), hosts: Some([HostId(4)].into()), ..HostFilter::default() },
+        reservable: Some(false),
+        order: HostOrder::Name,
+        descending: true,
         after: Some(HostId(3)),
         limit: Some(2),
     };
-    for filter in [filter, AllocationFilter::default()] {
-        assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::from(filter)).unwrap(), filter);
+    let host_id = Some(HostId(4));
+    let window = Some(Interval { start: Seconds(7), end: Seconds(8) });
+    let filter = AllocationFilter { hosts, host_id, lease_id: Some(lease_id), reservation_id: Some(reservation_id), window };
+    let open = AllocationFilter { window: Some(Interval { start: Seconds(0), end: Seconds::OPEN_END }), ..Default::default() };
+    for filter in [filter, open, AllocationFilter::default()] {
+        assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::from(filter.clone())).unwrap(), filter);
     }
+    assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::default()).unwrap(), AllocationFilter::default());
     let reserved = |end| ReservedInterval { reservation_id, lease_id, start: Seconds(5), end };
     let allocation = HostAllocation { host_id: HostId(4), reservations: vec![reserved(Seconds(9)), reserved(Seconds::OPEN_END)] };
     assert_eq!(HostAllocation::try_from(v1::HostAllocation::from(allocation.clone())).unwrap(), allocation);
@@ -239,6 +245,9 @@ fn allocations_are_on_the_wire_what_they_were() {
     assert!(
         AllocationFilter::try_from(wrong).unwrap_err().to_string().starts_with(r#"reservation_id is "x"; it must be a UUID"#)
     );
+    let wrong = v1::ListAllocationsRequest { order: 9, ..Default::default() };
+    let told = AllocationFilter::try_from(wrong).unwrap_err().to_string();
+    assert_eq!(told, r#"order is "9"; it must be 1 (number), 2 (name) or 3 (zone)"#);
 }
 
 #[test]
@@ -246,8 +255,8 @@ fn lists_of_downtimes_and_quotas_are_on_the_wire_what_they_were() {
     let name = DowntimeName { host_id: HostId(3), id: DowntimeId(Uuid::from_u128(7)) };
     let open = Interval { start: Seconds(9), end: Seconds::OPEN_END };
     for window in [None, Some(open), Some(Interval { start: Seconds(0), end: Seconds(5) })] {
-        let (hosts, order) = ([HostId(1), HostId(3)].into(), DowntimeOrder::End);
-        let listing = DowntimeListing { hosts, window, order, descending: true, after: Some(name), limit: Some(4) };
+        let (hosts, host_id, order) = ([HostId(1), HostId(3)].into(), Some(HostId(3)), DowntimeOrder::End);
+        let listing = DowntimeListing { hosts, host_id, window, order, descending: true, after: Some(name), limit: Some(4) };
         assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::from(listing.clone())).unwrap(), listing);
     }
     assert_eq!(DowntimeListing::try_from(v1::ListDowntimesRequest::default()).unwrap(), DowntimeListing::default());
@@ -265,9 +274,15 @@ fn lists_of_downtimes_and_quotas_are_on_the_wire_what_they_were() {
     let told = bad(v1::ListDowntimesRequest { order: 9, ..Default::default() });
     assert_eq!(told, r#"order is "9"; it must be 1 (host and id), 2 (start) or 3 (end)"#);
 
-    for listing in [QuotaListing::default(), QuotaListing { after: Some(ProjectId("p".into())), limit: Some(3) }] {
-        assert_eq!(QuotaListing::from(v1::ListQuotasRequest::from(listing.clone())), listing);
+    let set = [LimitKind::Slots, LimitKind::DurationS].into();
+    let page = QuotaListing { set, descending: true, after: Some(ProjectId("p".into())), limit: Some(3) };
+    for listing in [QuotaListing::default(), page] {
+        assert_eq!(QuotaListing::try_from(v1::ListQuotasRequest::from(listing.clone())).unwrap(), listing);
     }
+    let wrong = v1::ListQuotasRequest { set: vec!["slots".into(), "rooms".into()], ..Default::default() };
+    let told = QuotaListing::try_from(wrong).unwrap_err().to_string();
+    let known = "slots, vcpus, vcpu_hours, period_s, start_ahead_s, end_ahead_s, duration_s";
+    assert_eq!(told, format!(r#"set is "rooms"; it must be one of {known}"#));
 }
 
 #[test]

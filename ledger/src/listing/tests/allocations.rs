@@ -26,6 +26,10 @@ fn naive(state: &State, host: HostId, takes: &dyn Fn(&Lease) -> bool) -> Vec<Res
     all
 }
 
+fn of_hosts(hosts: HostListing) -> AllocationFilter {
+    AllocationFilter { hosts, ..AllocationFilter::default() }
+}
+
 #[test]
 fn one_host_is_told_as_it_is_among_all_and_pages_are_the_whole() {
     let state = world(&mut Random(31));
@@ -44,7 +48,7 @@ fn one_host_is_told_as_it_is_among_all_and_pages_are_the_whole() {
     let mut walked: Vec<HostAllocation> = Vec::new();
     loop {
         let after = walked.last().map(|last| last.host_id);
-        let page = told(AllocationFilter { after, limit: Some(7), ..Default::default() });
+        let page = told(of_hosts(HostListing { after, limit: Some(7), ..HostListing::default() }));
         assert!(page.len() <= 7);
         let is_last = page.len() < 7;
         walked.extend(page);
@@ -55,6 +59,76 @@ fn one_host_is_told_as_it_is_among_all_and_pages_are_the_whole() {
     assert_eq!(walked, all);
     let unknown = allocations(&state, &AllocationFilter { host_id: Some(HostId(9_999)), ..Default::default() });
     assert_eq!(unknown.unwrap_err(), Rejection::HostNotFound(HostId(9_999)));
+}
+
+#[test]
+fn hosts_are_those_of_the_list_of_hosts_in_its_order() {
+    let state = world(&mut Random(33));
+    let all = allocations(&state, &AllocationFilter::default()).unwrap();
+    for order in [HostOrder::Id, HostOrder::Name, HostOrder::Zone] {
+        for descending in [false, true] {
+            for pool in [None, Some(PoolKind::Shared)] {
+                let filter = HostFilter { pool, ..HostFilter::default() };
+                let listing = HostListing { filter, reservable: Some(true), order, descending, ..HostListing::default() };
+                let expected: Vec<HostAllocation> = hosts(&state, &listing)
+                    .unwrap()
+                    .iter()
+                    .map(|host| all.iter().find(|one| one.host_id == host.id).unwrap().clone())
+                    .collect();
+                assert!(expected.len() > 7 && expected.len() < all.len());
+                let mut walked: Vec<HostAllocation> = Vec::new();
+                while let page @ [_, ..] = &allocations(
+                    &state,
+                    &of_hosts(HostListing { after: walked.last().map(|last| last.host_id), limit: Some(7), ..listing.clone() }),
+                )
+                .unwrap()[..]
+                {
+                    walked.extend_from_slice(page);
+                }
+                assert_eq!(walked, expected, "{listing:?}");
+            }
+        }
+    }
+    let gone = HostListing { order: HostOrder::Zone, after: Some(HostId(999)), ..HostListing::default() };
+    let refused = allocations(&state, &of_hosts(gone.clone())).unwrap_err().to_string();
+    assert!(refused.starts_with("marker: 999 is not there (any more)"), "{refused}");
+    let by_number = HostListing { order: HostOrder::Id, descending: true, ..gone };
+    assert_eq!(allocations(&state, &of_hosts(by_number)).unwrap().len(), all.len());
+}
+
+#[test]
+fn of_a_time_only_what_has_a_second_in_it_is_told_of_every_host() {
+    let state = world(&mut Random(34));
+    let all = allocations(&state, &AllocationFilter::default()).unwrap();
+    let mut times: Vec<ReservedInterval> = all.iter().flat_map(|one| one.reservations.clone()).collect();
+    times.sort_by_key(|one| one.start);
+    let (some, later) = (times[times.len() / 3], times[times.len() / 2]);
+    let windows = [
+        Interval { start: some.start, end: some.start.plus(1) },
+        Interval { start: Seconds(0), end: some.start },
+        Interval { start: some.start, end: later.start.plus(1) },
+        Interval { start: later.end, end: Seconds::OPEN_END },
+    ];
+    for window in windows {
+        let told = allocations(&state, &AllocationFilter { window: Some(window), ..AllocationFilter::default() }).unwrap();
+        let mut expected = all.clone();
+        expected.iter_mut().for_each(|one| one.reservations.retain(|one| one.start < window.end && window.start < one.end));
+        assert_ne!(expected, all);
+        assert_eq!(told, expected, "{window:?}");
+    }
+}
+
+#[test]
+fn one_host_is_told_only_where_it_is_among_those_that_are_asked_for() {
+    let state = after("10:00 hosts h1 h2");
+    let one = |hosts| {
+        let filter = AllocationFilter { host_id: Some(HostId(1)), ..of_hosts(hosts) };
+        allocations(&state, &filter).unwrap().len()
+    };
+    assert_eq!(one(HostListing::default()), 1);
+    let filter = HostFilter { hosts: Some([HostId(2)].into()), ..HostFilter::default() };
+    assert_eq!(one(HostListing { filter, ..HostListing::default() }), 0);
+    assert_eq!(one(HostListing { after: Some(HostId(1)), ..HostListing::default() }), 0);
 }
 
 #[test]
@@ -75,15 +149,15 @@ fn of_one_lease_or_reservation_every_host_shows_no_other_and_of_what_is_over_not
         let told = |filter| -> Vec<_> {
             allocations(&state, &filter).unwrap().into_iter().map(|one| (one.host_id, one.reservations)).collect()
         };
-        assert_eq!(told(of_lease), expected);
+        assert_eq!(told(of_lease.clone()), expected);
         let first = |all: &[ReservedInterval]| -> Vec<_> {
             all.iter().copied().filter(|one| one.reservation_id == reservation_id).collect()
         };
         let expected: Vec<_> = expected.iter().map(|(host, all)| (*host, first(all))).collect();
         let of_reservation = AllocationFilter { reservation_id: Some(reservation_id), ..of_lease };
-        assert_eq!(told(of_reservation), expected);
+        assert_eq!(told(of_reservation.clone()), expected);
         if lease.id.0.as_u128() % 16 == 0 {
-            assert_eq!(told(AllocationFilter { lease_id: None, ..of_reservation }), expected);
+            assert_eq!(told(AllocationFilter { lease_id: None, ..of_reservation.clone() }), expected);
         }
     }
 }

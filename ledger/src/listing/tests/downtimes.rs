@@ -53,6 +53,32 @@ fn downtimes_are_filtered_sorted_and_paged_over_all_hosts() {
 }
 
 #[test]
+fn one_host_must_be_there_and_its_downtimes_come_as_it_keeps_them() {
+    let state = after(
+        "10:00 hosts h1 h2 h3
+         10:00 downtime h1 12:00..13:00 id=5
+         10:00 downtime h1 12:00..12:30 id=7
+         10:00 downtime h1 11:00..14:00 id=6
+         10:00 downtime h3 11:30..11:45 id=5",
+    );
+    let of = |host_id, listing: DowntimeListing| {
+        let found = downtimes(&state, &DowntimeListing { host_id: Some(HostId(host_id)), ..listing })?;
+        Ok::<_, Rejection>(found.iter().map(HostDowntime::name).collect::<Vec<_>>())
+    };
+    let by_start = DowntimeListing { order: DowntimeOrder::Start, ..DowntimeListing::default() };
+    let kept: Vec<DowntimeName> =
+        state.host(HostId(1)).unwrap().downtimes.iter().map(|one| name(1, one.id.0.as_u128())).collect();
+    assert_eq!(kept, [name(1, 6), name(1, 7), name(1, 5)]);
+    assert_eq!(of(1, by_start.clone()).unwrap(), kept);
+    assert_eq!(of(1, DowntimeListing { after: Some(name(1, 7)), ..by_start.clone() }).unwrap(), [name(1, 5)]);
+    assert_eq!(of(2, by_start.clone()).unwrap(), []);
+    assert_eq!(of(99, by_start.clone()).unwrap_err(), Rejection::HostNotFound(HostId(99)));
+    let hosts = BTreeSet::from([HostId(2), HostId(3)]);
+    assert_eq!(of(1, DowntimeListing { hosts: hosts.clone(), ..by_start.clone() }).unwrap(), []);
+    assert_eq!(of(3, DowntimeListing { hosts, ..by_start }).unwrap(), [name(3, 5)]);
+}
+
+#[test]
 fn a_page_goes_on_behind_a_downtime_that_is_gone_only_by_id() {
     let behind = DowntimeListing { after: Some(name(2, 9)), ..DowntimeListing::default() };
     assert_eq!(names(behind.clone()), [name(3, 5)]);

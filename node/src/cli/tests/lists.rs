@@ -83,9 +83,9 @@ fn downtimes_are_listed_over_all_hosts_as_the_line_says() {
     let (host, listing) = list(&format!("compute-1 --from -1d --to +2d --sort end --reverse --limit 3 --after 4/{id}")).unwrap();
     let window = Interval { start: second("2026-11-21 12:00"), end: second("2026-11-23 12:00") };
     let after = Some(DowntimeName { host_id: HostId(4), id: id.parse().unwrap() });
-    let hosts = std::collections::BTreeSet::new();
-    let expected =
-        DowntimeListing { hosts, window: Some(window), order: DowntimeOrder::End, descending: true, after, limit: Some(3) };
+    let page =
+        DowntimeListing { order: DowntimeOrder::End, descending: true, after, limit: Some(3), ..DowntimeListing::default() };
+    let expected = DowntimeListing { window: Some(window), ..page };
     assert_eq!((host.as_deref(), listing), (Some("compute-1"), expected));
     for (text, told) in [
         (format!("--after {id}"), "write HOST/UUID, as in 3/"),
@@ -114,8 +114,18 @@ fn quotas_are_listed_by_what_is_set() {
     assert!(its.find('7').unwrap() < its.find("unlimited").unwrap(), "{told}");
     assert!(quota::quotas_table(&[]).starts_with("No project has limits of its own"));
     assert_eq!(quota::quota_json(&quota)["used"], serde_json::Value::Null);
-    assert!(line("quota list --limit 5 --after p1").is_ok());
-    assert!(line("quota list --limit 0").unwrap_err().to_string().contains("0 is not in 1.."));
+    let list = |text: &str| match line(&format!("quota list {text}")).map_err(|error| error.to_string())?.command {
+        ClientCommand::Quota(quota::QuotaCommand::List(asked)) => Ok::<_, String>(asked.listing()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("").unwrap(), QuotaListing::default());
+    let set = [LimitKind::Vcpus, LimitKind::Slots].into();
+    let page = QuotaListing { set, descending: true, after: Some(ProjectId("p1".into())), limit: Some(5) };
+    assert_eq!(list("--set vcpus,slots --reverse --limit 5 --after p1").unwrap(), page);
+    for (text, told) in [("--limit 0", "0 is not in 1.."), ("--set rooms", "it must be one of slots, vcpus, vcpu_hours")] {
+        let wrong = list(text).unwrap_err();
+        assert!(wrong.contains(told), "{text}: {wrong}");
+    }
     for example in quota::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")) {
         line(example).unwrap();
     }
@@ -161,12 +171,23 @@ fn allocations_are_of_one_host_or_a_page_of_all() {
         Ok::<_, String>(asked)
     };
     let id = "6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11";
-    let filter = asked(&format!("--lease {id} --reservation {id} --limit 5 --after 3")).unwrap().filter();
+    let which = "--zone north --pool shared --reservable true --sort zone --reverse --limit 5 --after 3";
+    let now = second("2026-11-22 12:00");
+    let filter = asked(&format!("--lease {id} --reservation {id} --from now --to +1d {which}")).unwrap().filter(now).unwrap();
+    assert_eq!(filter.window, Some(Interval { start: now, end: second("2026-11-23 12:00") }));
     assert_eq!((filter.lease_id.map(|id| id.0), filter.reservation_id.map(|id| id.0)), (id.parse().ok(), id.parse().ok()));
-    assert_eq!((filter.after, filter.limit, filter.host_id), (Some(HostId(3)), Some(5), None));
-    assert_eq!(asked("compute-1").unwrap().host.as_deref(), Some("compute-1"));
+    let ClientCommand::Host(host::HostCommand::List(hosts)) = line(&format!("host list {which}")).unwrap().command else {
+        panic!("{which}")
+    };
+    assert_eq!((filter.host_id, filter.hosts.after, filter.hosts.limit), (None, Some(HostId(3)), Some(5)));
+    assert_eq!(filter.hosts, hosts.listing());
+    let one = asked("compute-1").unwrap();
+    assert_eq!((one.host.clone().as_deref(), one.filter(now).unwrap()), (Some("compute-1"), AllocationFilter::default()));
+    assert!(asked("compute-1 --from now --to -1h").unwrap().filter(now).unwrap_err().to_string().contains("is not later than"));
     for (text, told) in [
         ("compute-1 --limit 5", "cannot be used with"),
+        ("compute-1 --sort name", "cannot be used with"),
+        ("compute-1 --zone north", "cannot be used with"),
         ("3 --after 2", "cannot be used with"),
         ("--limit 0", "0 is not in 1.."),
         ("--lease x", "--lease <UUID>"),

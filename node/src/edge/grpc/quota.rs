@@ -19,7 +19,8 @@ impl QuotaService for Edge {
 
     async fn list_quotas(&self, request: Request<v1::ListQuotasRequest>) -> Result<Response<v1::ListQuotasResponse>, Status> {
         let Admitted { actor, message, _permit } = self.admit(request).await?;
-        let answer = self.operations.list_quotas(&actor, &message.into()).await.map_err(of)?;
+        let listing = message.try_into().map_err(malformed)?;
+        let answer = self.operations.list_quotas(&actor, &listing).await.map_err(of)?;
         let quotas = answer.value.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListQuotasResponse { quotas, ledger_index: answer.ledger_index }))
     }
@@ -29,7 +30,7 @@ impl QuotaService for Edge {
         let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
         let project = convert::quota_project(&message.project_id);
         let set = convert::decode_limits(message.set).map_err(malformed)?;
-        let unset = convert::decode_kinds(&message.unset).map_err(malformed)?;
+        let unset = convert::decode_kinds("unset", &message.unset).map_err(malformed)?;
         let answer = self.operations.set_quota(&actor, key, project, set, unset).await.map_err(of)?;
         Ok(Response::new(v1::SetQuotaResponse { quota: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }

@@ -12,11 +12,13 @@ use super::{Rest, body, idempotency};
 use crate::edge::error::Problem;
 use crate::operations::Consistency;
 
-/// `GET /v1/os-hosts/{id}/downtimes`
-pub async fn list(State(rest): State<Rest>, caller: Caller, Segment(id): Segment) -> Result {
+/// `GET /v1/os-hosts/{id}/downtimes`: filtered, sorted, page by page; all of them by begin without a query.
+pub async fn list(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, query: Pairs) -> Result {
     caller.since_1_1()?;
-    let found = rest.operations.get_host(&caller.actor, host_id(&id)?, Consistency::Linearizable).await?;
-    Ok(Answered::at(found.ledger_index, StatusCode::OK, of_host(&found.value)))
+    let listing = body::host_downtimes(host_id(&id)?, pairs(query)?, caller.version)?;
+    let found = rest.operations.list_downtimes(&caller.actor, listing, Consistency::Linearizable).await?;
+    let downtimes: Vec<_> = found.value.iter().map(|one| body::downtime(&one.downtime)).collect();
+    Ok(Answered::at(found.ledger_index, StatusCode::OK, json!({"downtimes": downtimes})))
 }
 
 /// `GET /v1/os-hosts/downtimes`: of all hosts, filtered, sorted, page by page.

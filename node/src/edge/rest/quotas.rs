@@ -9,7 +9,7 @@ use super::answer::{Answered, Result};
 use super::gate::{Caller, Json, Pairs, Segment, pairs};
 use super::{Rest, body, idempotency};
 
-/// `GET /v1/quotas`: the projects that have limits of their own, page by page.
+/// `GET /v1/quotas`: the projects that have limits of their own, filtered, page by page.
 pub async fn list(State(rest): State<Rest>, caller: Caller, query: Pairs) -> Result {
     caller.since_1_1()?;
     let listing = body::quota_listing(pairs(query)?, caller.version)?;

@@ -14,6 +14,8 @@ fn beside(operation: &str, key: &str) -> &'static [&'static str] {
         ("density_get", "flavor_id" | "resource_type") => &[],
         ("density_get", _) => &["vcpus", "memory_mb"],
         (_, "scope") => &["start_date"],
+        // Behind what is not there a page goes on by id alone.
+        ("downtime_list", "marker") => &["sort_key"],
         _ => &[],
     }
 }
@@ -87,6 +89,7 @@ async fn each_key_of_a_query_in_the_document_is_known_and_any_other_is_refused_b
         "host_list",
         "allocation_list",
         "allocation_get",
+        "downtime_list",
         "downtime_list_all",
         "quota_list",
         "capacity_get",

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use leasehold_ledger::listing::{
-    AllocationFilter, DowntimeListing, DowntimeOrder, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter, LeaseOrder,
-    QuotaListing, Scope, Utilisation, UtilisationWish,
+    AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter,
+    LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationWish,
 };
-use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, ProjectId, ReservationId, Seconds, SeriesId};
+use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -22,8 +22,12 @@ const LEASE_KEYS: [&str; 11] =
     ["project_id", "status", "name", "zone", "series_id", "start_date", "end_date", "scope", "with_any", "with_all", "without"];
 /// Keys that say in which order, and which page.
 const PAGE_KEYS: [&str; 4] = ["sort_key", "sort_dir", "marker", "limit"];
+/// Keys that say which hosts are listed, and how.
+const LISTED_HOST_KEYS: [&[&str]; 3] = [&HOST_KEYS, &["reservable"], &PAGE_KEYS];
+/// Keys that say of which time something is listed.
+const TIME_KEYS: [&str; 2] = ["start_date", "end_date"];
 /// Keys that say which reservations are shown of hosts.
-const ALLOCATION_KEYS: [&str; 2] = ["lease_id", "reservation_id"];
+const ALLOCATION_KEYS: [&[&str]; 2] = [&["lease_id", "reservation_id"], &TIME_KEYS];
 /// Elements of a page at most.
 const LIMIT_MAX: u32 = 10_000;
 const LEASE_ORDERS: [(&str, LeaseOrder); 6] = [
@@ -87,14 +91,19 @@ pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Resu
     }
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &[&HOST_KEYS[..], &PAGE_KEYS, &["reservable"]].concat(), &[])?;
-    let (descending, limit) = page(&fields)?;
+    fields.refuse_others(version, &LISTED_HOST_KEYS.concat(), &[])?;
+    listed_hosts(&fields)
+}
+
+/// Which hosts, in which order, and which page of them, by [`LISTED_HOST_KEYS`].
+fn listed_hosts(fields: &Fields<'_>) -> Result<HostListing, Problem> {
+    let (descending, limit) = page(fields)?;
     Ok(HostListing {
-        filter: host_filter(&fields)?,
+        filter: host_filter(fields)?,
         reservable: fields.word("reservable", &[("true", true), ("false", false)])?,
         order: fields.word("sort_key", &HOST_ORDERS)?.unwrap_or_default(),
         descending,
-        after: marker(&fields, "the number of the last host of the page before", host_id)?,
+        after: marker(fields, "the number of the last host of the page before", host_id)?,
         limit,
     })
 }
@@ -103,25 +112,49 @@ pub fn host_listing(query: Vec<(String, String)>, version: Microversion) -> Resu
 pub fn downtime_listing(query: Vec<(String, String)>, version: Microversion) -> Result<DowntimeListing, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &[&["hosts", "start_date", "end_date"][..], &PAGE_KEYS].concat(), &[])?;
-    let (descending, limit) = page(&fields)?;
+    fields.refuse_others(version, &[&["hosts"][..], &TIME_KEYS, &PAGE_KEYS].concat(), &[])?;
     Ok(DowntimeListing {
         hosts: hosts(&fields)?.unwrap_or_default(),
-        window: window(&fields, version)?,
-        order: fields.word("sort_key", &DOWNTIME_ORDERS)?.unwrap_or_default(),
-        descending,
         after: marker(&fields, "host and id of the last downtime of the page before, as HOST/UUID", |text| text.parse().ok())?,
-        limit,
+        ..downtimes(&fields, version, DowntimeOrder::Id)?
     })
+}
+
+/// Reads `GET /v1/os-hosts/{id}/downtimes`, which come by begin unless another order is asked for.
+pub fn host_downtimes(host: HostId, query: Vec<(String, String)>, version: Microversion) -> Result<DowntimeListing, Problem> {
+    let object = object(query)?;
+    let fields = Fields::of_object(&object);
+    fields.refuse_others(version, &[&TIME_KEYS[..], &PAGE_KEYS].concat(), &[])?;
+    let right = format!("the id of the last downtime of the page before, as UUID or {host}/UUID");
+    let alone = |text: &str| Some(DowntimeName { host_id: host, id: text.parse().ok()? });
+    // As the list over all hosts has it.
+    let named = |text: &str| text.parse().ok().filter(|name: &DowntimeName| name.host_id == host);
+    let after = marker(&fields, &right, |text| alone(text).or_else(|| named(text)))?;
+    Ok(DowntimeListing { host_id: Some(host), after, ..downtimes(&fields, version, DowntimeOrder::Start)? })
+}
+
+/// At which time, in which order (`order` unless it is said), and how many.
+fn downtimes(fields: &Fields<'_>, version: Microversion, order: DowntimeOrder) -> Result<DowntimeListing, Problem> {
+    let (descending, limit) = page(fields)?;
+    let order = fields.word("sort_key", &DOWNTIME_ORDERS)?.unwrap_or(order);
+    Ok(DowntimeListing { window: window(fields, version)?, order, descending, limit, ..DowntimeListing::default() })
 }
 
 /// Reads `GET /v1/quotas`.
 pub fn quota_listing(query: Vec<(String, String)>, version: Microversion) -> Result<QuotaListing, Problem> {
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &["marker", "limit"], &[])?;
-    let after = marker(&fields, "the id of the last project of the page before", |text| Some(ProjectId(text.into())))?;
-    Ok(QuotaListing { after, limit: fields.whole("limit", 1, LIMIT_MAX)? })
+    fields.refuse_others(version, &[&["set"][..], &PAGE_KEYS].concat(), &[])?;
+    let right = format!("must be kinds of limits separated by commas, of {}", LimitKind::ALL.map(LimitKind::as_str).join(", "));
+    // The one order that there is.
+    fields.word("sort_key", &[("project_id", ())])?;
+    let (descending, limit) = page(&fields)?;
+    Ok(QuotaListing {
+        set: items(&fields, "set", LimitKind::ALL.len(), &right, LimitKind::named)?.unwrap_or_default(),
+        descending,
+        after: marker(&fields, "the id of the last project of the page before", |text| Some(ProjectId(text.into())))?,
+        limit,
+    })
 }
 
 /// Reads `GET /v1/os-hosts/allocations`.
@@ -131,12 +164,8 @@ pub fn allocation_listing(query: Vec<(String, String)>, version: Microversion) -
     }
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &[&ALLOCATION_KEYS[..], &["marker", "limit"]].concat(), &[])?;
-    Ok(AllocationFilter {
-        limit: fields.whole("limit", 1, LIMIT_MAX)?,
-        after: marker(&fields, "the number of the last host of the page before", host_id)?,
-        ..allocations(&fields)?
-    })
+    fields.refuse_others(version, &[&ALLOCATION_KEYS[..], &LISTED_HOST_KEYS].concat().concat(), &[])?;
+    Ok(AllocationFilter { hosts: listed_hosts(&fields)?, ..allocations(&fields, version)? })
 }
 
 /// Reads `GET /v1/os-hosts/{id}/allocation`: of one host there are no pages.
@@ -146,8 +175,8 @@ pub fn host_allocation(host: HostId, query: Vec<(String, String)>, version: Micr
     }
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &ALLOCATION_KEYS, &[])?;
-    Ok(AllocationFilter { host_id: Some(host), ..allocations(&fields)? })
+    fields.refuse_others(version, &ALLOCATION_KEYS.concat(), &[])?;
+    Ok(AllocationFilter { host_id: Some(host), ..allocations(&fields, version)? })
 }
 
 /// As Blazar: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are ignored.
@@ -161,8 +190,9 @@ fn blazars_allocations(query: Vec<(String, String)>) -> Result<AllocationFilter,
     })
 }
 
-fn allocations(fields: &Fields<'_>) -> Result<AllocationFilter, Problem> {
+fn allocations(fields: &Fields<'_>, version: Microversion) -> Result<AllocationFilter, Problem> {
     Ok(AllocationFilter {
+        window: window(fields, version)?,
         lease_id: id(fields, "lease_id", "a lease")?.map(LeaseId),
         reservation_id: id(fields, "reservation_id", "a reservation")?.map(ReservationId),
         ..AllocationFilter::default()

@@ -30,8 +30,8 @@ pub use create::{asked_about, create};
 pub use downtime::{downtime, downtime_wish, host_downtime};
 pub use host_request::{HostUpdate, host_create, host_update};
 pub use listing::{
-    allocation_listing, downtime_listing, host_allocation, host_listing, lease_filter, quota_listing, utilisation,
-    utilisation_wish,
+    allocation_listing, downtime_listing, host_allocation, host_downtimes, host_listing, lease_filter, quota_listing,
+    utilisation, utilisation_wish,
 };
 pub use quota::{quota, quota_change};
 pub use series::{deleted_series, recurrence, series};

@@ -13,7 +13,7 @@ use crate::edge::error::Problem;
 /// Keys that say which hosts.
 pub const HOST_KEYS: [&str; 6] = ["hosts", "zone", "pool", "required_traits", "forbidden_traits", "resource_properties"];
 /// Keys of a query whose values are lists.
-const LISTS: [&str; 7] = ["hosts", "required_traits", "forbidden_traits", "status", "with_any", "with_all", "without"];
+const LISTS: [&str; 8] = ["hosts", "required_traits", "forbidden_traits", "status", "with_any", "with_all", "without", "set"];
 
 /// A query as a JSON object.
 pub fn object(query: Vec<(String, String)>) -> Result<Map<String, Value>, Problem> {

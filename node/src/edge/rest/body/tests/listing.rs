@@ -4,7 +4,7 @@ use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostDowntime, HostListing, HostOrder, LeaseFilter,
     LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
-use leasehold_ledger::model::{Downtime, Interval, Withheld};
+use leasehold_ledger::model::{Downtime, Interval, LimitKind, Withheld};
 use leasehold_ledger::plan::HostFilter;
 
 use super::capacity::query;
@@ -139,14 +139,21 @@ fn hosts_and_their_allocations_have_pages_too() {
 
     let of = |text: &str, version| allocation_listing(query(text), version).unwrap();
     let lease = AllocationFilter { lease_id: Some(LeaseId(ID.parse().unwrap())), ..AllocationFilter::default() };
-    assert_eq!(of(&format!("lease_id={ID}&limit=3&colour=red"), V1_0), lease);
-    let page = AllocationFilter { after: Some(HostId(2)), limit: Some(3), ..lease };
-    assert_eq!(of(&format!("lease_id={ID}&limit=3&marker=2"), V1_1), page);
+    assert_eq!(of(&format!("lease_id={ID}&limit=3&sort_key=x&colour=red"), V1_0), lease);
+    let which = "hosts=4,1&zone=north&reservable=false&sort_key=availability_zone&sort_dir=desc&marker=4&limit=5";
+    let hosts = host_listing(query(which), V1_1).unwrap();
+    assert_eq!((hosts.order, hosts.limit, hosts.reservable), (HostOrder::Zone, Some(5), Some(false)));
+    let window = Some(Interval { start: at("2026-12-01 08:00:00"), end: at("2026-12-02 08:00:00") });
+    let time = "start_date=2026-12-01 08:00&end_date=2026-12-02 08:00";
+    assert_eq!(of(&format!("lease_id={ID}&{which}&{time}"), V1_1), AllocationFilter { hosts, window, ..lease.clone() });
+    assert_eq!(of(time, V1_0), AllocationFilter::default());
+    assert_eq!(of("", V1_1), AllocationFilter::default());
     assert_eq!(of("reservation_id=x", V1_0).reservation_id, Some(ReservationId(Uuid::nil())), "what is no UUID names nothing");
     let one = |text: &str, version| host_allocation(HostId(7), query(text), version);
-    let here = AllocationFilter { host_id: Some(HostId(7)), ..lease };
+    let here = AllocationFilter { host_id: Some(HostId(7)), ..lease.clone() };
     assert_eq!(one(&format!("lease_id={ID}&limit=3&colour=red"), V1_0).unwrap(), here);
     assert_eq!(one(&format!("lease_id={ID}"), V1_1).unwrap(), here);
+    assert_eq!(one(time, V1_1).unwrap(), AllocationFilter { window, lease_id: None, ..here });
     assert_eq!(one("lease_id=x", V1_0).unwrap().lease_id, Some(LeaseId(Uuid::nil())));
 }
 
@@ -155,8 +162,14 @@ fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
     for (text, told) in [
         ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
         ("reservation_id=7", r#"reservation_id is "7"; it must be the UUID of a reservation"#),
-        ("colour=red", "colour is unknown; known are lease_id, limit, marker, reservation_id"),
+        (
+            "colour=red",
+            "colour is unknown; known are end_date, forbidden_traits, hosts, lease_id, limit, marker, pool, required_traits, \
+             reservable, reservation_id, resource_properties, sort_dir, sort_key, start_date, zone",
+        ),
         ("limit=0", "limit must be >= 1"),
+        ("sort_key=name", r#"sort_key is "name"; it must be one of id, hypervisor_hostname, availability_zone"#),
+        ("hosts=h4", "must be at most 1000 numbers of hosts separated by commas"),
         ("marker=h4", r#"marker is "h4"; it must be the number of the last host of the page before"#),
     ] {
         let problem = allocation_listing(query(text), V1_1).unwrap_err();
@@ -164,7 +177,8 @@ fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
     }
     for (text, told) in [
         ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
-        ("limit=1", "limit is unknown; known are lease_id, reservation_id"),
+        ("limit=1", "limit is unknown; known are end_date, lease_id, reservation_id, start_date"),
+        ("start_date=soon", "soon is an invalid date. Required format"),
     ] {
         let problem = host_allocation(HostId(7), query(text), V1_1).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
@@ -183,6 +197,7 @@ fn downtimes_over_all_hosts_are_filtered_sorted_and_paged() {
         listing.unwrap(),
         DowntimeListing {
             hosts: [HostId(1), HostId(3)].into(),
+            host_id: None,
             window: Some(window),
             order: DowntimeOrder::End,
             descending: true,
@@ -210,10 +225,53 @@ fn downtimes_over_all_hosts_are_filtered_sorted_and_paged() {
 }
 
 #[test]
-fn projects_with_limits_of_their_own_have_pages() {
-    let listing = quota_listing(query("marker=p1&limit=5"), V1_1).unwrap();
-    assert_eq!(listing, QuotaListing { after: Some(ProjectId("p1".into())), limit: Some(5) });
-    for (text, told) in [("limit=10001", "from 1 to 10000"), ("project_id=p", "project_id is unknown; known are limit, marker")] {
+fn downtimes_of_one_host_come_by_begin_and_a_page_ends_with_an_id() {
+    let listing = |text: &str| host_downtimes(HostId(3), query(text), V1_1);
+    let by_begin = DowntimeListing { host_id: Some(HostId(3)), order: DowntimeOrder::Start, ..DowntimeListing::default() };
+    assert_eq!(listing("").unwrap(), by_begin);
+    let window = Interval { start: Seconds(0), end: at("2026-12-01 08:00:00") };
+    let name = DowntimeName { host_id: HostId(3), id: ID.parse().unwrap() };
+    for marker in [ID.to_owned(), format!("3/{ID}")] {
+        let text = format!("end_date=2026-12-01 08:00&sort_key=id&sort_dir=desc&marker={marker}&limit=5");
+        let expected = DowntimeListing {
+            window: Some(window),
+            order: DowntimeOrder::Id,
+            descending: true,
+            after: Some(name),
+            limit: Some(5),
+            ..by_begin.clone()
+        };
+        assert_eq!(listing(&text).unwrap(), expected);
+    }
+    for (text, told) in [
+        ("hosts=3", "hosts is unknown; known are end_date, limit, marker, sort_dir, sort_key, start_date"),
+        ("sort_key=begin", r#"sort_key is "begin"; it must be one of id, start_date, end_date"#),
+        ("marker=3", r#"marker is "3"; it must be the id of the last downtime of the page before, as UUID or 3/UUID"#),
+        (&format!("marker=4/{ID}"), "as UUID or 3/UUID"),
+    ] {
+        let problem = listing(text).unwrap_err();
+        assert!(problem.message.contains(told), "{text}: {}", problem.message);
+    }
+}
+
+#[test]
+fn projects_with_limits_of_their_own_are_filtered_sorted_and_paged() {
+    let listing =
+        quota_listing(query("set=vcpus, duration_s&sort_key=project_id&sort_dir=desc&marker=p1&limit=5"), V1_1).unwrap();
+    let set = [LimitKind::Vcpus, LimitKind::DurationS].into();
+    assert_eq!(listing, QuotaListing { set, descending: true, after: Some(ProjectId("p1".into())), limit: Some(5) });
+    assert_eq!(quota_listing(query(""), V1_1).unwrap(), QuotaListing::default());
+    for (text, told) in [
+        ("limit=10001", "from 1 to 10000"),
+        ("project_id=p", "project_id is unknown; known are limit, marker, set, sort_dir, sort_key"),
+        ("sort_key=id", r#"sort_key is "id"; it must be one of project_id"#),
+        (
+            "set=slots,rooms",
+            "it must be kinds of limits separated by commas, of slots, vcpus, vcpu_hours, period_s, start_ahead_s, end_ahead_s, \
+             duration_s",
+        ),
+        ("set=", "it must be kinds of limits"),
+    ] {
         let problem = quota_listing(query(text), V1_1).unwrap_err();
         assert!(problem.message.contains(told), "{text}: {}", problem.message);
     }
