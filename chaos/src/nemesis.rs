@@ -101,7 +101,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         Fault::Pause { target, for_ms, behind_ms } => {
             let machine = &world.machines[world.target(target)];
             // Its clock is then wrong, and no other one with it.
-            if behind_ms.is_some() && (world.clocks_err_alike() || !world.may_be_wrong(machine.id)) {
+            if behind_ms.is_some() && (world.clocks_err_alike() || !world.may_be_wrong(machine.id) || !machine.is_up()) {
                 return one.is_skipped(Some(machine.id));
             }
             one.happens();

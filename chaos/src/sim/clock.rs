@@ -132,7 +132,7 @@ impl Clock for SimClock {
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {
         let (clock, until) = (self.clone(), self.mono().after(d));
         Box::pin(async move {
-            let mut left = d;
+            let mut left = until.since(clock.mono());
             // What it stood still for is still to be waited.
             while {
                 tokio::time::sleep(left).await;
@@ -145,6 +145,8 @@ impl Clock for SimClock {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const MS: u64 = 1_000_000;

@@ -9,6 +9,8 @@ use crate::raft::Timing;
 const ELECTION_MS_MAX: u64 = 60_000;
 /// Most log entries between snapshots, and kept behind one.
 const ENTRIES_MAX: u64 = 100_000_000;
+/// What is to be read for one answer is named under the lock of the state.
+const ENDED_READ_MAX: usize = 10_000_000;
 /// Longest wait for a call to the cloud, seconds.
 const TIMEOUT_S_MAX: u64 = 3_600;
 /// Longest time after which leases expire that say nothing of it, seconds.
@@ -63,9 +65,8 @@ impl Config {
                 return wrong(key, &"\"\"", "must be the name of a role, or not be given: admins alone may then");
             }
         }
-        if self.api.ended_leases_read_max == 0 {
-            let right = "must be at least 1, or leases that left memory are never found";
-            return wrong("api.ended_leases_read_max", &0, right);
+        if !(1..=ENDED_READ_MAX).contains(&self.api.ended_leases_read_max) {
+            return wrong("api.ended_leases_read_max", &self.api.ended_leases_read_max, "must be from 1 to 10000000");
         }
         if let Some(seconds) = self.api.expiry_s_default {
             if !(EXPIRY_MIN_S..=EXPIRY_S_MAX).contains(&seconds) {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::codec::wire;
-use super::expected::{Expected, Told};
+use super::expected::{Expected, Look, Told};
 use super::identity::Identity;
 use super::leadership::metrics;
 use super::peer::{Lane, Transport};
@@ -21,7 +21,7 @@ use super::types::{Engine, Member};
 use crate::seams::{Clock, Mono, Spawner};
 
 /// A clock that moved further than this from where it should be has jumped, ms.
-const JUMP_MS: u64 = 5_000;
+pub(super) const JUMP_MS: u64 = 5_000;
 /// A jump forward that nobody saw happen, because every node was down, is taken on the word of a majority up to this, ms.
 const UNSEEN_JUMP_MS: u64 = 7 * 24 * 3_600 * 1_000;
 /// How often peers are asked, and how often while no majority has answered.
@@ -71,11 +71,15 @@ struct Sample {
     /// What this node's wall clock was ahead of its monotonic one, ms: when that has changed, its clock was set since, and
     /// the interval moved by as much.
     ahead: i64,
+    /// [`Seen::stood_still`] when the peer was asked.
+    asked_after: u64,
 }
 
 #[derive(Default)]
 struct Seen {
     samples: BTreeMap<u64, Sample>,
+    /// How often it turned out that this machine had stood still: what peers showed who were asked before that is older than it seems.
+    stood_still: u64,
     voters: Vec<u64>,
     /// The engine's term at the last look.
     term: u64,
@@ -107,7 +111,16 @@ impl ClusterTime {
         self.seen.lock().expected.now(mono)
     }
 
-    /// The time for a command proposed now.
+    /// What a command proposed now would be stamped with.
+    pub(super) fn now(&self) -> Result<Timestamp, ClockProblem> {
+        let (wall, stored) = (self.clock.wall_ms(), self.stored().0);
+        match self.problem() {
+            Some(problem) if !mutant!("M21") => Err(problem),
+            _ => Ok(Timestamp(wall.max(stored))),
+        }
+    }
+
+    /// The time for a command proposed now, which is noted.
     pub(super) fn stamp(&self) -> Result<Timestamp, ClockProblem> {
         // This node may stand still between the two: the time is then shown later than noted, never earlier, so that the next
         // look does not take it for a jump.
@@ -120,7 +133,7 @@ impl ClusterTime {
         }
         check(&seen, self.node_id, self.tolerance, wall, mono, stored)?;
         let term = seen.term;
-        seen.expected.stamped(wall, mono, term, self.tolerance);
+        seen.expected.stamped(Look { wall, mono }, term, self.tolerance);
         // The stamp itself never goes back.
         Ok(Timestamp(wall.max(stored)))
     }
@@ -136,12 +149,17 @@ impl ClusterTime {
         self.seen.lock().samples.len()
     }
 
-    /// An operator says that this node's clock is right: a jump it made is one no more.
-    pub(super) fn accept_jump(&self) {
+    /// An operator says that this node's clock is right: a jump it made is one no more, for any node.
+    ///
+    /// # Errors
+    /// A majority shows another time: what it would make all nodes expect is not theirs.
+    pub(super) fn accept_jump(&self) -> Result<(), ClockProblem> {
         let (mono, wall) = (self.clock.mono(), self.clock.wall_ms());
         let mut seen = self.seen.lock();
+        majority(&seen, self.node_id, self.tolerance, wall, mono)?;
         let term = seen.term;
-        seen.expected.accepted(wall, mono, term);
+        seen.expected.accepted(Look { wall, mono }, term);
+        Ok(())
     }
 
     /// The voters whose clocks meet each other but not this node's, if they are a majority: one of them should lead.
@@ -185,7 +203,7 @@ impl ClusterTime {
     /// answer came.
     pub(super) async fn ask(&self, id: u64, member: Member, transport: &dyn Transport, identity: &Identity) -> bool {
         let peer = transport.peer(&member.peer_address, Lane::Operations);
-        let (sent, wall) = (self.clock.mono(), self.clock.wall_ms());
+        let (sent, wall, asked_after) = (self.clock.mono(), self.clock.wall_ms(), self.seen.lock().stood_still);
         let met = identity
             .met()
             .into_iter()
@@ -211,9 +229,15 @@ impl ClusterTime {
         let (theirs, ours) = (to_signed(answer.wall_ms), to_signed(wall));
         let round_trip = signed(now.since(sent)) + 1;
         // It looked at its clock between our sending and our receiving.
-        let sample = Sample { low: theirs - ours - round_trip, high: theirs - ours + 1, at: now, ahead: ahead(wall, sent) };
+        let (low, high) = (theirs - ours - round_trip, theirs - ours + 1);
+        let sample = Sample { low, high, at: now, ahead: ahead(wall, sent), asked_after };
         let expected = (answer.expected_ms > 0).then_some(Told { era: answer.expected_era, ms: answer.expected_ms });
-        noted(&mut self.seen.lock(), id, sample, expected, self.tolerance);
+        let (wall, stored) = (self.clock.wall_ms(), self.stored().0);
+        let mut seen = self.seen.lock();
+        let stood = expected.map_or(0, |told| seen.expected.heard(told, Look { wall, mono: now }, stored));
+        // Nobody's clock meets this one's until all are asked anew.
+        seen.stood_still += u64::from(stood > millis(self.tolerance));
+        seen.samples.insert(id, sample);
         true
     }
 
@@ -236,21 +260,14 @@ impl ClusterTime {
     }
 }
 
-/// A peer showed its clock, and told what it expects. Where that is more than was expected here this machine may have stood still, and what
-/// other peers' clocks showed before is older than it seems: until they are asked again nobody's clock meets this one's.
-fn noted(seen: &mut Seen, id: u64, sample: Sample, expected: Option<Told>, tolerance: Duration) {
-    let stood = expected.map_or(0, |told| seen.expected.heard(told, sample.at));
-    if stood > millis(tolerance) {
-        seen.samples.clear();
-    }
-    seen.samples.insert(id, sample);
+/// Whether a majority's clocks meet this node's.
+fn majority(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono) -> Result<(), ClockProblem> {
+    let (agreeing, voters) = (agreeing(seen, node_id, tolerance, wall, mono), seen.voters.len());
+    if is_majority(agreeing, voters) { Ok(()) } else { Err(ClockProblem::NoMajority { agreeing, voters }) }
 }
 
 fn check(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mono, stored: u64) -> Result<(), ClockProblem> {
-    let agreeing = agreeing(seen, node_id, tolerance, wall, mono);
-    if !is_majority(agreeing, seen.voters.len()) {
-        return Err(ClockProblem::NoMajority { agreeing, voters: seen.voters.len() });
-    }
+    majority(seen, node_id, tolerance, wall, mono)?;
     if wall + JUMP_MS < stored {
         return Err(ClockProblem::Behind { behind_ms: stored - wall });
     }
@@ -278,7 +295,7 @@ fn agreeing(seen: &Seen, node_id: u64, tolerance: Duration, wall: u64, mono: Mon
 fn fresh(seen: &Seen, node_id: u64, wall: u64, mono: Mono) -> Vec<(i64, i64)> {
     let others = seen.voters.iter().filter(|id| **id != node_id);
     let samples = others.filter_map(|id| seen.samples.get(id));
-    let fresh = samples.filter(|sample| mono.since(sample.at) <= SAMPLE_AGE_MAX);
+    let fresh = samples.filter(|sample| mono.since(sample.at) <= SAMPLE_AGE_MAX && sample.asked_after == seen.stood_still);
     fresh
         .map(|sample| {
             let widened = signed(mono.since(sample.at)) / DRIFT + 1;
@@ -289,7 +306,7 @@ fn fresh(seen: &Seen, node_id: u64, wall: u64, mono: Mono) -> Vec<(i64, i64)> {
 }
 
 /// What the wall clock is ahead of the monotonic one, ms.
-fn ahead(wall: u64, mono: Mono) -> i64 {
+pub(super) fn ahead(wall: u64, mono: Mono) -> i64 {
     to_signed(wall) - signed(mono.0)
 }
 
@@ -301,7 +318,7 @@ pub(super) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX / 4)
 }
 
-fn signed(d: Duration) -> i64 {
+pub(super) fn signed(d: Duration) -> i64 {
     to_signed(millis(d))
 }
 
@@ -322,15 +339,16 @@ mod tests {
 
     fn expecting(ms: u64) -> Expected {
         let mut expected = Expected::default();
-        expected.stamped(ms, at(0), 1, TOLERANCE);
+        expected.stamped(Look { wall: ms, mono: at(0) }, 1, TOLERANCE);
         expected
     }
 
     fn seen(voters: &[u64], offsets: &[(u64, i64)]) -> Seen {
-        let sample = |offset| Sample { low: offset - 2, high: offset + 2, at: at(0), ahead: to_signed(NOW) };
+        let sample = |offset| Sample { low: offset - 2, high: offset + 2, at: at(0), ahead: to_signed(NOW), asked_after: 0 };
         Seen {
             samples: offsets.iter().map(|(id, offset)| (*id, sample(*offset))).collect(),
             voters: voters.to_vec(),
+            stood_still: 0,
             term: 1,
             expected: expecting(NOW),
         }
@@ -384,7 +402,8 @@ mod tests {
     fn a_clock_that_slow_messages_let_seem_right_does_not_meet_and_a_right_one_does() {
         // Messages take so long there and back, and this clock may be off by 450 ms: with the tolerance alone it would meet.
         let slow = |offset: i64, there: i64, back: i64| {
-            let sample = Sample { low: offset - back, high: offset + there + 1, at: at(0), ahead: to_signed(NOW) };
+            let (low, high) = (offset - back, offset + there + 1);
+            let sample = Sample { low, high, at: at(0), ahead: to_signed(NOW), asked_after: 0 };
             Seen { samples: [2, 3].map(|id| (id, sample)).into(), ..seen(&[1, 2, 3], &[]) }
         };
         assert!(checked(&slow(-450, 250, 240), NOW, 0, NOW).is_err());
@@ -406,7 +425,7 @@ mod tests {
         assert!(matches!(checked(&one, NOW + 1_000, 1_000, NOW + hour), Err(ClockProblem::Behind { .. })));
         let back = hour - 4_000;
         assert_eq!(checked(&one, NOW + back, back, NOW + hour), Ok(()));
-        one.expected.stamped(NOW + back, at(back), 1, TOLERANCE);
+        one.expected.stamped(Look { wall: NOW + back, mono: at(back) }, 1, TOLERANCE);
         assert_eq!(checked(&one, NOW + back + JUMP_MS, back, NOW + hour), Ok(()));
         let again = checked(&one, NOW + back + hour, back, NOW + hour);
         assert_eq!(again, Err(ClockProblem::Jumped { ahead_ms: hour }));
@@ -414,19 +433,21 @@ mod tests {
 
     #[test]
     fn who_stood_still_takes_no_old_look_at_a_clock_for_a_new_one() {
+        // All of this machine stood still for 13 s: the others' clocks seem to meet its own. One of them tells what it expects.
         let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
-        // All of this machine stood still for 13 s, and its clock is behind by as much. One peer answers.
         let (mono, wall) = (at(1_000), NOW + 1_000);
-        let sample = Sample { low: 12_998, high: 13_002, at: mono, ahead: ahead(wall, mono) };
         assert_eq!(checked(&three, wall, 1_000, NOW), Ok(()), "nothing tells it before that");
-        noted(&mut three, 2, sample, Some(Told { era: 1, ms: NOW + 14_000 }), TOLERANCE);
+        three.stood_still += 1;
         assert_eq!(checked(&three, wall, 1_000, NOW), Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 }));
-        // Its clock is set right, and it may lead.
-        assert_eq!(checked(&three, wall + 13_000, 1_000, NOW), Ok(()));
-        // A peer that expects no more changes nothing of what was seen of others.
-        let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
-        noted(&mut three, 2, sample, Some(Told { era: 1, ms: NOW + 900 }), TOLERANCE);
-        assert_eq!(three.samples.len(), 2);
+        // Who is asked after that counts, and shows that this clock is behind.
+        let asked = |asked_after| Sample { low: 12_998, high: 13_002, at: mono, ahead: ahead(wall, mono), asked_after };
+        three.samples.insert(2, asked(1));
+        three.expected = expecting(NOW + 13_000);
+        assert_eq!(checked(&three, wall, 1_000, NOW), Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 }));
+        assert_eq!(checked(&three, wall + 13_000, 1_000, NOW), Ok(()), "once it is set right it may lead");
+        // An answer that is late, to a question from before, does not.
+        three.samples.insert(2, asked(0));
+        assert!(checked(&three, wall + 13_000, 1_000, NOW).is_err());
     }
 
     #[test]

@@ -256,8 +256,8 @@ impl RaftHandle {
             ClusterChange::Remove { node_id } => changer.remove(node_id).await,
             ClusterChange::Transfer { to } => changer.transfer(to).await,
             ClusterChange::AcceptClock => {
-                self.parts.time.accept_jump();
-                Ok(())
+                let refused = |problem: ClockProblem| ChangeError::Conflict(format!("{problem}: correct the clocks first"));
+                self.parts.time.accept_jump().map_err(refused)
             }
         }
     }

@@ -291,6 +291,5 @@ pub(super) fn forwarded(forward: ForwardToLeader<TypeConfig>) -> ProposeError {
 
 /// A time for whoever wants to know what would be stamped: never below the ledger's.
 pub(super) fn now(time: &ClusterTime) -> Result<Timestamp, ProposeError> {
-    let stamp = time.stamp().map_err(|_| ProposeError::ClockDisagrees)?;
-    Ok(stamp.max(time.stored()))
+    time.now().map_err(|_| ProposeError::ClockDisagrees)
 }
