@@ -157,6 +157,8 @@ fn values_that_would_quietly_be_others_are_refused() {
         ("api.priority_role", |config| config.api.priority_role = Some(String::new())),
         ("api.quota_exempt_role", |config| config.api.quota_exempt_role = Some(String::new())),
         ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(59)),
+        ("api.ended_leases_read_max", |config| config.api.ended_leases_read_max = 0),
+        ("api.ended_leases_read_max", |config| config.api.ended_leases_read_max = 10_000_001),
         ("api.expiry_s_default", |config| config.api.expiry_s_default = Some(31_536_001)),
         ("api.expiry_s_default", |config| (config.api.expiry, config.api.expiry_s_default) = (false, Some(900))),
         ("leader.parallel", |config| config.leader.parallel = 0),

@@ -37,10 +37,14 @@ impl Skew {
         self.still_since_ns.map_or(0, |since| now_ns.saturating_sub(since))
     }
 
-    fn at(self, now_ns: u64) -> i64 {
+    /// Off by how much, ms, what it is behind for having stood still aside.
+    fn set_off(self, now_ns: u64) -> i64 {
         let run_ms = (now_ns.saturating_sub(self.drift_since_ns) / 1_000_000) as i64;
-        let behind_ms = ((self.behind_ns + self.standing_ns(now_ns)) / 1_000_000) as i64;
-        self.offset_ms + run_ms * self.drift_ppm / 1_000_000 - behind_ms
+        self.offset_ms + run_ms * self.drift_ppm / 1_000_000
+    }
+
+    fn at(self, now_ns: u64) -> i64 {
+        self.set_off(now_ns) - ((self.behind_ns + self.standing_ns(now_ns)) / 1_000_000) as i64
     }
 }
 
@@ -64,9 +68,7 @@ impl WallError {
     /// Lets it run fast or slow from now on.
     pub fn drift(&self, now_ns: u64, ppm: i64) {
         let mut skew = self.inner.lock();
-        let run_ms = (now_ns.saturating_sub(skew.drift_since_ns) / 1_000_000) as i64;
-        skew.offset_ms += run_ms * skew.drift_ppm / 1_000_000;
-        (skew.drift_ppm, skew.drift_since_ns) = (ppm, now_ns);
+        *skew = Skew { offset_ms: skew.set_off(now_ns), drift_ppm: ppm, drift_since_ns: now_ns, ..*skew };
     }
 
     /// The machine's clocks stand still, until [`go_on`](Self::go_on).

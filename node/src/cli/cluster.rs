@@ -66,7 +66,7 @@ pub enum ClusterCommand {
 /// The nodes' clocks.
 #[derive(Subcommand, Clone, Debug)]
 pub enum ClockCommand {
-    /// Accept that the nodes' clocks have jumped, so that time is stamped again
+    /// Accept that the nodes' clocks have jumped, so that time is stamped again: said to one node, it holds for all
     Accept,
 }
 

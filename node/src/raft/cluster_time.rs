@@ -155,11 +155,7 @@ impl ClusterTime {
     /// A majority shows another time: what it would make all nodes expect is not theirs.
     pub(super) fn accept_jump(&self) -> Result<(), ClockProblem> {
         let (mono, wall) = (self.clock.mono(), self.clock.wall_ms());
-        let mut seen = self.seen.lock();
-        majority(&seen, self.node_id, self.tolerance, wall, mono)?;
-        let term = seen.term;
-        seen.expected.accepted(Look { wall, mono }, term);
-        Ok(())
+        accept(&mut self.seen.lock(), self.node_id, self.tolerance, Look { wall, mono })
     }
 
     /// The voters whose clocks meet each other but not this node's, if they are a majority: one of them should lead.
@@ -232,11 +228,11 @@ impl ClusterTime {
         let (low, high) = (theirs - ours - round_trip, theirs - ours + 1);
         let sample = Sample { low, high, at: now, ahead: ahead(wall, sent), asked_after };
         let expected = (answer.expected_ms > 0).then_some(Told { era: answer.expected_era, ms: answer.expected_ms });
-        let (wall, stored) = (self.clock.wall_ms(), self.stored().0);
+        let (look, stored) = (Look { wall: self.clock.wall_ms(), mono: now }, self.stored().0);
         let mut seen = self.seen.lock();
-        let stood = expected.map_or(0, |told| seen.expected.heard(told, Look { wall, mono: now }, stored));
-        // Nobody's clock meets this one's until all are asked anew.
-        seen.stood_still += u64::from(stood > millis(self.tolerance));
+        if let Some(told) = expected {
+            heard(&mut seen, told, look, stored, self.tolerance);
+        }
         seen.samples.insert(id, sample);
         true
     }
@@ -258,6 +254,21 @@ impl ClusterTime {
     ) {
         drop(spawner.spawn("cluster time", self.clone().run(engine, transport, identity)));
     }
+}
+
+/// A peer told what it expects. Where that is more than was expected here this machine may have stood still: nobody's clock meets its own
+/// until all are asked anew.
+fn heard(seen: &mut Seen, told: Told, look: Look, stored: u64, tolerance: Duration) {
+    let stood = seen.expected.heard(told, look, stored);
+    seen.stood_still += u64::from(stood > millis(tolerance));
+}
+
+/// See [`ClusterTime::accept_jump`].
+fn accept(seen: &mut Seen, node_id: u64, tolerance: Duration, look: Look) -> Result<(), ClockProblem> {
+    majority(seen, node_id, tolerance, look.wall, look.mono)?;
+    let term = seen.term;
+    seen.expected.accepted(look, term);
+    Ok(())
 }
 
 /// Whether a majority's clocks meet this node's.
@@ -328,6 +339,8 @@ fn to_signed(ms: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const TOLERANCE: Duration = Duration::from_millis(250);
@@ -437,17 +450,36 @@ mod tests {
         let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
         let (mono, wall) = (at(1_000), NOW + 1_000);
         assert_eq!(checked(&three, wall, 1_000, NOW), Ok(()), "nothing tells it before that");
-        three.stood_still += 1;
+        let era = three.expected.now(mono).unwrap().era;
+        let tells = |three: &mut Seen, ms| heard(three, Told { era, ms }, Look { wall, mono }, NOW, TOLERANCE);
+        tells(&mut three, wall + 200);
+        assert_eq!(checked(&three, wall, 1_000, NOW), Ok(()), "within the tolerance");
+        tells(&mut three, wall + 13_000);
         assert_eq!(checked(&three, wall, 1_000, NOW), Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 }));
         // Who is asked after that counts, and shows that this clock is behind.
         let asked = |asked_after| Sample { low: 12_998, high: 13_002, at: mono, ahead: ahead(wall, mono), asked_after };
         three.samples.insert(2, asked(1));
-        three.expected = expecting(NOW + 13_000);
         assert_eq!(checked(&three, wall, 1_000, NOW), Err(ClockProblem::NoMajority { agreeing: 1, voters: 3 }));
         assert_eq!(checked(&three, wall + 13_000, 1_000, NOW), Ok(()), "once it is set right it may lead");
         // An answer that is late, to a question from before, does not.
         three.samples.insert(2, asked(0));
         assert!(checked(&three, wall + 13_000, 1_000, NOW).is_err());
+    }
+
+    #[test]
+    fn a_jump_is_accepted_where_a_majority_made_it_and_nowhere_else() {
+        let hour = 3_600_000;
+        let look = Look { wall: NOW + hour, mono: at(0) };
+        // This clock alone, and then all of them, which were asked since.
+        let mut three = seen(&[1, 2, 3], &[(2, 0), (3, 0)]);
+        let alone = ClockProblem::NoMajority { agreeing: 1, voters: 3 };
+        assert_eq!(accept(&mut three, 1, TOLERANCE, look), Err(alone));
+        assert_eq!(three.expected.now(at(0)), expecting(NOW).now(at(0)));
+        let sample = Sample { low: -2, high: 2, at: at(0), ahead: ahead(look.wall, look.mono), asked_after: 0 };
+        three.samples = [2, 3].map(|id| (id, sample)).into();
+        assert_eq!(checked(&three, look.wall, 0, NOW), Err(ClockProblem::Jumped { ahead_ms: hour }));
+        assert_eq!(accept(&mut three, 1, TOLERANCE, look), Ok(()));
+        assert_eq!(checked(&three, look.wall, 0, NOW), Ok(()));
     }
 
     #[test]
