@@ -62,7 +62,8 @@ async fn started(config: leasehold_node::raft::RaftConfig) -> String {
     }
 }
 
-/// Disks whose writes fail once told so.
+/// Disks whose synced writes fail once told so. Others go on: what is applied in the background meanwhile must not be
+/// the first to fail, it is the sync that the test is about.
 struct Failing {
     disks: RocksDisks,
     broken: Arc<AtomicBool>,
@@ -88,7 +89,7 @@ impl Disks for Failing {
 
 impl Disk for FailingDisk {
     fn write(&self, batch: Vec<RowChange>, sync: bool) -> DiskFuture<()> {
-        if self.broken.load(Ordering::SeqCst) {
+        if sync && self.broken.load(Ordering::SeqCst) {
             let error = DiskError { what: "write", cause: "input/output error".into(), damaged: false };
             return Box::pin(std::future::ready(Err(error)));
         }
