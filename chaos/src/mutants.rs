@@ -47,7 +47,7 @@ const fn mutant(id: &'static str, bug: &'static str, killers: &'static [&'static
 }
 
 /// All of them. M03 needs a real disk and is not here.
-pub const MUTANTS: [Mutant; 73] = [
+pub const MUTANTS: [Mutant; 74] = [
     mutant("M01", "append without sync", &["S1", "M1"], Profile::Power),
     mutant("M02", "vote without sync", &["M1", "H1"], Profile::Power),
     mutant("M04", "local read without read index", &["witness", "search"], Profile::Links),
@@ -111,6 +111,7 @@ pub const MUTANTS: [Mutant; 73] = [
     mutant("H02", "what was made for a host stays when it goes", &["A8"], Profile::Hosts),
     mutant("H03", "a host goes though it is booked", &["L1"], Profile::Hosts),
     mutant("H28", "what is declared not to be had of a host is shown, and nobody heeds it", &["L1"], Profile::Hosts),
+    mutant("H29", "what a host is to have from a time on is promised at once", &["L1"], Profile::Hosts),
     mutant("H04", "a list that lacks a silent cell is taken for whole", &["A5"], Profile::Cloud),
     mutant("N21", "all or nothing books what fits and says nothing of the rest", &["series"], Profile::Series),
     mutant("N22", "the deletion of a series forgets one lease", &["series"], Profile::Series),

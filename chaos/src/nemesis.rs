@@ -6,6 +6,7 @@ mod hosts;
 pub mod members;
 mod others;
 pub mod strike;
+mod upgrades;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,7 @@ pub fn heal(world: &Arc<World>) {
             cloud.set_host_alive(&host, true);
         }
     });
+    crate::sim::hosts::pay_all(world);
     for (index, machine) in world.machines.iter().enumerate() {
         heal_machine(world, index);
         if !machine.is_up() {
@@ -247,6 +249,10 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
         Fault::HostDowntime { pick, vcpus, after_ms, for_ms, drop_after_ms } => {
             let asked = downtimes::Asked { pick, vcpus, after_ms, for_ms, drop_after_ms };
             skipped_unless(downtimes::declare(world, one, asked).await);
+        }
+        Fault::HostUpgrade { pick, more, after_ms, comes_ms, drop_after_ms } => {
+            let asked = upgrades::Asked { pick, more, after_ms, comes_ms, drop_after_ms };
+            skipped_unless(upgrades::declare(world, one, asked).await);
         }
         Fault::HostRemove { pick, drain, wait_ms } => {
             skipped_unless(hosts::remove(world, one, pick, drain, Duration::from_millis(wait_ms)).await);

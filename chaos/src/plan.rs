@@ -13,6 +13,7 @@ mod outside;
 mod profile;
 mod shaped;
 mod sparse;
+mod upgrades;
 
 use std::collections::{BTreeMap, BTreeSet};
 

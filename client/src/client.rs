@@ -9,7 +9,7 @@ use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, HostAllocation, HostDowntime, HostListing, LeaseFilter, Quota, QuotaListing, Utilisation,
     UtilisationWish,
 };
-use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId};
+use leasehold_ledger::model::{DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, SeriesId, Upgrade};
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostReservation, WhatIf, WhatIfHosts};
 use uuid::Uuid;
 
@@ -315,6 +315,25 @@ impl Client {
         let (host_id, downtime_id) = (host_id.0, downtime_id.to_string());
         let request = v1::DropDowntimeRequest { request_id, valid_until_ms, host_id, downtime_id };
         let send = send!(HostServiceClient, drop_downtime);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// Declares what a host is to have at least from a second on, instead of what was declared before.
+    pub async fn set_upgrade(&self, key: Key, host_id: HostId, upgrade: Upgrade) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let host_id = host_id.0;
+        let request = v1::SetUpgradeRequest { request_id, valid_until_ms, host_id, ..convert::upgrade_request(upgrade) };
+        let send = send!(HostServiceClient, set_upgrade);
+        let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
+        host(wire.host, wire.ledger_index)
+    }
+
+    /// Takes back what a host was declared to have from a second on that is still to come.
+    pub async fn drop_upgrade(&self, key: Key, host_id: HostId) -> Result<Answer<Host>, Error> {
+        let (request_id, valid_until_ms) = on_wire(key);
+        let request = v1::DropUpgradeRequest { request_id, valid_until_ms, host_id: host_id.0 };
+        let send = send!(HostServiceClient, drop_upgrade);
         let wire = self.caller.call(Repeat::Keyed(key), self.patience, request, send).await?;
         host(wire.host, wire.ledger_index)
     }

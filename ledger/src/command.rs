@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::model::{
     ActuationId, Adoption, Binding, DowntimeId, EventId, HostDescription, HostId, LeaseId, LimitKind, Limits, NodeId,
     Observation, OnEnd, Precedence, ProjectId, Reason, RequestKey, ReservationId, ResourceWish, Seconds, SeriesId, Timestamp,
-    UserId, Victim, Withheld,
+    Upgrade, UserId, Victim, Withheld,
 };
 
 pub use series::{CreateSeries, PlannedOccurrence, Recurrence, SeriesWish};
@@ -117,6 +117,19 @@ pub enum Command {
         host_id: HostId,
         /// Which downtime.
         downtime_id: DowntimeId,
+    },
+    /// Declares what a host is to have at least from a second on, instead of what was declared before. Until then nothing of it
+    /// is there; from then on only what Placement says counts.
+    SetUpgrade {
+        /// Of which host.
+        host_id: HostId,
+        /// When, and what.
+        upgrade: Upgrade,
+    },
+    /// Takes back what was declared.
+    DropUpgrade {
+        /// Of which host.
+        host_id: HostId,
     },
     /// What Nova and Placement say of a host now. Does not read the time.
     ReportHost {

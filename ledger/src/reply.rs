@@ -194,6 +194,9 @@ pub enum Rejection {
         /// Which downtime.
         downtime_id: DowntimeId,
     },
+    /// The host has no upgrade (any more).
+    #[error("host {0} has no planned upgrade: none was declared, it was dropped, or its time has come")]
+    UpgradeNotFound(HostId),
     /// A host of this name is there already.
     #[error("host {0} is registered already")]
     HostExists(String),

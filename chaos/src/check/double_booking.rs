@@ -67,8 +67,12 @@ impl Hosts {
         over: BTreeMap<u64, (String, Booked)>,
     ) -> Vec<String> {
         for host in hosts.values() {
-            let room = |host: &Host| host.room();
-            let less = self.before.get(&host.id).is_some_and(|was| room(was).iter().zip(room(host)).any(|(was, is)| is < *was));
+            let less = self.before.get(&host.id).is_some_and(|was| {
+                // Room changes nowhere else.
+                let begins = [was, host].into_iter().filter_map(|host| Some(host.upgrade.as_ref()?.start));
+                let mut seconds = begins.chain([0]);
+                seconds.any(|second| was.room_at(second).iter().zip(host.room_at(second)).any(|(was, is)| is < *was))
+            });
             if less {
                 self.lost.insert(host.id, index);
             }
@@ -221,6 +225,40 @@ mod tests {
         freed["overcommitted"] = json!(false);
         fits.watch(4, json!({"host": freed}));
         assert_eq!(judge(&fits.record()).verdict, Verdict::Pass);
+    }
+
+    /// Host 1 of four vCPUs, of which three are booked from second 100 on, is to have eight from second 150 on; then more is.
+    fn is_to_grow(then: serde_json::Value) -> Made {
+        let mut made = made();
+        let mut grows = host(1, 4);
+        grows["upgrade"] = json!({"start": 150, "vcpus": 8});
+        made.watch(3, json!({"host": grows}));
+        made.watch(4, then);
+        (1..=5).for_each(|index| made.audit_at(index, index, &[]));
+        made
+    }
+
+    #[test]
+    fn what_a_host_is_to_have_counts_from_its_second_on() {
+        let booked = |start: u32, slots| json!({"lease": lease("b", start, 300, &[(1, slots)])});
+        assert_eq!(judge(&is_to_grow(booked(150, 5)).record()).verdict, Verdict::Pass);
+        fires(judge, is_to_grow(booked(149, 5)), "at second 149");
+        fires(judge, is_to_grow(booked(150, 6)), "at second 150");
+        // It is not there, or is taken back: what was promised stays, which is said, and nothing is added.
+        let gone = |said: bool, then: Option<serde_json::Value>| {
+            let mut made = is_to_grow(booked(150, 5));
+            let mut without = host(1, 4);
+            without["overcommitted"] = json!(said);
+            made.watch(5, json!({"host": without}));
+            if let Some(then) = then {
+                made.watch(6, then);
+                made.audit_at(6, 6, &[]);
+            }
+            made
+        };
+        assert_eq!(judge(&gone(true, None).record()).verdict, Verdict::Pass);
+        fires(judge, gone(false, None), "is not said to be overcommitted");
+        fires(judge, gone(true, Some(json!({"lease": lease("c", 160, 170, &[(1, 1)])}))), "more from second 160 on than before");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod host;
 mod lease;
 
-pub use host::{Downtime, Figures, Host};
+pub use host::{Downtime, Figures, Host, Upgrade};
 pub use lease::{Binding, Expiry, FROZEN_S, Lease, Precedence, Previous, Reservation, Span, Staging, Wish};
 
 /// vCPUs, MiB, GiB, slots.
@@ -68,6 +68,7 @@ impl Model {
     fn instants(&self, booking: &[&Lease], span: Span) -> BTreeSet<u32> {
         let downtimes = self.hosts.values().flat_map(|host| &host.downtimes);
         let borders = downtimes.flat_map(|one| [one.interval.start, one.interval.end]);
+        let borders = borders.chain(self.hosts.values().filter_map(|host| Some(host.upgrade.as_ref()?.start)));
         instants(booking, span).into_iter().chain(borders.filter(|second| span.holds(*second))).collect()
     }
 
@@ -149,9 +150,10 @@ impl Model {
         let instants = instants(&booking, Span { start: from, end: u32::MAX });
         let mut seen = BTreeMap::new();
         for host in self.hosts.values() {
-            let room = host.room();
+            let is_over = |second: u32, used: &Amounts| (0..4).any(|class| used[class] > host.room_at(second)[class]);
             let mut booked = instants.iter().map(|second| (*second, used(&booking, host.id, *second)));
-            if let Some((second, over)) = booked.find(|(_, used)| (0..4).any(|class| used[class] > room[class])) {
+            if let Some((second, over)) = booked.find(|(second, used)| is_over(*second, used)) {
+                let room = host.room_at(second);
                 let there = booking.iter().filter(|lease| lease.taken(host.id, second) != [0; 4]);
                 let who: Vec<&str> = there.map(|lease| lease.id.as_str()).collect();
                 let name = &host.description.hypervisor_hostname;

@@ -49,7 +49,7 @@ const MOVES: [&str; 1] = ["joins others"];
 /// Roles a node may be asked in.
 const ROLES: [&str; 4] = ["leader", "follower", "learner", "down"];
 /// Every kind of fault.
-const FAULTS: [&str; 32] = [
+const FAULTS: [&str; 33] = [
     "kill",
     "pause",
     "power_cut",
@@ -79,6 +79,7 @@ const FAULTS: [&str; 32] = [
     "host_add",
     "host_drain",
     "host_downtime",
+    "host_upgrade",
     "host_remove",
     "cloud_restart",
     "role_revoked",

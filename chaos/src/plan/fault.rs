@@ -197,6 +197,19 @@ pub enum Fault {
         /// He takes it back after so many milliseconds.
         drop_after_ms: Option<u64>,
     },
+    /// An operator declares that a compute host is to have more vCPUs from a time on.
+    HostUpgrade {
+        /// Chooses the host.
+        pick: u64,
+        /// So many more.
+        more: u32,
+        /// From so many milliseconds from now on.
+        after_ms: u64,
+        /// It has them so many milliseconds from now; `None`: when everything is healed.
+        comes_ms: Option<u64>,
+        /// He takes it back after so many milliseconds.
+        drop_after_ms: Option<u64>,
+    },
     /// An operator lets a compute host go.
     HostRemove {
         /// Chooses the host.
@@ -333,6 +346,7 @@ impl Fault {
             Fault::StateDamage { down_ms, .. } => 5_000 + down_ms,
             Fault::Meddle { .. } | Fault::Audit { .. } | Fault::HostAdd { .. } => 10_000,
             Fault::HostDowntime { after_ms, for_ms, .. } => 10_000 + after_ms + for_ms,
+            Fault::HostUpgrade { after_ms, comes_ms, .. } => 10_000 + (*after_ms).max(comes_ms.unwrap_or(0)),
             // How long it is drained at most.
             Fault::HostRemove { drain, wait_ms, .. } => 10_000 + if *drain { *wait_ms } else { 0 },
             Fault::Join { .. } | Fault::Promote | Fault::Leave { .. } | Fault::Replace { .. } => 5_000,

@@ -1,7 +1,7 @@
 //! A whole run drawn from its seed: size, timeouts, what clients ask for, and which faults there are.
 
 use super::kinds::{KINDS, fault, in_turn};
-use super::{CloudFault, Draw, Fault, Plan, Profile, Sim, cluster, downtimes, hosts, others, outside, sparse};
+use super::{CloudFault, Draw, Fault, Plan, Profile, Sim, cluster, downtimes, hosts, others, outside, sparse, upgrades};
 use crate::sim::rng::stream;
 
 /// From so many seconds on a run is a long one: leases begin, run out and are forgotten in it, and it is that what it is for. What
@@ -123,6 +123,7 @@ impl Plan {
             sim.spare_hosts = spares;
             faults.extend(of_hosts);
             faults.extend(downtimes::drawn(seed, sim.safety_ms, profile));
+            faults.extend(upgrades::drawn(seed, sim.safety_ms, profile));
             faults.extend(outside::drawn(seed, sim.safety_ms, profile));
             sim.cloud_off_ms = outside::clock_off_ms(seed, profile);
             faults.sort_by_key(|planned| planned.at_ms);

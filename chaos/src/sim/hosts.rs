@@ -26,6 +26,8 @@ pub struct Hosts {
 struct Inner {
     busy: BTreeSet<String>,
     gone: BTreeMap<String, Instant>,
+    /// vCPUs that hosts were declared to get, and have not got.
+    owed: BTreeMap<String, u32>,
 }
 
 /// One host that nobody else does anything with, until dropped.
@@ -98,6 +100,26 @@ pub fn claim_known(world: &Arc<World>, pick: u64, least_left: usize) -> Option<(
     }
     let host = free.swap_remove(usize::try_from(pick % free.len() as u64).unwrap_or(0));
     Claim::new(world, &host.description.hypervisor_hostname).map(|claim| (claim, host))
+}
+
+/// A host was declared to get so many vCPUs, and shall have them in the end.
+pub fn owes(world: &World, host: &str, vcpus: u32) {
+    let mut inner = world.hosts.inner.lock();
+    let owed = inner.owed.entry(host.to_owned()).or_default();
+    *owed = vcpus.max(*owed);
+}
+
+/// A host gets what it was declared to get.
+pub fn pay(world: &World, host: &str) {
+    if let Some(vcpus) = world.hosts.inner.lock().owed.remove(host) {
+        world.cloud.with(|cloud| cloud.set_host_vcpus(host, vcpus.into()));
+    }
+}
+
+/// All hosts do.
+pub fn pay_all(world: &World) {
+    let owed: Vec<String> = world.hosts.inner.lock().owed.keys().cloned().collect();
+    owed.iter().for_each(|host| pay(world, host));
 }
 
 /// Holds and child providers of ours on hosts that the ledger does not know.

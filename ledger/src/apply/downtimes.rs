@@ -93,9 +93,9 @@ fn to_come(host: &Host, now: Timestamp) -> Vec<Downtime> {
     host.downtimes.iter().filter(|one| one.interval.end > now.floor_to_second()).copied().collect()
 }
 
-/// An amount that is given is one that the host has.
+/// An amount that is given is one that the host has, or is to have.
 fn check_withheld(host: &Host, withheld: Withheld) -> Result<(), Rejection> {
-    let has = host.observation.capacity;
+    let has = host.capacity_upgraded();
     let given = [
         ("vcpus", withheld.vcpus, has.vcpus),
         ("memory_mb", withheld.memory_mb, has.memory_mb),

@@ -32,6 +32,7 @@ pub(super) fn register_host(state: &mut State, now: Timestamp, register: &Regist
         reservable: true,
         overcommitted: false,
         downtimes: Vec::new(),
+        upgrade: None,
         created_at: now,
         updated_at: None,
     });

@@ -164,6 +164,8 @@ fn content(key: &RequestKey, command: &Command) -> u128 {
             of("set_downtime", key, (host_id, downtime_id, start, end, withheld))
         }
         Command::DropDowntime { host_id, downtime_id } => of("drop_downtime", key, (host_id, downtime_id)),
+        Command::SetUpgrade { host_id, upgrade } => of("set_upgrade", key, (host_id, upgrade)),
+        Command::DropUpgrade { host_id } => of("drop_upgrade", key, host_id),
         Command::ReportHost { host_id, .. } => of("report_host", key, host_id),
         Command::RecordOutcome { actuation_id, revision, .. } => of("record_outcome", key, (actuation_id, revision)),
         Command::RecordServerGroups { lease_id, groups } => of("record_server_groups", key, (lease_id, groups)),

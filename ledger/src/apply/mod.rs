@@ -34,6 +34,7 @@ pub(crate) mod script;
 pub(crate) mod series;
 mod set_quota;
 pub(crate) mod update_lease;
+mod upgrades;
 pub(crate) mod verify;
 mod waitlist;
 mod withdraw_lease;
@@ -101,6 +102,8 @@ fn run(state: &mut State, now: Timestamp, entry: &Entry) -> Result<Reply, Reject
             downtimes::set_downtime(state, now, *host_id, *downtime_id, *start, *end, *withheld)
         }
         Command::DropDowntime { host_id, downtime_id } => downtimes::drop_downtime(state, now, *host_id, *downtime_id),
+        Command::SetUpgrade { host_id, upgrade } => upgrades::set_upgrade(state, now, *host_id, *upgrade),
+        Command::DropUpgrade { host_id } => upgrades::drop_upgrade(state, now, *host_id),
         Command::ReportHost { host_id, observation } => report_host::report_host(state, now, *host_id, observation),
         Command::AdvanceClock => Ok(advance_clock::advance_clock(state, now)),
         Command::ArchiveLeases { ended_before } => Ok(archive_leases::archive_leases(state, now, *ended_before)),

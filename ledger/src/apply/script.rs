@@ -172,7 +172,10 @@ impl World {
             "observe" => self.observe(words),
             "sethost" => self.set_host(words),
             "downtime" => self.set_downtime(&words[1..]),
+            "upgrade" => self.set_upgrade(&words[1..]),
+            "dropupgrade" => self.drop_upgrade(&words[1..]),
             "dropdowntime" => self.drop_downtime(&words[1..]),
+            "upgrades" => Ok(self.upgrade_text(self.hosts[words[1]])),
             "downtimes" => Ok(self.downtimes_text(self.hosts[words[1]])),
             "free" => Ok(self.free(words)),
             "removehost" => {
@@ -204,6 +207,10 @@ impl World {
             }
             "events" => Ok(self.events(words[1])),
             "rows" => Ok(self.rows()),
+            "tohold" => {
+                let host = self.state.host(self.hosts[words[1]]).unwrap();
+                Ok(format!("{} vcpus", self.state.calendar().peak_to_hold(host, self.state.clock().floor_to_second()).vcpus))
+            }
             "booked" => {
                 let used = self.state.calendar().at(self.hosts[words[1]], second(words[2]));
                 Ok(format!("{} vcpus {} slots", used.vcpus, used.slots))

@@ -171,7 +171,7 @@ pub(super) fn check_fits(host: &Host, others: Amounts, wanted: Amounts) -> Resul
     if mutant!("M09") || mutant!("C04") {
         return Ok(());
     }
-    let room = host.room().to_array();
+    let room = host.room_upgraded().to_array();
     for (place, class) in Class::ALL.into_iter().enumerate() {
         if total.to_array()[place] > room[place] {
             return Err(stale_on(host.id, Some(class), format!("no room for {}", class.name())));

@@ -72,7 +72,7 @@ pub fn downtimes(state: &State, listing: &DowntimeListing) -> Result<Vec<HostDow
         Some(id) if state.host(id).is_none() => return Err(Rejection::HostNotFound(id)),
         Some(id) if listing.hosts.is_empty() || listing.hosts.contains(&id) => vec![id],
         Some(_) => Vec::new(),
-        None if listing.hosts.is_empty() => state.calendar().with_downtimes().collect(),
+        None if listing.hosts.is_empty() => state.calendar().with_declared().collect(),
         None => listing.hosts.iter().copied().collect(),
     };
     let of_host = |host| of_host(state, host);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Amounts, Downtime, HostId, Interval, Timestamp};
+use super::{Amounts, Downtime, HostId, Interval, Seconds, Timestamp, Upgrade};
 use crate::mutant;
 
 /// What kind of pool a host belongs to (architecture D8).
@@ -112,6 +112,9 @@ pub struct Host {
     /// releases keep their bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub downtimes: Vec<Downtime>,
+    /// What it is declared to have from a second on. Not written where there is none, as downtimes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When anything here changed last.
@@ -134,8 +137,47 @@ impl Host {
         self.downtimes.iter().map(|one| (one.interval, one.withheld.amounts())).collect()
     }
 
-    /// What reservations may use: C − F, where no downtime takes of it.
+    /// What reservations may use as the host is now: C − F, where no downtime takes of it.
     pub fn room(&self) -> Amounts {
-        self.observation.capacity.saturating_sub(self.observation.firm)
+        self.room_of(self.observation.capacity)
+    }
+
+    /// The same at a second, by which its upgrade may have come.
+    pub fn room_at(&self, at: Seconds) -> Amounts {
+        self.room_of(self.capacity_at(at))
+    }
+
+    /// The same once its upgrade has come; until then [`not_yet`](Self::not_yet) is not there.
+    pub fn room_upgraded(&self) -> Amounts {
+        self.room_of(self.capacity_upgraded())
+    }
+
+    /// What it has once its upgrade has come: C, and by how much it grows.
+    pub fn capacity_upgraded(&self) -> Amounts {
+        self.observation.capacity.saturating_add(self.growth())
+    }
+
+    /// What it has at a second, by which its upgrade may have come.
+    pub fn capacity_at(&self, at: Seconds) -> Amounts {
+        match self.upgrade {
+            Some(upgrade) if upgrade.start <= at => self.capacity_upgraded(),
+            Some(_) | None => self.observation.capacity,
+        }
+    }
+
+    /// By how much its upgrade lets it grow beyond what it was seen to have.
+    pub fn growth(&self) -> Amounts {
+        self.upgrade.map_or(Amounts::default(), |upgrade| upgrade.growth(self.observation.capacity))
+    }
+
+    /// What its upgrade is to bring and is not there yet, and until when it is not; `None` where it brings nothing.
+    pub fn not_yet(&self) -> Option<(Interval, Amounts)> {
+        let (growth, upgrade) = (self.growth(), self.upgrade?);
+        let before = Interval::new(Seconds(0), upgrade.start)?;
+        (growth != Amounts::default()).then_some((before, growth))
+    }
+
+    fn room_of(&self, capacity: Amounts) -> Amounts {
+        capacity.saturating_sub(self.observation.firm)
     }
 }

@@ -15,6 +15,7 @@ mod series;
 mod status;
 mod text;
 mod time;
+mod upgrade;
 mod wait;
 
 pub use actuation::{Actuation, ActuationLease, Reason, ReasonCode, Step};
@@ -37,4 +38,5 @@ pub use series::{LeftOut, LeftOutReason, OCCURRENCES_MAX, Occurrence, SERIES_SLO
 pub use status::{EventStatus, LeaseStatus, ReservationStatus};
 pub use text::Text;
 pub use time::{Interval, LEDGER_EPOCH_UNIX_S, Seconds, Timestamp};
+pub use upgrade::Upgrade;
 pub use wait::Wait;

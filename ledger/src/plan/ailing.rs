@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Binding, FROZEN_S, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp,
+    Amounts, Binding, FROZEN_S, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, Reservation, Seconds, Stage, Timestamp,
 };
 use crate::state::{State, lease_bookings};
 
@@ -140,8 +140,13 @@ fn needed_from(lease: &Lease, host: HostId) -> Option<Seconds> {
 /// Spans from now on in which more is booked on a host than it has room for.
 fn overloads(state: &State, host_id: HostId, now: Seconds) -> Vec<Interval> {
     let Some(host) = state.host(host_id) else { return Vec::new() };
-    let steps: Vec<_> = state.calendar().steps(host_id).collect();
-    let spans = steps.iter().enumerate().filter(|(_, (_, used))| !used.fits_in(host.room())).filter_map(|(place, (at, _))| {
+    let mut steps: Vec<_> = state.calendar().steps(host_id).collect();
+    if let Some(at) = host.upgrade.map(|upgrade| upgrade.start) {
+        steps.push((at, state.calendar().at(host_id, at)));
+        steps.sort_by_key(|(at, _)| *at);
+    }
+    let is_over = |(_, (at, used)): &(usize, &(Seconds, Amounts))| !used.fits_in(host.room_at(*at));
+    let spans = steps.iter().enumerate().filter(is_over).filter_map(|(place, (at, _))| {
         let until = steps.get(place + 1).map_or(Seconds::OPEN_END, |next| next.0);
         Interval::new(*at, until)?.to_come(now)
     });

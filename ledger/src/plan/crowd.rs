@@ -55,6 +55,13 @@ pub(crate) fn crowded(hosts: u32, leases: u32, random: &mut Random) -> State {
         let properties = [("rack".to_owned(), "moved".to_owned())].into();
         send(&mut state, Command::UpdateHost { host_id, properties, reservable: Some(reservable) });
     }
+    // Some are to have more from some time on.
+    for _ in 0..hosts / 6 {
+        let (host_id, start) = (HostId(u64::from(1 + random.below(hosts))), Seconds(ORIGIN_S + 1 + random.below(100 * DAY_S)));
+        let (vcpus, memory_mb) = (50 + random.below(20), 300_000 + random.below(9000));
+        let (vcpus, memory_mb) = random.one_of(&[(Some(vcpus), None), (Some(vcpus), Some(memory_mb))]);
+        send(&mut state, Command::SetUpgrade { host_id, upgrade: Upgrade { start, vcpus, memory_mb, disk_gb: None } });
+    }
     let mut overlay = Overlay::default();
     for _ in 0..leases {
         let length = 1 + random.below(60 * DAY_S);

@@ -81,7 +81,7 @@ pub struct Capacity {
     pub hosts: u32,
     /// Those of them that accept bookings; only what they have is available.
     pub open_hosts: u32,
-    /// What the hosts have, after allocation ratios.
+    /// What the hosts have now, after allocation ratios.
     pub total: Sums,
     /// What ordinary servers that nobody may evict use of it, now and, as far as is known, for ever.
     pub firm: Sums,
@@ -102,6 +102,8 @@ pub struct Piece {
     pub available: Sums,
     /// The most that downtimes withhold at one instant of what the hosts have, class by class.
     pub withheld: Sums,
+    /// The least that upgrades which are still to come add at one instant to [`Capacity::total`], class by class.
+    pub added: Sums,
 }
 
 /// What is reserved, withheld and available over a window, in at most `pieces_max` (≥ 1) pieces: as steps where there are so few, else
@@ -119,23 +121,27 @@ pub fn capacity(state: &State, filter: &HostFilter, window: Interval, pieces_max
         capacity.hosts += 1;
         add(&mut capacity.total, host.observation.capacity.to_array());
         add(&mut capacity.firm, host.observation.firm.to_array());
-        let room = if host.accepts_bookings() { host.room() } else { Amounts::default() };
         capacity.open_hosts += u32::from(host.accepts_bookings());
         let calendar = state.calendar();
         let level = |at: Seconds, used: Amounts| {
             let withheld = calendar.withheld_at(host.id, at);
+            let (room, capacity) =
+                (if host.accepts_bookings() { host.room_at(at) } else { Amounts::default() }, host.capacity_at(at));
             Level {
                 reserved: used.to_array().map(i64::from),
                 available: room.saturating_sub(used.saturating_add(withheld)).to_array().map(i64::from),
-                withheld: withheld.min(host.observation.capacity).to_array().map(i64::from),
+                withheld: withheld.min(capacity).to_array().map(i64::from),
+                added: capacity.saturating_sub(host.observation.capacity).to_array().map(i64::from),
             }
         };
         let mut before = level(window.start, calendar.at(host.id, window.start));
         begin = begin.plus(before);
         let booked = calendar.steps_in(host.id, later);
         let declared = calendar.withheld_steps_in(host.id, later);
-        // Each of the two may change without the other.
-        let mut steps: Vec<(Seconds, Amounts)> = booked.chain(declared.map(|(at, _)| (at, calendar.at(host.id, at)))).collect();
+        let upgraded = host.upgrade.map(|upgrade| upgrade.start).filter(|at| later.contains(*at));
+        let beside = declared.map(|(at, _)| at).chain(upgraded).map(|at| (at, calendar.at(host.id, at)));
+        // Each of them may change without the others.
+        let mut steps: Vec<(Seconds, Amounts)> = booked.chain(beside).collect();
         steps.sort_unstable_by_key(|(at, _)| *at);
         for (at, used) in steps {
             let after = level(at, used);
@@ -173,6 +179,7 @@ struct Level {
     reserved: [i64; 4],
     available: [i64; 4],
     withheld: [i64; 4],
+    added: [i64; 4],
 }
 
 impl Level {
@@ -182,12 +189,18 @@ impl Level {
             reserved: sum(self.reserved, other.reserved),
             available: sum(self.available, other.available),
             withheld: sum(self.withheld, other.withheld),
+            added: sum(self.added, other.added),
         }
     }
 
     fn minus(self, other: Level) -> Level {
         let less = |amounts: [i64; 4]| amounts.map(|one| -one);
-        self.plus(Level { reserved: less(other.reserved), available: less(other.available), withheld: less(other.withheld) })
+        self.plus(Level {
+            reserved: less(other.reserved),
+            available: less(other.available),
+            withheld: less(other.withheld),
+            added: less(other.added),
+        })
     }
 }
 
@@ -243,6 +256,7 @@ impl Piece {
             reserved: level.reserved.map(|one| one.unsigned_abs()),
             available: level.available.map(|one| one.unsigned_abs()),
             withheld: level.withheld.map(|one| one.unsigned_abs()),
+            added: level.added.map(|one| one.unsigned_abs()),
         }
     }
 
@@ -252,6 +266,7 @@ impl Piece {
             self.reserved[class] = self.reserved[class].max(other.reserved[class]);
             self.available[class] = self.available[class].min(other.available[class]);
             self.withheld[class] = self.withheld[class].max(other.withheld[class]);
+            self.added[class] = self.added[class].min(other.added[class]);
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn search(
     let mut found = Found { room: 0, amount, affinity: wish.affinity };
     for id in preferred {
         if let Some(host) = view.state.host(*id).filter(|host| view.eligible(host, wish)) {
-            let place = Place { host: host.id, room: host.room(), pool: host.description.pool };
+            let place = Place { host: host.id, room: host.room_upgraded(), pool: host.description.pool };
             consider(view, wish, interval, place, true, &mut candidates, &mut found);
         }
     }
@@ -121,7 +121,8 @@ fn hold_grows(view: &View<'_>, place: Place, interval: Interval, wish: &Instance
         return false;
     }
     let calendar = view.state.calendar();
-    let held = calendar.peak_from(place.host, view.state.clock().floor_to_second());
+    let from = view.state.clock().floor_to_second();
+    let held = view.state.host(place.host).map_or(Amounts::default(), |host| calendar.peak_to_hold(host, from));
     let more = wish.need().checked_mul(slots).and_then(|more| view.booked_peak(place.host, interval).checked_add(more));
     !more.unwrap_or(Amounts::from_array([u32::MAX; 4])).fits_in(held)
 }

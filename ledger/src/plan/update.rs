@@ -306,7 +306,7 @@ fn stay_longer(view: &View<'_>, place: usize, wish: &InstanceWish, longer: Inter
         rest -= slots;
         there += slots;
         let host = view.state.host(binding.host).filter(|host| host.accepts_bookings());
-        fit += host.map_or(0, |host| view.fit(host.id, host.room(), longer, wish.need(), slots).min(slots));
+        fit += host.map_or(0, |host| view.fit(host.id, host.room_upgraded(), longer, wish.need(), slots).min(slots));
     }
     if fit == there {
         return Ok(());
@@ -378,7 +378,7 @@ fn open_bindings(
             Some(true) => {
                 let host = hosts.first().and_then(|host| view.state.host(*host));
                 host.filter(|host| {
-                    view.eligible(host, wish) && view.fit(host.id, host.room(), interval, wish.need(), rest) >= rest
+                    view.eligible(host, wish) && view.fit(host.id, host.room_upgraded(), interval, wish.need(), rest) >= rest
                 })
                 .map(|host| vec![(host.id, rest)])
             }

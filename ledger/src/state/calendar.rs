@@ -1,15 +1,15 @@
 //! Who holds which interval of which host: exact step functions (scheduling-design T1), and the wide index over blocks of them
 //! (T2). Derived, never stored or hashed.
 //!
-//! What is booked is told apart from what is taken: that and what downtimes withhold. The cloud holds what is booked; there is
-//! room for what is not taken.
+//! What is booked is told apart from what is taken: that and what downtimes withhold, and until its upgrade what that is to bring. The
+//! cloud holds what is booked; there is room for what is not taken of what a host has once it is upgraded.
 
 use std::collections::BTreeMap;
 
 use super::bookings::Booking;
 use super::profile::Profile;
 use super::wide::{HOSTS, Wide, Window};
-use crate::model::{Amounts, HostId, Interval, Seconds};
+use crate::model::{Amounts, Host, HostId, Interval, Seconds};
 use crate::mutant;
 
 /// The booked amounts of every host over time.
@@ -17,14 +17,19 @@ use crate::mutant;
 pub struct Calendar {
     /// By number of the block: those of hosts with bookings.
     blocks: BTreeMap<u64, Block>,
-    /// Of the hosts with downtimes.
-    downtimes: BTreeMap<HostId, Downtimes>,
+    /// Of the hosts of which anything is declared.
+    declared: BTreeMap<HostId, Declared>,
 }
 
-/// What downtimes make of one host.
-#[derive(Clone, Debug)]
-struct Downtimes {
+/// What downtimes and the upgrade make of one host.
+#[derive(Clone, Debug, PartialEq)]
+struct Declared {
+    /// By downtimes.
     withheld: Profile,
+    /// What the upgrade is to bring, and until when it is not there.
+    not_yet: Option<(Interval, Amounts)>,
+    /// Both together.
+    absent: Profile,
     /// With what is booked there.
     taken: Profile,
 }
@@ -74,22 +79,60 @@ impl Calendar {
 
     /// What downtimes withhold at one instant.
     pub fn withheld_at(&self, host: HostId, at: Seconds) -> Amounts {
-        self.downtimes.get(&host).map_or(Amounts::default(), |one| one.withheld.at(at))
+        self.declared.get(&host).map_or(Amounts::default(), |one| one.withheld.at(at))
     }
 
     /// The steps of what downtimes withhold of one host that begin within the interval.
     pub fn withheld_steps_in(&self, host: HostId, interval: Interval) -> impl Iterator<Item = (Seconds, Amounts)> + '_ {
-        self.downtimes.get(&host).into_iter().flat_map(move |one| one.withheld.steps_in(interval))
+        self.declared.get(&host).into_iter().flat_map(move |one| one.withheld.steps_in(interval))
     }
 
-    /// The hosts with downtimes, by number.
-    pub fn with_downtimes(&self) -> impl Iterator<Item = HostId> + '_ {
-        self.downtimes.keys().copied()
+    /// The hosts of which anything is declared, by number.
+    pub fn with_declared(&self) -> impl Iterator<Item = HostId> + '_ {
+        self.declared.keys().copied()
     }
 
-    /// The most booked at any instant from `from` on: what the hold must cover (scheduling-design §1).
-    pub fn peak_from(&self, host: HostId, from: Seconds) -> Amounts {
-        self.peak(host, Interval { start: from, end: Seconds::OPEN_END })
+    /// Hosts of a block whose upgrades are still to come, as bits by place.
+    pub(crate) fn not_yet_upgraded(&self, block: u64) -> u64 {
+        let of_block = self.declared.range(host_at(block, 0)..=host_at(block, HOSTS - 1));
+        of_block.filter(|(_, one)| one.not_yet.is_some()).fold(0, |lanes, (host, _)| lanes | 1 << block_of(*host).1)
+    }
+
+    /// What the hold must cover: the most booked at any instant from `from` on (scheduling-design §1), where of what lies behind an
+    /// upgrade that is to come only that counts for which the host as it is must have room (docs/decisions/0028).
+    pub fn peak_to_hold(&self, host: &Host, from: Seconds) -> Amounts {
+        let of = |span: Interval| self.peak(host.id, span);
+        let peak = |start: Seconds, end: Seconds| Interval::new(start, end).map_or(Amounts::default(), of);
+        match host.not_yet() {
+            None => peak(from, Seconds::OPEN_END),
+            Some((before, growth)) => {
+                let upgraded = peak(from.max(before.end), Seconds::OPEN_END).saturating_sub(growth);
+                peak(from, before.end).max(upgraded)
+            }
+        }
+    }
+
+    /// Whether nothing is booked or withheld of a host in an interval.
+    pub fn is_unused(&self, host: HostId, interval: Interval) -> bool {
+        let nothing = |peak: Amounts| peak == Amounts::default();
+        match self.declared.get(&host) {
+            None => nothing(self.peak(host, interval)),
+            Some(one) => nothing(self.peak(host, interval)) && nothing(one.withheld.peak(interval)),
+        }
+    }
+
+    /// Whether anything is booked or withheld of a host, from each second on up to the next one: as it is where the interval begins, and
+    /// where that may change in it.
+    pub fn use_in(&self, host: HostId, interval: Interval) -> impl Iterator<Item = (Seconds, bool)> + '_ {
+        let later = Interval { start: interval.start.plus(1), ..interval };
+        let is_used =
+            move |at: Seconds| self.at(host, at) != Amounts::default() || self.withheld_at(host, at) != Amounts::default();
+        let mut changes: Vec<Seconds> = self.steps_in(host, later).map(|(at, _)| at).collect();
+        if self.declared.contains_key(&host) {
+            changes.extend(self.withheld_steps_in(host, later).map(|(at, _)| at));
+            changes.sort_unstable();
+        }
+        std::iter::once(interval.start).chain(changes).map(move |at| (at, is_used(at)))
     }
 
     /// What is booked at one instant.
@@ -118,13 +161,14 @@ impl Calendar {
     }
 
     fn taken_profile(&self, host: HostId) -> Option<&Profile> {
-        self.downtimes.get(&host).map(|one| &one.taken).or_else(|| self.profile(host))
+        self.declared.get(&host).map(|one| &one.taken).or_else(|| self.profile(host))
     }
 
-    /// What downtimes withhold of a host from now on, instead of what they did.
-    pub(super) fn withhold(&mut self, host: HostId, spans: &[(Interval, Amounts)]) {
+    /// What downtimes withhold of a host from now on, and what its upgrade is to bring, instead of what they did.
+    pub(super) fn declare(&mut self, host: HostId, withheld: &[(Interval, Amounts)], not_yet: Option<(Interval, Amounts)>) {
         let (number, lane) = block_of(host);
-        if spans.is_empty() && self.downtimes.remove(&host).is_none() {
+        let spans: Vec<(Interval, Amounts)> = withheld.iter().copied().chain(not_yet).collect();
+        if spans.is_empty() && self.declared.remove(&host).is_none() {
             return;
         }
         let always = Interval { start: Seconds(0), end: Seconds::OPEN_END };
@@ -134,16 +178,16 @@ impl Calendar {
             self.drop_if_empty(number);
             return;
         }
-        let withheld = Profile::capped(spans);
-        let taken = block.profiles[lane].with(&withheld);
+        let absent = Profile::capped(&spans);
+        let taken = block.profiles[lane].with(&absent);
         block.wide.refresh(lane, &taken, always);
-        self.downtimes.insert(host, Downtimes { withheld, taken });
+        self.declared.insert(host, Declared { withheld: Profile::capped(withheld), not_yet, absent, taken });
     }
 
     fn drop_if_empty(&mut self, number: u64) {
-        let downtimes = self.downtimes.range(host_at(number, 0)..=host_at(number, HOSTS - 1));
+        let declared = self.declared.range(host_at(number, 0)..=host_at(number, HOSTS - 1));
         let is_empty = self.blocks.get(&number).is_some_and(|block| block.profiles.iter().all(Profile::is_empty));
-        if is_empty && downtimes.count() == 0 {
+        if is_empty && declared.count() == 0 {
             self.blocks.remove(&number);
         }
     }
@@ -166,10 +210,10 @@ impl Calendar {
         let (number, lane) = block_of(booking.host);
         let block = self.blocks.entry(number).or_insert_with(Block::empty);
         block.profiles[lane].change(booking.interval, change);
-        let taken = match self.downtimes.get_mut(&booking.host) {
+        let taken = match self.declared.get_mut(&booking.host) {
             None => &block.profiles[lane],
             Some(one) => {
-                one.taken = block.profiles[lane].with(&one.withheld);
+                one.taken = block.profiles[lane].with(&one.absent);
                 &one.taken
             }
         };
@@ -212,10 +256,7 @@ impl PartialEq for Calendar {
             });
             all.filter(|(_, _, profile)| !profile.is_empty()).collect()
         };
-        let downtimes = |calendar: &Calendar| -> Vec<(HostId, Profile, Profile)> {
-            calendar.downtimes.iter().map(|(host, one)| (*host, one.withheld.clone(), one.taken.clone())).collect()
-        };
-        profiles(self) == profiles(other) && downtimes(self) == downtimes(other)
+        profiles(self) == profiles(other) && self.declared == other.declared
     }
 }
 
@@ -256,7 +297,6 @@ mod tests {
         assert_eq!(peak(&calendar, 20, 25), 3);
         assert_eq!(peak(&calendar, 15, 26), 7);
         assert_eq!(peak(&calendar, 30, 31), 4);
-        assert_eq!(calendar.peak_from(HostId(1), Seconds(29)).vcpus, 7);
         assert_eq!(calendar.at(HostId(1), Seconds(29)).slots, 2);
         assert_eq!(calendar.at(HostId(2), Seconds(29)), Amounts::default());
     }
@@ -267,7 +307,7 @@ mod tests {
         let span = |start, end| Interval { start: Seconds(start), end: Seconds(end) };
         let some = Amounts { vcpus: 3, ..Amounts::default() };
         let mut calendar = Calendar::default();
-        calendar.withhold(host, &[(span(10, 20), some), (span(15, 30), some), (span(40, 50), Amounts::MOST)]);
+        calendar.declare(host, &[(span(10, 20), some), (span(15, 30), some), (span(40, 50), Amounts::MOST)], None);
         calendar.add(&booking(18, 45, 2));
         let taken = |calendar: &Calendar, start, end| calendar.taken(host, span(start, end)).vcpus;
         assert_eq!([taken(&calendar, 0, 15), taken(&calendar, 16, 18), taken(&calendar, 18, 20)], [3, 6, 8]);
@@ -277,7 +317,7 @@ mod tests {
         assert!(calendar.window(0, Interval { start: Seconds(0), end: Seconds::OPEN_END }).at_least(1).vcpus > 60_000);
         calendar.remove(&booking(18, 45, 2));
         assert_eq!(taken(&calendar, 18, 20), 6);
-        calendar.withhold(host, &[]);
+        calendar.declare(host, &[], None);
         assert_eq!(calendar, Calendar::default());
         assert!(calendar.blocks.is_empty());
     }

@@ -229,7 +229,7 @@ impl State {
         self.touch_host(id);
         let old = self.hosts.remove(&id);
         self.reindex_host(old.as_ref(), Some(&host));
-        self.reindex_downtimes(old.as_ref(), Some(&host));
+        self.reindex_declared(old.as_ref(), Some(&host));
         self.hosts.insert(id, host, 0);
     }
 
@@ -237,7 +237,7 @@ impl State {
         self.touch_host(id);
         let old = self.hosts.remove(&id);
         self.reindex_host(old.as_ref(), None);
-        self.reindex_downtimes(old.as_ref(), None);
+        self.reindex_declared(old.as_ref(), None);
     }
 
     fn touch_host(&mut self, id: HostId) {
@@ -373,9 +373,9 @@ impl State {
         }
     }
 
-    /// Whether more is booked on a host, now or later, than it has room for (L1).
+    /// Whether more is booked on a host, now or later, than it has room for then (L1).
     pub(crate) fn breaks_promise(&self, host: &Host) -> bool {
-        !self.calendar.peak_from(host.id, self.meta.clock.floor_to_second()).fits_in(host.room())
+        !self.calendar.peak_to_hold(host, self.meta.clock.floor_to_second()).fits_in(host.room())
     }
 
     /// Writes a row as it is stored; `false` where it is gone.

@@ -178,7 +178,7 @@ impl Block {
 
     fn put(&mut self, lane: usize, host: Option<&Host>) {
         let bit = 1 << lane;
-        self.rooms[lane] = host.map_or(Amounts::default(), Host::room);
+        self.rooms[lane] = host.map_or(Amounts::default(), Host::room_upgraded);
         let set = |word: &mut u64, on: bool| if on { *word |= bit } else { *word &= !bit };
         set(&mut self.open, host.is_some_and(Host::accepts_bookings));
         set(&mut self.dedicated, host.is_some_and(|host| host.description.pool == PoolKind::Dedicated));

@@ -13,7 +13,7 @@ use super::change::{bound_hosts, may_give_way};
 use super::due::lease_due;
 use super::host_index::HostIndex;
 use crate::model::{
-    Amounts, Binding, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId,
+    Amounts, Binding, EventKind, EventStatus, Expiry, Host, HostId, Interval, Lease, LeaseId, LeaseStatus, Phase, ProjectId,
     Reservation, ReservationId, ReservationStatus, SeriesId, Stage, Step, Timestamp,
 };
 use capacity::{booked, check_capacity};
@@ -437,6 +437,10 @@ fn check_derived(state: &State, mut found: FromLeases<'_>, violations: &mut Vec<
         state.hosts.values().flat_map(|host| host.downtimes.iter().map(|one| (one.interval.end, host.id))).collect();
     if ends != state.downtime_ends {
         violated(violations, "indexes", "the ends of downtimes differ".to_owned());
+    }
+    let of_upgrade = |host: &Host| host.upgrade.map(|upgrade| (upgrade.start, host.id));
+    if state.hosts.values().filter_map(of_upgrade).collect::<BTreeSet<_>>() != state.upgrade_starts {
+        violated(violations, "indexes", "the starts of upgrades differ".to_owned());
     }
     found.ended.sort_unstable();
     if !found.ended.iter().eq(&state.ended) || !state.archive.agrees() {

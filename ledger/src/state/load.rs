@@ -126,8 +126,9 @@ impl Loader {
         }
         state.leases.load(leases);
         state.calendar = Calendar::of(bookings);
-        let with_downtimes: Vec<Host> = state.hosts.values().filter(|host| !host.downtimes.is_empty()).cloned().collect();
-        with_downtimes.iter().for_each(|host| state.reindex_downtimes(None, Some(host)));
+        let is_declared = |host: &&Host| !host.downtimes.is_empty() || host.upgrade.is_some();
+        let declared: Vec<Host> = state.hosts.values().filter(is_declared).cloned().collect();
+        declared.iter().for_each(|host| state.reindex_declared(None, Some(host)));
         state.due = due.into_iter().collect();
         state.on_host = index_of(on_host);
         state.begun_on = index_of(begun_on);

@@ -7,8 +7,8 @@ mod archive;
 mod bookings;
 mod calendar;
 mod change;
+mod declared;
 mod delta;
-mod downtimes;
 mod due;
 mod host_index;
 pub mod invariants;
@@ -91,6 +91,8 @@ pub struct State {
     calendar: Calendar,
     /// When downtimes end.
     downtime_ends: BTreeSet<(Seconds, HostId)>,
+    /// When upgrades are to have come.
+    upgrade_starts: BTreeSet<(Seconds, HostId)>,
     host_index: HostIndex,
     shared: Shared,
     /// Of the projects whose use is limited, and no others.
@@ -263,9 +265,11 @@ impl State {
         self.meta.actuation_lease
     }
 
-    /// When `AdvanceClock` has something to do next (events, creations to withdraw); keys to expire do not count.
+    /// When `AdvanceClock` has something to do next (events, creations to withdraw, upgrades that are to have come); keys to expire and
+    /// downtimes that are over do not count.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        let upgrade = self.upgrade_starts.first().map(|(at, _)| at.timestamp());
+        self.due.first().map(|(at, _)| *at).into_iter().chain(upgrade).min()
     }
 
     /// Leases for which the clock has something to do at `now`, the longest due first.

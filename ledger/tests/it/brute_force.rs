@@ -90,9 +90,14 @@ fn times(wish: &InstanceWish, slots: i64) -> Used {
     [i64::from(wish.vcpus) * slots, i64::from(wish.memory_mb) * slots, i64::from(wish.disk_gb) * slots, slots]
 }
 
-/// What a host has for reservations.
-pub fn room(host: &Host) -> Used {
-    let (have, firm) = (&host.observation.capacity, &host.observation.firm);
+/// What a host has for reservations in a second, by which its upgrade may have come.
+pub fn room(host: &Host, second: u32) -> Used {
+    let (mut have, firm) = (host.observation.capacity, &host.observation.firm);
+    if let Some(upgrade) = host.upgrade.filter(|upgrade| upgrade.start.0 <= second) {
+        have.vcpus = have.vcpus.max(upgrade.vcpus.unwrap_or(0));
+        have.memory_mb = have.memory_mb.max(upgrade.memory_mb.unwrap_or(0));
+        have.disk_gb = have.disk_gb.max(upgrade.disk_gb.unwrap_or(0));
+    }
     [
         (i64::from(have.vcpus) - i64::from(firm.vcpus)).max(0),
         (i64::from(have.memory_mb) - i64::from(firm.memory_mb)).max(0),
@@ -136,7 +141,7 @@ pub fn largest(state: &State, wish: &InstanceWish, anchor: Anchor, start: u32, e
         let mut fit = i64::MAX;
         let mut second = start;
         while second < end {
-            let (have, used) = (room(host), taken(state, host, second, except));
+            let (have, used) = (room(host, second), taken(state, host, second, except));
             let mut slots = 0;
             while (0..4).all(|class| used[class] + times(wish, slots + 1)[class] <= have[class]) {
                 slots += 1;
@@ -166,11 +171,11 @@ pub struct Slots<'a> {
 /// the hosts is tried.
 pub fn fits_together(state: &State, windows: &[(u32, u32)], slots: &[Slots<'_>]) -> bool {
     let free = |host: &Host, (start, end): (u32, u32)| {
-        let mut least = room(host);
+        let mut least = [i64::MAX; 4];
         for second in (start..end).step_by(60) {
-            let used = taken(state, host, second, None);
+            let (have, used) = (room(host, second), taken(state, host, second, None));
             for class in 0..4 {
-                least[class] = least[class].min(room(host)[class] - used[class]);
+                least[class] = least[class].min(have[class] - used[class]);
             }
         }
         least

@@ -204,6 +204,15 @@ fn drop_downtime() -> Entry {
     Entry { key: None, proposed_at: Timestamp(5), command }
 }
 
+fn set_upgrade() -> Entry {
+    let upgrade = Upgrade { start: Seconds(216_003_600), vcpus: Some(128), memory_mb: None, disk_gb: Some(2000) };
+    Entry { key: None, proposed_at: Timestamp(5), command: Command::SetUpgrade { host_id: HostId(3), upgrade } }
+}
+
+fn drop_upgrade() -> Entry {
+    Entry { key: None, proposed_at: Timestamp(5), command: Command::DropUpgrade { host_id: HostId(3) } }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -231,6 +240,8 @@ fn entries_of_version_1_keep_their_bytes() {
         (used(), include_str!("golden/record_outcome_used.hex")),
         (set_downtime(), include_str!("golden/set_downtime.hex")),
         (drop_downtime(), include_str!("golden/drop_downtime.hex")),
+        (set_upgrade(), include_str!("golden/set_upgrade.hex")),
+        (drop_upgrade(), include_str!("golden/drop_upgrade.hex")),
     ] {
         let golden: String = golden.split_whitespace().collect();
         assert_eq!(hex(&encode_entry(&entry)), golden);
@@ -275,5 +286,17 @@ fn a_host_with_downtimes_keeps_its_hash() {
         world.send(None, Command::SetDowntime { host_id, downtime_id, start, end, withheld }).unwrap();
     }
     assert_eq!(format!("{:032x}", world.state.hash()), include_str!("golden/state_downtimes.hash").trim());
+    world.check_replicas();
+}
+
+/// The same of a host with an upgrade.
+#[test]
+fn a_host_with_an_upgrade_keeps_its_hash() {
+    let mut world = World::new();
+    world.register("h1", PoolKind::Dedicated, 8, 16);
+    let start = Seconds(crate::world::ORIGIN_S + 3_600);
+    let upgrade = Upgrade { start, vcpus: Some(16), memory_mb: Some(16_384), disk_gb: None };
+    world.send(None, Command::SetUpgrade { host_id: HostId(1), upgrade }).unwrap();
+    assert_eq!(format!("{:032x}", world.state.hash()), include_str!("golden/state_upgrade.hash").trim());
     world.check_replicas();
 }

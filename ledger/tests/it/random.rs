@@ -13,6 +13,7 @@ mod questions;
 mod series;
 mod steps;
 mod together;
+mod upgrades;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,6 +149,8 @@ impl Run {
                 let offers = self.unclaimed();
                 let downtimes = |run: &Run| run.world.state.hosts().map(|host| host.downtimes.len()).sum::<usize>();
                 let before = downtimes(self);
+                let upgrades = |run: &Run| run.world.state.hosts().filter(|host| host.upgrade.is_some()).count();
+                let planned = upgrades(self);
                 self.world.send(None, Command::AdvanceClock).unwrap();
                 for (id, expires_at) in offers {
                     let left = self.world.state.lease(id).is_some();
@@ -162,6 +165,11 @@ impl Run {
                 if downtimes(self) < before {
                     self.reach("downtime over");
                 }
+                let is_due = |host: &Host| host.upgrade.is_some_and(|upgrade| upgrade.start <= now);
+                assert!(!self.world.state.hosts().any(is_due), "what is to have come is dropped");
+                if upgrades(self) < planned {
+                    self.reach("upgrade due");
+                }
                 let due = self.world.state.next_due();
                 assert!(due.is_none_or(|due| due > self.world.at), "what is due is done in one entry in a small world");
             }
@@ -174,6 +182,9 @@ impl Run {
             }
             Step::Downtime(downtime) => self.set_downtime(downtime),
             Step::DropDowntime { host, id } => self.drop_downtime(*host, *id),
+            Step::Upgrade(upgrade) => self.set_upgrade(upgrade),
+            Step::DropUpgrade { host } => self.drop_upgrade(*host),
+            Step::Arrive { host, vcpus } => self.arrive(*host, *vcpus),
             Step::Archive(what) => self.of_archive(*what),
             Step::Follow => self.world.install_follower(),
         }
@@ -181,6 +192,7 @@ impl Run {
         self.check_promises();
         self.check_calendar();
         self.check_downtimes();
+        self.check_holds();
     }
 
     fn wish(&self, create: &Create) -> LeaseWish {
@@ -344,7 +356,7 @@ impl Run {
 fn random_sequences_reach_everything_that_matters() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..1500 {
+    for _ in 0..2500 {
         let steps = prop::collection::vec(step(), 20..60).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
         for (seed, step) in (0..).zip(&steps) {
@@ -419,6 +431,12 @@ fn random_sequences_reach_everything_that_matters() {
         "short because of a downtime",
         "moved away from a downtime",
         "booked beside a downtime",
+        "upgrade set",
+        "upgrade replaced",
+        "upgrade dropped",
+        "upgrade due",
+        "upgrade came early",
+        "promised beyond what there is yet",
         "left memory",
         "failed and left memory",
         "parked servers and left memory",

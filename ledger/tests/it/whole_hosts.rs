@@ -8,7 +8,7 @@ use leasehold_ledger::command::{
 };
 use leasehold_ledger::model::{
     Amounts, Anchor, Binding, DowntimeId, EventId, HostId, InstanceWish, Interval, LeaseId, LeftOutReason, Observation,
-    Occurrence, OnEnd, Phase, PoolKind, ProjectId, ReservationId, ResourceWish, Seconds, SeriesMode, UserId, Withheld,
+    Occurrence, OnEnd, Phase, PoolKind, ProjectId, ReservationId, ResourceWish, Seconds, SeriesMode, Upgrade, UserId, Withheld,
 };
 use leasehold_ledger::plan::{
     Floating, HostAmount, HostFilter, HostReservation, NoRoom, WhatIfHosts, host_class, what_if_hosts, what_if_hosts_series,
@@ -38,6 +38,7 @@ struct Drawn {
     kind: u8,
     leased: Vec<(u32, u32)>,
     down: Option<(u32, u32)>,
+    grows: bool,
 }
 
 /// A reservation.
@@ -56,8 +57,8 @@ fn span() -> impl Strategy<Value = (u32, u32)> {
 
 fn drawn() -> impl Strategy<Value = Drawn> {
     let leased = prop::collection::vec(span(), 0..3);
-    (any::<bool>(), any::<bool>(), 0..12u8, leased, prop::option::weighted(0.2, span()))
-        .prop_map(|(north, gpu, kind, leased, down)| Drawn { north, gpu, kind, leased, down })
+    (any::<bool>(), any::<bool>(), 0..12u8, leased, prop::option::weighted(0.2, span()), prop::bool::weighted(0.2))
+        .prop_map(|(north, gpu, kind, leased, down, grows)| Drawn { north, gpu, kind, leased, down, grows })
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -119,6 +120,10 @@ fn cloud(hosts: &[Drawn], unit_s: u32) -> World {
             let (start, end) = (Some(StartWish::At(second(start))), second(end));
             let downtime_id = DowntimeId(world.uuid());
             world.send(None, Command::SetDowntime { host_id, downtime_id, start, end, withheld: Withheld::default() }).unwrap();
+        }
+        if host.grows {
+            let upgrade = Upgrade { start: second(7), vcpus: Some(64), memory_mb: None, disk_gb: None };
+            world.send(None, Command::SetUpgrade { host_id, upgrade }).unwrap();
         }
         match host.kind {
             1 => {
@@ -418,7 +423,7 @@ proptest! {
         hosts in 1..7usize,
         floating in prop::collection::vec((span(), 1..4u32), 1..24),
     ) {
-        let plain = Drawn { north: true, gpu: false, kind: 3, leased: Vec::new(), down: None };
+        let plain = Drawn { north: true, gpu: false, kind: 3, leased: Vec::new(), down: None, grows: false };
         let world = cloud(&vec![plain; hosts], 1);
         let second = |unit: u32| second(unit, 1);
         let always = Interval { start: second(0), end: Seconds::OPEN_END };

@@ -26,6 +26,7 @@ pub fn json(capacity: &Capacity, ledger_index: u64) -> Value {
         json!({
             "start": rfc3339(piece.start), "end": rfc3339(end),
             "reserved": sums(piece.reserved), "available": sums(piece.available), "withheld": sums(piece.withheld),
+            "added": sums(piece.added),
         })
     });
     json!({
@@ -47,20 +48,29 @@ pub fn text(capacity: &Capacity) -> String {
     if closed > 0 {
         text += &format!(", {closed} of which accept no leases now");
     }
+    let added = most_added(capacity);
+    let head = ["class", "total", "used", "reserved (most)", "withheld (most)", "available (least)", "upgrades (most)"];
+    // A column that has nothing to tell is left out.
+    let head = if added == Sums::default() { &head[..head.len() - 1] } else { &head[..] };
     let rows = Class::ALL.iter().enumerate().map(|(place, class)| {
         let most = capacity.pieces.iter().map(|piece| piece.reserved[place]).max().unwrap_or_default();
         let withheld = capacity.pieces.iter().map(|piece| piece.withheld[place]).max().unwrap_or_default();
-        let figures = [capacity.total[place], capacity.firm[place], most, withheld, least(capacity, place)];
-        std::iter::once(class.name().to_owned()).chain(figures.map(|figure| figure.to_string())).collect()
+        let figures = [capacity.total[place], capacity.firm[place], most, withheld, least(capacity, place), added[place]];
+        std::iter::once(class.name().to_owned()).chain(figures.map(|figure| figure.to_string())).take(head.len()).collect()
     });
-    let head = ["class", "total", "used", "reserved (most)", "withheld (most)", "available (least)"];
-    text += &format!("\n{}", table(&head, rows.collect(), ""));
+    text += &format!("\n{}", table(head, rows.collect(), ""));
     if capacity.pieces.len() > 1 {
         let steps: Vec<_> = capacity.pieces.iter().map(|piece| (piece.start, piece.available)).collect();
-        let drawn = draw("available over time", capacity.window, &steps, capacity.total, Shown::Least);
+        let scales = std::array::from_fn(|class| capacity.total[class] + added[class]);
+        let drawn = draw("available over time", capacity.window, &steps, scales, Shown::Least);
         text += &format!("\n{drawn}");
     }
     text
+}
+
+/// The most that upgrades add in any step.
+fn most_added(capacity: &Capacity) -> Sums {
+    capacity.pieces.iter().fold([0; 4], |most, piece| std::array::from_fn(|class| most[class].max(piece.added[class])))
 }
 
 fn least(capacity: &Capacity, class: usize) -> u64 {
@@ -145,6 +155,7 @@ mod tests {
             reserved: [reserved, reserved * 1024, 0, reserved],
             available: [40 - reserved, (40 - reserved) * 1024, 0, 100 - reserved],
             withheld: [reserved / 10, 0, 0, 0],
+            added: [0; 4],
         };
         Capacity {
             hosts: 3,
@@ -197,6 +208,21 @@ mod tests {
         assert!(!text(&figure).contains("over time"));
         figure.hosts = 0;
         assert_eq!(text(&figure), "No host is of this kind.");
+    }
+
+    #[test]
+    fn what_upgrades_add_is_told_and_is_part_of_the_scale() {
+        let mut grows = capacity();
+        for (place, added) in [(1, 20), (2, 40)] {
+            grows.pieces[place].added[0] = added;
+            grows.pieces[place].available[0] += added;
+        }
+        let told = text(&grows);
+        assert!(told.contains("┆ 30              ┆ 3               ┆ 30                ┆ 40              │"), "{told}");
+        let line = told.lines().find(|line| line.contains("VCPU │")).expect("it is drawn");
+        assert_eq!(line, format!("     VCPU │{}{}{}│ 0 to 80 vCPU", "▄".repeat(20), "▃".repeat(20), "█".repeat(20)));
+        assert_eq!(json(&grows, 7)["steps"][2]["added"]["vcpus"], 40);
+        assert!(!text(&capacity()).contains("upgrades"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::downtime::{self, DowntimeCommand};
 use super::listing::{self, Hosts, Point, more};
 use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
+use super::upgrade::{self, UpgradeCommand};
 use super::wait::with_progress;
 use super::{Failure, Session};
 
@@ -55,9 +56,12 @@ pub enum HostCommand {
         #[arg(long, value_name = "BOOL")]
         reservable: Option<bool>,
     },
-    /// What is not to be had of a host for a time: maintenance, a planned upgrade, a buffer
+    /// What is not to be had of a host for a time: maintenance, parts that go, a buffer
     #[command(subcommand, after_help = downtime::EXAMPLES)]
     Downtime(DowntimeCommand),
+    /// What a host is to have from a time on: a planned upgrade
+    #[command(subcommand, after_help = upgrade::EXAMPLES)]
+    Upgrade(UpgradeCommand),
     /// Remove a host without reservations and servers
     Remove {
         /// Number or hypervisor hostname
@@ -154,6 +158,7 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
             output.print(host_json(&host), || host_details(&host))?;
         }
         HostCommand::Downtime(command) => downtime::run(command, session).await?,
+        HostCommand::Upgrade(command) => upgrade::run(command, session).await?,
         HostCommand::Remove { host } => {
             let id = find(session, &host).await?;
             let waiting = format!("host {id} to be released in Nova and Placement");

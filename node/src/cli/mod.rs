@@ -17,6 +17,7 @@ mod output;
 mod quota;
 mod series;
 mod time;
+mod upgrade;
 mod wait;
 mod way;
 mod whole_hosts;

@@ -240,6 +240,9 @@ pub(super) fn host_json(host: &Host) -> Value {
         "pool": pool(about.pool), "capacity": spelled(seen.capacity), "firm": spelled(seen.firm), "traits": seen.traits,
         "up": seen.up, "properties": host.properties, "reservable": host.reservable, "overcommitted": host.overcommitted,
         "downtime_count": host.downtimes.len(),
+        "upgrade": host.upgrade.map(|one| json!({
+            "start": rfc3339(one.start), "vcpus": one.vcpus, "memory_mb": one.memory_mb, "disk_gb": one.disk_gb,
+        })),
         "created_at": rfc3339_ms(host.created_at), "updated_at": host.updated_at.and_then(rfc3339_ms),
     })
 }
@@ -256,6 +259,15 @@ fn condition(host: &Host) -> String {
         words.push("overcommitted");
     }
     if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
+}
+
+/// What a host is to have, and from when on.
+fn upgrade_of(host: &Host) -> String {
+    let Some(upgrade) = host.upgrade else { return String::new() };
+    let named = [(upgrade.vcpus, "vCPU"), (upgrade.memory_mb, "MiB"), (upgrade.disk_gb, "GiB")];
+    let amounts: Vec<String> =
+        named.into_iter().filter_map(|(amount, unit)| amount.map(|amount| format!("{amount} {unit}"))).collect();
+    format!("{} from {} (UTC) on", amounts.join(", "), utc(upgrade.start))
 }
 
 fn counted_downtimes(host: &Host) -> String {
@@ -275,10 +287,14 @@ pub(super) fn host_table(hosts: &[Host]) -> String {
             room.memory_mb.to_string(),
             room.disk_gb.to_string(),
             condition(host),
+            upgrade_of(host),
         ]
     });
-    let head = ["id", "name", "pool", "vCPUs for leases", "MiB", "GiB", "condition"];
-    table(&head, rows.collect(), "No hosts. Add one: leasehold host add NAME")
+    let head = ["id", "name", "pool", "vCPUs for leases", "MiB", "GiB", "condition", "upgrade"];
+    // A column that has nothing to tell is left out.
+    let head = if hosts.iter().any(|host| host.upgrade.is_some()) { &head[..] } else { &head[..head.len() - 1] };
+    let rows = rows.map(|row: Vec<String>| row.into_iter().take(head.len()).collect());
+    table(head, rows.collect(), "No hosts. Add one: leasehold host add NAME")
 }
 
 /// One host, whole.
@@ -295,6 +311,7 @@ pub(super) fn host_details(host: &Host) -> String {
         ("properties", properties.join(", ")),
         ("traits", seen.traits.iter().cloned().collect::<Vec<_>>().join(", ")),
         ("condition", condition(host)),
+        ("upgrade", upgrade_of(host)),
         ("downtimes", if host.downtimes.is_empty() { String::new() } else { counted_downtimes(host) }),
     ])
 }

@@ -107,6 +107,33 @@ fn a_downtime_is_what_the_line_says() {
 }
 
 #[test]
+fn an_upgrade_is_what_the_line_says() {
+    let now = second("2026-11-22 12:00");
+    let upgrade = |text: &str| {
+        let Line { command, .. } = line(&format!("host upgrade set compute-1 {text}")).map_err(|error| error.to_string())?;
+        let ClientCommand::Host(host::HostCommand::Upgrade(upgrade::UpgradeCommand::Set(set))) = command else { panic!() };
+        set.upgrade(now).map_err(|error| error.to_string())
+    };
+    let one = upgrade("--from '2026-12-06 06:00' --vcpus 256 --disk-gb 9000").unwrap();
+    assert_eq!((one.start, one.vcpus, one.memory_mb, one.disk_gb), (second("2026-12-06 06:00"), Some(256), None, Some(9000)));
+    assert_eq!(upgrade("--from +2h --memory-mb 1").unwrap().start, second("2026-11-22 14:00"));
+    for (text, told) in [
+        ("--vcpus 1", "--from"),
+        ("--from +1h", "--vcpus"),
+        ("--from never --vcpus 1", "--from"),
+        ("--from +1h --vcpus 0.5", "--vcpus"),
+    ] {
+        let refused = upgrade(text).unwrap_err();
+        assert!(refused.contains(told), "{refused}");
+    }
+    let examples: Vec<&str> = upgrade::EXAMPLES.lines().filter_map(|text| text.trim().strip_prefix("leasehold ")).collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        line(example).unwrap();
+    }
+}
+
+#[test]
 fn a_command_repeated_with_its_key_asks_for_the_same_times() {
     let session = |text: &str| Session::new(&line(text).unwrap().globals).unwrap();
     let (key, now) = session("lease list").key_and_now();

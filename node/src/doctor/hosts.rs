@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use leasehold_ledger::model::{Amounts, Host, HostId, Lease, LeaseStatus, Seconds};
+use leasehold_ledger::model::{Amounts, Host, HostId, Interval, Lease, LeaseStatus, Seconds};
 use leasehold_ledger::state::{Booking, lease_bookings, segments, sum_at};
 
 use super::{Ledger, Report, Rows};
@@ -173,7 +173,7 @@ async fn providers(cloud: &Cloud, names: &Names, host: &Host, promised: &Promise
         }
         Err(error) => report.no_answer(&subject, &error),
     }
-    let wish = desired::wish_of(host, peak_from(host.id, now, &promised.bookings), promised.leases.iter().copied());
+    let wish = desired::wish_of(host, peak_to_hold(host, now, &promised.bookings), promised.leases.iter().copied());
     hold(name, &wish, &read, report);
     tokens(name, names, promised, &wish, &read, report);
 }
@@ -222,8 +222,12 @@ fn told(amounts: Amounts) -> String {
     format!("{} vcpus, {} MB, {} GB", amounts.vcpus, amounts.memory_mb, amounts.disk_gb)
 }
 
-/// The most that is booked on a host at any instant from now on.
-fn peak_from(host: HostId, now: Seconds, bookings: &[Booking]) -> Amounts {
-    let to_come = segments(host, bookings, &[]).into_iter().filter(|segment| segment.end > now);
-    to_come.map(|segment| sum_at(host, segment, bookings)).fold(Amounts::default(), Amounts::max)
+/// The most that is booked on a host at any instant from now on, but for what its upgrade is to bring.
+fn peak_to_hold(host: &Host, now: Seconds, bookings: &[Booking]) -> Amounts {
+    let to_come = segments(host.id, bookings, &[]).into_iter().filter(|segment| segment.end > now);
+    let held = |segment: Interval| {
+        let grown = host.capacity_at(segment.start).saturating_sub(host.observation.capacity);
+        sum_at(host.id, segment, bookings).saturating_sub(grown)
+    };
+    to_come.map(held).fold(Amounts::default(), Amounts::max)
 }

@@ -221,6 +221,7 @@ fn of_rejection(rejection: &Rejection) -> Row {
         Rejection::CannotUpdate { .. } => conflict("cannot_update"),
         Rejection::HostNotFound(_) => not_found("host_not_found"),
         Rejection::DowntimeNotFound { .. } => not_found("downtime_not_found"),
+        Rejection::UpgradeNotFound(_) => not_found("upgrade_not_found"),
         Rejection::HostExists(_) => row(Code::AlreadyExists, StatusCode::CONFLICT, Retry::No, "host_exists"),
         Rejection::HostInUse(_) => conflict("host_in_use"),
         Rejection::PropertyInUse { .. } => conflict("property_in_use"),

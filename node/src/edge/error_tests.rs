@@ -44,6 +44,7 @@ fn rejections() -> Vec<Sample<Rejection>> {
         (Rejection::CannotUpdate { field: text(), problem: text() }, FailedPrecondition, 409, No),
         (Rejection::HostNotFound(HostId(1)), NotFound, 404, No),
         (Rejection::DowntimeNotFound { host_id: HostId(1), downtime_id: DowntimeId(ID) }, NotFound, 404, No),
+        (Rejection::UpgradeNotFound(HostId(1)), NotFound, 404, No),
         (Rejection::HostExists(text()), AlreadyExists, 409, No),
         (Rejection::HostInUse(HostId(1)), FailedPrecondition, 409, No),
         (Rejection::PropertyInUse { host_id: HostId(1), keys: text() }, FailedPrecondition, 409, No),

@@ -46,7 +46,8 @@ pub struct TokenWish {
 pub struct HostWish {
     /// The host.
     pub host: HostId,
-    /// The least hold: the most that is booked at any instant from now on, memory rounded up (scheduling-design §5);
+    /// The least hold: the most that is booked at any instant from now on, but for what an upgrade is to bring (docs/decisions/0028),
+    /// memory rounded up (scheduling-design §5);
     /// everything but K and firm usage on dedicated hosts.
     pub hold: Amounts,
     /// The most that one hold consumer may have of each class.
@@ -62,10 +63,10 @@ pub struct HostWish {
 pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
     let host = state.host(id)?;
     let from = state.clock().floor_to_second();
-    Some(wish_of(host, state.calendar().peak_from(id, from), state.leases_begun_on(id)))
+    Some(wish_of(host, state.calendar().peak_to_hold(host, from), state.leases_begun_on(id)))
 }
 
-/// What the ledger wants of a host with at most `peak` booked from now on, of which these leases may have servers on it.
+/// What the ledger wants of a host whose hold must cover `peak`, of which these leases may have servers on it.
 pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = &'a Lease>) -> HostWish {
     let mut tokens = BTreeMap::new();
     for lease in leases {
@@ -85,7 +86,7 @@ pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = 
     HostWish { host: host.id, hold: hold(host, peak), max_unit: host.observation.max_unit, anchors, tokens }
 }
 
-/// The hold of a host where at most `peak` is booked from now on.
+/// The hold of a host where it must cover `peak`.
 fn hold(host: &Host, peak: Amounts) -> Amounts {
     hold_of(host.description.pool, host.description.memory_grain_mb, &host.observation, peak)
 }
@@ -278,6 +279,7 @@ mod tests {
             reservable: true,
             overcommitted: false,
             downtimes: Vec::new(),
+            upgrade: None,
             created_at: Timestamp(0),
             updated_at: None,
         }

@@ -1,8 +1,8 @@
-//! Downtimes of hosts: what is declared not to be had for a time.
+//! What is declared of hosts: what is not to be had for a time, and what is to be had from a second on.
 
 use leasehold_ledger::command::{Command, StartWish};
 use leasehold_ledger::listing::{self, DowntimeListing, HostDowntime};
-use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Seconds, Withheld};
+use leasehold_ledger::model::{DowntimeId, Host, HostId, RequestKey, Seconds, Upgrade, Withheld};
 
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, Operations, Result, Rule};
@@ -57,8 +57,30 @@ impl Operations {
         self.on_leader(call).await?.host()
     }
 
-    /// Either of the two, on the leader.
-    pub(super) async fn change_downtimes_here(
+    /// Declares what a host is to have at least from a second on, instead of what was declared before.
+    pub async fn set_upgrade(
+        &self,
+        actor: &Actor,
+        key: Option<RequestKey>,
+        host_id: HostId,
+        upgrade: Upgrade,
+    ) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPut, None)?;
+        let request = Request::SetUpgrade { host_id, upgrade };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
+        self.on_leader(call).await?.host()
+    }
+
+    /// Takes that back. What was promised of it stays, and moves away where it has not begun.
+    pub async fn drop_upgrade(&self, actor: &Actor, key: Option<RequestKey>, host_id: HostId) -> Result<Answer<Host>> {
+        actor.authorise(Rule::OshostsPut, None)?;
+        let request = Request::DropUpgrade { host_id };
+        let call = Call { request_id: request_id::current(), actor: actor.clone(), key, request };
+        self.on_leader(call).await?.host()
+    }
+
+    /// Any of these, on the leader.
+    pub(super) async fn change_host_here(
         &self,
         key: Option<RequestKey>,
         host_id: HostId,

@@ -8,7 +8,7 @@ use leasehold_ledger::command::{Command, FoundGroup, LeaseChange, LeaseWish, Ser
 use leasehold_ledger::listing::Quota;
 use leasehold_ledger::model::{
     DowntimeId, Host, HostId, Lease, LeaseId, LimitKind, Limits, ProjectId, RequestKey, ReservationId, Seconds, SeriesId,
-    Withheld,
+    Upgrade, Withheld,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +87,13 @@ pub(super) enum Request {
     DropDowntime {
         host_id: HostId,
         downtime_id: DowntimeId,
+    },
+    SetUpgrade {
+        host_id: HostId,
+        upgrade: Upgrade,
+    },
+    DropUpgrade {
+        host_id: HostId,
     },
     DeleteHost {
         host_id: HostId,
@@ -246,11 +253,19 @@ impl Operations {
             }
             Request::SetDowntime { host_id, downtime_id, start, end, withheld } => {
                 let command = Command::SetDowntime { host_id, downtime_id, start, end, withheld };
-                self.change_downtimes_here(key, host_id, command).await.map(Given::Host)
+                self.change_host_here(key, host_id, command).await.map(Given::Host)
             }
             Request::DropDowntime { host_id, downtime_id } => {
                 let command = Command::DropDowntime { host_id, downtime_id };
-                self.change_downtimes_here(key, host_id, command).await.map(Given::Host)
+                self.change_host_here(key, host_id, command).await.map(Given::Host)
+            }
+            Request::SetUpgrade { host_id, upgrade } => {
+                let command = Command::SetUpgrade { host_id, upgrade };
+                self.change_host_here(key, host_id, command).await.map(Given::Host)
+            }
+            Request::DropUpgrade { host_id } => {
+                let command = Command::DropUpgrade { host_id };
+                self.change_host_here(key, host_id, command).await.map(Given::Host)
             }
             Request::DeleteHost { host_id } => self.delete_host_here(key, host_id).await.map(Given::Done),
             Request::SetQuota { project_id, set, unset } => {

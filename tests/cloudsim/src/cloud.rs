@@ -151,6 +151,13 @@ impl Cloud {
         known
     }
 
+    /// Gives a host other CPUs: somebody opened it. False if there is no such host.
+    pub fn set_host_vcpus(&mut self, host: &str, vcpus: u64) -> bool {
+        let known = nova::hosts::set_vcpus(&mut self.world, host, vcpus);
+        self.note_event("sim", &Cause::default());
+        known
+    }
+
     /// Ends the validity of every token now.
     pub fn expire_tokens(&mut self) {
         let now = self.world.now;

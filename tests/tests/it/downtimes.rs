@@ -1,7 +1,8 @@
-//! Downtimes as operators declare them: over gRPC, as they see them on the command line, and what becomes of the leases there.
+//! Downtimes and upgrades as operators declare them: over gRPC, as they see them on the command line, and what becomes of the leases
+//! there.
 
 use leasehold_client::command::StartWish;
-use leasehold_client::model::{DowntimeId, HostId, Lease, LeaseId, LeaseStatus, PoolKind, Withheld};
+use leasehold_client::model::{DowntimeId, HostId, Lease, LeaseId, LeaseStatus, PoolKind, ResourceWish, Upgrade, Withheld};
 use leasehold_client::{CapacityWish, Client, Error, HostFilter, NewDowntime, NewHost, RefusalKind, WindowWish};
 use leasehold_tests::caller;
 use leasehold_tests::settings::{Auth, Timing};
@@ -86,6 +87,9 @@ async fn tenants_declare_nothing() {
     assert!(forbidden(client.set_downtime(client.new_key(), host, of_tomorrow(1, Withheld::ALL)).await.map(drop)));
     let id = DowntimeId(Uuid::from_u128(1));
     assert!(forbidden(client.drop_downtime(client.new_key(), host, id).await.map(drop)));
+    let upgrade = Upgrade { start: from_now(60), vcpus: Some(1_000), memory_mb: None, disk_gb: None };
+    assert!(forbidden(client.set_upgrade(client.new_key(), host, upgrade).await.map(drop)));
+    assert!(forbidden(client.drop_upgrade(client.new_key(), host).await.map(drop)));
 }
 
 #[tokio::test]
@@ -124,6 +128,77 @@ async fn downtimes_are_managed_from_the_command_line() {
     assert_eq!(json(cluster, &["host", "downtime", "list", "cmp1"]).await.as_array().unwrap().len(), 1);
     let (code, text) = fails(cluster, &["host", "downtime", "list", "99"]).await;
     assert!(code != 0 && text.contains("99"), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_host_is_to_have_is_promised_from_then_on_whoever_leads() {
+    let mut rig = rig(1).await;
+    let client = &rig.client.clone();
+    let host = client.get_host(HostId(1)).await.unwrap().value;
+    let has = host.observation.capacity.vcpus;
+    let start = from_now(86_400);
+    let upgrade = Upgrade { start, vcpus: Some(has + 10), memory_mb: None, disk_gb: None };
+    let key = client.new_key();
+    for _ in 0..2 {
+        let host = client.set_upgrade(key, host.id, upgrade).await.unwrap().value;
+        assert_eq!(host.upgrade, Some(upgrade));
+    }
+    let leader = rig.cluster.wait_leader(PATIENCE).await.unwrap();
+    rig.cluster.kill9(leader);
+    let host = client.get_host(host.id).await.unwrap().value;
+    let large = |name: &str, start, end| {
+        let mut large = wish(name, start, end);
+        let ResourceWish::Instance(instance) = &mut large.reservations[0].resource;
+        let instance = std::sync::Arc::make_mut(instance);
+        (instance.vcpus, instance.amount) = (has + 10, 1);
+        large
+    };
+    let early = client.create_lease(client.new_key(), large("a", start.minus(1), start.plus(600))).await;
+    let Err(Error::Refused(refused)) = early else { panic!("it is not there yet") };
+    let offer = refused.offer.unwrap();
+    assert_eq!((refused.code.as_str(), offer.next_start), ("no_room", Some(i64::try_from(start.unix_s()).unwrap())), "{offer:?}");
+    let made = client.create_lease(client.new_key(), large("a", start, start.plus(600))).await.unwrap().value;
+    let window = WindowWish { start: StartWish::At(start.minus(60)), end: start.plus(60) };
+    let asked = CapacityWish { filter: HostFilter::default(), window, steps_max: 10 };
+    let found = client.capacity(asked).await.unwrap().value;
+    let seen: Vec<(u64, u64)> = found.pieces.iter().map(|piece| (piece.added[0], piece.available[0])).collect();
+    assert_eq!((seen, found.total[0]), (vec![(0, u64::from(has)), (10, 0)], u64::from(has)));
+
+    // What was promised of it stays promised; no new lease is taken by a host that lacks it.
+    let without = client.drop_upgrade(client.new_key(), host.id).await.unwrap().value;
+    assert!(without.upgrade.is_none() && without.overcommitted);
+    let Err(Error::Refused(refused)) = client.create_lease(client.new_key(), tomorrow("b")).await else { panic!("it is full") };
+    assert_eq!(refused.code, "no_room");
+    client.delete_lease(client.new_key(), made.id).await.unwrap();
+    client.create_lease(client.new_key(), tomorrow("b")).await.unwrap();
+    let Err(Error::Refused(gone)) = client.drop_upgrade(client.new_key(), host.id).await else { panic!("it is gone") };
+    assert_eq!((gone.kind, gone.code.as_str()), (RefusalKind::NotFound, "upgrade_not_found"));
+    let past = Upgrade { start: from_now(0).minus(60), ..upgrade };
+    let Err(Error::Refused(refused)) = client.set_upgrade(client.new_key(), host.id, past).await else { panic!("it is past") };
+    assert!(refused.message.starts_with("start: it is not to come"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn upgrades_are_managed_from_the_command_line() {
+    let rig = rig(1).await;
+    let cluster = &rig.cluster;
+    let set = json(cluster, &["host", "upgrade", "set", "cmp1", "--from", "+2d", "--vcpus", "5000"]).await;
+    assert_eq!((&set["upgrade"]["vcpus"], &set["upgrade"]["memory_mb"]), (&5000.into(), &serde_json::Value::Null), "{set}");
+    let listed = says(cluster, &["host", "list"]).await;
+    assert!(listed.contains("upgrade") && listed.contains("5000 vCPU from "), "{listed}");
+    let capacity = says(cluster, &["capacity", "show", "--to", "+4d"]).await;
+    assert!(capacity.contains("upgrades (most)"), "{capacity}");
+    let (code, text) = fails(cluster, &["host", "upgrade", "set", "cmp1", "--from", "+2d", "--vcpus", "1"]).await;
+    assert!(code != 0 && text.contains("vcpus") && text.contains("not what is added"), "{text}");
+    let (code, text) = fails(cluster, &["host", "upgrade", "set", "cmp1", "--from", "now", "--vcpus", "5000"]).await;
+    assert!(code != 0 && text.contains("--from must be a time to come"), "{text}");
+    let (code, text) = fails(cluster, &["host", "upgrade", "set", "cmp1", "--from", "+2d"]).await;
+    assert!(code != 0 && text.contains("--vcpus"), "{text}");
+    let gone = says(cluster, &["host", "upgrade", "remove", "cmp1"]).await;
+    assert!(!gone.contains("5000"), "{gone}");
+    assert!(!says(cluster, &["host", "list"]).await.contains("upgrade"));
+    let (code, text) = fails(cluster, &["host", "upgrade", "remove", "cmp1"]).await;
+    assert!(code != 0 && text.contains("no planned upgrade"), "{text}");
 }
 
 /// On shared hosts a lease moves once the cloud has accepted its hold on the other host; where there is none it says so.

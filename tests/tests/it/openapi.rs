@@ -67,6 +67,36 @@ async fn a_quota(session: &mut Session) {
     assert_eq!(session.ask(Method::DELETE, &format!("/leases/{id}"), None).await.0, 204);
 }
 
+async fn an_upgrade(session: &mut Session, host: &str) {
+    let path = format!("/os-hosts/{host}/upgrade");
+    let asked = json!({"start_date": "2098-02-01 10:00", "vcpus": 5000, "memory_mb": null});
+    for _ in 0..2 {
+        let (status, set) = session.send(Method::PUT, &path, asked.clone()).await;
+        let shown = json!({"start_date": "2098-02-01T10:00:00.000000", "vcpus": 5000, "memory_mb": null, "disk_gb": null});
+        assert_eq!((status, &set["host"]["upgrade"]), (200, &shown), "{set}");
+    }
+    let window = "start_date=2098-02-01%2009:00&end_date=2098-02-01%2011:00&steps=5";
+    let shown = session.get(&format!("/capacity?{window}&hosts={host}")).await;
+    let steps = &shown["capacity"]["steps"];
+    let total = shown["capacity"]["total"]["VCPU"].as_u64().unwrap();
+    assert_eq!((&steps[0]["added"]["VCPU"], &steps[1]["added"]["VCPU"]), (&json!(0), &json!(5000 - total)), "{shown}");
+    for (asked, told) in [
+        (json!({"vcpus": 6000}), "start_date"),
+        (json!({"start_date": "now", "vcpus": 6000}), "start_date"),
+        (json!({"start_date": "2026-01-01 10:00", "vcpus": 6000}), "start"),
+        (json!({"start_date": "2098-02-01 10:00"}), "vcpus"),
+        (json!({"start_date": "2098-02-01 10:00", "vcpus": 1}), "vcpus"),
+        (json!({"start_date": "2098-02-01 10:00", "vcpus": 6000, "end_date": "2098-02-02 10:00"}), "end_date"),
+    ] {
+        let (status, refused) = session.send(Method::PUT, &path, asked).await;
+        assert!(status == 400 && refused["error_message"].as_str().unwrap().contains(told), "{refused}");
+    }
+    assert_eq!(session.send(Method::PUT, "/os-hosts/999/upgrade", asked).await.0, 404);
+    assert_eq!(session.ask(Method::DELETE, &path, None).await.0, 204);
+    assert_eq!(session.ask(Method::DELETE, &path, None).await.0, 404);
+    assert_eq!(session.get(&format!("/os-hosts/{host}")).await["host"]["upgrade"], json!(null));
+}
+
 async fn a_downtime(session: &mut Session, host: &str) {
     let path = format!("/os-hosts/{host}/downtimes");
     let one = format!("{path}/00000000-0000-4000-8000-000000000001");
@@ -156,6 +186,7 @@ async fn answers_are_as_the_document_says() {
     whole_hosts(&mut session).await;
     a_quota(&mut session).await;
     a_downtime(&mut session, &host).await;
+    an_upgrade(&mut session, &host).await;
     let mut open = lease(instance(json!({})));
     open["latest_start_date"] = json!("2098-01-01 20:00");
     let (_, told) = session.send(Method::POST, "/leases/what-if", open.clone()).await;

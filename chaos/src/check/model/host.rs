@@ -19,6 +19,20 @@ pub struct Host {
     pub overcommitted: bool,
     #[serde(default)]
     pub downtimes: Vec<Downtime>,
+    #[serde(default)]
+    pub upgrade: Option<Upgrade>,
+}
+
+/// What is declared to be had of a host from a second on.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Upgrade {
+    pub start: u32,
+    #[serde(default)]
+    pub vcpus: Option<u64>,
+    #[serde(default)]
+    pub memory_mb: Option<u64>,
+    #[serde(default)]
+    pub disk_gb: Option<u64>,
 }
 
 /// What is declared not to be had of a host for a time.
@@ -85,15 +99,30 @@ impl Figures {
 }
 
 impl Host {
-    /// What reservations may use.
+    /// What reservations may use as it is.
     pub fn room(&self) -> Amounts {
-        let (capacity, firm) = (self.observation.capacity.amounts(), self.observation.firm.amounts());
+        self.room_of(self.observation.capacity.amounts())
+    }
+
+    /// What they may use in one second, by which it may have been upgraded.
+    pub fn room_at(&self, second: u32) -> Amounts {
+        let mut capacity = self.observation.capacity.amounts();
+        if let Some(upgrade) = self.upgrade.as_ref().filter(|upgrade| upgrade.start <= second) {
+            for (class, has) in [upgrade.vcpus, upgrade.memory_mb, upgrade.disk_gb].into_iter().enumerate() {
+                capacity[class] = capacity[class].max(has.unwrap_or(0));
+            }
+        }
+        self.room_of(capacity)
+    }
+
+    fn room_of(&self, capacity: Amounts) -> Amounts {
+        let firm = self.observation.firm.amounts();
         std::array::from_fn(|class| capacity[class].saturating_sub(firm[class]))
     }
 
     /// What is left of it for reservations in one second, whatever is booked there.
     pub fn left(&self, second: u32) -> Amounts {
-        let mut left = self.room();
+        let mut left = self.room_at(second);
         for one in self.downtimes.iter().filter(|one| one.interval.holds(second)) {
             if one.withheld.everything() {
                 return [0; 4];

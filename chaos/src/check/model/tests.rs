@@ -84,6 +84,20 @@ fn what_is_declared_not_to_be_had_is_not_there_and_only_then() {
 }
 
 #[test]
+fn what_a_host_is_to_have_is_there_from_its_second_on_and_not_twice() {
+    let mut model = model(&[lease("a", 100, 200, &[(1, 1)])]);
+    let mut is_to_have = |vcpus: u64| {
+        let upgrade = serde_json::from_value(json!({"start": 150, "vcpus": vcpus})).expect("it reads");
+        model.hosts.get_mut(&1).expect("it is there").upgrade = Some(upgrade);
+        let span = |start, end| Span { start, end };
+        [span(100, 160), span(149, 150), span(150, 160), span(200, 300)].map(|span| model.most(&asked(1, None), span))
+    };
+    assert_eq!(is_to_have(4), [7, 7, 7, 8]);
+    assert_eq!(is_to_have(10), [7, 7, 13, 14]);
+    assert_eq!((model.hosts[&1].room()[0], model.hosts[&1].left(150)[0], model.hosts[&1].left(149)[0]), (4, 10, 4));
+}
+
+#[test]
 fn what_must_stay_stays() {
     let model = model(&[lease("a", 100, 200, &[(1, 2)]), lease("b", 200, 300, &[(1, 3)])]);
     let kept = [Binding { phase: "main".to_owned(), host: 1, slots: 2 }];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::model::{Figures, Host, Lease, Model, Span, Staging, Wish, calendar};
+use super::super::model::{Figures, Host, Lease, Model, Span, Staging, Upgrade, Wish, calendar};
 use super::super::replay::Replay;
 use super::ledger::Number;
 use crate::history::Operation;
@@ -206,13 +206,27 @@ fn least(versions: &[Option<&Host>], wish: &Wish) -> Option<Host> {
     if !gives(first) {
         return None;
     }
+    let mut all = vec![first];
     for host in versions {
         let host = (*host).filter(|host| gives(host))?;
+        all.push(host);
         (0..4).for_each(|class| room[class] = room[class].min(host.room()[class]));
         // Any of them may have been in the way.
         let more = host.downtimes.iter().filter(|one| !least.downtimes.contains(one)).cloned().collect::<Vec<_>>();
         least.downtimes.extend(more);
     }
+    // Only what all of them were to have from the same second on, less what others ever used of it.
+    let firm = |host: &Host| host.observation.firm;
+    let most = |figure: fn(&Figures) -> u64| all.iter().map(|host| figure(&firm(host))).max().unwrap_or(0);
+    let [used_vcpus, used_mb, used_gb] = [most(|one| one.vcpus), most(|one| one.memory_mb), most(|one| one.disk_gb)];
+    let less = |has: Option<u64>, used: u64| has.map(|has| has.saturating_sub(used));
+    least.upgrade =
+        first.upgrade.clone().filter(|_| all.iter().all(|host| host.upgrade == first.upgrade)).map(|upgrade| Upgrade {
+            vcpus: less(upgrade.vcpus, used_vcpus),
+            memory_mb: less(upgrade.memory_mb, used_mb),
+            disk_gb: less(upgrade.disk_gb, used_gb),
+            ..upgrade
+        });
     let [vcpus, memory_mb, disk_gb, slots] = room;
     least.observation.capacity = Figures { vcpus, memory_mb, disk_gb, slots };
     least.observation.firm = Figures { vcpus: 0, memory_mb: 0, disk_gb: 0, slots: 0 };

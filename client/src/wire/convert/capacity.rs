@@ -113,6 +113,7 @@ pub fn capacity_response(capacity: Capacity, ledger_index: u64) -> v1::ShowCapac
         reserved: encode_sums(piece.reserved),
         available: encode_sums(piece.available),
         withheld: encode_sums(piece.withheld),
+        added: encode_sums(piece.added),
     };
     v1::ShowCapacityResponse {
         start: unix_s(capacity.window.start),
@@ -142,6 +143,7 @@ impl TryFrom<v1::ShowCapacityResponse> for Capacity {
                     reserved: decode_sums("reserved", step.reserved)?,
                     available: decode_sums("available", step.available)?,
                     withheld: step.withheld.map_or(Ok(Sums::default()), |sums| decode_sums("withheld", Some(sums)))?,
+                    added: step.added.map_or(Ok(Sums::default()), |sums| decode_sums("added", Some(sums)))?,
                 })
             })?,
         })

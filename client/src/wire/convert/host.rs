@@ -63,8 +63,8 @@ impl From<v1::Amounts> for Amounts {
 
 impl From<Host> for v1::Host {
     fn from(host: Host) -> Self {
-        let Host { id, description, observation, properties, reservable, overcommitted, downtimes, created_at, updated_at } =
-            host;
+        let Host { id, description, observation, properties, reservable, overcommitted, .. } = host;
+        let Host { downtimes, upgrade, created_at, updated_at, .. } = host;
         v1::Host {
             id: id.0,
             hypervisor_hostname: description.hypervisor_hostname,
@@ -90,6 +90,7 @@ impl From<Host> for v1::Host {
             reservable,
             overcommitted,
             downtimes: downtimes.into_iter().map(Into::into).collect(),
+            upgrade: upgrade.map(Into::into),
             created_at_ms: created_at.0,
             updated_at_ms: updated_at.map(|at| at.0),
         }
@@ -129,6 +130,7 @@ impl TryFrom<v1::Host> for Host {
             reservable: wire.reservable,
             overcommitted: wire.overcommitted,
             downtimes: each("downtimes", wire.downtimes, TryInto::try_into)?,
+            upgrade: wire.upgrade.map(TryInto::try_into).transpose().map_err(|bad: BadValue| bad.inside("upgrade"))?,
             created_at: Timestamp(wire.created_at_ms),
             updated_at: wire.updated_at_ms.map(Timestamp),
         })

@@ -11,6 +11,7 @@ mod lease;
 mod listing;
 mod quota;
 mod series;
+mod upgrade;
 mod whole_hosts;
 mod wish;
 
@@ -25,6 +26,8 @@ pub use quota::{DEFAULT_PROJECT, decode_kinds, decode_limit, decode_limits, enco
 pub(crate) use quota::{encode_kinds, quota_of};
 pub(crate) use series::encode_recurrence;
 pub use series::{recurrence, series_response};
+pub use upgrade::upgrade_asked;
+pub(crate) use upgrade::upgrade_request;
 pub(crate) use whole_hosts::encode_host_reservation;
 pub use whole_hosts::{of_whole_hosts, take_host_reservations, what_if_hosts_response};
 pub(crate) use wish::change_request;

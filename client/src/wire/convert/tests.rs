@@ -77,6 +77,11 @@ proptest! {
     }
 
     #[test]
+    fn a_new_upgrade_survives_the_wire(upgrade in upgrade()) {
+        prop_assert_eq!(upgrade_asked(&upgrade_request(upgrade)).unwrap(), upgrade);
+    }
+
+    #[test]
     fn a_new_downtime_survives_the_wire(downtime in new_downtime()) {
         prop_assert_eq!(NewDowntime::from_request(downtime.into_request()).unwrap(), downtime);
     }

@@ -1,4 +1,4 @@
-//! Lines of a script about downtimes.
+//! Lines of a script about downtimes and upgrades.
 
 use super::words::*;
 use super::*;
@@ -33,6 +33,34 @@ impl World {
         Ok(self.downtimes_text(host_id))
     }
 
+    /// `upgrade h1 12:00 vcpus=8 memory=2000 disk=10`; gives what the host is to have.
+    pub(super) fn set_upgrade(&mut self, words: &[&str]) -> Result<String, String> {
+        let host_id = self.hosts.get(words[0]).copied().unwrap_or(HostId(99));
+        let amount = |key: &str| option(words, key).map(|amount| amount.parse().unwrap());
+        let upgrade =
+            Upgrade { start: second(words[1]), vcpus: amount("vcpus"), memory_mb: amount("memory"), disk_gb: amount("disk") };
+        self.tell(key(words), Command::SetUpgrade { host_id, upgrade })?;
+        Ok(self.upgrade_text(host_id))
+    }
+
+    /// `dropupgrade h1`
+    pub(super) fn drop_upgrade(&mut self, words: &[&str]) -> Result<String, String> {
+        let host_id = self.hosts.get(words[0]).copied().unwrap_or(HostId(99));
+        self.tell(key(words), Command::DropUpgrade { host_id })?;
+        Ok(self.upgrade_text(host_id))
+    }
+
+    /// What a host is to have, and whether it has promised too much.
+    pub(super) fn upgrade_text(&self, host: HostId) -> String {
+        let host = self.state.host(host).unwrap();
+        let upgrade = host.upgrade.map_or("none".to_owned(), |one| {
+            let amounts = [one.vcpus, one.memory_mb, one.disk_gb];
+            let amounts: Vec<String> = amounts.into_iter().flatten().map(|amount| amount.to_string()).collect();
+            format!("{}:{}", clock_text(one.start), amounts.join("+"))
+        });
+        if host.overcommitted { format!("{upgrade} overcommitted") } else { upgrade }
+    }
+
     pub(super) fn downtimes_text(&self, host: HostId) -> String {
         let text = |one: &Downtime| {
             let withheld = [one.withheld.vcpus, one.withheld.memory_mb, one.withheld.disk_gb];
@@ -45,14 +73,15 @@ impl World {
         if all.is_empty() { "none".to_owned() } else { all.join(" ") }
     }
 
-    /// `free 12:00..14:00`: what all hosts together have left and what is withheld of them, in vcpus, piece by piece.
+    /// `free 12:00..14:00`: what all hosts together have left, have and are to have, and what is withheld of them, in vcpus, piece by piece.
     pub(super) fn free(&self, words: &[&str]) -> String {
         let (start, end) = words[1].split_once("..").unwrap();
         let window = Interval { start: second(start), end: second(end) };
         let found = crate::plan::capacity(&self.state, &Default::default(), window, 100);
         let text = |piece: &crate::plan::Piece| {
-            let (free, withheld) = (piece.available[0], piece.withheld[0]);
-            format!("{} {free} of {} but {withheld}", clock_text(piece.start), found.total[0])
+            let (free, added, withheld) = (piece.available[0], piece.added[0], piece.withheld[0]);
+            let added = if added > 0 { format!("+{added}") } else { String::new() };
+            format!("{} {free} of {}{added} but {withheld}", clock_text(piece.start), found.total[0])
         };
         found.pieces.iter().map(text).collect::<Vec<_>>().join(", ")
     }

@@ -21,7 +21,7 @@ fn full_scan(
     let ask = |host: HostId, preferred: bool, candidates: &mut Vec<Candidate>, found: &mut Found| {
         let host = view.state.host(host).unwrap();
         if view.eligible(host, wish) {
-            let place = Place { host: host.id, room: host.room(), pool: host.description.pool };
+            let place = Place { host: host.id, room: host.room_upgraded(), pool: host.description.pool };
             consider(view, wish, interval, place, preferred, candidates, found);
         }
     };
@@ -84,7 +84,7 @@ fn the_index_finds_the_hosts_of_a_kind_that_the_rule_finds() {
         assert_eq!(by_index.iter().map(|place| place.host).collect::<Vec<_>>(), by_rule, "{wish:?}");
         for place in by_index {
             let host = state.host(place.host).unwrap();
-            assert_eq!(place, Place { host: host.id, room: host.room(), pool: host.description.pool });
+            assert_eq!(place, Place { host: host.id, room: host.room_upgraded(), pool: host.description.pool });
         }
         sizes[by_rule.len().min(20) / 10] += 1;
     }

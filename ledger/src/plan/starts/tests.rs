@@ -14,7 +14,7 @@ fn fits_at(view: &View<'_>, wish: &InstanceWish, start: Seconds, length: Option<
     let end = length.map_or(Seconds::OPEN_END, |length| start.plus(length));
     let interval = Interval { start, end };
     let hosts = view.state.hosts().filter(|host| view.eligible(host, wish));
-    let fits = hosts.map(|host| view.fit(host.id, host.room(), interval, wish.need(), u32::MAX));
+    let fits = hosts.map(|host| view.fit(host.id, host.room_upgraded(), interval, wish.need(), u32::MAX));
     let sum: u64 = fits.map(|fit| u64::from(slots_on(wish.affinity, fit, wish.amount))).sum();
     sum >= u64::from(wish.amount)
 }

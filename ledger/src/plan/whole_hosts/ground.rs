@@ -82,7 +82,7 @@ impl<'a> Ground<'a> {
         let (mut free, calendar) = (Vec::new(), self.state.calendar());
         let to_come = window.to_come(self.now);
         self.each(to_come, |host, takers, sure| {
-            if sure || to_come.is_none_or(|to_come| calendar.taken(host, to_come) == Amounts::default()) {
+            if sure || to_come.is_none_or(|to_come| calendar.is_unused(host, to_come)) {
                 free.push((host, takers));
             }
         });
@@ -94,7 +94,8 @@ impl<'a> Ground<'a> {
     pub fn each(&self, interval: Option<Interval>, mut tell: impl FnMut(HostId, Takers, bool)) {
         for Block { number, hosts, takers } in &self.blocks {
             let window = interval.map_or_else(Window::nothing, |interval| self.state.calendar().window(*number, interval));
-            let mut lanes = window.idle() & hosts;
+            // Of an upgrade that is to come the index says that its part is taken.
+            let mut lanes = (window.idle() | self.state.calendar().not_yet_upgraded(*number)) & hosts;
             while lanes != 0 {
                 let lane = lanes.trailing_zeros() as usize;
                 lanes &= lanes - 1;

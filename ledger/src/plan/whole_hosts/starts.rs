@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::enough::Enough;
 use super::ground::{Ground, Takers};
-use crate::model::{Amounts, HostId, Interval, Seconds};
+use crate::model::{HostId, Interval, Seconds};
 use crate::plan::starts::{DAY_S, HORIZON_S, SWEPT_DAYS_MAX, Starts};
 use crate::state::Calendar;
 
@@ -78,26 +78,23 @@ fn first_of(ground: &Ground<'_>, wanted: &[u32], starts: Starts, steps: &mut u64
 /// Tells from which start on, up to which, nothing is taken on a host until the end of a lease; in order, apart from each other.
 /// Gives how many steps of the host it looked at.
 fn free_starts(calendar: &Calendar, host: HostId, starts: Starts, mut tell: impl FnMut(u64, u64)) -> u64 {
-    let later = Interval { start: Seconds(starts.first.0.saturating_add(1)), ..starts.hull() };
-    let begun = [(starts.first, calendar.taken_at(host, starts.first))];
-    let steps = begun.into_iter().chain(calendar.taken_steps_in(host, later));
     // A lease may begin from here on, as far as is known.
     let (mut free, mut busy, mut looked_at) = (u64::from(starts.first.0), false, 0);
-    for (at, taken) in steps {
+    for (at, used) in calendar.use_in(host, Interval { start: starts.first, ..starts.hull() }) {
         looked_at += 1;
         let at = u64::from(at.0);
-        match (busy, taken == Amounts::default()) {
-            (false, false) => {
+        match (busy, used) {
+            (false, true) => {
                 // A lease may end where another begins.
                 let barred = (at + 1).saturating_sub(starts.length);
                 if free < barred {
                     tell(free, barred);
                 }
             }
-            (true, true) => free = at,
-            (false, true) | (true, false) => {}
+            (true, false) => free = at,
+            (false, false) | (true, true) => {}
         }
-        busy = taken != Amounts::default();
+        busy = used;
     }
     if !busy && free <= u64::from(starts.last.0) {
         tell(free, u64::from(starts.last.0) + 1);

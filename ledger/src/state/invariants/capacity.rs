@@ -22,8 +22,10 @@ pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, A
         };
         for (place, (at, used)) in steps.iter().enumerate() {
             let until = steps.get(place + 1).map_or(Seconds::OPEN_END, |next| next.0);
-            if until > now && !row.overcommitted && !used.fits_in(row.room()) {
-                violated(violations, "L1", format!("host {host} at {at:?}: {used:?} of {:?}", row.room()));
+            // An upgrade that comes meanwhile makes room only from then on.
+            let room = row.room_at((*at).max(now));
+            if until > now && !row.overcommitted && !used.fits_in(room) {
+                violated(violations, "L1", format!("host {host} at {at:?}: {used:?} of {room:?}"));
             }
         }
     }
@@ -39,14 +41,19 @@ pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, A
             violated(violations, "wide index", format!("host {}: {peak:?} is not within what it says", host.id));
         }
         if let Some(at) = wrongly_taken(state, host) {
-            violated(violations, "downtimes", format!("host {} at {at:?}: not what is booked and withheld", host.id));
+            violated(
+                violations,
+                "downtimes",
+                format!("host {} at {at:?}: not what is booked, withheld, and not there yet", host.id),
+            );
         }
     }
 }
 
 /// A second at which what is taken of a host is not what its bookings and its downtimes come to, one by one.
 fn wrongly_taken(state: &State, host: &Host) -> Option<Seconds> {
-    let (calendar, withheld) = (state.calendar(), host.withheld());
+    let (calendar, mut withheld) = (state.calendar(), host.withheld());
+    withheld.extend(host.not_yet());
     if withheld.is_empty() {
         let same = calendar.taken_steps(host.id).eq(calendar.steps(host.id));
         return (!same).then_some(Seconds(0));

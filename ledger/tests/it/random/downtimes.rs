@@ -30,7 +30,8 @@ fn id_of(id: u8) -> DowntimeId {
 /// is enough without them.
 fn lacks(state: &State, host: &Host, second: u32) -> bool {
     let (taken, used) = (taken(state, host, second, None), used(state, host.id.0, second, None));
-    let has = host.observation.capacity.to_array().map(i64::from);
+    let has =
+        room(&Host { observation: Observation { firm: Amounts::default(), ..host.observation.clone() }, ..host.clone() }, second);
     let closed = taken.iter().all(|amount| *amount >= 1 << 40) && used != [0; 4];
     let of = |class: usize| used[class] > 0 && used[class] <= has[class] && taken[class] > has[class].max(used[class]);
     closed || (0..4).any(of)
@@ -82,7 +83,10 @@ impl Run {
             let mut beside = false;
             for second in (promise.start..promise.end).step_by(60) {
                 let (taken, used) = (taken(&self.world.state, host, second, None), used(&self.world.state, *id, second, None));
-                assert!((0..4).all(|class| taken[class] <= room(host)[class]), "host {id} at {second}: {taken:?} of {host:?}");
+                assert!(
+                    (0..4).all(|class| taken[class] <= room(host, second)[class]),
+                    "host {id} at {second}: {taken:?} of {host:?}"
+                );
                 beside |= taken != used;
             }
             if beside {

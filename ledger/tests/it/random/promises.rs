@@ -87,7 +87,7 @@ impl Run {
                         }
                     }
                 }
-                let room = room(host);
+                let room = room(host, second);
                 assert!((0..4).all(|class| sum[class] <= room[class]), "host {} at {second}: {sum:?} of {room:?}", host.id);
             }
         }

@@ -9,7 +9,7 @@ fn counted(run: &Run, filter: &HostFilter, second: u32) -> ([i64; 4], [i64; 4]) 
     let (mut reserved, mut available) = ([0; 4], [0; 4]);
     let hosts = run.world.state.hosts().filter(|host| filter.pool.is_none_or(|pool| pool == host.description.pool));
     for host in hosts.filter(|host| filter.hosts.as_ref().is_none_or(|among| among.contains(&host.id))) {
-        let (have, used) = (room(host), used(&run.world.state, host.id.0, second, None));
+        let (have, used) = (room(host, second), used(&run.world.state, host.id.0, second, None));
         let taken = taken(&run.world.state, host, second, None);
         let open = host.reservable && host.observation.up && !host.overcommitted;
         for class in 0..4 {

@@ -2,6 +2,7 @@
 
 use super::archive::{OfArchive, archive};
 use super::downtimes::{Downtime, downtime};
+use super::upgrades::{Planned, planned};
 use super::*;
 
 /// One random step. Numbers are taken modulo what there is.
@@ -23,6 +24,9 @@ pub(super) enum Step {
     Forget { key: u8 },
     Downtime(Downtime),
     DropDowntime { host: u8, id: u8 },
+    Upgrade(Planned),
+    DropUpgrade { host: u8 },
+    Arrive { host: u8, vcpus: u8 },
     Follow,
     Archive(OfArchive),
 }
@@ -184,6 +188,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..4).prop_map(|key| Step::Forget { key }),
         2 => downtime().prop_map(Step::Downtime),
         1 => (0u8..6, 0u8..3).prop_map(|(host, id)| Step::DropDowntime { host, id }),
+        1 => planned().prop_map(Step::Upgrade),
+        1 => (0u8..6).prop_map(|host| Step::DropUpgrade { host }),
+        1 => (0u8..6, 4u8..12).prop_map(|(host, vcpus)| Step::Arrive { host, vcpus }),
         1 => Just(Step::Follow),
         3 => archive().prop_map(Step::Archive),
     ]

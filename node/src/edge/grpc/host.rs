@@ -68,6 +68,21 @@ impl HostService for Edge {
         Ok(Response::new(v1::DropDowntimeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
     }
 
+    async fn set_upgrade(&self, request: Request<v1::SetUpgradeRequest>) -> Result<Response<v1::SetUpgradeResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let upgrade = convert::upgrade_asked(&message).map_err(malformed)?;
+        let answer = self.operations.set_upgrade(&actor, key, HostId(message.host_id), upgrade).await.map_err(of)?;
+        Ok(Response::new(v1::SetUpgradeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
+    async fn drop_upgrade(&self, request: Request<v1::DropUpgradeRequest>) -> Result<Response<v1::DropUpgradeResponse>, Status> {
+        let Admitted { actor, message, _permit } = self.admit(request).await?;
+        let key = convert::request_key(&actor.project_id, &message.request_id, message.valid_until_ms).map_err(malformed)?;
+        let answer = self.operations.drop_upgrade(&actor, key, HostId(message.host_id)).await.map_err(of)?;
+        Ok(Response::new(v1::DropUpgradeResponse { host: Some(answer.value.into()), ledger_index: answer.ledger_index }))
+    }
+
     async fn list_downtimes(
         &self,
         request: Request<v1::ListDowntimesRequest>,

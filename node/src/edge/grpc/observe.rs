@@ -108,6 +108,8 @@ fn operation(path: &str) -> &'static str {
         "ListDowntimes" => "list_downtimes",
         "SetDowntime" => "set_downtime",
         "DropDowntime" => "drop_downtime",
+        "SetUpgrade" => "set_upgrade",
+        "DropUpgrade" => "drop_upgrade",
         "DeleteHost" => "delete_host",
         "ListAllocations" => "host_allocations",
         "Watch" => "watch",

@@ -1,4 +1,5 @@
-//! `/v1/os-hosts/downtimes` and `/v1/os-hosts/{id}/downtimes` (1.1): what is declared not to be had of a host for a time.
+//! `/v1/os-hosts/downtimes` and `/v1/os-hosts/{id}/downtimes` (1.1): what is declared not to be had of a host for a time; and
+//! `/v1/os-hosts/{id}/upgrade`: what it is to have from a second on.
 
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -52,6 +53,32 @@ pub async fn delete(State(rest): State<Rest>, caller: Caller, Segments(host, id)
     let (host, id) = named(&host, &id)?;
     let key = idempotency::of_request(&headers, &caller.actor)?;
     let gone = rest.operations.drop_downtime(&caller.actor, key, host, id).await?;
+    Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
+}
+
+/// `PUT /v1/os-hosts/{id}/upgrade`: declares it, instead of the one that the host has.
+pub async fn upgrade(
+    State(rest): State<Rest>,
+    caller: Caller,
+    Segment(id): Segment,
+    headers: HeaderMap,
+    Json(body): Json,
+) -> Result {
+    caller.since_1_1()?;
+    let id = host_id(&id)?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let wish = body::upgrade_wish(&body, caller.version)?;
+    let settled = rest.operations.set_upgrade(&caller.actor, key, id, wish).await?;
+    let host = body::host(&settled.value, caller.version);
+    Ok(Answered::at(settled.ledger_index, StatusCode::OK, json!({"host": host})))
+}
+
+/// `DELETE /v1/os-hosts/{id}/upgrade`
+pub async fn drop_upgrade(State(rest): State<Rest>, caller: Caller, Segment(id): Segment, headers: HeaderMap) -> Result {
+    caller.since_1_1()?;
+    let id = host_id(&id)?;
+    let key = idempotency::of_request(&headers, &caller.actor)?;
+    let gone = rest.operations.drop_upgrade(&caller.actor, key, id).await?;
     Ok(Answered { status: StatusCode::NO_CONTENT, body: None, ledger_index: Some(gone.ledger_index) })
 }
 

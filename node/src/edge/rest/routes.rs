@@ -89,6 +89,13 @@ pub fn router(rest: Rest) -> Router {
                 .route_layer(named("downtime_set"))
                 .merge(delete(downtimes::delete).route_layer(named("downtime_drop"))),
         )
+        .route(
+            "/v1/os-hosts/{id}/upgrade",
+            put(downtimes::upgrade)
+                .route_layer(may!(Rule::OshostsPut))
+                .route_layer(named("upgrade_set"))
+                .merge(delete(downtimes::drop_upgrade).route_layer(named("upgrade_drop"))),
+        )
         .route("/v1/os-hosts/{id}/allocation", get(hosts::allocation).route_layer(named("allocation_get")))
         .merge(not_yet())
         .route_layer(from_fn(gate::versioned));

@@ -145,6 +145,15 @@ pub(crate) fn set_alive(world: &mut World, name: &str, alive: bool) -> bool {
     true
 }
 
+/// A compute has other CPUs from now on, and reports them at once if it runs; a switch.
+pub(crate) fn set_vcpus(world: &mut World, name: &str, vcpus: u64) -> bool {
+    let Some(host) = world.nova.hosts.get_mut(name) else { return false };
+    host.spec.vcpus = vcpus;
+    world.change("host.size", name, Some(name), format!("{name} has {vcpus} CPUs"), json!({"vcpus": vcpus}));
+    restore_inventory(world, name);
+    true
+}
+
 /// `/os-services…` and `/os-availability-zone…`
 pub(crate) fn handle(world: &mut World, call: &Call) -> Api {
     match (call.method, call.path.as_slice()) {

@@ -29,6 +29,7 @@ mod reconcile;
 mod series;
 mod taken_in;
 mod takeover;
+mod upgrades;
 mod waitlist;
 mod world;
 

@@ -18,7 +18,7 @@ async fn shared(hosts: &[&str]) -> World {
 }
 
 /// CPUs that holds have by the cloud's own state.
-fn held_cpus(world: &World) -> u64 {
+pub(super) fn held_cpus(world: &World) -> u64 {
     let state = world.state();
     let consumers = state["placement"]["allocations"].as_object().unwrap().values();
     let ours = consumers.filter(|facts| facts["consumer_type"] == "LEASEHOLD_HOLD");

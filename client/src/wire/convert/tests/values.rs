@@ -286,12 +286,12 @@ pub(super) fn host() -> impl Strategy<Value = Host> {
         any::<u64>(),
         description,
         observation,
-        (properties(), vec(downtime(), 0..3)),
+        (properties(), vec(downtime(), 0..3), of(upgrade())),
         any::<[bool; 2]>(),
         timestamp(),
         of(timestamp()),
     )
-        .prop_map(|(id, description, observation, (properties, downtimes), flags, created_at, updated_at)| Host {
+        .prop_map(|(id, description, observation, (properties, downtimes, upgrade), flags, created_at, updated_at)| Host {
             id: HostId(id),
             description,
             observation,
@@ -299,6 +299,7 @@ pub(super) fn host() -> impl Strategy<Value = Host> {
             reservable: flags[0],
             overcommitted: flags[1],
             downtimes,
+            upgrade,
             created_at,
             updated_at,
         })
@@ -314,6 +315,15 @@ pub(super) fn withheld() -> impl Strategy<Value = Withheld> {
 
 pub(super) fn downtime() -> impl Strategy<Value = Downtime> {
     (any_uuid(), window(), withheld()).prop_map(|(id, interval, withheld)| Downtime { id: DowntimeId(id), interval, withheld })
+}
+
+pub(super) fn upgrade() -> impl Strategy<Value = Upgrade> {
+    (second(), withheld()).prop_map(|(start, Withheld { vcpus, memory_mb, disk_gb })| Upgrade {
+        start,
+        vcpus,
+        memory_mb,
+        disk_gb,
+    })
 }
 
 pub(super) fn new_downtime() -> impl Strategy<Value = NewDowntime> {
@@ -440,11 +450,12 @@ pub(super) fn sums() -> impl Strategy<Value = Sums> {
 }
 
 pub(super) fn capacity() -> impl Strategy<Value = Capacity> {
-    let piece = (second(), sums(), sums(), sums()).prop_map(|(start, reserved, available, withheld)| Piece {
+    let piece = (second(), sums(), sums(), sums(), sums()).prop_map(|(start, reserved, available, withheld, added)| Piece {
         start,
         reserved,
         available,
         withheld,
+        added,
     });
     (any::<(u32, u32)>(), sums(), sums(), window(), vec(piece, 0..3)).prop_map(
         |((hosts, open_hosts), total, firm, window, pieces)| Capacity { hosts, open_hosts, total, firm, window, pieces },

@@ -10,6 +10,7 @@ use leasehold_ledger::model::{
 use serde_json::{Map, Value, json};
 
 use super::dates::{lease_date, row_date};
+use super::downtime::upgrade;
 use super::flavor;
 use crate::edge::rest::microversion::Microversion;
 use crate::operations::KeyState;
@@ -168,6 +169,7 @@ pub fn host(host: &Host, version: Microversion) -> Value {
         shown["pool"] = pool(about.pool);
         shown["up"] = json!(host.observation.up);
         shown["overcommitted"] = json!(host.overcommitted);
+        shown["upgrade"] = json!(host.upgrade.as_ref().map(upgrade));
     }
     for (key, value) in &host.properties {
         // A capability never hides a field.

@@ -79,6 +79,7 @@ pub fn capacity(capacity: &Capacity) -> Value {
         step.insert("reserved".to_owned(), sums(piece.reserved));
         step.insert("available".to_owned(), sums(piece.available));
         step.insert("withheld".to_owned(), sums(piece.withheld));
+        step.insert("added".to_owned(), sums(piece.added));
         Value::Object(step)
     });
     let mut shown = dated(capacity.window);

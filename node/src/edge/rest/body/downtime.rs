@@ -1,11 +1,12 @@
-//! Downtimes, which Blazar does not have.
+//! Downtimes and upgrades, which Blazar does not have.
 
 use leasehold_ledger::command::StartWish;
 use leasehold_ledger::listing::HostDowntime;
-use leasehold_ledger::model::{Downtime, Seconds, Withheld};
+use leasehold_ledger::model::{Downtime, Seconds, Upgrade, Withheld};
 use serde_json::{Value, json};
 
 use super::capacity::dated;
+use super::dates::lease_date;
 use super::{Fields, create};
 use crate::edge::error::Problem;
 use crate::edge::rest::microversion::Microversion;
@@ -38,4 +39,19 @@ pub fn downtime_wish(body: &Value, version: Microversion) -> Result<((Option<Sta
     let amount = |key: &str| fields.whole(key, 1, u32::MAX);
     let withheld = Withheld { vcpus: amount("vcpus")?, memory_mb: amount("memory_mb")?, disk_gb: amount("disk_gb")? };
     Ok((window, withheld))
+}
+
+/// What a host is to have from a second on.
+pub fn upgrade(upgrade: &Upgrade) -> Value {
+    let Upgrade { start, vcpus, memory_mb, disk_gb } = *upgrade;
+    json!({"start_date": lease_date(start), "vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb})
+}
+
+/// From when on, and what. What the host has now is the ledger's to know.
+pub fn upgrade_wish(body: &Value, version: Microversion) -> Result<Upgrade, Problem> {
+    let fields = Fields::of_body(body)?;
+    fields.refuse_others(version, &["start_date", "vcpus", "memory_mb", "disk_gb"], &[])?;
+    let start = create::some_second(&fields, "start_date", version)?;
+    let amount = |key: &str| fields.whole(key, 1, u32::MAX);
+    Ok(Upgrade { start, vcpus: amount("vcpus")?, memory_mb: amount("memory_mb")?, disk_gb: amount("disk_gb")? })
 }

@@ -27,7 +27,7 @@ mod tests;
 pub use answers::{allocation, host, key_state, lease};
 pub use capacity::{capacity, capacity_wish, density, density_wish, what_if};
 pub use create::{asked_about, create};
-pub use downtime::{downtime, downtime_wish, host_downtime};
+pub use downtime::{downtime, downtime_wish, host_downtime, upgrade_wish};
 pub use host_request::{HostUpdate, host_create, host_update};
 pub use listing::{
     allocation_listing, downtime_listing, host_allocation, host_downtimes, host_listing, lease_filter, quota_listing,

@@ -7,7 +7,7 @@ use leasehold_ledger::listing::{HostAllocation, ReservedInterval};
 use leasehold_ledger::model::{
     Adoption, Anchor, Comparison, Event, EventId, EventKind, Expiry, Host, HostDescription, HostId, InstanceWish, Lease, LeaseId,
     LeaseStatus, Observation, OnEnd, PoolKind, ProjectId, Requirement, ReservationId, ReservationStatus, ResourceWish, Seconds,
-    SeriesId, SeriesMode, Timestamp, UserId,
+    SeriesId, SeriesMode, Timestamp, Upgrade, UserId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -117,6 +117,7 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
         reserved: [reserved; 4],
         available: [8 - reserved; 4],
         withheld: [2; 4],
+        added: [6; 4],
     };
     let shown = capacity(&Capacity {
         hosts: 2,
@@ -135,8 +136,8 @@ fn answers_about_capacity_are_shown_class_by_class_and_step_by_step() {
             "total": {"VCPU": 12, "MEMORY_MB": 24, "DISK_GB": 36, "SLOT": 48},
             "used": {"VCPU": 1, "MEMORY_MB": 2, "DISK_GB": 3, "SLOT": 4},
             "steps": [
-                {"start_date": first, "end_date": second, "reserved": all(3), "available": all(5), "withheld": all(2)},
-                {"start_date": second, "end_date": open, "reserved": all(4), "available": all(4), "withheld": all(2)},
+                {"start_date": first, "end_date": second, "reserved": all(3), "available": all(5), "withheld": all(2), "added": all(6)},
+                {"start_date": second, "end_date": open, "reserved": all(4), "available": all(4), "withheld": all(2), "added": all(6)},
             ],
         })
     );

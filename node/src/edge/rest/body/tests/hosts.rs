@@ -60,6 +60,7 @@ fn a_host_is_shown_exactly_as_blazar_shows_it() {
         reservable: true,
         overcommitted: false,
         downtimes: Vec::new(),
+        upgrade: Some(Upgrade { start: at("2027-01-01 06:00:00"), vcpus: Some(32), memory_mb: None, disk_gb: None }),
         created_at: stamp("2026-11-22 10:36:30"),
         updated_at: None,
     };
@@ -70,6 +71,9 @@ fn a_host_is_shown_exactly_as_blazar_shows_it() {
     assert_eq!(host(&sample, V1_0), golden);
     let more = host(&sample, V1_1);
     assert_eq!((&more["pool"], &more["up"], &more["overcommitted"]), (&json!("shared"), &json!(true), &json!(false)));
+    let upgrade = json!({"start_date": "2027-01-01T06:00:00.000000", "vcpus": 32, "memory_mb": null, "disk_gb": null});
+    assert_eq!(more["upgrade"], upgrade);
+    assert_eq!(host(&Host { upgrade: None, ..sample }, V1_1)["upgrade"], json!(null));
 }
 
 #[test]

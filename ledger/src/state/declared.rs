@@ -1,7 +1,9 @@
-//! What follows from downtimes: which leases lack what was promised to them, and which downtimes are over.
+//! What follows from downtimes and upgrades: which leases lack what was promised to them, which downtimes are over, and which
+//! upgrades are to have come.
 
 use super::State;
 use crate::model::{Amounts, Binding, Host, HostId, Interval, Lease, Phase, Reservation, Seconds, Stage};
+use crate::mutant;
 
 impl State {
     /// Whether one of the hosts that a reservation uses, or is still to use, is down or gone, or is not to be had when it is
@@ -40,7 +42,9 @@ impl State {
         let host = self.host(id).filter(|host| !host.downtimes.is_empty());
         let booked = host.into_iter().flat_map(move |_| self.calendar.steps_in(id, within));
         let withheld = host.into_iter().flat_map(move |_| self.calendar.withheld_steps_in(id, within));
-        let mut borders: Vec<Seconds> = booked.chain(withheld).map(|(at, _)| at).chain(host.map(|_| within.start)).collect();
+        let upgrade = host.and_then(|host| host.upgrade).map(|upgrade| upgrade.start);
+        let borders = booked.chain(withheld).map(|(at, _)| at).chain(upgrade).chain(host.map(|_| within.start));
+        let mut borders: Vec<Seconds> = borders.collect();
         borders.retain(|at| within.start <= *at && *at < within.end);
         borders.sort_unstable();
         borders.dedup();
@@ -48,14 +52,14 @@ impl State {
         let spans = borders.into_iter().zip(ends).filter_map(|(at, until)| Interval::new(at, until));
         spans.filter(move |span| {
             let (booked, withheld) = (self.calendar.at(id, span.start), self.calendar.withheld_at(id, span.start));
-            host.is_some_and(|host| takes_of_promised(host.observation.capacity, booked, withheld))
+            host.is_some_and(|host| takes_of_promised(host.capacity_at(span.start), booked, withheld))
         })
     }
 
     /// Hosts of which a downtime takes what was promised before, by number.
     pub fn short_hosts(&self) -> impl Iterator<Item = HostId> + '_ {
         let to_come = Interval { start: self.clock().floor_to_second(), end: Seconds::OPEN_END };
-        self.calendar.with_downtimes().filter(move |host| self.shortages_in(*host, to_come).next().is_some())
+        self.calendar.with_declared().filter(move |host| self.shortages_in(*host, to_come).next().is_some())
     }
 
     /// Hosts with downtimes that are over at `now`, the longest over first.
@@ -63,16 +67,30 @@ impl State {
         self.downtime_ends.iter().take_while(move |(end, _)| *end <= now).map(|(_, host)| *host)
     }
 
-    /// Brings what is derived from the downtimes of a host from its old to its new value.
-    pub(super) fn reindex_downtimes(&mut self, old: Option<&Host>, new: Option<&Host>) {
-        let of = |host: Option<&Host>| host.map(|host| host.downtimes.clone()).unwrap_or_default();
+    /// Hosts whose upgrades are to have come by `now`, the longest due first.
+    pub(crate) fn due_upgrades(&self, now: Seconds) -> impl Iterator<Item = HostId> + '_ {
+        self.upgrade_starts.iter().take_while(move |(start, _)| *start <= now).map(|(_, host)| *host)
+    }
+
+    /// Brings what is derived from the downtimes and the upgrade of a host from its old to its new value.
+    pub(super) fn reindex_declared(&mut self, old: Option<&Host>, new: Option<&Host>) {
+        let of = |host: Option<&Host>| {
+            // What is observed changes what an upgrade is still to bring.
+            host.map(|host| (host.downtimes.clone(), host.upgrade, host.not_yet())).unwrap_or_default()
+        };
         let (before, after) = (of(old), of(new));
         let Some(id) = new.or(old).map(|host| host.id).filter(|_| before != after) else { return };
-        for one in before {
+        for one in before.0 {
             self.downtime_ends.remove(&(one.interval.end, id));
         }
-        self.downtime_ends.extend(after.iter().map(|one| (one.interval.end, id)));
-        self.calendar.withhold(id, &new.map(Host::withheld).unwrap_or_default());
+        self.downtime_ends.extend(after.0.iter().map(|one| (one.interval.end, id)));
+        if let Some(upgrade) = before.1 {
+            self.upgrade_starts.remove(&(upgrade.start, id));
+        }
+        self.upgrade_starts.extend(after.1.map(|upgrade| (upgrade.start, id)));
+        // Planted bug: what an upgrade is to bring is promised at once.
+        let not_yet = after.2.filter(|_| !mutant!("H29"));
+        self.calendar.declare(id, &new.map(Host::withheld).unwrap_or_default(), not_yet);
     }
 }
 

@@ -1,0 +1,86 @@
+//! Declares what a host is to have from a second on, and takes it back (R-28).
+
+use super::schedule::invalid;
+use crate::model::{Host, HostId, Seconds, Timestamp, Upgrade};
+use crate::reply::{Rejection, Reply};
+use crate::state::State;
+
+/// The most that may be declared of a class: as much as an inventory of Placement can have.
+pub(crate) const UPGRADE_MAX: u32 = 2_147_483_647;
+
+/// Declares the upgrade of a host, instead of the one that it has. What of it the host has not got is promised from its second on, and
+/// until then to nobody (docs/decisions/0028). Changes nothing when nothing is new.
+///
+/// Rejections, in this order: `HostNotFound`, `Invalid` (start, amounts).
+pub(super) fn set_upgrade(state: &mut State, now: Timestamp, host_id: HostId, upgrade: Upgrade) -> Result<Reply, Rejection> {
+    let host = state.host(host_id).ok_or(Rejection::HostNotFound(host_id))?;
+    if host.upgrade == Some(upgrade) {
+        return Ok(Reply::Done);
+    }
+    if upgrade.start <= now.floor_to_second() {
+        let problem = "it is not to come; what a host has now is what Placement says, so name a second that is still to come";
+        return Err(invalid("start", problem.to_owned()));
+    }
+    if upgrade.start > Seconds::LAST {
+        return Err(invalid("start", "it is beyond the calendar; name a second before the year 2120".to_owned()));
+    }
+    check_amounts(host, upgrade)?;
+    change(state, now, host.clone(), Some(upgrade));
+    Ok(Reply::Done)
+}
+
+/// Takes the upgrade of a host back. What was promised of it stays promised, and the host is one that lost room.
+///
+/// Rejections, in this order: `HostNotFound`, `UpgradeNotFound`.
+pub(super) fn drop_upgrade(state: &mut State, now: Timestamp, host_id: HostId) -> Result<Reply, Rejection> {
+    let host = state.host(host_id).cloned().ok_or(Rejection::HostNotFound(host_id))?;
+    if host.upgrade.is_none() {
+        return Err(Rejection::UpgradeNotFound(host_id));
+    }
+    change(state, now, host, None);
+    Ok(Reply::Done)
+}
+
+/// Drops the upgrades that are to have come, of so many hosts at most: from here on Placement has it, or the host lost room.
+pub(super) fn drop_due_upgrades(state: &mut State, now: Timestamp, hosts_max: usize) {
+    let due: Vec<HostId> = state.due_upgrades(now.floor_to_second()).take(hosts_max).collect();
+    for id in due {
+        if let Some(host) = state.host(id).cloned() {
+            change(state, now, host, None);
+        }
+    }
+}
+
+fn change(state: &mut State, now: Timestamp, host: Host, upgrade: Option<Upgrade>) {
+    let mut host = Host { upgrade, updated_at: Some(now), ..host };
+    host.overcommitted = state.breaks_promise(&host);
+    state.put_host(host);
+}
+
+/// One amount at least, each more than the host has.
+fn check_amounts(host: &Host, upgrade: Upgrade) -> Result<(), Rejection> {
+    let has = host.observation.capacity;
+    let given = [
+        ("vcpus", upgrade.vcpus, has.vcpus),
+        ("memory_mb", upgrade.memory_mb, has.memory_mb),
+        ("disk_gb", upgrade.disk_gb, has.disk_gb),
+    ];
+    for (field, amount, has) in given {
+        if let Some(amount) = amount.filter(|amount| *amount <= has || *amount > UPGRADE_MAX) {
+            let problem = format!(
+                "it is {amount}; host {} has {has} now, so it must be more than that, at most {UPGRADE_MAX}: all that the host is \
+                 to have, not what is added",
+                host.id
+            );
+            return Err(invalid(field, problem));
+        }
+    }
+    if given.iter().all(|(_, amount, _)| amount.is_none()) {
+        let problem = "no amount is given; say what the host is to have of at least one of vcpus, memory_mb and disk_gb";
+        return Err(invalid("vcpus", problem.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
