@@ -161,7 +161,7 @@ mod tests {
         for planned in plans.iter().flat_map(|plan| &plan.faults) {
             kinds.insert(planned.fault.kind());
         }
-        assert_eq!(kinds.len(), 32, "{kinds:?}");
+        assert_eq!(kinds.len(), 33, "{kinds:?}");
         assert!(plans.iter().any(|plan| plan.faults.is_empty()));
         let by_wire = plans.iter().filter(|plan| plan.sim.wire).count();
         assert!((10..=30).contains(&by_wire), "{by_wire} of 200 at the wire level");
