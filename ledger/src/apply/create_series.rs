@@ -127,9 +127,9 @@ mod tests {
         check(
             "10:00 hosts h1 h2 vcpus=4
                10:00 quota slots=3 vcpu_hours=8 period_s=86400 -> 1 rows
-               10:00 series A 12:00..13:00 every=30 times=2 n=2 -> over slots: 4 beside 0 of 3 at 12:30, fits 3
+               10:00 series A 12:00..13:00 every=30 times=2 n=2 -> over slots: 4 beside 0 of 3 at 12:30, fits 3, largest=1 next=- at 1
                10:00 series A 12:00..13:00 every=30 times=2 n=2 plan=h1*2 -> over slots: 4 beside 0 of 3 at 12:30, fits 3
-               10:00 series A 12:00..13:00 every=120 times=5 n=2 -> over vcpu_hours: 10 beside 0 of 8 at 00:00, fits 8
+               10:00 series A 12:00..13:00 every=120 times=5 n=2 -> over vcpu_hours: 10 beside 0 of 8 at 00:00, fits 8, largest=1 next=- at 1
                10:00 series A 12:00..13:00 every=120 times=4 n=2 -> 1:PENDING h1*2 2:PENDING h1*2 3:PENDING h1*2 4:PENDING h1*2
                10:00 lease B 21:00..22:00 -> over vcpu_hours: 1 beside 8 of 8 at 00:00, fits 0, largest=0 next=24:00",
         );
@@ -159,6 +159,26 @@ mod tests {
                10:00 series B 12:00..13:00 every=120 times=3 n=2 plan=h1*2 -> refused PlanStale
                10:00 booked h1 12:30 -> 0 vcpus 0 slots
                10:00 series B 12:00..13:00 every=120 times=1 n=2 -> 1:PENDING h1*2",
+        );
+    }
+
+    #[test]
+    fn the_amount_that_is_named_instead_is_one_with_which_all_of_it_fits() {
+        check(
+            "10:00 hosts h1 vcpus=8
+               10:00 quota slots=20 -> 1 rows
+               10:00 lease A 14:00..15:00 n=5 -> PENDING h1*5
+               10:00 lease B 16:00..17:00 n=7 -> PENDING h1*7
+               10:00 series C 12:00..13:00 every=120 times=3 n=4 -> no room short=1 largest=1 tightest=VCPU next=- at 2
+               10:00 series C 12:00..13:00 every=120 times=2 n=4 -> no room short=1 largest=3 tightest=VCPU next=- at 2
+               10:00 series C 12:00..13:00 every=120 times=3 n=1 + n=1 -> no room short=1 largest=0 tightest=VCPU next=- at 3
+               10:00 lease D 18:00..19:00 n=8 -> PENDING h1*8
+               10:00 series C 12:00..13:00 every=120 times=4 n=1 -> no room short=1 largest=0 tightest=VCPU next=- at 4
+               10:00 series C 14:00..15:00 every=120 times=3 n=4 best -> no room short=1 largest=3 tightest=VCPU next=- at 1
+               10:00 quota slots=6 -> 1 rows
+               10:00 series C 20:00..21:00 every=30 times=4 n=2 + n=3 -> no room short=2 largest=1 tightest=VCPU next=- at 2
+               10:00 series C 20:00..21:00 every=30 times=4 n=3 + n=1 -> over slots: 8 beside 0 of 6 at 20:30, fits 6, largest=2 next=- at 1
+               10:00 series C 20:00..21:00 every=30 times=4 n=2 + n=1 -> 1:PENDING h1*2 h1*1 2:PENDING h1*2 h1*1 3:PENDING h1*2 h1*1 4:PENDING h1*2 h1*1",
         );
     }
 

@@ -381,6 +381,7 @@ fn random_sequences_reach_everything_that_matters() {
         "withdrawn",
         "series booked",
         "series refused",
+        "smaller series named",
         "series with something left out",
         "series withdrawn as a whole",
         "lease left out by the cloud",

@@ -290,7 +290,10 @@ fn shortage(no_room: &NoRoom) -> String {
 
 /// What would fit.
 fn ways(no_room: &NoRoom) -> String {
+    let of_series = no_room.occurrence.is_some();
     let mut text = match no_room.largest_amount {
+        0 if of_series => "with none of it the series fits".to_owned(),
+        amount if of_series => format!("with amount {amount} the series fits"),
         0 => "none fits this window".to_owned(),
         amount => format!("amount {amount} fits this window"),
     };

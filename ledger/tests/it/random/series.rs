@@ -1,7 +1,7 @@
 //! Series: planned as if each occurrence were asked for by itself, one after the other; booked as a whole; settled as a whole.
 
 use leasehold_ledger::apply::apply;
-use leasehold_ledger::plan::{SeriesPlan, plan_series};
+use leasehold_ledger::plan::{NoRoom, SeriesPlan, plan_series};
 use leasehold_ledger::state::State;
 
 use super::steps::Series;
@@ -27,7 +27,10 @@ impl Run {
         self.judge_series(&wish, &occurrences, &planned);
         let planned = match planned {
             Ok(planned) => planned,
-            Err(NoPlan::NoRoom(_)) => return self.reach("series refused"),
+            Err(NoPlan::NoRoom(no_room)) => {
+                self.check_smaller(&wish, &occurrences, &no_room);
+                return self.reach("series refused");
+            }
             Err(NoPlan::Rejected(_)) => return,
         };
         self.book_series(series, wish, planned);
@@ -71,6 +74,26 @@ impl Run {
                 assert!(mode == SeriesMode::AllOrNothing || without.len() == occurrences.len());
             }
             (Err(NoPlan::Rejected(rejection)), _) => panic!("{rejection:?}, but each by itself is planned"),
+        }
+    }
+
+    /// What is named instead is booked when it is asked for, and nothing larger is.
+    fn check_smaller(&mut self, wish: &SeriesWish, occurrences: &[Occurrence], no_room: &NoRoom) {
+        let asked = wish.lease.reservations[no_room.reservation].resource.instance().amount;
+        let ids: Vec<Vec<ReservationId>> = occurrences.iter().map(|_| vec![ReservationId(self.world.uuid())]).collect();
+        let is_booked = |amount: u32| {
+            let mut smaller = wish.clone();
+            smaller.lease.reservations[no_room.reservation].resource.instance_mut().amount = amount;
+            plan_series(&self.world.state, &Overlay::default(), &smaller, occurrences, &ids, self.world.at, Tell::Shortage)
+                .is_ok()
+        };
+        let most = (1..asked).rev().find(|amount| is_booked(*amount)).unwrap_or(0);
+        assert_eq!(no_room.largest_amount, most, "{no_room:?} of {wish:?}");
+        if no_room.quota.is_some() {
+            self.reach("series beyond the quota");
+        }
+        if most > 0 {
+            self.reach("smaller series named");
         }
     }
 
