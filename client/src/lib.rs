@@ -61,8 +61,8 @@ pub use connector::{Bytes, Connector};
 pub use error::{Error, Offer, OfferedQuota, Refusal, RefusalKind};
 pub use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
-    HostOrder, LeaseFilter, LeaseOrder, Quota, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep,
-    UtilisationWish,
+    HostOrder, LeaseFilter, LeaseOrder, Quota, QuotaListing, ReservedInterval, ReservedName, ReservedPage, Scope, Utilisation,
+    UtilisationStep, UtilisationWish,
 };
 pub use leasehold_ledger::plan::{
     Capacity, CapacityWish, Density, DensityWish, HostAmount, HostCount, HostFilter, HostReservation, NoRoom, OccurrenceHosts,

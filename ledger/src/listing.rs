@@ -21,7 +21,7 @@ mod order;
 mod quota;
 mod utilisation;
 
-pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, allocations};
+pub use allocations::{AllocationFilter, HostAllocation, ReservedInterval, ReservedName, ReservedPage, allocations};
 pub use downtimes::{DowntimeListing, DowntimeName, DowntimeOrder, HostDowntime, NoDowntimeName, downtimes};
 pub use element::{Element, FLAVOR_ID_CHARS_MAX, NoElement};
 pub use ended::{Draft, LeaseList, LeasePage, Read, Reads};

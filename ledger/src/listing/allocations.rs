@@ -18,6 +18,36 @@ pub struct AllocationFilter {
     pub reservation_id: Option<ReservationId>,
     /// Only times of which a second lies in it.
     pub window: Option<Interval>,
+    /// Which of the times of the one host that is asked for; of many hosts there are pages of hosts.
+    pub page: ReservedPage,
+}
+
+/// A page of what is reserved of one host, by start and reservation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReservedPage {
+    /// The other way round, reservations too.
+    pub descending: bool,
+    /// Only those behind this one in the order; it need not be there any more.
+    pub after: Option<ReservedName>,
+    /// At most so many; `None`: all.
+    pub limit: Option<u32>,
+}
+
+/// Tells one time of a reservation on a host from all others there: staging and lease begin at different seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReservedName {
+    /// Its first second.
+    pub start: Seconds,
+    /// Whose.
+    pub reservation_id: ReservationId,
+}
+
+impl ReservedInterval {
+    /// See [`ReservedName`].
+    #[must_use]
+    pub fn name(&self) -> ReservedName {
+        ReservedName { start: self.start, reservation_id: self.reservation_id }
+    }
 }
 
 /// One host's reservations.
@@ -25,7 +55,7 @@ pub struct AllocationFilter {
 pub struct HostAllocation {
     /// Which host.
     pub host_id: HostId,
-    /// By start.
+    /// By start, unless the other way round was asked for.
     pub reservations: Vec<ReservedInterval>,
 }
 
@@ -71,7 +101,17 @@ fn on_host(state: &State, host: HostId, filter: &AllocationFilter) -> Vec<Reserv
     let is_then =
         |one: &ReservedInterval| filter.window.is_none_or(|window| window.overlaps(Interval { start: one.start, end: one.end }));
     reservations.retain(is_then);
-    reservations.sort_by_key(|reserved| (reserved.start, reserved.reservation_id));
+    reservations.sort_by_key(ReservedInterval::name);
+    if filter.host_id.is_none() {
+        return reservations;
+    }
+    let ReservedPage { descending, after, limit } = filter.page;
+    if descending {
+        reservations.reverse();
+    }
+    let is_behind = |name: ReservedName| after.is_none_or(|after| if descending { name < after } else { name > after });
+    reservations.retain(|one| is_behind(one.name()));
+    reservations.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
     reservations
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand, ValueEnum};
-use leasehold_client::{AllocationFilter, HostChange, NewHost};
+use leasehold_client::{AllocationFilter, HostChange, NewHost, ReservedName, ReservedPage};
 use leasehold_ledger::model::{HostId, LeaseId, PoolKind, ReservationId, Seconds};
 use serde_json::json;
 
 use super::downtime::{self, DowntimeCommand};
 use super::listing::{self, Hosts, Point, more};
 use super::output::{allocations_json, allocations_table, host_details, host_json, host_table};
+use super::time::{self, When, rfc3339};
 use super::upgrade::{self, UpgradeCommand};
 use super::wait::with_progress;
 use super::{Failure, Session};
@@ -22,7 +23,8 @@ Examples:
   leasehold host downtime add compute-1 --from '2026-11-29 06:00' --to +4h
   leasehold host allocations --limit 100
   leasehold host allocations --zone north --sort name
-  leasehold host allocations compute-1 --from now --to +7d";
+  leasehold host allocations compute-1 --from now --to +7d
+  leasehold host allocations compute-1 --limit 50 --behind 2026-12-06T06:00:00Z/6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b";
 
 /// Hosts.
 #[derive(Subcommand, Clone, Debug)]
@@ -76,7 +78,7 @@ pub enum HostCommand {
 pub struct Allocations {
     /// Only of this host, by number or hypervisor hostname
     // `Hosts` has groups in it, and so is itself an empty one.
-    #[arg(conflicts_with_all = ["Where", "Page", "reservable", "sort", "after"])]
+    #[arg(conflicts_with_all = ["Where", "reservable", "sort", "after"])]
     pub(super) host: Option<String>,
     /// Only of this lease
     #[arg(long, value_name = "UUID")]
@@ -90,16 +92,26 @@ pub struct Allocations {
     /// Only before this time: now, +2h (after --from), or a UTC date
     #[arg(long, value_parser = listing::parse_point, allow_hyphen_values = true)]
     to: Option<Point>,
-    #[command(flatten, next_help_heading = "Of which hosts")]
+    /// Of the one host, only what comes behind this in the order, by start: the last of the page before
+    #[arg(long, value_name = "DATE/UUID", value_parser = parse_reserved, requires = "host")]
+    behind: Option<ReservedName>,
+    #[command(flatten, next_help_heading = "Of which hosts, or in which order and how much of the one host")]
     hosts: Hosts,
 }
 
 impl Allocations {
     /// As a command given at `now` means it; of which host is to be found out.
     pub(super) fn filter(self, now: Seconds) -> Result<AllocationFilter, Failure> {
-        let Allocations { host: _, lease: lease_id, reservation: reservation_id, from, to, hosts } = self;
+        let Allocations { host, lease: lease_id, reservation: reservation_id, from, to, behind, hosts } = self;
         let window = listing::some_window(from, to, now)?;
-        Ok(AllocationFilter { hosts: hosts.listing(), host_id: None, lease_id, reservation_id, window })
+        let mut hosts = hosts.listing();
+        let mut page = ReservedPage::default();
+        // Of one host it is a page of what is reserved.
+        if host.is_some() {
+            page = ReservedPage { descending: hosts.descending, after: behind, limit: hosts.limit };
+            (hosts.descending, hosts.limit) = (false, None);
+        }
+        Ok(AllocationFilter { hosts, host_id: None, lease_id, reservation_id, window, page })
     }
 }
 
@@ -126,6 +138,17 @@ pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write KEY=VALUE, as in gpu=a100".to_owned()),
     }
+}
+
+fn parse_reserved(text: &str) -> Result<ReservedName, String> {
+    let name = text.split_once('/').and_then(|(start, id)| match (time::parse(start), id.parse()) {
+        (Ok(When::At(start)), Ok(reservation_id)) => Some(ReservedName { start, reservation_id }),
+        _ => None,
+    });
+    name.ok_or_else(|| {
+        "write DATE/UUID, of the start and the reservation, as in 2026-12-06T06:00:00Z/6f1c1a52-0d0b-4f3b-9a54-0c1d2e3f4a5b"
+            .to_owned()
+    })
 }
 
 pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), Failure> {
@@ -172,9 +195,15 @@ pub(super) async fn run(command: HostCommand, session: &Session) -> Result<(), F
                 None => None,
             };
             let filter = AllocationFilter { host_id, ..asked.filter(session.key_and_now().1)? };
-            let limit = filter.hosts.limit;
+            let (limit, of_one) = (filter.hosts.limit, filter.page.limit);
             let allocations = with_progress("the list", client.host_allocations(filter)).await?.value;
-            let more = || more(limit, allocations.len(), allocations.last().map(|last| last.host_id.to_string()));
+            let more = || match (of_one, allocations.first().map(|one| &one.reservations)) {
+                (Some(limit), Some(reserved)) if reserved.len() >= limit as usize => {
+                    let last = reserved.last().and_then(|last| Some((rfc3339(last.start)?, last.reservation_id)));
+                    last.map(|(start, id)| format!("\nThere may be more: --behind {start}/{id}")).unwrap_or_default()
+                }
+                _ => more(limit, allocations.len(), allocations.last().map(|last| last.host_id.to_string())),
+            };
             output.print(allocations_json(&allocations), || allocations_table(&allocations) + &more())?;
         }
     }

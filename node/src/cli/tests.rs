@@ -4,9 +4,9 @@
 use clap::{CommandFactory, Parser};
 use leasehold_client::command::{BeforeEndWish, OfferWish, StagingWish, StartWish, WaitWish};
 use leasehold_client::{
-    AllocationFilter, Density, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAmount, HostCount, LeaseFilter,
-    LeaseOrder, NoRoom, Offer, Preempts, Quota, QuotaListing, Refusal, Scope, Utilisation, UtilisationStep, WhatFits, WhatIf,
-    WhatIfHosts,
+    AllocationFilter, Density, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAmount, HostCount, HostListing,
+    LeaseFilter, LeaseOrder, NoRoom, Offer, Preempts, Quota, QuotaListing, Refusal, ReservedName, ReservedPage, Scope,
+    Utilisation, UtilisationStep, WhatFits, WhatIf, WhatIfHosts,
 };
 use leasehold_ledger::model::{
     Class, Comparison, Event, EventId, EventKind, EventStatus, Expiry, HostId, Interval, Lease, LeaseId, LeaseStatus, LeftOut,

@@ -1,6 +1,6 @@
 //! Which reservations lie on which hosts.
 
-use leasehold_ledger::listing::{AllocationFilter, HostAllocation, HostListing, ReservedInterval};
+use leasehold_ledger::listing::{AllocationFilter, HostAllocation, HostListing, ReservedInterval, ReservedName, ReservedPage};
 use leasehold_ledger::model::{HostId, LeaseId, ReservationId};
 
 use super::{BadValue, Result, decode_time, each, encode_time, end, end_unix_s, seconds, unix_s, uuid};
@@ -8,7 +8,7 @@ use crate::wire::v1;
 
 impl From<AllocationFilter> for v1::ListAllocationsRequest {
     fn from(filter: AllocationFilter) -> Self {
-        let AllocationFilter { hosts, host_id, lease_id, reservation_id, window } = filter;
+        let AllocationFilter { hosts, host_id, lease_id, reservation_id, window, page } = filter;
         let (start, end) = encode_time(window);
         let v1::ListHostsRequest { stale: _, filter, reservable, after, limit, order, descending } = hosts.into();
         v1::ListAllocationsRequest {
@@ -23,7 +23,25 @@ impl From<AllocationFilter> for v1::ListAllocationsRequest {
             descending,
             start,
             end,
+            reserved_after: page.after.map(Into::into),
+            reserved_limit: page.limit.unwrap_or(0),
+            reserved_descending: page.descending,
         }
+    }
+}
+
+impl From<ReservedName> for v1::ReservedName {
+    fn from(name: ReservedName) -> Self {
+        v1::ReservedName { start: unix_s(name.start), reservation_id: name.reservation_id.to_string() }
+    }
+}
+
+impl TryFrom<v1::ReservedName> for ReservedName {
+    type Error = BadValue;
+
+    fn try_from(wire: v1::ReservedName) -> Result<Self> {
+        let reservation_id = ReservationId(uuid("reservation_id", &wire.reservation_id)?);
+        Ok(ReservedName { start: seconds("start", wire.start)?, reservation_id })
     }
 }
 
@@ -31,11 +49,18 @@ impl TryFrom<v1::ListAllocationsRequest> for AllocationFilter {
     type Error = BadValue;
 
     fn try_from(wire: v1::ListAllocationsRequest) -> Result<Self> {
+        let after = wire.reserved_after.map(ReservedName::try_from).transpose().map_err(|bad| bad.inside("reserved_after"))?;
+        let limit = (wire.reserved_limit > 0).then_some(wire.reserved_limit);
+        let page = ReservedPage { descending: wire.reserved_descending, after, limit };
+        if page != ReservedPage::default() && wire.host_id.is_none() {
+            return Err(BadValue::new("host_id", "", "given with reserved_after, reserved_limit and reserved_descending"));
+        }
         let v1::ListAllocationsRequest { filter, reservable, after, limit, order, descending, .. } = wire;
         let hosts = v1::ListHostsRequest { stale: false, filter, reservable, after, limit, order, descending };
         Ok(AllocationFilter {
             hosts: HostListing::try_from(hosts)?,
             window: decode_time(wire.start, wire.end)?,
+            page,
             host_id: wire.host_id.map(HostId),
             lease_id: wire.lease_id.map(|id| uuid("lease_id", &id).map(LeaseId)).transpose()?,
             reservation_id: wire.reservation_id.map(|id| uuid("reservation_id", &id).map(ReservationId)).transpose()?,

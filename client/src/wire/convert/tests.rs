@@ -4,7 +4,8 @@
 use leasehold_ledger::command::{BeforeEndWish, LeaseChange, Recurrence, StartWish};
 use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostAllocation, HostDowntime, HostListing,
-    HostOrder, LeaseFilter, LeaseOrder, QuotaListing, ReservedInterval, Scope, Utilisation, UtilisationStep, UtilisationWish,
+    HostOrder, LeaseFilter, LeaseOrder, QuotaListing, ReservedInterval, ReservedName, ReservedPage, Scope, Utilisation,
+    UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::*;
 use leasehold_ledger::plan::{Capacity, CapacityWish, Density, DensityWish, HostFilter, WhatIf, WhatIfHosts, WindowWish};
@@ -237,7 +238,10 @@ fn allocations_are_on_the_wire_what_they_were() {
     };
     let host_id = Some(HostId(4));
     let window = Some(Interval { start: Seconds(7), end: Seconds(8) });
-    let filter = AllocationFilter { hosts, host_id, lease_id: Some(lease_id), reservation_id: Some(reservation_id), window };
+    let after = Some(ReservedName { start: Seconds(5), reservation_id });
+    let page = ReservedPage { descending: true, after, limit: Some(6) };
+    let (lease, reservation) = (Some(lease_id), Some(reservation_id));
+    let filter = AllocationFilter { hosts, host_id, lease_id: lease, reservation_id: reservation, window, page };
     let open = AllocationFilter { window: Some(Interval { start: Seconds(0), end: Seconds::OPEN_END }), ..Default::default() };
     for filter in [filter, open, AllocationFilter::default()] {
         assert_eq!(AllocationFilter::try_from(v1::ListAllocationsRequest::from(filter.clone())).unwrap(), filter);
@@ -250,6 +254,9 @@ fn allocations_are_on_the_wire_what_they_were() {
     assert!(
         AllocationFilter::try_from(wrong).unwrap_err().to_string().starts_with(r#"reservation_id is "x"; it must be a UUID"#)
     );
+    let wrong = v1::ListAllocationsRequest { reserved_limit: 2, ..Default::default() };
+    let told = AllocationFilter::try_from(wrong).unwrap_err().to_string();
+    assert!(told.starts_with("host_id is ") && told.contains("reserved_limit"), "{told}");
     let wrong = v1::ListAllocationsRequest { order: 9, ..Default::default() };
     let told = AllocationFilter::try_from(wrong).unwrap_err().to_string();
     assert_eq!(told, r#"order is "9"; it must be 1 (number), 2 (name) or 3 (zone)"#);

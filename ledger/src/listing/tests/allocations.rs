@@ -45,6 +45,25 @@ fn one_host_is_told_as_it_is_among_all_and_pages_are_the_whole() {
     for one in &all {
         assert_eq!(told(AllocationFilter { host_id: Some(one.host_id), ..Default::default() }), std::slice::from_ref(one));
     }
+    // Of one host pages are of what is reserved, either way round.
+    for one in &all {
+        for descending in [false, true] {
+            let mut found: Vec<ReservedInterval> = Vec::new();
+            loop {
+                let page = ReservedPage { descending, after: found.last().map(ReservedInterval::name), limit: Some(3) };
+                let page = told(AllocationFilter { host_id: Some(one.host_id), page, ..Default::default() });
+                found.extend(&page[0].reservations);
+                assert!(page[0].reservations.len() <= 3);
+                if page[0].reservations.len() < 3 {
+                    break;
+                }
+            }
+            if descending {
+                found.reverse();
+            }
+            assert_eq!(found, one.reservations);
+        }
+    }
     let mut walked: Vec<HostAllocation> = Vec::new();
     loop {
         let after = walked.last().map(|last| last.host_id);

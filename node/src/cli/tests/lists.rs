@@ -183,9 +183,14 @@ fn allocations_are_of_one_host_or_a_page_of_all() {
     assert_eq!(filter.hosts, hosts.listing());
     let one = asked("compute-1").unwrap();
     assert_eq!((one.host.clone().as_deref(), one.filter(now).unwrap()), (Some("compute-1"), AllocationFilter::default()));
+    let page = asked(&format!("compute-1 --reverse --limit 5 --behind 2026-11-22T13:00:00Z/{id}")).unwrap().filter(now).unwrap();
+    let after = ReservedName { start: second("2026-11-22 13:00"), reservation_id: id.parse().unwrap() };
+    assert_eq!(page.page, ReservedPage { descending: true, after: Some(after), limit: Some(5) });
+    assert_eq!(page.hosts, HostListing::default());
     assert!(asked("compute-1 --from now --to -1h").unwrap().filter(now).unwrap_err().to_string().contains("is not later than"));
     for (text, told) in [
-        ("compute-1 --limit 5", "cannot be used with"),
+        ("--behind 2026-11-22T13:00:00Z/x", "DATE/UUID"),
+        ("--behind 2026-11-22T13:00:00Z/6c1ff1a8-2e9a-4c3c-9d0e-3a1d5f0f2b11", "<HOST>"),
         ("compute-1 --sort name", "cannot be used with"),
         ("compute-1 --zone north", "cannot be used with"),
         ("3 --after 2", "cannot be used with"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, ELEMENTS_MAX, Element, HostListing, HostOrder, LeaseFilter,
-    LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationWish,
+    LeaseOrder, QuotaListing, ReservedName, ReservedPage, Scope, Utilisation, UtilisationWish,
 };
 use leasehold_ledger::model::{HostId, Interval, LeaseId, LeaseStatus, LimitKind, ProjectId, ReservationId, Seconds, SeriesId};
 use leasehold_ledger::plan::STEPS_MAX;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::capacity::{dated, sums};
+use super::dates::{self, Given};
 use super::query::{HOST_KEYS, host_filter, hosts, items, object};
 use super::{Fields, create, shown};
 use crate::edge::error::Problem;
@@ -168,15 +169,25 @@ pub fn allocation_listing(query: Vec<(String, String)>, version: Microversion) -
     Ok(AllocationFilter { hosts: listed_hosts(&fields)?, ..allocations(&fields, version)? })
 }
 
-/// Reads `GET /v1/os-hosts/{id}/allocation`: of one host there are no pages.
+/// Reads `GET /v1/os-hosts/{id}/allocation`, whose pages are of what is reserved.
 pub fn host_allocation(host: HostId, query: Vec<(String, String)>, version: Microversion) -> Result<AllocationFilter, Problem> {
     if version < Microversion::V1_1 {
         return Ok(AllocationFilter { host_id: Some(host), ..blazars_allocations(query)? });
     }
     let object = object(query)?;
     let fields = Fields::of_object(&object);
-    fields.refuse_others(version, &ALLOCATION_KEYS.concat(), &[])?;
-    Ok(AllocationFilter { host_id: Some(host), ..allocations(&fields, version)? })
+    fields.refuse_others(version, &[&ALLOCATION_KEYS.concat()[..], &["sort_dir", "limit", "marker"]].concat(), &[])?;
+    let (descending, limit) = page(&fields)?;
+    let right = "start_date and id of the last reservation of the page before, as 2027-01-31T14:00:00/UUID";
+    let after = marker(&fields, right, |text| reserved_name(text, version))?;
+    let page = ReservedPage { descending, after, limit };
+    Ok(AllocationFilter { host_id: Some(host), page, ..allocations(&fields, version)? })
+}
+
+fn reserved_name(text: &str, version: Microversion) -> Option<ReservedName> {
+    let (start, id) = text.split_once('/')?;
+    let Ok(Given::At { unix_s, .. }) = dates::parse(start, version) else { return None };
+    Some(ReservedName { start: Seconds::from_unix_s(unix_s)?, reservation_id: id.parse().ok()? })
 }
 
 /// As Blazar: what is no UUID names nothing, and so does the nil UUID. Keys that are not known are ignored.

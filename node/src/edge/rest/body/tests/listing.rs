@@ -2,7 +2,7 @@
 
 use leasehold_ledger::listing::{
     AllocationFilter, DowntimeListing, DowntimeName, DowntimeOrder, Element, HostDowntime, HostListing, HostOrder, LeaseFilter,
-    LeaseOrder, QuotaListing, Scope, Utilisation, UtilisationStep, UtilisationWish,
+    LeaseOrder, QuotaListing, ReservedName, ReservedPage, Scope, Utilisation, UtilisationStep, UtilisationWish,
 };
 use leasehold_ledger::model::{Downtime, Interval, LimitKind, Withheld};
 use leasehold_ledger::plan::HostFilter;
@@ -154,6 +154,13 @@ fn hosts_and_their_allocations_have_pages_too() {
     assert_eq!(one(&format!("lease_id={ID}&limit=3&colour=red"), V1_0).unwrap(), here);
     assert_eq!(one(&format!("lease_id={ID}"), V1_1).unwrap(), here);
     assert_eq!(one(time, V1_1).unwrap(), AllocationFilter { window, lease_id: None, ..here });
+    let page = one(&format!("sort_dir=desc&limit=5&marker=2026-12-01T08:00:00.000000/{ID}"), V1_1).unwrap().page;
+    let after = Some(ReservedName { start: at("2026-12-01 08:00:00"), reservation_id: ReservationId(ID.parse().unwrap()) });
+    assert_eq!(page, ReservedPage { descending: true, after, limit: Some(5) });
+    for wrong in ["marker=5", "marker=now/5", "limit=0", "sort_dir=up", "sort_key=start_date"] {
+        let told = one(wrong, V1_1).unwrap_err().message;
+        assert!(told.contains(wrong.split('=').next().unwrap()), "{wrong}: {told}");
+    }
     assert_eq!(one("lease_id=x", V1_0).unwrap().lease_id, Some(LeaseId(Uuid::nil())));
 }
 
@@ -177,7 +184,7 @@ fn a_wrong_query_of_allocations_is_named_with_what_would_be_right_since_1_1() {
     }
     for (text, told) in [
         ("lease_id=x", r#"lease_id is "x"; it must be the UUID of a lease"#),
-        ("limit=1", "limit is unknown; known are end_date, lease_id, reservation_id, start_date"),
+        ("zone=a", "zone is unknown; known are end_date, lease_id, limit, marker, reservation_id, sort_dir, start_date"),
         ("start_date=soon", "soon is an invalid date. Required format"),
     ] {
         let problem = host_allocation(HostId(7), query(text), V1_1).unwrap_err();
