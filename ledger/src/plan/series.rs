@@ -107,7 +107,8 @@ pub fn plan_series(
     if let Some(no_room) = first_without
         && found.occurrences.is_empty()
     {
-        return Err(NoPlan::NoRoom(smaller.instead(no_room)));
+        let told = if tell == Tell::WhatFits { smaller.instead(no_room) } else { no_room };
+        return Err(NoPlan::NoRoom(told));
     }
     // Best effort is about room: of what has room none is left out for the quota, which does not come free by itself.
     match quota::check_series(state, &wish.lease, &schedules.iter().collect::<Vec<_>>(), now) {
@@ -130,7 +131,7 @@ struct Smaller<'a> {
 impl Smaller<'_> {
     /// Of an occurrence that has no room: with how many the series is booked, which are seldom more than fit there.
     fn instead(&self, no_room: NoRoom) -> NoRoom {
-        let largest_amount = self.largest_of(no_room.reservation, no_room.largest_amount);
+        let largest_amount = self.largest_of(no_room.reservation, no_room.largest_amount, &Steps::new());
         NoRoom { largest_amount, ..no_room }
     }
 
@@ -140,7 +141,8 @@ impl Smaller<'_> {
         let at = excess.at?;
         let occurrence = self.occurrences.iter().find(|one| one.end > at).map(|one| one.number);
         let reservations = &self.wish.lease.reservations;
-        let mut amounts = (0..reservations.len().min(SHRUNK_MAX)).map(|one| (one, self.largest_of(one, 0)));
+        let steps = Steps::new();
+        let mut amounts = (0..reservations.len().min(SHRUNK_MAX)).map(|one| (one, self.largest_of(one, 0, &steps)));
         // Where none by itself can be made smaller so that all of it fits, the first one is named, with none of it.
         let (reservation, largest_amount) = amounts.find(|(_, amount)| *amount > 0).unwrap_or_default();
         let short_by = reservations.get(reservation)?.resource.instance().amount - largest_amount;
@@ -148,12 +150,11 @@ impl Smaller<'_> {
     }
 
     /// The largest amount of one reservation, less than what is asked for, with which the series is booked; 0: there is none.
-    fn largest_of(&self, reservation: usize, guess: u32) -> u32 {
-        let steps = Steps::new();
+    fn largest_of(&self, reservation: usize, guess: u32, steps: &Steps) -> u32 {
         let wanted = self.wish.lease.reservations[reservation].resource.instance().amount;
         largest(wanted, guess, |amount| {
             let lease = fewer(&self.wish.lease, reservation, amount);
-            !steps.are_spent() && self.is_booked(&SeriesWish { lease, ..self.wish.clone() }, &steps)
+            !steps.are_spent() && self.is_booked(&SeriesWish { lease, ..self.wish.clone() }, steps)
         })
     }
 
