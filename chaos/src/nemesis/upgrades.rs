@@ -50,12 +50,20 @@ pub async fn declare(world: &Arc<World>, strike: &Strike<'_>, asked: Asked) -> b
     let starts_ms = begun_ms + asked.after_ms;
     let second = |unix_ms: u64| i64::try_from(unix_ms / 1_000).ok().and_then(Seconds::from_unix_s).unwrap_or(Seconds::LAST);
     let upgrade = Upgrade { start: second(starts_ms), vcpus: Some(vcpus), memory_mb: None, disk_gb: None };
+    // Whoever gets no answer does not know that it was not declared.
+    let owed_before = hosts::owes(world, &claim.name, vcpus);
     let answer = ask(world, &claim, "is to grow", move |operations| {
         let set = set.clone();
         async move { operations.set_upgrade(&admin(), Some(set), host.id, upgrade).await }.boxed()
     });
-    let Some(Ok(Answer { ledger_index, .. })) = answer.await else { return true };
-    hosts::owes(world, &claim.name, vcpus);
+    let ledger_index = match answer.await {
+        Some(Ok(Answer { ledger_index, .. })) => ledger_index,
+        Some(Err(_)) => {
+            hosts::owes_as_before(world, &claim.name, owed_before);
+            return true;
+        }
+        None => return true,
+    };
     let is_due = || world.trace.now_ms() + SLACK_MS >= starts_ms;
     if !is_due() {
         let known = |host: Option<&Host>| is_due() || host.is_some_and(|host| host.upgrade == Some(upgrade));

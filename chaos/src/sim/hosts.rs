@@ -102,11 +102,21 @@ pub fn claim_known(world: &Arc<World>, pick: u64, least_left: usize) -> Option<(
     Claim::new(world, &host.description.hypervisor_hostname).map(|claim| (claim, host))
 }
 
-/// A host was declared to get so many vCPUs, and shall have them in the end.
-pub fn owes(world: &World, host: &str, vcpus: u32) {
+/// A host is declared to get so many vCPUs, and shall have them in the end. What it was owed before.
+pub fn owes(world: &World, host: &str, vcpus: u32) -> Option<u32> {
     let mut inner = world.hosts.inner.lock();
-    let owed = inner.owed.entry(host.to_owned()).or_default();
-    *owed = vcpus.max(*owed);
+    let before = inner.owed.get(host).copied();
+    inner.owed.insert(host.to_owned(), before.map_or(vcpus, |before| before.max(vcpus)));
+    before
+}
+
+/// That was refused: it is owed what it was before.
+pub fn owes_as_before(world: &World, host: &str, before: Option<u32>) {
+    let mut inner = world.hosts.inner.lock();
+    match before {
+        Some(vcpus) => inner.owed.insert(host.to_owned(), vcpus),
+        None => inner.owed.remove(host),
+    };
 }
 
 /// A host gets what it was declared to get.

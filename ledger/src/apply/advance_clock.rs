@@ -8,7 +8,6 @@ use super::progress::{
     settle_start, unstarted_reason,
 };
 use super::series;
-use super::upgrades::drop_due_upgrades;
 use super::waitlist::drop_expired;
 use super::withdraw_lease::withdraw;
 use crate::model::{
@@ -23,7 +22,7 @@ use crate::state::State;
 const LEASES_PER_ENTRY: usize = 1_000;
 /// Expired keys that one entry drops.
 const KEYS_PER_ENTRY: usize = 1_000;
-/// Hosts of which one entry drops the downtimes that are over, and hosts of which it drops the upgrades that are to have come.
+/// Hosts of which one entry drops the downtimes that are over.
 const HOSTS_PER_ENTRY: usize = 1_000;
 
 /// Moves the clock on. It was raised before; here is what that brings about.
@@ -71,7 +70,6 @@ pub(super) fn advance_clock(state: &mut State, now: Timestamp) -> Reply {
     }
     drop_expired_keys(state, now);
     drop_over_downtimes(state, now, HOSTS_PER_ENTRY);
-    drop_due_upgrades(state, now, HOSTS_PER_ENTRY);
     let opened = state.meta().last_actuation - rows_before;
     Reply::ClockAdvanced { opened: u32::try_from(opened).unwrap_or(u32::MAX) }
 }

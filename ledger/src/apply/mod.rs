@@ -71,6 +71,7 @@ pub fn apply(state: &mut State, entry: &Entry) -> Applied {
         !matches!(entry.command, Command::RecordOutcome { .. } | Command::RecordServerGroups { .. } | Command::ReportHost { .. });
     let now = state.begin(reads_time.then_some(entry.proposed_at));
     let ledger_index = state.ledger_index();
+    upgrades::drop_due_upgrades(state, now);
     let (outcome, answered_at) = match &entry.key {
         Some(key) => keys::once(state, now, key, &entry.command, |state| run(state, now, entry)),
         None => (run(state, now, entry), ledger_index),

@@ -41,9 +41,10 @@ pub(super) fn drop_upgrade(state: &mut State, now: Timestamp, host_id: HostId) -
     Ok(Reply::Done)
 }
 
-/// Drops the upgrades that are to have come, of so many hosts at most: from here on Placement has it, or the host lost room.
-pub(super) fn drop_due_upgrades(state: &mut State, now: Timestamp, hosts_max: usize) {
-    let due: Vec<HostId> = state.due_upgrades(now.floor_to_second()).take(hosts_max).collect();
+/// Drops the upgrades that are to have come: from here on Placement has it, or the host lost room. With every entry, before all else,
+/// and all of them, so that none is promised what did not come.
+pub(super) fn drop_due_upgrades(state: &mut State, now: Timestamp) {
+    let due: Vec<HostId> = state.upgrades_by(now.floor_to_second()).map(|(host, _)| host).collect();
     for id in due {
         if let Some(host) = state.host(id).cloned() {
             change(state, now, host, None);
@@ -57,16 +58,18 @@ fn change(state: &mut State, now: Timestamp, host: Host, upgrade: Option<Upgrade
     state.put_host(host);
 }
 
-/// One amount at least, each more than the host has.
+/// One amount at least, each more than the host has, or as it was declared before: one that is late may have come in part.
 fn check_amounts(host: &Host, upgrade: Upgrade) -> Result<(), Rejection> {
     let has = host.observation.capacity;
+    let before = |of: fn(Upgrade) -> Option<u32>| host.upgrade.and_then(of);
     let given = [
-        ("vcpus", upgrade.vcpus, has.vcpus),
-        ("memory_mb", upgrade.memory_mb, has.memory_mb),
-        ("disk_gb", upgrade.disk_gb, has.disk_gb),
+        ("vcpus", upgrade.vcpus, has.vcpus, before(|one| one.vcpus)),
+        ("memory_mb", upgrade.memory_mb, has.memory_mb, before(|one| one.memory_mb)),
+        ("disk_gb", upgrade.disk_gb, has.disk_gb, before(|one| one.disk_gb)),
     ];
-    for (field, amount, has) in given {
-        if let Some(amount) = amount.filter(|amount| *amount <= has || *amount > UPGRADE_MAX) {
+    for (field, amount, has, before) in given {
+        let wrong = |amount: &u32| *amount > UPGRADE_MAX || (*amount <= has && Some(*amount) != before);
+        if let Some(amount) = amount.filter(wrong) {
             let problem = format!(
                 "it is {amount}; host {} has {has} now, so it must be more than that, at most {UPGRADE_MAX}: all that the host is \
                  to have, not what is added",
@@ -75,7 +78,7 @@ fn check_amounts(host: &Host, upgrade: Upgrade) -> Result<(), Rejection> {
             return Err(invalid(field, problem));
         }
     }
-    if given.iter().all(|(_, amount, _)| amount.is_none()) {
+    if given.iter().all(|(_, amount, ..)| amount.is_none()) {
         let problem = "no amount is given; say what the host is to have of at least one of vcpus, memory_mb and disk_gb";
         return Err(invalid("vcpus", problem.to_owned()));
     }

@@ -1,22 +1,26 @@
 //! Finds hosts for the slots of one phase of one reservation.
 //!
-//! Order: dedicated pools first; hosts that carry the reservation already; hosts whose hold does not grow; hosts that take
-//! all of it, the tightest fit first; then hosts that take most of it; then by number. The search begins where the last
-//! one found room and stops at a handful of candidates: a plan must be found fast, not be the best one. Hosts that are not of
-//! the kind, or proven to be full, are passed over by the index; that changes no plan.
+//! Order: dedicated pools first; hosts that carry the reservation already; hosts that have room for it as they are, without what a
+//! planned upgrade is to bring; hosts whose hold does not grow; hosts that take all of it, the tightest fit first; then hosts that
+//! take most of it; then by number. The search begins where the last one found room and stops at a handful of candidates: a plan
+//! must be found fast, not be the best one. Hosts that are not of the kind, or proven to be full, are passed over by the index; that
+//! changes no plan.
 
 use super::hosts::{Hosts, Place};
 use super::room::View;
 use crate::model::{Amounts, HostId, InstanceWish, Interval, PoolKind};
 
-/// Candidates that are compared once there is room for all.
+/// Candidates that are compared once there is room for all; and where that is not there yet, to find some where it is.
 const CANDIDATES: usize = 8;
+const CANDIDATES_MOST: usize = 64;
 
 /// One host with room.
 struct Candidate {
     host: HostId,
     fit: u32,
     preferred: bool,
+    /// There is room for it only once an upgrade has come.
+    is_to_come: bool,
     hold_grows: bool,
 }
 
@@ -29,7 +33,7 @@ pub(super) fn search(
     preferred: &[HostId],
 ) -> Option<Vec<(HostId, u32)>> {
     let mut candidates = Vec::new();
-    let mut found = Found { room: 0, amount, affinity: wish.affinity };
+    let mut found = Found::of(wish, amount);
     for id in preferred {
         if let Some(host) = view.state.host(*id).filter(|host| view.eligible(host, wish)) {
             let place = Place { host: host.id, room: host.room_upgraded(), pool: host.description.pool };
@@ -42,7 +46,7 @@ pub(super) fn search(
     let hosts = Hosts::of(view, wish);
     for pool in [PoolKind::Dedicated, PoolKind::Shared] {
         let mut places = hosts.with_room(pool, interval, least(wish, amount)?, view.overlay.begin_at(pool));
-        while !(found.enough() && candidates.len() >= CANDIDATES) {
+        while !found.choice(candidates.len()) {
             let Some(place) = places.next() else { break };
             if !preferred.contains(&place.host) {
                 consider(view, wish, interval, place, false, &mut candidates, &mut found);
@@ -66,20 +70,36 @@ pub(super) fn least(wish: &InstanceWish, amount: u32) -> Option<Amounts> {
 /// Room found so far, counted as affinity wants it.
 struct Found {
     room: u64,
+    /// Without what is there only once an upgrade has come.
+    room_now: u64,
     amount: u32,
     affinity: Option<bool>,
 }
 
 impl Found {
-    fn count(&mut self, fit: u32) {
-        self.room = match self.affinity {
-            Some(true) => self.room.max(u64::from(fit)),
-            Some(false) | None => self.room + u64::from(fit),
+    fn of(wish: &InstanceWish, amount: u32) -> Found {
+        Found { room: 0, room_now: 0, amount, affinity: wish.affinity }
+    }
+
+    fn count(&mut self, fit: u32, is_to_come: bool) {
+        let with = |room: u64| match self.affinity {
+            Some(true) => room.max(u64::from(fit)),
+            Some(false) | None => room + u64::from(fit),
         };
+        self.room = with(self.room);
+        if !is_to_come {
+            self.room_now = with(self.room_now);
+        }
     }
 
     fn enough(&self) -> bool {
         self.room >= u64::from(self.amount)
+    }
+
+    /// Whether so many candidates are enough to choose from.
+    fn choice(&self, candidates: usize) -> bool {
+        let most = if self.room_now >= u64::from(self.amount) { CANDIDATES } else { CANDIDATES_MOST };
+        self.enough() && candidates >= most
     }
 }
 
@@ -97,13 +117,11 @@ fn consider(
     if fit == 0 {
         return;
     }
-    found.count(fit);
-    candidates.push(Candidate {
-        host: place.host,
-        fit,
-        preferred,
-        hold_grows: hold_grows(view, place, interval, wish, fit.min(amount)),
-    });
+    let slots = fit.min(amount);
+    let is_to_come = is_to_come(view, place.host, interval, wish, slots);
+    found.count(fit, is_to_come);
+    let hold_grows = hold_grows(view, place, interval, wish, slots);
+    candidates.push(Candidate { host: place.host, fit, preferred, is_to_come, hold_grows });
 }
 
 /// How many slots of one reservation affinity lets a host with room for `fit` carry; one host for all, or none.
@@ -120,18 +138,29 @@ fn hold_grows(view: &View<'_>, place: Place, interval: Interval, wish: &Instance
     if place.pool == PoolKind::Dedicated {
         return false;
     }
-    let calendar = view.state.calendar();
-    let from = view.state.clock().floor_to_second();
-    let held = view.state.host(place.host).map_or(Amounts::default(), |host| calendar.peak_to_hold(host, from));
-    let more = wish.need().checked_mul(slots).and_then(|more| view.booked_peak(place.host, interval).checked_add(more));
-    !more.unwrap_or(Amounts::from_array([u32::MAX; 4])).fits_in(held)
+    let Some(host) = view.state.host(place.host) else { return true };
+    let held = view.state.calendar().peak_from(host.id, view.state.clock().floor_to_second());
+    // No more is held than there is.
+    !with_slots(view, host.id, interval, wish, slots).min(host.room()).fits_in(held)
+}
+
+/// Whether a host as it is has no room for so many slots beside what is booked there: a part of it is to come.
+fn is_to_come(view: &View<'_>, host: HostId, interval: Interval, wish: &InstanceWish, slots: u32) -> bool {
+    let host = view.state.host(host).filter(|host| host.not_yet().is_some());
+    host.is_some_and(|host| !with_slots(view, host.id, interval, wish, slots).fits_in(host.room()))
+}
+
+/// The most that is booked on a host in an interval, and so many slots of a wish beside it.
+fn with_slots(view: &View<'_>, host: HostId, interval: Interval, wish: &InstanceWish, slots: u32) -> Amounts {
+    let more = wish.need().checked_mul(slots).unwrap_or(Amounts::MOST);
+    view.booked_peak(host, interval).saturating_add(more)
 }
 
 fn choose(mut candidates: Vec<Candidate>, amount: u32, affinity: Option<bool>) -> Vec<(HostId, u32)> {
     candidates.sort_unstable_by_key(|one| {
         let (partial, order) = if one.fit >= amount { (false, one.fit) } else { (true, u32::MAX - one.fit) };
         // The pools were searched in order, and a dedicated hold never grows.
-        (!one.preferred, one.hold_grows, partial, order, one.host)
+        (!one.preferred, one.is_to_come, one.hold_grows, partial, order, one.host)
     });
     let mut chosen = Vec::new();
     let mut rest = amount;

@@ -98,18 +98,27 @@ impl Calendar {
         of_block.filter(|(_, one)| one.not_yet.is_some()).fold(0, |lanes, (host, _)| lanes | 1 << block_of(*host).1)
     }
 
-    /// What the hold must cover: the most booked at any instant from `from` on (scheduling-design §1), where of what lies behind an
-    /// upgrade that is to come only that counts for which the host as it is must have room (docs/decisions/0028).
+    /// The most booked at any instant from `from` on (scheduling-design §1).
+    pub fn peak_from(&self, host: HostId, from: Seconds) -> Amounts {
+        self.peak_between(host, from, Seconds::OPEN_END)
+    }
+
+    /// What the hold must cover: the same, where of what lies behind an upgrade that is to come only that counts for which the host as
+    /// it is must have room (docs/decisions/0028).
     pub fn peak_to_hold(&self, host: &Host, from: Seconds) -> Amounts {
-        let of = |span: Interval| self.peak(host.id, span);
-        let peak = |start: Seconds, end: Seconds| Interval::new(start, end).map_or(Amounts::default(), of);
         match host.not_yet() {
-            None => peak(from, Seconds::OPEN_END),
-            Some((before, growth)) => {
-                let upgraded = peak(from.max(before.end), Seconds::OPEN_END).saturating_sub(growth);
-                peak(from, before.end).max(upgraded)
+            None => self.peak_from(host.id, from),
+            Some((before, _)) => {
+                // Not what is added: ordinary servers may use more than there is, and then of that, too.
+                let more_room = host.room_upgraded().saturating_sub(host.room());
+                let upgraded = self.peak_from(host.id, from.max(before.end)).saturating_sub(more_room);
+                self.peak_between(host.id, from, before.end).max(upgraded)
             }
         }
+    }
+
+    fn peak_between(&self, host: HostId, start: Seconds, end: Seconds) -> Amounts {
+        Interval::new(start, end).map_or(Amounts::default(), |span| self.peak(host, span))
     }
 
     /// Whether nothing is booked or withheld of a host in an interval.

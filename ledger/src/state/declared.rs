@@ -2,7 +2,7 @@
 //! upgrades are to have come.
 
 use super::State;
-use crate::model::{Amounts, Binding, Host, HostId, Interval, Lease, Phase, Reservation, Seconds, Stage};
+use crate::model::{Amounts, Binding, Host, HostId, Interval, Lease, Phase, Reservation, Seconds, Stage, Upgrade};
 use crate::mutant;
 
 impl State {
@@ -67,9 +67,10 @@ impl State {
         self.downtime_ends.iter().take_while(move |(end, _)| *end <= now).map(|(_, host)| *host)
     }
 
-    /// Hosts whose upgrades are to have come by `now`, the longest due first.
-    pub(crate) fn due_upgrades(&self, now: Seconds) -> impl Iterator<Item = HostId> + '_ {
-        self.upgrade_starts.iter().take_while(move |(start, _)| *start <= now).map(|(_, host)| *host)
+    /// Upgrades that are to have come by a second, and of which hosts, the longest due first.
+    pub fn upgrades_by(&self, at: Seconds) -> impl Iterator<Item = (HostId, Upgrade)> + '_ {
+        let by_then = self.upgrade_starts.iter().take_while(move |(start, _)| *start <= at);
+        by_then.filter_map(|(_, id)| Some((*id, self.host(*id)?.upgrade?)))
     }
 
     /// Brings what is derived from the downtimes and the upgrade of a host from its old to its new value.

@@ -13,8 +13,10 @@ pub(super) const EXAMPLES: &str = "\
 From the time of an upgrade on reservations get what the host is to have, and nothing of it before. Say all that it is to have
 then, counted as `host show` counts it (after Nova's allocation ratios), not what is added: an upgrade that is done early is not
 counted twice. Placement must have it by that time; from then on only what Placement says counts, and leases that were promised
-what did not come move to other hosts, or say so. On a shared host, keep ordinary servers off the new part until the service
-holds it: enable the compute service a minute after Placement has it. What is only borrowed goes again by a downtime.
+what did not come, and have not begun, move to other hosts where there is room, or wait for it. When it is delayed, declare it
+again with a later time before it is due. On a shared host, keep ordinary servers off the new part until the service holds it:
+enable the compute service a minute after Placement has it. What is only borrowed goes again by a downtime: one that takes of
+what did not come takes of what the host always had, so put that off, too.
 
 Examples:
   Four more memory modules on Sunday:

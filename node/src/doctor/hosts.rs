@@ -11,7 +11,7 @@ use leasehold_ledger::model::{Amounts, Host, HostId, Interval, Lease, LeaseStatu
 use leasehold_ledger::state::{Booking, lease_bookings, segments, sum_at};
 
 use super::{Ledger, Report, Rows};
-use crate::leader::desired::{self, HostWish};
+use crate::leader::desired::{self, Booked, HostWish};
 use crate::leader::host_monitor;
 use crate::leader::host_plan::{self, HostRead, Write};
 use crate::leader::host_writer;
@@ -173,7 +173,7 @@ async fn providers(cloud: &Cloud, names: &Names, host: &Host, promised: &Promise
         }
         Err(error) => report.no_answer(&subject, &error),
     }
-    let wish = desired::wish_of(host, peak_to_hold(host, now, &promised.bookings), promised.leases.iter().copied());
+    let wish = desired::wish_of(host, booked(host, now, &promised.bookings), promised.leases.iter().copied());
     hold(name, &wish, &read, report);
     tokens(name, names, promised, &wish, &read, report);
 }
@@ -187,8 +187,13 @@ fn gone(subject: &str, error: &CloudError, report: &mut Report) {
 fn hold(name: &str, wish: &HostWish, read: &HostRead, report: &mut Report) {
     let subject = format!("host {name}: hold");
     let (held, wanted) = (read.held(), Amounts { slots: 0, ..wish.hold });
-    if read.holds(wish) {
+    let sought = Amounts { slots: 0, ..wish.sought };
+    if read.holds(wish) && sought.fits_in(held) {
         report.ok(&subject, told(held));
+    } else if read.holds(wish) {
+        let seen = format!("{} are held; {} are sought for what begins after the planned upgrade", told(held), told(sought));
+        let next = "ordinary servers have the rest: see that Placement has the upgrade by its time";
+        report.warn(&subject, seen, next);
     } else {
         let seen = format!("{} are held, {} are to be: ordinary servers may take what is reserved", told(held), told(wanted));
         report.fail(&subject, seen, AT_WORK);
@@ -222,12 +227,13 @@ fn told(amounts: Amounts) -> String {
     format!("{} vcpus, {} MB, {} GB", amounts.vcpus, amounts.memory_mb, amounts.disk_gb)
 }
 
-/// The most that is booked on a host at any instant from now on, but for what its upgrade is to bring.
-fn peak_to_hold(host: &Host, now: Seconds, bookings: &[Booking]) -> Amounts {
+/// The most that is booked on a host at any instant from now on, and the same but for what its upgrade is to bring.
+fn booked(host: &Host, now: Seconds, bookings: &[Booking]) -> Booked {
     let to_come = segments(host.id, bookings, &[]).into_iter().filter(|segment| segment.end > now);
-    let held = |segment: Interval| {
-        let grown = host.capacity_at(segment.start).saturating_sub(host.observation.capacity);
-        sum_at(host.id, segment, bookings).saturating_sub(grown)
+    let both = |segment: Interval| {
+        let (peak, more_room) = (sum_at(host.id, segment, bookings), host.room_at(segment.start).saturating_sub(host.room()));
+        Booked { to_hold: peak.saturating_sub(more_room), peak }
     };
-    to_come.map(held).fold(Amounts::default(), Amounts::max)
+    let nothing = Booked { to_hold: Amounts::default(), peak: Amounts::default() };
+    to_come.map(both).fold(nothing, |most, one| Booked { to_hold: most.to_hold.max(one.to_hold), peak: most.peak.max(one.peak) })
 }

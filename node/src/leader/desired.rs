@@ -50,6 +50,9 @@ pub struct HostWish {
     /// memory rounded up (scheduling-design §5);
     /// everything but K and firm usage on dedicated hosts.
     pub hold: Amounts,
+    /// The hold that is sought once that is held: for what lies behind an upgrade, too, as much as the host was seen to have room for.
+    /// If the upgrade does not come, that much of it is not ordinary servers' by then. Without one it is `hold`.
+    pub sought: Amounts,
     /// The most that one hold consumer may have of each class.
     pub max_unit: Amounts,
     /// How many servers of ours the host can anchor (architecture D21); no hold covers anchors, so tokens are counted.
@@ -62,12 +65,22 @@ pub struct HostWish {
 #[must_use]
 pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
     let host = state.host(id)?;
-    let from = state.clock().floor_to_second();
-    Some(wish_of(host, state.calendar().peak_to_hold(host, from), state.leases_begun_on(id)))
+    let (from, calendar) = (state.clock().floor_to_second(), state.calendar());
+    let booked = Booked { to_hold: calendar.peak_to_hold(host, from), peak: calendar.peak_from(id, from) };
+    Some(wish_of(host, booked, state.leases_begun_on(id)))
 }
 
-/// What the ledger wants of a host whose hold must cover `peak`, of which these leases may have servers on it.
-pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = &'a Lease>) -> HostWish {
+/// What is booked on a host from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct Booked {
+    /// What the hold must cover of it.
+    pub to_hold: Amounts,
+    /// The most of it at any instant.
+    pub peak: Amounts,
+}
+
+/// What the ledger wants of a host on which so much is booked, of which these leases may have servers on it.
+pub fn wish_of<'a>(host: &Host, booked: Booked, leases: impl IntoIterator<Item = &'a Lease>) -> HostWish {
     let mut tokens = BTreeMap::new();
     for lease in leases {
         for reservation in &lease.reservations {
@@ -83,7 +96,9 @@ pub fn wish_of<'a>(host: &Host, peak: Amounts, leases: impl IntoIterator<Item = 
         }
     }
     let anchors = host.description.anchor_budget;
-    HostWish { host: host.id, hold: hold(host, peak), max_unit: host.observation.max_unit, anchors, tokens }
+    let least = hold(host, booked.to_hold);
+    let sought = hold(host, booked.peak.min(host.room())).max(least);
+    HostWish { host: host.id, hold: least, sought, max_unit: host.observation.max_unit, anchors, tokens }
 }
 
 /// The hold of a host where it must cover `peak`.

@@ -21,7 +21,7 @@ use crate::openstack::{Cloud, CloudError};
 use crate::telemetry::metrics;
 
 /// Hosts looked at at once.
-const HOSTS_AT_ONCE: usize = 8;
+pub(super) const HOSTS_AT_ONCE: usize = 8;
 
 /// Runs until its group is stopped.
 pub async fn run(work: Arc<Work>) {

@@ -130,12 +130,17 @@ pub fn next_write(names: &Names, wish: &HostWish, read: &HostRead, hold_refused:
         return Some(Write::Inventories(read.inventories.clone()));
     }
     let held = read.held();
-    let least = Amounts { slots: 0, ..wish.hold.max(read.backed(wish)) };
+    // Nothing is given up of what is sought: who let it go does not get it back.
+    let least = Amounts { slots: 0, ..wish.hold.max(wish.sought.min(held)).max(read.backed(wish)) };
     // What is booked comes first: it must not be refused for the sake of more.
     let wanted = match (least.fits_in(held), hold_refused) {
         (false, true) => return None,
         (false, false) | (true, true) => least,
-        (true, false) => Amounts { slots: 0, ..least.max(once_open(wish, read)) },
+        (true, false) => {
+            let opening = Amounts { slots: 0, ..least.max(once_open(wish, read)) };
+            // What waits for the hold comes before what nobody waits for.
+            if opening.fits_in(held) { Amounts { slots: 0, ..opening.max(wish.sought) } } else { opening }
+        }
     };
     // What is under way may open what a lower hold does not cover: what is there is written again first.
     if !read.settled && !held.fits_in(wanted) {

@@ -26,7 +26,8 @@ fn wish(hold: u32, tokens: &[(u128, u32, Gate)]) -> HostWish {
         (names::class(reservation), TokenWish { reservation, need: NEED, total: *total, gate: *gate })
     };
     let most = Amounts { vcpus: 4, memory_mb: 100_000, disk_gb: 1000, slots: 0 };
-    HostWish { host: HostId(1), hold: slots(hold), max_unit: most, anchors: 255, tokens: tokens.iter().map(token).collect() }
+    let (hold, tokens) = (slots(hold), tokens.iter().map(token).collect());
+    HostWish { host: HostId(1), hold, sought: hold, max_unit: most, anchors: 255, tokens }
 }
 
 fn class(id: u128) -> String {
@@ -194,6 +195,30 @@ fn what_is_booked_is_held_first_whatever_else_would_be_held_too() {
 }
 
 #[test]
+fn what_lies_behind_an_upgrade_is_held_after_all_else_and_is_not_let_go() {
+    let mut read = nothing();
+    let sought = |hold, sought, tokens: &[(u128, u32, Gate)]| HostWish { sought: slots(sought), ..wish(hold, tokens) };
+    let few = sought(1, 4, &[(1, 1, Gate::Open)]);
+    let order = settle(&mut read, &few);
+    assert_eq!((order.as_slice(), read.held()), (["tokens", "hold", "tokens", "hold"].as_slice(), slots(4)), "{order:?}");
+    // An upgrade is declared for what is held already, and others took the rest: no more is to be had.
+    for full in [true, false] {
+        settle_with(&mut read, &sought(0, 3, &[]), full);
+        assert_eq!(read.held(), slots(3));
+    }
+    // Nor is more asked for than that, where a new lease needs some of it.
+    let mut read = nothing();
+    settle(&mut read, &wish(1, &[]));
+    let next = sought(2, 5, &[]);
+    let least = next_write(&ours(), &next, &read, false).unwrap();
+    carry(&mut read, &next, least);
+    assert_eq!(read.held(), slots(2));
+    assert_eq!(next_write(&ours(), &next, &read, true), None, "the rest was refused");
+    settle(&mut read, &next);
+    assert_eq!(read.held(), slots(5));
+}
+
+#[test]
 fn a_refused_hold_leaves_what_it_does_not_cover_closed_and_opens_the_rest() {
     let mut read = nothing();
     settle(&mut read, &wish(2, &[(1, 2, Gate::Closed)]));
@@ -282,7 +307,9 @@ fn any_wish(draw: &mut Draw) -> HostWish {
         tokens.push((id, total, gate));
     }
     let hold = if draw.below(2) == 0 { CAPACITY } else { booked };
-    HostWish { anchors: CAPACITY, ..wish(hold, &tokens) }
+    // Behind an upgrade more may be booked than there is.
+    let sought = slots(hold + draw.small(CAPACITY - hold + 1));
+    HostWish { sought, anchors: CAPACITY, ..wish(hold, &tokens) }
 }
 
 #[test]

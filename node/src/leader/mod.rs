@@ -3,7 +3,7 @@
 //! Level-triggered (architecture D5): open rows in the ledger are the work. [`clock`] has rows opened when they are due,
 //! `dispatch` puts workers to them, `foresight` reads the hosts they will need, [`actuator`] works them off,
 //! [`host_writer`] keeps each host's hold and tokens as the ledger wants them, [`reconciler`] reads everything back,
-//! [`host_monitor`] reports what hosts have and who uses them; both give way (`courtesy`) to what is due. `healer` moves leases
+//! [`host_monitor`] reports what hosts have and who uses them, `upgrades` when one is to have more; they give way (`courtesy`) to what is due. `healer` moves leases
 //! away from hosts that cannot serve them, `waitlist` has those booked that waited for room, `archive` takes ended ones out of memory. [`onboard`] takes
 //! hosts in and lets them go for the operations. Must not know: Raft beyond a term, REST, gRPC. Read next:
 //! `ledger_port.rs`, `desired.rs`, `host_plan.rs`, `actuator.rs`, then one file of `steps/`.
@@ -33,6 +33,7 @@ pub mod reconciler;
 mod server_groups;
 pub mod source_flavor;
 mod steps;
+mod upgrades;
 mod waitlist;
 mod work;
 
@@ -133,6 +134,7 @@ pub fn start(ports: Ports, config: LeaderConfig, spawner: &Spawner, term: u64) -
         work.spawn("leader-foresight", foresight::run(work.clone()));
         work.spawn("leader-reconciler", reconciler::run(work.clone()));
         work.spawn("leader-monitor", host_monitor::run(work.clone()));
+        work.spawn("leader-upgrades", upgrades::run(work.clone()));
         work.spawn("leader-healer", healer::run(work.clone()));
         work.spawn("leader-defragmenter", defragmenter::run(work.clone()));
         work.spawn("leader-archive", archive::run(work.ledger.clone(), work.clock.clone(), config.ended_in_memory));

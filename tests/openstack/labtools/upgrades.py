@@ -45,8 +45,8 @@ class Upgrades:
         self.v.check("p", "one that begins with it is promised",
                      eventually(status, "PENDING", 10) == "PENDING")
         held = lambda: self.o.held(self.host).get("VCPU", 0)
-        self.v.check("p", "so much of it is held as is there already",
-                     held() == amount * SIZE - had, held())
+        self.v.check("p", "all that there is already is held for it",
+                     eventually(held, had, TOLD_S) == had, held())
         self.play.nova_changed = True
         self.t.lab("up", OSLAB_CPU_RATIO="2.0")
         self.v.check("p", "Placement has it", eventually(

@@ -50,6 +50,96 @@ fn from_its_second_on_only_what_placement_has_counts() {
 }
 
 #[test]
+fn whatever_the_ledger_is_told_at_its_second_comes_after_it() {
+    check(
+        "10:00 hosts h1 h2 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 upgrade h2 12:00 vcpus=8
+           12:00 lease A 13:00..14:00 n=5 plan=h1*5 -> refused PlanStale
+           12:00 upgrades h1 -> none
+           12:00 upgrades h2 -> none
+           12:00 lease A 13:00..14:00 n=5 -> PENDING h1*4 h2*1
+           12:00 upgrade h1 14:00 vcpus=8 -> 14:00:8
+           14:00 dropupgrade h1 -> refused UpgradeNotFound",
+    );
+}
+
+#[test]
+fn what_a_host_has_is_taken_before_what_it_is_to_have() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 hosts h2 vcpus=10
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 lease A 13:00..14:00 n=3 -> PENDING h1*3
+           10:00 lease B 13:00..14:00 n=4 -> PENDING h2*4
+           10:00 lease C 11:00..12:00 n=4 -> PENDING h1*4
+           10:00 lease D 13:00..14:00 n=4 -> PENDING h2*4
+           10:00 lease E 13:00..14:00 n=7 -> PENDING h1*5 h2*2
+           10:00 dropupgrade h1 -> none overcommitted",
+    );
+}
+
+#[test]
+fn a_host_that_others_fill_beyond_what_it_has_promised_too_much_of_what_is_to_come() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 lease A 12:00..14:00 n=4 -> PENDING h1*4
+           10:00 observe h1 firm=4 -> fine
+           10:00 observe h1 firm=6 -> overcommitted
+           10:00 tohold h1 -> 2 vcpus
+           10:00 ailing before 20:00 -> A h1
+           10:00 update A n=2 -> PENDING h1*2
+           10:00 tohold h1 -> 0 vcpus
+           10:00 ailing before 20:00 -> nobody",
+    );
+}
+
+#[test]
+fn one_that_is_late_and_came_in_part_is_put_off() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8 memory=1000000
+           11:00 observe h1 vcpus=8 -> fine
+           11:00 upgrade h1 13:00 vcpus=8 memory=1000000 -> 13:00:8+1000000
+           11:00 upgrade h1 13:00 vcpus=7 memory=1000000 -> refused Invalid vcpus
+           11:00 upgrade h1 13:00 memory=1000000 -> 13:00:1000000
+           11:00 upgrade h1 13:00 vcpus=8 -> refused Invalid vcpus",
+    );
+}
+
+#[test]
+fn one_that_is_put_off_or_made_smaller_takes_back_what_was_promised_of_it() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 lease A 13:00..14:00 n=8 -> PENDING h1*8
+           10:00 upgrade h1 13:00 vcpus=8 -> 13:00:8
+           10:00 upgrade h1 13:01 vcpus=8 -> 13:01:8 overcommitted
+           10:00 ailing before 20:00 -> A h1
+           10:00 upgrade h1 12:00 vcpus=7 -> 12:00:7 overcommitted
+           10:00 upgrade h1 11:00 vcpus=9 -> 11:00:9
+           10:00 ailing before 20:00 -> nobody",
+    );
+}
+
+#[test]
+fn a_downtime_of_what_did_not_come_takes_of_what_was_there() {
+    check(
+        "10:00 hosts h1 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 downtime h1 14:00..20:00 vcpus=4 -> 1:14:00..20:00:4
+           10:00 lease A 15:00..16:00 n=4 -> PENDING h1*4
+           10:00 short -> nobody
+           12:00 clock
+           12:00 upgrades h1 -> none
+           12:00 short -> A h1
+           12:01 observe h1 vcpus=8 -> fine
+           12:01 short -> nobody",
+    );
+}
+
+#[test]
 fn one_that_is_taken_back_leaves_a_host_that_lost_room() {
     check(
         "10:00 hosts h1 h2 vcpus=4

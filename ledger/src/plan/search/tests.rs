@@ -17,7 +17,7 @@ fn full_scan(
     preferred: &[HostId],
 ) -> Option<Vec<(HostId, u32)>> {
     let mut candidates = Vec::new();
-    let mut found = Found { room: 0, amount, affinity: wish.affinity };
+    let mut found = Found::of(wish, amount);
     let ask = |host: HostId, preferred: bool, candidates: &mut Vec<Candidate>, found: &mut Found| {
         let host = view.state.host(host).unwrap();
         if view.eligible(host, wish) {
@@ -36,7 +36,7 @@ fn full_scan(
         let of_pool: Vec<HostId> = view.state.hosts().filter(|host| host.description.pool == pool).map(|host| host.id).collect();
         let (before, after): (Vec<HostId>, Vec<HostId>) = of_pool.into_iter().partition(|host| *host < begin);
         for host in after.into_iter().chain(before).filter(|host| !preferred.contains(host)) {
-            if found.enough() && candidates.len() >= CANDIDATES {
+            if found.choice(candidates.len()) {
                 break;
             }
             ask(host, false, &mut candidates, &mut found);

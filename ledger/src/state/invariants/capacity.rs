@@ -40,6 +40,10 @@ pub(super) fn check_capacity(state: &State, mut booked: Vec<(HostId, Interval, A
         if !known.at_least(lane).fits_in(peak) || known.at_most(lane).is_some_and(|most| !peak.fits_in(most)) {
             violated(violations, "wide index", format!("host {}: {peak:?} is not within what it says", host.id));
         }
+        // What is due by the ledger's clock is there, or does not count.
+        if let Some(upgrade) = host.upgrade.filter(|upgrade| upgrade.start <= now) {
+            violated(violations, "upgrades", format!("host {} at {now:?}: {upgrade:?} is due", host.id));
+        }
         if let Some(at) = wrongly_taken(state, host) {
             violated(
                 violations,

@@ -88,13 +88,10 @@ impl Run {
                 }
             }
             let hold = state.calendar().peak_to_hold(host, now).to_array().map(i64::from);
-            // Of a host whose upgrade is due by now nothing is to come.
-            if host.upgrade.is_none_or(|upgrade| upgrade.start > now) && host.observation.firm.fits_in(host.observation.capacity)
-            {
-                assert_eq!(hold, most, "{host:?} at {now:?}");
-                let room = room(host, now.0);
-                assert!(host.overcommitted || (0..4).all(|class| hold[class] <= room[class]), "{hold:?} of {host:?}");
-            }
+            assert!(host.upgrade.is_none_or(|upgrade| upgrade.start > now), "{host:?} at {now:?}");
+            assert_eq!(hold, most, "{host:?} at {now:?}");
+            let room = room(host, now.0);
+            assert!(host.overcommitted || (0..4).all(|class| hold[class] <= room[class]), "{hold:?} of {host:?}");
         }
         if beyond {
             self.reach("promised beyond what there is yet");

@@ -36,7 +36,7 @@ fn comes(world: &World, name: &str, vcpus: u32) {
 async fn small(names: &[&str], pool: PoolKind) -> World {
     let world = match pool {
         PoolKind::Dedicated => World::dedicated(names).await,
-        PoolKind::Shared => World::shared(names, &[]).await,
+        PoolKind::Shared => World::shared(names, &[("small", 2)]).await,
     };
     names.iter().for_each(|name| comes(&world, name, HAS));
     let is_small = |world: &World| names.iter().all(|name| vcpus(world, name) == HAS);
@@ -68,8 +68,8 @@ async fn on_a_shared_host_what_comes_is_held_at_once() {
     declare(&world, "cmp1", 300, GETS);
     let lease = world.ask(&Ask::new(3, 320, 600));
     world.until("it is promised", 10, || world.status(lease) == Some(LeaseStatus::Pending)).await;
-    // So much of it is there now; the rest would not be had from Placement.
-    assert_eq!(held_cpus(&world), 2);
+    // The rest would not be had from Placement.
+    world.until("all that there is is held for it", 5, || held_cpus(&world) == 4).await;
     world.pass(150).await;
     // The answer to the first hold that would cover it is lost, and the next write fails.
     let path = "/placement/allocations";
@@ -80,6 +80,77 @@ async fn on_a_shared_host_what_comes_is_held_at_once() {
     assert!(world.now() < world.lease(lease).unwrap().start.minus(60), "well before it begins");
     world.until("it is active", 300, || world.is_active(lease)).await;
     judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_promised_it_before_has_it_if_nothing_comes() {
+    let mut world = small(&["cmp1"], PoolKind::Shared).await;
+    let lease = world.ask(&Ask::new(2, 320, 600));
+    world.until("it is promised", 10, || world.status(lease) == Some(LeaseStatus::Pending)).await;
+    declare(&world, "cmp1", 300, GETS);
+    world.pass(60).await;
+    assert_eq!((held_cpus(&world), world.boot_ordinary("small").await.as_str()), (4, "ERROR"), "nothing of it is anybody's");
+    world.until("it is due", 300, || world.ledger.look(|state| state.hosts().all(|host| host.upgrade.is_none()))).await;
+    assert_eq!(held_cpus(&world), 4);
+    world.until("it is active", 60, || world.is_active(lease)).await;
+    judge::hold_covers_tokens(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_promised_what_is_to_come_waits_for_nothing_that_others_have() {
+    let mut world = small(&["cmp1"], PoolKind::Shared).await;
+    declare(&world, "cmp1", 300, GETS);
+    // The ledger does not know yet.
+    assert_eq!(world.boot_ordinary("small").await, "ACTIVE");
+    let lease = world.ask(&Ask::new(3, 320, 600));
+    world.until("it is promised", 5, || world.status(lease) == Some(LeaseStatus::Pending)).await;
+    assert_eq!(held_cpus(&world), 2, "it must be, and no more is to be had");
+    world.pass(200).await;
+    assert_eq!(held_cpus(&world), 2);
+    comes(&world, "cmp1", GETS);
+    world.until("all of it is held", 90, || held_cpus(&world) == 6).await;
+    world.until("it is active", 300, || world.is_active(lease)).await;
+    judge::hold_covers_tokens(&world);
+}
+
+/// Between two looks of the monitor, which are a minute apart here.
+#[tokio::test(start_paused = true)]
+async fn what_comes_just_in_time_is_seen_in_time() {
+    for pool in [PoolKind::Dedicated, PoolKind::Shared] {
+        let mut world = small(&["cmp1", "cmp2"], pool).await;
+        let start = world.now().plus(200);
+        declare(&world, "cmp1", 200, GETS);
+        let lease = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(4, 210, 600) });
+        world.until("it is promised", 10, || world.status(lease) == Some(LeaseStatus::Pending)).await;
+        // The first look after that finds nobody there, and is made again.
+        world.until("it is about to be due", 200, || world.now() >= start.minus(9)).await;
+        comes(&world, "cmp1", GETS);
+        world
+            .sim
+            .lock()
+            .add_fault(Fault::on("GET", "/placement", FaultKind::Error { status: 500, retry_after_s: None }).times(3));
+        let is_well = |world: &World| world.ledger.look(|state| state.hosts().all(|host| !host.overcommitted));
+        let is_due = |world: &World| world.ledger.look(|state| state.hosts().all(|host| host.upgrade.is_none()));
+        world
+            .until("it is due", 20, || {
+                assert!(is_well(&world));
+                is_due(&world)
+            })
+            .await;
+        world.until("it is active", 20, || world.is_active(lease)).await;
+        judge::hold_covers_tokens(&world);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_seconds_late_is_seen_at_once() {
+    let mut world = small(&["cmp1", "cmp2"], PoolKind::Dedicated).await;
+    declare(&world, "cmp1", 200, GETS);
+    let lease = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(4, 260, 600) });
+    world.until("it is due", 210, || world.ledger.look(|state| state.hosts().any(|host| host.overcommitted))).await;
+    comes(&world, "cmp1", GETS);
+    world.until("it is seen", 4, || world.ledger.look(|state| state.hosts().all(|host| !host.overcommitted))).await;
+    world.until("it is active", 70, || world.is_active(lease)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,9 +195,11 @@ async fn who_was_promised_what_does_not_come_moves() {
 async fn who_may_go_elsewhere_does() {
     let mut world = small(&["cmp1", "cmp2"], PoolKind::Dedicated).await;
     let id = declare(&world, "cmp1", 2_000, GETS);
-    // Where both have as much left, the first host is taken.
+    // Who could be elsewhere is there only while that is taken.
+    let other = world.ask(&Ask { host: Some("cmp2"), ..Ask::new(2, 2_600, 2_900) });
     let first = world.ask(&Ask { host: Some("cmp1"), ..Ask::new(2, 2_600, 2_900) });
     let second = world.ask(&Ask::new(2, 2_650, 2_900));
+    world.ledger.apply(Command::DeleteLease { lease_id: other }).unwrap();
     assert_eq!((hosts(&world, first), hosts(&world, second)), (vec!["cmp1".to_owned()], vec!["cmp1".to_owned()]));
     world.ledger.apply(Command::DropUpgrade { host_id: id }).unwrap();
     world.until("the second moves", 300, || hosts(&world, second) == ["cmp2"]).await;

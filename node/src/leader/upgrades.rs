@@ -1,0 +1,92 @@
+//! Reads hosts shortly before their planned upgrades are due, and again from then on, for a while: from an upgrade's second on only what
+//! the host was seen to have counts (docs/decisions/0028), and between two looks of the monitor one that comes at the last moment, or
+//! a little late, would go unseen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use leasehold_ledger::model::{Amounts, HostId, Upgrade};
+
+use super::courtesy::Courtesy;
+use super::host_monitor::{HOSTS_AT_ONCE, observe};
+use super::work::Work;
+
+/// So long before an upgrade is due its host is read, milliseconds.
+const AHEAD_MS: u64 = 8_000;
+/// For so long after that it is read again and again, until it came: before that nobody is moved away (`healing_grace_s`).
+const LATE_S: u32 = 60;
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// An upgrade whose host was read ahead.
+struct Followed {
+    upgrade: Upgrade,
+    /// That it has not come was told.
+    told: bool,
+}
+
+/// Runs until its group is stopped.
+pub async fn run(work: Arc<Work>) {
+    let mut followed = BTreeMap::new();
+    loop {
+        round(&work, &mut followed).await;
+        work.clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn round(work: &Work, followed: &mut BTreeMap<HostId, Followed>) {
+    let soon = work.now().plus_ms(AHEAD_MS).floor_to_second();
+    let (now, ahead) = work.ledger.look(|state| {
+        let now = state.clock().floor_to_second();
+        // What was taken back, or put off, is not followed any more.
+        let is_declared = |host: HostId, one: Upgrade| state.host(host).is_some_and(|host| host.upgrade == Some(one));
+        followed.retain(|host, one| one.upgrade.start <= now || is_declared(*host, one.upgrade));
+        let is_new = |(host, one): &(HostId, Upgrade)| followed.get(host).is_none_or(|known| known.upgrade != *one);
+        (now, state.upgrades_by(soon).filter(is_new).collect::<Vec<_>>())
+    });
+    let due: Vec<HostId> = followed.iter().filter(|(_, one)| one.upgrade.start <= now).map(|(host, _)| *host).collect();
+    let read = read(work, ahead.iter().map(|(host, _)| *host).collect()).await;
+    followed.extend(
+        ahead
+            .into_iter()
+            .filter(|(host, _)| read.contains(host))
+            .map(|(host, upgrade)| (host, Followed { upgrade, told: false })),
+    );
+    for host in self::read(work, due).await {
+        if followed.get_mut(&host).is_none_or(|one| !is_missing(work, host, one) || one.upgrade.start.plus(LATE_S) <= now) {
+            followed.remove(&host);
+        }
+    }
+}
+
+/// Reads these hosts. Those that answered; the others are tried again in the next round.
+async fn read(work: &Work, hosts: Vec<HostId>) -> Vec<HostId> {
+    let courtesy = &Courtesy::new(work);
+    let one = |host: HostId| async move {
+        courtesy.wait().await;
+        match observe(work, host).await {
+            Ok(()) => Some(host),
+            Err(error) => {
+                tracing::warn!(%host, %error, "a host whose upgrade is due could not be read");
+                None
+            }
+        }
+    };
+    let read: Vec<_> = futures::stream::iter(hosts.into_iter().map(one)).buffer_unordered(HOSTS_AT_ONCE).collect().await;
+    read.into_iter().flatten().collect()
+}
+
+/// Whether something of it has not come by its second. An operator declared it, and has to know.
+fn is_missing(work: &Work, host: HostId, one: &mut Followed) -> bool {
+    let has = work.ledger.look(|state| state.host(host).map(|host| host.observation.capacity));
+    let missing = has.map_or(Amounts::default(), |has| one.upgrade.growth(has));
+    let is_missing = missing != Amounts::default();
+    if is_missing && !one.told {
+        let Amounts { vcpus, memory_mb, disk_gb, .. } = missing;
+        tracing::warn!(%host, vcpus, memory_mb, disk_gb, "a planned upgrade has not come, or not all of it: so much is missing");
+        one.told = true;
+    }
+    is_missing
+}
