@@ -139,8 +139,10 @@ mod tests {
             asked("create", 112, 40, Ending::Ok),
             asked("create", 140, 40, Ending::Ok),
         ];
-        record.plan.faults =
-            vec![Planned { at_ms: 1, fault: Fault::Pause { target: Target::Node(0), for_ms: 10_000, behind_ms: None } }];
+        record.plan.faults = vec![Planned {
+            at_ms: 1,
+            fault: Fault::Pause { target: Target::Node(0), for_ms: 10_000, behind_ms: None, deaf_ms: None },
+        }];
         let around = &of(&record)["pause"];
         let seen = |operations, answered, p50_ms, max_ms| Seen {
             operations,
@@ -169,8 +171,10 @@ mod tests {
     fn without_operations_nothing_is_said_of_them() {
         let mut record = Made { incidents: vec![of_fault(0, 0, HAPPENS)], ..Made::default() }.record();
         assert!(of(&record).is_empty());
-        record.plan.faults =
-            vec![Planned { at_ms: 1, fault: Fault::Pause { target: Target::Node(0), for_ms: 10, behind_ms: None } }];
+        record.plan.faults = vec![Planned {
+            at_ms: 1,
+            fault: Fault::Pause { target: Target::Node(0), for_ms: 10, behind_ms: None, deaf_ms: None },
+        }];
         assert_eq!(of(&record)["pause"], Around { faults: 1, ..Around::default() });
     }
 }

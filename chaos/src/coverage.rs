@@ -248,8 +248,10 @@ mod tests {
         made.history.push(operation("create", Ending::Ok, Some(1), json!({"reply": booked, "attempts": [{"node": 2}]})));
         made.probes = vec![probe(2, 0)];
         let mut record = made.record();
-        record.plan.faults =
-            vec![Planned { at_ms, fault: Fault::Pause { target: Target::Node(0), for_ms: 1_000, behind_ms: None } }];
+        record.plan.faults = vec![Planned {
+            at_ms,
+            fault: Fault::Pause { target: Target::Node(0), for_ms: 1_000, behind_ms: None, deaf_ms: None },
+        }];
         record
     }
 

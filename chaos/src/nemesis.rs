@@ -100,7 +100,7 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
     match planned.fault {
         Fault::Kill { target, down_ms } => struck_down(world, one, target, Death::Kill, down_ms).await,
         Fault::PowerCut { target, down_ms } => struck_down(world, one, target, Death::Power, down_ms).await,
-        Fault::Pause { target, for_ms, behind_ms } => {
+        Fault::Pause { target, for_ms, behind_ms, deaf_ms } => {
             let machine = &world.machines[world.target(target)];
             // Its clock is then wrong, and no other one with it.
             if behind_ms.is_some() && (world.clocks_err_alike() || !world.may_be_wrong(machine.id) || !machine.is_up()) {
@@ -113,9 +113,18 @@ async fn strike(world: &Arc<World>, number: u64, planned: Planned) {
                 machine.pause()
             }
             pause(for_ms).await;
+            if deaf_ms.is_some() {
+                told(Some(machine.id), "link");
+                let others = world.machines.iter().map(|machine| machine.id).filter(|other| *other != machine.id);
+                world.network.cut(number, others.flat_map(|other| links(machine.id, other, Way::In)));
+            }
             machine.resume();
+            if let Some(deaf_ms) = deaf_ms {
+                pause(deaf_ms).await;
+                world.network.heal(number);
+            }
             if let Some(behind_ms) = behind_ms {
-                pause(behind_ms).await;
+                pause(behind_ms.saturating_sub(deaf_ms.unwrap_or(0))).await;
                 machine.wall.catch_up();
             }
         }

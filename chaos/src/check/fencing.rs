@@ -5,17 +5,23 @@
 //! leaves: a task that outlives its term is found on a node that leads again, too. Of one term no tasks send after newer ones did
 //! (a node that hands over in vain leads on with others).
 //!
+//! But for a leader whose machine stood still and counts nothing of that: for as long after it goes on as it may count on its followers it
+//! believes that it leads, and nothing on its machine tells it otherwise (docs/decisions/0027). What it sends then fences refuse, or what
+//! comes of it is converged, as of any late call.
+//!
 //! By kind of verb: what Placement carries out names a generation, so a newer term's write is never followed by an older
 //! one's to the same object. Verbs that nothing fences (server delete, createImage, access taken away: docs/decisions/0005)
 //! are sent by the holder of the logged actuation lease only, and a successor that finds one taken waits until it is over
 //! at any rate: 15 s from its own election, because it cannot have been renewed after. State verbs are refused by state, or
 //! what they do late is converged, which A5 and A8 judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::cloud::{Sent, asked, sendings, sent_by};
 use super::{Judgement, Sheet, signed};
 use crate::record::Record;
+use crate::sim::STANDS_STILL;
 
 /// How long the logged actuation lease lasts (architecture D6).
 const ACTUATION_LEASE_NS: u64 = 15_000_000_000;
@@ -35,6 +41,7 @@ fn newer_only(record: &Record, sheet: &mut Sheet) {
     let mut calls = sent_by(record);
     calls.retain(|(call, _)| !call.for_client && signed::allowance(call).is_none());
     calls.sort_by_key(|(call, _)| call.at_ns);
+    let stood_still = stood_still(record);
     let mut newest: Option<(u64, u64, u64)> = None;
     // Of the newest term: since when the newest tasks are there of which a call was seen, and when that one was sent.
     let mut tasks: Option<(u64, u64, u64)> = None;
@@ -45,7 +52,8 @@ fn newer_only(record: &Record, sheet: &mut Sheet) {
             continue;
         };
         if let Some((highest, node, at_ns)) = newest {
-            sheet.must(term >= highest, || {
+            let knows_nothing = stood_still.iter().any(|(of, went_on)| *of == call.node && went_on.contains(&call.at_ns));
+            sheet.must(term >= highest || knows_nothing, || {
                 format!(
                     "node {} of term {term} sent {} at {} ns, after node {node} of term {highest} had sent one at {at_ns} ns",
                     call.node, call.global_request_id, call.at_ns
@@ -71,6 +79,23 @@ fn newer_only(record: &Record, sheet: &mut Sheet) {
             tasks = Some((term, since_ns, call.at_ns));
         }
     }
+}
+
+/// Nodes whose machines stood still, and when they could not know better for that: from when each went on, for as long as a leader counts
+/// on its followers, and then some for clocks of different rate.
+fn stood_still(record: &Record) -> Vec<(u64, RangeInclusive<u64>)> {
+    let counts_on_ns = record.plan.sim.election_max_ms * 1_001_000;
+    let mut still = BTreeSet::new();
+    let mut spans = Vec::new();
+    for one in &record.incidents {
+        let Some(node) = one.node else { continue };
+        if one.what == "pause" && one.text == STANDS_STILL {
+            still.insert(node);
+        } else if one.what == "resume" && still.remove(&node) {
+            spans.push((node, one.at_ns..=one.at_ns + counts_on_ns));
+        }
+    }
+    spans
 }
 
 /// Unfenced verbs: under the sender's own right, and not before that of its predecessors is over.
@@ -136,6 +161,7 @@ mod tests {
 
     use super::super::testing::{Made, compute, fires, leads, line, sent};
     use super::*;
+    use crate::record::Incident;
     use crate::report::Verdict;
 
     fn made(last_by: u64) -> Made {
@@ -153,6 +179,32 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Violation);
         assert!(judgement.evidence[0].contains("node 1 of term 1"), "{judgement:?}");
         assert!(judge(&made(3).record()).evidence[0].contains("never seen to lead"));
+    }
+
+    /// Node 1 of term 1 is held still and goes on at second 20, node 2 leads in term 2 by then, and node 1 sends something later.
+    fn goes_on(text: &str, resumes: u64, later_ms: u64) -> Verdict {
+        let incident = |what: &str, text: &str, node, at_ns| Incident {
+            at_ns,
+            node: Some(node),
+            what: what.to_owned(),
+            text: text.to_owned(),
+            fault: None,
+        };
+        let mut made = Made { incidents: vec![leads(1, 1, 0), leads(2, 2, 10 * S)], ..Made::default() };
+        made.incidents.insert(1, incident("pause", text, 1, 5 * S));
+        made.incidents.push(incident("resume", "", resumes, 20 * S));
+        made.calls = vec![sent(1, 1, 4 * S), sent(2, 2, 15 * S), sent(3, 1, 20 * S + later_ms * 1_000_000)];
+        judge(&made.record()).verdict
+    }
+
+    #[test]
+    fn a_leader_whose_machine_stood_still_may_not_know_better_for_as_long_as_it_counts_on_the_others() {
+        let most_ms = Made::default().record().plan.sim.election_max_ms;
+        assert_eq!(goes_on(STANDS_STILL, 1, 0), Verdict::Pass);
+        assert_eq!(goes_on(STANDS_STILL, 1, most_ms), Verdict::Pass);
+        assert_eq!(goes_on(STANDS_STILL, 1, most_ms + most_ms / 500), Verdict::Violation);
+        assert_eq!(goes_on("", 1, 0), Verdict::Violation, "whose clocks went on knows");
+        assert_eq!(goes_on(STANDS_STILL, 2, 0), Verdict::Violation);
     }
 
     #[test]

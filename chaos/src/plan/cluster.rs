@@ -74,7 +74,7 @@ pub(super) fn load(seed: u64, safety_ms: u64) -> Vec<Planned> {
     while at_ms + for_ms + quiet_ms + burst_ms + 2 * quiet_ms <= safety_ms {
         let target = Target::Follower(u32::try_from(draw.between(0, 4)).unwrap_or(0));
         let fault = match draw.below(3) {
-            0 => Fault::Pause { target, for_ms, behind_ms: None },
+            0 => Fault::Pause { target, for_ms, behind_ms: None, deaf_ms: None },
             1 => Fault::DiskFull { target, for_ms },
             _ => Fault::DiskSlow { target, times: u32::try_from(draw.between(20, 200)).unwrap_or(20), for_ms },
         };

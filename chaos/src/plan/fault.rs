@@ -23,6 +23,9 @@ pub enum Fault {
         /// process alone, whose clocks go on meanwhile.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         behind_ms: Option<u64>,
+        /// Once it goes on it hears nobody for so long, and goes by what it knew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deaf_ms: Option<u64>,
     },
     /// The power of a node goes: what was not synced is lost in part. Started again after `down_ms`.
     PowerCut {
@@ -323,7 +326,7 @@ impl Fault {
     pub fn lasts_ms(&self) -> u64 {
         match self {
             Fault::Kill { down_ms, .. } | Fault::PowerCut { down_ms, .. } | Fault::PowerMany { down_ms, .. } => 1_000 + down_ms,
-            Fault::Pause { for_ms, behind_ms, .. } => for_ms + behind_ms.unwrap_or(0),
+            Fault::Pause { for_ms, behind_ms, deaf_ms, .. } => for_ms + behind_ms.unwrap_or(0).max(deaf_ms.unwrap_or(0)),
             Fault::Isolate { for_ms, .. }
             | Fault::Cut { for_ms, .. }
             | Fault::CloudCut { for_ms, .. }

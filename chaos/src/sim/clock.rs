@@ -1,7 +1,7 @@
 //! A node's clocks. Wall time = true time + offset + drift; monotonic time is the runtime's own, as the kernel's is: it goes
 //! on while a process stands still, and begins anew with each life. Where the whole machine stands still, as one that is suspended
 //! does, both stand still with it: monotonic time knows nothing of that for ever, and wall time is behind until it is set right.
-//! The engine's own timers see that time all the same: they run on the runtime's clock, which is one for all nodes.
+//! The engine's own timers do as monotonic time does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,12 +123,15 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn mono(&self) -> Mono {
-        let stood = self.wall.stood(self.trace.now_ns()).saturating_sub(self.stood);
-        Mono(self.born.elapsed().saturating_sub(stood))
+        Mono(self.born.elapsed().saturating_sub(self.stood_still()))
     }
 
     fn wall_ms(&self) -> u64 {
         self.trace.now_ms().saturating_add_signed(self.wall.at(self.trace.now_ns()))
+    }
+
+    fn stood_still(&self) -> Duration {
+        self.wall.stood(self.trace.now_ns()).saturating_sub(self.stood)
     }
 
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()> {

@@ -54,6 +54,8 @@ use world::{World, admin};
 
 /// From here on nothing is broken any more.
 pub const HEALED: &str = "everything is healed";
+/// What is told of a pause of a machine whose clocks stand still with it.
+pub const STANDS_STILL: &str = "its clocks stand still";
 /// With everything healed there must be one state within this.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
 /// And for so long it is looked at, at least.

@@ -210,7 +210,7 @@ impl Machine {
 
     /// Holds the machine still, its clocks with it.
     pub fn suspend(&self) {
-        self.site.trace.incident(Some(self.id), "pause", "its clocks stand still");
+        self.site.trace.incident(Some(self.id), "pause", super::STANDS_STILL);
         self.wall.stand_still(self.site.trace.now_ns());
         self.gate.close();
     }

@@ -155,7 +155,7 @@ mod tests {
         check(
             "10:00 hosts h1 vcpus=4
                10:00 lease A 14:00..15:00 n=3 -> PENDING h1*3
-               10:00 series B 12:00..13:00 every=120 times=3 n=2 -> no room short=1 largest=1 tightest=VCPU next=- at 2
+               10:00 series B 12:00..13:00 every=120 times=3 n=2 -> no room short=1 largest=1 tightest=VCPU next=13:00 at 2
                10:00 series B 12:00..13:00 every=120 times=3 n=2 plan=h1*2 -> refused PlanStale
                10:00 booked h1 12:30 -> 0 vcpus 0 slots
                10:00 series B 12:00..13:00 every=120 times=1 n=2 -> 1:PENDING h1*2",
@@ -169,12 +169,12 @@ mod tests {
                10:00 quota slots=20 -> 1 rows
                10:00 lease A 14:00..15:00 n=5 -> PENDING h1*5
                10:00 lease B 16:00..17:00 n=7 -> PENDING h1*7
-               10:00 series C 12:00..13:00 every=120 times=3 n=4 -> no room short=1 largest=1 tightest=VCPU next=- at 2
-               10:00 series C 12:00..13:00 every=120 times=2 n=4 -> no room short=1 largest=3 tightest=VCPU next=- at 2
-               10:00 series C 12:00..13:00 every=120 times=3 n=1 + n=1 -> no room short=1 largest=0 tightest=VCPU next=- at 3
+               10:00 series C 12:00..13:00 every=120 times=3 n=4 -> no room short=1 largest=1 tightest=VCPU next=13:00 at 2
+               10:00 series C 12:00..13:00 every=120 times=2 n=4 -> no room short=1 largest=3 tightest=VCPU next=13:00 at 2
+               10:00 series C 12:00..13:00 every=120 times=3 n=1 + n=1 -> no room short=1 largest=0 tightest=VCPU next=13:00 at 3
                10:00 lease D 18:00..19:00 n=8 -> PENDING h1*8
-               10:00 series C 12:00..13:00 every=120 times=4 n=1 -> no room short=1 largest=0 tightest=VCPU next=- at 4
-               10:00 series C 14:00..15:00 every=120 times=3 n=4 best -> no room short=1 largest=3 tightest=VCPU next=- at 1
+               10:00 series C 12:00..13:00 every=120 times=4 n=1 -> no room short=1 largest=0 tightest=VCPU next=13:00 at 4
+               10:00 series C 14:00..15:00 every=120 times=3 n=4 best -> no room short=1 largest=3 tightest=VCPU next=15:00 at 1
                10:00 quota slots=6 -> 1 rows
                10:00 series C 20:00..21:00 every=30 times=4 n=2 + n=3 -> no room short=2 largest=1 tightest=VCPU next=- at 2
                10:00 series C 20:00..21:00 every=30 times=4 n=3 + n=1 -> over slots: 8 beside 0 of 6 at 20:30, fits 6, largest=2 next=- at 1
@@ -343,6 +343,20 @@ mod tests {
                10:06 delete A1 -> booked, row stays
                10:06 deleteseries A -> refused SeriesNotFound
                10:06 deleteseries B -> refused SeriesNotFound",
+        );
+    }
+
+    #[test]
+    fn the_start_that_is_named_is_one_from_which_all_of_it_is_booked() {
+        check(
+            "10:00 hosts h1 vcpus=4
+               10:00 lease A 14:00..15:00 n=3 -> PENDING h1*3
+               10:00 lease B 12:30..12:50 n=3 -> PENDING h1*3
+               10:00 lease C 15:00..17:10 n=3 -> PENDING h1*3
+               10:00 series D 12:00..13:00 every=120 times=3 n=2 -> no room short=1 largest=1 tightest=VCPU next=17:10 at 1
+               10:00 series D 12:00..13:00 every=120 times=2 n=2 -> no room short=1 largest=1 tightest=VCPU next=17:10 at 1
+               10:00 series D 12:00..13:00 every=360 times=2 n=2 -> no room short=1 largest=1 tightest=VCPU next=12:50 at 1
+               10:00 series E 12:50..13:50 every=360 times=2 n=2 -> 1:PENDING h1*2 2:PENDING h1*2",
         );
     }
 

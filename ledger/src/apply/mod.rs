@@ -1,4 +1,5 @@
-//! The only door: one entry changes the state, or is refused and changes nothing but the clock.
+//! The only door: one entry changes the state, or is refused and changes nothing but the clock, and what follows from that by itself: upgrades
+//! that are due are dropped.
 //!
 //! One file per command: checks in order, then the change they allow. What several commands share: `schedule.rs` (when),
 //! `limits.rs` (how large it may be), `quota.rs` (how much of it a project may have), `verify.rs` (whether a plan holds), `progress.rs`

@@ -8,10 +8,13 @@ use crate::state::State;
 /// The most that may be declared of a class: as much as an inventory of Placement can have.
 pub(crate) const UPGRADE_MAX: u32 = 2_147_483_647;
 
+/// Upgrades of one second at most: one entry drops them all.
+const UPGRADES_AT_ONCE_MAX: usize = 1_000;
+
 /// Declares the upgrade of a host, instead of the one that it has. What of it the host has not got is promised from its second on, and
 /// until then to nobody (docs/decisions/0028). Changes nothing when nothing is new.
 ///
-/// Rejections, in this order: `HostNotFound`, `Invalid` (start, amounts).
+/// Rejections, in this order: `HostNotFound`, `Invalid` (start, amounts, start).
 pub(super) fn set_upgrade(state: &mut State, now: Timestamp, host_id: HostId, upgrade: Upgrade) -> Result<Reply, Rejection> {
     let host = state.host(host_id).ok_or(Rejection::HostNotFound(host_id))?;
     if host.upgrade == Some(upgrade) {
@@ -25,6 +28,10 @@ pub(super) fn set_upgrade(state: &mut State, now: Timestamp, host_id: HostId, up
         return Err(invalid("start", "it is beyond the calendar; name a second before the year 2120".to_owned()));
     }
     check_amounts(host, upgrade)?;
+    if state.upgrades_at(upgrade.start) >= UPGRADES_AT_ONCE_MAX {
+        let problem = format!("{UPGRADES_AT_ONCE_MAX} hosts are to be upgraded in that very second; name another one");
+        return Err(invalid("start", problem));
+    }
     change(state, now, host.clone(), Some(upgrade));
     Ok(Reply::Done)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{BeforeEndWish, LeaseWish, PlannedReservation, StartWish};
-use crate::model::{EventId, LeaseId, LeftOut, Occurrence, SeriesId, SeriesMode};
+use crate::model::{EventId, LeaseId, LeftOut, Occurrence, Seconds, SeriesId, SeriesMode};
 
 /// See [`Command::CreateSeries`](super::Command::CreateSeries).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +62,14 @@ pub struct PlannedOccurrence {
 }
 
 impl SeriesWish {
+    /// The same series from another start on.
+    #[must_use]
+    pub fn started_at(&self, start: Seconds) -> SeriesWish {
+        let asked = if let StartWish::At(asked) = self.lease.start { asked } else { start };
+        let end = start.plus(self.lease.end.0.saturating_sub(asked.0));
+        SeriesWish { lease: self.lease_at(Occurrence { number: 1, start, end }), recurrence: self.recurrence.clone() }
+    }
+
     /// What is asked for with one occurrence: the lease at another time, its `before_end` as far from its end.
     #[must_use]
     pub fn lease_at(&self, occurrence: Occurrence) -> LeaseWish {

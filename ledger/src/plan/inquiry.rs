@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::question::{Capacity, HostFilter, WhatFits, capacity, earliest_start, what_fits};
 use super::whole_hosts::{first_whole_hosts, whole_hosts};
-use super::{NoPlan, NoRoom, Overlay, Preempts, Tell, plan_adopting, plan_series};
+use super::{NoPlan, NoRoom, Overlay, Preempts, Tell, Times, plan_adopting, plan_series};
 use crate::apply::adoption::check_adoptions;
 use crate::apply::limits::check_demands;
 use crate::apply::schedule::{check_end, check_instance, invalid, resolve_start};
@@ -198,9 +198,9 @@ pub fn what_if(
 ///
 /// # Errors
 /// What a command would be refused for, but for lack of room.
-pub fn what_if_series(state: &State, wish: &SeriesWish, occurrences: &[Occurrence], now: Timestamp) -> Result<WhatIf, Rejection> {
-    let ids: Vec<Vec<ReservationId>> = vec![Vec::new(); occurrences.len()];
-    match plan_series(state, &Overlay::default(), wish, occurrences, &ids, now, Tell::WhatFits) {
+pub fn what_if_series(state: &State, wish: &SeriesWish, times: Times<'_>, now: Timestamp) -> Result<WhatIf, Rejection> {
+    let ids: Vec<Vec<ReservationId>> = vec![Vec::new(); times.asked.len()];
+    match plan_series(state, &Overlay::default(), wish, times, &ids, now, Tell::WhatFits) {
         Ok(found) => {
             let occurrences = found.occurrences.iter().map(|one| one.occurrence).collect();
             Ok(WhatIf::SeriesFits { occurrences, left_out: found.left_out })

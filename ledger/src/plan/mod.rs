@@ -22,6 +22,7 @@ mod quota;
 mod room;
 mod search;
 mod series;
+mod series_later;
 mod starts;
 mod together;
 mod update;
@@ -54,7 +55,7 @@ pub use inquiry::{
 pub use overlay::Overlay;
 pub(crate) use question::levels;
 pub use question::{Capacity, HostFilter, Piece, Sums, WhatFits, capacity, earliest_start, what_fits};
-pub use series::{OccurrencePlan, SeriesPlan, plan_series};
+pub use series::{OccurrencePlan, SeriesPlan, Times, plan_series};
 pub use update::{plan_rebind, plan_update};
 pub use waitlist::{plan_promotion, waiting};
 pub use whole_hosts::{

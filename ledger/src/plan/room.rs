@@ -142,6 +142,13 @@ impl<'a> View<'a> {
         self.free_beside(host, room, interval, &planned, &own).map_or(0, |free| free.times(need))
     }
 
+    /// How many of the slots that fit on a host do so without what its upgrade is to bring.
+    pub fn fit_as_it_is(&self, host: &Host, fit: u32, interval: Interval, need: Amounts) -> u32 {
+        // Until then that is taken, and no part of what fits.
+        let upgraded = host.not_yet().and_then(|(before, _)| Interval::new(interval.start.max(before.end), interval.end));
+        upgraded.map_or(fit, |upgraded| self.fit(host.id, host.room(), upgraded, need, fit).min(fit))
+    }
+
     /// What is free, class by class, on a host with this room at every instant that is still to come of the interval; `None` when
     /// more is taken than there is.
     pub fn free(&self, host: HostId, room: Amounts, interval: Interval) -> Option<Amounts> {

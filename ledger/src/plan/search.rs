@@ -1,26 +1,28 @@
 //! Finds hosts for the slots of one phase of one reservation.
 //!
-//! Order: dedicated pools first; hosts that carry the reservation already; hosts that have room for it as they are, without what a
-//! planned upgrade is to bring; hosts whose hold does not grow; hosts that take all of it, the tightest fit first; then hosts that
-//! take most of it; then by number. The search begins where the last one found room and stops at a handful of candidates: a plan
-//! must be found fast, not be the best one. Hosts that are not of the kind, or proven to be full, are passed over by the index; that
-//! changes no plan.
+//! Order: dedicated pools first; what hosts have before what planned upgrades are to bring; hosts that carry the reservation already;
+//! hosts whose hold does not grow; hosts that take all of it, the tightest fit first; then hosts that take most of it; then by number.
+//! The search begins where the last one found room and stops at a handful of candidates: a plan must be found fast, not be the best
+//! one. Hosts that are not of the kind, or proven to be full, are passed over by the index; that changes no plan.
+
+use std::collections::BTreeMap;
 
 use super::hosts::{Hosts, Place};
 use super::room::View;
 use crate::model::{Amounts, HostId, InstanceWish, Interval, PoolKind};
 
-/// Candidates that are compared once there is room for all; and where that is not there yet, to find some where it is.
+/// Candidates that are compared once there is room for all.
 const CANDIDATES: usize = 8;
-const CANDIDATES_MOST: usize = 64;
+/// Candidates beyond those that are looked for where a part of that room is to come, for some that have it.
+const LOOKED_BEYOND: u32 = 64;
 
 /// One host with room.
 struct Candidate {
     host: HostId,
     fit: u32,
+    /// So many of them without what its upgrade is to bring.
+    fit_as_it_is: u32,
     preferred: bool,
-    /// There is room for it only once an upgrade has come.
-    is_to_come: bool,
     hold_grows: bool,
 }
 
@@ -70,26 +72,26 @@ pub(super) fn least(wish: &InstanceWish, amount: u32) -> Option<Amounts> {
 /// Room found so far, counted as affinity wants it.
 struct Found {
     room: u64,
-    /// Without what is there only once an upgrade has come.
-    room_now: u64,
+    /// Without what upgrades are to bring.
+    room_as_it_is: u64,
+    /// Candidates since there is enough.
+    beyond: u32,
     amount: u32,
     affinity: Option<bool>,
 }
 
 impl Found {
     fn of(wish: &InstanceWish, amount: u32) -> Found {
-        Found { room: 0, room_now: 0, amount, affinity: wish.affinity }
+        Found { room: 0, room_as_it_is: 0, beyond: 0, amount, affinity: wish.affinity }
     }
 
-    fn count(&mut self, fit: u32, is_to_come: bool) {
-        let with = |room: u64| match self.affinity {
+    fn count(&mut self, fit: u32, fit_as_it_is: u32) {
+        let with = |room: u64, fit: u32| match self.affinity {
             Some(true) => room.max(u64::from(fit)),
             Some(false) | None => room + u64::from(fit),
         };
-        self.room = with(self.room);
-        if !is_to_come {
-            self.room_now = with(self.room_now);
-        }
+        self.room = with(self.room, fit);
+        self.room_as_it_is = with(self.room_as_it_is, fit_as_it_is);
     }
 
     fn enough(&self) -> bool {
@@ -98,8 +100,8 @@ impl Found {
 
     /// Whether so many candidates are enough to choose from.
     fn choice(&self, candidates: usize) -> bool {
-        let most = if self.room_now >= u64::from(self.amount) { CANDIDATES } else { CANDIDATES_MOST };
-        self.enough() && candidates >= most
+        let is_there = self.room_as_it_is >= u64::from(self.amount) || self.beyond >= LOOKED_BEYOND;
+        self.enough() && candidates >= CANDIDATES && is_there
     }
 }
 
@@ -113,15 +115,18 @@ fn consider(
     found: &mut Found,
 ) {
     let amount = found.amount;
-    let fit = slots_on(wish.affinity, view.fit(place.host, place.room, interval, wish.need(), amount), amount);
+    let all = view.fit(place.host, place.room, interval, wish.need(), amount);
+    let fit = slots_on(wish.affinity, all, amount);
     if fit == 0 {
         return;
     }
-    let slots = fit.min(amount);
-    let is_to_come = is_to_come(view, place.host, interval, wish, slots);
-    found.count(fit, is_to_come);
-    let hold_grows = hold_grows(view, place, interval, wish, slots);
-    candidates.push(Candidate { host: place.host, fit, preferred, is_to_come, hold_grows });
+    found.beyond += u32::from(found.enough());
+    let host = view.state.host(place.host);
+    let as_it_is = host.map_or(0, |host| view.fit_as_it_is(host, all, interval, wish.need()));
+    let fit_as_it_is = slots_on(wish.affinity, as_it_is, amount);
+    found.count(fit, fit_as_it_is);
+    let hold_grows = hold_grows(view, place, interval, wish, fit.min(amount));
+    candidates.push(Candidate { host: place.host, fit, fit_as_it_is, preferred, hold_grows });
 }
 
 /// How many slots of one reservation affinity lets a host with room for `fit` carry; one host for all, or none.
@@ -140,42 +145,33 @@ fn hold_grows(view: &View<'_>, place: Place, interval: Interval, wish: &Instance
     }
     let Some(host) = view.state.host(place.host) else { return true };
     let held = view.state.calendar().peak_from(host.id, view.state.clock().floor_to_second());
-    // No more is held than there is.
-    !with_slots(view, host.id, interval, wish, slots).min(host.room()).fits_in(held)
-}
-
-/// Whether a host as it is has no room for so many slots beside what is booked there: a part of it is to come.
-fn is_to_come(view: &View<'_>, host: HostId, interval: Interval, wish: &InstanceWish, slots: u32) -> bool {
-    let host = view.state.host(host).filter(|host| host.not_yet().is_some());
-    host.is_some_and(|host| !with_slots(view, host.id, interval, wish, slots).fits_in(host.room()))
-}
-
-/// The most that is booked on a host in an interval, and so many slots of a wish beside it.
-fn with_slots(view: &View<'_>, host: HostId, interval: Interval, wish: &InstanceWish, slots: u32) -> Amounts {
     let more = wish.need().checked_mul(slots).unwrap_or(Amounts::MOST);
-    view.booked_peak(host, interval).saturating_add(more)
+    // No more is held than there is.
+    !view.booked_peak(host.id, interval).saturating_add(more).min(host.room()).fits_in(held)
 }
 
 fn choose(mut candidates: Vec<Candidate>, amount: u32, affinity: Option<bool>) -> Vec<(HostId, u32)> {
-    candidates.sort_unstable_by_key(|one| {
-        let (partial, order) = if one.fit >= amount { (false, one.fit) } else { (true, u32::MAX - one.fit) };
-        // The pools were searched in order, and a dedicated hold never grows.
-        (!one.preferred, one.is_to_come, one.hold_grows, partial, order, one.host)
-    });
-    let mut chosen = Vec::new();
+    let mut chosen: BTreeMap<HostId, u32> = BTreeMap::new();
     let mut rest = amount;
-    for candidate in candidates {
-        let slots = slots_on(affinity, candidate.fit, amount).min(rest);
-        if slots > 0 {
-            chosen.push((candidate.host, slots));
-            rest -= slots;
-        }
+    for fit in [|one: &Candidate| one.fit_as_it_is, |one: &Candidate| one.fit] {
         if rest == 0 {
             break;
         }
+        candidates.sort_unstable_by_key(|one| {
+            let (partial, order) = if fit(one) >= amount { (false, fit(one)) } else { (true, u32::MAX - fit(one)) };
+            // The pools were searched in order, and a dedicated hold never grows.
+            (!one.preferred, one.hold_grows, partial, order, one.host)
+        });
+        for one in &candidates {
+            let here = chosen.get(&one.host).copied().unwrap_or(0);
+            let slots = slots_on(affinity, fit(one), amount).saturating_sub(here).min(rest);
+            if slots > 0 {
+                chosen.insert(one.host, here + slots);
+                rest -= slots;
+            }
+        }
     }
-    chosen.sort_unstable();
-    chosen
+    chosen.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use super::later::{fewer, missing};
 use super::place::{Over, place};
 use super::quota::{SHRUNK_MAX, refused};
+use super::series_later::later_start;
 use super::together::{Steps, largest};
 use super::{NoPlan, NoRoom, Overlay, Tell, anchors_of};
 use crate::apply::quota;
 use crate::apply::schedule::resolve_create;
 use crate::apply::series::check_series;
 use crate::command::{PlannedReservation, SeriesWish};
-use crate::model::{Amounts, Excess, HostId, Interval, LeftOut, LeftOutReason, Occurrence, ReservationId, SeriesMode, Timestamp};
+use crate::model::{
+    Amounts, Excess, HostId, Interval, LeftOut, LeftOutReason, Occurrence, ReservationId, Seconds, SeriesMode, Timestamp,
+};
 use crate::mutant;
 use crate::reply::Rejection;
 use crate::state::State;
@@ -38,6 +41,15 @@ pub struct OccurrencePlan {
     pub reservations: Vec<PlannedReservation>,
 }
 
+/// When the leases of a series are.
+#[derive(Clone, Copy)]
+pub struct Times<'a> {
+    /// By number, from the start that is asked for.
+    pub asked: &'a [Occurrence],
+    /// The same where it begins at another second, or at the first one from there on at which its rule lets it; `None` where there is none.
+    pub from: &'a (dyn Fn(Seconds) -> Option<Vec<Occurrence>> + Sync),
+}
+
 /// Plans the occurrences of a series by number, each beside those before it; `ids` are those of the reservations, for each
 /// occurrence in its order.
 ///
@@ -46,23 +58,24 @@ pub struct OccurrencePlan {
 ///
 /// # Errors
 /// What `apply` would refuse it for; `NoRoom` of the first occurrence without room, or of a series beyond the quota, with the largest
-/// amount with which the series is booked: all of it, or with best effort any of it.
+/// amount with which the series is booked: all of it, or with best effort any of it; and the next start that was found from which all of it
+/// is booked as it is.
 pub fn plan_series(
     state: &State,
     overlay: &Overlay,
     wish: &SeriesWish,
-    occurrences: &[Occurrence],
+    times: Times<'_>,
     ids: &[Vec<ReservationId>],
     now: Timestamp,
     tell: Tell,
 ) -> Result<SeriesPlan, NoPlan> {
-    let now = now.max(state.clock());
+    let (now, occurrences) = (now.max(state.clock()), times.asked);
     check_series(wish, occurrences.iter().copied()).map_err(NoPlan::Rejected)?;
     let mut found =
         SeriesPlan { occurrences: Vec::new(), left_out: Vec::new(), planned_at: state.ledger_index(), bookings: Vec::new() };
     let mut first_without: Option<NoRoom> = None;
     let (in_flight, mut overlay, mut schedules, steps) = (overlay, overlay.clone(), Vec::new(), Steps::new());
-    let smaller = Smaller { state, overlay: in_flight, wish, occurrences, now };
+    let instead = Instead { state, overlay: in_flight, wish, times, now };
     for (occurrence, ids) in occurrences.iter().copied().zip(ids) {
         let one = wish.lease_at(occurrence);
         let schedule = resolve_create(&one, now).map_err(NoPlan::Rejected)?;
@@ -81,11 +94,10 @@ pub fn plan_series(
                 if tell == Tell::Shortage && (books_all || !in_flight.is_empty()) {
                     return Err(NoPlan::NoRoom(NoRoom::default()));
                 }
-                // No later start is sought: the rule says when an occurrence is.
                 let no_room = missing(over, &one, &schedule, short, &anchors);
                 let no_room = NoRoom { occurrence: Some(occurrence.number), ..no_room };
                 if books_all {
-                    return Err(NoPlan::NoRoom(smaller.instead(no_room)));
+                    return Err(NoPlan::NoRoom(instead.of_room(no_room)));
                 }
                 let reason = LeftOutReason::NoRoom {
                     reservation: u32::try_from(no_room.reservation).unwrap_or(u32::MAX),
@@ -107,46 +119,57 @@ pub fn plan_series(
     if let Some(no_room) = first_without
         && found.occurrences.is_empty()
     {
-        let told = if tell == Tell::WhatFits { smaller.instead(no_room) } else { no_room };
+        let told = if tell == Tell::WhatFits { instead.of_room(no_room) } else { no_room };
         return Err(NoPlan::NoRoom(told));
     }
     // Best effort is about room: of what has room none is left out for the quota, which does not come free by itself.
     match quota::check_series(state, &wish.lease, &schedules.iter().collect::<Vec<_>>(), now) {
         Ok(()) => Ok(found),
-        Err(Rejection::QuotaExceeded(excess)) => Err(refused(tell, excess, || smaller.within(excess))),
+        Err(Rejection::QuotaExceeded(excess)) => Err(refused(tell, excess, || instead.of_quota(excess))),
         Err(rejection) => Err(NoPlan::Rejected(rejection)),
     }
 }
 
-/// What fits instead of a series that is refused: the same one with fewer of one reservation. The rule says when its
-/// occurrences are, so no other times are sought.
-struct Smaller<'a> {
+/// What fits instead of a series that is refused: the same one with fewer of one reservation, or from a later start on.
+struct Instead<'a> {
     state: &'a State,
     overlay: &'a Overlay,
     wish: &'a SeriesWish,
-    occurrences: &'a [Occurrence],
+    times: Times<'a>,
     now: Timestamp,
 }
 
-impl Smaller<'_> {
+impl Instead<'_> {
     /// Of an occurrence that has no room: with how many the series is booked, which are seldom more than fit there.
-    fn instead(&self, no_room: NoRoom) -> NoRoom {
+    fn of_room(&self, no_room: NoRoom) -> NoRoom {
         let largest_amount = self.largest_of(no_room.reservation, no_room.largest_amount, &Steps::new());
-        NoRoom { largest_amount, ..no_room }
+        self.with_start(NoRoom { largest_amount, ..no_room })
+    }
+
+    fn with_start(&self, no_room: NoRoom) -> NoRoom {
+        let steps = Steps::new();
+        let over = Over { state: self.state, overlay: self.overlay, now: self.now, steps: &steps };
+        let is_booked = |wish: &SeriesWish, occurrences: &[Occurrence]| {
+            check_series(wish, occurrences.iter().copied()).is_ok() && self.is_booked(wish, occurrences, &steps)
+        };
+        let next_start = later_start(over, self.wish, self.times, is_booked);
+        let length = self.times.asked.first().map(|one| one.end.0 - one.start.0);
+        NoRoom { next_start, next_end: next_start.zip(length).map(|(start, length)| start.plus(length)), ..no_room }
     }
 
     /// Of a series beyond the quota. For the limits of single leases fewer of it are refused as well.
-    fn within(&self, excess: Excess) -> Option<NoRoom> {
+    fn of_quota(&self, excess: Excess) -> Option<NoRoom> {
         // The first that is not over where the limit is passed.
         let at = excess.at?;
-        let occurrence = self.occurrences.iter().find(|one| one.end > at).map(|one| one.number);
+        let occurrence = self.times.asked.iter().find(|one| one.end > at).map(|one| one.number);
         let reservations = &self.wish.lease.reservations;
         let steps = Steps::new();
         let mut amounts = (0..reservations.len().min(SHRUNK_MAX)).map(|one| (one, self.largest_of(one, 0, &steps)));
         // Where none by itself can be made smaller so that all of it fits, the first one is named, with none of it.
         let (reservation, largest_amount) = amounts.find(|(_, amount)| *amount > 0).unwrap_or_default();
         let short_by = reservations.get(reservation)?.resource.instance().amount - largest_amount;
-        Some(NoRoom { quota: Some(excess), reservation, short_by, largest_amount, occurrence, ..NoRoom::default() })
+        let smaller = NoRoom { quota: Some(excess), reservation, short_by, largest_amount, occurrence, ..NoRoom::default() };
+        Some(self.with_start(smaller))
     }
 
     /// The largest amount of one reservation, less than what is asked for, with which the series is booked; 0: there is none.
@@ -154,14 +177,14 @@ impl Smaller<'_> {
         let wanted = self.wish.lease.reservations[reservation].resource.instance().amount;
         largest(wanted, guess, |amount| {
             let lease = fewer(&self.wish.lease, reservation, amount);
-            !steps.are_spent() && self.is_booked(&SeriesWish { lease, ..self.wish.clone() }, steps)
+            !steps.are_spent() && self.is_booked(&SeriesWish { lease, ..self.wish.clone() }, self.times.asked, steps)
         })
     }
 
     /// Whether a series is booked as it is, as [`plan_series`] plans it.
-    fn is_booked(&self, wish: &SeriesWish, steps: &Steps) -> bool {
+    fn is_booked(&self, wish: &SeriesWish, occurrences: &[Occurrence], steps: &Steps) -> bool {
         let (mut overlay, mut schedules) = (self.overlay.clone(), Vec::new());
-        for occurrence in self.occurrences {
+        for occurrence in occurrences {
             let one = wish.lease_at(*occurrence);
             let Ok(schedule) = resolve_create(&one, self.now) else { return false };
             let anchors = anchors_of(self.state, &one, &[], &BTreeMap::new());

@@ -73,6 +73,11 @@ impl State {
         by_then.filter_map(|(_, id)| Some((*id, self.host(*id)?.upgrade?)))
     }
 
+    /// How many upgrades are to have come by a second, and not by the one before.
+    pub(crate) fn upgrades_at(&self, second: Seconds) -> usize {
+        self.upgrade_starts.range((second, HostId(0))..=(second, HostId(u64::MAX))).count()
+    }
+
     /// Brings what is derived from the downtimes and the upgrade of a host from its old to its new value.
     pub(super) fn reindex_declared(&mut self, old: Option<&Host>, new: Option<&Host>) {
         let of = |host: Option<&Host>| {

@@ -382,6 +382,8 @@ fn random_sequences_reach_everything_that_matters() {
         "series booked",
         "series refused",
         "smaller series named",
+        "later series named",
+        "first start of a series named",
         "series with something left out",
         "series withdrawn as a whole",
         "lease left out by the cloud",

@@ -304,8 +304,6 @@ fn ways(no_room: &NoRoom) -> String {
                 text += &format!("; all of it fits until {end}");
             }
         }
-        // The rule says when an occurrence is.
-        None if no_room.occurrence.is_some() => {}
         None => text += "; no later start was found",
     }
     if no_room.preempts.count > 0 {

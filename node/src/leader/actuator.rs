@@ -251,7 +251,8 @@ async fn settle_host(work: Arc<Work>, host: HostId) {
     let mut failures = 0;
     while work.clock.mono().since(begun) < Duration::from_secs(60) {
         match work.hosts.converge(&work, host).await {
-            Ok(_) | Err(CloudError::Withheld(_)) => return,
+            Ok(view) => return work.hosts.seek(&work, &view).await,
+            Err(CloudError::Withheld(_)) => return,
             Err(error) => {
                 failures += 1;
                 tracing::warn!(%host, %error, "a host could not be brought to what is wanted; trying again");

@@ -50,8 +50,8 @@ pub struct HostWish {
     /// memory rounded up (scheduling-design §5);
     /// everything but K and firm usage on dedicated hosts.
     pub hold: Amounts,
-    /// The hold that is sought once that is held: for what lies behind an upgrade, too, as much as the host was seen to have room for.
-    /// If the upgrade does not come, that much of it is not ordinary servers' by then. Without one it is `hold`.
+    /// The hold that is sought beside that: of all that is booked, also behind an upgrade, as much as the host was seen to have room for. If
+    /// the upgrade does not come, or room was lost, that much is not ordinary servers'. It is `hold` where neither is so.
     pub sought: Amounts,
     /// The most that one hold consumer may have of each class.
     pub max_unit: Amounts,
@@ -96,8 +96,7 @@ pub fn wish_of<'a>(host: &Host, booked: Booked, leases: impl IntoIterator<Item =
         }
     }
     let anchors = host.description.anchor_budget;
-    let least = hold(host, booked.to_hold);
-    let sought = hold(host, booked.peak.min(host.room())).max(least);
+    let (least, sought) = (hold(host, booked.to_hold), hold(host, booked.peak.min(host.room())));
     HostWish { host: host.id, hold: least, sought, max_unit: host.observation.max_unit, anchors, tokens }
 }
 

@@ -136,17 +136,22 @@ pub fn next_write(names: &Names, wish: &HostWish, read: &HostRead, hold_refused:
     let wanted = match (least.fits_in(held), hold_refused) {
         (false, true) => return None,
         (false, false) | (true, true) => least,
-        (true, false) => {
-            let opening = Amounts { slots: 0, ..least.max(once_open(wish, read)) };
-            // What waits for the hold comes before what nobody waits for.
-            if opening.fits_in(held) { Amounts { slots: 0, ..opening.max(wish.sought) } } else { opening }
-        }
+        (true, false) => Amounts { slots: 0, ..least.max(once_open(wish, read)) },
     };
     // What is under way may open what a lower hold does not cover: what is there is written again first.
     if !read.settled && !held.fits_in(wanted) {
         return Some(Write::Inventories(read.inventories.clone()));
     }
     (wanted != held).then(|| Write::Hold(shards_of(names, read.root, &read.shards, wanted, wish.max_unit)))
+}
+
+/// The write that holds what is sought beyond what is held; `None` when all of it is. Whoever waits for a host waits for
+/// [`next_write`] alone: that this one is refused, or fails, says nothing of what must be held.
+#[must_use]
+pub fn more_write(names: &Names, wish: &HostWish, read: &HostRead) -> Option<Write> {
+    let held = read.held();
+    let more = Amounts { slots: 0, ..held.max(wish.sought) };
+    (more != held).then(|| Write::Hold(shards_of(names, read.root, &read.shards, more, wish.max_unit)))
 }
 
 /// What all tokens back once everything is open that waits for nothing but the hold; nothing, where it waits for more.

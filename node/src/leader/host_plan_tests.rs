@@ -195,27 +195,28 @@ fn what_is_booked_is_held_first_whatever_else_would_be_held_too() {
 }
 
 #[test]
-fn what_lies_behind_an_upgrade_is_held_after_all_else_and_is_not_let_go() {
-    let mut read = nothing();
+fn what_is_sought_is_held_beside_all_else_and_is_not_let_go() {
     let sought = |hold, sought, tokens: &[(u128, u32, Gate)]| HostWish { sought: slots(sought), ..wish(hold, tokens) };
+    let mut read = nothing();
     let few = sought(1, 4, &[(1, 1, Gate::Open)]);
-    let order = settle(&mut read, &few);
-    assert_eq!((order.as_slice(), read.held()), (["tokens", "hold", "tokens", "hold"].as_slice(), slots(4)), "{order:?}");
-    // An upgrade is declared for what is held already, and others took the rest: no more is to be had.
+    assert_eq!(settle(&mut read, &few), ["tokens", "hold", "tokens"]);
+    assert_eq!(read.held(), slots(1), "nobody waits for more");
+    let more = more_write(&ours(), &few, &read).unwrap();
+    carry(&mut read, &few, more);
+    assert_eq!((read.held(), more_write(&ours(), &few, &read)), (slots(4), None));
+    // An upgrade is declared for what is held, or it shows that there is less: no more than that is let go.
     for full in [true, false] {
         settle_with(&mut read, &sought(0, 3, &[]), full);
         assert_eq!(read.held(), slots(3));
     }
-    // Nor is more asked for than that, where a new lease needs some of it.
-    let mut read = nothing();
-    settle(&mut read, &wish(1, &[]));
-    let next = sought(2, 5, &[]);
-    let least = next_write(&ours(), &next, &read, false).unwrap();
-    carry(&mut read, &next, least);
+    // More must be held than there is: as much of it as there is.
+    let lost = sought(5, 4, &[]);
+    assert_eq!(next_write(&ours(), &lost, &read, true), None);
+    let more = more_write(&ours(), &lost, &read).unwrap();
+    carry(&mut read, &lost, more);
+    assert_eq!((read.held(), read.holds(&lost)), (slots(4), false));
+    settle(&mut read, &wish(2, &[]));
     assert_eq!(read.held(), slots(2));
-    assert_eq!(next_write(&ours(), &next, &read, true), None, "the rest was refused");
-    settle(&mut read, &next);
-    assert_eq!(read.held(), slots(5));
 }
 
 #[test]
@@ -307,14 +308,14 @@ fn any_wish(draw: &mut Draw) -> HostWish {
         tokens.push((id, total, gate));
     }
     let hold = if draw.below(2) == 0 { CAPACITY } else { booked };
-    // Behind an upgrade more may be booked than there is.
-    let sought = slots(hold + draw.small(CAPACITY - hold + 1));
+    // Behind an upgrade more may be booked than must be held, and where room was lost more must be than there is.
+    let sought = slots(draw.small(CAPACITY + 1));
     HostWish { sought, anchors: CAPACITY, ..wish(hold, &tokens) }
 }
 
 #[test]
 fn no_sequence_of_wishes_boots_and_deletions_ever_breaks_p1_or_the_anchor_budget() {
-    let mut opened_beside = 0;
+    let (mut opened_beside, mut sought) = (0, 0);
     for seed in 1..=400 {
         let mut draw = Draw(seed * 0x9e37_79b9);
         let mut read = nothing();
@@ -334,6 +335,12 @@ fn no_sequence_of_wishes_boots_and_deletions_ever_breaks_p1_or_the_anchor_budget
                     break;
                 }
                 carry(&mut read, &wish, write);
+                let more = more_write(&ours(), &wish, &read).filter(|_| draw.below(3) == 0);
+                if let Some(more) = more {
+                    carry(&mut read, &wish, more);
+                    assert!(Amounts { slots: 0, ..wish.sought }.fits_in(read.held()));
+                    sought += 1;
+                }
                 // Between two writes servers come where tokens are open, and go anywhere.
                 let id = class(u128::from(1 + draw.below(4)));
                 let used = read.used(&id);
@@ -347,6 +354,7 @@ fn no_sequence_of_wishes_boots_and_deletions_ever_breaks_p1_or_the_anchor_budget
         }
     }
     assert!(opened_beside > 100, "the rule is used: {opened_beside}");
+    assert!(sought > 100, "more is sought: {sought}");
 }
 
 /// A write whose answer was lost may open what looks closed, until the next one makes it too late.

@@ -176,6 +176,22 @@ impl HostWriter {
         result
     }
 
+    /// Holds what is sought of a host beyond what must be held, as far as it was not held at the end of a run. No run waits for it but one
+    /// that begins meanwhile, and it fails none: Placement may have given that room to others.
+    pub async fn seek(&self, work: &Work, view: &HostView) {
+        let host = view.wish.host;
+        let Some(write) = host_plan::more_write(&work.names, &view.wish, &view.read) else { return };
+        let lane = self.lane(host);
+        let _run = lane.running.lock().await;
+        // Who wrote since read what is newer, and the write names what was read here.
+        let sending = lane.sending(&write);
+        let sent = send(work, host, &view.read, &write).await;
+        sending.has_answered(&sent);
+        if let Err(error) = sent {
+            tracing::debug!(%host, %error, "no more of a host is held than must be");
+        }
+    }
+
     /// Reads a host for the next run, unless that was done lately.
     pub async fn read_ahead(&self, work: &Work, host: HostId) {
         let lane = self.lane(host);

@@ -20,7 +20,7 @@ const LATE_S: u32 = 60;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// An upgrade whose host was read ahead.
+/// An upgrade that was seen to be due soon.
 struct Followed {
     upgrade: Upgrade,
     /// That it has not come was told.
@@ -47,21 +47,17 @@ async fn round(work: &Work, followed: &mut BTreeMap<HostId, Followed>) {
         (now, state.upgrades_by(soon).filter(is_new).collect::<Vec<_>>())
     });
     let due: Vec<HostId> = followed.iter().filter(|(_, one)| one.upgrade.start <= now).map(|(host, _)| *host).collect();
-    let read = read(work, ahead.iter().map(|(host, _)| *host).collect()).await;
-    followed.extend(
-        ahead
-            .into_iter()
-            .filter(|(host, _)| read.contains(host))
-            .map(|(host, upgrade)| (host, Followed { upgrade, told: false })),
-    );
-    for host in self::read(work, due).await {
+    read(work, ahead.iter().map(|(host, _)| *host).collect()).await;
+    // Also those that gave no answer: they are read again from their second on.
+    followed.extend(ahead.into_iter().map(|(host, upgrade)| (host, Followed { upgrade, told: false })));
+    for host in read(work, due).await {
         if followed.get_mut(&host).is_none_or(|one| !is_missing(work, host, one) || one.upgrade.start.plus(LATE_S) <= now) {
             followed.remove(&host);
         }
     }
 }
 
-/// Reads these hosts. Those that answered; the others are tried again in the next round.
+/// Reads these hosts. Those that answered.
 async fn read(work: &Work, hosts: Vec<HostId>) -> Vec<HostId> {
     let courtesy = &Courtesy::new(work);
     let one = |host: HostId| async move {

@@ -57,6 +57,23 @@ pub(super) fn occurrences(wish: &SeriesWish) -> Result<Vec<Occurrence>, Rejectio
     }
 }
 
+/// The occurrences of the same series from another second on, or from the first one after that which its rule gives; `None` where there is
+/// none, or nothing to ask for.
+pub(super) fn occurrences_from(wish: &SeriesWish, at: Seconds) -> Option<Vec<Occurrence>> {
+    let begun = |at: Seconds| occurrences(&wish.started_at(at)).ok();
+    begun(at).or_else(|| begun(first_from(wish, at)?))
+}
+
+/// The first second from one on, by the clocks of the zone, that the rule gives.
+fn first_from(wish: &SeriesWish, at: Seconds) -> Option<Seconds> {
+    let zone = zone(&wish.recurrence.time_zone).ok()?;
+    let begin = in_zone(at, zone).ok()?;
+    let Rule { rule, .. } = Rule::read(&wish.recurrence.rule, begin).ok()?;
+    let dates = RRuleSet::new(begin.and_utc().with_timezone(&rrule::Tz::UTC)).rrule(rule).limit();
+    let first = dates.into_iter().next()?;
+    on_calendar(first.naive_utc(), zone).ok()?.filter(|first| *first > at)
+}
+
 /// How far a rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
@@ -287,6 +304,28 @@ mod tests {
         let found = starts("2027-10-30T09:00:00+02:00", "FREQ=DAILY;COUNT=3", "Europe/Berlin");
         assert_eq!(found, ["10-30 07:00", "10-31 08:00", "11-01 08:00"]);
         assert_eq!(starts("2027-03-27T09:00:00Z", "FREQ=DAILY;COUNT=2", "UTC"), ["03-27 09:00", "03-28 09:00"]);
+    }
+
+    #[test]
+    fn from_a_later_start_the_rule_goes_on_as_it_says_or_begins_where_it_next_may() {
+        let from = |rule: &str, at: &str| -> Option<Vec<String>> {
+            let wish = wish("2027-03-22T09:00:00+01:00", 90, rule, "Europe/Berlin");
+            let at = Seconds::from_unix_s(DateTime::parse_from_rfc3339(at).unwrap().timestamp()).unwrap();
+            let text =
+                |at: Seconds| DateTime::from_timestamp(at.unix_s() as i64, 0).unwrap().format("%a %m-%d %H:%M").to_string();
+            let found = occurrences_from(&wish, at)?;
+            assert!(found.iter().all(|one| one.end == one.start.plus(90 * 60)));
+            Some(found.into_iter().map(|one| text(one.start)).collect())
+        };
+        let weekly = "FREQ=WEEKLY;BYDAY=MO;COUNT=2";
+        // At 11:00 by the clocks of the zone, which change in between.
+        assert_eq!(from(weekly, "2027-03-22T11:00:00+01:00").unwrap(), ["Mon 03-22 10:00", "Mon 03-29 09:00"]);
+        assert_eq!(from(weekly, "2027-03-23T00:30:00+01:00").unwrap(), ["Sun 03-28 22:30", "Sun 04-04 22:30"]);
+        assert_eq!(from("FREQ=DAILY;COUNT=2", "2027-03-28T02:10:00+01:00").unwrap(), ["Sun 03-28 01:10", "Mon 03-29 01:10"]);
+        let until = "FREQ=DAILY;UNTIL=20270324T120000Z";
+        assert_eq!(from(until, "2027-03-22T12:00:00+01:00").unwrap().len(), 3);
+        assert_eq!(from(until, "2027-03-23T12:00:00+01:00").unwrap().len(), 2);
+        assert_eq!(from(until, "2027-03-25T12:00:00+01:00"), None);
     }
 
     #[test]

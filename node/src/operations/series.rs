@@ -6,13 +6,13 @@ use leasehold_ledger::model::{
     EventId, Lease, LeaseId, LeftOut, LeftOutReason, Occurrence, Reason, ReasonCode, RequestKey, ReservationId, SeriesId,
     SeriesLease, SeriesMode, Timestamp,
 };
-use leasehold_ledger::plan::{OccurrencePlan, Overlay, SeriesPlan, Tell, WhatIf, plan_series, what_if_series};
+use leasehold_ledger::plan::{OccurrencePlan, Overlay, SeriesPlan, Tell, Times, WhatIf, plan_series, what_if_series};
 use leasehold_ledger::reply::{Rejection, Reply};
 use leasehold_ledger::state::State;
 use uuid::Uuid;
 
 use super::create_lease::{EVENTS, PLANS, PREPARING, gone};
-use super::recurrence::occurrences;
+use super::recurrence::{occurrences, occurrences_from};
 use super::route::{Call, Request};
 use super::{Actor, Answer, Consistency, OperationError, Operations, Result, Rule, Unavailable, flavors};
 use crate::leader::names::Names;
@@ -107,7 +107,8 @@ impl Operations {
         let wish = SeriesWish { lease: self.with_flavors(lease).await?, ..wish };
         let occurrences = long(|| occurrences(&wish))?;
         self.read_barrier(Consistency::Linearizable).await?;
-        self.answer(|state, now| what_if_series(state, &wish, &occurrences, now)).await
+        let times = Times { asked: &occurrences, from: &|at| occurrences_from(&wish, at) };
+        self.answer(|state, now| what_if_series(state, &wish, times, now)).await
     }
 
     /// Deletes the leases of a series that have not started.
@@ -183,7 +184,8 @@ impl Operations {
         }
         let reservations: Vec<Vec<ReservationId>> = ids.iter().map(|ids| ids.reservations.clone()).collect();
         let search = |state: &State, overlay: &Overlay, now: Timestamp, tell: Tell| {
-            long(|| plan_series(state, overlay, wish, occurrences, &reservations, now, tell))
+            let times = Times { asked: occurrences, from: &|at| occurrences_from(wish, at) };
+            long(|| plan_series(state, overlay, wish, times, &reservations, now, tell))
         };
         self.plan(self.inner.raft.now()?, search).await
     }
@@ -369,9 +371,21 @@ mod tests {
         let whole = daily(2, 3, SeriesMode::AllOrNothing);
         match operations.create_series(&member, None, whole.clone()).await {
             Err(OperationError::NoRoom { offer, .. }) => {
-                assert_eq!((offer.occurrence, offer.short_by, offer.next_start), (Some(2), 1, None));
-                let asked = operations.what_if_series(&member, whole).await.unwrap().value;
-                assert_eq!(asked, WhatIf::NoRoom(offer));
+                // The second lease begins where the other one ends.
+                assert_eq!((offer.occurrence, offer.short_by, offer.next_start), (Some(2), 1, Some(whole.lease.end)));
+                let asked = operations.what_if_series(&member, whole.clone()).await.unwrap().value;
+                assert_eq!(asked, WhatIf::NoRoom(offer.clone()));
+                let later = SeriesWish {
+                    lease: LeaseWish {
+                        start: StartWish::At(whole.lease.end),
+                        end: offer.next_end.unwrap(),
+                        ..whole.lease.clone()
+                    },
+                    ..whole
+                };
+                let made = operations.create_series(&member, None, later).await.unwrap().value;
+                assert_eq!(numbers(&made), (vec![1, 2, 3], vec![]));
+                operations.delete_series(&member, None, made.id).await.unwrap();
             }
             other => panic!("{other:?}"),
         }
@@ -403,7 +417,8 @@ mod tests {
             let ids = [vec![ReservationId(Uuid::from_u128(1))]];
             let occurrences = occurrences(&first).unwrap();
             let now = operations.inner.raft.now().unwrap();
-            plan_series(&operations.inner.raft.state(), &Overlay::default(), &first, &occurrences, &ids, now, Tell::WhatFits)
+            let times = Times { asked: &occurrences, from: &|_| None };
+            plan_series(&operations.inner.raft.state(), &Overlay::default(), &first, times, &ids, now, Tell::WhatFits)
                 .unwrap()
                 .bookings
         };

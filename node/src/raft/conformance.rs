@@ -22,7 +22,7 @@ use super::state_machine::StateMachine;
 use super::types::{Batch, LogEntry, LogId, Membership, TypeConfig};
 use crate::seams::clock::SystemClock;
 use crate::seams::rng::SystemRng;
-use crate::seams::{DiskUse, Disks, RocksDisks, Spawner};
+use crate::seams::{Clock, DiskUse, Disks, RocksDisks, Spawner};
 
 struct Fresh;
 
@@ -43,7 +43,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Fresh {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_and_state_machine_pass_the_engine_s_suite() {
-    scoped(&Spawner::new(), &SystemRng, Suite::test_all(Fresh)).await.unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    scoped(&Spawner::new(), &clock, &SystemRng, Suite::test_all(Fresh)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+use super::runtime::NodeInstant;
 use super::types::{Engine, TypeConfig};
 use crate::seams::{Clock, Mono, Spawner};
 
@@ -193,11 +194,12 @@ pub struct Fence {
     engine: Engine,
     term: u64,
     lease: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Fence {
-    pub(super) fn new(engine: Engine, term: u64, refuse_votes: Duration, margin: Duration) -> Self {
-        Self { engine, term, lease: refuse_votes.saturating_sub(margin) }
+    pub(super) fn new(engine: Engine, term: u64, refuse_votes: Duration, margin: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { engine, term, lease: refuse_votes.saturating_sub(margin), clock }
     }
 
     /// The term it is of.
@@ -209,11 +211,11 @@ impl Fence {
     /// Whether nobody else can lead at this moment.
     #[must_use]
     pub fn valid_now(&self) -> bool {
-        look(&self.engine, |seen| certain(seen, self.term, self.lease))
+        look(&self.engine, |seen| certain(seen, self.term, self.lease, &*self.clock))
     }
 }
 
-fn certain(seen: &RaftMetrics<TypeConfig>, term: u64, lease: Duration) -> bool {
+fn certain(seen: &RaftMetrics<TypeConfig>, term: u64, lease: Duration, clock: &dyn Clock) -> bool {
     if !leads_as_voter(seen) || seen.current_term != term {
         return false;
     }
@@ -221,7 +223,8 @@ fn certain(seen: &RaftMetrics<TypeConfig>, term: u64, lease: Duration) -> bool {
         return true;
     }
     // The time of the acknowledgement is read before now: a pause in between makes it older, never younger.
-    seen.last_quorum_acked.is_some_and(|acked| openraft::Instant::elapsed(&*acked) < lease)
+    let since = |acked| openraft::Instant::saturating_duration_since(&NodeInstant::of(clock), acked);
+    seen.last_quorum_acked.is_some_and(|acked| since(*acked) < lease)
 }
 
 impl std::fmt::Debug for Fence {
@@ -265,7 +268,7 @@ mod tests {
             let told = watch::Sender::new(Leadership::Following { leader: None });
             tell(&told, &seen, None, &clock);
             assert_eq!(told.borrow().term(), leads.then_some(3), "{voters:?}");
-            assert_eq!(certain(&seen, 3, LEASE), leads, "{voters:?}");
+            assert_eq!(certain(&seen, 3, LEASE, &clock), leads, "{voters:?}");
         }
     }
 
@@ -302,6 +305,8 @@ mod tests {
 
     #[test]
     fn certainty_is_of_one_term_and_ends_with_the_lease() {
+        let clock = crate::seams::clock::SystemClock::default();
+        let certain = |seen: &RaftMetrics<TypeConfig>, term, lease| certain(seen, term, lease, &clock);
         let seen = leader_among(&[1, 2, 3]);
         assert!(!certain(&seen, 2, LEASE));
         assert!(!certain(&seen, 3, Duration::ZERO));

@@ -180,7 +180,8 @@ impl RaftHandle {
     pub fn fence(&self) -> Option<Fence> {
         let term = self.parts.watched.leadership.borrow().term()?;
         let timing = &self.parts.timing;
-        Some(Fence::new(self.parts.engine.clone(), term, timing.election_max, timing.fence_margin))
+        let (engine, clock) = (self.parts.engine.clone(), self.parts.clock.clone());
+        Some(Fence::new(engine, term, timing.election_max, timing.fence_margin, clock))
     }
 
     /// Sends an operation to another node and waits for its answer.

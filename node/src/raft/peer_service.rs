@@ -116,7 +116,7 @@ impl Peer for PeerService {
         // The engine's stream borrows the engine, so a future owns both and hands the answers on; it runs as long as the
         // answers are read.
         let (answer, answers) = mpsc::channel(PIPELINE);
-        let pump = scoped(&self.group, &*self.rng, async move {
+        let pump = scoped(&self.group, &self.clock, &*self.rng, async move {
             let mut appended = pin!(engine.stream_append(decoded));
             while let Some(result) = appended.next().await {
                 let told = result.map(|result| appended_to_wire(&result)).map_err(broken);

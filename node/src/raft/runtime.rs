@@ -1,8 +1,13 @@
 //! The engine's runtime: tokio, with every task of the engine in its node's group (architecture D12), so that stopping the
 //! group drops a node whole, as a crash would, the engine included.
 //!
-//! The group travels with the task that starts another one. Time is tokio's own, which a paused runtime pauses for all.
+//! The group travels with the task that starts another one, and the node's clock with it: by that the engine waits and counts. It is
+//! tokio's own, which a paused runtime pauses for all, but for a machine that stood still (simulated ones do) and counts nothing of it.
 
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use openraft::OptionalSend;
@@ -10,19 +15,110 @@ use openraft_rt::AsyncRuntime;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 
-use crate::seams::{Rng, Spawner, Stopped, Task};
+use crate::seams::{Clock, Rng, Spawner, Stopped, Task};
 
 tokio::task_local! {
-    static GROUP: Spawner;
+    static NODE: Node;
+}
+
+/// Whose tasks they are.
+#[derive(Clone)]
+struct Node {
+    group: Spawner,
+    clock: Arc<dyn Clock>,
 }
 
 /// Tokio in a node's group, with the engine's random numbers drawn from a seed of the node's own randomness.
 pub type Runtime = DeterministicRng<GroupRuntime>;
 
-/// Runs a call into the engine in the node's group, with the seed its randomness starts from. Needed wherever the engine
+/// Runs a call into the engine in the node's group, by its clock, with the seed its randomness starts from. Needed wherever the engine
 /// starts a task.
-pub(crate) fn scoped<F: Future>(group: &Spawner, rng: &dyn Rng, call: F) -> impl Future<Output = F::Output> + use<F> {
-    GROUP.scope(group.clone(), Runtime::scope(rng.next_u64(), call))
+pub(crate) fn scoped<F: Future>(
+    group: &Spawner,
+    clock: &Arc<dyn Clock>,
+    rng: &dyn Rng,
+    call: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    let node = Node { group: group.clone(), clock: clock.clone() };
+    NODE.scope(node, Runtime::scope(rng.next_u64(), call))
+}
+
+/// An instant as a node's clock counts: as the runtime's, less what its machine stood still for by then. Those of one life of a node can be
+/// told apart and from each other, those of two cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeInstant(tokio::time::Instant);
+
+impl NodeInstant {
+    /// Now, by a node's clock.
+    pub(super) fn of(clock: &dyn Clock) -> NodeInstant {
+        NodeInstant(tokio::time::Instant::now() - clock.stood_still())
+    }
+}
+
+impl openraft::Instant for NodeInstant {
+    /// By the clock of the node whose task asks; whoever is of none counts from here on only.
+    fn now() -> Self {
+        NODE.try_with(|node| NodeInstant::of(&*node.clock)).unwrap_or_else(|_| NodeInstant(tokio::time::Instant::now()))
+    }
+}
+
+impl Add<Duration> for NodeInstant {
+    type Output = NodeInstant;
+
+    fn add(self, more: Duration) -> NodeInstant {
+        NodeInstant(self.0 + more)
+    }
+}
+
+impl AddAssign<Duration> for NodeInstant {
+    fn add_assign(&mut self, more: Duration) {
+        self.0 += more;
+    }
+}
+
+impl Sub<Duration> for NodeInstant {
+    type Output = NodeInstant;
+
+    fn sub(self, less: Duration) -> NodeInstant {
+        NodeInstant(self.0 - less)
+    }
+}
+
+impl Sub for NodeInstant {
+    type Output = Duration;
+
+    fn sub(self, earlier: NodeInstant) -> Duration {
+        self.0 - earlier.0
+    }
+}
+
+impl SubAssign<Duration> for NodeInstant {
+    fn sub_assign(&mut self, less: Duration) {
+        self.0 -= less;
+    }
+}
+
+/// Until an instant has come by the node's clock.
+#[derive(Debug)]
+pub struct NodeSleep {
+    until: NodeInstant,
+    inner: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Future for NodeSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.inner.as_mut().poll(context));
+            // What the machine stood still for is still to be waited.
+            let left = openraft::Instant::saturating_duration_since(&self.until, openraft::Instant::now());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.inner.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
 }
 
 /// See the module.
@@ -32,8 +128,8 @@ pub struct GroupRuntime(TokioRuntime);
 impl AsyncRuntime for GroupRuntime {
     type JoinError = Stopped;
     type JoinHandle<T: OptionalSend + 'static> = Task<T>;
-    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
-    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
+    type Sleep = NodeSleep;
+    type Instant = NodeInstant;
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
@@ -47,24 +143,27 @@ impl AsyncRuntime for GroupRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        let group = GROUP.try_with(Spawner::clone).expect("whoever has the engine start a task is in `scoped`");
-        group.clone().spawn("engine", GROUP.scope(group, future))
+        let node = NODE.try_with(Node::clone).expect("whoever has the engine start a task is in `scoped`");
+        node.group.clone().spawn("engine", NODE.scope(node, future))
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        TokioRuntime::sleep(duration)
+        Self::sleep_until(<NodeInstant as openraft::Instant>::now() + duration)
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        let left = openraft::Instant::saturating_duration_since(&deadline, openraft::Instant::now());
+        NodeSleep { until: deadline, inner: Box::pin(tokio::time::sleep(left)) }
     }
 
+    /// These two count what the machine stands still for: whoever waits for an answer then gets none, as if it had been late.
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
         TokioRuntime::timeout(duration, future)
     }
 
     fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout_at(deadline, future)
+        let left = openraft::Instant::saturating_duration_since(&deadline, openraft::Instant::now());
+        TokioRuntime::timeout(left, future)
     }
 
     /// A panic is told by the group, which ends the node.
@@ -85,5 +184,62 @@ impl AsyncRuntime for GroupRuntime {
         F: Future<Output = T>,
     {
         self.0.block_on(future)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::future::BoxFuture;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::seams::Mono;
+    use crate::seams::rng::SystemRng;
+
+    /// A clock of a machine that has stood still for so long.
+    #[derive(Default)]
+    struct Stands(Mutex<Duration>);
+
+    impl Clock for Stands {
+        fn mono(&self) -> Mono {
+            Mono::default()
+        }
+
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn stood_still(&self) -> Duration {
+            *self.0.lock()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_engine_waits_and_counts_by_its_node_s_clock_wherever_its_tasks_begin() {
+        let (group, stands) = (Spawner::new(), Arc::new(Stands::default()));
+        let clock: Arc<dyn Clock> = stands.clone();
+        let begun = tokio::time::Instant::now();
+        let waits = scoped(&group, &clock, &SystemRng, async {
+            let waits = GroupRuntime::spawn(async {
+                let from = <NodeInstant as openraft::Instant>::now();
+                GroupRuntime::sleep(Duration::from_secs(10)).await;
+                <NodeInstant as openraft::Instant>::now() - from
+            });
+            waits.await.unwrap()
+        });
+        let stand_still = async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            *stands.0.lock() = Duration::from_secs(30);
+        };
+        let early = scoped(&group, &clock, &SystemRng, async { GroupRuntime::sleep(Duration::from_secs(2)).await });
+        early.await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(2));
+        let (waited, ()) = tokio::join!(waits, stand_still);
+        assert_eq!((waited, begun.elapsed()), (Duration::from_secs(10), Duration::from_secs(42)));
     }
 }

@@ -143,7 +143,7 @@ impl RaftNode {
         let network = Network { transport: to_peers, identity: named, clock: clock.clone(), log: log.clone() };
         let left_behind = left_behind(&log, &machine, &config.timing);
         let starting = Engine::new(node_id, engine_config, network, log.clone(), machine);
-        let engine = scoped(&group, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
+        let engine = scoped(&group, &clock, &*rng, starting).await.map_err(|error| StartError::Engine(error.to_string()))?;
         if let Some(upto) = left_behind {
             engine.trigger().purge_log(upto).await.map_err(|error| StartError::Engine(error.to_string()))?;
         }

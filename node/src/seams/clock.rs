@@ -47,6 +47,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Completes `d` after the call, on the monotonic clock.
     fn sleep(&self, d: Duration) -> BoxFuture<'static, ()>;
+
+    /// How far monotonic time has fallen behind the runtime's since this clock was made, because the machine stood still meanwhile.
+    /// The runtime of a real machine stands still with it.
+    fn stood_still(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl dyn Clock {

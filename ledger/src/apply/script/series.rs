@@ -3,7 +3,7 @@
 use super::words::*;
 use super::*;
 use crate::listing::{Draft, LeaseFilter, LeaseList, LeaseOrder, Reads};
-use crate::plan::{Tell, plan_series};
+use crate::plan::{SeriesPlan, Tell, Times, plan_series};
 use crate::storage::archive::ArchiveReader;
 
 impl World {
@@ -16,12 +16,12 @@ impl World {
             return Err(rejection_text(&self.series_plan(lease, words, &[]).unwrap_err()));
         };
         let length = lease.end.0.saturating_sub(first.0);
-        let occurrences: Vec<Occurrence> = (0..number(words, "times", 2))
-            .map(|place| {
-                let start = first.plus(place * 60 * number(words, "every", 60));
-                Occurrence { number: place + 1, start, end: start.plus(length) }
-            })
-            .collect();
+        let from = |first: Seconds| -> Vec<Occurrence> {
+            let at = |place: u32| first.plus(place * 60 * number(words, "every", 60));
+            let one = |place: u32| Occurrence { number: place + 1, start: at(place), end: at(place).plus(length) };
+            (0..number(words, "times", 2)).map(one).collect()
+        };
+        let occurrences = from(first);
         let wish = Self::series_wish(lease, words);
         let ids: Vec<Vec<ReservationId>> =
             occurrences.iter().map(|_| wish.lease.reservations.iter().map(|_| ReservationId(self.uuid())).collect()).collect();
@@ -31,7 +31,7 @@ impl World {
                 let plans = occurrences.iter().copied().zip(ids.iter().map(by_hand)).collect();
                 (plans, Vec::new())
             }
-            None => match plan_series(&self.state, &Overlay::default(), &wish, &occurrences, &ids, self.at, Tell::WhatFits) {
+            None => match self.plan_of_series(&wish, Times { asked: &occurrences, from: &|at| Some(from(at)) }, &ids) {
                 Ok(found) => {
                     let plans = found.occurrences.into_iter().map(|one| (one.occurrence, one.reservations)).collect();
                     (plans, found.left_out)
@@ -53,9 +53,13 @@ impl World {
         SeriesWish { lease, recurrence: Recurrence { rule, time_zone, mode } }
     }
 
+    fn plan_of_series(&self, wish: &SeriesWish, times: Times<'_>, ids: &[Vec<ReservationId>]) -> Result<SeriesPlan, NoPlan> {
+        plan_series(&self.state, &Overlay::default(), wish, times, ids, self.at, Tell::WhatFits)
+    }
+
     fn series_plan(&self, lease: LeaseWish, words: &[&str], occurrences: &[Occurrence]) -> Result<(), Rejection> {
         let wish = Self::series_wish(lease, words);
-        match plan_series(&self.state, &Overlay::default(), &wish, occurrences, &[], self.at, Tell::WhatFits) {
+        match self.plan_of_series(&wish, Times { asked: occurrences, from: &|_| None }, &[]) {
             Ok(_) => Ok(()),
             Err(NoPlan::Rejected(rejection)) => Err(rejection),
             Err(NoPlan::NoRoom(no_room)) => panic!("{no_room:?}"),

@@ -77,6 +77,31 @@ fn what_a_host_has_is_taken_before_what_it_is_to_have() {
            10:00 lease E 13:00..14:00 n=7 -> PENDING h1*5 h2*2
            10:00 dropupgrade h1 -> none overcommitted",
     );
+    // Also of hosts all of which are to have more, and of a lease for which each would then be enough.
+    check(
+        "10:00 hosts h1 h2 h3 h4 vcpus=4
+           10:00 upgrade h1 12:00 vcpus=8
+           10:00 upgrade h2 12:00 vcpus=8
+           10:00 upgrade h3 12:00 vcpus=8
+           10:00 lease A 13:00..14:00 n=3 -> PENDING h1*3
+           10:00 lease B 13:00..14:00 n=11 -> PENDING h2*4 h3*4 h4*3
+           10:00 lease C 13:00..14:00 n=6 -> PENDING h1*5 h4*1
+           10:00 lease D 11:00..14:00 n=2 -> PENDING h2*2",
+    );
+}
+
+#[test]
+fn no_more_are_declared_for_one_second_than_one_entry_drops() {
+    let hosts: String = (1..=1_001).map(|number| format!(" h{number}")).collect();
+    let upgrades = |second: &str, numbers: std::ops::RangeInclusive<u32>, said: &str| -> String {
+        numbers.map(|number| format!("10:00 upgrade h{number} {second} vcpus=8 -> {said}\n")).collect()
+    };
+    let all = upgrades("12:00", 1..=1_000, "12:00:8");
+    let one_more = upgrades("12:00", 1_001..=1_001, "refused Invalid start");
+    let later = upgrades("12:01", 1_001..=1_001, "12:01:8");
+    check(&format!(
+        "10:00 hosts{hosts} vcpus=4\n{all}{one_more}{later}12:00 clock\n12:00 upgrades h1000 -> none\n12:00 upgrades h1001 -> 12:01:8"
+    ));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{DAY_S, ORIGIN_S, Random, crowded, lease, now};
 use crate::apply::apply;
 use crate::command::*;
 use crate::model::*;
-use crate::plan::{OccurrencePlan, Overlay, Tell, plan_series};
+use crate::plan::{OccurrencePlan, Overlay, Tell, Times, plan_series};
 use crate::reply::{Rejection, Reply};
 use crate::state::{Among, Archived, State, invariants};
 use crate::storage::Store;
@@ -46,7 +46,8 @@ fn book_series(state: &mut State, random: &mut Random) {
     let ids: Vec<Vec<ReservationId>> = occurrences.iter().map(|_| vec![ReservationId(random.uuid())]).collect();
     let mode = SeriesMode::BestEffort;
     let wish = SeriesWish { lease: wish, recurrence: Recurrence { rule: "x".to_owned(), time_zone: "UTC".to_owned(), mode } };
-    let Ok(planned) = plan_series(state, &Overlay::default(), &wish, &occurrences, &ids, now(), Tell::WhatFits) else { return };
+    let times = Times { asked: &occurrences, from: &|_| None };
+    let Ok(planned) = plan_series(state, &Overlay::default(), &wish, times, &ids, now(), Tell::WhatFits) else { return };
     let occurrence = |one: OccurrencePlan| PlannedOccurrence {
         occurrence: one.occurrence,
         lease_id: LeaseId(random.uuid()),

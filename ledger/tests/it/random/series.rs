@@ -1,7 +1,7 @@
 //! Series: planned as if each occurrence were asked for by itself, one after the other; booked as a whole; settled as a whole.
 
 use leasehold_ledger::apply::apply;
-use leasehold_ledger::plan::{NoRoom, SeriesPlan, plan_series};
+use leasehold_ledger::plan::{NoRoom, SeriesPlan, Times, plan_series};
 use leasehold_ledger::state::State;
 
 use super::steps::Series;
@@ -12,23 +12,24 @@ impl Run {
         let lease = self.wish(&series.first);
         let StartWish::At(first) = lease.start else { panic!("the small world has no now") };
         let length = lease.end.0 - first.0;
-        let occurrences: Vec<Occurrence> = (0..u32::from(series.times))
-            .map(|place| {
-                let start = first.plus(place * u32::from(series.every) * 60);
-                Occurrence { number: place + 1, start, end: start.plus(length) }
-            })
-            .collect();
+        let (every, many) = (u32::from(series.every) * 60, u32::from(series.times));
+        let from = |first: Seconds| -> Vec<Occurrence> {
+            let at = |place: u32| first.plus(place * every);
+            (0..many).map(|place| Occurrence { number: place + 1, start: at(place), end: at(place).plus(length) }).collect()
+        };
+        let occurrences = from(first);
+        let times = Times { asked: &occurrences, from: &|at| Some(from(at)) };
         let ids: Vec<Vec<ReservationId>> = occurrences.iter().map(|_| vec![ReservationId(self.world.uuid())]).collect();
         let rule = format!("FREQ=MINUTELY;INTERVAL={};COUNT={}", series.every, series.times);
         let recurrence = Recurrence { rule, time_zone: "UTC".to_owned(), mode: series.mode };
         let wish = SeriesWish { lease, recurrence };
-        let planned =
-            plan_series(&self.world.state, &Overlay::default(), &wish, &occurrences, &ids, self.world.at, Tell::WhatFits);
+        let planned = plan_series(&self.world.state, &Overlay::default(), &wish, times, &ids, self.world.at, Tell::WhatFits);
         self.judge_series(&wish, &occurrences, &planned);
         let planned = match planned {
             Ok(planned) => planned,
             Err(NoPlan::NoRoom(no_room)) => {
                 self.check_smaller(&wish, &occurrences, &no_room);
+                self.check_later(&wish, times, &no_room);
                 return self.reach("series refused");
             }
             Err(NoPlan::Rejected(_)) => return,
@@ -84,8 +85,7 @@ impl Run {
         let is_booked = |amount: u32| {
             let mut smaller = wish.clone();
             smaller.lease.reservations[no_room.reservation].resource.instance_mut().amount = amount;
-            plan_series(&self.world.state, &Overlay::default(), &smaller, occurrences, &ids, self.world.at, Tell::Shortage)
-                .is_ok()
+            self.series_is_booked(&smaller, occurrences, &ids)
         };
         let most = (1..asked).rev().find(|amount| is_booked(*amount)).unwrap_or(0);
         assert_eq!(no_room.largest_amount, most, "{no_room:?} of {wish:?}");
@@ -94,6 +94,44 @@ impl Run {
         }
         if most > 0 {
             self.reach("smaller series named");
+        }
+    }
+
+    fn series_is_booked(&self, wish: &SeriesWish, occurrences: &[Occurrence], ids: &[Vec<ReservationId>]) -> bool {
+        let times = Times { asked: occurrences, from: &|_| None };
+        plan_series(&self.world.state, &Overlay::default(), wish, times, ids, self.world.at, Tell::Shortage).is_ok()
+    }
+
+    /// From the start that is named on all of it is booked, and from none before that, minute by minute, where its leases are not in each
+    /// other's way. None is named only where none in sight is good.
+    fn check_later(&mut self, wish: &SeriesWish, times: Times<'_>, no_room: &NoRoom) {
+        let ids: Vec<Vec<ReservationId>> = times.asked.iter().map(|_| vec![ReservationId(self.world.uuid())]).collect();
+        let recurrence = Recurrence { mode: SeriesMode::AllOrNothing, ..wish.recurrence.clone() };
+        let whole = SeriesWish { recurrence, ..wish.clone() };
+        let is_booked = |start: Seconds| {
+            let occurrences = (times.from)(start).unwrap();
+            self.series_is_booked(&whole.started_at(start), &occurrences, &ids)
+        };
+        let (first, is_named) = (times.asked[0].start, no_room.next_start.is_some());
+        let alone = times.asked.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        if let Some(start) = no_room.next_start {
+            assert!(start > first && is_booked(start), "{no_room:?} of {wish:?}");
+            assert_eq!(no_room.next_end, Some(start.plus(times.asked[0].end.0 - first.0)));
+        }
+        // What all of them use together is limited beside each of them, and moves are.
+        let limits = |project| self.world.state.quota(project).is_some();
+        let is_limited = limits(None) || limits(Some(&wish.lease.project_id));
+        if self.on_the_minute() && alone && !is_limited {
+            let before =
+                (1..).map(|minute| first.plus(minute * 60)).take_while(|at| no_room.next_start.is_none_or(|start| *at < start));
+            let sooner = before.take(usize::try_from(HORIZON).unwrap()).find(|at| is_booked(*at));
+            assert_eq!(sooner, None, "{no_room:?} of {wish:?}");
+            if is_named {
+                self.reach("first start of a series named");
+            }
+        }
+        if is_named {
+            self.reach("later series named");
         }
     }
 

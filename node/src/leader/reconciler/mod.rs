@@ -152,6 +152,7 @@ async fn host(work: &Work, host: HostId) -> Result<(), CloudError> {
     if let Some(refused) = view.hold_refused.as_ref().filter(|_| !view.read.holds(&view.wish)) {
         tracing::warn!(%host, refused, "the hold cannot be raised to what is booked");
     }
+    work.hosts.seek(work, &view).await;
     for (class, used) in &view.read.usage {
         if *used > 0 && !view.wish.tokens.contains_key(class) {
             tracing::warn!(%host, class, used, "tokens of a reservation that the ledger does not know are in use");

@@ -3,7 +3,7 @@
 
 use leasehold_ledger::command::{Command, CreateSeries, PlannedOccurrence, Recurrence, SeriesWish, StartWish};
 use leasehold_ledger::model::{EventId, LeaseId, LeaseStatus, Occurrence, OnEnd, ReservationId, SeriesId, SeriesMode, Timestamp};
-use leasehold_ledger::plan::{Overlay, Tell, plan_series};
+use leasehold_ledger::plan::{Overlay, Tell, Times, plan_series};
 use leasehold_ledger::state::State;
 use leasehold_node::leader::names::Names;
 use leasehold_node::seams::Clock;
@@ -32,7 +32,8 @@ impl World {
         let recurrence = Recurrence { rule: "x".to_owned(), time_zone: "UTC".to_owned(), mode };
         let wish = SeriesWish { lease, recurrence };
         let now = Timestamp(self.clock.wall_ms());
-        let plan = |state: &State| plan_series(state, &Overlay::default(), &wish, &occurrences, &ids, now, Tell::WhatFits);
+        let times = Times { asked: &occurrences, from: &|_| None };
+        let plan = |state: &State| plan_series(state, &Overlay::default(), &wish, times, &ids, now, Tell::WhatFits);
         let planned = self.ledger.look(plan).unwrap();
         let occurrences: Vec<PlannedOccurrence> = (planned.occurrences.into_iter())
             .map(|one| PlannedOccurrence {
