@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// An upgrade that was seen to be due soon.
 struct Followed {
     upgrade: Upgrade,
+    /// Its host was read before its second.
+    read_ahead: bool,
     /// That it has not come was told.
     told: bool,
 }
@@ -38,18 +40,24 @@ pub async fn run(work: Arc<Work>) {
 
 async fn round(work: &Work, followed: &mut BTreeMap<HostId, Followed>) {
     let soon = work.now().plus_ms(AHEAD_MS).floor_to_second();
-    let (now, ahead) = work.ledger.look(|state| {
+    let now = work.ledger.look(|state| {
         let now = state.clock().floor_to_second();
         // What was taken back, or put off, is not followed any more.
         let is_declared = |host: HostId, one: Upgrade| state.host(host).is_some_and(|host| host.upgrade == Some(one));
         followed.retain(|host, one| one.upgrade.start <= now || is_declared(*host, one.upgrade));
-        let is_new = |(host, one): &(HostId, Upgrade)| followed.get(host).is_none_or(|known| known.upgrade != *one);
-        (now, state.upgrades_by(soon).filter(is_new).collect::<Vec<_>>())
+        for (host, upgrade) in state.upgrades_by(soon) {
+            if followed.get(&host).is_none_or(|known| known.upgrade != upgrade) {
+                followed.insert(host, Followed { upgrade, read_ahead: false, told: false });
+            }
+        }
+        now
     });
-    let due: Vec<HostId> = followed.iter().filter(|(_, one)| one.upgrade.start <= now).map(|(host, _)| *host).collect();
-    read(work, ahead.iter().map(|(host, _)| *host).collect()).await;
-    // Also those that gave no answer: they are read again from their second on.
-    followed.extend(ahead.into_iter().map(|(host, upgrade)| (host, Followed { upgrade, told: false })));
+    let (due, to_come): (Vec<_>, Vec<_>) = followed.iter().partition(|(_, one)| one.upgrade.start <= now);
+    let due: Vec<HostId> = due.into_iter().map(|(host, _)| *host).collect();
+    let ahead = to_come.into_iter().filter(|(_, one)| !one.read_ahead).map(|(host, _)| *host).collect();
+    for host in read(work, ahead).await {
+        followed.entry(host).and_modify(|one| one.read_ahead = true);
+    }
     for host in read(work, due).await {
         if followed.get_mut(&host).is_none_or(|one| !is_missing(work, host, one) || one.upgrade.start.plus(LATE_S) <= now) {
             followed.remove(&host);
@@ -57,7 +65,7 @@ async fn round(work: &Work, followed: &mut BTreeMap<HostId, Followed>) {
     }
 }
 
-/// Reads these hosts. Those that answered.
+/// Reads these hosts. Those that answered; the others are tried again in the next round.
 async fn read(work: &Work, hosts: Vec<HostId>) -> Vec<HostId> {
     let courtesy = &Courtesy::new(work);
     let one = |host: HostId| async move {
