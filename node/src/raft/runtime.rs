@@ -4,6 +4,9 @@
 //! The group travels with the task that starts another one, and the node's clock with it: by that the engine waits and counts. It is
 //! tokio's own, which a paused runtime pauses for all, but for a machine that stood still (simulated ones do) and counts nothing of it.
 
+// The engine takes its time from here, as the rest of the node does from the clock's seam.
+#![allow(clippy::disallowed_methods)]
+
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
 use std::sync::Arc;
