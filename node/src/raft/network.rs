@@ -28,6 +28,7 @@ use super::identity::Identity;
 use super::log_store::LogStore;
 use super::peer::{CallError, Lane, Peer, PeerStream, Transport};
 use super::peer_service::{append_request_to_wire, appended, vote_request_to_wire, vote_response};
+use super::runtime::scoped_stream;
 use super::snapshot::SnapshotData;
 use super::types::{LeaderId, Member, Snapshot, TypeConfig, Vote};
 use crate::seams::Clock;
@@ -158,7 +159,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         if self.lane == Lane::Heartbeat {
             return stream_append_sequential(self, input, option);
         }
-        let mut requests = input.map(|request| Ok(append_request_to_wire(&request))).boxed().peekable();
+        let mut requests = scoped_stream(input.map(|request| Ok(append_request_to_wire(&request))).boxed()).boxed().peekable();
         let route = self.identity.route(self.target);
         Box::pin(async move {
             // openraft waits its back-off inside `input`. Connecting before the first request is asked for would dial a

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::{Stream, StreamExt, stream};
 use openraft::OptionalSend;
 use openraft_rt::AsyncRuntime;
 use openraft_rt::deterministic_rng::DeterministicRng;
@@ -44,6 +45,13 @@ pub(crate) fn scoped<F: Future>(
 ) -> impl Future<Output = F::Output> + use<F> {
     let node = Node { group: group.clone(), clock: clock.clone() };
     NODE.scope(node, Runtime::scope(rng.next_u64(), call))
+}
+
+/// A stream of the engine's that goes by its node's clock, whoever polls it: it notes when it gave what, and the engine's own tasks
+/// compare that with what they see. To be called in one of those.
+pub(super) fn scoped_stream<S: Stream + Unpin>(mut items: S) -> impl Stream<Item = S::Item> {
+    let node = NODE.try_with(Node::clone).expect("the engine hands its streams over in tasks of its own");
+    stream::poll_fn(move |context| NODE.sync_scope(node.clone(), || items.poll_next_unpin(context)))
 }
 
 /// An instant as a node's clock counts: as the runtime's, less what its machine stood still for by then. Those of one life of a node can be
@@ -243,6 +251,13 @@ mod tests {
         early.await;
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         let (waited, ()) = tokio::join!(waits, stand_still);
+        // What it gives for others to poll says the time of the node, too.
+        let (stands, clock) = (stands.clone(), clock.clone());
+        let told = scoped(&group, &clock, &SystemRng, async move {
+            scoped_stream(stream::repeat_with(<NodeInstant as openraft::Instant>::now))
+        });
+        let told = told.await.next().await.unwrap();
+        assert_eq!(told, NodeInstant::of(&*stands));
         assert_eq!((waited, begun.elapsed()), (Duration::from_secs(10), Duration::from_secs(42)));
     }
 }

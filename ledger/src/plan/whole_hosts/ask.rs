@@ -156,7 +156,7 @@ pub fn what_if_hosts_series(
     let (mut left_out, mut first_without) = (Vec::new(), None);
     for (turn, occurrence) in occurrences.iter().enumerate() {
         let Err(short) = placing.place(turn) else { continue };
-        // No later start is sought: the rule says when an occurrence is.
+        // No later start of a series of whole hosts is sought (docs/known-gaps.md).
         let no_room = no_room(short, Some(occurrence.number));
         if wish.recurrence.mode == SeriesMode::AllOrNothing {
             let largest_amount = if fits_instead(&mut placing, &amounts, short) { short.largest } else { 0 };
