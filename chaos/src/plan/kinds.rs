@@ -43,8 +43,7 @@ pub(super) fn fault(kind: u64, draw: &mut Draw, nodes: u32, hosts: u32) -> Fault
         1 => Fault::PowerCut { target, down_ms: draw.between(0, 10_000) },
         2 => {
             let behind_ms = for_ms.is_multiple_of(3).then_some(1_000 + for_ms % 9_000);
-            let deaf_ms = behind_ms.filter(|_| for_ms.is_multiple_of(2)).map(|behind_ms| 300 + behind_ms % 1_700);
-            Fault::Pause { target, for_ms, behind_ms, deaf_ms }
+            Fault::Pause { target, for_ms, behind_ms, deaf_ms: None }
         }
         3 => Fault::Isolate { target, way, for_ms },
         4 => Fault::Cut { links: shape(draw, nodes), period_ms: 0, for_ms },

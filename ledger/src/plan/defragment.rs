@@ -84,9 +84,9 @@ pub fn plan_tighter(state: &State, now: Timestamp, terms: Terms, lease_id: Lease
     let view = View { own: &own, anchor, ..View::new(state, &overlay, now) };
     let has_room = |host: &Host, one: &Reservation| {
         let wish = one.wish.instance();
-        let fits = || view.fit(host.id, host.room_upgraded(), lease.interval(), wish.need(), 1);
-        // What a planned upgrade is to bring is nothing to move to of one's own accord.
-        view.eligible(host, wish) && view.fit_as_it_is(host, fits(), lease.interval(), wish.need()) > 0
+        // What a planned upgrade is to bring is nothing to move to of one's own accord: such a host is none to move to behind it.
+        let is_there = host.not_yet().is_none_or(|(before, _)| lease.end <= before.end);
+        is_there && view.eligible(host, wish) && view.fit(host.id, host.room_upgraded(), lease.interval(), wish.need(), 1) > 0
     };
     // In a circle from its own hosts on, so that not all go to the first ones.
     let first = own.first()?.host;

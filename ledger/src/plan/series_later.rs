@@ -13,9 +13,7 @@ use crate::command::{Recurrence, SeriesWish};
 use crate::model::{Occurrence, Seconds, SeriesMode};
 use crate::reply::Rejection;
 
-/// How often all of the series is moved before no start is named, and how often the next start of one of its leases is sought, which
-/// may take the time of a refusal of its own.
-const MOVES_MAX: usize = 64;
+/// How often the next start of one of its leases is sought before none is named: each may take the time of a refusal of its own.
 const SEARCHES_MAX: usize = 16;
 
 /// The first start found, after the one that is asked for, from which all of a series is booked, as `is_booked` says in the end.
@@ -30,7 +28,8 @@ pub(super) fn later_start(
 ) -> Option<Seconds> {
     let asked = times.asked.first()?.start;
     let (mut occurrences, mut searches) = (times.asked.to_vec(), SEARCHES_MAX);
-    for _ in 0..MOVES_MAX {
+    // Each move takes a search.
+    loop {
         let mut by = 0;
         for occurrence in &occurrences {
             let at = occurrence.start.plus(by);
@@ -52,7 +51,6 @@ pub(super) fn later_start(
             return None;
         }
     }
-    None
 }
 
 /// The first second from `at` on at which one lease of the series has room, and is within the quota, with nothing else of it there.

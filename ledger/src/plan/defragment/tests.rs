@@ -35,9 +35,9 @@ fn it_moves_to_what_hosts_have_and_not_to_what_they_are_to_have() {
         "10:00 hosts h1 h2 vcpus=4 slots=9
            10:00 upgrade h2 11:30 vcpus=8
            10:00 lease A 12:00..14:00 n=2 plan=h1*2 -> PENDING h1*2
-           10:00 lease B 11:00..15:00 n=4 plan=h2*4 -> PENDING h2*4
+           10:00 lease B 11:00..15:00 n=3 plan=h2*3 -> PENDING h2*3
            10:00 tighten A -> stays
-           10:00 update B n=2 -> PENDING h2*2
+           10:00 observe h2 vcpus=8
            10:00 tighten A -> PENDING h2*2 frees 7200 s",
     );
 }
