@@ -6,13 +6,13 @@
 //! (a node that hands over in vain leads on with others).
 //!
 //! But for a leader whose machine stood still and counts nothing of that: for as long after it goes on as it may count on its followers it
-//! believes that it leads, and nothing on its machine tells it otherwise (docs/decisions/0027). What it sends then fences refuse, or what
-//! comes of it is converged, as of any late call.
+//! believes that it leads, and nothing on its machine tells it otherwise (docs/decisions/0027). Whatever its node sends then is let through here,
+//! also what nothing fences; what comes of it is the other checks' to judge.
 //!
 //! By kind of verb: what Placement carries out names a generation, so a newer term's write is never followed by an older
 //! one's to the same object. Verbs that nothing fences (server delete, createImage, access taken away: docs/decisions/0005)
 //! are sent by the holder of the logged actuation lease only, and a successor that finds one taken waits until it is over
-//! at any rate: 15 s from its own election, because it cannot have been renewed after. State verbs are refused by state, or
+//! at any rate: 15 s from its own election, because it cannot have been renewed after; one whose machine stood still may believe in it longer. State verbs are refused by state, or
 //! what they do late is converged, which A5 and A8 judge.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use leasehold_ledger::model::{Amounts, Host, HostId, Interval, Lease, LeaseStatus, Seconds};
+use leasehold_ledger::model::{Amounts, Host, HostId, Lease, LeaseStatus, Seconds};
 use leasehold_ledger::state::{Booking, lease_bookings, segments, sum_at};
 
 use super::{Ledger, Report, Rows};
@@ -230,10 +230,8 @@ fn told(amounts: Amounts) -> String {
 /// The most that is booked on a host at any instant from now on, and the same but for what its upgrade is to bring.
 fn booked(host: &Host, now: Seconds, bookings: &[Booking]) -> Booked {
     let to_come = segments(host.id, bookings, &[]).into_iter().filter(|segment| segment.end > now);
-    let both = |segment: Interval| {
-        let (peak, more_room) = (sum_at(host.id, segment, bookings), host.room_at(segment.start).saturating_sub(host.room()));
-        Booked { to_hold: peak.saturating_sub(more_room), peak }
-    };
-    let nothing = Booked { to_hold: Amounts::default(), peak: Amounts::default() };
-    to_come.map(both).fold(nothing, |most, one| Booked { to_hold: most.to_hold.max(one.to_hold), peak: most.peak.max(one.peak) })
+    to_come.fold(Booked::default(), |most, segment| {
+        let (booked, more_room) = (sum_at(host.id, segment, bookings), host.room_at(segment.start).saturating_sub(host.room()));
+        Booked { to_hold: most.to_hold.max(booked.saturating_sub(more_room)), peak: most.peak.max(booked) }
+    })
 }

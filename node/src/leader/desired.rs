@@ -71,7 +71,7 @@ pub fn host_wish(state: &State, id: HostId) -> Option<HostWish> {
 }
 
 /// What is booked on a host from now on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Booked {
     /// What the hold must cover of it.
     pub to_hold: Amounts,

@@ -183,7 +183,8 @@ impl HostWriter {
         let Some(write) = host_plan::more_write(&work.names, &view.wish, &view.read) else { return };
         let lane = self.lane(host);
         let _run = lane.running.lock().await;
-        // Who wrote since read what is newer, and the write names what was read here.
+        // Where somebody changed a hold since, the write names a generation that is gone, and is refused. A wish that shrank meanwhile and
+        // left nothing to write shows with the next read-back.
         let sending = lane.sending(&write);
         let sent = send(work, host, &view.read, &write).await;
         sending.has_answered(&sent);

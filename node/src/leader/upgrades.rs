@@ -59,7 +59,15 @@ async fn round(work: &Work, followed: &mut BTreeMap<HostId, Followed>) {
         followed.entry(host).and_modify(|one| one.read_ahead = true);
     }
     for host in read(work, due).await {
-        if followed.get_mut(&host).is_none_or(|one| !is_missing(work, host, one) || one.upgrade.start.plus(LATE_S) <= now) {
+        let Some(one) = followed.get_mut(&host) else { continue };
+        let missing = missing(work, host, one.upgrade);
+        if let Some(missing) = missing.filter(|_| !one.told) {
+            // An operator declared it, and has to know.
+            let Amounts { vcpus, memory_mb, disk_gb, .. } = missing;
+            tracing::warn!(%host, vcpus, memory_mb, disk_gb, "a planned upgrade has not come, or not all of it: so much is missing");
+            one.told = true;
+        }
+        if missing.is_none() || one.upgrade.start.plus(LATE_S) <= now {
             followed.remove(&host);
         }
     }
@@ -82,15 +90,8 @@ async fn read(work: &Work, hosts: Vec<HostId>) -> Vec<HostId> {
     read.into_iter().flatten().collect()
 }
 
-/// Whether something of it has not come by its second. An operator declared it, and has to know.
-fn is_missing(work: &Work, host: HostId, one: &mut Followed) -> bool {
-    let has = work.ledger.look(|state| state.host(host).map(|host| host.observation.capacity));
-    let missing = has.map_or(Amounts::default(), |has| one.upgrade.growth(has));
-    let is_missing = missing != Amounts::default();
-    if is_missing && !one.told {
-        let Amounts { vcpus, memory_mb, disk_gb, .. } = missing;
-        tracing::warn!(%host, vcpus, memory_mb, disk_gb, "a planned upgrade has not come, or not all of it: so much is missing");
-        one.told = true;
-    }
-    is_missing
+/// What of an upgrade a host was not seen to have; `None`: it has all of it, or is gone.
+fn missing(work: &Work, host: HostId, upgrade: Upgrade) -> Option<Amounts> {
+    let has = work.ledger.look(|state| state.host(host).map(|host| host.observation.capacity))?;
+    Some(upgrade.growth(has)).filter(|missing| *missing != Amounts::default())
 }

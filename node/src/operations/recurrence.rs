@@ -28,9 +28,7 @@ pub(super) fn occurrences(wish: &SeriesWish) -> Result<Vec<Occurrence>, Rejectio
     let begin = in_zone(first, zone)?;
     let Rule { rule, bound } = Rule::read(&wish.recurrence.rule, begin)?;
     let mut found: Vec<Occurrence> = Vec::new();
-    // Limited: a rule that finds nothing for too long ends.
-    let dates = RRuleSet::new(begin.and_utc().with_timezone(&rrule::Tz::UTC)).rrule(rule).limit();
-    for date in &dates {
+    for date in &dates(rule, begin) {
         let wall = date.naive_utc();
         // The first may be the second of two that read the same.
         let start = if found.is_empty() { is_first(wall, begin).map(|()| Some(first))? } else { on_calendar(wall, zone)? };
@@ -57,6 +55,11 @@ pub(super) fn occurrences(wish: &SeriesWish) -> Result<Vec<Occurrence>, Rejectio
     }
 }
 
+/// What a rule gives from a time on, as the clocks of the zone show it. Limited: a rule that finds nothing for too long ends.
+fn dates(rule: RRule<Validated>, begin: NaiveDateTime) -> RRuleSet {
+    RRuleSet::new(begin.and_utc().with_timezone(&rrule::Tz::UTC)).rrule(rule).limit()
+}
+
 /// The occurrences of the same series from another second on, or from the first one after that which its rule gives; `None` where there is
 /// none, or nothing to ask for.
 pub(super) fn occurrences_from(wish: &SeriesWish, at: Seconds) -> Option<Vec<Occurrence>> {
@@ -69,8 +72,7 @@ fn first_from(wish: &SeriesWish, at: Seconds) -> Option<Seconds> {
     let zone = zone(&wish.recurrence.time_zone).ok()?;
     let begin = in_zone(at, zone).ok()?;
     let Rule { rule, .. } = Rule::read(&wish.recurrence.rule, begin).ok()?;
-    let dates = RRuleSet::new(begin.and_utc().with_timezone(&rrule::Tz::UTC)).rrule(rule).limit();
-    let first = dates.into_iter().next()?;
+    let first = dates(rule, begin).into_iter().next()?;
     on_calendar(first.naive_utc(), zone).ok()?.filter(|first| *first > at)
 }
 

@@ -54,8 +54,8 @@ pub(super) fn scoped_stream<S: Stream + Unpin>(mut items: S) -> impl Stream<Item
     stream::poll_fn(move |context| NODE.sync_scope(node.clone(), || items.poll_next_unpin(context)))
 }
 
-/// An instant as a node's clock counts: as the runtime's, less what its machine stood still for by then. Those of one life of a node can be
-/// told apart and from each other, those of two cannot.
+/// An instant as a node's clock counts: the runtime's, less what its machine stood still for by then. Those of one life of one node can be
+/// compared with each other, others not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeInstant(tokio::time::Instant);
 
@@ -167,7 +167,7 @@ impl AsyncRuntime for GroupRuntime {
         NodeSleep { until: deadline, inner: Box::pin(tokio::time::sleep(left)) }
     }
 
-    /// These two count what the machine stands still for: whoever waits for an answer then gets none, as if it had been late.
+    /// This and the next count what the machine stands still for, so that they may be over early by the node's clock.
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
         TokioRuntime::timeout(duration, future)
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_engine_waits_and_counts_by_its_node_s_clock_wherever_its_tasks_begin() {
+    async fn the_engine_s_tasks_wait_and_count_by_their_node_s_clock() {
         let (group, stands) = (Spawner::new(), Arc::new(Stands::default()));
         let clock: Arc<dyn Clock> = stands.clone();
         let begun = tokio::time::Instant::now();
@@ -251,13 +251,17 @@ mod tests {
         early.await;
         assert_eq!(begun.elapsed(), Duration::from_secs(2));
         let (waited, ()) = tokio::join!(waits, stand_still);
-        // What it gives for others to poll says the time of the node, too.
-        let (stands, clock) = (stands.clone(), clock.clone());
-        let told = scoped(&group, &clock, &SystemRng, async move {
+        assert_eq!((waited, begun.elapsed()), (Duration::from_secs(10), Duration::from_secs(42)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_engine_hands_over_goes_by_its_node_s_clock_whoever_polls_it() {
+        let stands = Arc::new(Stands(Mutex::new(Duration::from_secs(30))));
+        let clock: Arc<dyn Clock> = stands.clone();
+        let handed_over = scoped(&Spawner::new(), &clock, &SystemRng, async {
             scoped_stream(stream::repeat_with(<NodeInstant as openraft::Instant>::now))
         });
-        let told = told.await.next().await.unwrap();
+        let told = handed_over.await.next().await.unwrap();
         assert_eq!(told, NodeInstant::of(&*stands));
-        assert_eq!((waited, begun.elapsed()), (Duration::from_secs(10), Duration::from_secs(42)));
     }
 }
